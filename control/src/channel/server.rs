@@ -1,0 +1,197 @@
+//! The server's end.
+
+use std::{
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    sync::{broadcast, mpsc},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    Fault, Listener, Protocol,
+    endpoint::Stream,
+    wire::{self, Hello, RequestFrame, ServerFrame, ServerInfo, Welcome, WireError},
+};
+
+/// How many events a client may lag behind before it loses the oldest.
+const EVENTS: usize = 4096;
+/// How many requests of one client are worked on at once; further ones wait in its socket.
+const PIPELINE: usize = 1024;
+
+/// Answers requests.
+pub trait Handler<P: Protocol>: Send + Sync + 'static {
+    /// Does what `request` asks for.
+    ///
+    /// Called in the order of arrival; what the method does before it returns its future happens in
+    /// that order too, the futures then run side by side. A handler whose requests must not overtake
+    /// each other queues them in the method's body.
+    fn handle(
+        &self,
+        request: P::Request,
+    ) -> impl Future<Output = Result<P::Response, Fault>> + Send + 'static;
+}
+
+/// Pushes events to every client that is connected.
+#[derive(Debug)]
+pub struct Events<P: Protocol>(broadcast::Sender<P::Event>);
+
+impl<P: Protocol> Events<P> {
+    /// A source of events that no one listens to yet.
+    pub fn new() -> Self {
+        Self(broadcast::channel(EVENTS).0)
+    }
+
+    /// Sends `event` to all clients; never waits.
+    pub fn push(&self, event: P::Event) {
+        // An error means that no client is connected: then no one misses it.
+        drop(self.0.send(event));
+    }
+}
+
+impl<P: Protocol> Default for Events<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Protocol> Clone for Events<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// Serves `listener`'s clients until the future is dropped.
+pub async fn serve<P: Protocol, H: Handler<P>>(
+    mut listener: Listener,
+    handler: Arc<H>,
+    events: Events<P>,
+) {
+    let info = ServerInfo {
+        // RandomState is seeded from the operating system once a process.
+        instance: RandomState::new().hash_one(P::NAME),
+    };
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => {
+                    let (handler, events, info) = (handler.clone(), events.0.subscribe(), info.clone());
+                    clients.spawn(async move {
+                        match client::<P, H>(stream, handler, events, info).await {
+                            Ok(()) => debug!(protocol = P::NAME, "a control client left"),
+                            Err(error) => warn!(protocol = P::NAME, %error, "a control client was dropped"),
+                        }
+                    });
+                }
+                Err(error) => {
+                    warn!(protocol = P::NAME, %error, "cannot accept a control client");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+        }
+    }
+}
+
+async fn client<P: Protocol, H: Handler<P>>(
+    mut stream: Stream,
+    handler: Arc<H>,
+    mut events: broadcast::Receiver<P::Event>,
+    info: ServerInfo,
+) -> Result<(), WireError> {
+    let hello = Hello::read(&mut stream).await?;
+    if let Some(reason) = refusal::<P>(&hello) {
+        warn!(protocol = P::NAME, %reason, "refused a control client");
+        return Welcome::Refused(reason).write(&mut stream).await;
+    }
+    Welcome::Accepted(info).write(&mut stream).await?;
+    info!(protocol = P::NAME, "a control client connected");
+
+    let (reader, mut writer) = tokio::io::split(stream);
+    // Reading a frame is not cancel-safe, so a task of its own does it.
+    let (requests, mut arrived) = mpsc::channel::<RequestFrame<P::Request>>(64);
+    let mut read = tokio::spawn(async move {
+        let (mut reader, mut buffer) = (BufReader::new(reader), Vec::new());
+        while let Some(frame) = wire::read_frame(&mut reader, &mut buffer).await? {
+            if requests.send(frame).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, WireError>(())
+    });
+
+    let mut pending = FuturesUnordered::new();
+    let mut out = Vec::new();
+    loop {
+        tokio::select! {
+            frame = arrived.recv(), if pending.len() < PIPELINE => match frame {
+                Some(RequestFrame { id, body }) => {
+                    let answer = handler.handle(body);
+                    pending.push(async move { (id, answer.await) });
+                    continue;
+                }
+                None => return (&mut read).await.unwrap_or(Ok(())),
+            },
+            Some((id, body)) = pending.next(), if !pending.is_empty() => {
+                encode_answer::<P>(id, body, &mut out)?;
+            }
+            event = events.recv() => match event {
+                Ok(event) => wire::encode(&ServerFrame::<P::Response, _>::Event(event), &mut out)?,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    warn!(protocol = P::NAME, missed, "a control client is slow and lost events");
+                    continue;
+                }
+                Err(broadcast::error::RecvError::Closed) => return Ok(()),
+            },
+        }
+        writer.write_all(&out).await?;
+        out.clear();
+    }
+}
+
+fn encode_answer<P: Protocol>(
+    id: u64,
+    body: Result<P::Response, Fault>,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    let frame = ServerFrame::<P::Response, P::Event>::Response { id, body };
+    match wire::encode(&frame, out) {
+        Err(WireError::TooLong(length)) => {
+            let fault = Fault::new(
+                super::FaultCode::Unsupported,
+                format!("the answer would take {length} bytes, more than a frame holds"),
+            );
+            let frame = ServerFrame::<P::Response, P::Event>::Response {
+                id,
+                body: Err(fault),
+            };
+            wire::encode(&frame, out)
+        }
+        other => other,
+    }
+}
+
+fn refusal<P: Protocol>(hello: &Hello) -> Option<String> {
+    if hello.protocol != P::NAME {
+        return Some(format!(
+            "this socket speaks '{}', not '{}': check which daemon's socket is configured",
+            P::NAME,
+            hello.protocol
+        ));
+    }
+    (hello.version != P::VERSION).then(|| {
+        format!(
+            "this daemon speaks version {} of '{}', the client version {}: \
+             run daemons and tools of one release",
+            P::VERSION,
+            P::NAME,
+            hello.version
+        )
+    })
+}

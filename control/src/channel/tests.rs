@@ -1,0 +1,185 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::timeout,
+};
+
+use super::{wire::Hello, *};
+
+#[derive(Debug)]
+struct Echo;
+
+impl Protocol for Echo {
+    const NAME: &'static str = "echo";
+    const VERSION: u16 = 3;
+    type Request = String;
+    type Response = String;
+    type Event = u32;
+}
+
+/// Answers `slow` late, `wrong` with a fault, and everything else at once.
+#[derive(Default)]
+struct Parrot(AtomicU32);
+
+impl Handler<Echo> for Parrot {
+    fn handle(
+        &self,
+        request: String,
+    ) -> impl Future<Output = Result<String, Fault>> + Send + 'static {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match request.as_str() {
+                "slow" => tokio::time::sleep(Duration::from_millis(50)).await,
+                "wrong" => return Err(Fault::new(FaultCode::Invalid, "not that")),
+                "huge" => return Ok("x".repeat(MAX_FRAME + 1)),
+                _ => {}
+            }
+            Ok(format!("{number} {request}"))
+        }
+    }
+}
+
+fn start(listener: Listener) -> (tokio::task::JoinHandle<()>, Events<Echo>) {
+    let events = Events::new();
+    let task = tokio::spawn(serve(listener, Arc::new(Parrot::default()), events.clone()));
+    (task, events)
+}
+
+#[tokio::test]
+async fn requests_are_pipelined_and_answered_in_any_order() {
+    let (listener, endpoint) = Endpoint::memory();
+    let (_task, _events) = start(listener);
+    let client = Client::<Echo>::connect(endpoint);
+    let slow = tokio::spawn({
+        let client = client.clone();
+        async move { client.request("slow".to_owned()).await }
+    });
+    tokio::task::yield_now().await;
+    let quick = client.request("quick".to_owned()).await.unwrap();
+    assert!(!slow.is_finished(), "the quick one overtakes");
+    assert_eq!(slow.await.unwrap().unwrap(), "0 slow");
+    assert_eq!(quick, "1 quick");
+    assert_eq!(
+        client.request("wrong".to_owned()).await,
+        Err(RequestError::Fault(Fault::new(
+            FaultCode::Invalid,
+            "not that"
+        )))
+    );
+    let Err(RequestError::Fault(fault)) = client.request("huge".to_owned()).await else {
+        panic!("an answer that fits no frame is a fault");
+    };
+    assert_eq!(fault.code, FaultCode::Unsupported);
+}
+
+#[tokio::test]
+async fn a_client_outlives_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.sock");
+    let (task, events) = start(Endpoint::listen(&path).unwrap());
+    let client = Client::<Echo>::connect(Endpoint::Unix(path.clone()));
+    let mut notices = client.notices();
+    assert_eq!(client.request("one".to_owned()).await.unwrap(), "0 one");
+    events.push(7);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&Notice::Event(7)) {
+        seen.push(notices.recv().await.unwrap());
+    }
+
+    task.abort();
+    drop(task.await);
+    let asked_while_down = tokio::spawn({
+        let client = client.clone();
+        async move { client.request("two".to_owned()).await }
+    });
+    while notices.recv().await.unwrap() != Notice::Disconnected {}
+    let (_task, _events) = start(Endpoint::listen(&path).unwrap());
+    assert_eq!(asked_while_down.await.unwrap().unwrap(), "0 two");
+    assert!(matches!(
+        notices.recv().await.unwrap(),
+        Notice::Connected { .. }
+    ));
+}
+
+#[tokio::test]
+async fn another_version_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.sock");
+    let (_task, _events) = start(Endpoint::listen(&path).unwrap());
+
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let hello = Hello {
+        version: 4,
+        protocol: "echo".to_owned(),
+    };
+    hello.write(&mut stream).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer);
+    assert!(
+        text.contains("version 3") && text.contains("version 4"),
+        "{text}"
+    );
+
+    let refused = Client::<crate::media::Media>::connect_now(Endpoint::Unix(path))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("speaks 'echo'"), "{refused}");
+}
+
+#[tokio::test]
+async fn nonsense_costs_its_sender_the_connection_and_no_one_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.sock");
+    let (_task, _events) = start(Endpoint::listen(&path).unwrap());
+    let client = Client::<Echo>::connect(Endpoint::Unix(path.clone()));
+    assert_eq!(client.request("one".to_owned()).await.unwrap(), "0 one");
+
+    let mut hello = Vec::new();
+    Hello {
+        version: 3,
+        protocol: "echo".to_owned(),
+    }
+    .write(&mut hello)
+    .await
+    .unwrap();
+    for after in [
+        b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+        &[0xff; 64],
+        &[2, 0, 0, 0, 1, 9],
+    ] {
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let mut bytes = hello.clone();
+        bytes.extend(after);
+        if after.starts_with(b"GET") {
+            bytes = after.to_vec();
+        }
+        stream.write_all(&bytes).await.unwrap();
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+            .await
+            .expect("the server hangs up")
+            .ok();
+    }
+    assert_eq!(client.request("two".to_owned()).await.unwrap(), "1 two");
+}
+
+#[tokio::test]
+async fn a_socket_in_use_is_not_taken_and_a_dead_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let first = Endpoint::listen(&path).expect("a dead socket's file is replaced");
+    let error = Endpoint::listen(&path).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(first);
+    assert!(!path.exists(), "the file goes with its listener");
+}

@@ -1,0 +1,170 @@
+//! The configuration: one TOML file for all daemons, each key of which the environment can replace.
+//!
+//! Unknown keys are refused, and every error in the file is told at once. Defaults are such that a
+//! file with nothing but trunks and routes runs on loopback.
+
+mod env;
+mod net;
+mod sections;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fs, io, path::Path};
+
+use serde::Deserialize;
+
+use crate::Endpoint;
+
+pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
+pub use sections::{Api, DatapathMode, Media, MediaTreatment, Node, Route, Sip, Store, Trunk};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[media]`
+    pub media: Media,
+    /// `[api]`
+    pub api: Api,
+    /// `[store]`
+    pub store: Store,
+    /// `[[trunks]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[routes]]`
+    pub routes: Vec<Route>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// As given.
+        path: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The text is not TOML, or has a key that is unknown or of a wrong type.
+    #[error("{0}")]
+    Syntax(Box<toml::de::Error>),
+    /// The keys are understood, and what they say cannot work; one line each.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+/// A configuration and what its author should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to run with.
+    pub config: Config,
+    /// One line each; none stops a start.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads `path`, lays the process's `TANDEM_SECTION_KEY` variables over it, and checks it.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.display().to_string(),
+            error,
+        })?;
+        Self::parse(&text, std::env::vars())
+    }
+
+    /// The same from a text and a list of variables.
+    pub fn parse(
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        // First as it stands, so that an error shows the line of the file.
+        let plain = toml::from_str::<Self>(text).map_err(syntax)?;
+        let mut warnings = Vec::new();
+        let config = match env::overlay(text, variables, &mut warnings).map_err(syntax)? {
+            Some(table) => table.try_into().map_err(syntax)?,
+            None => plain,
+        };
+        let errors = config.errors();
+        if !errors.is_empty() {
+            return Err(ConfigError::Invalid(errors));
+        }
+        warnings.extend(config.warnings());
+        Ok(Loaded { config, warnings })
+    }
+
+    /// Where mediad's control socket is.
+    pub fn media_endpoint(&self) -> Endpoint {
+        self.endpoint(self.media.control.as_ref(), "media.sock")
+    }
+
+    /// Where signaling's control socket is.
+    pub fn signal_endpoint(&self) -> Endpoint {
+        self.endpoint(self.sip.control.as_ref(), "signal.sock")
+    }
+
+    fn endpoint(&self, written: Option<&Endpoint>, name: &str) -> Endpoint {
+        written
+            .cloned()
+            .unwrap_or_else(|| Endpoint::Unix(self.node.data_dir.join(name)))
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        self.node.check(&mut errors);
+        self.sip.check(&mut errors);
+        self.media.check(&mut errors);
+        for (index, trunk) in self.trunks.iter().enumerate() {
+            trunk.check(&mut errors);
+            if self.trunks[..index].iter().any(|t| t.name == trunk.name) {
+                errors.push(format!("[[trunks]]: '{}' is there twice", trunk.name));
+            }
+        }
+        for (index, route) in self.routes.iter().enumerate() {
+            route.check(&self.trunks, &mut errors);
+            if self.routes[..index]
+                .iter()
+                .any(|r| r.prefix == route.prefix)
+            {
+                errors.push(format!(
+                    "[[routes]]: prefix '{}' is there twice; list its trunks in one route",
+                    route.prefix
+                ));
+            }
+        }
+        errors
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.trunks.is_empty() {
+            warnings.push("no [[trunks]]: every call will be refused with 403".to_owned());
+        } else if self.routes.is_empty() {
+            warnings.push("no [[routes]]: every call will be refused with 404".to_owned());
+        }
+        for trunk in &self.trunks {
+            if trunk.allow.iter().any(|cidr| cidr.prefix() == 0) {
+                warnings.push(format!(
+                    "trunk '{}' allows calls from everywhere: anyone can call through this node",
+                    trunk.name
+                ));
+            }
+        }
+        if !self.api.listen.ip().is_loopback() {
+            warnings.push(format!(
+                "[api] listen = \"{}\" can be reached from outside and is not encrypted: \
+                 put a TLS proxy before it",
+                self.api.listen
+            ));
+        }
+        warnings
+    }
+}
+
+fn syntax(error: toml::de::Error) -> ConfigError {
+    ConfigError::Syntax(Box::new(error))
+}

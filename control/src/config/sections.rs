@@ -1,0 +1,362 @@
+//! The sections, with each key's default.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use super::net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
+use crate::Endpoint;
+
+/// `[node]`: this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// A name for logs, metrics and pinned maps; letters, digits, `-` and `_`. Default `tandem`.
+    pub name: String,
+    /// Where the database and the control sockets are. Default `/var/lib/tandem`.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: "tandem".to_owned(),
+            data_dir: "/var/lib/tandem".into(),
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn check(&self, errors: &mut Vec<String>) {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if self.name.is_empty() || self.name.len() > 63 || !self.name.bytes().all(good) {
+            errors.push(format!(
+                "[node] name = \"{}\": use 1 to 63 letters, digits, '-' and '_'",
+                self.name
+            ));
+        }
+    }
+}
+
+/// `[sip]`: signaling.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sip {
+    /// Where SIP is received. Default UDP and TCP on 127.0.0.1:5060.
+    pub listen: Vec<Listen>,
+    /// Names that mean this node in a Request-URI, beside its addresses. Default none.
+    pub domains: Vec<String>,
+    /// The host or address that Via and Record-Route show, where peers cannot reach the one that is
+    /// bound. Default: the bound one.
+    pub advertise: Option<String>,
+    /// Threads' worth of workers. Default 0: one for each core.
+    pub workers: u16,
+    /// T1 in milliseconds (RFC 3261 17.1.1.1), 10 to 5,000. Default 500.
+    pub t1: u64,
+    /// Timer C in seconds (RFC 3261 16.6): how long an INVITE may ring without a new provisional
+    /// answer. Default 181.
+    pub timer_c: u64,
+    /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
+    pub control: Option<Endpoint>,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
+        Self {
+            listen: [Transport::Udp, Transport::Tcp]
+                .map(|transport| Listen { transport, address })
+                .to_vec(),
+            domains: Vec::new(),
+            advertise: None,
+            workers: 0,
+            t1: 500,
+            timer_c: 181,
+            control: None,
+        }
+    }
+}
+
+impl Sip {
+    pub(super) fn check(&self, errors: &mut Vec<String>) {
+        if self.listen.is_empty() {
+            errors.push("[sip] listen: at least one address is needed".to_owned());
+        }
+        if self.listen.iter().any(|l| l.address.ip().is_unspecified()) && self.advertise.is_none() {
+            errors.push(
+                "[sip] listen: name the address itself, or set advertise: \
+                 a peer cannot answer to 0.0.0.0 or [::]"
+                    .to_owned(),
+            );
+        }
+        if !(10..=5_000).contains(&self.t1) {
+            errors.push(format!("[sip] t1 = {}: must be 10 to 5000 ms", self.t1));
+        }
+        if self.timer_c < 5 {
+            errors.push(format!(
+                "[sip] timer_c = {}: must be 5 s or more",
+                self.timer_c
+            ));
+        }
+    }
+}
+
+/// `[media]`: mediad.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// The address that RTP comes to; `IP/PUBLIC_IP` where peers see another. An IPv4 and an IPv6 one
+    /// may stand side by side after a comma. Default 127.0.0.1.
+    pub address: MediaAddress,
+    /// UDP ports. Default `20000-59999`: 10,000 sessions.
+    pub ports: PortRange,
+    /// Where the XDP program is attached, several with commas between. Default: none, and then no XDP.
+    pub interface: String,
+    /// The path that packets take. Default `auto`.
+    pub datapath: DatapathMode,
+    /// Threads that move packets. Default 0: one for each core.
+    pub shards: u16,
+    /// Seconds without a packet from either side until the call is ended; 0 for never. Default 60.
+    pub timeout: u32,
+    /// Where rtpengine's NG protocol is served, `udp:IP:PORT`. Default: nowhere.
+    pub ng: Option<Listen>,
+    /// mediad's control socket. Default `unix:` and `media.sock` in the data directory.
+    pub control: Option<Endpoint>,
+    /// Where mediad serves its own metrics page. Default: nowhere; the API's page has them too.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: MediaAddress::default(),
+            ports: PortRange::default(),
+            interface: String::new(),
+            datapath: DatapathMode::Auto,
+            shards: 0,
+            timeout: 60,
+            ng: None,
+            control: None,
+            metrics: None,
+        }
+    }
+}
+
+impl Media {
+    /// The names in `interface`.
+    pub fn interfaces(&self) -> Vec<String> {
+        self.interface
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub(super) fn check(&self, errors: &mut Vec<String>) {
+        let wants_xdp = matches!(self.datapath, DatapathMode::Xdp | DatapathMode::XdpGeneric);
+        if wants_xdp && self.interfaces().is_empty() {
+            errors.push(format!(
+                "[media] datapath = \"{}\" needs interface = \"DEVICE\"",
+                self.datapath.name()
+            ));
+        }
+        if self.ng.is_some_and(|ng| ng.transport != Transport::Udp) {
+            errors.push("[media] ng: only udp:IP:PORT is served by this version".to_owned());
+        }
+    }
+}
+
+/// What `datapath` may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatapathMode {
+    /// The best that works; what it is, and why not a better one, is logged and shown as a metric.
+    #[default]
+    Auto,
+    /// Native XDP or no start.
+    Xdp,
+    /// Generic XDP or no start.
+    XdpGeneric,
+    /// io_uring or no start.
+    IoUring,
+    /// Plain sockets.
+    Sockets,
+}
+
+impl DatapathMode {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+            Self::IoUring => "io-uring",
+            Self::Sockets => "sockets",
+        }
+    }
+}
+
+impl FromStr for DatapathMode {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        [
+            Self::Auto,
+            Self::Xdp,
+            Self::XdpGeneric,
+            Self::IoUring,
+            Self::Sockets,
+        ]
+        .into_iter()
+        .find(|mode| mode.name() == text)
+        .ok_or_else(|| ParseError::new(text, "one of auto, xdp, xdp-generic, io-uring, sockets"))
+    }
+}
+
+/// `[api]`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Where HTTP is served. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// The key of `Authorization: Bearer`. Default: a random one, shown once at the first start and
+    /// kept in the data directory.
+    pub admin_key: Option<String>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_key: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api")
+            .field("listen", &self.listen)
+            .field("admin_key", &self.admin_key.as_ref().map(|_| "(hidden)"))
+            .finish()
+    }
+}
+
+/// `[store]`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `sqlite:FILE`, relative to the data directory, or `postgres://USER@HOST/DATABASE`.
+    /// Default `sqlite:tandem.db`.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:tandem.db".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A PostgreSQL URL may hold a password.
+        let scheme = self.url.split(':').next().unwrap_or_default();
+        f.debug_struct("Store").field("scheme", &scheme).finish()
+    }
+}
+
+/// `[[trunks]]`: a carrier or a switch that calls come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// What routes and CDRs call it.
+    pub name: String,
+    /// Where calls to it go, tried in order; none for a trunk that only calls us.
+    #[serde(default)]
+    pub hosts: Vec<Host>,
+    /// Where calls from it come from; none for a trunk that only we call.
+    #[serde(default)]
+    pub allow: Vec<Cidr>,
+}
+
+impl Trunk {
+    pub(super) fn check(&self, errors: &mut Vec<String>) {
+        if self.name.is_empty() {
+            errors.push("[[trunks]]: name is empty".to_owned());
+        }
+        if self.hosts.is_empty() && self.allow.is_empty() {
+            errors.push(format!(
+                "trunk '{}' has neither hosts nor allow: it could not be used at all",
+                self.name
+            ));
+        }
+    }
+}
+
+/// `[[routes]]`: which trunks take a number.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// What the called number (the Request-URI's user) begins with; the longest prefix wins.
+    #[serde(default)]
+    pub prefix: String,
+    /// Names of trunks, tried in order.
+    pub trunks: Vec<String>,
+    /// Whether RTP goes through this node. Default `relay`.
+    #[serde(default)]
+    pub media: MediaTreatment,
+    /// Seconds from INVITE to an answer; then CANCEL and the next host, or 408. Default 60.
+    #[serde(default = "default_ring_timeout")]
+    pub ring_timeout: u32,
+}
+
+impl Route {
+    /// The same as a duration.
+    pub fn ring_timeout(&self) -> Duration {
+        Duration::from_secs(self.ring_timeout.into())
+    }
+
+    pub(super) fn check(&self, trunks: &[Trunk], errors: &mut Vec<String>) {
+        let prefix = &self.prefix;
+        if self.trunks.is_empty() {
+            errors.push(format!("route '{prefix}': trunks is empty"));
+        }
+        for name in &self.trunks {
+            match trunks.iter().find(|trunk| trunk.name == *name) {
+                None => errors.push(format!("route '{prefix}': there is no trunk '{name}'")),
+                Some(trunk) if trunk.hosts.is_empty() => errors.push(format!(
+                    "route '{prefix}': trunk '{name}' has no hosts to call"
+                )),
+                Some(_) => {}
+            }
+        }
+        if self.ring_timeout == 0 {
+            errors.push(format!(
+                "route '{prefix}': ring_timeout must be 1 s or more"
+            ));
+        }
+    }
+}
+
+const fn default_ring_timeout() -> u32 {
+    60
+}
+
+/// What a route does with media.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaTreatment {
+    /// RTP goes through mediad.
+    #[default]
+    Relay,
+    /// Signaling only: the parties' SDP is passed on as it is.
+    Bypass,
+}

@@ -1,0 +1,197 @@
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The file that the documentation shows.
+const EXAMPLE: &str = r#"
+[node]
+name = "n1"
+data_dir = "/var/lib/tandem"
+[sip]
+listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
+domains = ["example.test"]
+[media]
+address = "127.0.0.1"
+ports = "20000-59999"
+interface = "eth0"
+datapath = "auto"
+timeout = 60
+[api]
+listen = "127.0.0.1:8080"
+admin_key = "secret"
+[store]
+url = "sqlite:tandem.db"
+[[trunks]]
+name = "carrier-a"
+hosts = ["127.0.0.1:5090"]
+allow = ["127.0.0.1/32"]
+[[routes]]
+prefix = ""
+trunks = ["carrier-a"]
+media = "relay"
+ring_timeout = 60
+"#;
+
+fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(text, variables)
+}
+
+#[test]
+fn the_documented_file_is_understood() {
+    let loaded = parse(EXAMPLE, &[]).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let config = loaded.config;
+    assert_eq!(config.trunks[0].hosts[0].to_string(), "127.0.0.1:5090");
+    assert_eq!(config.media.interfaces(), ["eth0"]);
+    assert_eq!(
+        config.media_endpoint().to_string(),
+        "unix:/var/lib/tandem/media.sock"
+    );
+}
+
+#[test]
+fn an_empty_file_runs_on_loopback_and_warns() {
+    let loaded = parse("", &[]).unwrap();
+    assert!(loaded.config.api.listen.ip().is_loopback());
+    assert!(loaded.warnings[0].contains("403"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_line() {
+    let error = parse("[sip]\nlisten = []\nlissten = []\n", &[]).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("lissten") && text.contains("line 3"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_error_is_told_at_once() {
+    let text = EXAMPLE
+        .replace("trunks = [\"carrier-a\"]", "trunks = [\"carrier-b\"]")
+        .replace("interface = \"eth0\"", "interface = \"\"")
+        .replace("\"auto\"", "\"xdp\"");
+    let ConfigError::Invalid(errors) = parse(&text, &[]).unwrap_err() else {
+        panic!("the file is well-formed");
+    };
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn the_environment_replaces_keys_of_every_type() {
+    let loaded = parse(
+        EXAMPLE,
+        &[
+            ("TANDEM_NODE_NAME", "7"),
+            ("TANDEM_MEDIA_TIMEOUT", "5"),
+            ("TANDEM_MEDIA_DATAPATH", "io-uring"),
+            ("TANDEM_SIP_LISTEN", "udp:10.0.0.1:5060, tcp:10.0.0.1:5060"),
+            ("TANDEM_SIP_TIMER_C", "30"),
+            ("TANDEM_SIP_PORT", "tcp://10.96.0.1:5060"),
+            ("HOME", "/nowhere"),
+        ],
+    )
+    .unwrap();
+    let config = loaded.config;
+    assert_eq!(config.node.name, "7");
+    assert_eq!(config.media.timeout, 5);
+    assert_eq!(config.media.datapath, DatapathMode::IoUring);
+    assert_eq!(config.sip.listen.len(), 2);
+    assert_eq!(config.sip.timer_c, 30);
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("TANDEM_SIP_PORT"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut config = parse(EXAMPLE, &[]).unwrap().config;
+    config.store.url = "postgres://u:hunter2@h/d".to_owned();
+    let shown = format!("{config:?}");
+    assert!(
+        !shown.contains("secret") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn hosts_are_read_as_operators_write_them() {
+    for (text, name, port, transport) in [
+        ("192.0.2.1", "192.0.2.1", None, Transport::Udp),
+        ("192.0.2.1:5062", "192.0.2.1", Some(5062), Transport::Udp),
+        ("2001:db8::1", "2001:db8::1", None, Transport::Udp),
+        (
+            "[2001:db8::1]:5062",
+            "2001:db8::1",
+            Some(5062),
+            Transport::Udp,
+        ),
+        ("tcp:gw.example.com", "gw.example.com", None, Transport::Tcp),
+        (
+            "sip:gw.example.com;transport=tcp",
+            "gw.example.com",
+            None,
+            Transport::Tcp,
+        ),
+    ] {
+        let host: Host = text.parse().unwrap();
+        assert_eq!(
+            (host.name.as_str(), host.port, host.transport),
+            (name, port, transport)
+        );
+    }
+    for text in ["", "a b", "gw:0", "gw:99999", "sip:gw;lr", "[::1", "tls:gw"] {
+        assert!(text.parse::<Host>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn blocks_contain_their_addresses() {
+    let block: Cidr = "10.1.0.0/16".parse().unwrap();
+    assert!(block.contains("10.1.255.255".parse().unwrap()));
+    assert!(block.contains("::ffff:10.1.0.1".parse().unwrap()));
+    assert!(!block.contains("10.2.0.0".parse().unwrap()));
+    assert!(!block.contains("2001:db8::".parse().unwrap()));
+    let all: Cidr = "::/0".parse().unwrap();
+    assert!(all.contains("2001:db8::".parse().unwrap()));
+    assert!("10.0.0.0/33".parse::<Cidr>().is_err());
+}
+
+#[test]
+fn media_addresses_pair_what_is_bound_with_what_is_told() {
+    let address: MediaAddress = "10.0.0.1/203.0.113.1, fd00::1".parse().unwrap();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(
+        address.pairs(),
+        [
+            (ip("10.0.0.1"), ip("203.0.113.1")),
+            (ip("fd00::1"), ip("fd00::1"))
+        ]
+    );
+    for text in [
+        "",
+        "0.0.0.0",
+        "10.0.0.1,10.0.0.2",
+        "10.0.0.1/fd00::1",
+        "224.0.0.1",
+    ] {
+        assert!(text.parse::<MediaAddress>().is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,60}") {
+        drop(text.parse::<Host>());
+        drop(text.parse::<Listen>());
+        drop(text.parse::<Cidr>());
+        drop(text.parse::<MediaAddress>());
+        drop(text.parse::<PortRange>());
+        drop(parse(&text, &[("TANDEM_SIP_LISTEN", &text)]));
+    }
+}

@@ -1,0 +1,309 @@
+//! What signaling asks of mediad.
+//!
+//! A session relays one `m=` line between two legs. Every request names its session by an id that
+//! the client chose, and may be repeated: creating a session that is there answers with its ports,
+//! deleting one that is not there succeeds.
+
+use std::{fmt, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Protocol;
+
+/// The protocol between signaling and mediad.
+#[derive(Debug)]
+pub struct Media;
+
+impl Protocol for Media {
+    const NAME: &'static str = "media";
+    const VERSION: u16 = 1;
+    type Request = Request;
+    type Response = Response;
+    type Event = Event;
+}
+
+/// A session's name: 16 bytes that its creator chose at random.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub [u8; 16]);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One of a session's two legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// The leg of the party that made the first offer or call.
+    A,
+    /// The other party's leg.
+    B,
+}
+
+impl Side {
+    /// The other leg.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// Which kind of address a leg shows to its party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of `address`.
+    pub const fn of(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// Client to mediad.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Open a session; answered with [`Response::Session`]. Repeated for a session that is there, it
+    /// changes nothing but what [`Request::Modify`] would.
+    Create(Create),
+    /// Take a party's new description; answered with [`Response::Session`].
+    Modify(Modify),
+    /// Count so far; answered with [`Response::Stats`].
+    Query(SessionId),
+    /// Close a session; answered with [`Response::Stats`] as they were last, or with
+    /// [`Response::Gone`] where there was none.
+    Delete(SessionId),
+    /// The sessions that `owner` made; answered with [`Response::Sessions`].
+    List {
+        /// As in [`Create::owner`]; empty for all.
+        owner: String,
+    },
+    /// How the engine is; answered with [`Response::Status`].
+    Status,
+    /// The metrics page; answered with [`Response::Metrics`].
+    Metrics,
+}
+
+/// A new session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    /// Its name.
+    pub id: SessionId,
+    /// Who made it, such as `signaling` or `ng`: what [`Request::List`] asks for.
+    pub owner: String,
+    /// The caller's leg.
+    pub a: Leg,
+    /// The callee's leg.
+    pub b: Leg,
+}
+
+/// What a leg should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    /// The family of the address that this leg's party is given.
+    pub family: Family,
+    /// The RTP port that this leg had before mediad was restarted; another is taken where it is not
+    /// free. `None` for any.
+    pub port: Option<u16>,
+    /// The party, where its description is already known.
+    pub remote: Option<Remote>,
+}
+
+/// A party's media as its SDP describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Where it wants RTP (`c=` and `m=`).
+    pub rtp: SocketAddr,
+    /// Where it wants RTCP: `a=rtcp`, or the port above RTP's. The same as `rtp` where it muxes.
+    pub rtcp: SocketAddr,
+    /// It sends RTCP on the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// It is expected to send: its direction is sendrecv or sendonly, and the other side takes it.
+    /// A session in which neither side sends is on hold, and never times out.
+    pub sends: bool,
+    /// The first format of its `m=` line.
+    pub format: Format,
+}
+
+/// An RTP format, as far as measuring its quality needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Encoding name as in `a=rtpmap`, such as `PCMU`; empty where it is not known.
+    pub encoding: String,
+    /// RTP clock, in Hz.
+    pub clock_rate: u32,
+    /// Packet time, in milliseconds.
+    pub ptime_ms: u16,
+}
+
+/// New descriptions of one party or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modify {
+    /// The session.
+    pub id: SessionId,
+    /// The caller's, where it is new.
+    pub a: Option<Remote>,
+    /// The callee's, where it is new.
+    pub b: Option<Remote>,
+}
+
+/// mediad to client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// The session is there.
+    Session(SessionInfo),
+    /// What it has carried.
+    Stats(SessionStats),
+    /// There was no such session, as the client wanted.
+    Gone,
+    /// Ids, in no order.
+    Sessions(Vec<SessionId>),
+    /// The engine.
+    Status(MediaStatus),
+    /// Prometheus text.
+    Metrics(String),
+}
+
+/// Where the parties of a session should send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The session.
+    pub id: SessionId,
+    /// What the caller is told.
+    pub a: Local,
+    /// What the callee is told.
+    pub b: Local,
+}
+
+/// A leg's own addresses, as its party sees them (the public ones where they differ).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Local {
+    /// RTP.
+    pub rtp: SocketAddr,
+    /// RTCP, one port above.
+    pub rtcp: SocketAddr,
+}
+
+/// What a session has carried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStats {
+    /// The session.
+    pub id: SessionId,
+    /// What the caller sent.
+    pub from_a: FlowStats,
+    /// What the callee sent.
+    pub from_b: FlowStats,
+    /// The path that its packets take now.
+    pub path: Path,
+    /// Milliseconds since a packet came from either party, or since the start if none came.
+    pub silent_ms: u64,
+}
+
+/// One direction of a session, as it was received.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlowStats {
+    /// The source that was learned.
+    pub source: Option<SocketAddr>,
+    /// RTP packets received from it.
+    pub packets: u64,
+    /// Of these, forwarded by XDP.
+    pub packets_xdp: u64,
+    /// Bytes of RTP, its header included.
+    pub bytes: u64,
+    /// RTP packets sent on to the other party.
+    pub forwarded: u64,
+    /// Packets lost before this node, as RFC 3550 A.3 counts.
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550 6.4.1), in microseconds.
+    pub jitter_us: u32,
+    /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` before enough packets came.
+    pub mos: Option<f32>,
+    /// Packets from strangers, and what else was refused on this leg's ports.
+    pub refused: u64,
+}
+
+/// The path that packets take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Path {
+    /// Native XDP, in the driver.
+    Xdp,
+    /// Generic XDP, after the driver.
+    XdpGeneric,
+    /// A shard, over io_uring.
+    IoUring,
+    /// A shard, over plain sockets.
+    Sockets,
+}
+
+impl Path {
+    /// The name that configuration and metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+            Self::IoUring => "io-uring",
+            Self::Sockets => "sockets",
+        }
+    }
+}
+
+/// How the engine is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaStatus {
+    /// The best path that this node has.
+    pub path: Path,
+    /// Why it is not a better one; empty where it is the best, or the one asked for.
+    pub stepped_down: String,
+    /// The interfaces whose packets XDP sees.
+    pub interfaces: Vec<String>,
+    /// Threads that move packets.
+    pub shards: u16,
+    /// Sessions now.
+    pub sessions: u64,
+    /// UDP ports in use.
+    pub ports_used: u32,
+    /// UDP ports configured.
+    pub ports: u32,
+    /// Sessions that this process took over from the one before it.
+    pub adopted: u64,
+}
+
+/// What mediad tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A party's source is known: its packets are being relayed.
+    Learned {
+        /// The session.
+        id: SessionId,
+        /// Whose.
+        side: Side,
+        /// Where its packets come from.
+        source: SocketAddr,
+    },
+    /// No packet came from either party for as long as configured; told once, and again only after
+    /// packets came in between.
+    Timeout {
+        /// The session.
+        id: SessionId,
+        /// How long, in seconds.
+        silent: u32,
+    },
+}

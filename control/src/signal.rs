@@ -1,0 +1,134 @@
+//! What api and the command line ask of signaling.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{channel::Protocol, media::MediaStatus};
+
+/// The protocol between signaling and those who watch it.
+#[derive(Debug)]
+pub struct Signal;
+
+impl Protocol for Signal {
+    const NAME: &'static str = "signal";
+    const VERSION: u16 = 1;
+    type Request = Request;
+    type Response = Response;
+    type Event = Event;
+}
+
+/// Client to signaling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The calls that are up, oldest first; answered with [`Response::Calls`].
+    Calls {
+        /// Only those whose id sorts after this one; empty for the first page.
+        after: String,
+        /// How many at most, 1 to 10,000.
+        limit: u32,
+    },
+    /// How the node is; answered with [`Response::Status`].
+    Status,
+    /// End a call with BYE to both sides (or CANCEL and 487 before an answer); answered with
+    /// [`Response::Done`].
+    Hangup {
+        /// As in [`CallInfo::id`].
+        id: String,
+    },
+    /// Refuse new calls with 503 from now on, or take them again; answered with
+    /// [`Response::Status`]. Calls that are up go on.
+    Drain {
+        /// `false` to take calls again.
+        on: bool,
+    },
+    /// The metrics page; answered with [`Response::Metrics`].
+    Metrics,
+}
+
+/// signaling to client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// A page of calls.
+    Calls(Vec<CallInfo>),
+    /// The node.
+    Status(SignalStatus),
+    /// It was done.
+    Done,
+    /// Prometheus text.
+    Metrics(String),
+}
+
+/// A call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallInfo {
+    /// Tandem's id of the call: the one its CDR will have. Sorts by time of arrival.
+    pub id: String,
+    /// The Call-ID header field.
+    pub call_id: String,
+    /// The caller's URI, as in From.
+    pub from: String,
+    /// The callee's URI, as in To.
+    pub to: String,
+    /// Where the INVITE came from, `udp:192.0.2.1:5060`.
+    pub source: String,
+    /// The trunk that carries it on, once chosen.
+    pub trunk: Option<String>,
+    /// Where it stands.
+    pub state: CallState,
+    /// When the INVITE came, in milliseconds since 1970 (UTC).
+    pub started_ms: i64,
+    /// When it was answered, likewise.
+    pub answered_ms: Option<i64>,
+    /// Ids of its media sessions.
+    pub media: Vec<crate::media::SessionId>,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallState {
+    /// The INVITE went on, and no provisional answer came yet.
+    Trying,
+    /// The callee's side answered 180 or 183.
+    Ringing,
+    /// 200 went to the caller.
+    Answered,
+    /// It is being taken down.
+    Ending,
+}
+
+/// How signaling is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalStatus {
+    /// The node's name.
+    pub node: String,
+    /// Tandem's version.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Calls that are up.
+    pub calls: u64,
+    /// New calls are being refused.
+    pub draining: bool,
+    /// Where it listens, `udp:127.0.0.1:5060`.
+    pub listen: Vec<String>,
+    /// mediad, or `None` while it cannot be reached.
+    pub media: Option<MediaStatus>,
+    /// CDRs that wait to be written.
+    pub cdrs_queued: u64,
+}
+
+/// What signaling tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A call began, or changed its state.
+    Call(CallInfo),
+    /// A call is over.
+    Ended {
+        /// As in [`CallInfo::id`].
+        id: String,
+        /// The last status, such as 200 or 486.
+        status: u16,
+        /// Why, in a few words.
+        reason: String,
+    },
+}
