@@ -141,6 +141,10 @@ struct Task<P: Protocol> {
     next_id: u64,
 }
 
+/// What the reading half of a connection hands on: a frame, the end, or why it failed.
+type Arrival<P> =
+    Result<Option<ServerFrame<<P as Protocol>::Response, <P as Protocol>::Event>>, WireError>;
+
 /// Why a connection's loop ended.
 enum End {
     Lost(WireError),
@@ -243,7 +247,7 @@ impl<P: Protocol> Task<P> {
     async fn exchange(
         &mut self,
         writer: &mut (impl AsyncWriteExt + Unpin),
-        arrived: &mut mpsc::Receiver<Result<Option<ServerFrame<P::Response, P::Event>>, WireError>>,
+        arrived: &mut mpsc::Receiver<Arrival<P>>,
     ) -> End {
         // What the last connection left unanswered, in the order in which it was asked.
         let mut ids: Vec<u64> = self.pending.keys().copied().collect();
@@ -301,11 +305,11 @@ impl<P: Protocol> Task<P> {
             id,
             body: call.request.clone(),
         };
-        if let Err(error) = wire::encode(&frame, out) {
-            if let Some(call) = self.pending.remove(&id) {
-                let fault = Fault::new(super::FaultCode::Invalid, error.to_string());
-                drop(call.answer.send(Err(RequestError::Fault(fault))));
-            }
+        if let Err(error) = wire::encode(&frame, out)
+            && let Some(call) = self.pending.remove(&id)
+        {
+            let fault = Fault::new(super::FaultCode::Invalid, error.to_string());
+            drop(call.answer.send(Err(RequestError::Fault(fault))));
         }
     }
 }
