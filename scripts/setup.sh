@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs what the named purposes need and is not there yet: build, demo, test, bench.
+# Debian packages come by apt-get where this is root; everyone else is told what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need=()
+# want COMMAND PACKAGE: PACKAGE is installed where COMMAND is not found.
+want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need+=("$2"); }
+
+for purpose in "${@:-build}"; do
+  case $purpose in
+  build)
+    want cc gcc
+    want make make
+    want curl curl
+    ;;
+  demo)
+    want sipp sip-tester
+    want ip iproute2
+    want ethtool ethtool
+    want tcpdump tcpdump
+    ;;
+  test)
+    want python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
+    ;;
+  bench)
+    want rtpengine rtpengine-daemon
+    ;;
+  *)
+    echo "setup: no such purpose: $purpose (build, demo, test, bench)" >&2
+    exit 2
+    ;;
+  esac
+done
+
+if [ ${#need[@]} -gt 0 ]; then
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "setup: please install, as root:  apt-get install --no-install-recommends ${need[*]}" >&2
+    exit 1
+  fi
+  echo "setup: installing ${need[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # Installing a server must not start it on this machine.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod +x $policy
+    trap 'rm -f '$policy EXIT
+  fi
+  log=$(mktemp)
+  if ! { apt-get update && apt-get install -y --no-install-recommends "${need[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    exit 1
+  fi
+  rm -f "$log"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2
+  exit 1
+fi
+scripts/toolchain.sh

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Every check and test, the cheapest first. `make test` installs what this needs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+flags=(--locked --workspace --exclude ebpf)
+
+step() {
+  printf '\n== %s (%ds)\n' "$*" "$SECONDS"
+}
+
+step "format"
+cargo fmt --all --check
+step "lints"
+cargo clippy "${flags[@]}" --all-targets -- -D warnings
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --no-deps --quiet
+step "dependencies: licences, bans, sources"
+scripts/deny.sh
+step "binaries that the end-to-end tests run"
+cargo build "${flags[@]}" --bins
+step "tests"
+cargo test "${flags[@]}" --no-fail-fast
+step "fuzz targets"
+scripts/fuzz.sh
+step "Kubernetes manifests"
+k8s/check.sh
+step "done"
