@@ -1,1 +1,12 @@
-//! placeholder
+//! SIP as pure state machines: no socket, no clock, no runtime and no unsafe.
+//!
+//! Every protocol object takes bytes and the time, and is drained for what to send, when to wake it
+//! and what happened. Whoever owns the sockets moves the bytes.
+
+#![forbid(unsafe_code)]
+
+pub mod header;
+pub mod message;
+pub mod uri;
+
+mod text;

@@ -1,0 +1,163 @@
+//! Values that name someone: From, To, Contact, Route, Record-Route and their like.
+
+use std::borrow::Cow;
+
+use super::{HeaderError, HeaderName, Params};
+use crate::{
+    text::{quoted_end, trim, trim_str},
+    uri::{Uri, UriError},
+};
+
+/// `["display"] <uri> ;params`, or a bare `uri ;params` (RFC 3261 section 20.10).
+///
+/// The URI's text is found, not parsed: a proxy forwards many that it never has to understand.
+#[derive(Debug, Clone, Copy)]
+pub struct NameAddr<'a> {
+    raw: &'a [u8],
+    display: &'a [u8],
+    uri: &'a str,
+    params: Params<'a>,
+    bracketed: bool,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Parses one value of the header `name`, which is only for the error.
+    ///
+    /// Without brackets, what follows the first `;` belongs to the header (RFC 3261 section 20.10).
+    pub fn parse(name: HeaderName, value: &'a [u8]) -> Result<Self, HeaderError> {
+        Self::parse_value(trim(value)).ok_or(HeaderError::Malformed(name))
+    }
+
+    fn parse_value(raw: &'a [u8]) -> Option<Self> {
+        let after_quotes = match raw.first()? {
+            b'"' => quoted_end(raw)?,
+            _ => 0,
+        };
+        let Some(open) = memchr::memchr(b'<', &raw[after_quotes..]) else {
+            return Self::parse_bare(raw, after_quotes);
+        };
+        let open = after_quotes + open;
+        let close = open + memchr::memchr(b'>', &raw[open..])?;
+        let display = trim(&raw[..open]);
+        if after_quotes > 0 && display.len() != after_quotes {
+            return None;
+        }
+        let uri = trim_str(std::str::from_utf8(&raw[open + 1..close]).ok()?);
+        let params = trim_str(std::str::from_utf8(&raw[close + 1..]).ok()?);
+        if uri.is_empty() || !(params.is_empty() || params.starts_with(';')) {
+            return None;
+        }
+        Some(Self {
+            raw,
+            display,
+            uri,
+            params: Params::new(params),
+            bracketed: true,
+        })
+    }
+
+    fn parse_bare(raw: &'a [u8], after_quotes: usize) -> Option<Self> {
+        if after_quotes > 0 {
+            return None;
+        }
+        let text = std::str::from_utf8(raw).ok()?;
+        let (uri, params) = match text.find(';') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let uri = trim_str(uri);
+        let params = Params::new(params);
+        (!uri.is_empty()).then_some(Self {
+            raw,
+            display: b"",
+            uri,
+            params,
+            bracketed: false,
+        })
+    }
+
+    /// The whole value as it was received, trimmed.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The display name as received, with its quotes if it had any. Empty where there is none.
+    pub fn display_raw(&self) -> &'a [u8] {
+        self.display
+    }
+
+    /// The display name without quotes and quoting backslashes, bytes that are not UTF-8 replaced.
+    pub fn display(&self) -> Cow<'a, str> {
+        let Some(inner) = self
+            .display
+            .strip_prefix(b"\"")
+            .and_then(|d| d.strip_suffix(b"\""))
+        else {
+            return String::from_utf8_lossy(self.display);
+        };
+        if !inner.contains(&b'\\') {
+            return String::from_utf8_lossy(inner);
+        }
+        let mut plain = Vec::with_capacity(inner.len());
+        let mut bytes = inner.iter();
+        while let Some(byte) = bytes.next() {
+            let byte = if *byte == b'\\' {
+                bytes.next().unwrap_or(byte)
+            } else {
+                byte
+            };
+            plain.push(*byte);
+        }
+        Cow::Owned(String::from_utf8_lossy(&plain).into_owned())
+    }
+
+    /// The URI's text, without brackets.
+    pub fn uri_str(&self) -> &'a str {
+        self.uri
+    }
+
+    /// The URI, parsed now.
+    pub fn uri(&self) -> Result<Uri<'a>, UriError> {
+        Uri::parse(self.uri)
+    }
+
+    /// Whether the URI stood in angle brackets.
+    pub fn is_bracketed(&self) -> bool {
+        self.bracketed
+    }
+
+    /// The header's parameters, those after the brackets.
+    pub fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The `tag` parameter of From and To.
+    pub fn tag(&self) -> Option<&'a str> {
+        self.params.get("tag").filter(|tag| !tag.is_empty())
+    }
+
+    /// The `expires` parameter of a Contact, in seconds. Too large a number is capped; `None` where
+    /// it is missing or no number, for which RFC 3261 section 10.3 substitutes a default.
+    pub fn expires(&self) -> Option<u32> {
+        let text = self.params.get("expires")?;
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        Some(text.parse().unwrap_or(u32::MAX))
+    }
+
+    /// The `q` parameter of a Contact in thousandths, 0 to 1000. `None` where missing or malformed.
+    pub fn q(&self) -> Option<u16> {
+        let text = self.params.get("q")?;
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if fraction.len() > 3 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let thousandths = format!("{fraction:0<3}").parse().ok()?;
+        match (whole, thousandths) {
+            ("0", thousandths) => Some(thousandths),
+            ("1", 0) => Some(1000),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `;name=value` parameters of URIs and header values.
+
+use crate::text::{quoted_end, trim_str};
+
+/// A borrowed list of parameters: `;name=value;flag;name="quoted"`. Empty where there is none.
+///
+/// Names compare without regard to case. The text is parsed at each look-up: a list holds a handful.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Params<'a>(&'a str);
+
+impl<'a> Params<'a> {
+    /// Takes the text from its first `;` on (or without it). What stands there is not judged.
+    pub fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The text as it was received.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
+    /// The parameters in order: name, and value where there is one. A quoted value keeps its quotes.
+    pub fn iter(&self) -> ParamsIter<'a> {
+        ParamsIter { rest: self.0 }
+    }
+
+    /// The value of the first parameter of this name: `""` for a flag without a value.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        let hit = self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        hit.map(|(_, value)| value.unwrap_or(""))
+    }
+
+    /// Whether a parameter of this name is there, with or without a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+impl<'a> IntoIterator for Params<'a> {
+    type Item = (&'a str, Option<&'a str>);
+    type IntoIter = ParamsIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Iterator of [`Params::iter`].
+#[derive(Debug, Clone)]
+pub struct ParamsIter<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for ParamsIter<'a> {
+    type Item = (&'a str, Option<&'a str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.rest.is_empty() {
+                return None;
+            }
+            let end = param_end(self.rest.as_bytes());
+            let (param, rest) = self.rest.split_at(end);
+            self.rest = rest.strip_prefix(';').unwrap_or(rest);
+            let param = trim_str(param);
+            if param.is_empty() {
+                continue;
+            }
+            return Some(match param.split_once('=') {
+                Some((name, value)) => (trim_str(name), Some(trim_str(value))),
+                None => (param, None),
+            });
+        }
+    }
+}
+
+/// The index of the `;` that ends the first parameter, quoted strings skipped.
+fn param_end(bytes: &[u8]) -> usize {
+    let mut i = 0;
+    while let Some(hit) = bytes
+        .get(i..)
+        .and_then(|rest| memchr::memchr2(b';', b'"', rest))
+    {
+        let hit = i + hit;
+        if bytes[hit] == b';' {
+            return hit;
+        }
+        let Some(len) = quoted_end(&bytes[hit..]) else {
+            break;
+        };
+        i = hit + len;
+    }
+    bytes.len()
+}

@@ -1,0 +1,265 @@
+//! The Via header (RFC 3261 section 20.42, RFC 3581).
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{HeaderError, HeaderName, Params};
+use crate::{
+    text::{is_token, trim_str},
+    uri::Host,
+};
+
+/// The magic cookie that starts every branch of RFC 3261.
+pub const BRANCH_COOKIE: &str = "z9hG4bK";
+
+/// One Via value.
+#[derive(Debug, Clone, Copy)]
+pub struct Via<'a> {
+    transport: Transport<'a>,
+    host: Host<'a>,
+    port: Option<u16>,
+    sent_by: &'a str,
+    params: Params<'a>,
+    raw: &'a str,
+}
+
+/// The transport of a Via or of a URI's `transport` parameter. Compares without regard to case.
+#[derive(Debug, Clone, Copy)]
+pub enum Transport<'a> {
+    /// UDP
+    Udp,
+    /// TCP
+    Tcp,
+    /// TLS over TCP
+    Tls,
+    /// SCTP
+    Sctp,
+    /// WebSocket (RFC 7118)
+    Ws,
+    /// WebSocket over TLS
+    Wss,
+    /// Any other token.
+    Other(&'a str),
+}
+
+impl<'a> Via<'a> {
+    /// Parses one value: `SIP/2.0/UDP host:port;branch=...`, with white space where it may stand.
+    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        let raw = HeaderName::Via.text(value)?;
+        Self::parse_str(raw).ok_or(HeaderError::Malformed(HeaderName::Via))
+    }
+
+    fn parse_str(raw: &'a str) -> Option<Self> {
+        let (name, rest) = raw.split_once('/')?;
+        let (version, rest) = rest.split_once('/')?;
+        if !trim_str(name).eq_ignore_ascii_case("SIP") || trim_str(version) != "2.0" {
+            return None;
+        }
+        let rest = trim_str(rest);
+        let (transport, rest) = rest.split_at(rest.find([' ', '\t', '\r', '\n'])?);
+        let (sent_by, params) = match rest.find(';') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        let sent_by = trim_str(sent_by);
+        let (host, port) = Host::parse_with_port(sent_by)?;
+        let params = Params::new(params);
+        Some(Self {
+            transport: Transport::parse(transport)?,
+            host,
+            port,
+            sent_by,
+            params,
+            raw,
+        })
+    }
+
+    /// The value as it was received, trimmed.
+    pub fn as_str(&self) -> &'a str {
+        self.raw
+    }
+
+    /// The transport that the sender used.
+    pub fn transport(&self) -> Transport<'a> {
+        self.transport
+    }
+
+    /// The host of `sent-by`.
+    pub fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    /// The port of `sent-by`, where one is written.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// `sent-by` as it was received; part of a server transaction's key (RFC 3261 section 17.2.3).
+    pub fn sent_by(&self) -> &'a str {
+        self.sent_by
+    }
+
+    /// All parameters.
+    pub fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The `branch` parameter.
+    pub fn branch(&self) -> Option<&'a str> {
+        self.params
+            .get("branch")
+            .filter(|branch| !branch.is_empty())
+    }
+
+    /// Whether the branch begins with `z9hG4bK`: unique by RFC 3261, not computed by RFC 2543.
+    pub fn has_rfc3261_branch(&self) -> bool {
+        let start = self
+            .branch()
+            .and_then(|branch| branch.get(..BRANCH_COOKIE.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(BRANCH_COOKIE))
+    }
+
+    /// The `received` parameter; an IPv6 address with or without brackets (RFC 5118 section 4.5).
+    pub fn received(&self) -> Option<IpAddr> {
+        let text = self.params.get("received")?;
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .unwrap_or(text);
+        bare.parse().ok()
+    }
+
+    /// Whether `rport` is there, with or without a value (RFC 3581).
+    pub fn has_rport(&self) -> bool {
+        self.params.has("rport")
+    }
+
+    /// The value of `rport`, once a server has filled it in.
+    pub fn rport(&self) -> Option<u16> {
+        self.params.get("rport")?.parse().ok()
+    }
+
+    /// The `maddr` parameter.
+    pub fn maddr(&self) -> Option<Host<'a>> {
+        Host::parse(self.params.get("maddr")?)
+    }
+
+    /// The `ttl` parameter.
+    pub fn ttl(&self) -> Option<u8> {
+        self.params.get("ttl")?.parse().ok()
+    }
+
+    /// Where a response goes by RFC 3261 section 18.2.2 over an unreliable transport: `maddr`, else
+    /// `received` with `rport`, else `sent-by`. The port falls back to the transport's default.
+    pub fn response_target(&self) -> (Host<'a>, u16) {
+        let port = self.port.unwrap_or_else(|| self.transport.default_port());
+        if let Some(maddr) = self.maddr() {
+            return (maddr, port);
+        }
+        match self.received() {
+            Some(address) => (Host::from(address), self.rport().unwrap_or(port)),
+            None => (self.host, self.rport().unwrap_or(port)),
+        }
+    }
+
+    /// This value as a server stores it after the request came from `source`: `received` where the
+    /// address is not `sent-by` or the client asked for `rport`, and `rport` filled in (RFC 3261
+    /// section 18.2.1, RFC 3581 section 4). What the client wrote into either is dropped: only the
+    /// server knows. `None` where nothing changes.
+    pub fn stamped(&self, source: SocketAddr) -> Option<String> {
+        use fmt::Write as _;
+
+        let has_rport = self.has_rport();
+        let source_ip = source.ip().to_canonical();
+        let wants_received =
+            has_rport || self.host.ip().map(|ip| ip.to_canonical()) != Some(source_ip);
+        if !wants_received && !self.params.has("received") {
+            return None;
+        }
+        let head = self.raw.len() - self.params.as_str().len();
+        let mut out = String::with_capacity(self.raw.len() + 64);
+        out.push_str(self.raw.get(..head).unwrap_or(self.raw).trim_end());
+        for (name, value) in self.params {
+            if name.eq_ignore_ascii_case("received") || name.eq_ignore_ascii_case("rport") {
+                continue;
+            }
+            out.push(';');
+            out.push_str(name);
+            if let Some(value) = value {
+                out.push('=');
+                out.push_str(value);
+            }
+        }
+        // Writing to a String cannot fail.
+        if wants_received {
+            let _ = write!(out, ";received={source_ip}");
+        }
+        if has_rport {
+            let _ = write!(out, ";rport={}", source.port());
+        }
+        Some(out)
+    }
+}
+
+impl<'a> Transport<'a> {
+    /// Parses a transport token. `None` where it is no token.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        const KNOWN: [Transport<'static>; 6] = [
+            Transport::Udp,
+            Transport::Tcp,
+            Transport::Tls,
+            Transport::Sctp,
+            Transport::Ws,
+            Transport::Wss,
+        ];
+        let known = KNOWN
+            .into_iter()
+            .find(|known| known.as_str().eq_ignore_ascii_case(text));
+        known.or_else(|| is_token(text.as_bytes()).then_some(Self::Other(text)))
+    }
+
+    /// The token as a Via writes it.
+    pub const fn as_str(&self) -> &'a str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Sctp => "SCTP",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+            Self::Other(text) => text,
+        }
+    }
+
+    /// 5061 for TLS, 80 and 443 for WebSocket, else 5060.
+    pub const fn default_port(&self) -> u16 {
+        match self {
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+            _ => 5060,
+        }
+    }
+
+    /// Whether the transport delivers by itself, so that no request is retransmitted over it.
+    /// Unknown ones count as unreliable.
+    pub const fn is_reliable(&self) -> bool {
+        !matches!(self, Self::Udp | Self::Other(_))
+    }
+}
+
+impl PartialEq for Transport<'_> {
+    fn eq(&self, other: &Transport<'_>) -> bool {
+        self.as_str().eq_ignore_ascii_case(other.as_str())
+    }
+}
+
+impl Eq for Transport<'_> {}
+
+impl fmt::Display for Transport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

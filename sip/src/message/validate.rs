@@ -1,0 +1,150 @@
+//! What a framed message may still be owed: 400, 416 or 505.
+
+use super::{Message, Method, Start};
+use crate::{
+    header::{HeaderError, HeaderName, NameAddr},
+    text::decimal,
+    uri::{Scheme, UriError},
+};
+
+/// Why a message is refused. A response is dropped instead of answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// The version is not SIP/2.0. Owed 505.
+    #[error("the SIP version is not 2.0")]
+    Version,
+    /// White space where the start line may hold none. Owed 400.
+    #[error("the start line holds stray white space")]
+    StartLine,
+    /// The Request-URI is malformed. Owed 400.
+    #[error("the Request-URI is malformed: {0}")]
+    RequestUri(#[from] UriError),
+    /// The Request-URI holds headers, which none may (RFC 3261 section 19.1.1). Owed 400.
+    #[error("the Request-URI holds headers")]
+    RequestUriHeaders,
+    /// A header is missing or malformed. Owed 400.
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// A header that may stand once stands more often. Owed 400.
+    #[error("the message has more than one {0}")]
+    Repeated(HeaderName),
+    /// The CSeq's method is not the request's. Owed 400.
+    #[error("the CSeq's method is not the request's")]
+    CSeqMethod,
+    /// The Request-URI's scheme is none that can be routed. Owed 416. Judged last, so that an element
+    /// that knows the scheme may pass over it.
+    #[error("the Request-URI's scheme is not supported")]
+    Scheme,
+}
+
+impl Invalid {
+    /// The status that a request is owed.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Version => 505,
+            Self::Scheme => 416,
+            _ => 400,
+        }
+    }
+}
+
+/// Headers that stand once at most and that the core acts upon.
+const SINGLE: [HeaderName; 9] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::MaxForwards,
+    HeaderName::ContentLength,
+    HeaderName::ContentType,
+    HeaderName::Expires,
+    HeaderName::Event,
+];
+
+pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
+    let version = message.version();
+    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+        let blank = version.last().is_some_and(u8::is_ascii_whitespace);
+        return Err(if blank {
+            Invalid::StartLine
+        } else {
+            Invalid::Version
+        });
+    }
+    once(message)?;
+    for via in message.vias() {
+        via?;
+    }
+    message.via()?;
+    for name in [HeaderName::From, HeaderName::To] {
+        let value = message
+            .header(name)
+            .ok_or(HeaderError::Missing(name))?
+            .value();
+        address(name, value)?;
+    }
+    message.call_id()?;
+    let cseq = message.cseq()?;
+    message.max_forwards()?;
+    message.content_type()?;
+    for name in [
+        HeaderName::Contact,
+        HeaderName::Route,
+        HeaderName::RecordRoute,
+    ] {
+        for value in message.values(name).filter(|value| *value != b"*") {
+            address(name, value)?;
+        }
+    }
+    if let Some(expires) = message.header(HeaderName::Expires) {
+        // RFC 3261 section 20.19: a decimal below 2^32.
+        let seconds = decimal(expires.value()).and_then(|seconds| u32::try_from(seconds).ok());
+        seconds.ok_or(HeaderError::Malformed(HeaderName::Expires))?;
+    }
+    match &message.start {
+        Start::Request { method, .. } => request(message, method, &cseq.method),
+        Start::Response { .. } => Ok(()),
+    }
+}
+
+fn once(message: &Message) -> Result<(), Invalid> {
+    let mut seen = 0u16;
+    for name in message.headers().filter_map(|header| header.known()) {
+        let Some(at) = SINGLE.iter().position(|single| *single == name) else {
+            continue;
+        };
+        if seen & 1 << at != 0 {
+            return Err(Invalid::Repeated(name));
+        }
+        seen |= 1 << at;
+    }
+    Ok(())
+}
+
+fn request(message: &Message, method: &Method, cseq: &Method) -> Result<(), Invalid> {
+    if method != cseq {
+        return Err(Invalid::CSeqMethod);
+    }
+    let uri = message.request_uri()?;
+    if uri.headers().next().is_some() {
+        return Err(Invalid::RequestUriHeaders);
+    }
+    match uri.scheme() {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => Ok(()),
+        Scheme::Other(_) => Err(Invalid::Scheme),
+    }
+}
+
+/// An address whose URI parses and whose display name hides no other value.
+fn address(name: HeaderName, value: &[u8]) -> Result<(), HeaderError> {
+    let address = NameAddr::parse(name, value)?;
+    // Without quotes a display name is tokens. What could not change the meaning is let pass.
+    let display = address.display_raw();
+    let separator = |b: &u8| matches!(b, b',' | b';' | b'<' | b'>' | b'"' | b'\\');
+    let hides = !display.starts_with(b"\"") && display.iter().any(separator);
+    if hides || address.uri().is_err() {
+        return Err(HeaderError::Malformed(name));
+    }
+    Ok(())
+}

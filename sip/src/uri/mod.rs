@@ -1,0 +1,298 @@
+//! URIs as SIP uses them (RFC 3261 section 19): `sip`, `sips`, `tel`, and any other scheme opaquely.
+
+mod compare;
+mod host;
+
+use std::{borrow::Cow, fmt};
+
+pub use host::Host;
+
+use crate::header::Params;
+
+/// A parsed URI that borrows its text.
+///
+/// Parsing is lenient where the meaning is plain: an illegal character in a user part (a PBX's `#`)
+/// or a stray `%` is kept. White space, angle brackets, quotes and control characters are refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Uri<'a> {
+    raw: &'a str,
+    scheme: Scheme<'a>,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: Option<Host<'a>>,
+    port: Option<u16>,
+    params: Params<'a>,
+    headers: &'a str,
+}
+
+/// The scheme of a [`Uri`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:` (RFC 3966)
+    Tel,
+    /// Any other; a Request-URI with one is owed 416 by an element that has to resolve it.
+    Other(&'a str),
+}
+
+/// Why a text is no URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UriError {
+    /// There is no `scheme:` in front.
+    #[error("the URI has no scheme")]
+    NoScheme,
+    /// White space, an angle bracket, a quote or a control character in the URI.
+    #[error("the URI holds a character that none may hold")]
+    Character,
+    /// The host of a sip or sips URI is missing or no host; an IPv6 address needs brackets.
+    #[error("the URI's host or port is malformed")]
+    Host,
+    /// The number of a `tel` URI is missing.
+    #[error("the tel URI has no number")]
+    Number,
+    /// The URI is not UTF-8.
+    #[error("the URI is not UTF-8")]
+    NotUtf8,
+}
+
+impl<'a> Uri<'a> {
+    /// Parses a URI from its text, without angle brackets.
+    pub fn parse(raw: &'a str) -> Result<Self, UriError> {
+        let illegal = |b: u8| b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 0x7F);
+        if raw.bytes().any(illegal) {
+            return Err(UriError::Character);
+        }
+        let (scheme, rest) = raw.split_once(':').ok_or(UriError::NoScheme)?;
+        if !is_scheme(scheme) {
+            return Err(UriError::NoScheme);
+        }
+        let scheme = Scheme::from_text(scheme);
+        match scheme {
+            Scheme::Sip | Scheme::Sips => Self::parse_sip(raw, scheme, rest),
+            Scheme::Tel => Self::parse_tel(raw, rest),
+            Scheme::Other(_) => Ok(Self::opaque(raw, scheme)),
+        }
+    }
+
+    /// [`Uri::parse`] of bytes as received.
+    pub fn from_bytes(raw: &'a [u8]) -> Result<Self, UriError> {
+        let text = std::str::from_utf8(raw).map_err(|_| UriError::NotUtf8)?;
+        Self::parse(text)
+    }
+
+    /// The text as it was received.
+    pub fn as_str(&self) -> &'a str {
+        self.raw
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> Scheme<'a> {
+        self.scheme
+    }
+
+    /// Whether the scheme is `sip` or `sips`.
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// The user part as received, escapes included, without the password. For `tel` the number.
+    pub fn user(&self) -> Option<&'a str> {
+        self.user
+    }
+
+    /// The user part with its escapes resolved.
+    pub fn user_unescaped(&self) -> Option<Cow<'a, [u8]>> {
+        self.user.map(unescape)
+    }
+
+    /// The password after the user's colon. Never log it.
+    pub fn password(&self) -> Option<&'a str> {
+        self.password
+    }
+
+    /// The host. `None` for `tel` and unknown schemes.
+    pub fn host(&self) -> Option<Host<'a>> {
+        self.host
+    }
+
+    /// The port, where one is written.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The URI's parameters (`;transport=tcp;lr`).
+    pub fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// Whether the `lr` parameter is there: a loose router (RFC 3261 section 16.12).
+    pub fn is_loose_router(&self) -> bool {
+        self.params.has("lr")
+    }
+
+    /// The `transport` parameter.
+    pub fn transport(&self) -> Option<&'a str> {
+        self.params.get("transport")
+    }
+
+    /// The headers after `?`: name and value as received, escapes included.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let fields = self.headers.split('&').filter(|field| !field.is_empty());
+        fields.map(|field| field.split_once('=').unwrap_or((field, "")))
+    }
+
+    fn parse_sip(raw: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Self, UriError> {
+        // A raw '@' is legal only as the end of the user part, which may itself hold ';' and '?'.
+        let (userinfo, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => (Some(userinfo), rest),
+            None => (None, rest),
+        };
+        let (user, password) = match userinfo.map(|info| (info, info.split_once(':'))) {
+            None => (None, None),
+            Some((_, Some((user, password)))) => (Some(user), Some(password)),
+            Some((user, None)) => (Some(user), None),
+        };
+        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hostport, params) = match rest.find(';') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        let (host, port) = Host::parse_with_port(hostport).ok_or(UriError::Host)?;
+        Ok(Self {
+            user,
+            password,
+            host: Some(host),
+            port,
+            params: Params::new(params),
+            headers,
+            ..Self::opaque(raw, scheme)
+        })
+    }
+
+    fn parse_tel(raw: &'a str, rest: &'a str) -> Result<Self, UriError> {
+        let (number, params) = match rest.find(';') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        if number.is_empty() {
+            return Err(UriError::Number);
+        }
+        let params = Params::new(params);
+        Ok(Self {
+            user: Some(number),
+            params,
+            ..Self::opaque(raw, Scheme::Tel)
+        })
+    }
+
+    fn opaque(raw: &'a str, scheme: Scheme<'a>) -> Self {
+        Self {
+            raw,
+            scheme,
+            user: None,
+            password: None,
+            host: None,
+            port: None,
+            params: Params::default(),
+            headers: "",
+        }
+    }
+}
+
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.raw)
+    }
+}
+
+/// Equality is RFC 3261 section 19.1.4, not that of the text. It is not transitive (a parameter
+/// that one side lacks is ignored), so there is no `Eq` and no `Hash`.
+impl PartialEq for Uri<'_> {
+    fn eq(&self, other: &Uri<'_>) -> bool {
+        compare::equivalent(self, other)
+    }
+}
+
+impl<'a> Scheme<'a> {
+    fn from_text(text: &'a str) -> Self {
+        if text.eq_ignore_ascii_case("sip") {
+            Self::Sip
+        } else if text.eq_ignore_ascii_case("sips") {
+            Self::Sips
+        } else if text.eq_ignore_ascii_case("tel") {
+            Self::Tel
+        } else {
+            Self::Other(text)
+        }
+    }
+}
+
+/// Resolves `%HH` escapes. A `%` that is not followed by two hex digits stays as it is.
+pub fn unescape(text: &str) -> Cow<'_, [u8]> {
+    let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escape = match bytes[i..] {
+            [b'%', high, low, ..] => hex(high).zip(hex(low)),
+            _ => None,
+        };
+        if let Some((high, low)) = escape {
+            out.push(high << 4 | low);
+            i += 3;
+        } else {
+            out.push(bytes[i]);
+            i += 1;
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Escapes a text for the user part of a URI (RFC 3261 section 25.1, `user`).
+pub fn escape_user(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')' | b'&' | b'=' | b'+'
+            )
+            || matches!(b, b'$' | b',' | b';' | b'?' | b'/')
+    };
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    Cow::Owned(out)
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn is_scheme(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests;
