@@ -1,1 +1,26 @@
-//! placeholder
+//! What must last: schema, migrations and queries on SQLite or PostgreSQL.
+//!
+//! One [`Store`] stands over both engines, and there is one schema and one text of each query. That
+//! works as long as every statement stays in what the two dialects share:
+//!
+//! - types `TEXT`, `INTEGER`, `BIGINT`, `DOUBLE PRECISION`; a time is a `BIGINT` of milliseconds
+//!   ([`Timestamp`]), an id is the `TEXT` of a UUID version 7, an enumeration is its name, a document
+//!   is JSON in a `TEXT`;
+//! - parameters written `$1`, upserts written `ON CONFLICT`, and no column that counts by itself.
+//!
+//! The integration tests run each case on both engines.
+
+mod cdr;
+mod engine;
+mod error;
+mod page;
+mod timestamp;
+
+pub use cdr::{
+    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, WriterCounts, WriterOptions, WriterTask,
+};
+pub use engine::Store;
+pub use error::StoreError;
+pub use page::{Cursor, CursorError, MAX_PAGE, Page};
+pub use timestamp::{Timestamp, TimestampError};
+pub use uuid::Uuid;

@@ -1,0 +1,177 @@
+//! The call detail record: what is left of a call when it is over.
+
+mod table;
+mod writer;
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use table::CdrFilter;
+pub use writer::{CdrWriter, WriterCounts, WriterOptions, WriterTask};
+
+use crate::Timestamp;
+
+/// One call. Written once, when the call is over, under an id that was chosen when it began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cdr {
+    /// A UUID version 7, so that ids sort by the time of arrival.
+    pub id: Uuid,
+    /// The Call-ID header field.
+    pub call_id: String,
+    /// The URI of From, without tag or display name.
+    pub from_uri: String,
+    /// The URI of To.
+    pub to_uri: String,
+    /// The Request-URI as it came.
+    pub request_uri: String,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// Over what, in lower case: `udp`, `tcp`.
+    pub transport: String,
+    /// The trunk that carried the call on, or was the last to be tried.
+    pub trunk: Option<String>,
+    /// The prefix of the route that matched; the route for everything has an empty one.
+    pub route: Option<String>,
+    /// The INVITE came.
+    pub started: Timestamp,
+    /// The first 180 or 183 went to the caller.
+    pub ringing: Option<Timestamp>,
+    /// The 200 went to the caller.
+    pub answered: Option<Timestamp>,
+    /// The BYE, the failure or the timeout.
+    pub ended: Timestamp,
+    /// The final status that the caller was sent, 200 to 699.
+    pub status: u16,
+    /// Its reason phrase.
+    pub reason: String,
+    /// Who ended the call.
+    pub ended_by: EndedBy,
+    /// Why.
+    pub cause: Cause,
+    /// The path that the media took last: `xdp`, `xdp-generic`, `io-uring`, `sockets`; `None` where
+    /// none was relayed.
+    pub datapath: Option<String>,
+    /// What the caller sent, as this node received it.
+    pub from_caller: Option<MediaFlow>,
+    /// What the callee sent, as this node received it.
+    pub from_callee: Option<MediaFlow>,
+}
+
+impl Cdr {
+    /// From the answer to the end; zero for a call that was not answered.
+    pub fn talk_time(&self) -> Duration {
+        self.answered
+            .map_or(Duration::ZERO, |answered| self.ended.since(answered))
+    }
+}
+
+/// One direction of a call's media.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MediaFlow {
+    /// RTP packets.
+    pub packets: u64,
+    /// Bytes of RTP, headers of RTP included.
+    pub bytes: u64,
+    /// RTP packets that were sent to this node and did not arrive (RFC 3550 A.3).
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550 6.4.1), in milliseconds.
+    pub jitter_ms: f64,
+    /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` where too little was heard.
+    pub mos: Option<f64>,
+}
+
+/// An enumeration that is stored, shown and filtered by its names.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name that is stored and shown.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// The one that has this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.name() == name)
+            }
+        }
+    };
+}
+
+named! {
+    /// Who ended a call.
+    EndedBy {
+        /// The side that sent the INVITE.
+        Caller = "caller",
+        /// The side that received it.
+        Callee = "callee",
+        /// This node.
+        Node = "node",
+    }
+}
+
+named! {
+    /// Why a call ended.
+    Cause {
+        /// A party hung up an answered call.
+        Bye = "bye",
+        /// The caller gave up before an answer.
+        Cancel = "cancel",
+        /// The callee's side answered with a failure.
+        Rejected = "rejected",
+        /// The node refused the caller: who it is, or what it sent.
+        Refused = "refused",
+        /// No route matches.
+        NoRoute = "no-route",
+        /// No host of the trunk answered, or each was out of service.
+        Unreachable = "unreachable",
+        /// Nobody picked up within the route's ring timeout.
+        RingTimeout = "ring-timeout",
+        /// No packet came from either side within the media timeout.
+        MediaTimeout = "media-timeout",
+        /// mediad had no ports, or could not be reached.
+        MediaUnavailable = "media-unavailable",
+        /// An offer or an answer that cannot be relayed.
+        MediaUnusable = "media-unusable",
+        /// A party stopped answering within the dialog.
+        PartyLost = "party-lost",
+        /// The node was draining or at its limit.
+        Overload = "overload",
+        /// An operator ended it.
+        Operator = "operator",
+        /// The node stopped.
+        Shutdown = "shutdown",
+        /// The node failed in a way that it did not foresee; its log says more.
+        Internal = "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_are_what_serde_writes() {
+        for &cause in Cause::ALL {
+            assert_eq!(Cause::from_name(cause.name()), Some(cause));
+            let json = serde_json::to_string(&cause).unwrap();
+            assert_eq!(json, format!("\"{}\"", cause.name()));
+        }
+        for &party in EndedBy::ALL {
+            assert_eq!(EndedBy::from_name(party.name()), Some(party));
+        }
+        assert_eq!(Cause::from_name("Bye"), None);
+    }
+}

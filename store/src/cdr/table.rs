@@ -1,0 +1,329 @@
+//! The table `cdrs`.
+
+use std::{borrow::Cow, net::SocketAddr, str::FromStr};
+
+use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
+
+use super::{Cause, Cdr, EndedBy, MediaFlow};
+use crate::{
+    Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
+    engine::{on_engine, within},
+};
+
+/// Which calls to list. What is `None` does not narrow the list; the rest is combined with "and".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CdrFilter {
+    /// The Call-ID.
+    pub call_id: Option<String>,
+    /// The caller: the user part of From, such as `+15550100`, or with a colon in it the whole URI.
+    pub from: Option<String>,
+    /// The callee, likewise of To.
+    pub to: Option<String>,
+    /// The trunk's name.
+    pub trunk: Option<String>,
+    /// The final status.
+    pub status: Option<u16>,
+    /// Calls that began at this time or later.
+    pub since: Option<Timestamp>,
+    /// Calls that began before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Rows in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535; a row has 30.
+const ROWS: usize = 500;
+
+const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
+    request_uri, source, transport, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
+    status, reason, ended_by, cause, datapath, \
+    from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
+    from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
+    from_callee_jitter_ms, from_callee_mos) ";
+
+impl Store {
+    /// Writes `cdrs` all or none. One whose id is there already is left as it is, so a call that was
+    /// cut off may be repeated.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if the database refuses one of them for good.
+    pub async fn insert_cdrs(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let mut transaction = pool.begin().await?;
+                for part in cdrs.chunks(ROWS) {
+                    let mut query = QueryBuilder::new(INSERT);
+                    query.push_values(part, |mut row, cdr| {
+                        row.push_bind(cdr.id.to_string())
+                            .push_bind(text(&cdr.call_id))
+                            .push_bind(text(&cdr.from_uri))
+                            .push_bind(text(user(&cdr.from_uri)))
+                            .push_bind(text(&cdr.to_uri))
+                            .push_bind(text(user(&cdr.to_uri)))
+                            .push_bind(text(&cdr.request_uri))
+                            .push_bind(cdr.source.to_string())
+                            .push_bind(text(&cdr.transport))
+                            .push_bind(cdr.trunk.as_deref().map(text))
+                            .push_bind(cdr.route.as_deref().map(text))
+                            .push_bind(cdr.started.millis())
+                            .push_bind(cdr.ringing.map(Timestamp::millis))
+                            .push_bind(cdr.answered.map(Timestamp::millis))
+                            .push_bind(cdr.ended.millis())
+                            .push_bind(i32::from(cdr.status))
+                            .push_bind(text(&cdr.reason))
+                            .push_bind(cdr.ended_by.name())
+                            .push_bind(cdr.cause.name())
+                            .push_bind(cdr.datapath.as_deref().map(text));
+                        for flow in [&cdr.from_caller, &cdr.from_callee] {
+                            row.push_bind(flow.map(|flow| count(flow.packets)))
+                                .push_bind(flow.map(|flow| count(flow.bytes)))
+                                .push_bind(flow.map(|flow| count(flow.lost)))
+                                .push_bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
+                                .push_bind(flow.and_then(|flow| flow.mos).and_then(finite));
+                        }
+                    });
+                    query.push(" ON CONFLICT (id) DO NOTHING");
+                    query.build().execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The call of this id.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn cdr(&self, id: Uuid) -> Result<Option<Cdr>, StoreError> {
+        let row: Option<Row> = within(async {
+            on_engine!(self, pool => {
+                Ok(sqlx::query_as("SELECT * FROM cdrs WHERE id = $1")
+                    .bind(id.to_string())
+                    .fetch_optional(pool)
+                    .await?)
+            })
+        })
+        .await?;
+        row.map(Cdr::try_from).transpose()
+    }
+
+    /// A page of the calls that `filter` lets through, newest first by the time when they began:
+    /// `limit` of them at most (1 to [`MAX_PAGE`]), from `cursor` on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn cdrs(
+        &self,
+        filter: &CdrFilter,
+        limit: u32,
+        cursor: Option<Cursor>,
+    ) -> Result<Page<Cdr>, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let rows: Vec<Row> = within(async { on_engine!(self, pool => {
+            let mut query = QueryBuilder::new("SELECT * FROM cdrs WHERE 1 = 1");
+            let party = |name: &str| if name.contains(':') { "uri" } else { "user" };
+            if let Some(call_id) = &filter.call_id {
+                query.push(" AND call_id = ").push_bind(text(call_id));
+            }
+            if let Some(from) = &filter.from {
+                query.push(format_args!(" AND from_{} = ", party(from))).push_bind(text(from));
+            }
+            if let Some(to) = &filter.to {
+                query.push(format_args!(" AND to_{} = ", party(to))).push_bind(text(to));
+            }
+            if let Some(trunk) = &filter.trunk {
+                query.push(" AND trunk = ").push_bind(text(trunk));
+            }
+            if let Some(status) = filter.status {
+                query.push(" AND status = ").push_bind(i32::from(status));
+            }
+            if let Some(since) = filter.since {
+                query.push(" AND started_ms >= ").push_bind(since.millis());
+            }
+            if let Some(until) = filter.until {
+                query.push(" AND started_ms < ").push_bind(until.millis());
+            }
+            if let Some(cursor) = cursor {
+                query.push(" AND (started_ms, id) < (").push_bind(cursor.time.millis());
+                query.push(", ").push_bind(cursor.id.to_string()).push(")");
+            }
+            // One more than asked for tells whether there is a next page.
+            query.push(" ORDER BY started_ms DESC, id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+            Ok(query.build_query_as().fetch_all(pool).await?)
+        })})
+        .await?;
+
+        let limit = limit as usize;
+        let more = rows.len() > limit;
+        let items = rows.into_iter().take(limit).map(Cdr::try_from);
+        let items = items.collect::<Result<Vec<_>, _>>()?;
+        let next = items.last().filter(|_| more).map(|last| Cursor {
+            time: last.started,
+            id: last.id,
+        });
+        Ok(Page { items, next })
+    }
+}
+
+/// What a row holds, in the types that both engines have.
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    call_id: String,
+    from_uri: String,
+    to_uri: String,
+    request_uri: String,
+    source: String,
+    transport: String,
+    trunk: Option<String>,
+    route: Option<String>,
+    started_ms: i64,
+    ringing_ms: Option<i64>,
+    answered_ms: Option<i64>,
+    ended_ms: i64,
+    status: i32,
+    reason: String,
+    ended_by: String,
+    cause: String,
+    datapath: Option<String>,
+    from_caller_packets: Option<i64>,
+    from_caller_bytes: Option<i64>,
+    from_caller_lost: Option<i64>,
+    from_caller_jitter_ms: Option<f64>,
+    from_caller_mos: Option<f64>,
+    from_callee_packets: Option<i64>,
+    from_callee_bytes: Option<i64>,
+    from_callee_lost: Option<i64>,
+    from_callee_jitter_ms: Option<f64>,
+    from_callee_mos: Option<f64>,
+}
+
+impl TryFrom<Row> for Cdr {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: known("id", &row.id, |id| Uuid::try_parse(id).ok())?,
+            call_id: row.call_id,
+            from_uri: row.from_uri,
+            to_uri: row.to_uri,
+            request_uri: row.request_uri,
+            source: known("source", &row.source, |source| {
+                SocketAddr::from_str(source).ok()
+            })?,
+            transport: row.transport,
+            trunk: row.trunk,
+            route: row.route,
+            started: Timestamp::from_millis(row.started_ms),
+            ringing: row.ringing_ms.map(Timestamp::from_millis),
+            answered: row.answered_ms.map(Timestamp::from_millis),
+            ended: Timestamp::from_millis(row.ended_ms),
+            status: known("status", &row.status.to_string(), |status| {
+                status.parse().ok()
+            })?,
+            reason: row.reason,
+            ended_by: known("ended_by", &row.ended_by, EndedBy::from_name)?,
+            cause: known("cause", &row.cause, Cause::from_name)?,
+            datapath: row.datapath,
+            from_caller: flow(
+                row.from_caller_packets,
+                row.from_caller_bytes,
+                row.from_caller_lost,
+                row.from_caller_jitter_ms,
+                row.from_caller_mos,
+            ),
+            from_callee: flow(
+                row.from_callee_packets,
+                row.from_callee_bytes,
+                row.from_callee_lost,
+                row.from_callee_jitter_ms,
+                row.from_callee_mos,
+            ),
+        })
+    }
+}
+
+fn flow(
+    packets: Option<i64>,
+    bytes: Option<i64>,
+    lost: Option<i64>,
+    jitter_ms: Option<f64>,
+    mos: Option<f64>,
+) -> Option<MediaFlow> {
+    let count = |value: Option<i64>| value.map_or(0, i64::unsigned_abs);
+    packets.map(|_| MediaFlow {
+        packets: count(packets),
+        bytes: count(bytes),
+        lost: count(lost),
+        jitter_ms: jitter_ms.unwrap_or(0.0),
+        mos,
+    })
+}
+
+fn known<T>(
+    column: &'static str,
+    value: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, StoreError> {
+    parse(value).ok_or_else(|| StoreError::Corrupt {
+        column,
+        value: value.to_owned(),
+    })
+}
+
+/// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Neither engine orders or stores NaN and infinity alike.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// The user part of a SIP URI, or the number of a `tel:` one, without parameters or password; empty
+/// where there is none. It serves the filters only, so an odd URI need not be refused here.
+fn user(uri: &str) -> &str {
+    let Some((scheme, rest)) = uri.split_once(':') else {
+        return "";
+    };
+    let user = if scheme.eq_ignore_ascii_case("tel") {
+        rest
+    } else {
+        rest.split_once('@').map_or("", |(user, _)| user)
+    };
+    let end = user.find([';', ':']).unwrap_or(user.len());
+    &user[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_of_a_uri_is_found() {
+        for (uri, expected) in [
+            ("sip:alice@example.test", "alice"),
+            (
+                "sips:+15550100;phone-context=x:secret@example.test;user=phone",
+                "+15550100",
+            ),
+            ("SIP:alice:secret@[2001:db8::1]:5060", "alice"),
+            ("tel:+1-555-0100;ext=2", "+1-555-0100"),
+            ("sip:example.test", ""),
+            ("nonsense", ""),
+            ("", ""),
+        ] {
+            assert_eq!(user(uri), expected, "{uri}");
+        }
+    }
+}

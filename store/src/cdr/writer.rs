@@ -1,0 +1,261 @@
+//! Writes CDRs in the background, so that no call ever waits for the database.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::Cdr;
+use crate::{Store, StoreError};
+
+/// How a [`CdrWriter`] behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// Records that may wait while the database is away; more are dropped. One waits in about 1 KB.
+    pub backlog: usize,
+    /// Records in one transaction at most.
+    pub batch: usize,
+    /// The wait after the first failure, and the longest; it doubles in between.
+    pub backoff: (Duration, Duration),
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 65_536,
+            batch: 256,
+            backoff: (Duration::from_millis(100), Duration::from_secs(5)),
+        }
+    }
+}
+
+/// Takes CDRs to be written. Clones feed the same queue.
+#[derive(Clone, Debug)]
+pub struct CdrWriter {
+    queue: mpsc::Sender<Cdr>,
+    shared: Arc<Shared>,
+}
+
+/// The task behind a [`CdrWriter`].
+#[derive(Debug)]
+pub struct WriterTask {
+    stop: watch::Sender<Option<Instant>>,
+    task: JoinHandle<u64>,
+}
+
+/// What a writer has done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterCounts {
+    /// Records that wait, those in the transaction under way included.
+    pub queued: u64,
+    /// Records in the database.
+    pub written: u64,
+    /// Records that are lost: the queue was full, the database refused them, or it was away until
+    /// after the end.
+    pub dropped: u64,
+    /// Transactions that failed and were, or will be, repeated.
+    pub failures: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    submitted: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl CdrWriter {
+    /// Starts a writer to `store`. Must be called inside a tokio runtime.
+    pub fn start(store: Store, options: WriterOptions) -> (Self, WriterTask) {
+        Self::start_to(store, options)
+    }
+
+    fn start_to(sink: impl Sink, options: WriterOptions) -> (Self, WriterTask) {
+        let (queue, incoming) = mpsc::channel(options.backlog.max(1));
+        let (stop, stopped) = watch::channel(None);
+        let shared = Arc::new(Shared::default());
+        let worker = Worker {
+            sink,
+            options,
+            incoming,
+            stopped,
+            shared: shared.clone(),
+        };
+        let task = tokio::spawn(worker.run());
+        (Self { queue, shared }, WriterTask { stop, task })
+    }
+
+    /// Hands over a record; never waits. Where the queue is full the record is counted as dropped,
+    /// and logged as a whole so that it can be entered by hand.
+    pub fn submit(&self, cdr: Cdr) {
+        self.shared.submitted.fetch_add(1, Relaxed);
+        let Err(refused) = self.queue.try_send(cdr) else {
+            return;
+        };
+        let (cdr, reason) = match refused {
+            mpsc::error::TrySendError::Full(cdr) => (cdr, "too many wait for the database"),
+            mpsc::error::TrySendError::Closed(cdr) => (cdr, "the writer has stopped"),
+        };
+        self.shared.drop_record(&cdr, reason);
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> WriterCounts {
+        // Those that left the queue are read first: a record that leaves meanwhile still counts as
+        // queued, and the difference cannot go below zero.
+        let written = self.shared.written.load(Relaxed);
+        let dropped = self.shared.dropped.load(Relaxed);
+        let submitted = self.shared.submitted.load(Relaxed);
+        WriterCounts {
+            queued: submitted.saturating_sub(written + dropped),
+            written,
+            dropped,
+            failures: self.shared.failures.load(Relaxed),
+        }
+    }
+}
+
+impl WriterTask {
+    /// Takes no more records, and writes those that wait, for `patience` at most. Tells how many were
+    /// lost to the end; each is in the log.
+    pub async fn stop(self, patience: Duration) -> u64 {
+        self.stop.send_replace(Some(Instant::now() + patience));
+        self.task.await.unwrap_or_else(|error| {
+            error!(%error, "the CDR writer failed");
+            0
+        })
+    }
+}
+
+impl Shared {
+    fn drop_record(&self, cdr: &Cdr, reason: &str) {
+        self.dropped.fetch_add(1, Relaxed);
+        error!(id = %cdr.id, reason, record = ?cdr, "CDR lost");
+    }
+}
+
+/// Where a writer writes to.
+trait Sink: Send + Sync + 'static {
+    fn insert(&self, cdrs: &[Cdr]) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Sink for Store {
+    fn insert(&self, cdrs: &[Cdr]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.insert_cdrs(cdrs)
+    }
+}
+
+struct Worker<S> {
+    sink: S,
+    options: WriterOptions,
+    incoming: mpsc::Receiver<Cdr>,
+    stopped: watch::Receiver<Option<Instant>>,
+    shared: Arc<Shared>,
+}
+
+impl<S: Sink> Worker<S> {
+    /// Returns how many records the end lost.
+    async fn run(mut self) -> u64 {
+        let mut batch = Vec::with_capacity(self.options.batch);
+        let stopped = self.stopped.clone();
+        tokio::select! {
+            () = self.work(&mut batch) => return 0,
+            () = expired(stopped) => {}
+        }
+        // A transaction that was cut off may have reached the database all the same; entering one of
+        // its records again does no harm.
+        self.incoming.close();
+        while let Ok(cdr) = self.incoming.try_recv() {
+            batch.push(cdr);
+        }
+        for cdr in &batch {
+            self.shared
+                .drop_record(cdr, "the database was away until the end");
+        }
+        batch.len() as u64
+    }
+
+    /// Writes whatever comes, until the queue is closed and empty.
+    async fn work(&mut self, batch: &mut Vec<Cdr>) {
+        loop {
+            tokio::select! {
+                // All that wait are taken at once: the slower the database, the larger the batch.
+                taken = self.incoming.recv_many(batch, self.options.batch) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.write(batch).await;
+                }
+                _ = stop(&mut self.stopped), if !self.incoming.is_closed() => self.incoming.close(),
+            }
+        }
+    }
+
+    /// Writes `batch`, however long it takes, and empties it.
+    async fn write(&self, batch: &mut Vec<Cdr>) {
+        let (mut wait, longest) = self.options.backoff;
+        let mut away_since: Option<Instant> = None;
+        let mut size = batch.len();
+        while !batch.is_empty() {
+            size = size.min(batch.len());
+            match self.sink.insert(&batch[..size]).await {
+                Ok(()) => {
+                    batch.drain(..size);
+                    self.shared.written.fetch_add(size as u64, Relaxed);
+                    if let Some(since) = away_since.take() {
+                        let seconds = since.elapsed().as_secs();
+                        info!(seconds, "CDRs reach the database again");
+                    }
+                }
+                // One bad record must not hold up the others: find it by writing them one by one.
+                Err(error) if error.is_rejection() && size > 1 => size = 1,
+                Err(error) if error.is_rejection() => {
+                    for cdr in batch.drain(..size) {
+                        self.shared.drop_record(&cdr, &error.to_string());
+                    }
+                }
+                Err(error) => {
+                    self.shared.failures.fetch_add(1, Relaxed);
+                    if away_since.is_none() {
+                        warn!(%error, "CDRs do not reach the database, they wait in memory");
+                        away_since = Some(Instant::now());
+                    }
+                    sleep(wait).await;
+                    wait = (wait * 2).min(longest);
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the writer is told to stop, and tells by when.
+async fn stop(stopped: &mut watch::Receiver<Option<Instant>>) -> Instant {
+    loop {
+        if let Some(deadline) = *stopped.borrow_and_update() {
+            return deadline;
+        }
+        if stopped.changed().await.is_err() {
+            // The task's handle is gone; the writer then ends with the last one who may submit.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Waits until the writer is told to stop and the time for it is over.
+async fn expired(mut stopped: watch::Receiver<Option<Instant>>) {
+    sleep_until(stop(&mut stopped).await).await;
+}
+
+#[cfg(test)]
+mod tests;

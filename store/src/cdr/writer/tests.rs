@@ -1,0 +1,189 @@
+//! The writer against a database that comes and goes, in simulated time.
+
+use std::sync::Mutex;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::*;
+use crate::{Cause, EndedBy, Timestamp};
+
+/// A database in memory. Each insert takes a permit, and fails as `failing` says.
+#[derive(Clone)]
+struct Flaky(Arc<Inner>);
+
+struct Inner {
+    rows: Mutex<Vec<String>>,
+    batches: Mutex<Vec<usize>>,
+    /// Inserts that still fail.
+    failing: Mutex<u32>,
+    permits: Semaphore,
+}
+
+impl Flaky {
+    fn new(failing: u32, permits: usize) -> Self {
+        Self(Arc::new(Inner {
+            rows: Mutex::default(),
+            batches: Mutex::default(),
+            failing: Mutex::new(failing),
+            permits: Semaphore::new(permits),
+        }))
+    }
+
+    fn rows(&self) -> Vec<String> {
+        self.0.rows.lock().unwrap().clone()
+    }
+}
+
+impl Sink for Flaky {
+    async fn insert(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
+        self.0.permits.acquire().await.unwrap().forget();
+        self.0.batches.lock().unwrap().push(cdrs.len());
+        let mut failing = self.0.failing.lock().unwrap();
+        if *failing > 0 {
+            *failing -= 1;
+            return Err(StoreError::Timeout(0));
+        }
+        if cdrs.iter().any(|cdr| cdr.call_id == "bad") {
+            return Err(StoreError::Rejected(sqlx::Error::Protocol("bad".into())));
+        }
+        let ids = cdrs.iter().map(|cdr| cdr.call_id.clone());
+        self.0.rows.lock().unwrap().extend(ids);
+        Ok(())
+    }
+}
+
+const EVER: usize = Semaphore::MAX_PERMITS;
+
+fn cdr(call_id: &str) -> Cdr {
+    Cdr {
+        id: Uuid::now_v7(),
+        call_id: call_id.into(),
+        from_uri: "sip:alice@example.test".into(),
+        to_uri: "sip:bob@example.test".into(),
+        request_uri: "sip:bob@example.test".into(),
+        source: "192.0.2.1:5060".parse().unwrap(),
+        transport: "udp".into(),
+        trunk: None,
+        route: None,
+        started: Timestamp::from_millis(0),
+        ringing: None,
+        answered: None,
+        ended: Timestamp::from_millis(1),
+        status: 486,
+        reason: "Busy Here".into(),
+        ended_by: EndedBy::Callee,
+        cause: Cause::Rejected,
+        datapath: None,
+        from_caller: None,
+        from_callee: None,
+    }
+}
+
+fn options(backlog: usize, batch: usize) -> WriterOptions {
+    WriterOptions {
+        backlog,
+        batch,
+        ..WriterOptions::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_wait_out_an_outage_and_are_written_once() {
+    let sink = Flaky::new(7, EVER);
+    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    for n in 0..25 {
+        writer.submit(cdr(&n.to_string()));
+    }
+    sleep(Duration::from_secs(60)).await;
+
+    let expected: Vec<_> = (0..25).map(|n| n.to_string()).collect();
+    assert_eq!(sink.rows(), expected);
+    let counts = writer.counts();
+    assert_eq!((counts.written, counts.dropped), (25, 0));
+    assert_eq!((counts.queued, counts.failures), (0, 7));
+    assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_back_off_to_the_longest_wait() {
+    let sink = Flaky::new(u32::MAX, EVER);
+    let (writer, task) = CdrWriter::start_to(sink, options(10, 10));
+    writer.submit(cdr("a"));
+    // 0.1 + 0.2 + … + 3.2 s are 6 waits of 6.3 s in sum; from then on one try each 5 s.
+    sleep(Duration::from_millis(6_350)).await;
+    assert_eq!(writer.counts().failures, 7);
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(writer.counts().failures, 17);
+    assert_eq!(task.stop(Duration::ZERO).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_drops_and_counts_and_does_not_block() {
+    let sink = Flaky::new(0, 0);
+    let (writer, task) = CdrWriter::start_to(sink.clone(), options(5, 2));
+    writer.submit(cdr("first"));
+    sleep(Duration::from_millis(1)).await;
+    // One is under way, so that five fit.
+    for n in 0..8 {
+        writer.submit(cdr(&n.to_string()));
+    }
+    let counts = writer.counts();
+    assert_eq!((counts.queued, counts.written, counts.dropped), (6, 0, 3));
+
+    sink.0.permits.add_permits(100);
+    assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+    assert_eq!(sink.rows(), ["first", "0", "1", "2", "3", "4"]);
+    assert_eq!(writer.counts().queued, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_refused_does_not_hold_up_the_others() {
+    let sink = Flaky::new(0, EVER);
+    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    for call_id in ["a", "bad", "b", "bad", "c"] {
+        writer.submit(cdr(call_id));
+    }
+    assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+    assert_eq!(sink.rows(), ["a", "b", "c"]);
+    let counts = writer.counts();
+    assert_eq!((counts.written, counts.dropped, counts.failures), (3, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_writes_what_waits() {
+    let sink = Flaky::new(3, EVER);
+    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    for n in 0..33 {
+        writer.submit(cdr(&n.to_string()));
+    }
+    assert_eq!(task.stop(Duration::from_secs(5)).await, 0);
+    assert_eq!(sink.rows().len(), 33);
+    writer.submit(cdr("late"));
+    assert_eq!(writer.counts().dropped, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_gives_up_in_time_and_tells_what_is_lost() {
+    let sink = Flaky::new(u32::MAX, EVER);
+    let (writer, task) = CdrWriter::start_to(sink, options(100, 10));
+    for n in 0..33 {
+        writer.submit(cdr(&n.to_string()));
+    }
+    let begin = Instant::now();
+    assert_eq!(task.stop(Duration::from_secs(3)).await, 33);
+    assert_eq!(begin.elapsed(), Duration::from_secs(3));
+    let counts = writer.counts();
+    assert_eq!((counts.queued, counts.dropped), (0, 33));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_writer_ends_when_nobody_can_submit() {
+    let sink = Flaky::new(0, EVER);
+    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    writer.submit(cdr("a"));
+    drop(writer);
+    let WriterTask { task, .. } = task;
+    assert_eq!(task.await.unwrap(), 0);
+    assert_eq!(sink.rows(), ["a"]);
+}

@@ -1,0 +1,256 @@
+//! The database behind the store, whichever engine it is.
+
+use std::{
+    fmt,
+    fs::{DirBuilder, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use sqlx::{
+    PgPool, SqlitePool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::StoreError;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// How long a statement of SQLite waits for another process's write to end.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long a caller waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a caller waits for an answer before it takes the database for dead.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Connections to SQLite: one writes, the others read beside it.
+const SQLITE_CONNECTIONS: u32 = 4;
+/// Connections to PostgreSQL of one process.
+const POSTGRES_CONNECTIONS: u32 = 8;
+
+/// The database. Clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) engine: Engine,
+    database: String,
+}
+
+#[derive(Clone)]
+pub(crate) enum Engine {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Evaluates an expression once for each engine, with `$pool` being that engine's pool. The types in
+/// it differ, its text does not.
+macro_rules! on_engine {
+    ($store:expr, $pool:ident => $body:expr) => {
+        match &$store.engine {
+            $crate::engine::Engine::Sqlite($pool) => $body,
+            $crate::engine::Engine::Postgres($pool) => $body,
+        }
+    };
+}
+pub(crate) use on_engine;
+
+impl Store {
+    /// Opens the database at `url` and brings its schema up to date: `sqlite:FILE`, where a relative
+    /// file is in `data_dir`, or `postgres://…`. A missing SQLite file is made, for its owner only.
+    /// Several processes may open the same database at once.
+    ///
+    /// # Errors
+    /// Says what of the URL, the file, the server or the schema is wrong.
+    pub async fn open(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        let store = match url.split_once(':') {
+            Some(("sqlite", _)) => Self::open_sqlite(url, data_dir).await?,
+            Some(("postgres" | "postgresql", _)) => Self::open_postgres(url).await?,
+            // The URL may hold a password: its beginning is enough to see what is wrong.
+            Some((scheme, _)) => return Err(StoreError::Url(format!("unknown engine '{scheme}'"))),
+            None => return Err(StoreError::Url("no engine is named".into())),
+        };
+        tracing::info!(database = %store.database, "store open");
+        Ok(store)
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// Tells why there was none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        within(async {
+            on_engine!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Closes every connection; what is under way ends first.
+    pub async fn close(&self) {
+        on_engine!(self, pool => pool.close().await);
+    }
+
+    /// Which database this is, without a password.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    async fn open_sqlite(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        if url.contains('?') {
+            // They would turn off what this module promises, such as that data reaches the disk.
+            return Err(StoreError::Url("SQLite takes no parameters here".into()));
+        }
+        let memory = matches!(url, "sqlite::memory:" | "sqlite://:memory:");
+        let options =
+            SqliteConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
+        let path = data_dir.join(options.get_filename());
+        let options = if memory {
+            options
+        } else {
+            create_private(&path).map_err(|source| StoreError::File {
+                path: path.clone(),
+                source,
+            })?;
+            options.filename(&path)
+        };
+        let database = format!(
+            "sqlite:{}",
+            if memory {
+                ":memory:".into()
+            } else {
+                path.display().to_string()
+            }
+        );
+
+        // FULL: a CDR that was reported as written survives a power failure.
+        let options = options
+            .busy_timeout(BUSY)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true);
+        let mut pool_options = SqlitePoolOptions::new()
+            .max_connections(SQLITE_CONNECTIONS)
+            .acquire_timeout(ACQUIRE);
+        if memory {
+            // Such a database lives and dies with its connection.
+            pool_options = pool_options
+                .max_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None);
+        }
+        let open = |source| StoreError::Open {
+            database: database.clone(),
+            source,
+        };
+        let pool = connect_sqlite(pool_options, options).await.map_err(open)?;
+
+        // SQLite has no lock that outlives a transaction, so that processes which start together
+        // migrate in turns only if all of it is one transaction.
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
+        // `run` does the same, but its future is not `Send`.
+        let result = MIGRATOR.run_direct(None, &mut *transaction, false).await;
+        migrated(result, &database)?;
+        transaction.commit().await.map_err(open)?;
+        Ok(Self {
+            engine: Engine::Sqlite(pool),
+            database,
+        })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        let options =
+            PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
+        let options = options.application_name("tandem");
+        let host = match options.get_socket() {
+            Some(path) => path.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let name = options
+            .get_database()
+            .unwrap_or_else(|| options.get_username());
+        let database = format!("postgres:{host}/{name}");
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::Open {
+                database: database.clone(),
+                source,
+            })?;
+        migrated(MIGRATOR.run(&pool).await, &database)?;
+        Ok(Self {
+            engine: Engine::Postgres(pool),
+            database,
+        })
+    }
+}
+
+/// Connects. Who first turns a new database to WAL locks out all others, and SQLite does not let them
+/// wait for it as it does for a write.
+async fn connect_sqlite(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, sqlx::Error> {
+    const LOCKED: &str = "5"; // SQLITE_BUSY
+    let end = Instant::now() + BUSY;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(LOCKED) && Instant::now() < end =>
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.database).finish()
+    }
+}
+
+/// Gives up on an answer after [`ANSWER`]: a connection whose far end vanished tells nothing.
+pub(crate) async fn within<T>(
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(ANSWER, answer)
+        .await
+        .unwrap_or(Err(StoreError::Timeout(ANSWER.as_secs())))
+}
+
+fn migrated(
+    result: Result<(), sqlx::migrate::MigrateError>,
+    database: &str,
+) -> Result<(), StoreError> {
+    result.map_err(|source| StoreError::Migrate {
+        database: database.to_owned(),
+        source,
+    })
+}
+
+/// Makes the file, and its folder, readable to the owner only; leaves one that exists as it is.
+/// SQLite gives its journal files the permissions of the database.
+fn create_private(path: &PathBuf) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match file {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}

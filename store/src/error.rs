@@ -1,0 +1,91 @@
+//! What can go wrong with the database, and who should do something about it.
+
+use std::path::PathBuf;
+
+use sqlx::error::ErrorKind;
+
+/// Why the store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The configured URL names no engine that the store knows, or cannot be read.
+    #[error("store.url: {0}; write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE")]
+    Url(String),
+    /// The SQLite file, or the folder that it should be in, cannot be made.
+    #[error(
+        "cannot create the database {path}: {source}; check that data_dir exists and is writable"
+    )]
+    File {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database did not let us in.
+    #[error("cannot open the database {database}: {source}")]
+    Open {
+        /// Which one, without its password.
+        database: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error(
+        "cannot migrate the database {database}: {source}; \
+         a database that a newer version migrated needs that version"
+    )]
+    Migrate {
+        /// Which one, without its password.
+        database: String,
+        /// What the driver said.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// The database answered too late, or not at all; the same statement may succeed later.
+    #[error("the database did not answer within {0} s")]
+    Timeout(u64),
+    /// The database refuses this very data, now and later.
+    #[error("the database refuses the record: {0}")]
+    Rejected(sqlx::Error),
+    /// A stored value makes no sense to this version.
+    #[error("the database holds {column} = '{value}', which this version does not understand")]
+    Corrupt {
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// Anything else that the driver reports: the database may be away, full or busy.
+    #[error("the database failed: {0}")]
+    Database(sqlx::Error),
+}
+
+impl StoreError {
+    /// Nothing but another record will help: repeating the statement is useless.
+    pub const fn is_rejection(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if refuses_data(&error) {
+            Self::Rejected(error)
+        } else {
+            Self::Database(error)
+        }
+    }
+}
+
+/// Whether `error` blames the data, not the state of the database.
+fn refuses_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // SQLSTATE classes of PostgreSQL: 22 is a bad value, 23 a constraint. SQLite's primary
+            // codes: 18 is TOOBIG, 20 is MISMATCH.
+            let class = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
+            class || matches!(&*code, "18" | "20") || !matches!(error.kind(), ErrorKind::Other)
+        }
+        _ => false,
+    }
+}

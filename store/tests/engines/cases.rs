@@ -1,0 +1,425 @@
+//! What every engine must do.
+
+use std::{collections::HashSet, time::Duration};
+
+use store::{
+    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, Store, StoreError, Timestamp, Uuid,
+    WriterOptions,
+};
+
+use crate::{Place, postgres::Postgres};
+
+const T0: i64 = 1_763_700_000_000;
+
+/// A call that began `ms` after the first.
+fn cdr(ms: i64) -> Cdr {
+    let at = |offset: i64| Timestamp::from_millis(T0 + ms + offset);
+    Cdr {
+        id: Uuid::now_v7(),
+        call_id: format!("call-{ms}@192.0.2.1"),
+        from_uri: "sip:alice@example.test".into(),
+        to_uri: "sip:+15550100@example.test;user=phone".into(),
+        request_uri: "sip:+15550100@198.51.100.1:5060".into(),
+        source: "[2001:db8::1]:5060".parse().unwrap(),
+        transport: "udp".into(),
+        trunk: Some("carrier-a".into()),
+        route: Some(String::new()),
+        started: at(0),
+        ringing: Some(at(121)),
+        answered: Some(at(2_345)),
+        ended: at(62_346),
+        status: 200,
+        reason: "OK".into(),
+        ended_by: EndedBy::Callee,
+        cause: Cause::Bye,
+        datapath: Some("xdp".into()),
+        from_caller: Some(MediaFlow {
+            packets: 3_000,
+            bytes: 516_000,
+            lost: 2,
+            jitter_ms: 0.125,
+            mos: Some(4.375),
+        }),
+        from_callee: Some(MediaFlow {
+            packets: 2_990,
+            bytes: 514_280,
+            lost: 0,
+            jitter_ms: 1.5,
+            mos: None,
+        }),
+    }
+}
+
+async fn filled(place: &Place, cdrs: &[Cdr]) -> Store {
+    let store = place.open().await;
+    store.insert_cdrs(cdrs).await.unwrap();
+    store
+}
+
+/// The whole list, in pages of `limit`.
+async fn all(store: &Store, filter: &CdrFilter, limit: u32) -> Vec<Cdr> {
+    let (mut items, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.cdrs(filter, limit, cursor).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        items.extend(page.items);
+        // Through its text, as a client of the API would hand it back.
+        cursor = page.next.map(|next| next.to_string().parse().unwrap());
+        if cursor.is_none() {
+            return items;
+        }
+    }
+}
+
+pub(crate) async fn a_record_comes_back_as_it_was_written(place: Place) {
+    let cdr = cdr(0);
+    let store = filled(&place, std::slice::from_ref(&cdr)).await;
+    assert_eq!(store.cdr(cdr.id).await.unwrap(), Some(cdr));
+    assert_eq!(store.cdr(Uuid::now_v7()).await.unwrap(), None);
+}
+
+pub(crate) async fn a_record_without_optional_values_comes_back(place: Place) {
+    let mut one = Cdr {
+        trunk: None,
+        route: None,
+        ringing: None,
+        answered: None,
+        datapath: None,
+        from_caller: None,
+        from_callee: None,
+        status: 404,
+        reason: String::new(),
+        ..cdr(0)
+    };
+    let store = place.open().await;
+    for &cause in Cause::ALL {
+        one.id = Uuid::now_v7();
+        one.cause = cause;
+        store.insert_cdrs(std::slice::from_ref(&one)).await.unwrap();
+        assert_eq!(store.cdr(one.id).await.unwrap().as_ref(), Some(&one));
+    }
+}
+
+pub(crate) async fn writing_twice_leaves_one_record(place: Place) {
+    let first = cdr(0);
+    let store = filled(&place, std::slice::from_ref(&first)).await;
+    let changed = Cdr {
+        status: 500,
+        ..first.clone()
+    };
+    let other = cdr(1);
+    store.insert_cdrs(&[changed, other.clone()]).await.unwrap();
+    let listed = all(&store, &CdrFilter::default(), 10).await;
+    assert_eq!(listed, [other, first]);
+}
+
+pub(crate) async fn one_batch_may_name_a_record_twice(place: Place) {
+    let one = cdr(0);
+    let store = filled(&place, &[one.clone(), one.clone()]).await;
+    assert_eq!(all(&store, &CdrFilter::default(), 10).await, [one]);
+}
+
+pub(crate) async fn a_large_batch_is_written_whole(place: Place) {
+    let cdrs: Vec<_> = (0..1_234).map(cdr).collect();
+    let store = filled(&place, &cdrs).await;
+    let listed = all(&store, &CdrFilter::default(), 1_000).await;
+    assert_eq!(listed.len(), cdrs.len());
+    store.insert_cdrs(&[]).await.unwrap();
+}
+
+pub(crate) async fn odd_text_is_stored(place: Place) {
+    let odd = Cdr {
+        call_id: "nul\0 quote' \u{1f4de} \u{7f}\r\n%_".into(),
+        from_uri: "sip:\u{fc}n\u{ef}@example.test".into(),
+        reason: "x".repeat(100_000),
+        ..cdr(0)
+    };
+    let store = filled(&place, std::slice::from_ref(&odd)).await;
+    let back = store.cdr(odd.id).await.unwrap().unwrap();
+    assert_eq!(back.call_id, "nul\u{fffd} quote' \u{1f4de} \u{7f}\r\n%_");
+    assert_eq!(
+        (back.from_uri, back.reason),
+        (odd.from_uri.clone(), odd.reason)
+    );
+    // Who searches for what they wrote finds it.
+    let filter = CdrFilter {
+        call_id: Some(odd.call_id),
+        from: Some("\u{fc}n\u{ef}".into()),
+        ..CdrFilter::default()
+    };
+    assert_eq!(all(&store, &filter, 10).await.len(), 1);
+}
+
+pub(crate) async fn numbers_beyond_the_engine_are_bounded(place: Place) {
+    let odd = Cdr {
+        from_caller: Some(MediaFlow {
+            packets: u64::MAX,
+            bytes: u64::MAX,
+            lost: u64::MAX,
+            jitter_ms: f64::NAN,
+            mos: Some(f64::INFINITY),
+        }),
+        ..cdr(0)
+    };
+    let store = filled(&place, std::slice::from_ref(&odd)).await;
+    let back = store.cdr(odd.id).await.unwrap().unwrap();
+    let most = i64::MAX.unsigned_abs();
+    let bounded = MediaFlow {
+        packets: most,
+        bytes: most,
+        lost: most,
+        jitter_ms: 0.0,
+        mos: None,
+    };
+    assert_eq!(back.from_caller, Some(bounded));
+}
+
+pub(crate) async fn the_list_is_newest_first_and_paged(place: Place) {
+    // Seven calls begin in each millisecond, so that pages end inside one.
+    let mut cdrs: Vec<_> = (0..70).map(|n| cdr(n / 7)).collect();
+    let store = filled(&place, &cdrs).await;
+    cdrs.sort_by_key(|cdr| std::cmp::Reverse((cdr.started, cdr.id)));
+    for limit in [1, 10, 35, 69, 70, 71] {
+        assert_eq!(
+            all(&store, &CdrFilter::default(), limit).await,
+            cdrs,
+            "{limit}"
+        );
+    }
+    let page = store.cdrs(&CdrFilter::default(), 70, None).await.unwrap();
+    assert_eq!(page.next, None, "a full last page is the last");
+}
+
+pub(crate) async fn pages_are_not_shifted_by_new_records(place: Place) {
+    let cdrs: Vec<_> = (0..10).map(cdr).collect();
+    let store = filled(&place, &cdrs).await;
+    let filter = CdrFilter::default();
+    let first = store.cdrs(&filter, 5, None).await.unwrap();
+    store.insert_cdrs(&[cdr(100), cdr(101)]).await.unwrap();
+    let second = store.cdrs(&filter, 5, first.next).await.unwrap();
+    let ids: HashSet<_> = first
+        .items
+        .iter()
+        .chain(&second.items)
+        .map(|cdr| cdr.id)
+        .collect();
+    assert_eq!(ids, cdrs.iter().map(|cdr| cdr.id).collect());
+}
+
+pub(crate) async fn each_filter_narrows_the_list(place: Place) {
+    let base = cdr(0);
+    let mut cdrs: Vec<_> = (0..6).map(cdr).collect();
+    cdrs[1].from_uri = "sip:carol@example.test".into();
+    cdrs[2].to_uri = "tel:+15550177".into();
+    cdrs[3].trunk = Some("carrier-b".into());
+    cdrs[4].trunk = None;
+    cdrs[5].status = 486;
+    let store = filled(&place, &cdrs).await;
+
+    let at = |ms: i64| Some(Timestamp::from_millis(T0 + ms));
+    let text = |text: &str| Some(text.to_owned());
+    let none = CdrFilter::default;
+    let expected: [(CdrFilter, &[usize]); 14] = [
+        (none(), &[5, 4, 3, 2, 1, 0]),
+        (
+            CdrFilter {
+                call_id: text(&cdrs[3].call_id),
+                ..none()
+            },
+            &[3],
+        ),
+        (
+            CdrFilter {
+                call_id: text("call-"),
+                ..none()
+            },
+            &[],
+        ),
+        (
+            CdrFilter {
+                from: text("carol"),
+                ..none()
+            },
+            &[1],
+        ),
+        (
+            CdrFilter {
+                from: text("sip:carol@example.test"),
+                ..none()
+            },
+            &[1],
+        ),
+        (
+            CdrFilter {
+                from: text("sip:carol@other.test"),
+                ..none()
+            },
+            &[],
+        ),
+        (
+            CdrFilter {
+                to: text("+15550177"),
+                ..none()
+            },
+            &[2],
+        ),
+        (
+            CdrFilter {
+                to: Some(base.to_uri),
+                ..none()
+            },
+            &[5, 4, 3, 1, 0],
+        ),
+        (
+            CdrFilter {
+                trunk: text("carrier-b"),
+                ..none()
+            },
+            &[3],
+        ),
+        (
+            CdrFilter {
+                status: Some(486),
+                ..none()
+            },
+            &[5],
+        ),
+        (
+            CdrFilter {
+                since: at(4),
+                ..none()
+            },
+            &[5, 4],
+        ),
+        (
+            CdrFilter {
+                until: at(2),
+                ..none()
+            },
+            &[1, 0],
+        ),
+        (
+            CdrFilter {
+                since: at(1),
+                until: at(3),
+                ..none()
+            },
+            &[2, 1],
+        ),
+        (
+            CdrFilter {
+                trunk: text("carrier-a"),
+                status: Some(200),
+                since: at(1),
+                ..none()
+            },
+            &[2, 1],
+        ),
+    ];
+    for (filter, expected) in expected {
+        let expected: Vec<_> = expected.iter().map(|&n| cdrs[n].clone()).collect();
+        for limit in [1, 100] {
+            assert_eq!(all(&store, &filter, limit).await, expected, "{filter:?}");
+        }
+    }
+}
+
+pub(crate) async fn filters_are_data_not_sql(place: Place) {
+    let store = filled(&place, &[cdr(0)]).await;
+    let evil = || Some("' OR 1=1; DROP TABLE cdrs; --".to_owned());
+    let filter = CdrFilter {
+        call_id: evil(),
+        from: evil(),
+        to: evil(),
+        trunk: evil(),
+        ..CdrFilter::default()
+    };
+    assert_eq!(all(&store, &filter, 10).await, []);
+    assert_eq!(all(&store, &CdrFilter::default(), 10).await.len(), 1);
+}
+
+pub(crate) async fn a_second_start_keeps_the_data(place: Place) {
+    let cdr = cdr(0);
+    let store = filled(&place, std::slice::from_ref(&cdr)).await;
+    store.close().await;
+    assert!(store.ping().await.is_err(), "closed");
+    let store = place.open().await;
+    store.ping().await.unwrap();
+    assert_eq!(store.cdr(cdr.id).await.unwrap(), Some(cdr));
+}
+
+pub(crate) async fn processes_may_start_together(place: Place) {
+    let opens = (0..4).map(|_| {
+        let (url, dir) = (place.url.clone(), place.dir.clone());
+        tokio::spawn(async move { Store::open(&url, &dir).await })
+    });
+    for open in opens.collect::<Vec<_>>() {
+        let store = open.await.unwrap().unwrap();
+        store.insert_cdrs(&[cdr(0)]).await.unwrap();
+    }
+    assert_eq!(
+        all(&place.open().await, &CdrFilter::default(), 100)
+            .await
+            .len(),
+        4
+    );
+}
+
+pub(crate) async fn a_newer_schema_is_refused(place: Place) {
+    place.open().await.close().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+        SELECT 99999999999999, 'from the future', success, checksum, 0 FROM _sqlx_migrations LIMIT 1";
+    if place.url.starts_with("sqlite") {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.dir.join("test.db"));
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query(newer).execute(&pool).await.unwrap();
+        pool.close().await;
+    } else {
+        let pool = sqlx::PgPool::connect(&place.url).await.unwrap();
+        sqlx::query(newer).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+    let error = Store::open(&place.url, &place.dir).await.unwrap_err();
+    assert!(matches!(error, StoreError::Migrate { .. }), "{error}");
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+pub(crate) async fn the_writer_writes_everything(place: Place) {
+    let store = place.open().await;
+    let (writer, task) = CdrWriter::start(store.clone(), WriterOptions::default());
+    for n in 0..1_000 {
+        writer.submit(cdr(n));
+    }
+    assert_eq!(task.stop(Duration::from_secs(30)).await, 0);
+    let counts = writer.counts();
+    assert_eq!(
+        (counts.written, counts.dropped, counts.queued),
+        (1_000, 0, 0)
+    );
+    assert_eq!(all(&store, &CdrFilter::default(), 1_000).await.len(), 1_000);
+}
+
+/// The server dies while calls go on, and comes back: every record is there, and there once.
+pub(crate) async fn the_writer_outlives_an_outage(place: Place, server: &mut Postgres) {
+    let store = place.open().await;
+    let (writer, task) = CdrWriter::start(store.clone(), WriterOptions::default());
+    let submit = async |range: std::ops::Range<i64>| {
+        for n in range {
+            writer.submit(cdr(n));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    submit(0..50).await;
+    server.pause();
+    submit(50..150).await;
+    assert!(store.ping().await.is_err());
+    let counts = writer.counts();
+    assert!(counts.failures > 0 && counts.queued >= 100, "{counts:?}");
+    server.resume();
+    submit(150..200).await;
+    assert_eq!(task.stop(Duration::from_secs(30)).await, 0);
+    assert_eq!(writer.counts().written, 200);
+    let listed = all(&store, &CdrFilter::default(), 100).await;
+    let calls: HashSet<_> = listed.iter().map(|cdr| &cdr.call_id).collect();
+    assert_eq!((listed.len(), calls.len()), (200, 200));
+}

@@ -1,0 +1,136 @@
+//! The same cases on both engines.
+//!
+//! SQLite runs each as a test of its own; PostgreSQL runs them in turn, each on a database of its own,
+//! on one server that the test starts and stops.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says \"this cannot fail\" the short way"
+)]
+
+mod cases;
+mod postgres;
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    pin::Pin,
+};
+
+use postgres::Postgres;
+use store::Store;
+
+/// Where a case has its database.
+pub(crate) struct Place {
+    /// What to open.
+    pub(crate) url: String,
+    /// The data directory.
+    pub(crate) dir: PathBuf,
+}
+
+impl Place {
+    /// Opens the database, as a process would at its start.
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(&self.url, &self.dir).await.unwrap()
+    }
+}
+
+type Case = fn(Place) -> Pin<Box<dyn Future<Output = ()>>>;
+
+macro_rules! cases {
+    ($($case:ident)+) => {
+        mod sqlite {
+            $(#[test]
+            fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let place = super::Place { url: "sqlite:test.db".into(), dir: dir.path().into() };
+                super::run(super::cases::$case(place));
+            })+
+        }
+
+        const CASES: &[(&str, Case)] =
+            &[$((stringify!($case), |place| Box::pin(cases::$case(place)))),+];
+    };
+}
+
+cases! {
+    a_record_comes_back_as_it_was_written
+    a_record_without_optional_values_comes_back
+    writing_twice_leaves_one_record
+    one_batch_may_name_a_record_twice
+    a_large_batch_is_written_whole
+    odd_text_is_stored
+    numbers_beyond_the_engine_are_bounded
+    the_list_is_newest_first_and_paged
+    pages_are_not_shifted_by_new_records
+    each_filter_narrows_the_list
+    filters_are_data_not_sql
+    a_second_start_keeps_the_data
+    processes_may_start_together
+    a_newer_schema_is_refused
+    the_writer_writes_everything
+}
+
+#[test]
+fn postgres() {
+    let mut server = match Postgres::start() {
+        Ok(server) => server,
+        Err(why) => {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI needs PostgreSQL: {why}"
+            );
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut failed = Vec::new();
+    for (number, (name, case)) in CASES.iter().enumerate() {
+        let place = database(&server, &format!("case{number}"), dir.path());
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(case(place))));
+        eprintln!(
+            "postgres {name}: {}",
+            if result.is_ok() { "ok" } else { "FAILED" }
+        );
+        if result.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "failed on PostgreSQL: {failed:?}");
+
+    let place = database(&server, "outage", dir.path());
+    run(cases::the_writer_outlives_an_outage(place, &mut server));
+}
+
+/// Makes an empty database.
+fn database(server: &Postgres, name: &str, dir: &Path) -> Place {
+    run(async {
+        use sqlx::{ConnectOptions, Connection};
+        let options: sqlx::postgres::PgConnectOptions = server.url("postgres").parse().unwrap();
+        let mut connection = loop {
+            match options.clone().connect().await {
+                Ok(connection) => break connection,
+                // The server is still starting up.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        };
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+    Place {
+        url: server.url(name),
+        dir: dir.into(),
+    }
+}
+
+fn run(case: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(case);
+}
