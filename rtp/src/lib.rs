@@ -1,1 +1,22 @@
-//! placeholder
+//! Media as pure functions: RTP and RTCP packets, G.711, and the quality of what was received.
+//!
+//! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
+//! on what a peer sent; they answer with an error that says what is wrong with it.
+//!
+//! Reception statistics (RFC 3550 appendix A) are not here but in `ebpf-abi`, because the XDP program
+//! keeps them too.
+
+#![forbid(unsafe_code)]
+
+pub mod demux;
+pub mod g711;
+pub mod payload;
+pub mod quality;
+pub mod rtcp;
+
+mod header;
+mod packetizer;
+
+pub use demux::Kind;
+pub use header::{HeaderError, Packet};
+pub use packetizer::Packetizer;
