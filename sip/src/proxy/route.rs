@@ -1,0 +1,267 @@
+//! Where a request goes: RFC 3261 section 16.4 (what its Route says) and 16.6 (the copy that is
+//! sent on).
+
+use super::identity::Identity;
+use crate::header::{HeaderError, HeaderName, Transport};
+use crate::message::{EditError, Message};
+use crate::uri::{Uri, UriError};
+
+/// Why a request could not be routed or forwarded. Answer 400; an ACK is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// A header is missing or malformed.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The Request-URI or a Route's URI is malformed.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    /// Max-Forwards is used up; [`admit`](super::admit) would have said so.
+    #[error("Max-Forwards is used up")]
+    TooManyHops,
+    /// What was to be written is no legal header or URI.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+/// A request whose Route has been followed as far as this proxy goes.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// The request: our own Route values are off, a strict router's change is undone.
+    pub request: Message,
+    /// The Route URIs of ours that were taken off, the first first. They hold what this proxy once
+    /// put into its Record-Route. Empty: the request is not (or not through us) within a dialog.
+    pub own_routes: Vec<String>,
+}
+
+impl Routed {
+    /// Whether the request has further Route values: it is to follow them, not to be routed anew.
+    #[must_use]
+    pub fn has_route(&self) -> bool {
+        self.request.routes().next().is_some()
+    }
+}
+
+/// Follows the Route of a request that was admitted (RFC 3261 section 16.4).
+///
+/// # Errors
+/// A Route or the Request-URI cannot be read.
+pub fn preprocess(request: &Message, identity: &Identity) -> Result<Routed, RouteError> {
+    let mut routes = route_values(request)?;
+    let mut own_routes = Vec::new();
+    let mut uri = None;
+
+    let received = request.request_uri()?;
+    if received.is_loose_router() && identity.is_own_uri(&received) {
+        // A strict router sent what we put into Record-Route as the Request-URI.
+        if let Some(last) = routes.pop() {
+            own_routes.push(received.as_str().to_owned());
+            uri = Some(last.uri);
+        }
+    }
+    let target = match &uri {
+        Some(uri) => Uri::parse(uri)?,
+        None => received,
+    };
+    if let Some(plain) = without_own_maddr(&target, identity) {
+        uri = Some(plain);
+    }
+    let own = routes
+        .iter()
+        .take_while(|route| route.is_own(identity))
+        .count();
+    own_routes.extend(routes.drain(..own).map(|route| route.uri));
+
+    if uri.is_none() && own_routes.is_empty() {
+        return Ok(Routed {
+            request: request.clone(),
+            own_routes,
+        });
+    }
+    let mut edit = request.edit();
+    if let Some(uri) = uri {
+        edit = edit.request_uri(uri);
+    }
+    edit = match routes.is_empty() {
+        true => edit.remove(HeaderName::Route),
+        false => edit.replace(HeaderName::Route, join(&routes)),
+    };
+    Ok(Routed {
+        request: edit.finish()?,
+        own_routes,
+    })
+}
+
+/// How a request is sent on.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a> {
+    /// The new Request-URI. `None` keeps it: within a dialog, or where we are not responsible for
+    /// its domain.
+    pub target: Option<&'a str>,
+    /// Route URIs to put before those that the request has (a Path, an outbound proxy).
+    pub route: &'a [&'a str],
+    /// Our Record-Route. `None` where this proxy need not stay in the dialog.
+    pub record_route: Option<RecordRoute<'a>>,
+    /// The transport of our Via: that of the next hop.
+    pub transport: Transport<'a>,
+    /// `host[:port]` of our Via: where responses reach us.
+    pub sent_by: &'a str,
+    /// The branch of our Via ([`Identity::branch`] or [`Identity::stateless_branch`]).
+    pub branch: &'a str,
+}
+
+/// The URIs of ours that the two sides of a dialog are to send through. Each has `lr`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRoute<'a> {
+    /// Where the side that the request came from reaches us.
+    pub ingress: &'a str,
+    /// Where the side that it goes to reaches us. If it is not the same URI (another transport, or
+    /// another address), both are recorded (RFC 5658).
+    pub egress: &'a str,
+}
+
+/// The hop that a request is to be sent to (RFC 3261 section 16.6, step 7), as a URI to resolve.
+///
+/// # Errors
+/// The first Route or the Request-URI cannot be read.
+pub fn next_hop(routed: &Routed, plan: &Forward<'_>) -> Result<String, RouteError> {
+    if let Some(first) = plan.route.first() {
+        return Ok((*first).to_owned());
+    }
+    if let Some(first) = routed.request.routes().next() {
+        return Ok(first?.uri_str().to_owned());
+    }
+    let uri = match plan.target {
+        Some(target) => Uri::parse(target)?,
+        None => routed.request.request_uri()?,
+    };
+    Ok(uri.as_str().to_owned())
+}
+
+/// The copy of a request that is sent on (RFC 3261 section 16.6, steps 1 to 8).
+///
+/// # Errors
+/// The copy cannot be written: a URI of the plan or of the request is none.
+pub fn forward(routed: &Routed, plan: &Forward<'_>) -> Result<Message, RouteError> {
+    let request = &routed.request;
+    let mut edit = request.edit();
+
+    edit = match request.max_forwards()? {
+        None => edit.push(HeaderName::MaxForwards, "70"),
+        Some(0) => return Err(RouteError::TooManyHops),
+        Some(hops) => edit.replace(HeaderName::MaxForwards, (hops - 1).to_string()),
+    };
+
+    let mut uri = plan.target.map(str::to_owned);
+    let mut routes = plan
+        .route
+        .iter()
+        .map(|uri| Route::of(uri))
+        .collect::<Vec<_>>();
+    routes.extend(route_values(request)?);
+    let first_is_strict = match routes.first() {
+        Some(first) => !Uri::parse(&first.uri)?.is_loose_router(),
+        None => false,
+    };
+    if first_is_strict {
+        // The next hop is a strict router: it takes its own URI from the request line, and the
+        // target from the end of the Route.
+        let target = match &uri {
+            Some(uri) => uri.clone(),
+            None => request.request_uri()?.as_str().to_owned(),
+        };
+        routes.push(Route::of(&target));
+        uri = Some(routes.remove(0).uri);
+    }
+    if let Some(uri) = uri {
+        Uri::parse(&uri)?;
+        edit = edit.request_uri(uri);
+    }
+    if first_is_strict || !plan.route.is_empty() {
+        edit = edit.replace(HeaderName::Route, join(&routes));
+    }
+
+    if let Some(record) = &plan.record_route {
+        edit = edit.push_top(HeaderName::RecordRoute, format!("<{}>", record.ingress));
+        if record.egress != record.ingress {
+            edit = edit.push_top(HeaderName::RecordRoute, format!("<{}>", record.egress));
+        }
+    }
+    let Forward {
+        transport,
+        sent_by,
+        branch,
+        ..
+    } = plan;
+    let via = format!("SIP/2.0/{transport} {sent_by};branch={branch};rport");
+    Ok(edit.push_top(HeaderName::Via, via).finish()?)
+}
+
+/// One Route value: as it was written, and its URI.
+struct Route {
+    raw: Vec<u8>,
+    uri: String,
+}
+
+impl Route {
+    fn of(uri: &str) -> Self {
+        Self {
+            raw: format!("<{uri}>").into_bytes(),
+            uri: uri.to_owned(),
+        }
+    }
+
+    fn is_own(&self, identity: &Identity) -> bool {
+        Uri::parse(&self.uri).is_ok_and(|uri| identity.is_own_uri(&uri))
+    }
+}
+
+fn route_values(request: &Message) -> Result<Vec<Route>, HeaderError> {
+    let owned = |route: crate::header::NameAddr<'_>| Route {
+        raw: route.raw().to_vec(),
+        uri: route.uri_str().to_owned(),
+    };
+    request.routes().map(|route| route.map(owned)).collect()
+}
+
+fn join(routes: &[Route]) -> Vec<u8> {
+    let values: Vec<_> = routes.iter().map(|route| route.raw.as_slice()).collect();
+    values.join(&b", "[..])
+}
+
+/// The URI without `maddr`, and without the port and transport by which we were reached, where
+/// `maddr` is us (RFC 3261 section 16.4).
+fn without_own_maddr(uri: &Uri<'_>, identity: &Identity) -> Option<String> {
+    let maddr = uri
+        .params()
+        .get("maddr")
+        .and_then(crate::uri::Host::parse)?;
+    if !identity.is_own(maddr, uri.port().unwrap_or(5060)) {
+        return None;
+    }
+    let mut plain = match uri.scheme() {
+        crate::uri::Scheme::Sips => String::from("sips:"),
+        _ => String::from("sip:"),
+    };
+    if let Some(user) = uri.user() {
+        plain.push_str(user);
+        if let Some(password) = uri.password() {
+            plain.push(':');
+            plain.push_str(password);
+        }
+        plain.push('@');
+    }
+    plain.push_str(&uri.host()?.to_string());
+    for (name, value) in uri.params() {
+        if name.eq_ignore_ascii_case("maddr") || name.eq_ignore_ascii_case("transport") {
+            continue;
+        }
+        plain.push(';');
+        plain.push_str(name);
+        if let Some(value) = value {
+            plain.push('=');
+            plain.push_str(value);
+        }
+    }
+    Some(plain)
+}
