@@ -7,6 +7,11 @@
 
 pub mod header;
 pub mod message;
+pub mod proxy;
+pub mod sdp;
+pub mod stream;
+pub mod token;
+pub mod transaction;
 pub mod uri;
 
 mod text;

@@ -19,6 +19,7 @@ use bytes::Bytes;
 pub use build::{BuildError, RequestBuilder, ResponseBuilder, reason_phrase};
 pub use edit::{Edit, EditError};
 pub use method::Method;
+pub(crate) use parse::body_length;
 pub use parse::{Limits, ParseError, ParseErrorKind};
 pub use validate::Invalid;
 
@@ -336,6 +337,11 @@ impl Message {
     /// What depends on who answers (405, 415, 420, 483) is not judged here.
     pub fn validate(&self) -> Result<(), Invalid> {
         validate::validate(self)
+    }
+
+    /// Whether anything may be answered: not to an ACK (RFC 3261 section 17), nor to a response.
+    pub(crate) fn is_answerable(&self) -> bool {
+        self.method().is_some_and(|method| *method != Method::Ack)
     }
 
     fn version(&self) -> &[u8] {

@@ -156,16 +156,33 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
     };
     match error {
         None => Ok(message),
-        // An ACK is never answered (RFC 3261 section 17), nor is a response.
         Some(kind) => {
-            let answerable = message
-                .method()
-                .is_some_and(|method| *method != Method::Ack);
-            Err(ParseError {
-                kind,
-                partial: answerable.then(|| Box::new(message)),
-            })
+            let partial = message.is_answerable().then(|| Box::new(message));
+            Err(ParseError { kind, partial })
         }
+    }
+}
+
+/// The Content-Length of a whole header section on a stream; an error where its border, and with it
+/// the body's, is in doubt. A line that is no header does not hide the border.
+pub(crate) fn body_length(head: &[u8], limits: &Limits) -> Result<Option<u64>, ParseErrorKind> {
+    let LineEnd::At(line_end) = next_line_end(head, 0) else {
+        return Err(ParseErrorKind::NotSip);
+    };
+    match start_line(&head[..line_end]) {
+        Ok(_) | Err(ParseErrorKind::StatusCode) => {}
+        Err(kind) => return Err(kind),
+    }
+    let mut section = Section {
+        raw: head,
+        limits,
+        error: None,
+        content_length: None,
+    };
+    section.fields(line_end + 2);
+    match section.error {
+        None | Some(ParseErrorKind::HeaderLine) => Ok(section.content_length),
+        Some(kind) => Err(kind),
     }
 }
 
@@ -242,7 +259,10 @@ impl Section<'_> {
     }
 
     fn fail(&mut self, kind: ParseErrorKind) {
-        self.error = self.error.or(Some(kind));
+        // A line that is no header is the least of defects: it hides no border.
+        if matches!(self.error, None | Some(ParseErrorKind::HeaderLine)) {
+            self.error = Some(kind);
+        }
     }
 }
 

@@ -24,7 +24,12 @@ impl<'a> Host<'a> {
     /// Parses a host alone, IPv6 in brackets. `None` where it is no host.
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            return inner.strip_suffix(']')?.parse().ok().map(Self::V6);
+            let address = inner.strip_suffix(']')?;
+            return address
+                .parse()
+                .ok()
+                .or_else(|| three_colons(address))
+                .map(Self::V6);
         }
         if let Ok(address) = text.parse() {
             return Some(Self::V4(address));
@@ -63,6 +68,14 @@ impl<'a> Host<'a> {
             Self::V6(address) => Some(IpAddr::V6(*address)),
         }
     }
+}
+
+/// The grammar of RFC 3261 yields `2001:db8:::192.0.2.1`, which RFC 5118 section 4.10 asks parsers to
+/// take for `2001:db8::192.0.2.1`.
+fn three_colons(address: &str) -> Option<Ipv6Addr> {
+    let (head, tail) = address.split_once(":::")?;
+    let tail: Ipv4Addr = tail.parse().ok()?;
+    format!("{head}::{tail}").parse().ok()
 }
 
 impl From<IpAddr> for Host<'static> {
