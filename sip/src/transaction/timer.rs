@@ -67,7 +67,7 @@ impl Timers {
 
     /// These times within bounds that leave a machine working: no timer that repeats without time
     /// passing, none that lies beyond what an [`Instant`] can hold.
-    pub(super) fn clamped(self) -> Self {
+    pub(crate) fn clamped(self) -> Self {
         const LONGEST: Duration = Duration::from_secs(3600);
         let t1 = self
             .t1

@@ -1,0 +1,1 @@
+//! Dialogs from real-looking messages.
