@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dialog;
 pub mod header;
 pub mod message;
 pub mod proxy;
