@@ -1,1 +1,56 @@
-fn main() {}
+//! Tandem's XDP program: forwards the RTP and RTCP of established calls, and passes the rest.
+//!
+//! The rule that everything follows: on any doubt the *original* packet goes to userspace. So a
+//! frame is only read until the last question is answered, and then written in one go.
+
+#![no_std]
+#![no_main]
+#![expect(
+    unsafe_code,
+    reason = "packets and map values are raw memory; the verifier checks it all"
+)]
+
+mod gate;
+mod maps;
+mod parse;
+mod rewrite;
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    programs::XdpContext,
+};
+use ebpf_abi::{Counter, CounterKind};
+
+/// The media program.
+#[xdp]
+fn tandem_xdp(context: XdpContext) -> u32 {
+    let (verdict, counter) = match parse::frame(&context) {
+        Ok(sent) => sent,
+        Err(counter) => match counter.kind() {
+            CounterKind::Dropped => (XDP_DROP, counter),
+            _ => (XDP_PASS, counter),
+        },
+    };
+    maps::count(counter);
+    verdict
+}
+
+/// Passes everything; see [`ebpf_abi::program::PASS`].
+#[xdp]
+fn tandem_pass(_context: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// A verdict that was reached, with what to count; or the reason to leave the packet as it is.
+type Outcome = Result<(u32, Counter), Counter>;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an endless loop, so a program that could panic does not load.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,1 +1,3 @@
-//! placeholder
+//! Tandem's media engine.
+
+pub mod xdp;

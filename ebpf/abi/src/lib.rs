@@ -1,1 +1,83 @@
-//! placeholder
+//! What the XDP program and mediad agree on: the shapes of the maps and the arithmetic on packets.
+//!
+//! The program runs these functions in the kernel, mediad runs the same ones for the packets that
+//! come to userspace, and the tests of this crate run them against full recomputation on the host.
+//! So there is one definition of a slot, of a flow's statistics and of a checksum update.
+//!
+//! A *slot* tells the program what to do with packets to one local port: it is one direction of one
+//! leg of a session. A *flow* is what was received on that port. Both live in arrays indexed by the
+//! port, so finding them costs no hashing.
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod checksum;
+mod counter;
+mod flow;
+mod slot;
+
+pub use counter::{COUNTERS_LEN, Counter, CounterKind};
+pub use flow::{Flow, Rtp, tick};
+pub use slot::{
+    Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
+    flags,
+};
+
+/// The version of everything in this crate that two builds of Tandem must share.
+///
+/// mediad pins its maps in a directory of this number, so a build with other shapes starts with
+/// fresh maps instead of reading old ones wrongly. Raise it with every change of a layout or of a
+/// field's meaning.
+pub const ABI_VERSION: u32 = 1;
+
+/// How many entries the slot and the flow array have: one for each UDP port.
+pub const PORTS: u32 = 65_536;
+
+/// How many entries the device map has: the interfaces that the program may send from.
+pub const DEVICES: u32 = 64;
+
+/// The names of the maps in the object and under the pin directory.
+pub mod map {
+    /// An array of [`Slot`](crate::Slot) by local port.
+    pub const SLOTS: &str = "SLOTS";
+    /// An array of [`Flow`](crate::Flow) by local port.
+    pub const FLOWS: &str = "FLOWS";
+    /// A per-CPU array of one entry: `[u64; COUNTERS_LEN]`.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// A device hash map by interface index.
+    pub const DEVICES: &str = "DEVICES";
+}
+
+/// The names of the programs in the objects.
+pub mod program {
+    /// The media program.
+    pub const MEDIA: &str = "tandem_xdp";
+    /// Passes everything. The far end of a veth pair needs some program before the kernel accepts
+    /// frames that XDP sends into the pair.
+    pub const PASS: &str = "tandem_pass";
+    /// Swaps addresses and sends back: the cheapest program that does what a relay must do.
+    pub const FLOOR: &str = "tandem_floor";
+}
+
+/// Wire constants, in host byte order.
+pub mod wire {
+    /// Length of an Ethernet header without tags.
+    pub const ETHERNET_LEN: usize = 14;
+    /// Length of one IEEE 802.1Q tag.
+    pub const TAG_LEN: usize = 4;
+    /// Length of an IPv4 header without options.
+    pub const IPV4_LEN: usize = 20;
+    /// Length of an IPv6 header.
+    pub const IPV6_LEN: usize = 40;
+    /// Length of a UDP header.
+    pub const UDP_LEN: usize = 8;
+    /// Length of an RTP header without CSRCs and extension (RFC 3550 section 5.1).
+    pub const RTP_LEN: usize = 12;
+    /// Length of the smallest RTCP packet: a header and an SSRC (RFC 3550 section 6.4.2).
+    pub const RTCP_LEN: usize = 8;
+    /// EtherType of IPv4.
+    pub const ETHERTYPE_IPV4: u16 = 0x0800;
+    /// EtherType of IPv6.
+    pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+    /// The protocol number of UDP.
+    pub const PROTOCOL_UDP: u8 = 17;
+}

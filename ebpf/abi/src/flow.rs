@@ -1,0 +1,245 @@
+//! What was received on one port: RFC 3550 reception statistics.
+//!
+//! The same function updates a flow in the kernel and in userspace, so a call keeps its statistics
+//! when its packets change from one path to the other. One packet of a flow is handled at a time (a
+//! flow arrives on one queue), so nothing here is atomic; a reader on another CPU may see a packet
+//! half counted.
+
+/// A packet this far ahead is still the same sequence (RFC 3550 appendix A.1, MAX_DROPOUT).
+const MAX_DROPOUT: u16 = 3000;
+/// A packet this far behind is late; further behind, the sender has restarted (MAX_MISORDER).
+const MAX_MISORDER: u16 = 100;
+/// How many of the last sequence numbers are remembered to tell a late packet from a repeated one.
+const WINDOW: u16 = 32;
+/// A change in transit time beyond this is a sender's clock that jumped, not jitter. In ns.
+const MAX_TRANSIT_CHANGE: u64 = 1_000_000_000;
+/// Arrival times for jitter are kept in units of 2^10 ns, so that 32 bits last for 73 minutes.
+const ARRIVAL_SHIFT: u32 = 10;
+/// Gaps longer than this (ns) wrap the short arrival time; the jitter restarts after them.
+const MAX_GAP: u64 = 1 << 41;
+
+/// The reception state of one port, one cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Flow {
+    /// Packets received, repeated ones included.
+    pub packets: u64,
+    /// Octets of UDP payload in them.
+    pub octets: u64,
+    /// When the last one arrived: CLOCK_MONOTONIC, ns.
+    pub last_arrival: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1) in ns.
+    pub jitter: u32,
+    /// The synchronisation source now.
+    pub ssrc: u32,
+    /// The highest sequence number received, extended to 32 bits.
+    pub highest: u32,
+    /// The first sequence number of this source, extended.
+    pub base: u32,
+    /// Packets that earlier sources, or this one before it restarted, should have sent.
+    pub expected_before: u32,
+    /// The RTP timestamp that transit time was last measured with.
+    pub timestamp: u32,
+    /// When it arrived, in units of 2^10 ns.
+    pub timestamp_arrival: u32,
+    /// Packets that came after a later one.
+    pub reordered: u32,
+    /// Packets that came again.
+    pub duplicates: u32,
+    /// Bit `n` says that `highest - n` was received.
+    pub window: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 64 && align_of::<Flow>() == 64);
+
+/// The fields of an RTP header that statistics need, in host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtp {
+    /// Sequence number.
+    pub sequence: u16,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Synchronisation source.
+    pub ssrc: u32,
+}
+
+/// The length of one RTP timestamp unit in 1/256 ns, which [`Flow::record_rtp`] takes; 0, which
+/// turns jitter off, for a clock rate (Hz) of 0 or beyond any real one.
+#[must_use]
+pub const fn tick(clock_rate: u32) -> u32 {
+    if clock_rate < 100 {
+        return 0;
+    }
+    let rate = clock_rate as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "at most 256e9 / 100")]
+    let tick = ((256_000_000_000 + rate / 2) / rate) as u32;
+    tick
+}
+
+impl Flow {
+    /// Counts a packet that is not RTP.
+    #[inline(always)]
+    pub const fn record_other(&mut self, octets: u32, now: u64) {
+        self.octets = self.octets.wrapping_add(octets as u64);
+        self.last_arrival = now;
+        self.packets = self.packets.wrapping_add(1);
+    }
+
+    /// Counts an RTP packet of `octets` UDP payload that arrived at `now` (CLOCK_MONOTONIC, ns) on
+    /// a stream whose timestamp unit is `tick` (see [`tick`]).
+    #[inline(always)]
+    pub const fn record_rtp(&mut self, rtp: Rtp, octets: u32, now: u64, tick: u32) {
+        if self.packets == 0 || self.ssrc != rtp.ssrc {
+            self.restart(rtp, now);
+        } else {
+            let ahead = rtp.sequence.wrapping_sub(self.highest_sequence());
+            let behind = ahead.wrapping_neg();
+            if ahead == 0 {
+                self.duplicates = self.duplicates.wrapping_add(1);
+            } else if ahead < MAX_DROPOUT {
+                self.advance(ahead);
+                self.measure_jitter(rtp, now, tick);
+            } else if behind <= MAX_MISORDER {
+                self.insert_late(behind);
+            } else {
+                self.restart(rtp, now);
+            }
+        }
+        self.record_other(octets, now);
+    }
+
+    /// Packets that should have been received.
+    #[must_use]
+    pub const fn expected(&self) -> u64 {
+        if self.window == 0 {
+            return 0;
+        }
+        self.expected_before as u64 + self.of_source() as u64
+    }
+
+    /// Packets of RTP that were expected and did not come. Late ones are not lost.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        let received = self.packets.saturating_sub(self.duplicates as u64);
+        self.expected().saturating_sub(received)
+    }
+
+    /// Jitter in units of the RTP clock (Hz), as RTCP reports it.
+    #[must_use]
+    pub const fn jitter_units(&self, clock_rate: u32) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "jitter is at most a second"
+        )]
+        let units = (self.jitter as u64 * clock_rate as u64 / 1_000_000_000) as u32;
+        units
+    }
+
+    #[inline(always)]
+    const fn highest_sequence(&self) -> u16 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is the sequence number"
+        )]
+        let sequence = self.highest as u16;
+        sequence
+    }
+
+    /// Packets that the present source should have sent.
+    #[inline(always)]
+    const fn of_source(&self) -> u32 {
+        self.highest.wrapping_sub(self.base).wrapping_add(1)
+    }
+
+    /// A first packet, another source, or a sequence that jumped: what was expected is kept.
+    #[inline(always)]
+    const fn restart(&mut self, rtp: Rtp, now: u64) {
+        if self.window != 0 {
+            self.expected_before = self.expected_before.wrapping_add(self.of_source());
+        }
+        self.ssrc = rtp.ssrc;
+        self.highest = rtp.sequence as u32;
+        self.base = rtp.sequence as u32;
+        self.window = 1;
+        self.timestamp = rtp.timestamp;
+        self.timestamp_arrival = short(now);
+    }
+
+    #[inline(always)]
+    const fn advance(&mut self, ahead: u16) {
+        self.highest = self.highest.wrapping_add(ahead as u32);
+        self.window = if ahead < WINDOW {
+            self.window << (ahead as u32 & 31) | 1
+        } else {
+            1
+        };
+    }
+
+    #[inline(always)]
+    const fn insert_late(&mut self, behind: u16) {
+        if behind < WINDOW {
+            let bit = 1 << (behind as u32 & 31);
+            if self.window & bit != 0 {
+                self.duplicates = self.duplicates.wrapping_add(1);
+                return;
+            }
+            self.window |= bit;
+        }
+        self.reordered = self.reordered.wrapping_add(1);
+        // A packet from before the first one seen was expected all the same.
+        let before_base = behind as u32;
+        if before_base >= self.of_source() {
+            self.base = self.highest.wrapping_sub(before_base);
+        }
+    }
+
+    /// RFC 3550 section 6.4.1: `J += (|D| - J) / 16`, where D is the change in transit time.
+    ///
+    /// Packets of the same timestamp (a video frame, a DTMF event) say nothing about jitter: their
+    /// sender sent them at different times. Late packets are left out too: their delay is the
+    /// network's reordering, and RTCP would report it as jitter of a stream that has none.
+    #[inline(always)]
+    const fn measure_jitter(&mut self, rtp: Rtp, now: u64, tick: u32) {
+        let units = rtp.timestamp.wrapping_sub(self.timestamp).cast_signed();
+        if units == 0 || tick == 0 {
+            return;
+        }
+        let arrival = short(now);
+        let elapsed = (arrival.wrapping_sub(self.timestamp_arrival) as i64) << ARRIVAL_SHIFT;
+        self.timestamp = rtp.timestamp;
+        self.timestamp_arrival = arrival;
+        if now.wrapping_sub(self.last_arrival) > MAX_GAP {
+            return;
+        }
+        let sent = (units as i64 * tick as i64) >> 8;
+        let change = elapsed.wrapping_sub(sent);
+        let change = if change < 0 {
+            change.wrapping_neg()
+        } else {
+            change
+        };
+        if change.cast_unsigned() > MAX_TRANSIT_CHANGE {
+            return;
+        }
+        let jitter = self.jitter as i64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both terms are at most a second"
+        )]
+        let smoothed = (jitter + ((change - jitter) >> 4)) as u32;
+        self.jitter = smoothed;
+    }
+}
+
+#[inline(always)]
+const fn short(now: u64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "differences are taken modulo 2^32"
+    )]
+    let short = (now >> ARRIVAL_SHIFT) as u32;
+    short
+}
+
+#[cfg(test)]
+mod tests;

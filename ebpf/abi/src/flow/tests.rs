@@ -1,0 +1,202 @@
+use super::*;
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+const RATE: u32 = 8000;
+
+struct Sender {
+    flow: Flow,
+    start: u64,
+    ssrc: u32,
+    first: u16,
+    timestamp: u32,
+}
+
+impl Sender {
+    fn new(first: u16) -> Self {
+        Self {
+            flow: Flow::default(),
+            start: 7_000 * MS,
+            ssrc: 0x1234,
+            first,
+            timestamp: u32::MAX - 900,
+        }
+    }
+
+    /// The `nth` packet of 20 ms, `late_us` after its time.
+    fn receive(&mut self, nth: u32, late_us: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+        let rtp = Rtp {
+            sequence: self.first.wrapping_add(nth as u16),
+            timestamp: self.timestamp.wrapping_add(nth * 160),
+            ssrc: self.ssrc,
+        };
+        let now = self.start + u64::from(nth) * 20 * MS + late_us * 1000;
+        self.flow.record_rtp(rtp, 172, now, tick(RATE));
+    }
+}
+
+#[test]
+fn a_clean_stream_over_the_wraps_of_sequence_and_timestamp() {
+    let mut sender = Sender::new(65_530);
+    (0..70_000).for_each(|nth| sender.receive(nth, 0));
+    let flow = sender.flow;
+    assert_eq!((flow.packets, flow.octets), (70_000, 70_000 * 172));
+    assert_eq!((flow.expected(), flow.lost()), (70_000, 0));
+    assert_eq!((flow.reordered, flow.duplicates), (0, 0));
+    // The arrival clock's own unit is a microsecond.
+    assert!(flow.jitter < 2_000, "jitter {} ns", flow.jitter);
+}
+
+#[test]
+fn loss_reordering_and_repetition_are_told_apart() {
+    let mut sender = Sender::new(65_500);
+    for nth in [0, 1, 2, 4, 3, 5, 5, 6, 10, 9, 9, 7, 11] {
+        sender.receive(nth, 0);
+    }
+    let flow = sender.flow;
+    assert_eq!(flow.expected(), 12);
+    assert_eq!(flow.lost(), 1, "only 8 never came");
+    assert_eq!(flow.reordered, 3);
+    assert_eq!(flow.duplicates, 2);
+}
+
+#[test]
+fn a_packet_from_before_the_first_is_expected_and_not_lost() {
+    let mut sender = Sender::new(0);
+    for nth in [2, 1, 0, 3] {
+        sender.receive(nth, 0);
+    }
+    assert_eq!((sender.flow.expected(), sender.flow.lost()), (4, 0));
+}
+
+#[test]
+fn another_source_or_a_jump_keeps_what_was_lost() {
+    let mut sender = Sender::new(10);
+    [0, 1, 3].iter().for_each(|nth| sender.receive(*nth, 0));
+    sender.ssrc = 0x9999;
+    sender.first = 40_000;
+    [4, 5, 7].iter().for_each(|nth| sender.receive(*nth, 0));
+    sender.first = 20_000;
+    [8, 9].iter().for_each(|nth| sender.receive(*nth, 0));
+    let flow = sender.flow;
+    assert_eq!((flow.expected(), flow.lost()), (4 + 4 + 2, 2));
+    assert_eq!((flow.reordered, flow.duplicates), (0, 0));
+}
+
+#[test]
+fn jitter_follows_rfc_3550() {
+    let mut sender = Sender::new(1);
+    // Every other packet is 2 ms late: |D| is always 2 ms, so J tends to 2 ms.
+    (0..400).for_each(|nth| sender.receive(nth, u64::from(nth % 2) * 2_000));
+    let jitter = sender.flow.jitter;
+    assert!(
+        (1_990_000..=2_010_000).contains(&jitter),
+        "jitter {jitter} ns"
+    );
+    assert_eq!(sender.flow.jitter_units(RATE), jitter / 125_000);
+}
+
+#[test]
+fn a_dtmf_event_with_one_timestamp_is_not_jitter() {
+    let mut sender = Sender::new(1);
+    (0..50).for_each(|nth| sender.receive(nth, 0));
+    let timestamp = sender.timestamp.wrapping_add(50 * 160);
+    for nth in 50..60_u16 {
+        let now = sender.start + u64::from(nth) * 20 * MS;
+        let rtp = Rtp {
+            sequence: 1 + nth,
+            timestamp,
+            ssrc: sender.ssrc,
+        };
+        sender.flow.record_rtp(rtp, 16, now, tick(RATE));
+    }
+    (60..100).for_each(|nth| sender.receive(nth, 0));
+    assert!(
+        sender.flow.jitter < 2_000,
+        "jitter {} ns",
+        sender.flow.jitter
+    );
+    assert_eq!(sender.flow.lost(), 0);
+}
+
+#[test]
+fn a_hold_or_a_jumped_timestamp_is_not_jitter() {
+    let mut sender = Sender::new(1);
+    (0..50).for_each(|nth| sender.receive(nth, 0));
+    sender.timestamp = sender.timestamp.wrapping_add(1 << 30);
+    (50..100).for_each(|nth| sender.receive(nth, 0));
+    sender.start += 3_600_000 * MS;
+    (100..150).for_each(|nth| sender.receive(nth, 0));
+    assert!(
+        sender.flow.jitter < 2_000,
+        "jitter {} ns",
+        sender.flow.jitter
+    );
+}
+
+#[test]
+fn ticks() {
+    assert_eq!(tick(0), 0);
+    assert_eq!(tick(8_000), 125_000 * 256);
+    assert_eq!(tick(48_000), 5_333_333);
+    let mut flow = Flow::default();
+    for sequence in 0..100_u16 {
+        let rtp = Rtp {
+            sequence,
+            timestamp: 0,
+            ssrc: 0,
+        };
+        flow.record_rtp(rtp, 12, u64::from(sequence) * 7 * MS, 0);
+    }
+    assert_eq!(flow.jitter, 0);
+}
+
+#[test]
+fn nothing_is_expected_of_a_flow_without_rtp() {
+    let mut flow = Flow::default();
+    flow.record_other(60, 5);
+    assert_eq!((flow.packets, flow.octets, flow.last_arrival), (1, 60, 5));
+    assert_eq!((flow.expected(), flow.lost()), (0, 0));
+}
+
+proptest! {
+    /// Any order of arrival within 30 packets, with some lost and some repeated: the counts are
+    /// exact.
+    #[test]
+    fn counts_are_exact(
+        first in any::<u16>(),
+        fates in prop::collection::vec((0..10_u8, 0..30_u32), 2..400),
+    ) {
+        let count = u32::try_from(fates.len()).unwrap();
+        let mut arrivals: Vec<(u32, u32)> = Vec::new();
+        let mut lost = 0;
+        for (nth, (fate, delay)) in (0..count).zip(&fates) {
+            // The first and the last come for sure, so that the range is known.
+            let edge = nth == 0 || nth + 1 == count;
+            match fate {
+                0 if !edge => lost += 1,
+                1 if !edge => arrivals.push((nth + delay / 2, nth)),
+                2 => arrivals.extend([(nth, nth), (nth, nth)]),
+                _ => arrivals.push((nth, nth)),
+            }
+        }
+        arrivals.sort_by_key(|(at, _)| *at);
+        let mut sender = Sender::new(first);
+        arrivals.iter().for_each(|(_, nth)| sender.receive(*nth, 0));
+        prop_assert_eq!(sender.flow.expected(), u64::from(count));
+        prop_assert_eq!(sender.flow.lost(), lost);
+    }
+
+    /// No sequence of headers makes it panic (overflow checks are on in tests).
+    #[test]
+    fn anything_goes(packets in prop::collection::vec(any::<(u16, u32, bool, u64, u32)>(), 1..200)) {
+        let mut flow = Flow::default();
+        for (sequence, timestamp, other, now, tick) in packets {
+            let rtp = Rtp { sequence, timestamp, ssrc: u32::from(other) };
+            flow.record_rtp(rtp, 172, now, tick);
+            prop_assert!(flow.jitter <= 1_000_000_000);
+            prop_assert!(flow.lost() <= flow.expected());
+        }
+    }
+}

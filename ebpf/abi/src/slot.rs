@@ -1,0 +1,336 @@
+//! A slot: what the program does with packets to one local port.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::{checksum, tick};
+
+/// The most VLAN tags that are parsed and rewritten (IEEE 802.1ad: a service and a customer tag).
+pub const MAX_TAGS: usize = 2;
+/// TPID of a customer tag (IEEE 802.1Q), the usual VLAN.
+pub const TPID_CUSTOMER: u16 = 0x8100;
+/// TPID of a service tag (IEEE 802.1ad), the outer one of two.
+pub const TPID_SERVICE: u16 = 0x88a8;
+
+/// The bits of [`Slot::flags`].
+pub mod flags {
+    /// Packets that pass every gate are rewritten and sent on. Without it all of them go to
+    /// userspace, and the slot only says whose port this is.
+    pub const FORWARD: u16 = 1 << 0;
+    /// The addresses are IPv6.
+    pub const IPV6: u16 = 1 << 1;
+    /// The port is for RTCP alone; without it the port is for RTP, and for RTCP multiplexed with it
+    /// (RFC 5761).
+    pub const RTCP: u16 = 1 << 2;
+    /// RTCP to this port goes to userspace even so: the far side does not multiplex, or its SSRC is
+    /// rewritten.
+    pub const PASS_RTCP: u16 = 1 << 3;
+}
+
+/// An address as the program compares it: 16 bytes in memory order, an IPv4 address in the first
+/// four of them.
+pub type Address = [u64; 2];
+
+/// One entry of the slot array, two cache lines. All zeros is a port without a slot.
+///
+/// mediad writes a slot in three steps, so that a reader either sees it whole or sees that it did
+/// not: the generation goes to zero, the body is written, the generation gets a new odd number. The
+/// program compares the generation before it reads the body and before it acts on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Slot {
+    /// Zero: not valid. It differs for each write of the same port.
+    pub generation: u32,
+    /// See [`flags`].
+    pub flags: u16,
+    /// How many VLAN tags packets have on both sides, 0 to [`MAX_TAGS`].
+    pub tags: u8,
+    /// The leg that receives here: 0 is the offerer's side, 1 the answerer's.
+    pub leg: u8,
+    /// The source port that is accepted, network order.
+    pub peer_port: [u8; 2],
+    /// The source port to send from, network order.
+    pub source_port: [u8; 2],
+    /// The destination port to send to, network order.
+    pub destination_port: [u8; 2],
+    /// The change of the IPv4 header checksum, TTL included (see [`checksum`]).
+    pub ip_delta: u16,
+    /// The change of the UDP checksum.
+    pub udp_delta: u16,
+    /// The Ethernet header's first 12 bytes as sent: destination, then source.
+    pub macs: [u8; 12],
+    /// Zero, for a later use.
+    pub reserved: [u8; 2],
+    /// The tags as sent, outer first: TPID and VLAN id, network order. A packet keeps its own
+    /// priority bits.
+    pub vlans: [[u8; 4]; MAX_TAGS],
+    /// The interface to send from.
+    pub ifindex: u32,
+    /// The unit of RTP timestamps (see [`tick`]); 0 where it is not known.
+    pub tick: u32,
+    /// The session that owns the port.
+    pub session: [u8; 16],
+    /// The destination address that is accepted: this node's, on the leg that receives.
+    pub local: Address,
+    /// The source address that is accepted.
+    pub peer: Address,
+    /// The source address to send from: this node's, on the other leg.
+    pub source: Address,
+    /// The destination address to send to: the other leg's peer.
+    pub destination: Address,
+}
+
+const _: () = {
+    assert!(size_of::<Slot>() == 128 && align_of::<Slot>() == 64);
+    assert!(core::mem::offset_of!(Slot, macs) == 18);
+    assert!(core::mem::offset_of!(Slot, vlans) == 32);
+    assert!(core::mem::offset_of!(Slot, session) == 48);
+    assert!(core::mem::offset_of!(Slot, local) == 64);
+    assert!(core::mem::offset_of!(Slot, destination) + size_of::<Address>() == 128);
+};
+
+/// Whose slot it is. It is kept in the map so that a restarted mediad finds its sessions again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The session.
+    pub session: [u8; 16],
+    /// The leg that receives: 0 or 1.
+    pub leg: u8,
+    /// Whether the port is for RTCP alone.
+    pub rtcp: bool,
+}
+
+/// The addresses before and after: packets from `peer` to `local` leave from `source` to
+/// `destination`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// This node's address and port on the leg that receives.
+    pub local: SocketAddr,
+    /// The only source that is accepted.
+    pub peer: SocketAddr,
+    /// This node's address and port on the other leg.
+    pub source: SocketAddr,
+    /// The other leg's peer.
+    pub destination: SocketAddr,
+}
+
+/// One VLAN tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VlanTag {
+    /// [`TPID_CUSTOMER`] or [`TPID_SERVICE`].
+    pub tpid: u16,
+    /// The VLAN id, 0 to 4094.
+    pub id: u16,
+}
+
+/// How to reach the destination on its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// The interface to send from, without its VLAN devices.
+    pub ifindex: u32,
+    /// The interface's MAC address.
+    pub source: [u8; 6],
+    /// The next hop's MAC address.
+    pub destination: [u8; 6],
+    /// Tags to send with, outer first.
+    pub tags: [Option<VlanTag>; MAX_TAGS],
+}
+
+/// Why a slot cannot forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotError {
+    /// The two sides have different address families.
+    Family,
+    /// A port or an address of zero, or a broadcast or multicast address.
+    Unspecified,
+    /// A VLAN tag after a missing one, or an id beyond 4094.
+    Tags,
+}
+
+impl core::fmt::Display for SlotError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Family => "the two sides have different address families",
+            Self::Unspecified => "an address or a port is not that of one host",
+            Self::Tags => "the VLAN tags of the next hop are not valid",
+        })
+    }
+}
+
+impl core::error::Error for SlotError {}
+
+impl Slot {
+    /// A slot that leaves everything to userspace. It tells whose port it is, and the addresses as
+    /// far as they are known ([`unspecified`](Ipv4Addr::UNSPECIFIED) where not).
+    #[must_use]
+    pub fn passing(identity: Identity, route: &Route, clock_rate: u32) -> Self {
+        let mut flags = 0;
+        if identity.rtcp {
+            flags |= flags::RTCP;
+        }
+        if route.local.is_ipv6() {
+            flags |= flags::IPV6;
+        }
+        Self {
+            flags,
+            leg: identity.leg,
+            session: identity.session,
+            tick: tick(clock_rate),
+            peer_port: route.peer.port().to_be_bytes(),
+            source_port: route.source.port().to_be_bytes(),
+            destination_port: route.destination.port().to_be_bytes(),
+            local: address(route.local.ip()),
+            peer: address(route.peer.ip()),
+            source: address(route.source.ip()),
+            destination: address(route.destination.ip()),
+            ..Self::default()
+        }
+    }
+
+    /// A slot that forwards. Packets with another number of VLAN tags than the next hop needs pass
+    /// to userspace.
+    ///
+    /// # Errors
+    /// When the program could not do it: other families on the two sides, no real addresses, tags
+    /// that make no sense.
+    pub fn forwarding(
+        identity: Identity,
+        route: &Route,
+        hop: &Hop,
+        clock_rate: u32,
+    ) -> Result<Self, SlotError> {
+        let ends = [route.local, route.peer, route.source, route.destination];
+        if ends
+            .iter()
+            .any(|end| end.is_ipv6() != route.local.is_ipv6())
+        {
+            return Err(SlotError::Family);
+        }
+        if !ends.iter().all(is_host) {
+            return Err(SlotError::Unspecified);
+        }
+        let (tags, vlans) = encode_tags(&hop.tags)?;
+
+        let mut slot = Self::passing(identity, route, clock_rate);
+        slot.flags |= flags::FORWARD;
+        slot.tags = tags;
+        slot.vlans = vlans;
+        slot.ifindex = hop.ifindex;
+        let (destination, source) = slot.macs.split_at_mut(6);
+        destination.copy_from_slice(&hop.destination);
+        source.copy_from_slice(&hop.source);
+
+        let addresses = [
+            checksum::delta(&bytes(slot.peer), &bytes(slot.source)),
+            checksum::delta(&bytes(slot.local), &bytes(slot.destination)),
+        ];
+        let addresses = checksum::combine(addresses[0], addresses[1]);
+        let ports = checksum::combine(
+            checksum::delta(&slot.peer_port, &slot.source_port),
+            checksum::delta(&route.local.port().to_be_bytes(), &slot.destination_port),
+        );
+        slot.ip_delta = checksum::combine(addresses, checksum::TTL_DECREMENT);
+        slot.udp_delta = checksum::combine(addresses, ports);
+        Ok(slot)
+    }
+
+    /// The same slot with RTCP left to userspace.
+    #[must_use]
+    pub const fn pass_rtcp(mut self) -> Self {
+        self.flags |= flags::PASS_RTCP;
+        self
+    }
+
+    /// Whether the port has a slot.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.generation != 0
+    }
+
+    /// Whether the program forwards what comes here.
+    #[must_use]
+    pub const fn is_forwarding(&self) -> bool {
+        self.is_live() && self.flags & flags::FORWARD != 0
+    }
+
+    /// Whose slot it is.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        Identity {
+            session: self.session,
+            leg: self.leg,
+            rtcp: self.flags & flags::RTCP != 0,
+        }
+    }
+
+    /// The addresses, for the slot of `local_port`.
+    #[must_use]
+    pub fn route(&self, local_port: u16) -> Route {
+        let end =
+            |address, port: [u8; 2]| SocketAddr::new(self.ip(address), u16::from_be_bytes(port));
+        Route {
+            local: SocketAddr::new(self.ip(self.local), local_port),
+            peer: end(self.peer, self.peer_port),
+            source: end(self.source, self.source_port),
+            destination: end(self.destination, self.destination_port),
+        }
+    }
+
+    /// The clock rate in Hz, 0 where it is not known.
+    #[must_use]
+    pub const fn clock_rate(&self) -> u32 {
+        // A rate and its unit are each the same constant divided by the other.
+        tick(self.tick)
+    }
+
+    fn ip(&self, address: Address) -> IpAddr {
+        let bytes = bytes(address);
+        if self.flags & flags::IPV6 != 0 {
+            return Ipv6Addr::from(bytes).into();
+        }
+        Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
+    }
+}
+
+/// The address as it stands in a slot.
+fn address(ip: IpAddr) -> Address {
+    let mut bytes = [0; 16];
+    match ip {
+        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => bytes = ip.octets(),
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]
+}
+
+fn bytes(address: Address) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&address[0].to_ne_bytes());
+    bytes[8..].copy_from_slice(&address[1].to_ne_bytes());
+    bytes
+}
+
+fn is_host(end: &SocketAddr) -> bool {
+    let ip = end.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    end.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}
+
+fn encode_tags(tags: &[Option<VlanTag>; MAX_TAGS]) -> Result<(u8, [[u8; 4]; MAX_TAGS]), SlotError> {
+    let mut encoded = [[0; 4]; MAX_TAGS];
+    let mut count = 0;
+    for (index, tag) in tags.iter().enumerate() {
+        let Some(tag) = tag else {
+            continue;
+        };
+        if index != usize::from(count) || tag.id > 4094 {
+            return Err(SlotError::Tags);
+        }
+        encoded[index][..2].copy_from_slice(&tag.tpid.to_be_bytes());
+        encoded[index][2..].copy_from_slice(&tag.id.to_be_bytes());
+        count += 1;
+    }
+    Ok((count, encoded))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The last step: everything is known, so the frame is written and sent.
+//!
+//! Order matters. What can still fail (the device, the slot's generation) is asked first; the
+//! writes come after it, together.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_PASS, XDP_REDIRECT, XDP_TX},
+    helpers::bpf_ktime_get_ns,
+    programs::XdpContext,
+};
+use ebpf::packet::Frame;
+use ebpf_abi::{
+    Counter, Flow, Rtp, checksum,
+    wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, TAG_LEN, UDP_LEN},
+};
+
+use crate::{
+    Outcome,
+    gate::{Admitted, Live, field},
+    maps::{DEVICES, FLOWS},
+};
+
+/// The priority and drop-eligible bits of a VLAN tag.
+const PRIORITY: u16 = u16::from_be(0xf000);
+
+/// Rewrites and sends RTP or RTCP over IPv4, its header at `L3`.
+#[inline(always)]
+pub(crate) fn ipv4<const L3: usize>(
+    context: &XdpContext,
+    frame: Frame,
+    packet: &Admitted,
+) -> Outcome {
+    let l4 = L3 + IPV4_LEN;
+    let live = packet.live;
+    let verdict = egress(context, live)?;
+    let source = field!(live, source)[0] as u32;
+    let destination = field!(live, destination)[0] as u32;
+    let ip_delta = field!(live, ip_delta);
+    let udp_delta = field!(live, udp_delta);
+    let headers = Headers::read(live);
+    if !live.is_unchanged() {
+        return Err(Counter::PassBusy);
+    }
+    let flow = FLOWS
+        .get_ptr_mut(u32::from(packet.port))
+        .ok_or(Counter::PassNoSlot)?;
+
+    // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
+    unsafe {
+        let ttl: u8 = frame.read(L3 + 8);
+        let ip_checksum: u16 = frame.read(L3 + 10);
+        let udp_checksum: u16 = frame.read(l4 + 6);
+        frame.write(L3 + 8, ttl - 1);
+        frame.write(L3 + 10, checksum::apply(ip_checksum, ip_delta));
+        // Zero says that the sender computed none (RFC 768), and stays.
+        if udp_checksum != 0 {
+            frame.write(l4 + 6, checksum::apply_udp(udp_checksum, udp_delta));
+        }
+        frame.write(L3 + 12, source);
+        frame.write(L3 + 16, destination);
+        headers.write::<L3>(frame, l4);
+    }
+    record(flow, frame, l4, packet);
+    Ok((verdict, sent(verdict, packet.rtcp)))
+}
+
+/// Rewrites and sends RTP or RTCP over IPv6, its header at `L3`.
+#[inline(always)]
+pub(crate) fn ipv6<const L3: usize>(
+    context: &XdpContext,
+    frame: Frame,
+    packet: &Admitted,
+) -> Outcome {
+    let l4 = L3 + IPV6_LEN;
+    let live = packet.live;
+    // SAFETY: the UDP header is there, as `parse` has checked.
+    let udp_checksum: u16 = unsafe { frame.read(l4 + 6) };
+    if udp_checksum == 0 {
+        return Err(Counter::PassChecksum);
+    }
+    let verdict = egress(context, live)?;
+    let source = field!(live, source);
+    let destination = field!(live, destination);
+    let udp_delta = field!(live, udp_delta);
+    let headers = Headers::read(live);
+    if !live.is_unchanged() {
+        return Err(Counter::PassBusy);
+    }
+    let flow = FLOWS
+        .get_ptr_mut(u32::from(packet.port))
+        .ok_or(Counter::PassNoSlot)?;
+
+    // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
+    unsafe {
+        let hops: u8 = frame.read(L3 + 7);
+        frame.write(L3 + 7, hops - 1);
+        frame.write(l4 + 6, checksum::apply_udp(udp_checksum, udp_delta));
+        frame.write(L3 + 8, source[0]);
+        frame.write(L3 + 16, source[1]);
+        frame.write(L3 + 24, destination[0]);
+        frame.write(L3 + 32, destination[1]);
+        headers.write::<L3>(frame, l4);
+    }
+    record(flow, frame, l4, packet);
+    Ok((verdict, sent(verdict, packet.rtcp)))
+}
+
+/// What both families rewrite alike.
+struct Headers {
+    macs: [u16; 6],
+    tags: [[u16; 2]; 2],
+    source_port: u16,
+    destination_port: u16,
+}
+
+impl Headers {
+    #[inline(always)]
+    fn read(live: Live) -> Self {
+        let macs = field!(live, macs);
+        let vlans = field!(live, vlans);
+        let pair = |bytes: &[u8], at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        Self {
+            macs: [
+                pair(&macs, 0),
+                pair(&macs, 2),
+                pair(&macs, 4),
+                pair(&macs, 6),
+                pair(&macs, 8),
+                pair(&macs, 10),
+            ],
+            tags: [
+                [pair(&vlans[0], 0), pair(&vlans[0], 2)],
+                [pair(&vlans[1], 0), pair(&vlans[1], 2)],
+            ],
+            source_port: u16::from_ne_bytes(field!(live, source_port)),
+            destination_port: u16::from_ne_bytes(field!(live, destination_port)),
+        }
+    }
+
+    /// Writes them to a frame whose IP header starts at `L3` and whose UDP header at `l4`.
+    ///
+    /// # Safety
+    /// The frame has all these headers.
+    #[inline(always)]
+    unsafe fn write<const L3: usize>(&self, frame: Frame, l4: usize) {
+        // SAFETY: by the caller's word.
+        unsafe {
+            frame.write(0, self.macs);
+            if L3 >= ETHERNET_LEN + TAG_LEN {
+                write_tag(frame, ETHERNET_LEN - 2, self.tags[0]);
+            }
+            if L3 >= ETHERNET_LEN + 2 * TAG_LEN {
+                write_tag(frame, ETHERNET_LEN - 2 + TAG_LEN, self.tags[1]);
+            }
+            frame.write(l4, self.source_port);
+            frame.write(l4 + 2, self.destination_port);
+        }
+    }
+}
+
+/// Writes TPID and VLAN id, and leaves the packet its priority.
+///
+/// # Safety
+/// The frame has a tag at `at`.
+#[inline(always)]
+unsafe fn write_tag(frame: Frame, at: usize, [tpid, id]: [u16; 2]) {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let old: u16 = frame.read(at + 2);
+        frame.write(at, tpid);
+        frame.write(at + 2, (old & PRIORITY) | id);
+    }
+}
+
+/// The verdict that sends out of the slot's interface.
+#[inline(always)]
+fn egress(context: &XdpContext, live: Live) -> Result<u32, Counter> {
+    let ifindex = field!(live, ifindex);
+    if ifindex == context.ingress_ifindex() as u32 {
+        return Ok(XDP_TX);
+    }
+    // This only notes the device; nothing happens to the frame unless the verdict says so.
+    DEVICES
+        .redirect(ifindex, u64::from(XDP_PASS))
+        .map_err(|_| Counter::PassDevice)
+}
+
+/// Counts the packet into the flow of its port.
+#[inline(always)]
+fn record(flow: *mut Flow, frame: Frame, l4: usize, packet: &Admitted) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: a map value, never freed while the program runs. Packets of one flow arrive on one
+    // queue, so no other CPU writes it; readers in userspace allow for a half-counted packet.
+    let flow = unsafe { &mut *flow };
+    if packet.live.is_rtcp_port() {
+        flow.record_other(packet.octets, now);
+        return;
+    }
+    // RTCP on RTP's port has no sequence number and belongs to no stream.
+    if packet.rtcp {
+        return;
+    }
+    let payload = l4 + UDP_LEN;
+    // SAFETY: the gate has checked that the RTP header is there.
+    let rtp = unsafe {
+        Rtp {
+            sequence: frame.read_be16(payload + 2),
+            timestamp: frame.read_be32(payload + 4),
+            ssrc: frame.read_be32(payload + 8),
+        }
+    };
+    flow.record_rtp(rtp, packet.octets, now, field!(packet.live, tick));
+}
+
+#[inline(always)]
+fn sent(verdict: u32, rtcp: bool) -> Counter {
+    match (verdict == XDP_REDIRECT, rtcp) {
+        (false, false) => Counter::RtpTx,
+        (true, false) => Counter::RtpRedirect,
+        (false, true) => Counter::RtcpTx,
+        (true, true) => Counter::RtcpRedirect,
+    }
+}

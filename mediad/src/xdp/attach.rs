@@ -1,0 +1,136 @@
+//! Putting the program on interfaces.
+#![expect(
+    unsafe_code,
+    reason = "if_nametoindex and setrlimit have no safe face in std"
+)]
+
+use std::{error::Error, ffi::CString, io};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{Xdp as Program, XdpMode, links::FdLink, xdp::XdpLink},
+};
+use ebpf_abi::program;
+use tracing::{debug, info};
+
+use super::{Interface, Mode, OBJECT, XdpError, media_program, pins::Pins, program_of};
+
+/// The interfaces of these names in this network namespace.
+pub(super) fn find(names: &[String]) -> Result<Vec<Interface>, XdpError> {
+    names
+        .iter()
+        .map(|name| {
+            let missing = || XdpError::NoInterface { name: name.clone() };
+            let c_name = CString::new(name.as_str()).map_err(|_| missing())?;
+            // SAFETY: a C string that is alive during the call.
+            match unsafe { libc::if_nametoindex(c_name.as_ptr()) } {
+                0 => Err(missing()),
+                index => Ok(Interface {
+                    name: name.clone(),
+                    index,
+                }),
+            }
+        })
+        .collect()
+}
+
+/// Attaches the media program to each interface, or replaces it in the attachment that an earlier
+/// process left pinned. Without pins the links alone hold the attachment.
+pub(super) fn attach(
+    object: &mut Ebpf,
+    interfaces: &[Interface],
+    mode: Mode,
+    pins: Option<&Pins>,
+) -> Result<Vec<FdLink>, XdpError> {
+    let program = media_program(object)?;
+    let mut links = Vec::with_capacity(interfaces.len());
+    for interface in interfaces {
+        let adopted = pins
+            .and_then(|pins| pins.adopt(interface, mode))
+            .and_then(|link| replace(program, link.into(), interface));
+        let link = match (adopted, pins) {
+            (Some(link), _) => link,
+            (None, None) => attach_new(program, interface, mode)?,
+            (None, Some(pins)) => {
+                pins.pin_link(attach_new(program, interface, mode)?, interface, mode)?
+            }
+        };
+        links.push(link);
+    }
+    Ok(links)
+}
+
+/// Puts `program` into an adopted attachment, in one step: no packet misses a program. `None` if the
+/// attachment is dead, as when its interface was made anew.
+fn replace(program: &mut Program, link: FdLink, interface: &Interface) -> Option<FdLink> {
+    let put = || -> Result<FdLink, Box<dyn Error>> {
+        let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+        Ok(FdLink::try_from(program.take_link(id)?)?)
+    };
+    match put() {
+        Ok(link) => {
+            info!(interface = %interface.name, "attached XDP program taken over");
+            Some(link)
+        }
+        Err(error) => {
+            info!(interface = %interface.name, %error, "an old attachment is dead; attaching anew");
+            None
+        }
+    }
+}
+
+fn attach_new(
+    program: &mut Program,
+    interface: &Interface,
+    mode: Mode,
+) -> Result<FdLink, XdpError> {
+    let native = mode == Mode::Native;
+    let flags = if native {
+        XdpMode::Driver
+    } else {
+        XdpMode::Skb
+    };
+    let link = program
+        .attach_to_if_index(interface.index, flags)
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| XdpError::attach(&interface.name, native, error))?;
+    // aya falls back to netlink where the kernel has no links. Dropped here, that is taken off.
+    FdLink::try_from(link).map_err(|_| XdpError::OldKernel)
+}
+
+/// A program that passes everything, on an interface for as long as this lives.
+#[derive(Debug)]
+pub struct PassGuard {
+    _link: FdLink,
+    _object: Ebpf,
+}
+
+/// Puts a program that passes everything on `interface`, for the far end of a veth pair: the kernel
+/// drops what XDP sends into a pair unless both ends have a program.
+///
+/// # Errors
+/// As [`Xdp::attach`](super::Xdp::attach).
+pub fn attach_pass(interface: &str) -> Result<PassGuard, XdpError> {
+    raise_memlock();
+    let interfaces = find(&[interface.to_owned()])?;
+    let mut object = EbpfLoader::new().load(OBJECT).map_err(XdpError::load)?;
+    let program = program_of(&mut object, program::PASS)?;
+    program.load()?;
+    let link = attach_new(program, &interfaces[0], Mode::Native)?;
+    Ok(PassGuard {
+        _link: link,
+        _object: object,
+    })
+}
+
+/// Lifts the limit on locked memory, which kernels before 5.11 count maps against.
+pub(super) fn raise_memlock() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a struct that is alive during the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } != 0 {
+        debug!(error = %io::Error::last_os_error(), "the limit on locked memory stays");
+    }
+}
