@@ -1,1 +1,216 @@
-//! placeholder
+//! Tandem's REST API, health checks and metrics page.
+//!
+//! It holds nothing itself: live calls come from signaling and the metrics from signaling and mediad,
+//! over [`control`]; what is past comes from [`store`]. So it may run in the node's one process or in
+//! one of its own, and be restarted at any time.
+//!
+//! | path | what | who |
+//! |---|---|---|
+//! | `/healthz` | the process serves | anyone |
+//! | `/readyz` | the node takes new calls | anyone |
+//! | `/metrics` | Prometheus text of all daemons | anyone |
+//! | `/v1/calls` | calls that are up | the admin key |
+//! | `/v1/cdrs`, `/v1/cdrs/{id}` | calls that are over | the admin key |
+//!
+//! Lists are `{"items": […], "next": CURSOR or null}`; errors are RFC 9457 problem documents.
+
+mod admin_key;
+mod calls;
+mod cdrs;
+mod health;
+mod metrics;
+mod middleware;
+mod problem;
+mod query;
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use axum::{Router, middleware::from_fn_with_state, routing::get};
+use control::{Client, Config, media::Media, signal::Signal};
+use store::{Store, StoreError};
+use tokio::net::TcpListener;
+
+pub use admin_key::{AdminKey, AdminKeyError};
+
+/// How long answers that are under way may take after the shutdown began.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the API is made of.
+#[derive(Debug)]
+pub struct Api {
+    /// Where HTTP is served; port 0 for any.
+    pub listen: SocketAddr,
+    /// Who may use `/v1`.
+    pub admin_key: AdminKey,
+    /// Where calls that are over are.
+    pub store: Store,
+    /// Where calls that are up are.
+    pub signal: Client<Signal>,
+    /// The media engine, for readiness and metrics.
+    pub media: Client<Media>,
+}
+
+/// Why the API cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The address is not this machine's, or is taken.
+    #[error("cannot serve HTTP at {address}: {source}; change [api] listen or stop what is there")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The admin key cannot be used, made or kept.
+    #[error(transparent)]
+    AdminKey(#[from] AdminKeyError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What handlers share.
+#[derive(Debug)]
+struct State {
+    admin_key: AdminKey,
+    store: Store,
+    signal: Client<Signal>,
+    media: Client<Media>,
+    metrics: metrics::Metrics,
+    last_readiness: health::Last,
+}
+
+/// Runs the API as a daemon of its own, until `shutdown`: connects to the other daemons' control
+/// sockets, and opens the store.
+///
+/// # Errors
+/// Says what of the configuration cannot work here.
+pub async fn run(
+    config: &Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ApiError> {
+    let data_dir = &config.node.data_dir;
+    let admin_key = admin_key(config, data_dir)?;
+    let api = Api {
+        listen: config.api.listen,
+        admin_key,
+        store: Store::open(&config.store.url, data_dir).await?,
+        signal: Client::connect(config.signal_endpoint()),
+        media: Client::connect(config.media_endpoint()),
+    };
+    let store = api.store.clone();
+    api.bind().await?.run(shutdown).await;
+    store.close().await;
+    Ok(())
+}
+
+/// The configured key, or else the one that is kept in the data directory. A new one is printed to
+/// standard error, this once.
+///
+/// # Errors
+/// If the key is too weak, or cannot be kept.
+pub fn admin_key(config: &Config, data_dir: &Path) -> Result<AdminKey, AdminKeyError> {
+    if let Some(key) = &config.api.admin_key {
+        return AdminKey::new(key);
+    }
+    let (key, new) = AdminKey::load_or_create(data_dir)?;
+    if new {
+        // Not through the log: a log is kept, and read by others.
+        eprintln!(
+            "admin key (shown this once, kept in {}/admin_key): {}",
+            data_dir.display(),
+            key.reveal()
+        );
+    }
+    Ok(key)
+}
+
+impl Api {
+    /// Takes the address, so that an error shows before anything else starts.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub async fn bind(self) -> Result<Server, ApiError> {
+        let bind = |source| ApiError::Bind {
+            address: self.listen,
+            source,
+        };
+        let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let state = Arc::new(State {
+            admin_key: self.admin_key,
+            store: self.store,
+            signal: self.signal,
+            media: self.media,
+            metrics: metrics::Metrics::new(),
+            last_readiness: health::Last::default(),
+        });
+        Ok(Server {
+            listener,
+            address,
+            router: router(state),
+        })
+    }
+}
+
+/// An API that has its address.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+impl Server {
+    /// Where it serves.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, and then lets answers that are under way end within a few seconds.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        tracing::info!(address = %self.address, "API serving");
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let service = self
+            .router
+            .into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(self.listener, service).with_graceful_shutdown(async move {
+            shutdown.await;
+            // The receiver is gone only if serving already ended.
+            let _: Result<(), ()> = began.send(());
+        });
+        let patience = async {
+            if begun.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            result = serve => {
+                if let Err(error) = result {
+                    tracing::error!(%error, "API stopped serving");
+                }
+            }
+            () = patience => tracing::warn!("API cut off clients that did not finish in time"),
+        }
+    }
+}
+
+fn router(state: Arc<State>) -> Router {
+    let v1 = Router::new()
+        .route("/calls", get(calls::list))
+        .route("/cdrs", get(cdrs::list))
+        .route("/cdrs/{id}", get(cdrs::one))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), middleware::authorize));
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::page))
+        .nest("/v1", v1)
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), middleware::observe))
+        .with_state(state)
+}

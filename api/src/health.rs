@@ -1,0 +1,118 @@
+//! `/healthz` and `/readyz`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, extract,
+    response::{IntoResponse, Response},
+};
+use control::{Client, Protocol, media, signal};
+use serde_json::json;
+
+use crate::{State, problem::Problem};
+
+/// How long a part of the node may take to answer: probes give up after a few seconds themselves.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the readiness was last time, so that the log tells changes only.
+#[derive(Debug, Default)]
+pub(crate) struct Last(Mutex<Option<String>>);
+
+/// The process serves. Says nothing of the others: a restart of this one would not help them.
+pub(crate) async fn healthz() -> Json<serde_json::Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// The node takes new calls: signaling, mediad and the database answer, and nobody drains it.
+pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) -> Response {
+    let (signaling, mediad, store) = tokio::join!(signaling(&state), mediad(&state), store(&state));
+    let checks = json!({
+        "signaling": text(&signaling),
+        "mediad": text(&mediad),
+        "store": text(&store),
+    });
+    let failed: Vec<_> = [
+        ("signaling", signaling),
+        ("mediad", mediad),
+        ("store", store),
+    ]
+    .into_iter()
+    .filter_map(|(name, check)| Some(format!("{name}: {}", check.err()?)))
+    .collect();
+    let detail = failed.join("; ");
+    state.last_readiness.note(&detail);
+    if detail.is_empty() {
+        Json(json!({ "status": "ready", "checks": checks })).into_response()
+    } else {
+        Problem::not_ready(detail, checks).into_response()
+    }
+}
+
+impl Last {
+    fn note(&self, detail: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() == Some(detail) {
+            return;
+        }
+        if detail.is_empty() {
+            tracing::info!("ready");
+        } else {
+            tracing::warn!(reason = detail, "not ready");
+        }
+        *last = Some(detail.to_owned());
+    }
+}
+
+async fn signaling(state: &State) -> Result<(), String> {
+    match ask(&state.signal, signal::Request::Status).await? {
+        signal::Response::Status(status) if status.draining => {
+            Err("draining: it refuses new calls until it is told to take them again".to_owned())
+        }
+        signal::Response::Status(status) if status.media.is_none() => {
+            Err("it does not reach mediad".to_owned())
+        }
+        signal::Response::Status(_) => Ok(()),
+        other => Err(format!("unexpected answer {other:?}")),
+    }
+}
+
+async fn mediad(state: &State) -> Result<(), String> {
+    match ask(&state.media, media::Request::Status).await? {
+        media::Response::Status(_) => Ok(()),
+        other => Err(format!("unexpected answer {other:?}")),
+    }
+}
+
+async fn store(state: &State) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, state.store.ping()).await {
+        Ok(Ok(())) => Ok(()),
+        // What the driver says may name servers and users, and anyone may read this page.
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the database does not answer");
+            Err("does not answer".to_owned())
+        }
+        Err(_) => Err(late()),
+    }
+}
+
+/// Asks a daemon, with less patience than the control channel has.
+pub(crate) async fn ask<P: Protocol>(
+    client: &Client<P>,
+    request: P::Request,
+) -> Result<P::Response, String> {
+    match tokio::time::timeout(PATIENCE, client.request(request)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(late()),
+    }
+}
+
+fn late() -> String {
+    format!("no answer within {} s", PATIENCE.as_secs())
+}
+
+fn text(check: &Result<(), String>) -> &str {
+    check.as_ref().map_or_else(String::as_str, |()| "ok")
+}

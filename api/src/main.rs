@@ -1,0 +1,50 @@
+//! The API as a daemon of its own. `tandem run` has the same in one process with the others.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use control::Config;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tandem's REST API, health checks and metrics page
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "TANDEM_CONFIG")]
+    config: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    control::logging::init("info");
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let loaded = Config::load(&arguments.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(api::run(&loaded.config, shutdown).await?)
+}

@@ -1,0 +1,120 @@
+//! `/metrics`: one page of all daemons' Prometheus text.
+
+mod merge;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use control::{media, signal};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::{State, health::ask};
+
+/// What the API measures of itself.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    up: IntGaugeVec,
+}
+
+impl Metrics {
+    #[expect(
+        clippy::expect_used,
+        reason = "the names are constants of this function: any test that runs it would show a wrong one"
+    )]
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let requests = Opts::new(
+            "tandem_api_requests_total",
+            "HTTP requests, by method, route and status.",
+        );
+        let requests = IntCounterVec::new(requests, &["method", "route", "status"]);
+        let requests = requests.expect("a valid name");
+        let seconds = HistogramOpts::new(
+            "tandem_api_request_seconds",
+            "Time from an HTTP request to its answer, by route.",
+        );
+        let seconds = HistogramVec::new(seconds, &["route"]).expect("a valid name");
+        let up = Opts::new(
+            "tandem_up",
+            "1 where the daemon answered while this page was made, 0 where it did not.",
+        );
+        let up = IntGaugeVec::new(up, &["daemon"]).expect("a valid name");
+        for collector in [
+            Box::new(requests.clone()) as Box<dyn prometheus::core::Collector>,
+            Box::new(seconds.clone()),
+            Box::new(up.clone()),
+        ] {
+            registry
+                .register(collector)
+                .expect("each name is there once");
+        }
+        Self {
+            registry,
+            requests,
+            seconds,
+            up,
+        }
+    }
+
+    pub(crate) fn count(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+        // A client may invent methods, and each would be a new time series.
+        let method = match *method {
+            Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::DELETE => {
+                method.as_str()
+            }
+            _ => "other",
+        };
+        self.requests
+            .with_label_values(&[method, route, status.as_str()])
+            .inc();
+        self.seconds
+            .with_label_values(&[route])
+            .observe(took.as_secs_f64());
+    }
+
+    fn text(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "cannot encode the API's metrics");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// `GET /metrics`. A daemon that does not answer is missing from the page, and `tandem_up` says so.
+pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> Response {
+    let (signaling, mediad) = tokio::join!(
+        ask(&state.signal, signal::Request::Metrics),
+        ask(&state.media, media::Request::Metrics),
+    );
+    let signaling = match signaling {
+        Ok(signal::Response::Metrics(text)) => Some(text),
+        _ => None,
+    };
+    let mediad = match mediad {
+        Ok(media::Response::Metrics(text)) => Some(text),
+        _ => None,
+    };
+    let store = state.store.ping().await.is_ok();
+    for (daemon, up) in [
+        ("signaling", signaling.is_some()),
+        ("mediad", mediad.is_some()),
+        ("store", store),
+    ] {
+        state.metrics.up.with_label_values(&[daemon]).set(up.into());
+    }
+    let own = state.metrics.text();
+    let pages = [Some(own), signaling, mediad];
+    let text = merge::merge(pages.iter().flatten().map(String::as_str));
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

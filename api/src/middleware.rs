@@ -1,0 +1,96 @@
+//! What happens around every request: its id, its log line, its metrics, and who may make it.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    extract::{ConnectInfo, MatchedPath, Request, State as Shared},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Instrument;
+
+use crate::{State, problem::Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives the request an id, logs it and counts it.
+pub(crate) async fn observe(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    // Not the path: anyone can invent paths, and each would be a new time series.
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("other", MatchedPath::as_str).to_owned();
+
+    let span = tracing::info_span!("http", request_id = id.to_str().unwrap_or_default());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+
+    let (status, took) = (response.status(), began.elapsed());
+    state.metrics.count(&method, &route, status, took);
+    // The query is left out: it holds phone numbers. Probes and scrapes come too often for `info`.
+    let ms = took.as_secs_f64() * 1e3;
+    span.in_scope(|| {
+        if route.starts_with("/v1") || status.is_client_error() {
+            tracing::info!(%peer, %method, path, status = status.as_u16(), ms, "request");
+        } else {
+            tracing::debug!(%peer, %method, path, status = status.as_u16(), ms, "request");
+        }
+    });
+    response
+}
+
+/// Lets only those pass who show the admin key (RFC 6750).
+pub(crate) async fn authorize(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let problem = match bearer(request.headers()) {
+        Some(key) if state.admin_key.is(key) => return next.run(request).await,
+        Some(_) => Problem::unauthorized(
+            "this is not the admin key; it is [api] admin_key of the configuration, \
+             or in the file admin_key in the data directory",
+            "Bearer realm=\"tandem\", error=\"invalid_token\"",
+        ),
+        None => Problem::unauthorized(
+            "send the header field 'Authorization: Bearer KEY' with the admin key",
+            "Bearer realm=\"tandem\"",
+        ),
+    };
+    problem.into_response()
+}
+
+/// The token of the one `Authorization` field. The scheme's case does not matter (RFC 9110 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let field = fields.next()?.to_str().ok()?;
+    if fields.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = field.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}
+
+/// The client's id where it is short and harmless in a log, or a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let good = |value: &&HeaderValue| {
+        let harmless = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(|&b| harmless(b))
+    };
+    headers
+        .get(REQUEST_ID)
+        .filter(good)
+        .cloned()
+        .unwrap_or_else(|| {
+            let id = uuid::Uuid::now_v7().to_string();
+            HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"))
+        })
+}

@@ -1,0 +1,47 @@
+//! Query parameters and pages.
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::problem::Problem;
+
+/// The most items of a page.
+pub(crate) const MOST: u32 = store::MAX_PAGE;
+/// The items of a page whose size the client does not say.
+const USUAL: u32 = 100;
+
+/// Query parameters, each known and well formed: what is unknown is refused, so that a misspelt
+/// filter does not list everything.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(error) => Err(Problem::bad_parameter(error.body_text())),
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    /// `cursor` of the next page; `null` on the last.
+    pub(crate) next: Option<String>,
+}
+
+/// The page size that a client asked for.
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked.unwrap_or(USUAL) {
+        limit @ 1..=MOST => Ok(limit),
+        other => Err(Problem::bad_parameter(format!(
+            "limit: {other} is not in 1 to {MOST}; take several pages with cursor"
+        ))),
+    }
+}

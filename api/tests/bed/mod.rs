@@ -1,0 +1,314 @@
+//! An API on a free port of loopback, and the daemons that it asks.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use api::{AdminKey, Api, ApiError};
+use control::{
+    Client, Endpoint, Fault, FaultCode,
+    channel::{Events, Handler, serve},
+    media::{self, Media, MediaStatus, SessionId},
+    signal::{self, CallInfo, CallState, Signal, SignalStatus},
+};
+use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+pub(crate) const KEY: &str = "secret-key-0123";
+const T0: i64 = 1_763_700_000_000;
+
+/// signaling and mediad, as far as the API sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Fake {
+    draining: AtomicBool,
+    down: AtomicBool,
+}
+
+impl Fake {
+    pub(crate) fn drain(&self, on: bool) {
+        self.draining.store(on, SeqCst);
+    }
+
+    /// Answers nothing but faults while it is down.
+    pub(crate) fn down(&self, on: bool) {
+        self.down.store(on, SeqCst);
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let down = self.down.load(SeqCst);
+        let fault = || Fault::new(FaultCode::Unavailable, "stopping");
+        if down { Err(fault()) } else { Ok(()) }
+    }
+}
+
+/// The call that came as number `n`.
+pub(crate) fn call(n: u8) -> CallInfo {
+    let started_ms = T0 + i64::from(n);
+    CallInfo {
+        id: id(n).to_string(),
+        call_id: format!("call-{n}@192.0.2.1"),
+        from: "sip:alice@example.test".into(),
+        to: "sip:+15550100@example.test".into(),
+        source: "udp:192.0.2.1:5060".into(),
+        trunk: Some("carrier-a".into()),
+        state: CallState::Answered,
+        started_ms,
+        answered_ms: Some(started_ms + 2_500),
+        media: vec![SessionId([n; 16])],
+    }
+}
+
+/// The call that came as number `n`, when it was over.
+pub(crate) fn cdr(n: u8) -> Cdr {
+    let at = |ms: i64| Timestamp::from_millis(T0 + i64::from(n) + ms);
+    Cdr {
+        id: id(n),
+        call_id: format!("call-{n}@192.0.2.1"),
+        from_uri: "sip:alice@example.test".into(),
+        to_uri: "sip:+15550100@example.test".into(),
+        request_uri: "sip:+15550100@198.51.100.1".into(),
+        source: "[2001:db8::1]:5060".parse().unwrap(),
+        transport: "tcp".into(),
+        trunk: Some("carrier-a".into()),
+        route: Some("+1".into()),
+        started: at(0),
+        ringing: Some(at(250)),
+        answered: Some(at(2_500)),
+        ended: at(60_001),
+        status: 200,
+        reason: "OK".into(),
+        ended_by: EndedBy::Node,
+        cause: Cause::MediaTimeout,
+        datapath: Some("xdp".into()),
+        from_caller: Some(MediaFlow {
+            packets: 2_875,
+            bytes: 494_500,
+            lost: 1,
+            jitter_ms: 0.25,
+            mos: Some(4.25),
+        }),
+        from_callee: None,
+    }
+}
+
+fn id(n: u8) -> Uuid {
+    Uuid::from_u128(0x019a_a46d_0000_7000_8000_0000_0000_0000 + u128::from(n))
+}
+
+#[derive(Debug)]
+struct Signaling(Arc<Fake>);
+
+impl Handler<Signal> for Signaling {
+    fn handle(
+        &self,
+        request: signal::Request,
+    ) -> impl Future<Output = Result<signal::Response, Fault>> + Send + 'static {
+        let fake = self.0.clone();
+        async move {
+            fake.check()?;
+            Ok(match request {
+                signal::Request::Calls { after, limit } => {
+                    let calls = (0..3).map(call).filter(|call| call.id > after);
+                    signal::Response::Calls(calls.take(limit as usize).collect())
+                }
+                signal::Request::Status => signal::Response::Status(SignalStatus {
+                    node: "n1".into(),
+                    version: "0.1.0".into(),
+                    uptime_s: 1,
+                    calls: 3,
+                    draining: fake.draining.load(SeqCst),
+                    listen: vec!["udp:127.0.0.1:5060".into()],
+                    media: Some(media_status()),
+                    cdrs_queued: 0,
+                }),
+                signal::Request::Metrics => signal::Response::Metrics(
+                    "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),
+                ),
+                other => return Err(Fault::new(FaultCode::Unsupported, format!("{other:?}"))),
+            })
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Mediad(Arc<Fake>);
+
+impl Handler<Media> for Mediad {
+    fn handle(
+        &self,
+        request: media::Request,
+    ) -> impl Future<Output = Result<media::Response, Fault>> + Send + 'static {
+        let fake = self.0.clone();
+        async move {
+            fake.check()?;
+            Ok(match request {
+                media::Request::Status => media::Response::Status(media_status()),
+                media::Request::Metrics => media::Response::Metrics(
+                    "# TYPE tandem_datapath_mode gauge\ntandem_datapath_mode{mode=\"xdp\"} 1\n"
+                        .into(),
+                ),
+                other => return Err(Fault::new(FaultCode::Unsupported, format!("{other:?}"))),
+            })
+        }
+    }
+}
+
+fn media_status() -> MediaStatus {
+    MediaStatus {
+        path: media::Path::Xdp,
+        stepped_down: String::new(),
+        interfaces: vec!["eth0".into()],
+        shards: 1,
+        sessions: 3,
+        ports_used: 12,
+        ports: 400,
+        adopted: 0,
+    }
+}
+
+/// A running API.
+pub(crate) struct Bed {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) fake: Arc<Fake>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let field = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl Bed {
+    pub(crate) async fn start() -> Self {
+        let (signaling, signal_endpoint) = Endpoint::memory();
+        let (mediad, media_endpoint) = Endpoint::memory();
+        let fake = Arc::new(Fake::default());
+        tokio::spawn(serve(
+            signaling,
+            Arc::new(Signaling(fake.clone())),
+            Events::new(),
+        ));
+        tokio::spawn(serve(mediad, Arc::new(Mediad(fake.clone())), Events::new()));
+        Self::with(signal_endpoint, media_endpoint, fake).await
+    }
+
+    /// The control sockets are not there.
+    pub(crate) async fn without_daemons() -> Self {
+        let endpoint = |name: &str| format!("unix:/nonexistent/{name}.sock").parse().unwrap();
+        Self::with(endpoint("signal"), endpoint("media"), Arc::default()).await
+    }
+
+    async fn with(signal: Endpoint, media: Endpoint, fake: Arc<Fake>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open("sqlite:test.db", dir.path()).await.unwrap();
+        let api = api("127.0.0.1:0".parse().unwrap(), store.clone(), signal, media);
+        let server = api.bind().await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(server.run(async {
+            stopped.await.unwrap_or_default();
+        }));
+        Self {
+            address,
+            store,
+            fake,
+            stop,
+            server,
+            _dir: dir,
+        }
+    }
+
+    /// Tries to serve at the same address.
+    pub(crate) async fn second(&self) -> Result<(), ApiError> {
+        let memory = || Endpoint::memory().1;
+        let api = api(self.address, self.store.clone(), memory(), memory());
+        api.bind().await.map(drop)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.server.await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[]).await
+    }
+
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let key = format!("Bearer {KEY}");
+        self.send("GET", path, &[("Authorization", &key)]).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        for (name, value) in fields {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        Answer {
+            status,
+            headers: headers.collect(),
+            body: body.to_owned(),
+        }
+    }
+}
+
+fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> Api {
+    Api {
+        listen,
+        admin_key: AdminKey::new(KEY).unwrap(),
+        store,
+        signal: Client::connect(signal),
+        media: Client::connect(media),
+    }
+}
