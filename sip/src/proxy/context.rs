@@ -276,9 +276,11 @@ impl<T> ResponseContext<T> {
         if branch.state != State::Pending {
             return;
         }
-        if self.invite {
-            branch.timer_c = Some(now + self.policy.timer_c);
+        // RFC 4320 section 4.1: no provisional response to another request is passed on.
+        if !self.invite {
+            return;
         }
+        branch.timer_c = Some(now + self.policy.timer_c);
         if self.sent == Sent::Nothing {
             self.actions.push_back(Action::Forward {
                 branch: id,

@@ -1,6 +1,7 @@
 //! Which hops are this proxy, and the branches by which it knows its own Vias again.
 
 use std::hash::Hasher as _;
+use std::net::IpAddr;
 
 use crate::header::{BRANCH_COOKIE, HeaderName, Transport, Via};
 use crate::message::Message;
@@ -11,8 +12,15 @@ use crate::uri::{Host, Scheme, Uri};
 /// secret by which nobody else can make a branch of its kind.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    hops: Vec<(Box<str>, u16)>,
+    hops: Vec<(Place, u16)>,
     secret: u128,
+}
+
+/// A host of ours, parsed once.
+#[derive(Debug, Clone)]
+enum Place {
+    Address(IpAddr),
+    Name(Box<str>),
 }
 
 impl Identity {
@@ -30,17 +38,24 @@ impl Identity {
     /// has brackets.
     #[must_use]
     pub fn with_hop(mut self, host: &str, port: u16) -> Self {
-        self.hops.push((host.into(), port));
+        let place = match Host::parse(host).and_then(|host| host.ip()) {
+            Some(address) => Place::Address(address),
+            None => Place::Name(host.into()),
+        };
+        self.hops.push((place, port));
         self
     }
 
     /// Whether this host and port are one of ours.
     #[must_use]
     pub fn is_own(&self, host: Host<'_>, port: u16) -> bool {
-        let same = |own: &str| Host::parse(own) == Some(host);
         self.hops
             .iter()
-            .any(|(own, own_port)| *own_port == port && same(own))
+            .filter(|(_, own_port)| *own_port == port)
+            .any(|(own, _)| match own {
+                Place::Address(own) => host.ip() == Some(*own),
+                Place::Name(own) => host == Host::Name(own),
+            })
     }
 
     /// Whether a URI names this proxy as a hop: by a host of ours and its port, default where it is

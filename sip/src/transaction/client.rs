@@ -1,6 +1,7 @@
 //! The client transactions: requests that we sent.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use crate::message::{Message, Method};
 #[derive(Debug)]
 pub(super) struct Clients<F> {
     table: Arena<Client<F>>,
-    keys: HashMap<Box<[u8]>, ClientId>,
+    keys: HashMap<Arc<[u8]>, ClientId>,
     /// Where keys are written to be looked up.
     buffer: Vec<u8>,
 }
@@ -29,7 +30,7 @@ pub(super) struct Clients<F> {
 #[derive(Debug)]
 struct Client<F> {
     machine: Machine,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
     flow: F,
     /// What is retransmitted, and what an ACK or a CANCEL is made of. Gone once neither can be
     /// needed.
@@ -112,7 +113,7 @@ impl<F: Flow> Clients<F> {
             Method::Invite => Machine::Invite(InviteClient::new(now, config, reliable)),
             _ => Machine::NonInvite(NonInviteClient::new(now, config, reliable)),
         };
-        let key = Box::<[u8]>::from(self.buffer.as_slice());
+        let key = Arc::<[u8]>::from(self.buffer.as_slice());
         let payload = request.as_bytes().clone();
         let client = Client {
             machine,

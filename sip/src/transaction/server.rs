@@ -1,6 +1,7 @@
 //! The server transactions: requests that we received.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::token::TokenGenerator;
 #[derive(Debug)]
 pub(super) struct Servers<F> {
     table: Arena<Server<F>>,
-    keys: HashMap<Box<[u8]>, ServerId>,
+    keys: HashMap<Arc<[u8]>, ServerId>,
     /// Where keys are written to be looked up.
     buffer: Vec<u8>,
     /// For the To tag of a 200 to CANCEL.
@@ -32,7 +33,7 @@ pub(super) struct Servers<F> {
 #[derive(Debug)]
 struct Server<F> {
     machine: Machine,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
     flow: F,
     /// What a 100 is made of. Gone once a final response was given.
     request: Option<Message>,
@@ -40,6 +41,8 @@ struct Server<F> {
     last: Option<Bytes>,
     /// The To tag of our latest response, which the 200 to a CANCEL takes over.
     tag: Option<Box<str>>,
+    /// A CANCEL that the layer answered by itself: its fate interests nobody.
+    quiet: bool,
     scheduled: Option<Instant>,
 }
 
@@ -88,7 +91,7 @@ impl<F: Flow> Servers<F> {
             return Ok(());
         }
         // The key of the request itself is still in the buffer.
-        let key = Box::<[u8]>::from(self.buffer.as_slice());
+        let key = Arc::<[u8]>::from(self.buffer.as_slice());
         let invite = match method {
             Method::Cancel => self.find(&request, &Method::Invite)?,
             _ => None,
@@ -105,6 +108,7 @@ impl<F: Flow> Servers<F> {
             request: Some(request.clone()),
             last: None,
             tag: None,
+            quiet: invite.is_some(),
             scheduled: None,
         };
         let Some(handle) = self.table.insert(server) else {
@@ -312,7 +316,7 @@ impl<F: Flow> Servers<F> {
         if let (Some(_), Some(payload)) = (actions.send, &server.last) {
             out.transmit(server.flow.clone(), payload.clone(), Some(transaction));
         }
-        match actions.tell {
+        match actions.tell.filter(|_| !server.quiet) {
             Some(Tell::Timeout) => out.tell(Event::ServerTimeout { id }),
             Some(Tell::TransportError) => out.tell(Event::ServerTransportError { id }),
             Some(Tell::Message) | None => {}
@@ -324,7 +328,9 @@ impl<F: Flow> Servers<F> {
         }
         if let Some(server) = self.table.remove(id.0) {
             self.keys.remove(&server.key);
-            out.tell(Event::Terminated { id: transaction });
+            if !server.quiet {
+                out.tell(Event::Terminated { id: transaction });
+            }
         }
     }
 }

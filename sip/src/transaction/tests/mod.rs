@@ -1,1 +1,3 @@
+mod layer;
 mod machines;
+mod pair;
