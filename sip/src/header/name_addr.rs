@@ -23,7 +23,8 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Parses one value of the header `name`, which is only for the error.
     ///
-    /// Without brackets, what follows the first `;` belongs to the header (RFC 3261 section 20.10).
+    /// Without brackets, what follows the first `;` belongs to the header, and a `?` or a comma in
+    /// the URI is an error (RFC 3261 section 20.10).
     pub fn parse(name: HeaderName, value: &'a [u8]) -> Result<Self, HeaderError> {
         Self::parse_value(trim(value)).ok_or(HeaderError::Malformed(name))
     }
@@ -42,7 +43,7 @@ impl<'a> NameAddr<'a> {
         if after_quotes > 0 && display.len() != after_quotes {
             return None;
         }
-        let uri = trim_str(std::str::from_utf8(&raw[open + 1..close]).ok()?);
+        let uri = std::str::from_utf8(&raw[open + 1..close]).ok()?;
         let params = trim_str(std::str::from_utf8(&raw[close + 1..]).ok()?);
         if uri.is_empty() || !(params.is_empty() || params.starts_with(';')) {
             return None;
@@ -67,7 +68,8 @@ impl<'a> NameAddr<'a> {
         };
         let uri = trim_str(uri);
         let params = Params::new(params);
-        (!uri.is_empty()).then_some(Self {
+        let needs_brackets = uri.contains(['?', ',']);
+        (!uri.is_empty() && !needs_brackets).then_some(Self {
             raw,
             display: b"",
             uri,
@@ -111,7 +113,7 @@ impl<'a> NameAddr<'a> {
         Cow::Owned(String::from_utf8_lossy(&plain).into_owned())
     }
 
-    /// The URI's text, without brackets.
+    /// The URI's text, without brackets; white space in them, which is illegal, is kept.
     pub fn uri_str(&self) -> &'a str {
         self.uri
     }
