@@ -24,11 +24,11 @@ pub(crate) struct Live {
 
 /// The value of one field of the slot.
 macro_rules! field {
-    ($live:expr, $field:ident) => {{
+    ($live:expr, $($field:tt)+) => {{
         let slot = $live.slot();
         // SAFETY: `slot` points to a map value, which the kernel never frees while the program
         // runs; volatile, because another CPU may write it.
-        unsafe { core::ptr::read_volatile(&raw const (*slot).$field) }
+        unsafe { core::ptr::read_volatile(&raw const (*slot).$($field)+) }
     }};
 }
 pub(crate) use field;
@@ -110,7 +110,7 @@ fn find(port: u16, v6: bool, local: Address) -> Result<Live, Counter> {
         return Err(Counter::PassNoSlot);
     }
     live.flags = field!(live, flags);
-    let own: Address = field!(live, local);
+    let own: Address = [field!(live, local[0]), field!(live, local[1])];
     if (live.flags & flags::IPV6 != 0) != v6 || own[0] != local[0] || (v6 && own[1] != local[1]) {
         return Err(Counter::PassAddress);
     }
@@ -143,9 +143,9 @@ fn admit(live: Live, frame: Frame, l4: usize, octets: u32, peer: Address) -> Res
             _ => Counter::PassNotRtp,
         });
     }
-    let expected: Address = field!(live, peer);
+    let expected: Address = [field!(live, peer[0]), field!(live, peer[1])];
     let v6 = live.flags & flags::IPV6 != 0;
-    let same_port = u16::from_ne_bytes(field!(live, peer_port)) == port;
+    let same_port = field!(live, peer_port) == port;
     if !same_port || expected[0] != peer[0] || (v6 && expected[1] != peer[1]) {
         return Err(Counter::DropSource);
     }

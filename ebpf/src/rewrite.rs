@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use ebpf::packet::Frame;
 use ebpf_abi::{
-    Counter, Flow, Rtp, checksum,
-    wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, TAG_LEN, UDP_LEN},
+    Address, Counter, Flow, Rtp, checksum,
+    wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, RTP_LEN, TAG_LEN, UDP_LEN},
 };
 
 use crate::{
@@ -33,8 +33,8 @@ pub(crate) fn ipv4<const L3: usize>(
     let l4 = L3 + IPV4_LEN;
     let live = packet.live;
     let verdict = egress(context, live)?;
-    let source = field!(live, source)[0] as u32;
-    let destination = field!(live, destination)[0] as u32;
+    let source = field!(live, source[0]) as u32;
+    let destination = field!(live, destination[0]) as u32;
     let ip_delta = field!(live, ip_delta);
     let udp_delta = field!(live, udp_delta);
     let headers = Headers::read(live);
@@ -79,8 +79,8 @@ pub(crate) fn ipv6<const L3: usize>(
         return Err(Counter::PassChecksum);
     }
     let verdict = egress(context, live)?;
-    let source = field!(live, source);
-    let destination = field!(live, destination);
+    let source: Address = [field!(live, source[0]), field!(live, source[1])];
+    let destination: Address = [field!(live, destination[0]), field!(live, destination[1])];
     let udp_delta = field!(live, udp_delta);
     let headers = Headers::read(live);
     if !live.is_unchanged() {
@@ -105,35 +105,27 @@ pub(crate) fn ipv6<const L3: usize>(
     Ok((verdict, sent(verdict, packet.rtcp)))
 }
 
-/// What both families rewrite alike.
+/// What both families rewrite alike, in memory order.
 struct Headers {
-    macs: [u16; 6],
+    macs: [u32; 3],
     tags: [[u16; 2]; 2],
-    source_port: u16,
-    destination_port: u16,
+    ports: u32,
 }
 
 impl Headers {
     #[inline(always)]
     fn read(live: Live) -> Self {
-        let macs = field!(live, macs);
-        let vlans = field!(live, vlans);
-        let pair = |bytes: &[u8], at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         Self {
             macs: [
-                pair(&macs, 0),
-                pair(&macs, 2),
-                pair(&macs, 4),
-                pair(&macs, 6),
-                pair(&macs, 8),
-                pair(&macs, 10),
+                field!(live, macs[0]),
+                field!(live, macs[1]),
+                field!(live, macs[2]),
             ],
             tags: [
-                [pair(&vlans[0], 0), pair(&vlans[0], 2)],
-                [pair(&vlans[1], 0), pair(&vlans[1], 2)],
+                [field!(live, vlans[0][0]), field!(live, vlans[0][1])],
+                [field!(live, vlans[1][0]), field!(live, vlans[1][1])],
             ],
-            source_port: u16::from_ne_bytes(field!(live, source_port)),
-            destination_port: u16::from_ne_bytes(field!(live, destination_port)),
+            ports: field!(live, ports),
         }
     }
 
@@ -145,15 +137,16 @@ impl Headers {
     unsafe fn write<const L3: usize>(&self, frame: Frame, l4: usize) {
         // SAFETY: by the caller's word.
         unsafe {
-            frame.write(0, self.macs);
+            frame.write(0, self.macs[0]);
+            frame.write(4, self.macs[1]);
+            frame.write(8, self.macs[2]);
             if L3 >= ETHERNET_LEN + TAG_LEN {
                 write_tag(frame, ETHERNET_LEN - 2, self.tags[0]);
             }
             if L3 >= ETHERNET_LEN + 2 * TAG_LEN {
                 write_tag(frame, ETHERNET_LEN - 2 + TAG_LEN, self.tags[1]);
             }
-            frame.write(l4, self.source_port);
-            frame.write(l4 + 2, self.destination_port);
+            frame.write(l4, self.ports);
         }
     }
 }
@@ -202,7 +195,11 @@ fn record(flow: *mut Flow, frame: Frame, l4: usize, packet: &Admitted) {
         return;
     }
     let payload = l4 + UDP_LEN;
-    // SAFETY: the gate has checked that the RTP header is there.
+    // The gate has checked this for RTP; the verifier has lost it by now.
+    if !frame.has(payload + RTP_LEN) {
+        return;
+    }
+    // SAFETY: the RTP header is there.
     let rtp = unsafe {
         Rtp {
             sequence: frame.read_be16(payload + 2),

@@ -46,23 +46,21 @@ pub struct Slot {
     pub tags: u8,
     /// The leg that receives here: 0 is the offerer's side, 1 the answerer's.
     pub leg: u8,
-    /// The source port that is accepted, network order.
-    pub peer_port: [u8; 2],
-    /// The source port to send from, network order.
-    pub source_port: [u8; 2],
-    /// The destination port to send to, network order.
-    pub destination_port: [u8; 2],
-    /// The change of the IPv4 header checksum, TTL included (see [`checksum`]).
-    pub ip_delta: u16,
-    /// The change of the UDP checksum.
+    /// The source port that is accepted, in memory order.
+    pub peer_port: u16,
+    /// The change of the UDP checksum (see [`checksum`]).
     pub udp_delta: u16,
-    /// The Ethernet header's first 12 bytes as sent: destination, then source.
-    pub macs: [u8; 12],
+    /// The UDP header's first four bytes as sent, in memory order: source and destination port.
+    pub ports: u32,
+    /// The change of the IPv4 header checksum, TTL included.
+    pub ip_delta: u16,
     /// Zero, for a later use.
-    pub reserved: [u8; 2],
-    /// The tags as sent, outer first: TPID and VLAN id, network order. A packet keeps its own
+    pub reserved: u16,
+    /// The Ethernet header's first 12 bytes as sent, in memory order: destination, then source.
+    pub macs: [u32; 3],
+    /// The tags as sent, outer first: TPID and VLAN id, in memory order. A packet keeps its own
     /// priority bits.
-    pub vlans: [[u8; 4]; MAX_TAGS],
+    pub vlans: [[u16; 2]; MAX_TAGS],
     /// The interface to send from.
     pub ifindex: u32,
     /// The unit of RTP timestamps (see [`tick`]); 0 where it is not known.
@@ -81,7 +79,7 @@ pub struct Slot {
 
 const _: () = {
     assert!(size_of::<Slot>() == 128 && align_of::<Slot>() == 64);
-    assert!(core::mem::offset_of!(Slot, macs) == 18);
+    assert!(core::mem::offset_of!(Slot, macs) == 20);
     assert!(core::mem::offset_of!(Slot, vlans) == 32);
     assert!(core::mem::offset_of!(Slot, session) == 48);
     assert!(core::mem::offset_of!(Slot, local) == 64);
@@ -175,9 +173,8 @@ impl Slot {
             leg: identity.leg,
             session: identity.session,
             tick: tick(clock_rate),
-            peer_port: route.peer.port().to_be_bytes(),
-            source_port: route.source.port().to_be_bytes(),
-            destination_port: route.destination.port().to_be_bytes(),
+            peer_port: route.peer.port().to_be(),
+            ports: join(route.source.port(), route.destination.port()),
             local: address(route.local.ip()),
             peer: address(route.peer.ip()),
             source: address(route.source.ip()),
@@ -215,18 +212,19 @@ impl Slot {
         slot.tags = tags;
         slot.vlans = vlans;
         slot.ifindex = hop.ifindex;
-        let (destination, source) = slot.macs.split_at_mut(6);
-        destination.copy_from_slice(&hop.destination);
-        source.copy_from_slice(&hop.source);
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&hop.destination);
+        macs[6..].copy_from_slice(&hop.source);
+        slot.macs = words(macs);
 
         let addresses = [
             checksum::delta(&bytes(slot.peer), &bytes(slot.source)),
             checksum::delta(&bytes(slot.local), &bytes(slot.destination)),
         ];
         let addresses = checksum::combine(addresses[0], addresses[1]);
-        let ports = checksum::combine(
-            checksum::delta(&slot.peer_port, &slot.source_port),
-            checksum::delta(&route.local.port().to_be_bytes(), &slot.destination_port),
+        let ports = checksum::delta(
+            &join(route.peer.port(), route.local.port()).to_ne_bytes(),
+            &slot.ports.to_ne_bytes(),
         );
         slot.ip_delta = checksum::combine(addresses, checksum::TTL_DECREMENT);
         slot.udp_delta = checksum::combine(addresses, ports);
@@ -265,13 +263,13 @@ impl Slot {
     /// The addresses, for the slot of `local_port`.
     #[must_use]
     pub fn route(&self, local_port: u16) -> Route {
-        let end =
-            |address, port: [u8; 2]| SocketAddr::new(self.ip(address), u16::from_be_bytes(port));
+        let [a, b, c, d] = self.ports.to_ne_bytes();
+        let end = |address, port| SocketAddr::new(self.ip(address), port);
         Route {
-            local: SocketAddr::new(self.ip(self.local), local_port),
-            peer: end(self.peer, self.peer_port),
-            source: end(self.source, self.source_port),
-            destination: end(self.destination, self.destination_port),
+            local: end(self.local, local_port),
+            peer: end(self.peer, u16::from_be(self.peer_port)),
+            source: end(self.source, u16::from_be_bytes([a, b])),
+            destination: end(self.destination, u16::from_be_bytes([c, d])),
         }
     }
 
@@ -309,14 +307,31 @@ fn bytes(address: Address) -> [u8; 16] {
     bytes
 }
 
+/// Two ports as they follow each other in a UDP header.
+fn join(source: u16, destination: u16) -> u32 {
+    let ([a, b], [c, d]) = (source.to_be_bytes(), destination.to_be_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+fn words(macs: [u8; 12]) -> [u32; 3] {
+    let (words, _) = macs.as_chunks::<4>();
+    [
+        u32::from_ne_bytes(words[0]),
+        u32::from_ne_bytes(words[1]),
+        u32::from_ne_bytes(words[2]),
+    ]
+}
+
 fn is_host(end: &SocketAddr) -> bool {
     let ip = end.ip();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     end.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
-fn encode_tags(tags: &[Option<VlanTag>; MAX_TAGS]) -> Result<(u8, [[u8; 4]; MAX_TAGS]), SlotError> {
-    let mut encoded = [[0; 4]; MAX_TAGS];
+fn encode_tags(
+    tags: &[Option<VlanTag>; MAX_TAGS],
+) -> Result<(u8, [[u16; 2]; MAX_TAGS]), SlotError> {
+    let mut encoded = [[0; 2]; MAX_TAGS];
     let mut count = 0;
     for (index, tag) in tags.iter().enumerate() {
         let Some(tag) = tag else {
@@ -325,8 +340,7 @@ fn encode_tags(tags: &[Option<VlanTag>; MAX_TAGS]) -> Result<(u8, [[u8; 4]; MAX_
         if index != usize::from(count) || tag.id > 4094 {
             return Err(SlotError::Tags);
         }
-        encoded[index][..2].copy_from_slice(&tag.tpid.to_be_bytes());
-        encoded[index][2..].copy_from_slice(&tag.id.to_be_bytes());
+        encoded[index] = [tag.tpid.to_be(), tag.id.to_be()];
         count += 1;
     }
     Ok((count, encoded))

@@ -178,6 +178,12 @@ impl XdpError {
 
 impl From<ProgramError> for XdpError {
     fn from(error: ProgramError) -> Self {
+        // The verifier's refusal may be EACCES too; its log says that it is one.
+        if let ProgramError::LoadError { io_error, .. } = &error
+            && io_error.raw_os_error() != Some(libc::EPERM)
+        {
+            return Self::Program(Box::new(error));
+        }
         match permission(&error) {
             Some(denied) => Self::Permission(denied),
             None => Self::Program(Box::new(error)),
