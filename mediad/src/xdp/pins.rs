@@ -42,7 +42,9 @@ impl Pins {
             path: path.to_owned(),
             error,
         };
-        if root.starts_with(BPFFS) && !is_bpffs(Path::new(BPFFS)) {
+        // A container may have only the folder of the host's bpffs that is meant for it.
+        let mounted = is_bpffs(root) || is_bpffs(Path::new(BPFFS));
+        if root.starts_with(BPFFS) && !mounted {
             if let Err(error) = mount_bpffs() {
                 warn!(%error, "{BPFFS} is not mounted and cannot be mounted: calls will not keep \
                     flowing while mediad restarts; `mount -t bpf bpf {BPFFS}` as root helps");
