@@ -1,12 +1,12 @@
 //! SIPp against SIPp over a routed bed, without a node: that the scenarios fit each other, and that
 //! bed, audio and capture together neither lose nor bend a packet.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use crate::{
-    audio::{Voice, write_pcap},
+    audio::{Voice, write_pcap, write_raw},
     bed::{Bed, BedError, Family, Layout},
-    capture::{Capture, Traffic, delivery},
+    capture::{Capture, Traffic, delivery, traffic::Rtp},
     sink::Sink,
 };
 
@@ -173,6 +173,51 @@ fn audio_both_ways_vlan() {
         ..Layout::default()
     };
     carries_audio(layout, Family::V4, 3, 2);
+}
+
+/// Loopback needs no root, but for the capture that shows the packets.
+#[test]
+fn streams_on_loopback() {
+    if Tool::SIPP.find().is_none() || Tool::TCPDUMP.find().is_none() {
+        eprintln!("skipped: needs sip-tester and tcpdump");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let Ok(capture) = Capture::start(None, "lo", folder, "loopback") else {
+        eprintln!("skipped: may not capture");
+        return;
+    };
+    let agent = |scenario, ip: &str, name: &str, voice| {
+        let file = folder.join(name);
+        write_raw(&file, voice, 0, 100).unwrap();
+        Agent {
+            media: Media::Stream(file),
+            calls: 3,
+            talk: Duration::from_secs(3),
+            ..Agent::new(scenario, format!("{ip}:15078").parse().unwrap())
+        }
+    };
+    let callee = agent(Scenario::Callee, "127.91.12.2", "callee", Voice::CALLEE);
+    let mut caller = agent(Scenario::Caller, "127.91.11.2", "caller", Voice::CALLER);
+    caller.target = Some(callee.sip);
+    let running = callee.start(None, folder).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let caller_outcome = caller.start(None, folder).unwrap();
+    let caller_outcome = caller_outcome
+        .finish(Duration::from_secs(30), &Interrupt::default())
+        .unwrap();
+    check(&(caller_outcome, running.stop(Duration::from_secs(5))), 3);
+
+    let file = fs::read(capture.finish().unwrap()).unwrap();
+    let traffic = Traffic::read(&file).unwrap();
+    let ends = |agent: &Agent| SocketAddr::new(agent.sip.ip(), agent.media_port);
+    for (from, to) in [(&caller, &callee), (&callee, &caller)] {
+        let sent = traffic.flow(ends(from), ends(to));
+        assert_eq!(sent.len(), 300);
+        let sources: HashSet<u32> = sent.iter().map(Rtp::ssrc).collect();
+        assert_eq!(sources.len(), 3, "each call is a stream of its own");
+    }
 }
 
 /// The bed's own limit, which the demo relies on: a hundred calls of 20 s.

@@ -1,0 +1,283 @@
+//! A Tandem node under test: its configuration, its process, and its answers.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    bed::{Bed, Family, Namespace},
+    http::{Client, HttpError},
+    metrics::Page,
+    process::{Interrupt, Process, ProcessError},
+};
+
+/// What can go wrong with the node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its files could not be written.
+    #[error("cannot prepare the node: {0}")]
+    Prepare(#[from] io::Error),
+    /// Its program is not where it was said to be.
+    #[error("{} is not there: build it with `cargo build --release -p tandem`", .0.display())]
+    NotBuilt(PathBuf),
+    /// It did not start, or did not stop.
+    #[error(transparent)]
+    Program(#[from] ProcessError),
+    /// It ended instead of getting ready.
+    #[error("the node ended ({status}) before it was ready:\n{log}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// The end of its log.
+        log: String,
+    },
+    /// It runs and does not get ready.
+    #[error("the node was not ready after {} s ({answer}):\n{log}", .after.as_secs())]
+    NotReady {
+        /// How long it was given.
+        after: Duration,
+        /// What `/readyz` said last.
+        answer: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// It does not answer what it is asked.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// What the configuration file says; only what tests vary is here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[node] name`, unique on this machine.
+    pub name: String,
+    /// `[sip] listen`: UDP and TCP.
+    pub sip: SocketAddr,
+    /// `[media] address`.
+    pub media: IpAddr,
+    /// `[media] ports`.
+    pub media_ports: (u16, u16),
+    /// `[media] interface`.
+    pub interfaces: Vec<String>,
+    /// `[media] datapath`.
+    pub datapath: String,
+    /// `[media] timeout`, in seconds.
+    pub media_timeout: u32,
+    /// `[api] listen`.
+    pub api: SocketAddr,
+    /// Where calls may come from.
+    pub allow: Vec<IpAddr>,
+    /// Hosts of the trunk that all calls go to, tried in order.
+    pub hosts: Vec<String>,
+    /// The route's `ring_timeout`, in seconds.
+    pub ring_timeout: u32,
+}
+
+/// The key that tests give to the API of their own node.
+const ADMIN_KEY: &str = "loadtest-admin-key-of-a-node-under-test";
+
+impl Config {
+    /// A node in the middle of `bed`, which takes the caller's calls to the callee.
+    pub fn on_bed(bed: &Bed, family: Family) -> Self {
+        let node = bed.node_ip(family);
+        Self {
+            name: bed.name(),
+            sip: (node, 5060).into(),
+            media: node,
+            media_ports: (40_000, 49_999),
+            interfaces: bed.node_interfaces().map(str::to_owned).to_vec(),
+            datapath: "auto".to_owned(),
+            media_timeout: 60,
+            api: (Ipv4Addr::LOCALHOST, 8080).into(),
+            allow: vec![bed.caller_ip(family)],
+            hosts: vec![SocketAddr::from((bed.callee_ip(family), 5060)).to_string()],
+            ring_timeout: 60,
+        }
+    }
+
+    /// The file.
+    pub fn toml(&self, data_dir: &Path) -> String {
+        let mut text = String::new();
+        let (first, last) = self.media_ports;
+        let _infallible = write!(
+            text,
+            "[node]\nname = {name:?}\ndata_dir = {data_dir:?}\n\n\
+             [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\n\
+             [media]\naddress = \"{media}\"\nports = \"{first}-{last}\"\ninterface = {interface:?}\n\
+             datapath = {datapath:?}\ntimeout = {timeout}\n\n\
+             [api]\nlisten = \"{api}\"\nadmin_key = \"{ADMIN_KEY}\"\n\n\
+             [[trunks]]\nname = \"callers\"\nallow = {allow:?}\n\n\
+             [[trunks]]\nname = \"carrier\"\nhosts = {hosts:?}\n\n\
+             [[routes]]\nprefix = \"\"\ntrunks = [\"carrier\"]\nring_timeout = {ring}\n",
+            name = self.name,
+            sip = self.sip,
+            media = self.media,
+            interface = self.interfaces.join(","),
+            datapath = self.datapath,
+            timeout = self.media_timeout,
+            api = self.api,
+            allow = self.allow.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+            hosts = self.hosts,
+            ring = self.ring_timeout,
+        );
+        text
+    }
+}
+
+/// A running node, in one process; killed on drop.
+#[derive(Debug)]
+pub struct Node<'a> {
+    process: Process,
+    space: Option<&'a Namespace>,
+    api: SocketAddr,
+}
+
+impl<'a> Node<'a> {
+    /// Starts `tandem run` in `space` (or here), its files in `folder`, and waits until it is ready.
+    pub fn start(
+        tandem: &Path,
+        config: &Config,
+        space: Option<&'a Namespace>,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self, NodeError> {
+        let file = config.write(folder)?;
+        let mut command = program(tandem, space)?;
+        command.arg("run").arg("--config").arg(file);
+        let mut node = Self {
+            process: Process::start(&mut command, &folder.join("node.log"))?,
+            space,
+            api: config.api,
+        };
+        node.await_ready(Duration::from_secs(20), interrupt)?;
+        Ok(node)
+    }
+
+    /// Its process.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// A page of its API.
+    pub fn get(&self, path: &str) -> Result<String, NodeError> {
+        let client = Client {
+            space: self.space,
+            address: self.api,
+            key: ADMIN_KEY,
+        };
+        Ok(client.get(path)?)
+    }
+
+    /// Its metrics now.
+    pub fn metrics(&self) -> Result<Page, NodeError> {
+        Ok(Page::parse(&self.get("/metrics")?))
+    }
+
+    /// Its processor time so far, of all its threads.
+    pub fn cpu(&self) -> Duration {
+        cpu_time(self.process.pid()).unwrap_or_default()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Asks it to stop as a service manager does, and waits for that.
+    pub fn stop(mut self) -> Result<ExitStatus, NodeError> {
+        Ok(self.process.stop(Signal::TERM, Duration::from_secs(20))?)
+    }
+
+    fn await_ready(&mut self, limit: Duration, interrupt: &Interrupt) -> Result<(), NodeError> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.process.ended() {
+                let log = tail(&self.log());
+                return Err(NodeError::Ended { status, log });
+            }
+            let answer = match self.get("/readyz") {
+                Ok(_ready) => return Ok(()),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > end {
+                return Err(NodeError::NotReady {
+                    after: limit,
+                    answer,
+                    log: tail(&self.log()),
+                });
+            }
+            interrupt.sleep(Duration::from_millis(100))?;
+        }
+    }
+}
+
+impl Config {
+    /// Writes the file into `folder`, with the data directory beside it.
+    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let data_dir = folder.join("data");
+        fs::create_dir_all(&data_dir)?;
+        let file = folder.join("tandem.toml");
+        fs::write(&file, self.toml(&data_dir))?;
+        Ok(file)
+    }
+}
+
+/// One of Tandem's programs as a command in `space`.
+pub fn program(path: &Path, space: Option<&Namespace>) -> Result<Command, NodeError> {
+    if !path.is_file() {
+        return Err(NodeError::NotBuilt(path.to_owned()));
+    }
+    let path = fs::canonicalize(path)?;
+    Ok(match space {
+        Some(space) => space.command(path),
+        None => Command::new(path),
+    })
+}
+
+/// User and system time of a process, from `/proc/PID/stat` (proc(5), fields 14 and 15).
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name in brackets, may have spaces.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let ticks = |field: Option<&str>| field?.parse::<u32>().ok();
+    let total = ticks(fields.next())? + ticks(fields.next())?;
+    let rate = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Some(Duration::from_secs(total.into()) / rate)
+}
+
+/// The last lines of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_processor_time_grows() {
+        let pid = std::process::id();
+        let before = cpu_time(pid).unwrap();
+        let end = Instant::now() + Duration::from_millis(60);
+        let mut work = 0_u64;
+        while Instant::now() < end {
+            work = std::hint::black_box(work + 1);
+        }
+        assert!(cpu_time(pid).unwrap() > before);
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_shown() {
+        let log: String = (0..40).map(|n| format!("line {n}\n")).collect();
+        assert!(tail(&log).starts_with("line 25\n"));
+        assert_eq!(tail("one\n"), "one");
+    }
+}
