@@ -1,0 +1,123 @@
+//! What SIP's message layer costs on an INVITE of 850 bytes: the index alone, the typed headers that a
+//! proxy reads, a forwarding edit, an answer, and the SDP's rewriting.
+//!
+//! `cargo bench -p benches --bench sip_parse`
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sip::{
+    header::HeaderName,
+    message::Message,
+    sdp::{Relay, Sdp},
+    stream::Framer,
+};
+
+const INVITE: &[u8] = b"INVITE sip:+15550100@carrier.example.net:5060;user=phone SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.20:5060;rport;branch=z9hG4bKPjb8a1f3c2d94e4f\r\n\
+    Via: SIP/2.0/UDP 198.51.100.7:5062;received=203.0.113.9;branch=z9hG4bK77ef4c\r\n\
+    Max-Forwards: 69\r\n\
+    From: \"Alice Example\" <sip:alice@example.test>;tag=3b8d72ce1f\r\n\
+    To: <sip:+15550100@carrier.example.net;user=phone>\r\n\
+    Contact: <sip:alice@198.51.100.7:5062;transport=udp>\r\n\
+    Call-ID: 2e6c1f7d-83f2-4f7b-b1dd-b2f1@198.51.100.7\r\n\
+    CSeq: 23914 INVITE\r\n\
+    Record-Route: <sip:192.0.2.20;lr;did=1a2.b3c>\r\n\
+    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE\r\n\
+    Supported: replaces, timer\r\n\
+    User-Agent: Example Phone 4.2\r\n\
+    Content-Type: application/sdp\r\n\
+    Content-Length: 165\r\n\
+    \r\n\
+    v=0\r\n\
+    o=- 3724394400 3724394400 IN IP4 198.51.100.7\r\n\
+    s=call\r\n\
+    c=IN IP4 198.51.100.7\r\n\
+    t=0 0\r\n\
+    m=audio 4000 RTP/AVP 8 101\r\n\
+    a=rtpmap:101 telephone-event/8000\r\n\
+    a=sendrecv\r\n";
+
+fn parse() -> Message {
+    Message::parse(Bytes::from_static(INVITE)).expect("the INVITE is valid")
+}
+
+/// What a stateful proxy reads before it forwards.
+fn typed(message: &Message) -> usize {
+    let via = message.via().expect("Via");
+    let from = message.from().expect("From");
+    let to = message.to().expect("To");
+    let contact = message
+        .contacts()
+        .next()
+        .expect("Contact")
+        .expect("Contact");
+    let uri = message.request_uri().expect("Request-URI");
+    let cseq = message.cseq().expect("CSeq");
+    via.branch().map_or(0, str::len)
+        + from.tag().map_or(0, str::len)
+        + to.uri_str().len()
+        + contact.uri_str().len()
+        + uri.user().map_or(0, str::len)
+        + cseq.number as usize
+        + message.call_id().expect("Call-ID").len()
+}
+
+fn sip_parse(criterion: &mut Criterion) {
+    let message = parse();
+    message.validate().expect("the INVITE is valid");
+    let mut group = criterion.benchmark_group("sip");
+    group.throughput(Throughput::Bytes(INVITE.len() as u64));
+    group.bench_function("index", |b| b.iter(|| black_box(parse())));
+    group.bench_function("index+typed", |b| b.iter(|| black_box(typed(&parse()))));
+    group.bench_function("validate", |b| {
+        b.iter(|| black_box(message.validate().is_ok()))
+    });
+    group.bench_function("forward", |b| {
+        b.iter(|| {
+            let edit = message
+                .edit()
+                .push_top(HeaderName::RecordRoute, "<sip:192.0.2.1;lr>")
+                .push_top(
+                    HeaderName::Via,
+                    "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1",
+                )
+                .replace(HeaderName::MaxForwards, "68");
+            black_box(edit.finish().expect("forwardable"))
+        });
+    });
+    group.bench_function("answer", |b| {
+        b.iter(|| {
+            black_box(
+                message
+                    .respond(180)
+                    .to_tag("a1b2")
+                    .build()
+                    .expect("answerable"),
+            )
+        });
+    });
+    let relay = Relay {
+        address: [192, 0, 2, 1].into(),
+        rtp: 20_000,
+        rtcp: 20_001,
+    };
+    group.bench_function("sdp", |b| {
+        b.iter(|| {
+            let sdp = Sdp::parse(message.body()).expect("SDP");
+            black_box(sdp.rewrite(&[Some(relay)]).expect("relayed"))
+        });
+    });
+    group.bench_function("stream", |b| {
+        let mut framer = Framer::default();
+        b.iter(|| {
+            framer.push(INVITE);
+            black_box(framer.poll().expect("framed").expect("a frame"))
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, sip_parse);
+criterion_main!(benches);
