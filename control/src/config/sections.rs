@@ -16,7 +16,7 @@ use crate::Endpoint;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
-    /// A name for logs, metrics and pinned maps; letters, digits, `-` and `_`. Default `tandem`.
+    /// A name for logs, metrics and pinned maps; letters, digits, `-`, `_` and `.`. Default `tandem`.
     pub name: String,
     /// Where the database and the control sockets are. Default `/var/lib/tandem`.
     pub data_dir: PathBuf,
@@ -33,10 +33,10 @@ impl Default for Node {
 
 impl Node {
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if self.name.is_empty() || self.name.len() > 63 || !self.name.bytes().all(good) {
             errors.push(format!(
-                "[node] name = \"{}\": use 1 to 63 letters, digits, '-' and '_'",
+                "[node] name = \"{}\": use 1 to 63 letters, digits, '-', '_' and '.'",
                 self.name
             ));
         }
