@@ -192,13 +192,14 @@ impl Framer {
     /// Ends the stream early where its first line cannot become a start line: not SIP at all.
     fn refuse_garbage(&self) -> Result<(), StreamError> {
         let line = memchr::memchr2(b'\r', b'\n', &self.buffer).map(|end| &self.buffer[..end]);
-        let is_sip = match line {
-            Some(line) => memmem::find(line, b"SIP/").or_else(|| memmem::find(line, b"sip/")),
-            None => (self.buffer.len() <= self.limits.header).then_some(0),
+        let is_possible = match line {
+            Some(line) => line.windows(4).any(|w| w.eq_ignore_ascii_case(b"SIP/")),
+            None => self.buffer.len() <= self.limits.header,
         };
-        match is_sip {
-            Some(_) => Ok(()),
-            None => Err(StreamError::Head(ParseErrorKind::NotSip.into())),
+        if is_possible {
+            Ok(())
+        } else {
+            Err(StreamError::Head(ParseErrorKind::NotSip.into()))
         }
     }
 

@@ -52,7 +52,7 @@ impl<'a> NameAddr<'a> {
             raw,
             display,
             uri,
-            params: Params::new(params),
+            params: Params::closed(params)?,
             bracketed: true,
         })
     }
@@ -67,7 +67,7 @@ impl<'a> NameAddr<'a> {
             None => (text, ""),
         };
         let uri = trim_str(uri);
-        let params = Params::new(params);
+        let params = Params::closed(params)?;
         let needs_brackets = uri.contains(['?', ',']);
         (!uri.is_empty() && !needs_brackets).then_some(Self {
             raw,

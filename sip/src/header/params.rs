@@ -14,6 +14,16 @@ impl<'a> Params<'a> {
         Self(text)
     }
 
+    /// `None` where a quoted string never closes: whatever were added behind would be swallowed.
+    pub(crate) fn closed(text: &'a str) -> Option<Self> {
+        let mut rest = text.as_bytes();
+        while let Some(open) = memchr::memchr(b'"', rest) {
+            rest = &rest[open..];
+            rest = &rest[quoted_end(rest)?..];
+        }
+        Some(Self(text))
+    }
+
     /// The text as it was received.
     pub fn as_str(&self) -> &'a str {
         self.0

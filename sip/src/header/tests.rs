@@ -99,6 +99,7 @@ fn what_is_no_via_is_refused() {
         "SIP/2.0/UDP a:b",
         "SIP/2.0/U(P a",
         "SIP/2.0/UDP 2001:db8::1",
+        "SIP/2.0/UDP a;x=\"open;rport",
     ] {
         assert!(Via::parse(text.as_bytes()).is_err(), "{text}");
     }
@@ -187,6 +188,7 @@ fn what_is_no_address_is_refused() {
         "\"x\"",
         "\"x\" y <sip:a@b>",
         "<sip:a>x",
+        "<sip:a>;x=\"open",
     ] {
         assert!(
             NameAddr::parse(HeaderName::To, text.as_bytes()).is_err(),

@@ -65,7 +65,7 @@ impl<'a> Via<'a> {
         };
         let sent_by = trim_str(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
-        let params = Params::new(params);
+        let params = Params::closed(params)?;
         Some(Self {
             transport: Transport::parse(transport)?,
             host,

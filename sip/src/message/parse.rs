@@ -203,38 +203,39 @@ impl Section<'_> {
             if self.raw[at..].starts_with(b"\r\n") {
                 return (fields, at);
             }
-            let Some(end) = self.field_end(at) else {
+            let Some((end, is_clean)) = self.field_end(at) else {
                 self.fail(ParseErrorKind::Truncated);
                 return (fields, self.raw.len());
             };
-            if end - at > self.limits.header {
+            if !is_clean {
+                self.fail(ParseErrorKind::BareLineEnd);
+            } else if end - at > self.limits.header {
                 self.fail(ParseErrorKind::HeaderTooLong);
             } else if fields.len() == self.limits.headers {
                 self.fail(ParseErrorKind::TooManyHeaders);
+            } else if let Some(field) = field(self.raw, at, end) {
+                self.note_content_length(&field);
+                fields.push(field);
             } else {
-                match field(self.raw, at, end) {
-                    Some(field) => {
-                        self.note_content_length(&field);
-                        fields.push(field);
-                    }
-                    None => self.fail(ParseErrorKind::HeaderLine),
-                }
+                self.fail(ParseErrorKind::HeaderLine);
             }
             at = end + 2;
         }
     }
 
-    /// Where the CR LF is that ends the field at `at`, folded lines included.
-    fn field_end(&mut self, at: usize) -> Option<usize> {
+    /// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR
+    /// or LF stands in it.
+    fn field_end(&self, at: usize) -> Option<(usize, bool)> {
         let mut from = at;
+        let mut is_clean = true;
         loop {
             match next_line_end(self.raw, from) {
                 LineEnd::At(end) if matches!(self.raw.get(end + 2), Some(b' ' | b'\t')) => {
                     from = end + 2;
                 }
-                LineEnd::At(end) => return Some(end),
+                LineEnd::At(end) => return Some((end, is_clean)),
                 LineEnd::Bare(hit) => {
-                    self.fail(ParseErrorKind::BareLineEnd);
+                    is_clean = false;
                     from = hit + 1;
                 }
                 LineEnd::Missing => return None,

@@ -110,6 +110,22 @@ fn what_cannot_be_framed_is_refused() {
 }
 
 #[test]
+fn a_partial_message_holds_no_defective_line() {
+    let raw = INVITE
+        .replace("tag=f", "tag=f\rg")
+        .replace("X-Odd", "X Odd");
+    let error = Message::parse(raw.into()).unwrap_err();
+    assert_eq!(error.kind, ParseErrorKind::BareLineEnd);
+    let partial = error.partial.unwrap();
+    assert!(partial.from().is_err());
+    assert_eq!(partial.headers().len(), 10);
+    assert_eq!(
+        partial.respond(400).to_tag("t").build().unwrap().status(),
+        Some(400)
+    );
+}
+
+#[test]
 fn limits_hold() {
     let limits = Limits {
         headers: 2,

@@ -90,6 +90,14 @@ fn lost_borders_end_the_stream() {
 }
 
 #[test]
+fn the_start_line_may_come_in_pieces_and_in_any_case() {
+    let mut framer = push(b"BYE sip:a SiP/2.0\r\n");
+    assert!(framer.poll().unwrap().is_none());
+    framer.push(b"l: 0\r\n\r\n");
+    assert!(matches!(framer.poll(), Ok(Some(Frame::Message(_)))));
+}
+
+#[test]
 fn a_folded_line_is_no_content_length() {
     let raw = b"BYE sip:a SIP/2.0\r\nA: b\r\n l: 9\r\nl: 2\r\n\r\nxx";
     assert!(matches!(push(raw).poll(), Ok(Some(Frame::Message(_)))));

@@ -35,15 +35,22 @@ pub(super) fn equivalent(a: &Uri<'_>, b: &Uri<'_>) -> bool {
         && headers_match(a, b)
 }
 
+/// Every parameter of `a` is in `b` with that value, or missing there and not decisive. A name that
+/// is repeated, which is illegal, matches by any of its values.
 fn params_match(a: &Uri<'_>, b: &Uri<'_>) -> bool {
-    a.params()
-        .iter()
-        .all(|(name, value)| match b.params().get(name) {
-            Some(other) => normal(value.unwrap_or("")).eq_ignore_ascii_case(&normal(other)),
-            None => !DECISIVE
-                .iter()
-                .any(|decisive| decisive.eq_ignore_ascii_case(name)),
-        })
+    a.params().iter().all(|(name, value)| {
+        let value = normal(value.unwrap_or(""));
+        let mut missing = true;
+        let same = b
+            .params()
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .any(|(_, v)| {
+                missing = false;
+                value.eq_ignore_ascii_case(&normal(v.unwrap_or("")))
+            });
+        same || missing && !DECISIVE.iter().any(|d| d.eq_ignore_ascii_case(name))
+    })
 }
 
 /// The same headers, in any order.

@@ -89,6 +89,7 @@ fn equal_uris() {
         ),
         ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
         ("tel:+1-201-555-0123", "tel:+12015550123"),
+        ("sip:a;x=1;x=2", "sip:a;x=1;x=2"),
     ] {
         assert!(uri(a) == uri(b) && uri(b) == uri(a), "{a} {b}");
     }
