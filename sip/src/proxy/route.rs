@@ -31,6 +31,8 @@ pub struct Routed {
     pub request: Message,
     /// The Route URIs of ours that were taken off, the first first. They hold what this proxy once
     /// put into its Record-Route. Empty: the request is not (or not through us) within a dialog.
+    /// Not empty in a request without a To tag: a route that its sender made up, which would make
+    /// an open relay of us; refuse it unless the sender is trusted.
     pub own_routes: Vec<String>,
 }
 

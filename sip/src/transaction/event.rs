@@ -89,7 +89,7 @@ pub enum Event<F> {
         response: Message,
     },
     /// A response that matches no client transaction. A proxy drops it (RFC 6026 section 7.3, RFC
-    /// 4320 section 4.3); a user agent may acknowledge a very late 2xx.
+    /// 4320 section 4.2); a user agent may acknowledge a very late 2xx.
     StrayResponse {
         /// Where it came from.
         flow: F,

@@ -32,7 +32,7 @@ impl NonInviteServer {
         let mut timers = Armed::default();
         timers.start(Timer::Trying, now + config.non_invite_trying());
         // The client's timer F has fired by then: an answer would find nobody (RFC 4320
-        // section 3.1), and a user that never answers must not leave a transaction behind.
+        // section 4.2), and a user that never answers must not leave a transaction behind.
         timers.start(Timer::J, now + config.limit());
         Self {
             state: State::Trying,

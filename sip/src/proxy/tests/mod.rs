@@ -1,4 +1,5 @@
 mod admission;
+mod anything;
 mod context;
 mod route;
 

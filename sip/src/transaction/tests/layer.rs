@@ -434,7 +434,10 @@ fn a_slow_answer_to_a_request_is_announced_by_100() {
     assert!(log.contains(&"< 100 MESSAGE".to_owned()), "{log:?}");
     pair.respond(server, &answer(&received, 200));
     // The request was repeated in the instant of the 100, and got it once more.
-    assert_eq!([pair.status(), pair.status(), pair.status()], [100, 100, 200]);
+    assert_eq!(
+        [pair.status(), pair.status(), pair.status()],
+        [100, 100, 200]
+    );
     pair.finish(Some(client), Some(server));
 }
 

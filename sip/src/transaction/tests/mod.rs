@@ -1,3 +1,4 @@
+mod anything;
 mod layer;
 mod machines;
 mod pair;
