@@ -37,6 +37,7 @@ const POSTGRES_CONNECTIONS: u32 = 8;
 #[derive(Clone)]
 pub struct Store {
     pub(crate) engine: Engine,
+    pub(crate) data_dir: PathBuf,
     database: String,
 }
 
@@ -68,7 +69,7 @@ impl Store {
     pub async fn open(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
         let store = match url.split_once(':') {
             Some(("sqlite", _)) => Self::open_sqlite(url, data_dir).await?,
-            Some(("postgres" | "postgresql", _)) => Self::open_postgres(url).await?,
+            Some(("postgres" | "postgresql", _)) => Self::open_postgres(url, data_dir).await?,
             // The URL may hold a password: its beginning is enough to see what is wrong.
             Some((scheme, _)) => return Err(StoreError::Url(format!("unknown engine '{scheme}'"))),
             None => return Err(StoreError::Url("no engine is named".into())),
@@ -157,11 +158,12 @@ impl Store {
         transaction.commit().await.map_err(open)?;
         Ok(Self {
             engine: Engine::Sqlite(pool),
+            data_dir: data_dir.to_owned(),
             database,
         })
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+    async fn open_postgres(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
         let options =
             PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
         let options = options.application_name("tandem");
@@ -185,6 +187,7 @@ impl Store {
         migrated(MIGRATOR.run(&pool).await, &database)?;
         Ok(Self {
             engine: Engine::Postgres(pool),
+            data_dir: data_dir.to_owned(),
             database,
         })
     }

@@ -36,7 +36,9 @@ async fn an_absolute_path_is_taken_as_it_is() {
         format!("sqlite:{}", path.display()),
         format!("sqlite://{}", path.display()),
     ] {
-        let store = Store::open(&url, Path::new("/nonexistent")).await.unwrap();
+        let store = Store::open(&url, Path::new("/proc/nonexistent"))
+            .await
+            .unwrap();
         store.close().await;
         assert!(path.exists());
     }
@@ -44,7 +46,7 @@ async fn an_absolute_path_is_taken_as_it_is() {
 
 #[tokio::test]
 async fn a_database_in_memory_works() {
-    let store = Store::open("sqlite::memory:", Path::new("/nonexistent"))
+    let store = Store::open("sqlite::memory:", Path::new("/proc/nonexistent"))
         .await
         .unwrap();
     let page = store.cdrs(&CdrFilter::default(), 10, None).await.unwrap();
@@ -60,7 +62,7 @@ async fn a_wrong_url_says_what_to_write() {
         "",
         "sqlite:a.db?mode=what",
     ] {
-        let error = Store::open(url, Path::new("/nonexistent"))
+        let error = Store::open(url, Path::new("/proc/nonexistent"))
             .await
             .unwrap_err();
         assert!(matches!(error, StoreError::Url(_)), "{url}: {error}");
@@ -83,7 +85,7 @@ async fn a_folder_that_cannot_be_made_is_named() {
 #[tokio::test]
 async fn a_server_that_is_away_is_named_without_its_password() {
     let url = "postgres://tandem:secret@127.0.0.1:1/tandem";
-    let error = Store::open(url, Path::new("/nonexistent"))
+    let error = Store::open(url, Path::new("/proc/nonexistent"))
         .await
         .unwrap_err();
     let text = error.to_string();

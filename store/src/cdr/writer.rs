@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::Cdr;
+use super::{Cdr, spill::Spill};
 use crate::{Store, StoreError};
 
 /// How a [`CdrWriter`] behaves.
@@ -60,8 +60,7 @@ pub struct WriterCounts {
     pub queued: u64,
     /// Records in the database.
     pub written: u64,
-    /// Records that are lost: the queue was full, the database refused them, or it was away until
-    /// after the end.
+    /// Records that are lost: the queue was full, or the database refused them.
     pub dropped: u64,
     /// Transactions that failed and were, or will be, repeated.
     pub failures: u64,
@@ -76,17 +75,20 @@ struct Shared {
 }
 
 impl CdrWriter {
-    /// Starts a writer to `store`. Must be called inside a tokio runtime.
+    /// Starts a writer to `store`, which begins with what an earlier one left in the data directory.
+    /// Must be called inside a tokio runtime, and once for a data directory.
     pub fn start(store: Store, options: WriterOptions) -> (Self, WriterTask) {
-        Self::start_to(store, options)
+        let spill = Spill::at(&store.data_dir);
+        Self::start_to(store, spill, options)
     }
 
-    fn start_to(sink: impl Sink, options: WriterOptions) -> (Self, WriterTask) {
+    fn start_to(sink: impl Sink, spill: Spill, options: WriterOptions) -> (Self, WriterTask) {
         let (queue, incoming) = mpsc::channel(options.backlog.max(1));
         let (stop, stopped) = watch::channel(None);
         let shared = Arc::new(Shared::default());
         let worker = Worker {
             sink,
+            spill,
             options,
             incoming,
             stopped,
@@ -127,8 +129,9 @@ impl CdrWriter {
 }
 
 impl WriterTask {
-    /// Takes no more records, and writes those that wait, for `patience` at most. Tells how many were
-    /// lost to the end; each is in the log.
+    /// Takes no more records, and writes those that wait, for `patience` at most. What the database
+    /// has not taken by then is kept in a file in the data directory, for the next start. Tells how
+    /// many could not be kept either; each is in the log.
     pub async fn stop(self, patience: Duration) -> u64 {
         self.stop.send_replace(Some(Instant::now() + patience));
         self.task.await.unwrap_or_else(|error| {
@@ -158,6 +161,7 @@ impl Sink for Store {
 
 struct Worker<S> {
     sink: S,
+    spill: Spill,
     options: WriterOptions,
     incoming: mpsc::Receiver<Cdr>,
     stopped: watch::Receiver<Option<Instant>>,
@@ -167,27 +171,36 @@ struct Worker<S> {
 impl<S: Sink> Worker<S> {
     /// Returns how many records the end lost.
     async fn run(mut self) -> u64 {
-        let mut batch = Vec::with_capacity(self.options.batch);
+        let mut batch = self.spill.load();
+        let kept = batch.len() as u64;
+        self.shared.submitted.fetch_add(kept, Relaxed);
         let stopped = self.stopped.clone();
         tokio::select! {
             () = self.work(&mut batch) => return 0,
             () = expired(stopped) => {}
         }
-        // A transaction that was cut off may have reached the database all the same; entering one of
+        // A transaction that was cut off may have reached the database all the same; writing one of
         // its records again does no harm.
         self.incoming.close();
         while let Ok(cdr) = self.incoming.try_recv() {
             batch.push(cdr);
         }
+        let Err(error) = self.spill.save(&batch) else {
+            return 0;
+        };
+        let reason = format!("the database was away until the end, and the file fails: {error}");
         for cdr in &batch {
-            self.shared
-                .drop_record(cdr, "the database was away until the end");
+            self.shared.drop_record(cdr, &reason);
         }
         batch.len() as u64
     }
 
     /// Writes whatever comes, until the queue is closed and empty.
     async fn work(&mut self, batch: &mut Vec<Cdr>) {
+        if !batch.is_empty() {
+            self.write(batch).await;
+            self.spill.clear();
+        }
         loop {
             tokio::select! {
                 // All that wait are taken at once: the slower the database, the larger the batch.
@@ -202,11 +215,11 @@ impl<S: Sink> Worker<S> {
         }
     }
 
-    /// Writes `batch`, however long it takes, and empties it.
+    /// Writes `batch` in transactions of the usual size, however long it takes, and empties it.
     async fn write(&self, batch: &mut Vec<Cdr>) {
         let (mut wait, longest) = self.options.backoff;
         let mut away_since: Option<Instant> = None;
-        let mut size = batch.len();
+        let mut size = self.options.batch.max(1);
         while !batch.is_empty() {
             size = size.min(batch.len());
             match self.sink.insert(&batch[..size]).await {

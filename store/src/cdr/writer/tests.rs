@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -80,6 +81,15 @@ fn cdr(call_id: &str) -> Cdr {
     }
 }
 
+/// A writer without a folder to keep anything in.
+fn start(sink: Flaky, options: WriterOptions) -> (CdrWriter, WriterTask) {
+    CdrWriter::start_to(sink, Spill::at("/proc/nonexistent".as_ref()), options)
+}
+
+fn start_in(dir: &TempDir, sink: &Flaky) -> (CdrWriter, WriterTask) {
+    CdrWriter::start_to(sink.clone(), Spill::at(dir.path()), options(100, 10))
+}
+
 fn options(backlog: usize, batch: usize) -> WriterOptions {
     WriterOptions {
         backlog,
@@ -91,7 +101,7 @@ fn options(backlog: usize, batch: usize) -> WriterOptions {
 #[tokio::test(start_paused = true)]
 async fn records_wait_out_an_outage_and_are_written_once() {
     let sink = Flaky::new(7, EVER);
-    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    let (writer, task) = start(sink.clone(), options(100, 10));
     for n in 0..25 {
         writer.submit(cdr(&n.to_string()));
     }
@@ -108,7 +118,7 @@ async fn records_wait_out_an_outage_and_are_written_once() {
 #[tokio::test(start_paused = true)]
 async fn retries_back_off_to_the_longest_wait() {
     let sink = Flaky::new(u32::MAX, EVER);
-    let (writer, task) = CdrWriter::start_to(sink, options(10, 10));
+    let (writer, task) = start(sink, options(10, 10));
     writer.submit(cdr("a"));
     // 0.1 + 0.2 + … + 3.2 s are 6 waits of 6.3 s in sum; from then on one try each 5 s.
     sleep(Duration::from_millis(6_350)).await;
@@ -121,7 +131,7 @@ async fn retries_back_off_to_the_longest_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_and_counts_and_does_not_block() {
     let sink = Flaky::new(0, 0);
-    let (writer, task) = CdrWriter::start_to(sink.clone(), options(5, 2));
+    let (writer, task) = start(sink.clone(), options(5, 2));
     writer.submit(cdr("first"));
     sleep(Duration::from_millis(1)).await;
     // One is under way, so that five fit.
@@ -140,7 +150,7 @@ async fn a_full_queue_drops_and_counts_and_does_not_block() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_refused_does_not_hold_up_the_others() {
     let sink = Flaky::new(0, EVER);
-    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    let (writer, task) = start(sink.clone(), options(100, 10));
     for call_id in ["a", "bad", "b", "bad", "c"] {
         writer.submit(cdr(call_id));
     }
@@ -153,7 +163,7 @@ async fn a_record_that_is_refused_does_not_hold_up_the_others() {
 #[tokio::test(start_paused = true)]
 async fn stop_writes_what_waits() {
     let sink = Flaky::new(3, EVER);
-    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    let (writer, task) = start(sink.clone(), options(100, 10));
     for n in 0..33 {
         writer.submit(cdr(&n.to_string()));
     }
@@ -166,7 +176,7 @@ async fn stop_writes_what_waits() {
 #[tokio::test(start_paused = true)]
 async fn stop_gives_up_in_time_and_tells_what_is_lost() {
     let sink = Flaky::new(u32::MAX, EVER);
-    let (writer, task) = CdrWriter::start_to(sink, options(100, 10));
+    let (writer, task) = start(sink, options(100, 10));
     for n in 0..33 {
         writer.submit(cdr(&n.to_string()));
     }
@@ -180,10 +190,63 @@ async fn stop_gives_up_in_time_and_tells_what_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn the_writer_ends_when_nobody_can_submit() {
     let sink = Flaky::new(0, EVER);
-    let (writer, task) = CdrWriter::start_to(sink.clone(), options(100, 10));
+    let (writer, task) = start(sink.clone(), options(100, 10));
     writer.submit(cdr("a"));
     drop(writer);
     let WriterTask { task, .. } = task;
     assert_eq!(task.await.unwrap(), 0);
     assert_eq!(sink.rows(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_end_finds_unwritten_is_written_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<_> = (0..33).map(|n| n.to_string()).collect();
+    let away = Flaky::new(u32::MAX, EVER);
+    let (writer, task) = start_in(&dir, &away);
+    names.iter().for_each(|name| writer.submit(cdr(name)));
+    assert_eq!(task.stop(Duration::from_secs(3)).await, 0);
+    assert_eq!((writer.counts().queued, writer.counts().dropped), (33, 0));
+
+    // The next process finds the database away too, and has a record of its own.
+    let (writer, task) = start_in(&dir, &away);
+    sleep(Duration::from_secs(1)).await;
+    writer.submit(cdr("33"));
+    assert_eq!(task.stop(Duration::from_secs(3)).await, 0);
+
+    let back = Flaky::new(0, EVER);
+    let (writer, task) = start_in(&dir, &back);
+    writer.submit(cdr("34"));
+    assert_eq!(task.stop(Duration::from_secs(3)).await, 0);
+    let names: Vec<_> = (0..35).map(|n| n.to_string()).collect();
+    assert_eq!(back.rows(), names);
+    assert_eq!(*back.0.batches.lock().unwrap().iter().max().unwrap(), 10);
+    assert_eq!(writer.counts().written, 35);
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_line_does_not_hold_up_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let away = Flaky::new(u32::MAX, EVER);
+    let (writer, task) = start_in(&dir, &away);
+    ["a", "b", "c"]
+        .iter()
+        .for_each(|name| writer.submit(cdr(name)));
+    assert_eq!(task.stop(Duration::ZERO).await, 0);
+
+    let file = dir.path().join("cdrs-unwritten.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines[1] = &lines[1][..40];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+
+    let back = Flaky::new(0, EVER);
+    let (_writer, task) = start_in(&dir, &back);
+    assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+    assert_eq!(back.rows(), ["a", "c"]);
 }

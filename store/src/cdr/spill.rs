@@ -1,0 +1,79 @@
+//! CDRs that a process could not write before its end, kept in a file for the next one.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use tracing::{error, warn};
+
+use super::Cdr;
+
+/// A file with one record as JSON on each line. It is there only while something is in it.
+#[derive(Debug)]
+pub(super) struct Spill(PathBuf);
+
+impl Spill {
+    /// The file in `data_dir`.
+    pub(super) fn at(data_dir: &Path) -> Self {
+        Self(data_dir.join("cdrs-unwritten.jsonl"))
+    }
+
+    /// What is in the file. A line that cannot be read is logged as a whole and passed over.
+    pub(super) fn load(&self) -> Vec<Cdr> {
+        let text = match fs::read(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                error!(path = %self.0.display(), %error, "cannot read the CDRs that were kept");
+                return Vec::new();
+            }
+        };
+        let lines = text
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty());
+        let cdrs: Vec<Cdr> = lines
+            .filter_map(|line| {
+                serde_json::from_slice(line)
+                    .inspect_err(|error| {
+                        let line = String::from_utf8_lossy(line);
+                        error!(path = %self.0.display(), %error, %line, "a CDR that was kept is damaged");
+                    })
+                    .ok()
+            })
+            .collect();
+        warn!(path = %self.0.display(), count = cdrs.len(), "writing CDRs that an earlier process kept");
+        cdrs
+    }
+
+    /// Puts exactly `cdrs` into the file, so that they survive a power failure too.
+    pub(super) fn save(&self, cdrs: &[Cdr]) -> io::Result<()> {
+        let draft = self.0.with_extension("draft");
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = BufWriter::new(options.open(&draft)?);
+        for cdr in cdrs {
+            serde_json::to_writer(&mut file, cdr)?;
+            file.write_all(b"\n")?;
+        }
+        file.into_inner()?.sync_all()?;
+        fs::rename(&draft, &self.0)?;
+        self.0
+            .parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+        warn!(path = %self.0.display(), count = cdrs.len(), "CDRs wait in a file for the next start");
+        Ok(())
+    }
+
+    /// Removes the file: all of it is in the database.
+    pub(super) fn clear(&self) {
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            // Harmless: a record that is written again stays as it is.
+            warn!(path = %self.0.display(), %error, "cannot remove the file of CDRs");
+        }
+    }
+}
