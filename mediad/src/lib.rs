@@ -1,3 +1,31 @@
-//! Tandem's media engine.
+//! mediad, Tandem's media engine: relays RTP and RTCP between the two legs of each session.
+//!
+//! - [`engine`]: the handle that everything else works with; owns the shards.
+//! - `shard`: a pinned thread that owns a part of the ports, their sockets and their sessions.
+//! - [`io`]: the shards' packet I/O, over io_uring or plain sockets.
+//! - [`learn`]: who a leg's peer is, and who is a stranger.
+//! - [`xdp`]: the program that forwards established streams in the driver.
+//! - [`datapath`](DatapathError): which of these a node uses.
+//! - [`server`]: the control socket, the metrics page, and the end of it all.
 
+pub mod counters;
+pub mod engine;
+pub mod io;
+pub mod learn;
+pub mod limits;
+pub mod nexthop;
+pub mod ng;
+pub mod ports;
+pub mod server;
 pub mod xdp;
+
+mod datapath;
+mod hops;
+mod metrics;
+mod relay;
+mod session;
+mod shard;
+
+pub use datapath::DatapathError;
+pub use engine::{Engine, EngineError};
+pub use server::{RunError, run};

@@ -1,0 +1,118 @@
+//! What became of the packets that came to the shards. Counted without atomics by the shard, and
+//! published for the metrics page on its tick.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::io::IoCounters;
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Handed to the kernel for the other party.
+    Forwarded,
+    /// From a source that is not the peer.
+    Stranger,
+    /// From a source that has not shown enough to be the peer.
+    Unproven,
+    /// Neither RTP nor RTCP nor anything else that media ports carry.
+    Malformed,
+    /// From the peer, but the other party cannot be reached yet, or is on hold.
+    NoDestination,
+    /// To a port whose session has just ended.
+    NoSession,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
+        Self::Forwarded,
+        Self::Stranger,
+        Self::Unproven,
+        Self::Malformed,
+        Self::NoDestination,
+        Self::NoSession,
+    ];
+
+    /// Its label on the metrics page.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Stranger => "stranger",
+            Self::Unproven => "unproven",
+            Self::Malformed => "malformed",
+            Self::NoDestination => "no_destination",
+            Self::NoSession => "no_session",
+        }
+    }
+}
+
+/// Packets by outcome, of one shard.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcomes([u64; Outcome::ALL.len()]);
+
+impl Outcomes {
+    /// Counts a packet.
+    pub const fn count(&mut self, outcome: Outcome) {
+        self.0[outcome as usize] += 1;
+    }
+
+    /// Packets of an outcome.
+    #[must_use]
+    pub const fn of(&self, outcome: Outcome) -> u64 {
+        self.0[outcome as usize]
+    }
+}
+
+/// What a shard tells about itself, for other threads to read.
+#[derive(Debug, Default)]
+pub struct ShardGauges {
+    /// Sessions now.
+    pub sessions: AtomicU64,
+    /// Ports in use now.
+    pub ports_used: AtomicU32,
+    /// RTP and RTCP sources learned.
+    pub learned: AtomicU64,
+    /// Silences reported.
+    pub timeouts: AtomicU64,
+    /// Media ports that another process had.
+    pub ports_busy: AtomicU64,
+    /// Legs whose packets the XDP program forwards now.
+    pub offloaded: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    io: [AtomicU64; IO.len()],
+}
+
+/// The I/O counters by their label.
+const IO: [(&str, fn(&IoCounters) -> u64); 6] = [
+    ("received", |io| io.received),
+    ("sent", |io| io.sent),
+    ("send_failed", |io| io.send_failed),
+    ("peer_unreachable", |io| io.peer_unreachable),
+    ("oversized", |io| io.oversized),
+    ("out_of_buffers", |io| io.out_of_buffers),
+];
+
+impl ShardGauges {
+    /// Publishes what was counted so far.
+    pub fn publish(&self, outcomes: &Outcomes, io: &IoCounters) {
+        for outcome in Outcome::ALL {
+            self.outcomes[outcome as usize].store(outcomes.of(outcome), Ordering::Relaxed);
+        }
+        for (cell, (_, value)) in self.io.iter().zip(IO) {
+            cell.store(value(io), Ordering::Relaxed);
+        }
+    }
+
+    /// Packets of an outcome.
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// The I/O counters with their labels.
+    pub fn io(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        IO.iter()
+            .zip(&self.io)
+            .map(|((name, _), cell)| (*name, cell.load(Ordering::Relaxed)))
+    }
+}

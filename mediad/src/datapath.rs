@@ -1,0 +1,224 @@
+//! The ladder: which path packets take, chosen once at start.
+//!
+//! | `datapath` | XDP | the shards' own packets |
+//! |---|---|---|
+//! | `auto` | native, where an interface is named and the driver has it | io_uring, else sockets |
+//! | `xdp`, `xdp-generic` | that mode, or no start | io_uring, else sockets |
+//! | `io-uring` | none | io_uring, or no start |
+//! | `sockets` | none | sockets |
+//!
+//! `auto` does not step down to generic XDP: it makes the kernel copy or linearise other packets of
+//! the interface as well, which is not for this program to decide unasked.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use control::config::{DatapathMode, Media};
+use control::media::Path;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use crate::hops;
+use crate::io::uring::{Uring, UringError};
+use crate::shard::{IoMode, Offload};
+use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError};
+
+/// Why the datapath that was asked for is not to be had.
+#[derive(Debug, Error)]
+pub enum DatapathError {
+    /// XDP was asked for by name.
+    #[error("datapath = \"{mode}\": {source}")]
+    Xdp {
+        /// As configured.
+        mode: &'static str,
+        /// Why not.
+        source: XdpError,
+    },
+    /// XDP was asked for, but not where.
+    #[error("datapath = \"{mode}\" needs [media] interface (--interface) to say which device")]
+    NoInterface {
+        /// As configured.
+        mode: &'static str,
+    },
+    /// io_uring was asked for by name.
+    #[error("datapath = \"io-uring\": {0}")]
+    Uring(#[from] UringError),
+    /// Next hops for XDP cannot be asked for.
+    #[error("XDP needs netlink, which cannot be used: {0}")]
+    Netlink(#[from] io::Error),
+}
+
+/// The path that was chosen.
+#[derive(Debug)]
+pub(crate) struct Datapath {
+    /// The best path.
+    pub(crate) path: Path,
+    /// What the shards use.
+    pub(crate) io: IoMode,
+    /// Why it is not a better one; empty for the best, and for the one asked for.
+    pub(crate) stepped_down: String,
+    xdp: Mutex<Option<Xdp>>,
+    hops_changed: Arc<Notify>,
+}
+
+impl IoMode {
+    pub(crate) const fn path(self) -> Path {
+        match self {
+            Self::Uring => Path::IoUring,
+            Self::Sockets => Path::Sockets,
+        }
+    }
+}
+
+/// Walks the ladder. What comes with XDP is for the shards. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the configuration names a path that this machine does not have.
+pub(crate) fn choose(
+    media: &Media,
+    node: &str,
+) -> Result<(Datapath, Option<Offload>), DatapathError> {
+    let mut reasons = Vec::new();
+    let interfaces = media.interfaces();
+    let mode = media.datapath;
+    let wanted = match mode {
+        DatapathMode::Auto if interfaces.is_empty() => {
+            reasons.push("XDP: no [media] interface is configured".to_owned());
+            None
+        }
+        DatapathMode::Xdp | DatapathMode::XdpGeneric if interfaces.is_empty() => {
+            return Err(DatapathError::NoInterface { mode: mode.name() });
+        }
+        DatapathMode::Auto | DatapathMode::Xdp => Some(Mode::Native),
+        DatapathMode::XdpGeneric => Some(Mode::Generic),
+        DatapathMode::IoUring | DatapathMode::Sockets => None,
+    };
+    let xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
+        None => None,
+        Some(Ok(xdp)) => Some(xdp),
+        Some(Err(error)) if mode == DatapathMode::Auto => {
+            reasons.push(format!("XDP: {}", with_causes(&error)));
+            None
+        }
+        Some(Err(source)) => {
+            return Err(DatapathError::Xdp {
+                mode: mode.name(),
+                source,
+            });
+        }
+    };
+    let io = choose_io(mode, &mut reasons)?;
+    let path = xdp.as_ref().map_or(io.path(), |xdp| match xdp.mode() {
+        Mode::Native => Path::Xdp,
+        Mode::Generic => Path::XdpGeneric,
+    });
+    let hops_changed = Arc::new(Notify::new());
+    let offload = match &xdp {
+        Some(xdp) => Some(Offload {
+            slots: xdp.slots(),
+            flows: xdp.flows(),
+            mode: xdp.mode(),
+            hops: hops::start(xdp.interfaces(), hops_changed.clone())?,
+        }),
+        None => None,
+    };
+    let stepped_down = reasons.join("; ");
+    Ok((
+        Datapath {
+            path,
+            io,
+            stepped_down,
+            xdp: Mutex::new(xdp),
+            hops_changed,
+        },
+        offload,
+    ))
+}
+
+fn choose_io(mode: DatapathMode, reasons: &mut Vec<String>) -> Result<IoMode, UringError> {
+    if mode == DatapathMode::Sockets {
+        return Ok(IoMode::Sockets);
+    }
+    match Uring::probe() {
+        Ok(()) => Ok(IoMode::Uring),
+        Err(error) if mode == DatapathMode::IoUring => Err(error),
+        Err(error) => {
+            reasons.push(format!("io_uring: {error}"));
+            Ok(IoMode::Sockets)
+        }
+    }
+}
+
+fn attach(interfaces: Vec<String>, mode: Mode, node: &str) -> Result<Xdp, XdpError> {
+    Xdp::attach(&Options {
+        interfaces,
+        mode,
+        node: node.to_owned(),
+        pin_root: Some(PathBuf::from(PIN_ROOT)),
+    })
+}
+
+impl Datapath {
+    /// The interfaces with the program on them.
+    pub(crate) fn interfaces(&self) -> Vec<String> {
+        let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let interfaces = xdp.as_ref().map_or(&[][..], Xdp::interfaces);
+        interfaces
+            .iter()
+            .map(|interface| interface.name.clone())
+            .collect()
+    }
+
+    /// What the program has counted.
+    pub(crate) fn counters(&self) -> Option<Counters> {
+        let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        match xdp.as_ref()?.counters() {
+            Ok(counters) => Some(counters),
+            Err(error) => {
+                warn!(%error, "cannot read the XDP counters");
+                None
+            }
+        }
+    }
+
+    /// Slots that were in force when this process came.
+    pub(crate) fn adoptable(&self) -> Vec<(u16, Slot)> {
+        let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        xdp.as_ref().map(Xdp::adopted).unwrap_or_default()
+    }
+
+    /// Completes when next hops may have changed.
+    pub(crate) async fn hops_changed(&self) {
+        self.hops_changed.notified().await;
+    }
+
+    /// Takes the program off and leaves nothing pinned.
+    pub(crate) fn detach(&self) {
+        let xdp = self
+            .xdp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = xdp.map(Xdp::detach) {
+            error!(%error, "the XDP program could not be taken down cleanly");
+        }
+    }
+}
+
+/// An error with what caused it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

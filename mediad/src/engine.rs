@@ -1,0 +1,489 @@
+//! The engine: the shards, and who asks which of them for what.
+//!
+//! An [`Engine`] is a handle that can be cloned. It answers the control channel's requests
+//! ([`Handler`]), whoever brings them: the server on the Unix socket, a client in the same process,
+//! or another front.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use control::channel::{Events, Handler};
+use control::config;
+use control::media::{Create, Media, MediaStatus, Request, Response, SessionId};
+use control::{Fault, FaultCode};
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::datapath::{self, Datapath, DatapathError};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::ports;
+use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
+
+/// A handle on the media engine.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shards: Vec<ShardHandle>,
+    directory: Mutex<Directory>,
+    events: Events<Media>,
+    metrics: Metrics,
+    datapath: Datapath,
+    /// Ports configured, and sessions adopted at start.
+    ports: u32,
+    adopted: u64,
+}
+
+/// Which shard has which session.
+#[derive(Debug, Default)]
+struct Directory {
+    entries: HashMap<SessionId, Entry>,
+    /// Sessions by shard.
+    load: Vec<usize>,
+    attempts: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    shard: usize,
+    /// The last attempt to create it: a failed attempt removes the entry only if it was the last.
+    attempt: u64,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The datapath that was asked for is not to be had.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// A shard did not start.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The range has no room for a session.
+    #[error("[media] ports: a session takes four ports, the range has fewer")]
+    Ports,
+    /// The metrics could not be registered.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Engine {
+    /// Starts the shards and the datapath, and adopts the sessions that a process before this one
+    /// has left to XDP. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`EngineError`] tells what an operator has to change.
+    pub async fn start(
+        media: &config::Media,
+        node: &config::Node,
+        registry: &Registry,
+    ) -> Result<Self, EngineError> {
+        let shards = shard_count(media.shards);
+        let parts = ports::split(&media.ports.ports(), shards);
+        let total: u32 = parts
+            .iter()
+            .map(|part| u32::from(part.end() - part.start()) + 1)
+            .sum();
+        if total < 4 {
+            return Err(EngineError::Ports);
+        }
+        // Two sockets for a port at most, and some for everything else.
+        let files = limits::raise_open_files(u64::from(total) * 2 + 1024);
+        if files < u64::from(total) + 1024 {
+            warn!(
+                files,
+                ports = total,
+                "the limit of open files allows fewer sessions than ports do"
+            );
+        }
+        let metrics = Metrics::new(registry)?;
+        let (datapath, offload) = datapath::choose(media, &node.name)?;
+        let events = Events::new();
+        let engine = Self::start_shards(media, parts, events, metrics, datapath, offload).await?;
+        engine.announce();
+        Ok(engine)
+    }
+
+    async fn start_shards(
+        media: &config::Media,
+        parts: Vec<std::ops::RangeInclusive<u16>>,
+        events: Events<Media>,
+        metrics: Metrics,
+        datapath: Datapath,
+        offload: Option<Offload>,
+    ) -> Result<Self, EngineError> {
+        let mut shards = Vec::new();
+        for (number, ports) in (0..).zip(&parts) {
+            let config = ShardConfig {
+                number,
+                ports: ports.clone(),
+                addresses: media.address.pairs().to_vec(),
+                timeout: Duration::from_secs(media.timeout.into()),
+                io: datapath.io,
+            };
+            shards.push(ShardHandle::start(config, events.clone(), offload.clone())?);
+        }
+        let mut directory = Directory {
+            load: vec![0; shards.len()],
+            ..Directory::default()
+        };
+        let mut adopted = 0;
+        for (shard, sessions) in sort_adopted(datapath.adoptable(), &parts, offload.as_ref()) {
+            let Some(handle) = shards.get(shard) else {
+                continue;
+            };
+            let (reply, answer) = oneshot::channel();
+            handle.send(Command::Adopt(sessions, reply));
+            if let Ok(Ok(ids)) = answer.await {
+                adopted += ids.len() as u64;
+                ids.into_iter().for_each(|id| directory.enter(id, shard));
+            }
+        }
+        let ports = parts
+            .iter()
+            .map(|part| u32::from(part.end() - part.start()) + 1)
+            .sum();
+        let inner = Inner {
+            shards,
+            directory: Mutex::new(directory),
+            events,
+            metrics,
+            datapath,
+            ports,
+            adopted,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    fn announce(&self) {
+        let status = self.status();
+        info!(
+            datapath = status.path.name(),
+            shards = status.shards,
+            ports = status.ports,
+            adopted = status.adopted,
+            "media engine started"
+        );
+        if !status.stepped_down.is_empty() {
+            warn!(reason = %status.stepped_down, "the datapath stepped down");
+        }
+    }
+
+    /// What is pushed to the control channel's clients.
+    #[must_use]
+    pub fn events(&self) -> Events<Media> {
+        self.0.events.clone()
+    }
+
+    /// How the engine is.
+    #[must_use]
+    pub fn status(&self) -> MediaStatus {
+        let inner = &self.0;
+        let sum = |read: fn(&ShardHandle) -> u64| inner.shards.iter().map(read).sum::<u64>();
+        MediaStatus {
+            path: inner.datapath.path,
+            stepped_down: inner.datapath.stepped_down.clone(),
+            interfaces: inner.datapath.interfaces(),
+            shards: u16::try_from(inner.shards.len()).unwrap_or(u16::MAX),
+            sessions: sum(|shard| shard.gauges.sessions.load(Ordering::Relaxed)),
+            ports_used: u32::try_from(sum(|shard| {
+                u64::from(shard.gauges.ports_used.load(Ordering::Relaxed))
+            }))
+            .unwrap_or(u32::MAX),
+            ports: inner.ports,
+            adopted: inner.adopted,
+        }
+    }
+
+    /// Brings the metrics up to date; the registry given to [`Engine::start`] has them then.
+    pub fn refresh_metrics(&self) {
+        let gauges: Vec<_> = self
+            .0
+            .shards
+            .iter()
+            .map(|shard| shard.gauges.as_ref())
+            .collect();
+        self.0
+            .metrics
+            .refresh(&self.status(), &self.0.datapath, &gauges);
+    }
+
+    /// The metrics page.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.refresh_metrics();
+        self.0.metrics.page()
+    }
+
+    /// Tells the shards that next hops may have changed.
+    pub(crate) fn hops_changed(&self) {
+        for shard in &self.0.shards {
+            shard.send(Command::HopsChanged);
+        }
+    }
+
+    /// Completes when next hops may have changed; never, where there is no XDP.
+    pub(crate) async fn watch_hops(&self) {
+        loop {
+            self.0.datapath.hops_changed().await;
+            self.hops_changed();
+        }
+    }
+
+    /// Ends the shards and takes the datapath down; sessions that are left end with it.
+    pub async fn stop(&self) {
+        let inner = self.0.clone();
+        let stopped = tokio::task::spawn_blocking(move || {
+            inner.shards.iter().for_each(|shard| shard.stop(true));
+            inner.datapath.detach();
+        });
+        if stopped.await.is_err() {
+            warn!("the media engine did not stop cleanly");
+        }
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        // The directory is whole after each statement under the lock, so a panic elsewhere while it
+        // was held does no harm.
+        self.0
+            .directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a shard; the command is queued before this returns.
+    fn ask<T: Send + 'static>(
+        &self,
+        shard: usize,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> impl Future<Output = Result<T, Fault>> + Send + 'static {
+        let (reply, answer) = oneshot::channel();
+        let sent = self
+            .0
+            .shards
+            .get(shard)
+            .is_some_and(|shard| shard.send(command(reply)));
+        async move {
+            let gone = || Fault::new(FaultCode::Unavailable, "the media engine is stopping");
+            if !sent {
+                return Err(gone());
+            }
+            answer.await.map_err(|_| gone())?
+        }
+    }
+
+    fn create(
+        &self,
+        create: Create,
+    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let id = create.id;
+        let (entry, answer) = {
+            let mut directory = self.directory();
+            let entry = directory.attempt(id);
+            (
+                entry,
+                self.ask(entry.shard, move |reply| Command::Create(create, reply)),
+            )
+        };
+        let engine = self.clone();
+        async move {
+            let answer = answer.await;
+            if answer.is_err() {
+                engine.directory().give_up(id, entry.attempt);
+            }
+            engine.0.metrics.created(answer.is_ok());
+            answer.map(Response::Session)
+        }
+    }
+
+    fn delete(
+        &self,
+        id: SessionId,
+    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let answer = {
+            let mut directory = self.directory();
+            directory
+                .remove(id)
+                .map(|shard| self.ask(shard, move |reply| Command::Delete(id, reply)))
+        };
+        let engine = self.clone();
+        async move {
+            let Some(answer) = answer else {
+                return Ok(Response::Gone);
+            };
+            Ok(match answer.await? {
+                Some(stats) => {
+                    engine.0.metrics.ended(&stats);
+                    Response::Stats(stats)
+                }
+                None => Response::Gone,
+            })
+        }
+    }
+
+    fn of_session<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> impl Future<Output = Result<T, Fault>> + Send + 'static {
+        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
+        let answer = shard.map(|shard| self.ask(shard, command));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Err(Fault::new(
+                    FaultCode::NotFound,
+                    format!("there is no media session {id}"),
+                )),
+            }
+        }
+    }
+
+    fn list(&self, owner: &str) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let answers: Vec<_> = (0..self.0.shards.len())
+            .map(|shard| self.ask(shard, move |reply| Command::List(owner.to_owned(), reply)))
+            .collect();
+        async move {
+            let mut ids = Vec::new();
+            for answer in answers {
+                ids.extend(answer.await?);
+            }
+            Ok(Response::Sessions(ids))
+        }
+    }
+}
+
+/// A boxed answer: the kinds of requests have futures of different types.
+type Answer = futures_util::future::BoxFuture<'static, Result<Response, Fault>>;
+
+impl Handler<Media> for Engine {
+    fn handle(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let answer: Answer = match request {
+            Request::Create(create) => Box::pin(self.create(create)),
+            Request::Modify(modify) => {
+                let answer =
+                    self.of_session(modify.id, move |reply| Command::Modify(modify, reply));
+                Box::pin(async move { answer.await.map(Response::Session) })
+            }
+            Request::Query(id) => {
+                let answer = self.of_session(id, move |reply| Command::Query(id, reply));
+                Box::pin(async move { answer.await.map(Response::Stats) })
+            }
+            Request::Delete(id) => Box::pin(self.delete(id)),
+            Request::List { owner } => Box::pin(self.list(&owner)),
+            Request::Status => {
+                let status = self.status();
+                Box::pin(async move { Ok(Response::Status(status)) })
+            }
+            Request::Metrics => {
+                let page = self.metrics();
+                Box::pin(async move { Ok(Response::Metrics(page)) })
+            }
+        };
+        answer
+    }
+}
+
+impl Directory {
+    /// Where a session is, or shall be: on the shard with the fewest.
+    fn attempt(&mut self, id: SessionId) -> Entry {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.attempt = attempt;
+            return *entry;
+        }
+        let least = self.load.iter().enumerate().min_by_key(|(_, load)| **load);
+        let shard = least.map_or(0, |(shard, _)| shard);
+        self.enter(id, shard);
+        let entry = Entry { shard, attempt };
+        self.entries.insert(id, entry);
+        entry
+    }
+
+    fn enter(&mut self, id: SessionId, shard: usize) {
+        if self
+            .entries
+            .insert(id, Entry { shard, attempt: 0 })
+            .is_none()
+            && let Some(load) = self.load.get_mut(shard)
+        {
+            *load += 1;
+        }
+    }
+
+    fn give_up(&mut self, id: SessionId, attempt: u64) {
+        if self
+            .entries
+            .get(&id)
+            .is_some_and(|entry| entry.attempt == attempt)
+        {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: SessionId) -> Option<usize> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(load) = self.load.get_mut(entry.shard) {
+            *load -= 1;
+        }
+        Some(entry.shard)
+    }
+}
+
+/// One shard for each core, unless the configuration says how many.
+fn shard_count(configured: u16) -> u16 {
+    if configured != 0 {
+        return configured;
+    }
+    let cores = limits::allowed_cores().map_or(1, |cores| cores.len());
+    u16::try_from(cores.max(1)).unwrap_or(u16::MAX)
+}
+
+/// Slots that were in force at start, as sessions by the shard that has their ports. Slots that fit
+/// no shard of this configuration are cleared.
+fn sort_adopted(
+    slots: Vec<(u16, ebpf_abi::Slot)>,
+    parts: &[std::ops::RangeInclusive<u16>],
+    offload: Option<&Offload>,
+) -> Vec<(usize, Vec<Adopted>)> {
+    let mut sessions: HashMap<SessionId, Vec<(u16, ebpf_abi::Slot)>> = HashMap::new();
+    for (port, slot) in slots {
+        sessions
+            .entry(SessionId(slot.identity().session))
+            .or_default()
+            .push((port, slot));
+    }
+    let mut shards: HashMap<usize, Vec<Adopted>> = HashMap::new();
+    for (id, slots) in sessions {
+        let home = parts
+            .iter()
+            .position(|part| slots.iter().all(|(port, _)| part.contains(port)));
+        match home {
+            Some(shard) => shards.entry(shard).or_default().push(Adopted { id, slots }),
+            None => {
+                warn!(session = %id, "a session of the process before has other ports than this \
+                    configuration; dropped");
+                if let Some(offload) = offload {
+                    slots
+                        .iter()
+                        .for_each(|(port, _)| offload.slots.clear(*port));
+                }
+            }
+        }
+    }
+    shards.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

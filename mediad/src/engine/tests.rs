@@ -1,0 +1,16 @@
+//! The engine with its shards, over loopback sockets: what peers and strangers see.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use control::Config;
+use control::channel::Handler;
+use control::media::*;
+
+use super::*;
+
+mod bed;
+mod faults;
+mod relaying;
+
+use bed::*;

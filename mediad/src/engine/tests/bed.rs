@@ -1,0 +1,197 @@
+//! An engine, and parties that send and receive.
+
+use rtp::Packetizer;
+
+use super::*;
+
+/// Each test takes its own part of the ports below the ephemeral range.
+pub(super) fn free_ports(count: u16) -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests are processes of their own under nextest: spread them by process id.
+    let pid = u16::try_from(std::process::id() % 90).unwrap();
+    12_000 + pid * 200 + NEXT.fetch_add(count, Ordering::Relaxed)
+}
+
+pub(super) struct Bed {
+    pub(super) engine: Engine,
+}
+
+impl Bed {
+    pub(super) async fn new(datapath: &str) -> Self {
+        Self::with(datapath, 40, "").await
+    }
+
+    pub(super) async fn with(datapath: &str, ports: u16, more: &str) -> Self {
+        let first = free_ports(ports);
+        let last = first + ports - 1;
+        let text = format!(
+            "[media]\naddress = \"127.0.0.1, ::1\"\nports = \"{first}-{last}\"\n\
+             datapath = \"{datapath}\"\nshards = 1\n{more}"
+        );
+        let config = Config::parse(&text, []).unwrap().config;
+        let engine = Engine::start(&config.media, &config.node, &Registry::new())
+            .await
+            .unwrap();
+        Self { engine }
+    }
+
+    pub(super) async fn ask(&self, request: Request) -> Result<Response, Fault> {
+        self.engine.handle(request).await
+    }
+
+    pub(super) async fn create(&self, id: u8, a: Option<Remote>, b: Option<Remote>) -> SessionInfo {
+        let family = a
+            .as_ref()
+            .or(b.as_ref())
+            .map_or(Family::V4, |remote| Family::of(&remote.rtp));
+        let leg = |remote| Leg {
+            family,
+            port: None,
+            remote,
+        };
+        let create = Create {
+            id: session(id),
+            owner: "test".into(),
+            a: leg(a),
+            b: leg(b),
+        };
+        match self.ask(Request::Create(create)).await.unwrap() {
+            Response::Session(info) => info,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn modify(&self, id: u8, a: Option<Remote>, b: Option<Remote>) {
+        let modify = Modify {
+            id: session(id),
+            a,
+            b,
+        };
+        self.ask(Request::Modify(modify)).await.unwrap();
+    }
+
+    pub(super) async fn stats(&self, id: u8) -> SessionStats {
+        match self.ask(Request::Query(session(id))).await.unwrap() {
+            Response::Stats(stats) => stats,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(super) fn session(id: u8) -> SessionId {
+    SessionId([id; 16])
+}
+
+/// A party with an RTP and an RTCP socket.
+pub(super) struct Party {
+    pub(super) rtp: UdpSocket,
+    pub(super) rtcp: UdpSocket,
+    stream: Packetizer,
+}
+
+impl Party {
+    pub(super) fn new(ssrc: u32) -> Self {
+        Self::on("127.0.0.1", ssrc)
+    }
+
+    pub(super) fn on(ip: &str, ssrc: u32) -> Self {
+        let bind = || {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(2)))
+                .unwrap();
+            socket
+        };
+        Self {
+            rtp: bind(),
+            rtcp: bind(),
+            stream: Packetizer::new(0, ssrc, 65_530, 0),
+        }
+    }
+
+    /// As its SDP says.
+    pub(super) fn described(&self) -> Remote {
+        Remote {
+            rtp: self.rtp.local_addr().unwrap(),
+            rtcp: self.rtcp.local_addr().unwrap(),
+            rtcp_mux: false,
+            sends: true,
+            format: Format {
+                payload_type: 0,
+                encoding: "PCMU".into(),
+                clock_rate: 8000,
+                ptime_ms: 20,
+            },
+        }
+    }
+
+    pub(super) fn muxing(&self) -> Remote {
+        let remote = self.described();
+        Remote {
+            rtcp: remote.rtp,
+            rtcp_mux: true,
+            ..remote
+        }
+    }
+
+    /// Sends the next packet of its stream; what it sent.
+    pub(super) fn send(&mut self, to: SocketAddr) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let payload: Vec<u8> = (0..160).map(|_| rand::random()).collect();
+        self.stream.packet(&payload, 160, &mut packet);
+        self.rtp.send_to(&packet, to).unwrap();
+        packet
+    }
+
+    pub(super) fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        receive(&self.rtp)
+    }
+}
+
+pub(super) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 2048];
+    let (len, source) = socket.recv_from(&mut buffer).expect("a packet within 2 s");
+    (buffer[..len].to_vec(), source)
+}
+
+/// Nothing arrives for a while.
+pub(super) fn assert_silent(socket: &UdpSocket) {
+    socket
+        .set_read_timeout(Some(Duration::from_millis(150)))
+        .unwrap();
+    let mut buffer = [0; 2048];
+    if let Ok((len, source)) = socket.recv_from(&mut buffer) {
+        panic!("{len} octets from {source}");
+    }
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+}
+
+/// Waits until `check` holds.
+pub(super) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !check().await {
+        assert!(start.elapsed() < Duration::from_secs(3), "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Makes a test of each backend.
+macro_rules! on_both_backends {
+    ($($(#[doc = $doc:literal])* $name:ident;)*) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn io_uring() {
+                super::$name("io-uring").await;
+            }
+
+            #[tokio::test]
+            async fn sockets() {
+                super::$name("sockets").await;
+            }
+        }
+    )*};
+}
+pub(super) use on_both_backends;

@@ -1,0 +1,122 @@
+//! The media engine on its own, for a node whose signaling runs in another process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use control::config::{Config, DatapathMode, Listen, MediaAddress, PortRange};
+use control::{Endpoint, logging};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Relays RTP and RTCP for a Tandem node.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// Configuration file; the flags below replace its [media] keys.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address that RTP comes to; "IP/PUBLIC_IP" where peers see another.
+    #[arg(long, value_name = "IP")]
+    address: Option<MediaAddress>,
+    /// UDP ports for media.
+    #[arg(long, value_name = "FROM-TO")]
+    ports: Option<PortRange>,
+    /// Interfaces to attach the XDP program to, with commas between.
+    #[arg(long, value_name = "DEV")]
+    interface: Option<String>,
+    /// Path that packets take.
+    #[arg(long, value_name = "MODE", value_parser = datapath)]
+    datapath: Option<DatapathMode>,
+    /// Threads that move packets; 0 for one a core.
+    #[arg(long, value_name = "N")]
+    shards: Option<u16>,
+    /// Where to serve rtpengine's NG protocol.
+    #[arg(long, value_name = "udp:IP:PORT")]
+    ng: Option<Listen>,
+    /// Control socket.
+    #[arg(long, value_name = "unix:PATH")]
+    control: Option<Endpoint>,
+    /// Where to serve the metrics page.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    logging::init("info");
+    match start(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
+    let config = configuration(flags)?;
+    // Packets are the shards' business; control, metrics and netlink need little.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.cancel();
+        });
+        Ok(mediad::run(&config, None, shutdown).await?)
+    })
+}
+
+fn configuration(flags: Flags) -> Result<Config, Box<dyn std::error::Error>> {
+    let loaded = match &flags.config {
+        Some(path) => Config::load(path)?,
+        None => Config::parse("", std::env::vars())?,
+    };
+    // Warnings about trunks and listeners are for signaling and api to give.
+    let mut config = loaded.config;
+    let media = &mut config.media;
+    replace(&mut media.address, flags.address);
+    replace(&mut media.ports, flags.ports);
+    replace(&mut media.interface, flags.interface);
+    replace(&mut media.datapath, flags.datapath);
+    replace(&mut media.shards, flags.shards);
+    media.ng = flags.ng.or(media.ng);
+    media.metrics = flags.metrics.or(media.metrics);
+    if flags.control.is_some() {
+        media.control = flags.control;
+    }
+    Ok(config)
+}
+
+fn datapath(text: &str) -> Result<DatapathMode, String> {
+    let modes = [
+        DatapathMode::Auto,
+        DatapathMode::Xdp,
+        DatapathMode::XdpGeneric,
+        DatapathMode::IoUring,
+        DatapathMode::Sockets,
+    ];
+    let known = modes.into_iter().find(|mode| mode.name() == text);
+    known.ok_or_else(|| format!("one of {}", modes.map(DatapathMode::name).join(", ")))
+}
+
+fn replace<T>(key: &mut T, flag: Option<T>) {
+    if let Some(flag) = flag {
+        *key = flag;
+    }
+}

@@ -1,0 +1,294 @@
+//! The packet path of a shard: whose packet is it, is it from the peer, and where does it go?
+
+use std::net::SocketAddr;
+
+use control::media::Side;
+use ebpf_abi::Rtp;
+
+use crate::counters::{Outcome, Outcomes};
+use crate::io::{Packet, PortIndex, Sink, Verdict};
+use crate::learn::{Answer, Position};
+use crate::session::{Leg, Session};
+
+/// Whose port it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// Index among the sessions.
+    pub(crate) session: u32,
+    pub(crate) side: Side,
+    /// The port for RTCP.
+    pub(crate) control: bool,
+}
+
+/// A source was learned; the shard tells the client and sees to the datapath after the turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Learned {
+    pub(crate) session: u32,
+    pub(crate) side: Side,
+    /// It is the source of RTCP.
+    pub(crate) control: bool,
+    pub(crate) source: SocketAddr,
+}
+
+/// All that a packet needs: the ports, the sessions and the counters of a shard.
+pub(crate) struct Relay {
+    ports: Vec<Option<Owner>>,
+    sessions: Vec<Option<Session>>,
+    free: Vec<u32>,
+    pub(crate) outcomes: Outcomes,
+    /// What was learned in this turn.
+    pub(crate) learned: Vec<Learned>,
+}
+
+/// Why a packet is not forwarded, or where it goes.
+type Decision = Result<(PortIndex, SocketAddr), Outcome>;
+
+impl Relay {
+    pub(crate) fn new(ports: usize) -> Self {
+        Self {
+            ports: vec![None; ports],
+            sessions: Vec::new(),
+            free: Vec::new(),
+            outcomes: Outcomes::default(),
+            learned: Vec::with_capacity(64),
+        }
+    }
+
+    /// Takes a session in, and its ports.
+    pub(crate) fn insert(&mut self, session: Session) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            u32::try_from(self.sessions.len() - 1).unwrap_or(u32::MAX)
+        });
+        for (leg, side) in session.legs.iter().zip([Side::A, Side::B]) {
+            for (port, control) in [(leg.port, false), (leg.control_port(), true)] {
+                if let Some(owner) = self.ports.get_mut(port.index()) {
+                    *owner = Some(Owner {
+                        session: index,
+                        side,
+                        control,
+                    });
+                }
+            }
+        }
+        if let Some(place) = self.sessions.get_mut(index as usize) {
+            *place = Some(session);
+        }
+        index
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Session> {
+        let session = self.sessions.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        for leg in &session.legs {
+            for port in [leg.port, leg.control_port()] {
+                if let Some(owner) = self.ports.get_mut(port.index()) {
+                    *owner = None;
+                }
+            }
+        }
+        Some(session)
+    }
+
+    pub(crate) fn session(&self, index: u32) -> Option<&Session> {
+        self.sessions.get(index as usize)?.as_ref()
+    }
+
+    pub(crate) fn session_mut(&mut self, index: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Every session with its index.
+    pub(crate) fn sessions_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
+        (0..)
+            .zip(&mut self.sessions)
+            .filter_map(|(index, place)| Some((index, place.as_mut()?)))
+    }
+
+    fn decide(&mut self, packet: &Packet<'_>) -> Decision {
+        let owner = self.ports.get(packet.port.index()).copied().flatten();
+        let owner = owner.ok_or(Outcome::NoSession)?;
+        let session = self
+            .sessions
+            .get_mut(owner.session as usize)
+            .and_then(Option::as_mut);
+        let session = session.ok_or(Outcome::NoSession)?;
+        let (leg, other) = session.split(owner.side);
+        let learned = &mut self.learned;
+        let mut note = |source| {
+            learned.push(Learned {
+                session: owner.session,
+                side: owner.side,
+                control: owner.control,
+                source,
+            });
+        };
+        let decision = if owner.control {
+            on_control_port(leg, other, packet, &mut note)
+        } else {
+            on_media_port(leg, other, packet, &mut note)
+        };
+        match decision {
+            Ok(_) | Err(Outcome::NoDestination) => {
+                session.last_activity = packet.arrival;
+                session.timed_out = false;
+            }
+            Err(_) => leg.refused += 1,
+        }
+        decision
+    }
+}
+
+impl Sink for Relay {
+    fn packet(&mut self, packet: Packet<'_>) -> Verdict {
+        match self.decide(&packet) {
+            Ok((via, to)) => {
+                self.outcomes.count(Outcome::Forwarded);
+                Verdict::Forward { via, to }
+            }
+            Err(outcome) => {
+                self.outcomes.count(outcome);
+                Verdict::Drop
+            }
+        }
+    }
+}
+
+/// A packet on a leg's RTP port: RTP, RTCP where the party muxes, and what else may share the port
+/// (RFC 7983), which is relayed between peers that are known.
+fn on_media_port(
+    leg: &mut Leg,
+    other: &mut Leg,
+    packet: &Packet<'_>,
+    note: &mut impl FnMut(SocketAddr),
+) -> Decision {
+    if !leg.is_rtp() {
+        return on_opaque_port(leg, other, packet, note);
+    }
+    let octets = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+    match rtp::demux::classify(packet.data) {
+        rtp::Kind::Rtp => {
+            let header = rtp::Packet::parse(packet.data).map_err(|_| Outcome::Malformed)?;
+            let position = Position {
+                ssrc: header.ssrc(),
+                sequence: header.sequence(),
+            };
+            accept(
+                leg.learner.rtp(packet.source, position, packet.arrival),
+                || {
+                    note(packet.source);
+                },
+            )?;
+            let received = &mut leg.received;
+            if received.xdp_since.is_some() {
+                received.beside += 1;
+                received.beside_octets += u64::from(octets);
+            } else {
+                let fields = Rtp {
+                    sequence: header.sequence(),
+                    timestamp: header.timestamp(),
+                    ssrc: header.ssrc(),
+                };
+                received
+                    .rtp
+                    .record_rtp(fields, octets, packet.arrival, received.tick);
+            }
+            let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
+            leg.forwarded += 1;
+            Ok((other.port, to))
+        }
+        rtp::Kind::Rtcp => {
+            rtp::rtcp::validate(packet.data).map_err(|_| Outcome::Malformed)?;
+            if !leg.learner.other(packet.source) {
+                return Err(Outcome::Stranger);
+            }
+            leg.received.rtcp.record_other(octets, packet.arrival);
+            control_way(other).ok_or(Outcome::NoDestination)
+        }
+        rtp::Kind::Unknown => Err(Outcome::Malformed),
+        rtp::Kind::Stun | rtp::Kind::Dtls | rtp::Kind::Zrtp | rtp::Kind::TurnChannel => {
+            if !leg.learner.other(packet.source) {
+                return Err(Outcome::Stranger);
+            }
+            let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
+            Ok((other.port, to))
+        }
+    }
+}
+
+/// A packet on a leg's RTCP port.
+fn on_control_port(
+    leg: &mut Leg,
+    other: &Leg,
+    packet: &Packet<'_>,
+    note: &mut impl FnMut(SocketAddr),
+) -> Decision {
+    match rtp::demux::classify(packet.data) {
+        rtp::Kind::Rtcp => {
+            rtp::rtcp::validate(packet.data).map_err(|_| Outcome::Malformed)?;
+            accept(
+                leg.control.rtcp(packet.source, leg.learner.source()),
+                || note(packet.source),
+            )?;
+            let octets = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+            leg.received.rtcp.record_other(octets, packet.arrival);
+        }
+        // ICE and DTLS of the second component.
+        rtp::Kind::Stun | rtp::Kind::Dtls => {
+            if leg.control.source() != Some(packet.source) {
+                return Err(Outcome::Stranger);
+            }
+        }
+        _ => return Err(Outcome::Malformed),
+    }
+    control_way(other).ok_or(Outcome::NoDestination)
+}
+
+/// A packet of a stream that is not RTP: nothing in it proves anything, so only the SDP's address
+/// and, after [`EVIDENCE`](crate::learn::EVIDENCE) packets, another source may become the peer.
+fn on_opaque_port(
+    leg: &mut Leg,
+    other: &Leg,
+    packet: &Packet<'_>,
+    note: &mut impl FnMut(SocketAddr),
+) -> Decision {
+    // UDPTL starts with a sequence number of 16 bits (T.38 section 9.1).
+    let (head, _) = packet
+        .data
+        .split_first_chunk::<2>()
+        .ok_or(Outcome::Malformed)?;
+    let position = Position {
+        ssrc: 0,
+        sequence: u16::from_be_bytes(*head),
+    };
+    accept(
+        leg.learner.rtp(packet.source, position, packet.arrival),
+        || note(packet.source),
+    )?;
+    let octets = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+    leg.received.rtp.record_other(octets, packet.arrival);
+    let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
+    leg.forwarded += 1;
+    Ok((other.port, to))
+}
+
+/// How RTCP reaches a party: on its RTP port where it muxes.
+fn control_way(leg: &Leg) -> Option<(PortIndex, SocketAddr)> {
+    let rtp = leg.learner.source();
+    if leg.muxes() {
+        return Some((leg.port, leg.learner.destination()?));
+    }
+    Some((leg.control_port(), leg.control.destination(rtp)?))
+}
+
+fn accept(answer: Answer, learned: impl FnOnce()) -> Result<(), Outcome> {
+    match answer {
+        Answer::Accept => Ok(()),
+        Answer::Learned => {
+            learned();
+            Ok(())
+        }
+        Answer::Candidate => Err(Outcome::Unproven),
+        Answer::Stranger => Err(Outcome::Stranger),
+    }
+}

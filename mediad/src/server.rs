@@ -1,0 +1,158 @@
+//! mediad as a whole: the engine with everything around it, until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use control::config::{Listen, Transport};
+use control::{Client, Config, Endpoint, Listener};
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::engine::{Engine, EngineError};
+use crate::ng;
+
+/// Why mediad did not start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The control socket cannot be served.
+    #[error("cannot serve the control socket {endpoint}: {source}")]
+    Control {
+        /// Which.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The NG protocol cannot be served.
+    #[error("cannot serve NG on {address}: {source}")]
+    Ng {
+        /// Where.
+        address: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The metrics page cannot be served.
+    #[error("cannot serve metrics on {address}: {source}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Runs a media engine until `shutdown` is cancelled: serves the control channel on `listener` (or,
+/// without one, on the configured Unix socket), and the metrics page where one is configured.
+///
+/// When it returns, the sessions have ended and nothing is left in the kernel.
+///
+/// # Errors
+/// [`RunError`], for what has to be changed before it can start.
+pub async fn run(
+    config: &Config,
+    listener: Option<Listener>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let registry = Registry::new();
+    let listener = match listener {
+        Some(listener) => listener,
+        None => listen(config)?,
+    };
+    let metrics = match config.media.metrics {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let ng = match config.media.ng {
+        Some(address) => Some(bind_ng(address).await?),
+        None => None,
+    };
+    let engine = Engine::start(&config.media, &config.node, &registry).await?;
+    let handler = Arc::new(engine.clone());
+    let control = control::channel::serve(listener, handler.clone(), engine.events());
+    // The NG front is a client like others, over a pipe in memory.
+    let (pipe, endpoint) = Endpoint::memory();
+    let fronts = control::channel::serve(pipe, handler, engine.events());
+    let ng = async {
+        match ng {
+            Some(socket) => ng::serve(socket, Client::connect(endpoint), &registry).await,
+            None => std::future::pending().await,
+        }
+    };
+    let page = async {
+        match metrics {
+            Some(listener) => serve_metrics(listener, engine.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = control => error!("the control server has ended"),
+        () = fronts => error!("the control server has ended"),
+        result = ng => error!(error = ?result.err(), "the NG server has ended"),
+        () = page => error!("the metrics server has ended"),
+        () = engine.watch_hops() => {}
+    }
+    info!("the media engine stops");
+    engine.stop().await;
+    Ok(())
+}
+
+fn listen(config: &Config) -> Result<Listener, RunError> {
+    let endpoint = config.media_endpoint();
+    let failed = |source| RunError::Control {
+        endpoint: endpoint.to_string(),
+        source,
+    };
+    match &endpoint {
+        Endpoint::Unix(path) => Endpoint::listen(Path::new(path)).map_err(failed),
+        Endpoint::Memory(_) => Err(failed(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an endpoint in memory needs the listener that it came with",
+        ))),
+    }
+}
+
+async fn bind_ng(address: Listen) -> Result<UdpSocket, RunError> {
+    let failed = |source| RunError::Ng { address, source };
+    if address.transport != Transport::Udp {
+        let error = io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this version serves NG over UDP",
+        );
+        return Err(failed(error));
+    }
+    UdpSocket::bind(address.address).await.map_err(failed)
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Metrics { address, source })
+}
+
+async fn serve_metrics(listener: TcpListener, engine: Engine) {
+    let page = move || {
+        let engine = engine.clone();
+        async move { ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], engine.metrics()).into_response() }
+    };
+    let routes = Router::new()
+        .route("/metrics", get(page))
+        .route("/healthz", get(|| async { "ok\n" }));
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving metrics");
+    }
+    if let Err(error) = axum::serve(listener, routes).await {
+        error!(%error, "the metrics page cannot be served any more");
+    }
+}

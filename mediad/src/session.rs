@@ -1,0 +1,268 @@
+//! A session: one `m=` line relayed between two legs.
+
+use std::net::{IpAddr, SocketAddr};
+
+use control::media::{FlowStats, Local, Remote, SessionId, SessionInfo, Side};
+use ebpf_abi::Flow;
+use rtp::quality::{self, Codec, Measured};
+
+use crate::io::PortIndex;
+use crate::learn::{ControlLearner, Learner};
+
+/// Packets that an opinion score needs: a second of speech.
+const MOS_PACKETS: u64 = 50;
+/// What is added to the measured jitter for the delay of the E-model: packet time and codec, in
+/// milliseconds. The network's share is not known from one place; below 100 ms it does not count.
+const BASE_DELAY_MS: f64 = 40.0;
+
+/// A session and its two legs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) owner: String,
+    /// By [`side_index`].
+    pub(crate) legs: [Leg; 2],
+    /// When a packet came from either party; at first, when the session was made.
+    pub(crate) last_activity: u64,
+    /// Since when silence counts: the last time that the session began to expect media.
+    pub(crate) expecting_since: Option<u64>,
+    /// Silence was reported, and no packet came since.
+    pub(crate) timed_out: bool,
+    /// Adopted from an earlier process, and not described again since.
+    pub(crate) unclaimed: bool,
+}
+
+/// One party's side of a session.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    /// The local RTP port; RTCP is one above.
+    pub(crate) port: PortIndex,
+    /// The local RTP address, as bound.
+    pub(crate) local: SocketAddr,
+    /// The local address that the party is told.
+    pub(crate) advertised: IpAddr,
+    /// The party, once it is described.
+    pub(crate) remote: Option<Remote>,
+    pub(crate) learner: Learner,
+    pub(crate) control: ControlLearner,
+    /// What came from the party.
+    pub(crate) received: Reception,
+    /// RTP packets from the party that were handed on, by the shard.
+    pub(crate) forwarded: u64,
+    /// Packets on this leg's ports that were not taken.
+    pub(crate) refused: u64,
+}
+
+/// Reception statistics of a leg, over all paths.
+#[derive(Debug, Default)]
+pub(crate) struct Reception {
+    pub(crate) rtp: Flow,
+    pub(crate) rtcp: Flow,
+    /// Unit of the RTP clock, for [`Flow::record_rtp`].
+    pub(crate) tick: u32,
+    /// RTP packets that came to the shard while the XDP program kept `rtp`, and their octets.
+    pub(crate) beside: u64,
+    pub(crate) beside_octets: u64,
+    /// RTP packets that the XDP program received in earlier turns at this flow.
+    pub(crate) xdp_before: u64,
+    /// `rtp.packets` when the XDP program took over, while it has the flow.
+    pub(crate) xdp_since: Option<u64>,
+    /// The XDP program keeps `rtcp`.
+    pub(crate) control_by_xdp: bool,
+    /// The XDP program forwards this leg's RTP.
+    pub(crate) handed_over: bool,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, owner: String, legs: [Leg; 2], now: u64) -> Self {
+        Self {
+            id,
+            owner,
+            legs,
+            last_activity: now,
+            expecting_since: None,
+            timed_out: false,
+            unclaimed: false,
+        }
+    }
+
+    /// The leg of a side, and the other.
+    pub(crate) const fn split(&mut self, side: Side) -> (&mut Leg, &mut Leg) {
+        let [a, b] = &mut self.legs;
+        match side {
+            Side::A => (a, b),
+            Side::B => (b, a),
+        }
+    }
+
+    /// Takes a party's description; `true` when its packets will come from, or go to, elsewhere.
+    pub(crate) fn describe(&mut self, side: Side, remote: Remote, now: u64) -> bool {
+        self.unclaimed = false;
+        let leg = self.split(side).0;
+        let moved = leg.learner.signal(remote.rtp) | leg.control.signal(remote.rtcp);
+        let mux_changed = leg
+            .remote
+            .as_ref()
+            .is_some_and(|before| before.rtcp_mux != remote.rtcp_mux);
+        leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
+        leg.remote = Some(remote);
+        if self.expects_media() {
+            // A new description is a sign of life, and starts the silence anew.
+            self.expecting_since = Some(now);
+        } else {
+            self.expecting_since = None;
+        }
+        moved || mux_changed
+    }
+
+    /// Both parties are known, and one of them is expected to send.
+    fn expects_media(&self) -> bool {
+        let remotes = self.legs.iter().map(|leg| leg.remote.as_ref());
+        let sends = self
+            .legs
+            .iter()
+            .any(|leg| leg.remote.as_ref().is_some_and(|r| r.sends));
+        sends && remotes.into_iter().all(|remote| remote.is_some())
+    }
+
+    /// Since when neither party has sent although one should have, at `now`.
+    pub(crate) fn silence(&self, now: u64) -> Option<u64> {
+        let since = self.expecting_since?.max(self.last_activity);
+        Some(now.saturating_sub(since))
+    }
+
+    /// Whether `address` is one of the session's own.
+    pub(crate) fn owns(&self, address: SocketAddr) -> bool {
+        self.legs.iter().any(|leg| {
+            let ports = leg.local.port()..=leg.local.port() + 1;
+            let own = address.ip() == leg.local.ip() || address.ip() == leg.advertised;
+            own && ports.contains(&address.port())
+        })
+    }
+
+    pub(crate) fn info(&self) -> SessionInfo {
+        let [a, b] = &self.legs;
+        SessionInfo {
+            id: self.id,
+            a: a.shown(),
+            b: b.shown(),
+        }
+    }
+}
+
+impl Leg {
+    pub(crate) fn new(port: PortIndex, local: SocketAddr, advertised: IpAddr) -> Self {
+        Self {
+            port,
+            local,
+            advertised,
+            remote: None,
+            learner: Learner::default(),
+            control: ControlLearner::default(),
+            received: Reception::default(),
+            forwarded: 0,
+            refused: 0,
+        }
+    }
+
+    /// The local RTCP port.
+    pub(crate) const fn control_port(&self) -> PortIndex {
+        PortIndex(self.port.0 + 1)
+    }
+
+    /// The local RTCP address, as bound.
+    pub(crate) const fn control_local(&self) -> SocketAddr {
+        let mut address = self.local;
+        address.set_port(self.local.port() + 1);
+        address
+    }
+
+    /// The party takes RTCP on its RTP port.
+    pub(crate) fn muxes(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux)
+    }
+
+    /// The party's media is RTP. T.38 over UDPTL, which has no clock, is relayed as it comes.
+    pub(crate) fn is_rtp(&self) -> bool {
+        self.remote
+            .as_ref()
+            .is_none_or(|remote| remote.format.clock_rate != 0)
+    }
+
+    fn shown(&self) -> Local {
+        let port = self.local.port();
+        Local {
+            rtp: SocketAddr::new(self.advertised, port),
+            rtcp: SocketAddr::new(self.advertised, port + 1),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> FlowStats {
+        let received = &self.received;
+        let packets_xdp = received.packets_xdp();
+        FlowStats {
+            source: self.learner.source(),
+            packets: received.packets(),
+            packets_xdp,
+            bytes: received.rtp.octets + received.beside_octets,
+            forwarded: self.forwarded + packets_xdp,
+            lost: received.lost(),
+            jitter_us: received.rtp.jitter / 1000,
+            mos: self.mos(),
+            refused: self.refused,
+        }
+    }
+
+    fn mos(&self) -> Option<f32> {
+        let received = &self.received;
+        let expected = received.rtp.expected();
+        if !self.is_rtp() || expected < MOS_PACKETS {
+            return None;
+        }
+        let encoding = self
+            .remote
+            .as_ref()
+            .map_or("", |remote| remote.format.encoding.as_str());
+        let codec = Codec::by_name(encoding).unwrap_or(Codec::G711);
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
+        let loss = received.lost() as f64 / expected as f64;
+        let jitter_ms = f64::from(received.rtp.jitter) / 1e6;
+        let measured = Measured {
+            loss,
+            burst_ratio: 1.0,
+            delay_ms: BASE_DELAY_MS + 2.0 * jitter_ms,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "1 to 4.5")]
+        let mos = quality::mos(quality::r_factor(codec, measured)) as f32;
+        Some(mos)
+    }
+}
+
+impl Reception {
+    /// RTP packets on all paths.
+    pub(crate) const fn packets(&self) -> u64 {
+        self.rtp.packets + self.beside
+    }
+
+    /// Of these, by XDP.
+    pub(crate) const fn packets_xdp(&self) -> u64 {
+        let now = match self.xdp_since {
+            Some(since) => self.rtp.packets.saturating_sub(since),
+            None => 0,
+        };
+        self.xdp_before + now
+    }
+
+    /// Packets that did not come.
+    pub(crate) const fn lost(&self) -> u64 {
+        self.rtp.lost().saturating_sub(self.beside)
+    }
+}
+
+/// Where a side's leg stands in [`Session::legs`].
+pub(crate) const fn side_index(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
+    }
+}

@@ -1,0 +1,306 @@
+//! What a shard does when it is told to.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+
+use control::media::{
+    Create, Family, Leg as LegRequest, Modify, Path, Remote, SessionId, SessionInfo, SessionStats,
+    Side,
+};
+use control::{Fault, FaultCode};
+use tracing::debug;
+
+use super::{Command, IoMode, Shard};
+use crate::io::{self as packet_io, PacketIo, monotonic_ns};
+use crate::session::{Leg, Session};
+
+/// Pairs that are tried for a leg, when other processes have their ports.
+const MAX_TRIES: usize = 128;
+
+impl<I: PacketIo> Shard<I> {
+    pub(super) fn command(&mut self, command: Command) {
+        // A reply that cannot be delivered had a client that has left; the next one repeats it.
+        match command {
+            Command::Create(create, reply) => drop(reply.send(self.create(create))),
+            Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
+            Command::Query(id, reply) => drop(reply.send(self.query(id))),
+            Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),
+            Command::List(owner, reply) => drop(reply.send(Ok(self.list(&owner)))),
+            Command::Adopt(sessions, reply) => drop(reply.send(Ok(self.adopt(sessions)))),
+            Command::HopsChanged => self.program_all(),
+            Command::Stop(_) => {}
+        }
+    }
+
+    /// Makes a session; for one that is there, does what [`modify`](Self::modify) does.
+    fn create(&mut self, create: Create) -> Result<SessionInfo, Fault> {
+        let Create { id, owner, a, b } = create;
+        if let Some(&index) = self.by_id.get(&id) {
+            if let Some(session) = self.relay.session_mut(index) {
+                session.owner = owner;
+            }
+            return self.modify(Modify {
+                id,
+                a: a.remote,
+                b: b.remote,
+            });
+        }
+        let leg_a = self.open_leg(&a)?;
+        let leg_b = match self.open_leg(&b) {
+            Ok(leg) => leg,
+            Err(fault) => {
+                self.close_leg(&leg_a);
+                return Err(fault);
+            }
+        };
+        let now = monotonic_ns();
+        let session = Session::new(id, owner, [leg_a, leg_b], now);
+        if let Some(fault) = [&a.remote, &b.remote]
+            .into_iter()
+            .flatten()
+            .find_map(|remote| refuse_remote(&session, remote))
+        {
+            session.legs.iter().for_each(|leg| self.close_leg(leg));
+            return Err(fault);
+        }
+        let index = self.relay.insert(session);
+        self.by_id.insert(id, index);
+        debug!(session = %id, "session created");
+        self.modify(Modify {
+            id,
+            a: a.remote,
+            b: b.remote,
+        })
+    }
+
+    fn modify(&mut self, modify: Modify) -> Result<SessionInfo, Fault> {
+        let Modify { id, a, b } = modify;
+        let index = self.find(id)?;
+        let now = monotonic_ns();
+        for (side, remote) in [(Side::A, a), (Side::B, b)] {
+            let Some(remote) = remote else { continue };
+            let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+            if let Some(fault) = refuse_remote(session, &remote) {
+                return Err(fault);
+            }
+            let family = Family::of(&session.split(side).0.local);
+            if Family::of(&remote.rtp) != family || Family::of(&remote.rtcp) != family {
+                return Err(Fault::new(
+                    FaultCode::Invalid,
+                    format!(
+                        "session {id}: leg {side:?} was made for {family:?}, and {} is not of that \
+                         family; make a session with the right one",
+                        remote.rtp
+                    ),
+                ));
+            }
+            if session.describe(side, remote, now) {
+                self.unlearn(index, side);
+            }
+        }
+        // Directions and formats reach the datapath too.
+        self.program(index);
+        let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
+        Ok(session.info())
+    }
+
+    fn query(&mut self, id: SessionId) -> Result<SessionStats, Fault> {
+        let index = self.find(id)?;
+        self.read_flows(index);
+        let stats = self.relay.session(index).map(|session| self.stats(session));
+        stats.ok_or_else(|| not_found(id))
+    }
+
+    fn delete(&mut self, id: SessionId) -> Option<SessionStats> {
+        let index = self.by_id.remove(&id)?;
+        self.withdraw(index);
+        let session = self.relay.remove(index)?;
+        session.legs.iter().for_each(|leg| self.close_leg(leg));
+        debug!(session = %id, "session deleted");
+        Some(self.stats(&session))
+    }
+
+    fn list(&mut self, owner: &str) -> Vec<SessionId> {
+        self.relay
+            .sessions_mut()
+            .filter(|(_, session)| owner.is_empty() || session.owner == owner)
+            .map(|(_, session)| session.id)
+            .collect()
+    }
+
+    fn find(&self, id: SessionId) -> Result<u32, Fault> {
+        self.by_id.get(&id).copied().ok_or_else(|| not_found(id))
+    }
+
+    fn stats(&self, session: &Session) -> SessionStats {
+        let [a, b] = &session.legs;
+        let now = monotonic_ns();
+        SessionStats {
+            id: session.id,
+            from_a: a.stats(),
+            from_b: b.stats(),
+            path: self.path_of(session),
+            silent_ms: now.saturating_sub(session.last_activity) / 1_000_000,
+        }
+    }
+
+    fn path_of(&self, session: &Session) -> Path {
+        let offloaded = session
+            .legs
+            .iter()
+            .any(|leg| leg.received.xdp_since.is_some());
+        match (&self.offload, self.config.io) {
+            (Some(offload), _) if offloaded => offload.path(),
+            (_, IoMode::Uring) => Path::IoUring,
+            (_, IoMode::Sockets) => Path::Sockets,
+        }
+    }
+
+    /// Takes ports for a leg and opens them.
+    fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
+        let v4 = request.family == Family::V4;
+        let pair = self
+            .config
+            .addresses
+            .iter()
+            .find(|(bind, _)| bind.is_ipv4() == v4);
+        let Some(&(bind, advertised)) = pair else {
+            return Err(Fault::new(
+                FaultCode::Unsupported,
+                format!(
+                    "this node has no {:?} media address: add one to [media] address",
+                    request.family
+                ),
+            ));
+        };
+        if let Some(port) = request.port
+            && self.pool.take_this(port)
+        {
+            match self.open_pair(bind, advertised, port) {
+                Ok(leg) => return Ok(leg),
+                // Another process has it by now: any other will do.
+                Err(error) => debug!(port, %error, "a media port that was asked for is not free"),
+            }
+            self.pool.give(port);
+        }
+        let mut busy = Vec::new();
+        let leg = self.open_any(bind, advertised, &mut busy);
+        for port in busy {
+            self.pool.give(port);
+        }
+        leg
+    }
+
+    fn open_any(
+        &mut self,
+        bind: IpAddr,
+        advertised: IpAddr,
+        busy: &mut Vec<u16>,
+    ) -> Result<Leg, Fault> {
+        while busy.len() < MAX_TRIES {
+            let Some(port) = self.pool.take() else { break };
+            match self.open_pair(bind, advertised, port) {
+                Ok(leg) => return Ok(leg),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    self.gauges.ports_busy.fetch_add(1, Ordering::Relaxed);
+                    busy.push(port);
+                }
+                Err(error) => {
+                    self.pool.give(port);
+                    return Err(open_fault(&error, bind));
+                }
+            }
+        }
+        let others = if busy.is_empty() {
+            String::new()
+        } else {
+            format!(" ({} pairs are held by other processes)", busy.len())
+        };
+        Err(Fault::new(
+            FaultCode::Exhausted,
+            format!("every media port of this node is in use{others}: widen [media] ports"),
+        ))
+    }
+
+    fn open_pair(&mut self, bind: IpAddr, advertised: IpAddr, port: u16) -> io::Result<Leg> {
+        let local = SocketAddr::new(bind, port);
+        let rtp = packet_io::bind(local)?;
+        let rtcp = packet_io::bind(SocketAddr::new(bind, port + 1))?;
+        let leg = Leg::new(self.index_of(port), local, advertised);
+        self.io.open(leg.port, rtp)?;
+        if let Err(error) = self.io.open(leg.control_port(), rtcp) {
+            self.io.close(leg.port);
+            return Err(error);
+        }
+        Ok(leg)
+    }
+
+    pub(super) fn close_leg(&mut self, leg: &Leg) {
+        self.io.close(leg.port);
+        self.io.close(leg.control_port());
+        self.pool.give(leg.local.port());
+    }
+
+    /// Takes back the ports of a leg that an earlier process had.
+    pub(super) fn reopen_leg(&mut self, local: SocketAddr) -> Result<Leg, Fault> {
+        let pair = self
+            .config
+            .addresses
+            .iter()
+            .find(|(bind, _)| *bind == local.ip());
+        let gone = || {
+            Fault::new(
+                FaultCode::Invalid,
+                format!("{local} is not of this shard any more"),
+            )
+        };
+        let &(bind, advertised) = pair.ok_or_else(gone)?;
+        if !self.pool.take_this(local.port()) {
+            return Err(gone());
+        }
+        self.open_pair(bind, advertised, local.port())
+            .map_err(|error| {
+                self.pool.give(local.port());
+                open_fault(&error, bind)
+            })
+    }
+}
+
+fn not_found(id: SessionId) -> Fault {
+    Fault::new(
+        FaultCode::NotFound,
+        format!("there is no media session {id}"),
+    )
+}
+
+/// A description that would make the session send to itself for ever.
+fn refuse_remote(session: &Session, remote: &Remote) -> Option<Fault> {
+    let own = [remote.rtp, remote.rtcp]
+        .into_iter()
+        .find(|address| session.owns(*address))?;
+    Some(Fault::new(
+        FaultCode::Invalid,
+        format!(
+            "session {}: {own} is the session's own port; packets would go in a circle",
+            session.id
+        ),
+    ))
+}
+
+fn open_fault(error: &io::Error, bind: IpAddr) -> Fault {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::new(
+            FaultCode::Exhausted,
+            format!("no more sockets can be opened ({error}): raise the limit of open files"),
+        ),
+        Some(libc::EADDRNOTAVAIL) => Fault::new(
+            FaultCode::Unavailable,
+            format!("{bind} is no address of this machine: check [media] address"),
+        ),
+        _ => Fault::new(
+            FaultCode::Internal,
+            format!("cannot open a media port on {bind}: {error}"),
+        ),
+    }
+}

@@ -1,0 +1,358 @@
+//! A shard: one pinned thread that owns a part of the ports, the sockets and sessions on them, and
+//! everything that happens to their packets. Nothing of it is shared; commands come by a channel.
+
+mod commands;
+mod offload;
+mod tick;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use control::Fault;
+use control::channel::Events;
+use control::media::{Create, Event, Media, Modify, SessionId, SessionInfo, SessionStats, Side};
+use crossbeam_channel::{Receiver, Sender};
+use tokio::sync::oneshot;
+use tracing::{debug, error, warn};
+
+use crate::counters::ShardGauges;
+use crate::io::sockets::Sockets;
+use crate::io::uring::{Uring, UringError};
+use crate::io::{PacketIo, PortIndex, Waker, monotonic_ns};
+use crate::limits;
+use crate::ports::PortPool;
+use crate::relay::{Learned, Relay};
+
+pub(crate) use self::offload::{Adopted, Hops, Offload};
+
+/// How often silence, statistics and the datapath are looked after.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Which backend moves the shard's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IoMode {
+    Uring,
+    Sockets,
+}
+
+/// What a shard is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardConfig {
+    pub(crate) number: u16,
+    /// Whole pairs; its part of the node's range.
+    pub(crate) ports: RangeInclusive<u16>,
+    /// Addresses to bind and to tell the parties; one of each family at most.
+    pub(crate) addresses: Vec<(IpAddr, IpAddr)>,
+    /// Silence until [`Event::Timeout`]; zero for never.
+    pub(crate) timeout: Duration,
+    pub(crate) io: IoMode,
+}
+
+/// The answer's way back.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Fault>>;
+
+/// What a shard can be told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Create(Create, Reply<SessionInfo>),
+    Modify(Modify, Reply<SessionInfo>),
+    Query(SessionId, Reply<SessionStats>),
+    Delete(SessionId, Reply<Option<SessionStats>>),
+    List(String, Reply<Vec<SessionId>>),
+    /// Sessions whose slots were found in force at start.
+    Adopt(Vec<Adopted>, Reply<Vec<SessionId>>),
+    /// The next hops may have changed.
+    HopsChanged,
+    /// End the thread. With `true` the slots are cleared first.
+    Stop(bool),
+}
+
+/// The engine's end of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    commands: Sender<Command>,
+    waker: Waker,
+    pub(crate) gauges: Arc<ShardGauges>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why a shard did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// io_uring is not usable.
+    #[error(transparent)]
+    Uring(#[from] UringError),
+    /// The thread, its wake-up or its epoll instance could not be made.
+    #[error("cannot start a media thread: {0}")]
+    Io(#[from] io::Error),
+    /// The thread ended while it started; its log says why.
+    #[error("a media thread ended while it started")]
+    Died,
+}
+
+impl ShardHandle {
+    /// Starts the thread, and waits until its backend stands.
+    ///
+    /// # Errors
+    /// [`ShardError`]; then there is no thread.
+    pub(crate) fn start(
+        config: ShardConfig,
+        events: Events<Media>,
+        offload: Option<Offload>,
+    ) -> Result<Self, ShardError> {
+        let (commands, queue) = crossbeam_channel::unbounded();
+        let waker = Waker::new()?;
+        let gauges = Arc::new(ShardGauges::default());
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let seed = Seed {
+            config,
+            queue,
+            waker: waker.clone(),
+            gauges: gauges.clone(),
+            events,
+            offload,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("media-{}", seed.config.number))
+            .spawn(move || seed.run(&ready))?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(Self {
+                commands,
+                waker,
+                gauges,
+                thread: Mutex::new(Some(thread)),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ShardError::Died),
+        }
+    }
+
+    /// Queues a command; the order of calls is the order of execution. `false` if the shard is gone.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// Stops the thread and waits for it. With `clear`, it leaves no slot behind.
+    pub(crate) fn stop(&self, clear: bool) {
+        self.send(Command::Stop(clear));
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            error!("a media thread had panicked; its sessions were lost");
+        }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        // Without a word about the slots they stay: an engine that is dropped unasked was not
+        // stopped, and the next one may adopt its calls.
+        self.stop(false);
+    }
+}
+
+/// What the thread starts from.
+struct Seed {
+    config: ShardConfig,
+    queue: Receiver<Command>,
+    waker: Waker,
+    gauges: Arc<ShardGauges>,
+    events: Events<Media>,
+    offload: Option<Offload>,
+}
+
+impl Seed {
+    fn run(self, ready: &std::sync::mpsc::SyncSender<Result<(), ShardError>>) {
+        if let Err(error) = limits::pin_to_core(usize::from(self.config.number)) {
+            warn!(%error, shard = self.config.number, "cannot pin a media thread to its core");
+        }
+        let ports = u32::from(self.config.ports.end() - self.config.ports.start()) + 1;
+        match self.config.io {
+            IoMode::Uring => match Uring::new(ports, self.waker.clone()) {
+                Ok(io) => self.serve(io, ready),
+                Err(error) => drop(ready.send(Err(error.into()))),
+            },
+            IoMode::Sockets => match Sockets::new(ports, self.waker.clone()) {
+                Ok(io) => self.serve(io, ready),
+                Err(error) => drop(ready.send(Err(error.into()))),
+            },
+        }
+    }
+
+    fn serve<I: PacketIo>(
+        self,
+        io: I,
+        ready: &std::sync::mpsc::SyncSender<Result<(), ShardError>>,
+    ) {
+        let mut shard = Shard::new(self, io);
+        // Nobody waits any more if the engine was dropped meanwhile; the queue tells.
+        drop(ready.send(Ok(())));
+        if let Err(error) = shard.run() {
+            error!(%error, "a media thread cannot go on; its sessions are lost");
+        }
+    }
+}
+
+struct Shard<I> {
+    config: ShardConfig,
+    io: I,
+    relay: Relay,
+    pool: PortPool,
+    by_id: HashMap<SessionId, u32>,
+    queue: Receiver<Command>,
+    events: Events<Media>,
+    gauges: Arc<ShardGauges>,
+    offload: Option<Offload>,
+    /// For [`Shard::take_learned`], so that nothing is allocated.
+    learned: Vec<Learned>,
+}
+
+/// Whether the thread goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+impl<I: PacketIo> Shard<I> {
+    fn new(seed: Seed, io: I) -> Self {
+        let Seed {
+            config,
+            queue,
+            gauges,
+            events,
+            offload,
+            ..
+        } = seed;
+        let ports = usize::from(config.ports.end() - config.ports.start()) + 1;
+        Self {
+            pool: PortPool::new(&config.ports),
+            relay: Relay::new(ports),
+            config,
+            io,
+            by_id: HashMap::new(),
+            queue,
+            events,
+            gauges,
+            offload,
+            learned: Vec::with_capacity(64),
+        }
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let tick = u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX);
+        let mut next_tick = monotonic_ns() + tick;
+        loop {
+            let wait = Duration::from_nanos(next_tick.saturating_sub(monotonic_ns()));
+            let turn = self.io.turn(wait, &mut self.relay)?;
+            self.take_learned();
+            if turn.woken && self.take_commands() == Flow::Stop {
+                return Ok(());
+            }
+            let now = monotonic_ns();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = now + tick;
+            }
+        }
+    }
+
+    fn take_commands(&mut self) -> Flow {
+        let mut flow = Flow::Continue;
+        while let Ok(command) = self.queue.try_recv() {
+            if let Command::Stop(clear) = command {
+                if clear {
+                    self.clear_slots();
+                }
+                flow = Flow::Stop;
+                break;
+            }
+            self.command(command);
+        }
+        self.gauges
+            .sessions
+            .store(self.by_id.len() as u64, Ordering::Relaxed);
+        self.gauges
+            .ports_used
+            .store(self.pool.used(), Ordering::Relaxed);
+        flow
+    }
+
+    /// Does what follows from sources that were learned in this turn.
+    fn take_learned(&mut self) {
+        if self.relay.learned.is_empty() {
+            return;
+        }
+        std::mem::swap(&mut self.learned, &mut self.relay.learned);
+        while let Some(learned) = self.learned.pop() {
+            self.gauges.learned.fetch_add(1, Ordering::Relaxed);
+            self.see_to(learned);
+        }
+    }
+
+    fn see_to(&mut self, learned: Learned) {
+        let Learned {
+            session: index,
+            side,
+            control,
+            source,
+        } = learned;
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let id = session.id;
+        let leg = session.split(side).0;
+        if control {
+            self.program(index);
+            return;
+        }
+        // RTCP of a peer that has moved will come from its new place.
+        if leg
+            .control
+            .source()
+            .is_some_and(|control| control.ip() != source.ip())
+        {
+            leg.control.forget();
+        }
+        let port = leg.port;
+        debug!(session = %id, ?side, %source, "learned where a party sends from");
+        self.events.push(Event::Learned { id, side, source });
+        if self.offload.is_some() {
+            self.program(index);
+        } else if let Err(error) = self.io.connect(port, source, &mut self.relay) {
+            // It works unconnected as well, at a higher price.
+            debug!(session = %id, %error, "cannot connect a media socket to its peer");
+        }
+    }
+
+    /// The port's number in the shard, for a port of this shard.
+    fn index_of(&self, port: u16) -> PortIndex {
+        PortIndex(u32::from(port.wrapping_sub(*self.config.ports.start())))
+    }
+
+    /// What a party's new source or description undoes: the connection of the port, and the slots.
+    fn unlearn(&mut self, index: u32, side: Side) {
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let port = session.split(side).0.port;
+        self.io.disconnect(port);
+        self.withdraw(index);
+    }
+}
+
+#[cfg(test)]
+mod tests;

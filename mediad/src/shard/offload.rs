@@ -1,0 +1,444 @@
+//! The shard's side of the XDP datapath: which of its ports the program forwards, and with what.
+//!
+//! Each port of a session has a slot. It forwards when the source on this leg was learned, the other
+//! party can be reached, and the next hop is known; otherwise it passes packets to the shard and only
+//! says whose port it is, so that a process that comes after a crash finds the sessions again.
+//!
+//! A source that falls silent loses its slot, because only the shard can judge who sends instead; it
+//! gets it back with its next packet.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use control::media::{Path, SessionId, Side};
+use ebpf_abi::{Hop, Identity, Route, Slot};
+use tracing::{info, warn};
+
+use super::Shard;
+use crate::io::{PacketIo, monotonic_ns};
+use crate::learn::Position;
+use crate::session::{Leg, Reception, Session, side_index};
+use crate::xdp::{FlowTable, Mode, SlotTable};
+
+/// Adopted sessions that nobody has asked for since are dropped after this much silence, in
+/// nanoseconds: whoever made them is gone for good.
+const ORPHAN: u64 = 120_000_000_000;
+
+/// Finds next hops. Never waits: what is not known yet is `None`, is looked for, and
+/// [`Command::HopsChanged`](super::Command::HopsChanged) follows.
+pub(crate) trait Hops: Send + Sync + fmt::Debug {
+    /// How packets from the local address `source` reach `destination` on their first link. `None`
+    /// also for what XDP cannot reach: addresses of this machine, devices without the program.
+    fn hop(&self, source: IpAddr, destination: IpAddr) -> Option<Hop>;
+}
+
+/// The datapath of a shard that has one.
+#[derive(Debug, Clone)]
+pub(crate) struct Offload {
+    pub(crate) slots: SlotTable,
+    pub(crate) flows: FlowTable,
+    pub(crate) mode: Mode,
+    pub(crate) hops: Arc<dyn Hops>,
+}
+
+/// A session as its slots tell it.
+#[derive(Debug, Clone)]
+pub(crate) struct Adopted {
+    pub(crate) id: SessionId,
+    /// The slots of its ports.
+    pub(crate) slots: Vec<(u16, Slot)>,
+}
+
+impl Offload {
+    pub(crate) const fn path(&self) -> Path {
+        match self.mode {
+            Mode::Native => Path::Xdp,
+            Mode::Generic => Path::XdpGeneric,
+        }
+    }
+
+    /// Brings the slots of a session to what they should be.
+    fn sync(&self, session: &mut Session, now: u64) {
+        let [a, b] = &mut session.legs;
+        self.sync_leg(session.id, Side::A, a, b, now);
+        self.sync_leg(session.id, Side::B, b, a, now);
+    }
+
+    fn sync_leg(&self, id: SessionId, side: Side, leg: &mut Leg, other: &Leg, now: u64) {
+        let leg_number = u8::from(side == Side::B);
+        let clock_rate = leg
+            .remote
+            .as_ref()
+            .map_or(0, |remote| remote.format.clock_rate);
+        let silent = leg.learner.is_silent(now);
+        let peer = leg.learner.source();
+
+        let identity = Identity {
+            session: id.0,
+            leg: leg_number,
+            rtcp: false,
+        };
+        let route = route(leg.local, peer, other.local, other.learner.destination());
+        let muxed = leg.muxes() && other.muxes();
+        let slot = (!silent && leg.is_rtp() && other.is_rtp())
+            .then(|| self.forwarding(identity, &route, clock_rate))
+            .flatten()
+            .map(|slot| if muxed { slot } else { slot.pass_rtcp() });
+        let port = leg.local.port();
+        leg.received.handed_over = self.put(
+            port,
+            slot,
+            identity,
+            &route,
+            clock_rate,
+            &mut leg.received,
+            false,
+        );
+
+        let identity = Identity {
+            rtcp: true,
+            ..identity
+        };
+        let (source, destination) = if other.muxes() {
+            (other.local, other.learner.destination())
+        } else {
+            (
+                other.control_local(),
+                other.control.destination(other.learner.source()),
+            )
+        };
+        let local = leg.control_local();
+        let route = self::route(local, leg.control.source(), source, destination);
+        let slot = (!silent)
+            .then(|| self.forwarding(identity, &route, 0))
+            .flatten();
+        self.put(
+            local.port(),
+            slot,
+            identity,
+            &route,
+            0,
+            &mut leg.received,
+            true,
+        );
+    }
+
+    fn forwarding(&self, identity: Identity, route: &Route, clock_rate: u32) -> Option<Slot> {
+        if route.peer.port() == 0 || route.destination.port() == 0 {
+            return None;
+        }
+        let hop = self.hops.hop(route.source.ip(), route.destination.ip())?;
+        Slot::forwarding(identity, route, &hop, clock_rate).ok()
+    }
+
+    /// Writes a slot if it differs from the one in force, and hands the flow to whoever counts from
+    /// now on. Says whether the program forwards.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the two ports of a leg differ in all of them"
+    )]
+    fn put(
+        &self,
+        port: u16,
+        forwarding: Option<Slot>,
+        identity: Identity,
+        route: &Route,
+        clock_rate: u32,
+        received: &mut Reception,
+        control: bool,
+    ) -> bool {
+        let forwards = forwarding.is_some();
+        let slot = forwarding.unwrap_or_else(|| Slot::passing(identity, route, clock_rate));
+        let before = self.slots.read(port);
+        let same = before.is_some_and(|before| {
+            Slot {
+                generation: 0,
+                ..before
+            } == slot
+        });
+        if same {
+            return forwards;
+        }
+        let forwarded = before.is_some_and(|before| before.is_forwarding());
+        if forwards && !forwarded {
+            received.hand_over(&self.flows, port, control);
+        }
+        self.slots.write(port, &slot);
+        if forwarded && !forwards {
+            received.take_back(&self.flows, port, control);
+        }
+        forwards
+    }
+
+    /// Frees the ports of a session.
+    fn clear(&self, session: &mut Session) {
+        for leg in &mut session.legs {
+            for (port, control) in [
+                (leg.local.port(), false),
+                (leg.control_local().port(), true),
+            ] {
+                let forwarded = self
+                    .slots
+                    .read(port)
+                    .is_some_and(|slot| slot.is_forwarding());
+                self.slots.clear(port);
+                if forwarded {
+                    leg.received.take_back(&self.flows, port, control);
+                }
+            }
+            leg.received.handed_over = false;
+        }
+    }
+
+    /// Reads what the program has counted.
+    fn read(&self, session: &mut Session) {
+        let mut last = session.last_activity;
+        for leg in &mut session.legs {
+            if leg.received.xdp_since.is_some() {
+                let flow = self.flows.read(leg.local.port());
+                leg.received.rtp = flow;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the low half is the number"
+                )]
+                let sequence = flow.highest as u16;
+                leg.learner.seen(
+                    flow.last_arrival,
+                    Position {
+                        ssrc: flow.ssrc,
+                        sequence,
+                    },
+                );
+                last = last.max(flow.last_arrival);
+            }
+            if leg.received.control_by_xdp {
+                leg.received.rtcp = self.flows.read(leg.control_local().port());
+                last = last.max(leg.received.rtcp.last_arrival);
+            }
+        }
+        if last > session.last_activity {
+            session.last_activity = last;
+            session.timed_out = false;
+        }
+    }
+}
+
+impl Reception {
+    /// The program counts from now on.
+    fn hand_over(&mut self, flows: &FlowTable, port: u16, control: bool) {
+        if control {
+            flows.write(port, &self.rtcp);
+            self.control_by_xdp = true;
+        } else {
+            flows.write(port, &self.rtp);
+            self.xdp_since = Some(self.rtp.packets);
+        }
+    }
+
+    /// The shard counts from now on.
+    fn take_back(&mut self, flows: &FlowTable, port: u16, control: bool) {
+        if control {
+            self.rtcp = flows.read(port);
+            self.control_by_xdp = false;
+        } else if let Some(since) = self.xdp_since.take() {
+            self.rtp = flows.read(port);
+            self.xdp_before += self.rtp.packets.saturating_sub(since);
+        }
+    }
+}
+
+impl<I: PacketIo> Shard<I> {
+    /// Lets the program forward what it may of a session.
+    pub(super) fn program(&mut self, index: u32) {
+        let Some(offload) = &self.offload else { return };
+        if let Some(session) = self.relay.session_mut(index) {
+            offload.sync(session, monotonic_ns());
+        }
+    }
+
+    pub(super) fn program_all(&mut self) {
+        let Some(offload) = &self.offload else { return };
+        let now = monotonic_ns();
+        for (_, session) in self.relay.sessions_mut() {
+            // What an adopted session's slots know is not known here before it is described again.
+            if !session.unclaimed {
+                offload.sync(session, now);
+            }
+        }
+    }
+
+    /// Takes a session off the program: its packets come to the shard.
+    pub(super) fn withdraw(&mut self, index: u32) {
+        let Some(offload) = &self.offload else { return };
+        if let Some(session) = self.relay.session_mut(index) {
+            offload.clear(session);
+        }
+    }
+
+    /// Leaves no slot of this shard behind.
+    pub(super) fn clear_slots(&mut self) {
+        let Some(offload) = &self.offload else { return };
+        for (_, session) in self.relay.sessions_mut() {
+            offload.clear(session);
+        }
+    }
+
+    pub(super) fn read_flows(&mut self, index: u32) {
+        let Some(offload) = &self.offload else { return };
+        if let Some(session) = self.relay.session_mut(index) {
+            offload.read(session);
+        }
+    }
+
+    /// Reads the flows, and moves legs that fell silent, or sound again, from one path to the other.
+    pub(super) fn look_after_slots(&mut self, now: u64) {
+        let Some(offload) = &self.offload else { return };
+        let mut offloaded = 0;
+        let mut orphans = Vec::new();
+        for (_, session) in self.relay.sessions_mut() {
+            offload.read(session);
+            if session.unclaimed {
+                if now.saturating_sub(session.last_activity) > ORPHAN {
+                    orphans.push(session.id);
+                }
+                continue;
+            }
+            let changed = session.legs.iter().any(|leg| {
+                let may = leg.learner.source().is_some() && !leg.learner.is_silent(now);
+                leg.received.handed_over != may
+            });
+            if changed {
+                offload.sync(session, now);
+            }
+            offloaded += session
+                .legs
+                .iter()
+                .filter(|leg| leg.received.handed_over)
+                .count() as u64;
+        }
+        self.gauges.offloaded.store(offloaded, Ordering::Relaxed);
+        for id in orphans {
+            warn!(session = %id, "an adopted session was claimed by nobody and is silent: dropped");
+            self.command(super::Command::Delete(
+                id,
+                tokio::sync::oneshot::channel().0,
+            ));
+        }
+    }
+
+    /// Takes over sessions that an earlier process has left to the program. Their slots stay as they
+    /// are, so that no packet notices. Says which could be taken over.
+    pub(super) fn adopt(&mut self, sessions: Vec<Adopted>) -> Vec<SessionId> {
+        let mut taken = Vec::new();
+        for adopted in sessions {
+            let id = adopted.id;
+            match self.adopt_one(&adopted) {
+                Ok(()) => taken.push(id),
+                Err(reason) => {
+                    warn!(session = %id, reason, "cannot adopt a session of the process before");
+                    if let Some(offload) = &self.offload {
+                        adopted
+                            .slots
+                            .iter()
+                            .for_each(|(port, _)| offload.slots.clear(*port));
+                    }
+                }
+            }
+        }
+        if !taken.is_empty() {
+            info!(
+                sessions = taken.len(),
+                shard = self.config.number,
+                "adopted sessions"
+            );
+        }
+        taken
+    }
+
+    fn adopt_one(&mut self, adopted: &Adopted) -> Result<(), String> {
+        let Some(offload) = self.offload.clone() else {
+            return Err("XDP is off".to_owned());
+        };
+        let by_place: HashMap<(u8, bool), (u16, Slot)> = adopted
+            .slots
+            .iter()
+            .map(|(port, slot)| {
+                let identity = slot.identity();
+                ((identity.leg, identity.rtcp), (*port, *slot))
+            })
+            .collect();
+        let route_of = |leg: u8, rtcp: bool| {
+            by_place
+                .get(&(leg, rtcp))
+                .map(|(port, slot)| slot.route(*port))
+        };
+        let (Some(route_a), Some(route_b)) = (route_of(0, false), route_of(1, false)) else {
+            return Err("a leg has no slot".to_owned());
+        };
+        let leg_a = self
+            .reopen_leg(route_a.local)
+            .map_err(|fault| fault.message)?;
+        let leg_b = match self.reopen_leg(route_b.local) {
+            Ok(leg) => leg,
+            Err(fault) => {
+                self.close_leg(&leg_a);
+                return Err(fault.message);
+            }
+        };
+        let now = monotonic_ns();
+        let mut session = Session::new(adopted.id, String::new(), [leg_a, leg_b], now);
+        session.unclaimed = true;
+        for (side, number) in [(Side::A, 0_u8), (Side::B, 1)] {
+            let Some(leg) = session.legs.get_mut(side_index(side)) else {
+                continue;
+            };
+            if let Some(route) = route_of(1 - number, false).filter(|r| r.destination.port() != 0) {
+                leg.learner.assume(route.destination);
+            }
+            if let Some(route) = route_of(number, false).filter(|r| r.peer.port() != 0) {
+                leg.learner.restore(route.peer, now);
+            }
+            if let Some(route) = route_of(number, true).filter(|r| r.peer.port() != 0) {
+                leg.control.restore(route.peer);
+            }
+            if let Some((port, slot)) = by_place.get(&(number, false)) {
+                leg.received.tick = slot.tick;
+                if slot.is_forwarding() {
+                    leg.received.rtp = offload.flows.read(*port);
+                    leg.received.xdp_since = Some(0);
+                    leg.received.handed_over = true;
+                }
+            }
+            if let Some((_, slot)) = by_place.get(&(number, true)) {
+                leg.received.control_by_xdp = slot.is_forwarding();
+            }
+        }
+        let index = self.relay.insert(session);
+        self.by_id.insert(adopted.id, index);
+        Ok(())
+    }
+}
+
+fn route(
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    source: SocketAddr,
+    destination: Option<SocketAddr>,
+) -> Route {
+    let nowhere = |like: SocketAddr| {
+        let ip: IpAddr = match like {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        SocketAddr::new(ip, 0)
+    };
+    Route {
+        local,
+        peer: peer.unwrap_or_else(|| nowhere(local)),
+        source,
+        destination: destination.unwrap_or_else(|| nowhere(source)),
+    }
+}

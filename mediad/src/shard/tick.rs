@@ -1,0 +1,44 @@
+//! What a shard looks after four times a second.
+
+use std::sync::atomic::Ordering;
+
+use control::media::Event;
+use tracing::info;
+
+use super::Shard;
+use crate::io::PacketIo;
+
+const SECOND: u64 = 1_000_000_000;
+
+impl<I: PacketIo> Shard<I> {
+    pub(super) fn tick(&mut self, now: u64) {
+        self.look_after_slots(now);
+        self.report_silence(now);
+        self.gauges
+            .publish(&self.relay.outcomes, &self.io.counters());
+    }
+
+    /// Tells of sessions in which neither party has sent although one should.
+    fn report_silence(&mut self, now: u64) {
+        let limit = u64::try_from(self.config.timeout.as_nanos()).unwrap_or(u64::MAX);
+        if limit == 0 {
+            return;
+        }
+        for (_, session) in self.relay.sessions_mut() {
+            let Some(silence) = session.silence(now) else {
+                continue;
+            };
+            if session.timed_out || silence < limit {
+                continue;
+            }
+            session.timed_out = true;
+            let silent = u32::try_from(silence / SECOND).unwrap_or(u32::MAX);
+            info!(session = %session.id, silent, "no media from either party");
+            self.gauges.timeouts.fetch_add(1, Ordering::Relaxed);
+            self.events.push(Event::Timeout {
+                id: session.id,
+                silent,
+            });
+        }
+    }
+}
