@@ -24,6 +24,8 @@ pub(crate) struct Agent {
     pub(crate) outcomes: BTreeMap<String, Status>,
     /// How many dialogs there have been.
     pub(crate) dialogs_made: usize,
+    /// How many of our 2xx were never acknowledged.
+    pub(crate) given_up: usize,
     first_hop: SocketAddr,
     reliable: bool,
     tokens: TokenGenerator,
@@ -72,6 +74,7 @@ impl Agent {
             layer: Layer::new(Timers::default(), u128::from(seed)),
             outcomes: BTreeMap::new(),
             dialogs_made: 0,
+            given_up: 0,
             first_hop: first_hop.parse().unwrap(),
             reliable,
             tokens: TokenGenerator::new(u128::from(seed) << 64),
@@ -209,6 +212,8 @@ impl Agent {
             // Picks up at once, after a moment, or only when nobody waits any more.
             "quick" => (200, None),
             "answer" | "leave" | "cut" => (180, Some(Duration::from_secs(3))),
+            // Picks up while the proxy's CANCEL is on its way.
+            "late" => (180, Some(Duration::from_millis(59_997))),
             "slow" => (180, Some(Duration::from_secs(300))),
             other => panic!("nobody is called {other}"),
         };
@@ -441,6 +446,7 @@ impl Host for Agent {
                 None => {}
             }
         }
+        self.given_up += given_up.len();
         for dialog in given_up {
             self.hang_up(
                 now,

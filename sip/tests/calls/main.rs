@@ -43,7 +43,7 @@ const STORM: Weather = Weather {
 };
 
 /// What may be called through the proxy.
-const USERS: [&str; 14] = [
+const USERS: [&str; 15] = [
     "quick",
     "answer",
     "leave",
@@ -58,6 +58,7 @@ const USERS: [&str; 14] = [
     "both-quick",
     "dead-x",
     "both-slow",
+    "late",
 ];
 
 struct Bed {
@@ -139,9 +140,15 @@ fn in_clear_weather_every_call_ends_as_it_should() {
             ("both-quick", 200),
             ("dead-x", 408),
             ("both-slow", 408),
+            ("late", 408),
         ]);
         assert_eq!(bed.outcomes(), expected);
         assert_eq!(bed.proxy.cut, 1);
+        // Each callee that picked up was told: by an ACK, or by the proxy's own ACK and BYE.
+        assert_eq!(bed.callee.given_up + bed.other.given_up, 0);
+        if !weather.reliable {
+            assert_eq!(bed.proxy.late, 1);
+        }
         bed.assert_idle("clear weather");
     }
 }
