@@ -1,0 +1,236 @@
+//! What this machine says to a configuration: addresses, devices, files, rights.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use control::{
+    Config,
+    config::{DatapathMode, Listen, Transport},
+};
+
+/// Capabilities (capabilities(7)) that attaching XDP needs.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_BPF: u32 = 39;
+/// Stands in for CAP_BPF on old kernels, and is what root has.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// One line for each thing that would not work here and now.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    sip(config, &mut warnings);
+    media(config, &mut warnings);
+    api(config, &mut warnings);
+    data_dir(&config.node.data_dir, &mut warnings);
+    warnings
+}
+
+fn sip(config: &Config, warnings: &mut Vec<String>) {
+    let media = config.media.ports.ports();
+    for listen in &config.sip.listen {
+        if let Err(error) = bind(*listen) {
+            warnings.push(format!("[sip] listen = \"{listen}\": {}", explain(&error)));
+        }
+        let same = listen.transport == Transport::Udp && media.contains(&listen.address.port());
+        if same {
+            warnings.push(format!(
+                "[sip] listen = \"{listen}\" lies in [media] ports = \"{}\": \
+                 move one of them, or calls will fail to get that port",
+                config.media.ports
+            ));
+        }
+    }
+}
+
+fn media(config: &Config, warnings: &mut Vec<String>) {
+    for (address, _) in config.media.address.pairs() {
+        if let Err(error) = UdpSocket::bind((*address, 0)) {
+            warnings.push(format!(
+                "[media] address = \"{address}\": {}",
+                explain(&error)
+            ));
+        }
+    }
+    let interfaces = config.media.interfaces();
+    for name in &interfaces {
+        if !Path::new("/sys/class/net").join(name).exists() {
+            warnings.push(format!(
+                "[media] interface = \"{name}\": there is no such device here; 'ip link' lists them"
+            ));
+        }
+    }
+    let wants_xdp = match config.media.datapath {
+        DatapathMode::Xdp | DatapathMode::XdpGeneric => true,
+        DatapathMode::Auto => !interfaces.is_empty(),
+        DatapathMode::IoUring | DatapathMode::Sockets => false,
+    };
+    if wants_xdp && !can_attach_xdp() {
+        warnings.push(
+            "[media] datapath: XDP needs CAP_NET_ADMIN and CAP_BPF, which this process lacks; \
+             check as the user that runs the node"
+                .to_owned(),
+        );
+    }
+    let wants_uring = matches!(
+        config.media.datapath,
+        DatapathMode::Auto | DatapathMode::IoUring
+    );
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    if wants_uring && disabled.is_ok_and(|value| matches!(value.trim(), "1" | "2")) {
+        warnings.push(
+            "[media] datapath: this kernel forbids io_uring (sysctl kernel.io_uring_disabled), \
+             so packets that XDP does not take go over plain sockets"
+                .to_owned(),
+        );
+    }
+}
+
+fn api(config: &Config, warnings: &mut Vec<String>) {
+    if let Err(error) = TcpListener::bind(config.api.listen) {
+        let listen = config.api.listen;
+        warnings.push(format!("[api] listen = \"{listen}\": {}", explain(&error)));
+    }
+}
+
+fn data_dir(path: &Path, warnings: &mut Vec<String>) {
+    // What is missing is made at the start, inside the nearest directory that is there.
+    let Some(nearest) = path.ancestors().find(|path| path.exists()) else {
+        return;
+    };
+    match fs::metadata(nearest) {
+        Ok(meta) if !meta.is_dir() => warnings.push(format!(
+            "[node] data_dir = \"{}\": {} is not a directory",
+            path.display(),
+            nearest.display()
+        )),
+        Ok(meta) if !writable(&meta) => warnings.push(format!(
+            "[node] data_dir = \"{}\": this user may not write to {}",
+            path.display(),
+            nearest.display()
+        )),
+        Ok(_) => {}
+        Err(error) => warnings.push(format!("[node] data_dir = \"{}\": {error}", path.display())),
+    }
+}
+
+fn bind(listen: Listen) -> io::Result<()> {
+    let address: SocketAddr = listen.address;
+    match listen.transport {
+        Transport::Udp => UdpSocket::bind(address).map(drop),
+        Transport::Tcp => TcpListener::bind(address).map(drop),
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; 'ip address' lists them".to_owned()
+        }
+        ErrorKind::AddrInUse => "in use by another process, maybe a node that runs".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not take that port".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the mode bits let this process write; access lists and capabilities but root's are not
+/// looked at.
+fn writable(meta: &fs::Metadata) -> bool {
+    let Some((uid, gid)) = identity() else {
+        return true;
+    };
+    let shift = if meta.uid() == uid {
+        6
+    } else if meta.gid() == gid {
+        3
+    } else {
+        0
+    };
+    uid == 0 || meta.mode() >> shift & 0o2 != 0
+}
+
+/// The effective user and group.
+fn identity() -> Option<(u32, u32)> {
+    let meta = fs::metadata("/proc/self").ok()?;
+    Some((meta.uid(), meta.gid()))
+}
+
+fn can_attach_xdp() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    effective(&status).is_none_or(|set| {
+        let has = |capability: u32| set >> capability & 1 == 1;
+        has(CAP_NET_ADMIN) && (has(CAP_BPF) || has(CAP_SYS_ADMIN))
+    })
+}
+
+/// The set of effective capabilities in a `/proc/PID/status`.
+fn effective(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that no machine has (RFC 5737).
+    const NOWHERE: &str = "192.0.2.1";
+
+    fn of(text: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("[node]\ndata_dir = \"{}\"\n{text}", dir.path().display());
+        warnings(&Config::parse(&text, []).unwrap().config)
+    }
+
+    #[test]
+    fn addresses_and_devices_that_are_not_here_are_told() {
+        let warnings = of(&format!(
+            "[sip]\nlisten = [\"udp:{NOWHERE}:5060\"]\n\
+             [media]\naddress = \"{NOWHERE}\"\ninterface = \"nosuch0\"\n\
+             [api]\nlisten = \"127.0.0.1:0\"\n"
+        ));
+        assert_eq!(warnings.len(), 3, "{warnings:#?}");
+        assert!(warnings[0].contains("no such address"), "{}", warnings[0]);
+        assert!(
+            warnings[1].starts_with("[media] address"),
+            "{}",
+            warnings[1]
+        );
+        assert!(warnings[2].contains("ip link"), "{}", warnings[2]);
+    }
+
+    #[test]
+    fn a_port_in_use_and_a_port_among_the_media_ports_are_told() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = taken.local_addr().unwrap();
+        let warnings = of(&format!(
+            "[sip]\nlisten = [\"udp:{taken}\"]\n\
+             [media]\nports = \"1024-65535\"\n[api]\nlisten = \"127.0.0.1:0\"\n"
+        ));
+        // The test holds the port, so the first line must be about that.
+        assert!(warnings[0].contains("in use"), "{warnings:#?}");
+        assert!(warnings[1].contains("[media] ports"), "{warnings:#?}");
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut warnings = Vec::new();
+        data_dir(&file.path().join("sub"), &mut warnings);
+        assert!(warnings[0].contains("is not a directory"), "{warnings:?}");
+    }
+
+    #[test]
+    fn capabilities_are_read_from_the_status() {
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some(0x1ff_ffff_ffff)
+        );
+        assert_eq!(effective("Name:\tx\n"), None);
+    }
+}

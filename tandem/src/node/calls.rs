@@ -1,0 +1,171 @@
+//! `tandem calls`: the calls that are up.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use control::signal::{CallInfo, CallState, Request, Response};
+use serde::Serialize;
+use store::Timestamp;
+
+use super::{Node, NodeArgs, unexpected};
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Table},
+};
+
+/// How many calls are asked for at once.
+const PAGE: u32 = 1_000;
+
+/// Lists the calls that are up, oldest first.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  tandem calls
+  tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id'")]
+pub(crate) struct CallsArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Print JSON: {\"items\": [...], \"next\": null}, as GET /v1/calls does
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
+    let calls = list(&Node::connect(&args.node).await?).await?;
+    if args.json {
+        let items = calls.iter().map(View::from).collect();
+        output::json(&Page { items, next: None })?;
+    } else if calls.is_empty() {
+        output::line("no call is up")?;
+    } else {
+        output::line(table(&calls, now_ms()))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(node: &Node) -> Result<Vec<CallInfo>, Failure> {
+    let mut calls: Vec<CallInfo> = Vec::new();
+    loop {
+        let after = calls.last().map(|call| call.id.clone()).unwrap_or_default();
+        let page = match node.ask(Request::Calls { after, limit: PAGE }).await? {
+            Response::Calls(page) => page,
+            other => return Err(unexpected(&other)),
+        };
+        if page.is_empty() {
+            return Ok(calls);
+        }
+        calls.extend(page);
+    }
+}
+
+fn table(calls: &[CallInfo], now_ms: i64) -> Table {
+    let mut table = Table::new(["ID", "STATE", "FOR", "FROM", "TO", "TRUNK", "SOURCE"]);
+    for call in calls {
+        let since = call.answered_ms.unwrap_or(call.started_ms);
+        let seconds = u64::try_from((now_ms - since) / 1_000).unwrap_or(0);
+        table.row([
+            call.id.clone(),
+            state(call.state).to_owned(),
+            output::age(seconds),
+            call.from.clone(),
+            call.to.clone(),
+            call.trunk.clone().unwrap_or_else(|| "-".to_owned()),
+            call.source.clone(),
+        ]);
+    }
+    table
+}
+
+const fn state(state: CallState) -> &'static str {
+    match state {
+        CallState::Trying => "trying",
+        CallState::Ringing => "ringing",
+        CallState::Answered => "answered",
+        CallState::Ending => "ending",
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    items: Vec<View<'a>>,
+    next: Option<&'a str>,
+}
+
+/// A call as scripts read it: as `GET /v1/calls` has it.
+#[derive(Serialize)]
+struct View<'a> {
+    id: &'a str,
+    call_id: &'a str,
+    from: &'a str,
+    to: &'a str,
+    source: &'a str,
+    trunk: Option<&'a str>,
+    state: &'static str,
+    started: Timestamp,
+    answered: Option<Timestamp>,
+    media: Vec<String>,
+}
+
+impl<'a> From<&'a CallInfo> for View<'a> {
+    fn from(call: &'a CallInfo) -> Self {
+        Self {
+            id: &call.id,
+            call_id: &call.call_id,
+            from: &call.from,
+            to: &call.to,
+            source: &call.source,
+            trunk: call.trunk.as_deref(),
+            state: state(call.state),
+            started: Timestamp::from_millis(call.started_ms),
+            answered: call.answered_ms.map(Timestamp::from_millis),
+            media: call.media.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control::media::SessionId;
+
+    use super::*;
+
+    fn call() -> CallInfo {
+        CallInfo {
+            id: "0199".into(),
+            call_id: "a@b".into(),
+            from: "sip:alice@example.test".into(),
+            to: "sip:100@example.test".into(),
+            source: "udp:127.0.0.1:5080".into(),
+            trunk: None,
+            state: CallState::Answered,
+            started_ms: 1_000,
+            answered_ms: Some(3_000),
+            media: vec![SessionId([0xab; 16])],
+        }
+    }
+
+    #[test]
+    fn an_answered_call_counts_from_its_answer() {
+        assert_eq!(
+            table(&[call()], 8_500).to_string(),
+            "ID    STATE     FOR  FROM                    TO                    TRUNK  SOURCE\n\
+             0199  answered  5 s  sip:alice@example.test  sip:100@example.test  -      udp:127.0.0.1:5080"
+        );
+    }
+
+    #[test]
+    fn media_sessions_are_named_as_in_the_logs() {
+        let json = serde_json::to_value(View::from(&call())).unwrap();
+        assert_eq!(json["media"][0], "ab".repeat(16));
+        assert_eq!(json["state"], "answered");
+        assert_eq!(json["started"], "1970-01-01T00:00:01.000Z");
+        assert!(json["trunk"].is_null());
+    }
+}

@@ -1,0 +1,54 @@
+//! Commands that ask a running node: where it is found, and what is asked of it.
+
+mod calls;
+mod drain;
+mod find;
+mod hangup;
+mod status;
+
+pub(crate) use calls::{CallsArgs, calls};
+pub(crate) use drain::{DrainArgs, drain};
+pub(crate) use find::{NodeArgs, check};
+pub(crate) use hangup::{HangupArgs, hangup};
+pub(crate) use status::{StatusArgs, status};
+
+use control::{
+    Client,
+    channel::RequestError,
+    signal::{Request, Response, Signal},
+};
+
+use crate::exit::Failure;
+
+/// The connection to a node's signaling.
+pub(crate) struct Node {
+    client: Client<Signal>,
+}
+
+impl Node {
+    /// Connects to the node that `args` mean, or fails at once.
+    pub(crate) async fn connect(args: &NodeArgs) -> Result<Self, Failure> {
+        let endpoint = args.endpoint()?;
+        let named = endpoint.to_string();
+        let client = Client::connect_now(endpoint)
+            .await
+            .map_err(|error| Failure::NoNode {
+                endpoint: named,
+                error,
+            })?;
+        Ok(Self { client })
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Response, RequestError> {
+        self.client.request(request).await
+    }
+}
+
+/// An answer that does not belong to its question.
+fn unexpected(response: &Response) -> Failure {
+    Failure::other(format!(
+        "the node gave an answer that does not fit the question ({response:?}): \
+         run daemons and tools of one release"
+    ))
+}

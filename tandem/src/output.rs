@@ -1,0 +1,128 @@
+//! What commands print: lines, tables and JSON on standard output, without a panic when the reader
+//! leaves early.
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// Prints `text` and a line feed.
+pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(Failure::Output)
+}
+
+/// Prints `value` as JSON, indented, for scripts.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
+    line(text)
+}
+
+/// Prints `value` as one line of JSON, where several follow each other.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
+    line(text)
+}
+
+/// Lines up rows under their heads, two spaces apart.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these heads and no row.
+    pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
+        Self {
+            rows: vec![heads.map(str::to_owned).to_vec()],
+        }
+    }
+
+    /// Adds a row. Cells may come from the network, so control characters are shown as `?`: they
+    /// would otherwise speak to the reader's terminal.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.map(|cell| printable(&cell)).to_vec());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                let cells = self.rows.iter().filter_map(|row| row.get(column));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        for (index, row) in self.rows.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if column + 1 == row.len() {
+                    f.write_str(cell)?;
+                } else {
+                    write!(f, "{cell:<width$}  ")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `text` with every control character replaced.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+/// Seconds as people read them: `7 s`, `3 min 20 s`, `5 h 2 min`, `3 d 4 h`.
+pub(crate) fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    if days > 0 {
+        format!("{days} d {} h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours} h {} min", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes} min {} s", seconds % 60)
+    } else {
+        format!("{seconds} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up_and_leaves_no_trailing_space() {
+        let mut table = Table::new(["ID", "FROM", "STATE"]);
+        table.row(["1".into(), "sip:alice@example.test".into(), "up".into()]);
+        table.row(["22".into(), "sip:b".into(), "ringing".into()]);
+        assert_eq!(
+            table.to_string(),
+            "ID  FROM                    STATE\n\
+             1   sip:alice@example.test  up\n\
+             22  sip:b                   ringing"
+        );
+    }
+
+    #[test]
+    fn what_came_from_the_network_does_not_speak_to_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\r\nc"), "a?[2Jb??c");
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let ages = [7, 200, 18_120, 273_600].map(age);
+        assert_eq!(ages, ["7 s", "3 min 20 s", "5 h 2 min", "3 d 4 h"]);
+    }
+}

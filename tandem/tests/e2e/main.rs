@@ -1,0 +1,12 @@
+//! Whole calls: SIPp as caller and callee in namespaces of their own, a node between them, and
+//! captures at both parties that say what really arrived.
+//!
+//! They need root, SIPp and tcpdump. Without these they are skipped, but not where `CI` is set.
+
+mod audio;
+mod failures;
+mod hold;
+mod hostile;
+mod restart;
+mod stage;
+mod stop;
