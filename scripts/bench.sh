@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# All benches: the side-by-side runs that the README quotes, then criterion's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=${CARGO_TARGET_DIR:-target}/release
+
+if [ "$(id -u)" -eq 0 ]; then
+  echo "== XDP program: ns a packet by test run, against the bare program"
+  "$bin/xdp_cost"
+  echo
+  echo "== relays side by side: rtpengine, and mediad on each datapath"
+  "$bin/relay" --calls "${CALLS:-400}" --seconds "${SECONDS_EACH:-10}" --rounds "${ROUNDS:-3}"
+else
+  echo "skipped the side-by-side runs: they need root for network namespaces and XDP"
+fi
+echo
+echo "== criterion"
+cargo bench --locked --package benches
