@@ -205,8 +205,10 @@ fn on_media_port(
             leg.received.rtcp.record_other(octets, packet.arrival);
             control_way(other).ok_or(Outcome::NoDestination)
         }
-        rtp::Kind::Unknown => Err(Outcome::Malformed),
-        rtp::Kind::Stun | rtp::Kind::Dtls | rtp::Kind::Zrtp | rtp::Kind::TurnChannel => {
+        kind => {
+            if !rtp::demux::is_whole(kind, packet.data) {
+                return Err(Outcome::Malformed);
+            }
             if !leg.learner.other(packet.source) {
                 return Err(Outcome::Stranger);
             }
@@ -234,12 +236,14 @@ fn on_control_port(
             leg.received.rtcp.record_other(octets, packet.arrival);
         }
         // ICE and DTLS of the second component.
-        rtp::Kind::Stun | rtp::Kind::Dtls => {
+        kind => {
+            if !rtp::demux::is_whole(kind, packet.data) {
+                return Err(Outcome::Malformed);
+            }
             if leg.control.source() != Some(packet.source) {
                 return Err(Outcome::Stranger);
             }
         }
-        _ => return Err(Outcome::Malformed),
     }
     control_way(other).ok_or(Outcome::NoDestination)
 }

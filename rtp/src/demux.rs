@@ -39,9 +39,43 @@ pub const fn classify(datagram: &[u8]) -> Kind {
     }
 }
 
+/// Whether a datagram of a kind other than RTP and RTCP (which have parsers of their own) carries
+/// that protocol's marks: what a relay should check before it passes on what it does not read.
+///
+/// STUN has its magic cookie (RFC 8489 section 5), DTLS a version (RFC 6347 section 4.1) and ZRTP its
+/// name (RFC 6189 section 5). TURN channels run between a client and its server, never here.
+#[must_use]
+pub fn is_whole(kind: Kind, datagram: &[u8]) -> bool {
+    match kind {
+        Kind::Stun => datagram.len() >= 20 && datagram.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42]),
+        Kind::Dtls => datagram.len() >= 13 && datagram.get(1) == Some(&0xfe),
+        Kind::Zrtp => datagram.get(4..8) == Some(b"ZRTP"),
+        Kind::TurnChannel | Kind::Rtp | Kind::Rtcp | Kind::Unknown => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_tell_a_protocol_from_its_first_octet() {
+        let mut stun = [0; 20];
+        stun[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+        let dtls = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let zrtp = b"\x10\0\0\x01ZRTP";
+        for (kind, whole) in [
+            (Kind::Stun, &stun[..]),
+            (Kind::Dtls, &dtls[..]),
+            (Kind::Zrtp, &zrtp[..]),
+        ] {
+            assert_eq!(classify(whole), kind);
+            assert!(is_whole(kind, whole));
+            assert!(!is_whole(kind, &whole[..7]));
+        }
+        let http = b"GET / HTTP/1.1";
+        assert!(!is_whole(classify(http), http));
+    }
 
     #[test]
     fn first_octets_name_the_protocol() {

@@ -12,5 +12,6 @@ use super::*;
 mod bed;
 mod faults;
 mod relaying;
+mod socket;
 
 use bed::*;

@@ -66,6 +66,7 @@ impl<I: PacketIo> Shard<I> {
         }
         let index = self.relay.insert(session);
         self.by_id.insert(id, index);
+        self.publish_load();
         debug!(session = %id, "session created");
         self.modify(Modify {
             id,
@@ -117,6 +118,7 @@ impl<I: PacketIo> Shard<I> {
         self.withdraw(index);
         let session = self.relay.remove(index)?;
         session.legs.iter().for_each(|leg| self.close_leg(leg));
+        self.publish_load();
         debug!(session = %id, "session deleted");
         Some(self.stats(&session))
     }

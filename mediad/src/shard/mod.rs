@@ -277,18 +277,37 @@ impl<I: PacketIo> Shard<I> {
                 if clear {
                     self.clear_slots();
                 }
+                self.close_all();
                 flow = Flow::Stop;
                 break;
             }
             self.command(command);
         }
+        flow
+    }
+
+    /// Lets go of all ports before the thread ends: a ring that is dropped closes its sockets some
+    /// time later.
+    fn close_all(&mut self) {
+        for (_, index) in std::mem::take(&mut self.by_id) {
+            if let Some(session) = self.relay.remove(index) {
+                session.legs.iter().for_each(|leg| self.close_leg(leg));
+            }
+        }
+        // Receives that were cancelled end with the next turn.
+        if let Err(error) = self.io.turn(Duration::ZERO, &mut self.relay) {
+            warn!(%error, "a media thread could not close its sockets");
+        }
+    }
+
+    /// Publishes how much the shard holds.
+    fn publish_load(&self) {
         self.gauges
             .sessions
             .store(self.by_id.len() as u64, Ordering::Relaxed);
         self.gauges
             .ports_used
             .store(self.pool.used(), Ordering::Relaxed);
-        flow
     }
 
     /// Does what follows from sources that were learned in this turn.

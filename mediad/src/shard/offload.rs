@@ -348,6 +348,7 @@ impl<I: PacketIo> Shard<I> {
                 }
             }
         }
+        self.publish_load();
         if !taken.is_empty() {
             info!(
                 sessions = taken.len(),

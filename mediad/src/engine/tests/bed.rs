@@ -40,6 +40,51 @@ impl Bed {
         self.engine.handle(request).await
     }
 
+    /// What a client of the control channel hears from now on.
+    pub(super) async fn listen(&self) -> Ears {
+        let (listener, endpoint) = control::Endpoint::memory();
+        let handler = Arc::new(self.engine.clone());
+        tokio::spawn(control::channel::serve(
+            listener,
+            handler,
+            self.engine.events(),
+        ));
+        let client = control::Client::<Media>::connect(endpoint);
+        let mut notices = client.notices();
+        while !matches!(
+            notices.recv().await.unwrap(),
+            control::Notice::Connected { .. }
+        ) {}
+        Ears {
+            notices,
+            _client: client,
+        }
+    }
+
+    pub(super) async fn create_with(&self, create: Create) -> Result<SessionInfo, Fault> {
+        match self.ask(Request::Create(create)).await? {
+            Response::Session(info) => Ok(info),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A session of which nothing is known yet.
+    pub(super) async fn try_create(&self, id: u8) -> Result<SessionInfo, Fault> {
+        let leg = || Leg {
+            family: Family::V4,
+            port: None,
+            remote: None,
+        };
+        let (id, owner) = (session(id), "test".into());
+        self.create_with(Create {
+            id,
+            owner,
+            a: leg(),
+            b: leg(),
+        })
+        .await
+    }
+
     pub(super) async fn create(&self, id: u8, a: Option<Remote>, b: Option<Remote>) -> SessionInfo {
         let family = a
             .as_ref()
@@ -56,10 +101,7 @@ impl Bed {
             a: leg(a),
             b: leg(b),
         };
-        match self.ask(Request::Create(create)).await.unwrap() {
-            Response::Session(info) => info,
-            other => panic!("{other:?}"),
-        }
+        self.create_with(create).await.unwrap()
     }
 
     pub(super) async fn modify(&self, id: u8, a: Option<Remote>, b: Option<Remote>) {
@@ -76,6 +118,24 @@ impl Bed {
             Response::Stats(stats) => stats,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+pub(super) struct Ears {
+    notices: tokio::sync::broadcast::Receiver<control::Notice<Event>>,
+    _client: control::Client<Media>,
+}
+
+impl Ears {
+    /// The events heard since the last time.
+    pub(super) fn heard(&mut self) -> Vec<Event> {
+        let mut heard = Vec::new();
+        while let Ok(notice) = self.notices.try_recv() {
+            if let control::Notice::Event(event) = notice {
+                heard.push(event);
+            }
+        }
+        heard
     }
 }
 
@@ -108,6 +168,10 @@ impl Party {
             rtcp: bind(),
             stream: Packetizer::new(0, ssrc, 65_530, 0),
         }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.rtp.local_addr().unwrap()
     }
 
     /// As its SDP says.

@@ -1,1 +1,259 @@
+//! What goes wrong, runs out or ends, and how it is told.
 
+use std::collections::HashSet;
+
+use super::*;
+
+on_both_backends! {
+    garbage_is_counted_and_goes_nowhere;
+    silence_is_reported_once_until_packets_come;
+}
+
+async fn garbage_is_counted_and_goes_nowhere(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let oversized = vec![0x80; 3000];
+    let garbage: [&[u8]; 6] = [
+        b"",
+        b"\x80",
+        b"\x80\x00\x00\x01",
+        &[0xff; 200],
+        b"GET / HTTP/1.1",
+        &oversized,
+    ];
+    for datagram in garbage {
+        alice.rtp.send_to(datagram, info.a.rtp).unwrap();
+    }
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent, "the call goes on");
+    let stats = bed.stats(1).await;
+    // The oversized one never reaches the session; the connected socket cuts it where io_uring cannot
+    // tell, so it is counted as either.
+    assert!(
+        (5..=6).contains(&stats.from_a.refused),
+        "{}",
+        stats.from_a.refused
+    );
+    assert_eq!(stats.from_a.packets, 1);
+}
+
+async fn silence_is_reported_once_until_packets_come(datapath: &str) {
+    let bed = Bed::with(datapath, 40, "timeout = 1\n").await;
+    let mut ears = bed.listen().await;
+    let mut alice = Party::new(1);
+    let bob = Party::new(2);
+    // Not yet answered, and on hold: neither counts as silence.
+    bed.create(1, Some(alice.described()), None).await;
+    let quiet = |party: &Party| Remote {
+        sends: false,
+        ..party.described()
+    };
+    bed.create(2, Some(quiet(&alice)), Some(quiet(&bob))).await;
+    let info = bed
+        .create(3, Some(alice.described()), Some(bob.described()))
+        .await;
+    let mut seen = Vec::new();
+    let mut listen = async |seen: &mut Vec<Event>, wait: f32| {
+        tokio::time::sleep(Duration::from_secs_f32(wait)).await;
+        let timeouts = |event: &Event| matches!(event, Event::Timeout { .. });
+        seen.extend(ears.heard().into_iter().filter(timeouts));
+    };
+    let timeout = Event::Timeout {
+        id: session(3),
+        silent: 1,
+    };
+    listen(&mut seen, 2.6).await;
+    assert_eq!(seen, [timeout.clone()]);
+    alice.send(info.a.rtp);
+    bob.receive();
+    listen(&mut seen, 0.6).await;
+    assert_eq!(seen.len(), 1, "no silence yet");
+    listen(&mut seen, 1.6).await;
+    assert_eq!(seen, [timeout.clone(), timeout]);
+    assert!(bed.stats(3).await.silent_ms >= 1000);
+}
+
+#[tokio::test]
+async fn ports_run_out_with_a_clear_word_and_come_back() {
+    let bed = Bed::with("io-uring", 8, "").await;
+    bed.create(1, None, None).await;
+    bed.create(2, None, None).await;
+    let fault = bed.try_create(3).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Exhausted);
+    assert!(fault.message.contains("[media] ports"), "{fault}");
+    assert_eq!(bed.engine.status().ports_used, 8);
+    let gone = bed.ask(Request::Delete(session(1))).await.unwrap();
+    assert!(matches!(gone, Response::Stats(_)));
+    bed.try_create(3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_sessions_leave_nothing_behind() {
+    for datapath in ["io-uring", "sockets"] {
+        let bed = Bed::with(datapath, 24, "").await;
+        let (mut alice, bob) = (Party::new(1), Party::new(2));
+        let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let mut before = 0;
+        for round in 0..200_u8 {
+            let mut ports = HashSet::new();
+            for id in 0..5 {
+                let info = bed
+                    .create(id, Some(alice.described()), Some(bob.described()))
+                    .await;
+                for local in [info.a, info.b] {
+                    assert!(ports.insert(local.rtp.port()) && ports.insert(local.rtcp.port()));
+                }
+                if id == 0 {
+                    let sent = alice.send(info.a.rtp);
+                    assert_eq!(bob.receive().0, sent);
+                }
+            }
+            for id in 0..5 {
+                bed.ask(Request::Delete(session(id))).await.unwrap();
+            }
+            if round == 1 {
+                before = files();
+            }
+        }
+        assert_eq!(bed.engine.status().sessions, 0);
+        assert_eq!(bed.engine.status().ports_used, 0);
+        // Sockets close with the ring's next turn.
+        until("sockets are closed", async || files() <= before).await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_of_somebody_else_is_skipped() {
+    let bed = Bed::with("io-uring", 8, "").await;
+    let probe = bed.create(1, None, None).await;
+    bed.ask(Request::Delete(session(1))).await.unwrap();
+    // The first pair of the pool, taken by another socket on its RTCP port.
+    let taken = probe.a.rtcp;
+    let mut holder = None;
+    until("the port is free again", async || {
+        holder = UdpSocket::bind(taken).ok();
+        holder.is_some()
+    })
+    .await;
+    bed.create(1, None, None).await;
+    let fault = bed.try_create(2).await.unwrap_err();
+    assert!(fault.message.contains("other processes"), "{fault}");
+    drop(holder);
+    bed.try_create(2).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_can_be_asked_for() {
+    let bed = Bed::with("io-uring", 16, "").await;
+    let first = bed.create(1, None, None).await;
+    let wish = first.a.rtp.port() + 8;
+    let leg = |port| Leg {
+        family: Family::V4,
+        port,
+        remote: None,
+    };
+    let create = |id, port| Create {
+        id: session(id),
+        owner: String::new(),
+        a: leg(Some(port)),
+        b: leg(None),
+    };
+    let info = bed.create_with(create(2, wish)).await.unwrap();
+    assert_eq!(info.a.rtp.port(), wish);
+    let other = bed.create_with(create(3, wish)).await.unwrap();
+    assert_ne!(other.a.rtp.port(), wish, "it is taken, so another will do");
+}
+
+#[tokio::test]
+async fn requests_are_idempotent_by_id() {
+    let bed = Bed::new("io-uring").await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed.create(1, Some(alice.described()), None).await;
+    let again = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    assert_eq!(info, again);
+    assert_eq!(bed.engine.status().ports_used, 4);
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(
+        bob.receive().0,
+        sent,
+        "what was new in the repetition counts"
+    );
+    let list = Request::List {
+        owner: "test".into(),
+    };
+    assert_eq!(
+        bed.ask(list).await.unwrap(),
+        Response::Sessions(vec![session(1)])
+    );
+    let list = Request::List { owner: "ng".into() };
+    assert_eq!(bed.ask(list).await.unwrap(), Response::Sessions(vec![]));
+    let delete = || bed.ask(Request::Delete(session(1)));
+    assert!(matches!(delete().await.unwrap(), Response::Stats(_)));
+    assert_eq!(delete().await.unwrap(), Response::Gone);
+    for request in [
+        Request::Query(session(1)),
+        Request::Modify(Modify {
+            id: session(1),
+            a: None,
+            b: None,
+        }),
+    ] {
+        assert_eq!(
+            bed.ask(request).await.unwrap_err().code,
+            FaultCode::NotFound
+        );
+    }
+}
+
+#[tokio::test]
+async fn impossible_requests_are_refused() {
+    let bed = Bed::new("io-uring").await;
+    let info = bed.create(1, None, None).await;
+    let party = Party::new(1);
+    let with = |rtp| Modify {
+        id: session(1),
+        a: Some(Remote {
+            rtp,
+            ..party.described()
+        }),
+        b: None,
+    };
+    // Its own port: packets would go in a circle.
+    let circle = bed
+        .ask(Request::Modify(with(info.b.rtp)))
+        .await
+        .unwrap_err();
+    assert_eq!(circle.code, FaultCode::Invalid);
+    let family = bed
+        .ask(Request::Modify(with("[::1]:4000".parse().unwrap())))
+        .await
+        .unwrap_err();
+    assert_eq!(family.code, FaultCode::Invalid);
+}
+
+#[tokio::test]
+async fn an_unreachable_datapath_fails_hard() {
+    let start = async |text: &str| {
+        let config = Config::parse(text, []).unwrap().config;
+        Engine::start(&config.media, &config.node, &Registry::new()).await
+    };
+    let error = start("[media]\ndatapath = \"xdp\"\ninterface = \"nosuchdev\"\n")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("nosuchdev"), "{error}");
+    let engine = start("[media]\ninterface = \"nosuchdev\"\nports = \"11900-11907\"\n")
+        .await
+        .unwrap();
+    let status = engine.status();
+    assert!(
+        status.stepped_down.contains("nosuchdev"),
+        "{}",
+        status.stepped_down
+    );
+    assert!(matches!(status.path, Path::IoUring | Path::Sockets));
+}

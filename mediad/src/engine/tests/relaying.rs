@@ -4,6 +4,16 @@ use super::*;
 
 on_both_backends! {
     octets_arrive_unchanged_both_ways;
+    thousands_of_packets_go_through_a_small_buffer_ring;
+    a_stranger_neither_speaks_nor_hears;
+    a_peer_behind_a_nat_is_learned;
+    a_silent_peer_may_come_back_from_another_port;
+    new_sdp_moves_the_peer;
+    rtcp_goes_beside_rtp;
+    muxed_rtcp_reaches_a_peer_that_does_not_mux;
+    v6_and_v4_are_bridged;
+    a_peer_that_closes_its_port_does_no_harm;
+    hold_by_an_unspecified_address_sends_nowhere;
 }
 
 async fn octets_arrive_unchanged_both_ways(datapath: &str) {
@@ -14,7 +24,7 @@ async fn octets_arrive_unchanged_both_ways(datapath: &str) {
         .await;
     assert_eq!(info.a.rtp.port() % 2, 0);
     assert_eq!(info.a.rtcp.port(), info.a.rtp.port() + 1);
-    for _ in 0..50 {
+    for _ in 0..60 {
         let sent = alice.send(info.a.rtp);
         assert_eq!(bob.receive(), (sent, info.b.rtp));
         let sent = bob.send(info.b.rtp);
@@ -24,11 +34,260 @@ async fn octets_arrive_unchanged_both_ways(datapath: &str) {
     for (flow, party) in [(&stats.from_a, &alice), (&stats.from_b, &bob)] {
         assert_eq!(
             (flow.packets, flow.forwarded, flow.lost, flow.refused),
-            (50, 50, 0, 0)
+            (60, 60, 0, 0)
         );
-        assert_eq!(flow.bytes, 50 * 172);
-        assert_eq!(flow.source, Some(party.rtp.local_addr().unwrap()));
+        assert_eq!(flow.bytes, 60 * 172);
+        assert_eq!(flow.source, Some(party.address()));
         assert!(flow.mos.is_some_and(|mos| mos > 4.0), "{:?}", flow.mos);
     }
     assert_eq!(stats.path.name(), datapath);
+}
+
+/// More packets than there are buffers, in bursts: each is forwarded once, in order.
+async fn thousands_of_packets_go_through_a_small_buffer_ring(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    for _ in 0..200 {
+        let burst: Vec<_> = (0..30).map(|_| alice.send(info.a.rtp)).collect();
+        for sent in burst {
+            assert_eq!(bob.receive().0, sent);
+        }
+    }
+    let stats = bed.stats(1).await;
+    assert_eq!((stats.from_a.packets, stats.from_a.lost), (6000, 0));
+}
+
+async fn a_stranger_neither_speaks_nor_hears(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    // Another host, before and after the peer is known; it even uses the peer's SSRC.
+    let mut mallory = Party::on("127.0.0.66", 1);
+    mallory.send(info.a.rtp);
+    assert_silent(&bob.rtp);
+    for _ in 0..5 {
+        let sent = alice.send(info.a.rtp);
+        assert_eq!(bob.receive().0, sent);
+    }
+    for _ in 0..20 {
+        mallory.send(info.a.rtp);
+        mallory.send(info.b.rtp);
+    }
+    mallory
+        .rtcp
+        .send_to(&receiver_report(1), info.a.rtcp)
+        .unwrap();
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent, "nothing of the stranger before it");
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    assert_silent(&mallory.rtp);
+    assert_silent(&bob.rtcp);
+    let stats = bed.stats(1).await;
+    assert_eq!(stats.from_a.source, Some(alice.address()));
+    assert_eq!(
+        stats.from_a.refused,
+        1 + 20 + 1,
+        "each refused packet is counted"
+    );
+    assert_eq!(stats.from_a.packets, 6);
+}
+
+async fn a_peer_behind_a_nat_is_learned(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::on("127.0.0.77", 1), Party::new(2));
+    // What alice's SDP says is no place that packets come from.
+    let private = Party::new(3);
+    let info = bed
+        .create(1, Some(private.described()), Some(bob.described()))
+        .await;
+    let mut ears = bed.listen().await;
+    for _ in 0..crate::learn::EVIDENCE - 1 {
+        alice.send(info.a.rtp);
+    }
+    assert_silent(&bob.rtp);
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(
+        private.receive().0,
+        sent,
+        "until then the SDP's address is served"
+    );
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    let learned = Event::Learned {
+        id: session(1),
+        side: Side::A,
+        source: alice.address(),
+    };
+    until("the event", async || ears.heard().contains(&learned)).await;
+}
+
+async fn a_silent_peer_may_come_back_from_another_port(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    alice.send(info.a.rtp);
+    bob.receive();
+    tokio::time::sleep(Duration::from_nanos(crate::learn::SILENCE)).await;
+    let mut moved = Party::new(9);
+    let burst: Vec<_> = (0..crate::learn::EVIDENCE)
+        .map(|_| moved.send(info.a.rtp))
+        .collect();
+    assert_eq!(bob.receive().0, *burst.last().unwrap());
+    let next = moved.send(info.a.rtp);
+    assert_eq!(bob.receive().0, next);
+    assert_eq!(bed.stats(1).await.from_a.source, Some(moved.address()));
+}
+
+async fn new_sdp_moves_the_peer(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    alice.send(info.a.rtp);
+    bob.receive();
+    bob.send(info.b.rtp);
+    alice.receive();
+    let mut carol = Party::new(3);
+    bed.modify(1, None, Some(carol.described())).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(
+        carol.receive(),
+        (sent, info.b.rtp),
+        "at once, and from the same port"
+    );
+    bob.send(info.b.rtp);
+    assert_silent(&alice.rtp);
+    let sent = carol.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    assert_silent(&bob.rtp);
+    // The same description again changes nothing.
+    bed.modify(1, Some(alice.described()), Some(carol.described()))
+        .await;
+    assert_eq!(bed.stats(1).await.from_b.source, Some(carol.address()));
+}
+
+async fn rtcp_goes_beside_rtp(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let report = receiver_report(1);
+    alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
+    assert_eq!(receive(&bob.rtcp), (report, info.b.rtcp));
+    let report = receiver_report(2);
+    bob.rtcp.send_to(&report, info.b.rtcp).unwrap();
+    assert_eq!(receive(&alice.rtcp), (report, info.a.rtcp));
+    alice.rtcp.send_to(b"not rtcp at all", info.a.rtcp).unwrap();
+    assert_silent(&bob.rtcp);
+}
+
+async fn muxed_rtcp_reaches_a_peer_that_does_not_mux(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.muxing()), Some(bob.described()))
+        .await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    let report = receiver_report(1);
+    alice.rtp.send_to(&report, info.a.rtp).unwrap();
+    assert_eq!(receive(&bob.rtcp), (report, info.b.rtcp));
+    let report = receiver_report(2);
+    bob.rtcp.send_to(&report, info.b.rtcp).unwrap();
+    assert_eq!(receive(&alice.rtp), (report, info.a.rtp));
+    assert_eq!(
+        bed.stats(1).await.from_a.packets,
+        1,
+        "RTCP is not counted as RTP"
+    );
+}
+
+async fn v6_and_v4_are_bridged(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::on("::1", 1), Party::new(2));
+    let leg = |party: &Party| Leg {
+        family: Family::of(&party.address()),
+        port: None,
+        remote: Some(party.described()),
+    };
+    let create = Create {
+        id: session(1),
+        owner: String::new(),
+        a: leg(&alice),
+        b: leg(&bob),
+    };
+    let info = bed.create_with(create).await.unwrap();
+    assert!(info.a.rtp.is_ipv6() && info.b.rtp.is_ipv4());
+    for _ in 0..10 {
+        let sent = alice.send(info.a.rtp);
+        assert_eq!(bob.receive(), (sent, info.b.rtp));
+        let sent = bob.send(info.b.rtp);
+        assert_eq!(alice.receive(), (sent, info.a.rtp));
+    }
+}
+
+/// The ICMP errors that the kernel reports on a connected socket end no receive for good.
+async fn a_peer_that_closes_its_port_does_no_harm(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    alice.send(info.a.rtp);
+    bob.receive();
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    let address = bob.address();
+    drop(bob);
+    for _ in 0..20 {
+        alice.send(info.a.rtp);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let back = UdpSocket::bind(address).unwrap();
+    back.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let sent = alice.send(info.a.rtp);
+    // A pending error may cost this one packet.
+    let after = alice.send(info.a.rtp);
+    let got = receive(&back).0;
+    assert!(got == sent || got == after);
+    back.send_to(&sent, info.b.rtp).unwrap();
+    assert_eq!(alice.receive().0, sent);
+}
+
+async fn hold_by_an_unspecified_address_sends_nowhere(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let held = Remote {
+        rtp: "0.0.0.0:4000".parse().unwrap(),
+        rtcp: "0.0.0.0:4001".parse().unwrap(),
+        ..bob.described()
+    };
+    bed.modify(1, None, Some(held)).await;
+    alice.send(info.a.rtp);
+    assert_silent(&bob.rtp);
+    bed.modify(1, None, Some(bob.described())).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+}
+
+fn receiver_report(ssrc: u32) -> Vec<u8> {
+    let mut report = Vec::new();
+    rtp::rtcp::write_report(ssrc, None, &[], &mut report);
+    rtp::rtcp::write_cname(ssrc, "someone@example.test", &mut report);
+    report
 }
