@@ -83,8 +83,10 @@ pub struct ShardGauges {
     io: [AtomicU64; IO.len()],
 }
 
+type ReadCounter = fn(&IoCounters) -> u64;
+
 /// The I/O counters by their label.
-const IO: [(&str, fn(&IoCounters) -> u64); 6] = [
+const IO: [(&str, ReadCounter); 6] = [
     ("received", |io| io.received),
     ("sent", |io| io.sent),
     ("send_failed", |io| io.send_failed),

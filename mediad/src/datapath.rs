@@ -110,10 +110,11 @@ pub(crate) fn choose(
         }
     };
     let io = choose_io(mode, &mut reasons)?;
-    let path = xdp.as_ref().map_or(io.path(), |xdp| match xdp.mode() {
-        Mode::Native => Path::Xdp,
-        Mode::Generic => Path::XdpGeneric,
-    });
+    let path = match xdp.as_ref().map(Xdp::mode) {
+        Some(Mode::Native) => Path::Xdp,
+        Some(Mode::Generic) => Path::XdpGeneric,
+        None => io.path(),
+    };
     let hops_changed = Arc::new(Notify::new());
     let offload = match &xdp {
         Some(xdp) => Some(Offload {

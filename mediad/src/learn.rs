@@ -123,7 +123,7 @@ impl Learner {
             .peer
             .filter(|peer| peer.rank != Rank::Signalled)
             .map(|peer| peer.source)
-            .or(self.before.filter(|_| self.peer.is_none()));
+            .or_else(|| self.before.filter(|_| self.peer.is_none()));
         self.signalled = Some(address);
         self.peer = None;
         self.candidate = None;
@@ -263,7 +263,7 @@ impl Learner {
                     position,
                     seen: 1,
                     continues,
-                })
+                });
             }
         }
         self.candidate

@@ -92,7 +92,6 @@ impl Sockets {
     }
 
     fn watch(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        #[expect(clippy::cast_sign_loss, reason = "a flag")]
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
             u64: token,
@@ -155,12 +154,11 @@ impl Sockets {
         let lens = match self.arena.receive(fd, peer.is_none()) {
             Ok(lens) => lens,
             Err(error) => {
-                match error.raw_os_error() {
-                    Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => {
-                        self.counters.peer_unreachable += 1;
-                    }
-                    // Empty after all, or trouble that the next turn will meet again.
-                    _ => {}
+                // Otherwise it is empty after all, or in trouble that the next turn will meet again.
+                if let Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) =
+                    error.raw_os_error()
+                {
+                    self.counters.peer_unreachable += 1;
                 }
                 return;
             }

@@ -99,14 +99,14 @@ fn a_later_stranger_neither_steals_nor_is_accepted() {
     let mut learner = learner();
     stream(&mut learner, sdp(), 1, 0, 10, 0);
     let stranger = at("203.0.113.9:9");
-    for round in 0..20 {
-        let now = 200 * MS + round * 500 * MS;
+    for round in 0..20_u16 {
+        let now = 200 * MS + u64::from(round) * 500 * MS;
         // The peer goes on; the stranger even copies its SSRC and sequence.
         assert_eq!(
-            stream(&mut learner, sdp(), 1, 10 + round as u16, 1, now),
+            stream(&mut learner, sdp(), 1, 10 + round, 1, now),
             Answer::Accept
         );
-        let answer = stream(&mut learner, stranger, 1, 11 + round as u16, 5, now);
+        let answer = stream(&mut learner, stranger, 1, 11 + round, 5, now);
         assert_eq!(answer, Answer::Stranger);
         assert!(!learner.other(stranger));
     }

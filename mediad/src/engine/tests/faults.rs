@@ -66,7 +66,7 @@ async fn silence_is_reported_once_until_packets_come(datapath: &str) {
         silent: 1,
     };
     listen(&mut seen, 2.6).await;
-    assert_eq!(seen, [timeout.clone()]);
+    assert_eq!(seen.as_slice(), std::slice::from_ref(&timeout));
     alice.send(info.a.rtp);
     bob.receive();
     listen(&mut seen, 0.6).await;

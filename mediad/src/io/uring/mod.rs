@@ -448,7 +448,6 @@ const fn untag(user_data: u64) -> (u32, u32) {
     (((user_data >> 32) & 0xff_ffff) as u32, user_data as u32)
 }
 
-#[expect(clippy::cast_sign_loss, reason = "a flag")]
 const POLL_IN: u32 = libc::POLLIN as u32;
 
 /// Splits what a multishot `recvmsg` wrote into the source and the payload; `None` for a packet
