@@ -383,3 +383,52 @@ const fn neighbour_address(address: IpAddr) -> NeighbourAddress {
         IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_core::DefaultNla;
+    use rtnetlink::packet_route::link::{InfoVeth, VlanProtocol};
+
+    use super::*;
+
+    fn link(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        link.header.link_layer_type = LinkLayerType::Ether;
+        link.attributes = attributes;
+        link
+    }
+
+    #[test]
+    fn a_vlan_device_has_a_tag_and_a_parent() {
+        let vlan_of = |infos| {
+            vlan(&link(vec![
+                LinkAttribute::Link(4),
+                LinkAttribute::LinkInfo(infos),
+            ]))
+        };
+        let data = |vlan| vec![LinkInfo::Data(InfoData::Vlan(vlan))];
+        let tag = |tpid| Some((VlanTag { tpid, id: 7 }, 4));
+        assert_eq!(vlan_of(data(vec![InfoVlan::Id(7)])), tag(0x8100));
+        let service = InfoVlan::Protocol(VlanProtocol::Ieee8021Ad);
+        assert_eq!(vlan_of(data(vec![service, InfoVlan::Id(7)])), tag(0x88a8));
+    }
+
+    #[test]
+    fn other_devices_are_the_wire() {
+        // A veth too names another interface as its link: its peer, which is not below it.
+        let veth = vec![LinkInfo::Data(InfoData::Veth(InfoVeth::Other(
+            DefaultNla::new(0, vec![]),
+        )))];
+        let veth = link(vec![LinkAttribute::Link(4), LinkAttribute::LinkInfo(veth)]);
+        assert_eq!(vlan(&veth), None);
+        assert_eq!(vlan(&link(vec![])), None);
+    }
+
+    #[test]
+    fn only_ethernet_has_a_mac() {
+        let mut ethernet = link(vec![LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1])]);
+        assert_eq!(mac(&ethernet), Some([2, 0, 0, 0, 0, 1]));
+        ethernet.header.link_layer_type = LinkLayerType::Tunnel;
+        assert_eq!(mac(&ethernet), None);
+    }
+}
