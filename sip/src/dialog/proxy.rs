@@ -86,6 +86,19 @@ impl ProxyDialog {
         })
     }
 
+    /// Takes the way to the callee from a 2xx, which counts where an earlier response of the same
+    /// dialog said otherwise (RFC 3261 section 13.2.2.4).
+    ///
+    /// # Errors
+    /// Its Contact or Record-Route cannot be read; nothing has changed.
+    pub fn confirm(&mut self, response: &Message, identity: &Identity) -> Result<(), DialogError> {
+        let routes = RouteSet::of(response)?
+            .above(|uri| identity.is_own_uri(uri))
+            .reversed();
+        self.callee.leg = Leg::new(contact(response)?, routes);
+        Ok(())
+    }
+
     /// Call-ID.
     #[must_use]
     pub fn call_id(&self) -> &str {
