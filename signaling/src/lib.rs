@@ -1,1 +1,215 @@
-//! placeholder
+//! Tandem's SIP front: transports, proxy, trunks, calls.
+//!
+//! [`start`] binds the sockets and runs the workers in the present tokio runtime; [`Running::stop`]
+//! ends the calls and takes all down. A worker's logic is pure, and knows nothing of sockets or time;
+//! what surrounds it moves bytes, asks mediad and writes records.
+
+mod call;
+mod media;
+mod metrics;
+mod net;
+mod resolve;
+mod service;
+mod worker;
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use control::{
+    Client, Config, Listener,
+    channel::{Events, serve},
+    config::Listen,
+    media::Media,
+};
+use store::{CdrWriter, Timestamp};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    call::{Core, Policy},
+    media::Hub,
+    metrics::Metrics,
+    net::{Bound, Dispatcher},
+    resolve::Resolver,
+    service::{Parts, Service},
+    worker::{Command, Shell},
+};
+
+/// Arrivals that may wait for a worker: a second of the heaviest load, and as much as a burst after a
+/// pause of the process brings.
+const QUEUE: usize = 16_384;
+/// How often a stopping node looks whether its calls are over.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Why signaling did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address of `[sip] listen` cannot be bound.
+    #[error("[sip] listen: cannot receive on {listen}: {error}")]
+    Bind {
+        /// As configured.
+        listen: Listen,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The metrics could not be set up.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// signaling, running.
+#[derive(Debug)]
+pub struct Running {
+    service: Service,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Calls whose
+/// media is relayed need the mediad that `media` reaches, others do not. Must be called inside a tokio
+/// runtime.
+///
+/// # Errors
+/// An address cannot be bound.
+pub fn start(
+    config: &Config,
+    media: Client<Media>,
+    cdrs: CdrWriter,
+    listener: Listener,
+) -> Result<Running, StartError> {
+    let metrics = Arc::new(Metrics::new()?);
+    let bound = net::bind(&config.sip.listen, config.sip.advertise.as_deref())
+        .map_err(|(listen, error)| StartError::Bind { listen, error })?;
+    let count = workers(config);
+    let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE)).unzip();
+    let (commands, orders): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+
+    let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
+    let listen = listened(&bound);
+    let dispatcher = Dispatcher::new(arrivals, metrics.clone());
+    let network = bound.start(&dispatcher, &metrics, &tracker, &stop);
+    let events = Events::new();
+    let resolver = Arc::new(Resolver::default());
+    let mark: [u8; 6] = rand::random();
+    for (index, (inbox, orders)) in inboxes.into_iter().zip(orders).enumerate() {
+        let shell = Shell {
+            index,
+            network: network.clone(),
+            media: media.clone(),
+            resolver: resolver.clone(),
+            cdrs: cdrs.clone(),
+            events: events.clone(),
+            commands: commands[index].clone(),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        };
+        let clock = (Instant::now(), Timestamp::now());
+        let session_mark = session_mark(mark, index);
+        let core =
+            Core::new(policy.clone(), metrics.clone(), rand::random(), session_mark, clock);
+        tracker.spawn(worker::run(core, shell, inbox, orders));
+    }
+
+    let hub = Hub {
+        client: media.clone(),
+        workers: commands.clone(),
+        metrics: metrics.clone(),
+        mark,
+        timeout: Duration::from_secs(config.media.timeout.into()),
+    };
+    let hub = hub.run(media.notices());
+    tracker.spawn(stop.clone().run_until_cancelled_owned(hub));
+    let service = Service(Arc::new(Parts {
+        node: config.node.name.clone(),
+        started: Instant::now(),
+        listen: listen.clone(),
+        workers: commands.clone(),
+        network,
+        metrics,
+        media,
+        cdrs,
+        draining: AtomicBool::new(false),
+    }));
+    let serving = serve(listener, Arc::new(service.clone()), events);
+    tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
+    info!(listen = listen.join(" "), workers = count, "signaling is up");
+    Ok(Running { service, workers: commands, tracker, stop })
+}
+
+impl Running {
+    /// Where it receives, as `udp:127.0.0.1:5060`: with the port that was taken where 0 was configured.
+    pub fn listen(&self) -> &[String] {
+        &self.service.0.listen
+    }
+
+    /// Refuses new calls with 503 from now on, or takes them again.
+    pub fn drain(&self, on: bool) {
+        self.service.drain(on);
+    }
+
+    /// How many calls are up.
+    pub async fn calls(&self) -> usize {
+        self.service.count().await
+    }
+
+    /// The metrics page, in Prometheus text.
+    pub fn metrics(&self) -> String {
+        self.service.0.page()
+    }
+
+    /// Refuses new calls, ends those that are up (BYE to both parties; CANCEL and 503 where nobody has
+    /// answered), waits up to `grace` for the parties' answers, and takes all down. Tells how many
+    /// calls were left without one.
+    pub async fn stop(self, grace: Duration) -> usize {
+        let calls = self.calls().await;
+        info!(calls, "signaling stops");
+        self.service.drain(true);
+        for worker in &self.workers {
+            drop(worker.send(Command::Stop));
+        }
+        let quiet = async {
+            while self.calls().await > 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let done = timeout(grace, quiet).await.is_ok();
+        let left = if done { 0 } else { self.calls().await };
+        if left > 0 {
+            warn!(calls = left, "some parties did not answer our BYE in time");
+        }
+        self.stop.cancel();
+        self.tracker.close();
+        if timeout(Duration::from_secs(2), self.tracker.wait()).await.is_err() {
+            warn!("some connections did not close in time");
+        }
+        left
+    }
+}
+
+fn workers(config: &Config) -> usize {
+    match config.sip.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers.into(),
+    }
+}
+
+fn listened(bound: &Bound) -> Vec<String> {
+    let shown = bound.locals().iter().map(|local| format!("{}:{}", local.transport, local.address));
+    shown.collect()
+}
+
+/// The front of the names of a worker's sessions: this process's mark, and the worker's index.
+fn session_mark(process: [u8; 6], worker: usize) -> [u8; 8] {
+    let mut mark = [0; 8];
+    mark[..6].copy_from_slice(&process);
+    let worker = u16::try_from(worker).unwrap_or(u16::MAX);
+    mark[6..].copy_from_slice(&worker.to_be_bytes());
+    mark
+}

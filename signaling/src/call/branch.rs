@@ -1,0 +1,355 @@
+//! The branches of an exchange: to which address a request goes, and to which one next.
+
+use std::time::Instant;
+
+use sip::{
+    header::Transport,
+    message::{Message, Method},
+    proxy::{self, Action, BranchId, Forward, RecordRoute, Routed},
+    transaction::ClientId,
+};
+use tracing::{debug, info};
+
+use super::{
+    Alarm, Client, Core,
+    exchange::{Branch, ExchangeId, Role, Target},
+    policy::{HOST_PATIENCE, HOST_PENALTY},
+    state::Work,
+    target::{Located, Resolving, retarget},
+};
+use crate::net::Flow;
+
+impl Core {
+    /// Does what an exchange's context wants, and forgets the exchange when nothing can come of it.
+    pub(super) fn run_actions(&mut self, now: Instant, id: ExchangeId) {
+        while let Some(exchange) = self.exchanges.get_mut(&id) {
+            let Some(action) = exchange.context.poll_action() else { break };
+            match action {
+                Action::Try { branch, target } => self.try_target(now, id, branch, target),
+                Action::Cancel { branch } => self.cancel_branch(now, id, branch),
+                Action::Forward { branch, response } => self.pass_back(now, id, branch, response),
+                Action::Reply { status } => self.reply(now, id, status),
+                Action::Abandon => self.abandon(now, id),
+                Action::LateSuccess { branch, response } => {
+                    self.disown(now, id, branch, &response);
+                }
+            }
+        }
+        self.rest(id);
+    }
+
+    /// Sets the exchange's alarm, or forgets the exchange.
+    pub(super) fn rest(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if !exchange.is_over() {
+            let at = exchange.poll_timeout();
+            return self.alarms.set(Alarm::Exchange(id), at);
+        }
+        self.alarms.set(Alarm::Exchange(id), None);
+        if let Some(exchange) = self.exchanges.remove(&id) {
+            self.by_server.remove(&exchange.server);
+        }
+    }
+
+    pub(super) fn on_exchange_alarm(&mut self, now: Instant, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        exchange.context.handle_timeout(now);
+        let late = |branch: &Branch| branch.deadline.is_some_and(|at| at <= now);
+        let late: Vec<_> =
+            (0..exchange.branches.len()).filter(|index| late(&exchange.branches[*index])).collect();
+        for index in late {
+            self.on_silent_host(now, id, index);
+        }
+        self.run_actions(now, id);
+    }
+
+    /// The addresses of a branch's target are known.
+    pub(super) fn on_ways(&mut self, now: Instant, id: ExchangeId, index: usize, ways: Vec<Flow>) {
+        if let Some(branch) = self.branch(id, index) {
+            branch.ways = ways.into();
+        }
+        self.try_next_way(now, id, index);
+    }
+
+    /// The transaction of a branch failed: nobody answered, or nobody could be reached.
+    pub(super) fn on_client_failed(&mut self, now: Instant, client: ClientId, unreachable: bool) {
+        match self.clients.get(&client).copied() {
+            Some(Client::Branch(id, index)) => {
+                self.punish(now, id, index);
+                self.fail_over(now, id, index, unreachable);
+                self.run_actions(now, id);
+            }
+            Some(Client::Bye(key, side)) => self.on_bye_done(now, key, side, None),
+            Some(Client::Disowned) | None => {}
+        }
+    }
+
+    /// The transaction of a branch is over.
+    pub(super) fn on_client_over(&mut self, now: Instant, client: ClientId) {
+        let Some(Client::Branch(id, index)) = self.clients.remove(&client) else {
+            return;
+        };
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
+        branch.clients.retain(|known| *known != client);
+        if branch.clients.is_empty() && !branch.preparing {
+            branch.deadline = None;
+            if let Some(exchange) = self.exchanges.get_mut(&id) {
+                exchange.context.handle_terminated(now, BranchId(index));
+            }
+        }
+        self.run_actions(now, id);
+    }
+
+    /// The branch's next address is settled and mediad is ready for it: sends the request there.
+    /// `request` has the SDP that goes there.
+    pub(super) fn send_branch(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        BranchId(index): BranchId,
+        request: Message,
+    ) {
+        let policy = self.policy.clone();
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Some(branch) = exchange.branches.get_mut(index) else {
+            return;
+        };
+        branch.preparing = false;
+        let Some(way) = branch.way.filter(|_| !branch.dropped) else {
+            return;
+        };
+        let Some(local) = policy.local(&way) else {
+            return;
+        };
+        let target = match branch.target {
+            Target::Host { trunk, host } => {
+                let host = policy.trunks.get(trunk).and_then(|trunk| trunk.hosts.get(host));
+                let uri = exchange.routed.request.request_uri();
+                host.zip(uri.ok()).map(|(host, uri)| retarget(&uri, host))
+            }
+            Target::Next(_) => None,
+        };
+        let record = match (exchange.role, exchange.call, policy.local(&exchange.flow)) {
+            (Role::Setup, Some(key), Some(ingress)) => {
+                Some((Self::record_uri(ingress, key), Self::record_uri(local, key)))
+            }
+            _ => None,
+        };
+        let record_route = record
+            .as_ref()
+            .map(|(ingress, egress)| RecordRoute { ingress, egress });
+        let via_branch = policy.identity.branch(&mut self.tokens, &exchange.received);
+        let routed = Routed { request, own_routes: Vec::new() };
+        let plan = Forward {
+            target: target.as_deref(),
+            route: &[],
+            record_route,
+            transport: via_transport(&way),
+            sent_by: &local.sent_by,
+            branch: &via_branch,
+        };
+        let sent = proxy::forward(&routed, &plan)
+            .map_err(|error| error.to_string())
+            .and_then(|message| {
+                self.layer.send_request(now, way, message).map_err(|error| error.to_string())
+            });
+        match sent {
+            Ok(client) => {
+                let has_alternative = exchange.has_alternative(index);
+                if let Some(branch) = exchange.branches.get_mut(index) {
+                    branch.clients.push(client);
+                    branch.heard = false;
+                    branch.deadline = has_alternative.then(|| now + HOST_PATIENCE);
+                }
+                self.clients.insert(client, Client::Branch(id, index));
+            }
+            Err(error) => {
+                info!(to = %way, %error, "cannot pass a request on");
+                self.fail_branch(now, id, index, true);
+            }
+        }
+    }
+
+    /// Tries the branch's next address, or gives the branch up.
+    pub(super) fn fail_over(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        index: usize,
+        unreachable: bool,
+    ) {
+        let may = self.exchanges.get(&id).is_some_and(|exchange| {
+            !exchange.replied && !exchange.context.is_answered() && !exchange.is_cancelled()
+        });
+        let more = self.branch(id, index).is_some_and(|branch| !branch.ways.is_empty());
+        if may && more {
+            self.try_next_way(now, id, index);
+        } else {
+            self.fail_branch(now, id, index, unreachable);
+        }
+    }
+
+    /// A host is silent; it is tried last for a while.
+    pub(super) fn punish(&mut self, now: Instant, id: ExchangeId, index: usize) {
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
+        if branch.heard {
+            return;
+        }
+        if let Target::Host { trunk, host } = branch.target {
+            let is_new = self.penalties.insert((trunk, host), now + HOST_PENALTY).is_none();
+            let place = self.policy.trunks.get(trunk);
+            if let Some((trunk, host)) =
+                place.and_then(|trunk| Some((trunk, trunk.hosts.get(host)?))).filter(|_| is_new)
+            {
+                info!(trunk = trunk.name, %host, "a host gives no answer; others are tried first");
+            }
+        }
+    }
+
+    pub(super) fn branch(&mut self, id: ExchangeId, index: usize) -> Option<&mut Branch> {
+        self.exchanges.get_mut(&id)?.branches.get_mut(index)
+    }
+
+    fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: Target) {
+        let located = match &target {
+            Target::Host { trunk, host } => {
+                let host = self.policy.trunks.get(*trunk).and_then(|trunk| trunk.hosts.get(*host));
+                host.map_or(Located::Nowhere("it is not configured"), |host| self.locate_host(host))
+            }
+            Target::Next(next) => self.locate(next),
+        };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        // The context numbers branches in the order in which it names them.
+        exchange.branches.resize_with(branch.0, || Branch::new(target.clone()));
+        exchange.branches.push(Branch::new(target.clone()));
+        if let (Target::Host { trunk, .. }, Some(key)) = (&target, exchange.call)
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.trunk = Some(*trunk);
+        }
+        match located {
+            Located::At(way) => self.on_ways(now, id, branch.0, vec![way]),
+            Located::Ask(authority) => {
+                let transport = authority.transport;
+                self.ask_resolver(authority, Resolving::Branch(id, branch.0, transport));
+            }
+            Located::Nowhere(why) => {
+                info!(?target, why, "cannot reach the next hop");
+                self.on_ways(now, id, branch.0, Vec::new());
+            }
+        }
+    }
+
+    fn try_next_way(&mut self, now: Instant, id: ExchangeId, index: usize) {
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
+        if branch.dropped {
+            branch.preparing = false;
+            return self.rest(id);
+        }
+        let Some(way) = branch.ways.pop_front() else {
+            debug!("a next hop has no address that this node can reach");
+            return self.fail_branch(now, id, index, true);
+        };
+        branch.way = Some(way);
+        branch.preparing = true;
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        match (exchange.role, exchange.call) {
+            (Role::Setup, Some(key)) => {
+                if let Some(call) = self.calls.get_mut(&key) {
+                    call.callee = Some(way);
+                }
+                self.enqueue(now, key, Work::Send { exchange: id, branch: BranchId(index) });
+            }
+            _ => {
+                let request = exchange.routed.request.clone();
+                self.send_branch(now, id, BranchId(index), request);
+            }
+        }
+    }
+
+    /// Tells the context that a branch leads nowhere.
+    fn fail_branch(&mut self, now: Instant, id: ExchangeId, index: usize, unreachable: bool) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let branch = BranchId(index);
+        if unreachable {
+            exchange.context.handle_transport_error(now, branch);
+        } else {
+            exchange.context.handle_branch_timeout(now, branch);
+        }
+        if let Some(state) = exchange.branches.get_mut(index) {
+            state.preparing = false;
+            state.deadline = None;
+            if state.clients.is_empty() {
+                exchange.context.handle_terminated(now, branch);
+            }
+        }
+    }
+
+    /// The present address of a branch said nothing for too long, and there is another to try.
+    fn on_silent_host(&mut self, now: Instant, id: ExchangeId, index: usize) {
+        self.punish(now, id, index);
+        if let Some(branch) = self.branch(id, index) {
+            branch.deadline = None;
+        }
+        // Should it wake up after all, it is cancelled as soon as it rings.
+        self.cancel_clients(now, id, index, Some("SIP;cause=408;text=\"no answer in time\""));
+        self.fail_over(now, id, index, false);
+    }
+
+    fn cancel_branch(&mut self, now: Instant, id: ExchangeId, BranchId(index): BranchId) {
+        let reason = self.exchanges.get(&id).and_then(|exchange| exchange.cancel_reason.clone());
+        self.cancel_clients(now, id, index, reason.as_deref());
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
+        branch.deadline = None;
+        if branch.preparing {
+            // It was not sent, and will not be.
+            branch.preparing = false;
+            branch.dropped = true;
+            if branch.clients.is_empty()
+                && let Some(exchange) = self.exchanges.get_mut(&id)
+            {
+                exchange.context.handle_terminated(now, BranchId(index));
+            }
+        }
+    }
+
+    fn cancel_clients(&mut self, now: Instant, id: ExchangeId, index: usize, reason: Option<&str>) {
+        let is_invite =
+            self.exchanges.get(&id).is_some_and(|exchange| exchange.method == Method::Invite);
+        if !is_invite {
+            return;
+        }
+        let clients = self.branch(id, index).map(|branch| branch.clients.clone());
+        for client in clients.unwrap_or_default() {
+            self.layer.cancel(now, client, reason);
+        }
+    }
+}
+
+/// The transport of our Via on a way.
+pub(super) const fn via_transport(way: &Flow) -> Transport<'static> {
+    match way.transport {
+        control::config::Transport::Udp => Transport::Udp,
+        control::config::Transport::Tcp => Transport::Tcp,
+    }
+}

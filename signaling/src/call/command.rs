@@ -1,0 +1,243 @@
+//! What the node's other parts want of a worker: operators, mediad's channel, the end of the process.
+
+use std::time::Instant;
+
+use control::{
+    channel::RequestError,
+    media::{self, SessionId},
+    signal::CallInfo,
+};
+use store::Cause;
+use tracing::{info, warn};
+
+use super::{
+    Alarm, Core,
+    policy::LONGEST_CALL,
+    state::{CallKey, Silence},
+    turn::{Asked, Purpose},
+};
+
+/// What is heard of mediad, unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MediaNews {
+    /// It can be reached.
+    Up {
+        /// It was restarted: sessions have to be opened again.
+        restarted: bool,
+    },
+    /// It cannot be reached.
+    Down,
+    /// A session of this worker has been silent for the media timeout.
+    Silent(SessionId),
+    /// mediad has sessions in this worker's name.
+    Listed(Vec<SessionId>),
+}
+
+impl Core {
+    /// The calls that are up, in no order.
+    pub(crate) fn list(&self) -> Vec<CallInfo> {
+        self.calls.values().map(|call| self.info(call)).collect()
+    }
+
+    /// Ends the call of this id in an operator's name. `false` where there is none.
+    pub(crate) fn hang_up_by_id(&mut self, now: Instant, id: &str) -> bool {
+        let found = self.calls.iter().find(|(_, call)| call.id.to_string() == id);
+        let Some(key) = found.map(|(key, _)| *key) else {
+            return false;
+        };
+        self.hang_up(now, key, Cause::Operator);
+        self.drain(now);
+        true
+    }
+
+    /// Refuses new calls from now on, or takes them again.
+    pub(crate) fn set_draining(&mut self, on: bool) {
+        self.draining = on;
+    }
+
+    /// Refuses new calls and ends all that are up.
+    pub(crate) fn stop(&mut self, now: Instant) {
+        self.draining = true;
+        for key in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.hang_up(now, key, Cause::Shutdown);
+        }
+        self.drain(now);
+    }
+
+    /// News of mediad.
+    pub(crate) fn handle_media_news(&mut self, now: Instant, news: MediaNews) {
+        match news {
+            MediaNews::Up { restarted } => {
+                self.media_up = true;
+                self.restore_sessions(restarted);
+            }
+            MediaNews::Down => self.media_up = false,
+            MediaNews::Silent(id) => self.on_silent_session(now, id),
+            MediaNews::Listed(ids) => {
+                for id in ids {
+                    if self.by_session.contains_key(&id) {
+                        continue;
+                    }
+                    // Of a call that ended while mediad could not be reached.
+                    self.ask(CallKey(0), id, Purpose::Close, media::Request::Delete(id));
+                }
+            }
+        }
+        self.drain(now);
+    }
+
+    /// A call was answered that had a silent session before.
+    pub(super) fn after_answer(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.silence == Some(Silence::BeforeAnswer)
+            && let Some(timeout) = self.policy.media_timeout
+        {
+            self.alarms.set(Alarm::Call(key), Some(now + timeout));
+        }
+    }
+
+    pub(super) fn on_call_alarm(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.silence == Some(Silence::BeforeAnswer) {
+            call.silence = None;
+            let rest = call.began + LONGEST_CALL;
+            self.alarms.set(Alarm::Call(key), Some(rest));
+            return self.ask_silence(key);
+        }
+        let watched = self.policy.media_timeout.is_some()
+            && call.media.as_ref().is_some_and(super::stream::Media::is_active);
+        if watched && call.is_answered() {
+            // mediad would say if nobody were there.
+            return self.alarms.set(Alarm::Call(key), Some(now + LONGEST_CALL));
+        }
+        warn!(call = %call.id, "a call has lasted as long as any may");
+        self.hang_up(now, key, Cause::PartyLost);
+    }
+
+    /// mediad said how long a session has been silent.
+    pub(super) fn on_silence(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(Silence::Asking(left)) = call.silence else {
+            return;
+        };
+        let timeout = self.policy.media_timeout.unwrap_or(LONGEST_CALL);
+        let silent = match answer {
+            // A second's grace for the way that the question took.
+            Ok(media::Response::Stats(stats)) => {
+                u128::from(stats.silent_ms) + 1000 >= timeout.as_millis()
+            }
+            _ => false,
+        };
+        call.silence = match (silent, left) {
+            (false, _) => None,
+            (true, 1) => {
+                call.silence = None;
+                return self.hang_up(now, key, Cause::MediaTimeout);
+            }
+            (true, left) => Some(Silence::Asking(left - 1)),
+        };
+    }
+
+    pub(super) fn on_reopened(
+        &mut self,
+        asked: Asked,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let Some(call) = self.calls.get_mut(&asked.call) else {
+            return;
+        };
+        let id = call.id;
+        let media = call.media.as_mut();
+        let Some(session) = media.and_then(|media| media.session_mut(asked.session)) else {
+            return;
+        };
+        match answer {
+            Ok(media::Response::Session(info)) => {
+                session.stale = false;
+                let moved = session.info.as_ref().is_some_and(|before| *before != info);
+                session.info = Some(info);
+                if moved {
+                    warn!(
+                        call = %id,
+                        session = %asked.session,
+                        "mediad has other ports for a session than before: \
+                         the call is silent until a party sends a new offer"
+                    );
+                }
+            }
+            Ok(_) => session.stale = true,
+            Err(error) => {
+                session.stale = true;
+                warn!(call = %id, session = %asked.session, %error, "a session is lost");
+            }
+        }
+    }
+
+    fn on_silent_session(&mut self, now: Instant, id: SessionId) {
+        let Some(key) = self.by_session.get(&id).copied() else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&key).filter(|call| call.end.is_none()) else {
+            return;
+        };
+        if !call.is_answered() {
+            // A callee may let it ring as long as the route allows.
+            call.silence = Some(Silence::BeforeAnswer);
+            return;
+        }
+        let sessions = call.media.iter().flat_map(|media| media.sessions());
+        let others = sessions.filter(|session| session.is_active() && session.id != id).count();
+        if others == 0 {
+            return self.hang_up(now, key, Cause::MediaTimeout);
+        }
+        self.ask_silence(key);
+    }
+
+    /// Asks mediad of all sessions in which somebody should send whether anything is heard.
+    fn ask_silence(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let sessions = call.media.iter().flat_map(|media| media.sessions());
+        let ids: Vec<_> =
+            sessions.filter(|session| session.is_active()).map(|session| session.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        call.silence = Some(Silence::Asking(ids.len()));
+        for id in ids {
+            self.ask(key, id, Purpose::Silence, media::Request::Query(id));
+        }
+    }
+
+    /// Opens the calls' sessions again after mediad was restarted, with the ports that the parties
+    /// know; tells it what it missed where it was only out of reach.
+    fn restore_sessions(&mut self, restarted: bool) {
+        let mut requests = Vec::new();
+        for (key, call) in &self.calls {
+            let Some(media) = &call.media else { continue };
+            // What the queue waits for is repeated by the channel itself.
+            let sessions = media.sessions().filter(|session| session.info.is_some());
+            for session in sessions.filter(|session| restarted || session.stale) {
+                requests.push((*key, session.id, media.reopen(session)));
+            }
+        }
+        if !requests.is_empty() {
+            info!(sessions = requests.len(), "telling mediad of the sessions that are up");
+        }
+        for (key, id, request) in requests {
+            self.ask(key, id, Purpose::Reopen, request);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One request that is being passed on, and the places that it was passed on to.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use control::config::Transport;
+use sip::{
+    dialog::Side,
+    message::{Message, Method},
+    proxy::{ResponseContext, Routed},
+    transaction::{ClientId, ServerId},
+};
+
+use super::CallKey;
+use crate::net::Flow;
+
+/// Names an [`Exchange`] of this worker. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ExchangeId(pub(super) u64);
+
+/// A request and its branches.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) server: ServerId,
+    /// Where the request came from.
+    pub(super) flow: Flow,
+    /// The request as it came, `received` and `rport` written into its Via.
+    pub(super) received: Message,
+    /// The same after its Route was followed, and its SDP was led to mediad.
+    pub(super) routed: Routed,
+    pub(super) method: Method,
+    pub(super) call: Option<CallKey>,
+    pub(super) role: Role,
+    pub(super) context: ResponseContext<Target>,
+    pub(super) branches: Vec<Branch>,
+    /// Targets that were given to the context.
+    pub(super) targets: usize,
+    /// This node gave the final response on its own account: what the context says is void.
+    pub(super) replied: bool,
+    /// Responses that wait in the call's queue.
+    pub(super) queued: usize,
+    /// The caller gave up.
+    pub(super) cancelled: bool,
+    /// The Reason that the caller's CANCEL gave (RFC 3326).
+    pub(super) cancel_reason: Option<String>,
+    /// To tags of 2xx that were acknowledged and ended because nobody wanted them any more.
+    pub(super) disowned: Vec<String>,
+}
+
+/// What the request is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The INVITE of a new call.
+    Setup,
+    /// A request within a call, from this party.
+    Within {
+        /// Who sent it.
+        from: Side,
+        /// It carried an offer.
+        offered: bool,
+    },
+    /// Any other.
+    Outside,
+}
+
+/// A place to pass a request on to.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// A trunk's host, by indexes.
+    Host {
+        /// Into the policy's trunks.
+        trunk: usize,
+        /// Into the trunk's hosts.
+        host: usize,
+    },
+    /// Where the Route or the Request-URI says.
+    Next(NextHop),
+}
+
+/// Where the next message of a dialog goes.
+#[derive(Clone, Debug)]
+pub(super) struct NextHop {
+    /// The URI to resolve.
+    pub(super) uri: String,
+    /// The way by which that party was reached so far.
+    pub(super) known: Option<Flow>,
+    /// Our address that the Route asks to send from.
+    pub(super) prefer: Option<(Transport, SocketAddr)>,
+}
+
+/// A host and port that has to be turned into addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Authority {
+    /// Over what.
+    pub(crate) transport: Transport,
+    /// A name or an address.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// An address that an [`Authority`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// Where to send.
+    pub(crate) remote: SocketAddr,
+    /// The address that the kernel would send from, where it has a route.
+    pub(crate) source: Option<std::net::IpAddr>,
+}
+
+/// One target and what became of it.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) target: Target,
+    /// Ways to the target that are still to be tried.
+    pub(super) ways: VecDeque<Flow>,
+    /// The way that was tried last.
+    pub(super) way: Option<Flow>,
+    /// Client transactions that are not over.
+    pub(super) clients: Vec<ClientId>,
+    /// It waits for addresses or for mediad.
+    pub(super) preparing: bool,
+    /// The present address has said something.
+    pub(super) heard: bool,
+    /// Some address said that it rings.
+    pub(super) rang: bool,
+    /// The present address must say something until then.
+    pub(super) deadline: Option<Instant>,
+    /// Cancelled before it was sent.
+    pub(super) dropped: bool,
+}
+
+impl Branch {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            ways: VecDeque::new(),
+            way: None,
+            clients: Vec::new(),
+            preparing: true,
+            heard: false,
+            rang: false,
+            deadline: None,
+            dropped: false,
+        }
+    }
+}
+
+impl Exchange {
+    /// When it wants to be woken.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let branches = self.branches.iter().filter_map(|branch| branch.deadline);
+        branches.chain(self.context.poll_timeout()).min()
+    }
+
+    /// Whether another place than the branch's present one could be tried.
+    pub(super) fn has_alternative(&self, branch: usize) -> bool {
+        let more_ways = self.branches.get(branch).is_some_and(|branch| !branch.ways.is_empty());
+        more_ways || self.branches.len() < self.targets
+    }
+
+    /// The caller gave up, or this node did in its name.
+    pub(super) const fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// Whether nothing can come of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        let settled = self.context.is_finished()
+            || self.replied
+                && self.branches.iter().all(|branch| branch.clients.is_empty() && !branch.preparing);
+        settled && self.queued == 0
+    }
+}

@@ -1,0 +1,250 @@
+//! The end of a call: its sessions are closed, its record is written, it is forgotten.
+
+use std::time::Instant;
+
+use control::{
+    channel::RequestError,
+    media::{self, FlowStats},
+    signal::{self, CallInfo, CallState},
+};
+use sip::message::{Message, reason_phrase};
+use store::{Cause, Cdr, EndedBy, MediaFlow};
+use tracing::info;
+
+use super::{
+    Alarm, Core, Output,
+    state::{Call, CallKey, End, Work},
+};
+use crate::metrics::CallResult;
+
+impl Core {
+    /// A call is over, unless it was already: what is left is to close its sessions.
+    pub(super) fn finish(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        by: EndedBy,
+        cause: Cause,
+        status: u16,
+        reason: &str,
+    ) {
+        let at = self.time(now);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.setup = None;
+        call.state = CallState::Ending;
+        let reason = if reason.is_empty() { reason_phrase(status) } else { reason };
+        call.end.get_or_insert_with(|| End {
+            by,
+            cause,
+            status,
+            reason: reason.to_owned(),
+            at,
+        });
+        let sessions = call.media.as_mut().map(super::stream::Media::clear).unwrap_or_default();
+        self.close(key, sessions);
+        self.try_forget(now, key);
+    }
+
+    /// mediad closed a session, or could not be asked.
+    pub(super) fn on_closed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.closing = call.closing.saturating_sub(1);
+        if let Ok(media::Response::Stats(stats)) = answer {
+            call.stats.push(stats);
+        }
+        self.try_forget(now, key);
+    }
+
+    /// A BYE was not taken: the call goes on.
+    pub(super) fn revive(&mut self, key: CallKey, response: &Message) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if let Some((leg, _)) = call.leg_of(response) {
+            leg.over = false;
+            call.end = None;
+            call.state = CallState::Answered;
+        }
+        self.tell_call(key);
+    }
+
+    /// Tells those who watch how a call stands.
+    pub(super) fn tell_call(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.get(&key) {
+            let event = signal::Event::Call(self.info(call));
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// A call as the control channel shows it.
+    pub(super) fn info(&self, call: &Call) -> CallInfo {
+        let trunk = call.trunk.and_then(|trunk| self.policy.trunks.get(trunk));
+        CallInfo {
+            id: call.id.to_string(),
+            call_id: call.call_id.clone(),
+            from: call.from_uri.clone(),
+            to: call.to_uri.clone(),
+            source: call.source.to_string(),
+            trunk: trunk.map(|trunk| trunk.name.clone()),
+            state: call.state,
+            started_ms: call.started.millis(),
+            answered_ms: call.answered.map(store::Timestamp::millis),
+            media: call
+                .media
+                .iter()
+                .flat_map(|media| media.sessions().map(|session| session.id))
+                .collect(),
+        }
+    }
+
+    fn try_forget(&mut self, now: Instant, key: CallKey) {
+        let done = self.calls.get(&key).is_some_and(|call| {
+            call.end.is_some() && call.setup.is_none() && call.closing == 0 && call.byes == 0
+                // A call that waits for its BYE's answer has its end noted, and sessions still.
+                && call.media.as_ref().is_none_or(|media| media.sessions().next().is_none())
+        });
+        if !done {
+            return;
+        }
+        let Some(mut call) = self.calls.remove(&key) else {
+            return;
+        };
+        self.alarms.set(Alarm::Call(key), None);
+        let index = (call.call_id.clone(), call.caller_tag.clone());
+        if let Some(keys) = self.by_dialog.get_mut(&index) {
+            keys.retain(|known| *known != key);
+            if keys.is_empty() {
+                self.by_dialog.remove(&index);
+            }
+        }
+        let waiting = call.waiting.take().map(|waiting| waiting.work);
+        let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();
+        self.record(&call);
+        for work in left {
+            self.drop_work(now, work);
+        }
+    }
+
+    /// A message whose call is gone.
+    fn drop_work(&mut self, now: Instant, work: Work) {
+        match work {
+            Work::Respond { exchange, branch, response } => {
+                self.dequeue(exchange);
+                self.pass_back(now, exchange, branch, response);
+                self.rest(exchange);
+            }
+            Work::Request { server, received, .. } => {
+                let is_bye = received.method() == Some(&sip::message::Method::Bye);
+                self.answer(now, server, &received, if is_bye { 200 } else { 481 }, &[]);
+            }
+            Work::Send { exchange, branch } => {
+                if let Some(branch) = self.branch(exchange, branch.0) {
+                    branch.preparing = false;
+                }
+                self.rest(exchange);
+            }
+            Work::Ack { .. } => {}
+        }
+    }
+
+    fn record(&mut self, call: &Call) {
+        let Some(end) = &call.end else {
+            return;
+        };
+        let result = match end.cause {
+            _ if call.is_answered() => CallResult::Answered,
+            Cause::Cancel => CallResult::Cancelled,
+            Cause::Rejected | Cause::Unreachable | Cause::RingTimeout => CallResult::Failed,
+            _ => CallResult::Refused,
+        };
+        self.metrics.call(result);
+        let talk = call.answered.map_or(0.0, |answered| end.at.since(answered).as_secs_f64());
+        info!(
+            call = %call.id,
+            from = %call.from_uri,
+            to = %call.request_uri,
+            status = end.status,
+            why = end.cause.name(),
+            by = end.by.name(),
+            reason = %end.reason,
+            talk_s = talk,
+            "call over"
+        );
+        let flows = Flows::of(call);
+        for mos in [&flows.caller, &flows.callee].into_iter().flatten().filter_map(|flow| flow.mos) {
+            self.metrics.media_mos.observe(mos);
+        }
+        self.outputs.push_back(Output::Event(signal::Event::Ended {
+            id: call.id.to_string(),
+            status: end.status,
+            reason: end.cause.name().to_owned(),
+        }));
+        let name = |trunk: usize| self.policy.trunks.get(trunk).map(|trunk| trunk.name.clone());
+        let cdr = Cdr {
+            id: call.id,
+            call_id: call.call_id.clone(),
+            from_uri: call.from_uri.clone(),
+            to_uri: call.to_uri.clone(),
+            request_uri: call.request_uri.clone(),
+            source: call.source.remote,
+            transport: call.source.transport.name().to_owned(),
+            trunk: call.trunk.and_then(name),
+            route: call
+                .route
+                .and_then(|route| self.policy.routes.get(route))
+                .map(|route| route.prefix.clone()),
+            started: call.started,
+            ringing: call.ringing,
+            answered: call.answered,
+            ended: end.at,
+            status: end.status,
+            reason: end.reason.clone(),
+            ended_by: end.by,
+            cause: end.cause,
+            datapath: call.stats.first().map(|stats| stats.path.name().to_owned()),
+            from_caller: flows.caller,
+            from_callee: flows.callee,
+        };
+        self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+    }
+}
+
+/// What a call's sessions have carried, taken together.
+struct Flows {
+    caller: Option<MediaFlow>,
+    callee: Option<MediaFlow>,
+}
+
+impl Flows {
+    fn of(call: &Call) -> Self {
+        Self {
+            caller: sum(call.stats.iter().map(|stats| &stats.from_a)),
+            callee: sum(call.stats.iter().map(|stats| &stats.from_b)),
+        }
+    }
+}
+
+/// Packets are added up; jitter and MOS are those of the first stream, which is the audio as a rule.
+fn sum<'a>(flows: impl Iterator<Item = &'a FlowStats>) -> Option<MediaFlow> {
+    let mut total = None;
+    for flow in flows {
+        let total = total.get_or_insert_with(|| MediaFlow {
+            jitter_ms: f64::from(flow.jitter_us) / 1000.0,
+            mos: flow.mos.map(f64::from),
+            ..MediaFlow::default()
+        });
+        total.packets += flow.packets;
+        total.bytes += flow.bytes;
+        total.lost += flow.lost;
+    }
+    total
+}

@@ -1,0 +1,219 @@
+//! What comes in: bytes, failures and time.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use control::config::Transport;
+use sip::{
+    header::HeaderName,
+    message::{Message, Method, ParseError},
+    proxy,
+    transaction::{Event, TransactionId},
+};
+use tracing::debug;
+
+use super::{Alarm, Client, Core};
+use crate::{
+    metrics::{Direction, Dropped},
+    net::Flow,
+};
+
+/// Option tags that this proxy knows (RFC 3261 section 16.3, step 5). None needs anything of it.
+const EXTENSIONS: [&str; 0] = [];
+
+impl Core {
+    /// A datagram came.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.handle_framed(now, flow, Message::parse(bytes));
+    }
+
+    /// A message came, or what was sent in place of one.
+    pub(crate) fn handle_framed(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: Result<Message, ParseError>,
+    ) {
+        match message {
+            Ok(message) if message.is_request() => self.handle_request(now, flow, message),
+            Ok(message) => self.handle_response(now, flow, message),
+            Err(error) => self.handle_garbage(flow, error),
+        }
+        self.drain(now);
+    }
+
+    /// A message of ours could not be delivered.
+    pub(crate) fn handle_failed(&mut self, now: Instant, transaction: TransactionId) {
+        self.layer.handle_transport_error(transaction);
+        self.drain(now);
+    }
+
+    /// ICMP says that nobody receives at `remote`: what waits for a first answer from there need not.
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
+        let affected = |way: Option<Flow>| {
+            way.is_some_and(|way| {
+                way.transport == Transport::Udp && way.local == local && way.reply_to == remote
+            })
+        };
+        let waits = |client: &Client| match client {
+            Client::Branch(exchange, index) => {
+                let exchange = self.exchanges.get(exchange);
+                let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
+                branch.is_some_and(|branch| !branch.heard && affected(branch.way))
+            }
+            Client::Bye(..) | Client::Disowned => false,
+        };
+        let ids: Vec<_> =
+            self.clients.iter().filter(|(_, client)| waits(client)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.layer.handle_transport_error(TransactionId::Client(id));
+        }
+        self.drain(now);
+    }
+
+    /// Time has passed. To be called at or after [`Core::poll_timeout`].
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.layer.handle_timeout(now);
+        self.drain_transmits(true);
+        while let Some(alarm) = self.alarms.take_due(now) {
+            match alarm {
+                Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
+                Alarm::Call(key) => self.on_call_alarm(now, key),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Works on what the transaction layer has to say until it is dry.
+    pub(super) fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.layer.poll_event() {
+            self.on_event(now, event);
+        }
+        self.drain_transmits(false);
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event<Flow>) {
+        match event {
+            Event::Request { id, flow, request } => self.on_request(now, id, flow, request),
+            Event::Cancelled { invite, request } => self.on_cancel(now, invite, &request),
+            Event::Ack { flow, request, .. } => self.on_ack(now, flow, request),
+            Event::Response { id, response, .. } => self.on_response(now, id, &response),
+            Event::StrayResponse { .. } => self.metrics.dropped(Dropped::Stray),
+            Event::ClientTimeout { id } => self.on_client_failed(now, id, false),
+            Event::ClientTransportError { id } => self.on_client_failed(now, id, true),
+            Event::Terminated { id: TransactionId::Client(id) } => self.on_client_over(now, id),
+            Event::ServerTransportError { id } => debug!(?id, "a response could not be delivered"),
+            // An unacknowledged failure is the caller's business; what else timed out was answered
+            // or given up by its exchange.
+            _ => {}
+        }
+    }
+
+    fn handle_request(&mut self, now: Instant, flow: Flow, request: Message) {
+        if let Some(method) = request.method() {
+            self.metrics.request(method, Direction::In);
+        }
+        let request = proxy::stamp_via(request, flow.remote);
+        let flow = reply_flow(flow, &request);
+        if let Err(refusal) = proxy::admit(&request, &self.policy.identity, &EXTENSIONS) {
+            debug!(source = %flow, %refusal, "refused a request");
+            let tag = self.stateless_tag(&request);
+            match refusal.response(&request, &tag) {
+                Some(response) => self.layer.send_stateless(flow, response),
+                None => self.metrics.dropped(Dropped::Malformed),
+            }
+            return;
+        }
+        if self.is_stranger(&flow, &request) {
+            debug!(source = %flow, "refused a request: no trunk allows this source");
+            self.respond_stateless(flow, &request, 403);
+            return;
+        }
+        if self.layer.handle_message(now, flow, request).is_err() {
+            self.metrics.dropped(Dropped::Malformed);
+        }
+    }
+
+    fn handle_response(&mut self, now: Instant, flow: Flow, response: Message) {
+        self.metrics.response(response.status().unwrap_or(0), Direction::In);
+        let own = response.via().is_ok_and(|via| self.policy.identity.is_own_via(&via));
+        if response.validate().is_err() {
+            self.metrics.dropped(Dropped::Malformed);
+        } else if !own {
+            self.metrics.dropped(Dropped::NotOurs);
+        } else if self.layer.handle_message(now, flow, response).is_err() {
+            self.metrics.dropped(Dropped::Malformed);
+        }
+    }
+
+    fn handle_garbage(&mut self, flow: Flow, error: ParseError) {
+        self.metrics.parse_errors.inc();
+        debug!(source = %flow, %error, "cannot parse a message");
+        let status = error.status();
+        // Without these an answer would find nobody.
+        let answerable = |message: &Message| {
+            message.via().is_ok()
+                && message.method().is_some_and(|method| *method != Method::Ack)
+                && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
+                    .into_iter()
+                    .all(|name| message.header(name).is_some())
+        };
+        let partial = error.partial.map(|partial| *partial).filter(answerable);
+        let (Some(status), Some(partial)) = (status, partial) else {
+            self.metrics.dropped(Dropped::Malformed);
+            return;
+        };
+        let request = proxy::stamp_via(partial, flow.remote);
+        let flow = reply_flow(flow, &request);
+        self.respond_stateless(flow, &request, status);
+    }
+
+    /// Whether nobody knows the sender of a request that would begin something.
+    fn is_stranger(&self, flow: &Flow, request: &Message) -> bool {
+        let begins = request.to().is_ok_and(|to| to.tag().is_none())
+            && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
+        begins && self.policy.trunk_of(source_ip(flow)).is_none()
+    }
+
+    fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {
+        let tag = self.stateless_tag(request);
+        match request.respond(status).to_tag(tag).build() {
+            Ok(response) => self.layer.send_stateless(flow, response),
+            Err(error) => {
+                debug!(source = %flow, %error, "cannot answer a request");
+                self.metrics.dropped(Dropped::Malformed);
+            }
+        }
+    }
+
+    /// A To tag that is the same each time the same request comes (RFC 3261 section 8.2.7).
+    fn stateless_tag(&self, request: &Message) -> String {
+        let branch = self.policy.identity.stateless_branch(request);
+        let tag = branch.trim_start_matches("z9hG4bK");
+        tag.split('.').next().unwrap_or(tag).to_owned()
+    }
+}
+
+/// The address that a message came from, IPv4 also where it came by an IPv6 socket.
+pub(super) fn source_ip(flow: &Flow) -> IpAddr {
+    flow.remote.ip().to_canonical()
+}
+
+/// The flow with the place that answers to this request go to (RFC 3261 section 18.2.2): the source's
+/// address always, whatever `maddr` asks for, since a stranger's word must not lead our answers to
+/// others; the source's port with `rport`, else that of `sent-by`.
+fn reply_flow(mut flow: Flow, request: &Message) -> Flow {
+    if let Ok(via) = request.via() {
+        let sent_by = via.port().unwrap_or_else(|| via.transport().default_port());
+        let port = match flow.transport {
+            Transport::Udp if via.has_rport() => flow.remote.port(),
+            // Over TCP the connection comes first, and this is for when it is gone.
+            Transport::Udp | Transport::Tcp => sent_by,
+        };
+        flow.reply_to = SocketAddr::new(flow.remote.ip(), port);
+    }
+    flow
+}

@@ -1,0 +1,234 @@
+//! Requests of our own: the BYEs by which this node ends a call, and the ACK and BYE for a callee
+//! that answered too late.
+
+use std::time::Instant;
+
+use sip::{
+    dialog::{ProxyDialog, Side},
+    message::Message,
+    proxy::BranchId,
+};
+use store::{Cause, EndedBy};
+use tracing::{debug, info, warn};
+
+use super::{
+    Client, Core,
+    branch::via_transport,
+    exchange::{ExchangeId, NextHop},
+    state::{CallKey, End},
+    target::Located,
+};
+use crate::net::Flow;
+
+impl Core {
+    /// Ends a call on the node's own account: BYE to both parties, or, where nobody has answered yet,
+    /// CANCEL to the callee and a failure to the caller.
+    pub(super) fn hang_up(&mut self, now: Instant, key: CallKey, cause: Cause) {
+        let at = self.time(now);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.end.is_some() {
+            return;
+        }
+        let (status, reason) = words(cause);
+        if !call.is_answered() {
+            let status = match cause {
+                Cause::Operator => 487,
+                _ => 503,
+            };
+            return match call.setup {
+                Some(exchange) => {
+                    self.reject(now, exchange, status, Some((EndedBy::Node, cause, reason)));
+                }
+                None => self.finish(now, key, EndedBy::Node, cause, status, reason),
+            };
+        }
+        call.end = Some(End {
+            by: EndedBy::Node,
+            cause,
+            status: 200,
+            reason: reason.to_owned(),
+            at,
+        });
+        call.state = control::signal::CallState::Ending;
+        let legs: Vec<_> =
+            (0..call.dialogs.len()).filter(|index| !call.dialogs[*index].over).collect();
+        info!(call = %call.id, %reason, "ending a call");
+        let header = format!("SIP;cause={status};text=\"{reason}\"");
+        for index in legs {
+            for side in [Side::Caller, Side::Callee] {
+                self.send_bye(now, key, index, side, &header);
+            }
+        }
+        self.tell_call(key);
+        if self.calls.get(&key).is_some_and(|call| call.byes == 0) {
+            self.finish(now, key, EndedBy::Node, cause, 200, reason);
+        }
+    }
+
+    /// A BYE of our own was answered, or will not be.
+    pub(super) fn on_bye_done(&mut self, now: Instant, key: CallKey, side: Side, status: Option<u16>) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        debug!(call = %call.id, ?side, status, "our BYE was answered");
+        call.byes = call.byes.saturating_sub(1);
+        if call.byes > 0 {
+            return;
+        }
+        if let Some(End { by, cause, status, reason, .. }) = call.end.clone() {
+            self.finish(now, key, by, cause, status, &reason);
+        }
+    }
+
+    /// ACK and BYE to a callee whose 2xx nobody waits for any more: it came when the caller had been
+    /// told otherwise, or its answer cannot be relayed.
+    pub(super) fn disown(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        BranchId(index): BranchId,
+        response: &Message,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Ok(mut dialog) =
+            ProxyDialog::new(&exchange.received, response, &self.policy.identity)
+        else {
+            return warn!("cannot end a call that was answered too late: it makes no dialog");
+        };
+        let tag = dialog.tag(Side::Callee).to_owned();
+        let is_new = !exchange.disowned.contains(&tag);
+        if is_new {
+            exchange.disowned.push(tag);
+        }
+        let known = exchange.branches.get(index).and_then(|branch| branch.way);
+        let Some(way) = self.way_to(dialog.next_hop(Side::Callee), known) else {
+            return;
+        };
+        // Each copy of the 2xx asks for its ACK again; one BYE is enough.
+        if let Some(via) = self.own_via(&way)
+            && let Ok(ack) = dialog.ack_towards_callee(&via)
+        {
+            self.layer.send_stateless(way, ack);
+        }
+        if !is_new {
+            return;
+        }
+        if let Some(via) = self.own_via(&way)
+            && let Ok(bye) = dialog.bye_towards(Side::Callee, &via, None)
+            && let Ok(client) = self.layer.send_request(now, way, bye)
+        {
+            self.clients.insert(client, Client::Disowned);
+        }
+    }
+
+    /// The ACK of a 2xx to a re-INVITE whose description cannot be relayed.
+    pub(super) fn acknowledge(&mut self, _now: Instant, key: CallKey, response: &Message) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some((leg, asker)) = call.leg_of(response) else {
+            return;
+        };
+        let answerer = asker.other();
+        let next = leg.dialog.next_hop(answerer).to_owned();
+        let target = leg.dialog.target(answerer).to_owned();
+        let known = Self::known_way(call, answerer);
+        let Some(way) = self.way_to(&next, known) else {
+            return;
+        };
+        let Some(via) = self.own_via(&way) else {
+            return;
+        };
+        if let Some(ack) = ack_of(response, &target, &next, &via) {
+            self.layer.send_stateless(way, ack);
+        }
+    }
+
+    fn send_bye(&mut self, now: Instant, key: CallKey, index: usize, side: Side, reason: &str) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let Some(leg) = call.dialogs.get(index).filter(|leg| leg.confirmed) else {
+            return;
+        };
+        let next = leg.dialog.next_hop(side).to_owned();
+        let way = self.way_to(&next, Self::known_way(call, side));
+        let Some((way, via)) = way.and_then(|way| Some((way, self.own_via(&way)?))) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(leg) = call.dialogs.get_mut(index) else {
+            return;
+        };
+        leg.over = true;
+        let Ok(bye) = leg.dialog.bye_towards(side, &via, Some(reason)) else {
+            return;
+        };
+        match self.layer.send_request(now, way, bye) {
+            Ok(client) => {
+                call.byes += 1;
+                self.clients.insert(client, Client::Bye(key, side));
+            }
+            Err(error) => warn!(call = %call.id, %error, "cannot send a BYE"),
+        }
+    }
+
+    /// The way to a URI; where it is a name, the way by which that party was reached last.
+    fn way_to(&self, uri: &str, known: Option<Flow>) -> Option<Flow> {
+        let next = NextHop { uri: uri.to_owned(), known, prefer: None };
+        match self.locate(&next) {
+            Located::At(way) => Some(way),
+            Located::Ask(_) => known,
+            Located::Nowhere(why) => {
+                debug!(uri, why, "cannot reach a party");
+                known
+            }
+        }
+    }
+
+    fn own_via(&mut self, way: &Flow) -> Option<String> {
+        let local = self.policy.local(way)?;
+        let (transport, branch) = (via_transport(way), self.tokens.branch());
+        Some(format!("SIP/2.0/{transport} {};branch={branch};rport", local.sent_by))
+    }
+}
+
+/// An ACK made of a 2xx alone.
+fn ack_of(response: &Message, target: &str, next: &str, via: &str) -> Option<Message> {
+    use sip::{
+        header::HeaderName,
+        message::{Method, RequestBuilder},
+    };
+    let cseq = response.cseq().ok()?.number;
+    let mut ack = RequestBuilder::new(&Method::Ack, target)
+        .header(HeaderName::Via, via)
+        .header(HeaderName::MaxForwards, "70");
+    if next != target {
+        ack = ack.header(HeaderName::Route, format!("<{next}>"));
+    }
+    ack.copy(response, HeaderName::From)
+        .copy(response, HeaderName::To)
+        .copy(response, HeaderName::CallId)
+        .header(HeaderName::CSeq, format!("{cseq} ACK"))
+        .build()
+        .ok()
+}
+
+/// What a Reason header and a record say of a call that the node ended.
+const fn words(cause: Cause) -> (u16, &'static str) {
+    match cause {
+        Cause::MediaTimeout => (408, "no media"),
+        Cause::MediaUnusable => (488, "media cannot be relayed"),
+        Cause::MediaUnavailable => (503, "media engine lost"),
+        Cause::PartyLost => (408, "the longest time of a call is over"),
+        Cause::Operator => (200, "ended by an operator"),
+        Cause::Shutdown => (503, "node stops"),
+        _ => (500, "ended by the node"),
+    }
+}

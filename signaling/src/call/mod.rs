@@ -1,0 +1,236 @@
+//! What a worker does with its calls, as pure logic: no socket, no clock, no task.
+//!
+//! [`Core`] takes what happened ([`Core::handle_datagram`] and its kin) and the time, and is drained
+//! by [`Core::poll_output`] for what is to be done; [`Core::poll_timeout`] says when to wake it. It is
+//! a stateful record-routing proxy (RFC 3261 section 16) between trunks that also knows its calls:
+//! their dialogs, their media sessions, their records.
+//!
+//! # The way of a message
+//!
+//! `input` parses it and gives it to the transaction layer; `request` admits it and decides what it
+//! is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
+//! takes responses back; `within` passes on what belongs to a call. What touches SDP goes through
+//! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
+//! overtake it. `finish` ends a call and writes its record.
+
+mod alarm;
+mod branch;
+mod command;
+mod exchange;
+mod finish;
+mod input;
+mod local;
+mod number;
+mod output;
+mod policy;
+mod reply;
+mod request;
+mod setup;
+mod state;
+mod stream;
+mod target;
+mod turn;
+mod within;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use control::media::SessionId;
+use sip::{
+    dialog::Side,
+    token::TokenGenerator,
+    transaction::{ClientId, Layer, ServerId},
+};
+use store::Timestamp;
+
+use self::{
+    alarm::Alarms,
+    exchange::{Exchange, ExchangeId},
+    state::{Call, CallKey},
+};
+use crate::{metrics::Metrics, net::Flow};
+
+pub(crate) use command::MediaNews;
+pub(crate) use exchange::{Authority, Hop};
+pub(crate) use output::{MediaToken, Output, ResolveToken};
+pub(crate) use policy::Policy;
+pub(crate) use stream::OWNER;
+
+/// One worker's calls and transactions.
+#[derive(Debug)]
+pub(crate) struct Core {
+    policy: Arc<Policy>,
+    metrics: Arc<Metrics>,
+    /// Marks the sessions of this worker: the node's run, and the worker's index.
+    session_mark: [u8; 8],
+    layer: Layer<Flow>,
+    tokens: TokenGenerator,
+    /// An instant and the time of day that it was.
+    clock: (Instant, Timestamp),
+    draining: bool,
+
+    calls: HashMap<CallKey, Call>,
+    /// Calls by Call-ID and caller's tag. A call that passes twice has two entries.
+    by_dialog: HashMap<(String, String), Vec<CallKey>>,
+    by_session: HashMap<SessionId, CallKey>,
+    exchanges: HashMap<ExchangeId, Exchange>,
+    by_server: HashMap<ServerId, ExchangeId>,
+    clients: HashMap<ClientId, Client>,
+    /// What mediad was asked and has not answered.
+    asked: HashMap<MediaToken, turn::Asked>,
+    /// Names that are being resolved.
+    resolving: HashMap<ResolveToken, target::Resolving>,
+    /// Hosts that gave no sign of life, until when: by indexes of trunk and host.
+    penalties: HashMap<(usize, usize), Instant>,
+    media_up: bool,
+
+    alarms: Alarms<Alarm>,
+    outputs: VecDeque<Output>,
+    next: u64,
+    gauges: Gauges,
+}
+
+/// What a client transaction is for.
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    /// A branch of an exchange.
+    Branch(ExchangeId, usize),
+    /// A BYE of our own.
+    Bye(CallKey, Side),
+    /// A BYE of our own to a callee that nobody waits for.
+    Disowned,
+}
+
+/// Who is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Alarm {
+    Exchange(ExchangeId),
+    /// The call has lasted as long as any may.
+    Call(CallKey),
+}
+
+/// What this worker has added to the gauges that all workers share.
+#[derive(Debug, Default)]
+struct Gauges {
+    calls: i64,
+    transactions: i64,
+    sessions: i64,
+}
+
+impl Core {
+    /// An empty worker. `seed` is 128 random bits of its own; `session_mark` begins the name of each
+    /// session that it opens.
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        metrics: Arc<Metrics>,
+        seed: u128,
+        session_mark: [u8; 8],
+        clock: (Instant, Timestamp),
+    ) -> Self {
+        let mut tokens = TokenGenerator::new(seed);
+        let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
+        Self {
+            layer: Layer::new(policy.timers.clone(), layer_seed),
+            policy,
+            metrics,
+            session_mark,
+            tokens,
+            clock,
+            draining: false,
+            calls: HashMap::new(),
+            by_dialog: HashMap::new(),
+            by_session: HashMap::new(),
+            exchanges: HashMap::new(),
+            by_server: HashMap::new(),
+            clients: HashMap::new(),
+            asked: HashMap::new(),
+            resolving: HashMap::new(),
+            penalties: HashMap::new(),
+            media_up: true,
+            alarms: Alarms::new(),
+            outputs: VecDeque::new(),
+            next: 0,
+            gauges: Gauges::default(),
+        }
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.layer.poll_timeout(), self.alarms.next()].into_iter().flatten().min()
+    }
+
+    /// Tells the time of day, which may have been corrected.
+    pub(crate) fn set_clock(&mut self, now: Instant, time: Timestamp) {
+        self.clock = (now, time);
+    }
+
+    /// How many calls there are, those being set up or taken down included.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether nothing at all is left: what the tests for leaks ask.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layer.is_empty()
+            && self.calls.is_empty()
+            && self.by_dialog.is_empty()
+            && self.by_session.is_empty()
+            && self.exchanges.is_empty()
+            && self.by_server.is_empty()
+            && self.clients.is_empty()
+            && self.asked.is_empty()
+            && self.resolving.is_empty()
+            && self.alarms.is_empty()
+            && self.outputs.is_empty()
+    }
+
+    /// The time of day at `now`.
+    fn time(&self, now: Instant) -> Timestamp {
+        let since = now.saturating_duration_since(self.clock.0);
+        let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.clock.1.millis().saturating_add(millis))
+    }
+
+    /// A number that this worker has not given before.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn session_id(tokens: &mut TokenGenerator, mark: [u8; 8]) -> SessionId {
+        let random = u128::from_str_radix(&tokens.token(), 16).unwrap_or_default().to_be_bytes();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&mark);
+        id[8..].copy_from_slice(&random[..8]);
+        SessionId(id)
+    }
+
+    /// Moves the shared gauges by what has changed since the last time.
+    fn settle_gauges(&mut self) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let now = Gauges {
+            calls: count(self.calls.len()),
+            transactions: count(self.layer.clients() + self.layer.servers()),
+            sessions: count(self.by_session.len()),
+        };
+        self.metrics.calls_active.add(now.calls - self.gauges.calls);
+        self.metrics.transactions.add(now.transactions - self.gauges.transactions);
+        self.metrics.media_sessions.add(now.sessions - self.gauges.sessions);
+        self.gauges = now;
+    }
+}
+
+/// The time of the caller's side in words that mediad uses.
+const fn media_side(side: control::media::Side) -> Side {
+    match side {
+        control::media::Side::A => Side::Caller,
+        control::media::Side::B => Side::Callee,
+    }
+}
+
+#[cfg(test)]
+mod tests;

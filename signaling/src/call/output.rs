@@ -1,0 +1,94 @@
+//! What a worker wants done.
+
+use bytes::Bytes;
+use control::{media, signal};
+use sip::transaction::TransactionId;
+use store::Cdr;
+
+use super::{Authority, Core};
+use crate::{metrics::Direction, net::Flow};
+
+/// Names a question to mediad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MediaToken(pub(super) u64);
+
+/// Names a question to the resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ResolveToken(pub(super) u64);
+
+/// One thing to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Send these bytes.
+    Transmit {
+        /// Where to.
+        flow: Flow,
+        /// The message.
+        payload: Bytes,
+        /// Who hears of a failure.
+        transaction: Option<TransactionId>,
+    },
+    /// Ask mediad, and tell [`Core::handle_media`].
+    Media {
+        /// To be given back with the answer.
+        token: MediaToken,
+        /// What to ask.
+        request: media::Request,
+    },
+    /// Find a host's addresses, and tell [`Core::handle_resolved`].
+    Resolve {
+        /// To be given back with the answer.
+        token: ResolveToken,
+        /// Whose.
+        authority: Authority,
+    },
+    /// Tell those who watch.
+    Event(signal::Event),
+    /// Write a call's record.
+    Cdr(Box<Cdr>),
+}
+
+impl Core {
+    /// The next thing to do. To be drained after each input.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.settle_gauges();
+        }
+        output
+    }
+
+    /// Moves what the transaction layer wants sent to the outputs. `again` where only timers have
+    /// run, so that what goes out was sent before.
+    pub(super) fn drain_transmits(&mut self, again: bool) {
+        while let Some(transmit) = self.layer.poll_transmit() {
+            count(&self.metrics, &transmit.payload, again);
+            self.outputs.push_back(Output::Transmit {
+                flow: transmit.flow,
+                payload: transmit.payload,
+                transaction: transmit.transaction,
+            });
+        }
+    }
+}
+
+fn count(metrics: &crate::metrics::Metrics, payload: &[u8], again: bool) {
+    let line = payload.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let first = words.next().unwrap_or_default();
+    if !first.eq_ignore_ascii_case(b"SIP/2.0") {
+        if let Some(method) = sip::message::Method::parse(first) {
+            metrics.request(&method, Direction::Out);
+        }
+        if again {
+            metrics.retransmissions.inc();
+        }
+        return;
+    }
+    let status = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    metrics.response(status.unwrap_or(0), Direction::Out);
+    // A 100 that a timer sends is the first.
+    if again && status != Some(100) {
+        metrics.retransmissions.inc();
+    }
+}

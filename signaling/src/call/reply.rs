@@ -1,0 +1,344 @@
+//! Responses on their way back.
+
+use std::time::Instant;
+
+use control::signal::CallState;
+use sip::{
+    dialog::ProxyDialog,
+    header::HeaderName,
+    message::{Message, Method},
+    proxy::BranchId,
+    transaction::ClientId,
+};
+use store::{Cause, EndedBy};
+use tracing::{debug, info, warn};
+
+use super::{
+    Client, Core,
+    exchange::{ExchangeId, Role, Target},
+    policy::RETRY_AFTER,
+    state::{CallKey, Leg, MAX_DIALOGS, Work},
+};
+use crate::metrics::Dropped;
+
+impl Core {
+    /// A response to a request of ours, our Via on top.
+    pub(super) fn on_response(&mut self, now: Instant, client: ClientId, response: &Message) {
+        let status = response.status().unwrap_or(0);
+        let (id, index) = match self.clients.get(&client).copied() {
+            Some(Client::Branch(id, index)) => (id, index),
+            Some(Client::Bye(key, side)) if status >= 200 => {
+                return self.on_bye_done(now, key, side, Some(status));
+            }
+            Some(Client::Bye(..) | Client::Disowned) => return,
+            None => return self.metrics.dropped(Dropped::Stray),
+        };
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
+        let is_present = branch.clients.last() == Some(&client);
+        if is_present {
+            branch.heard = true;
+            branch.deadline = None;
+        } else if status >= 300 {
+            // Of an address that was given up; another one is asked now.
+            return;
+        }
+        if (180..200).contains(&status) {
+            branch.rang = true;
+        }
+        let is_outage = status == 503 && !branch.ways.is_empty();
+        if let Target::Host { trunk, host } = branch.target {
+            self.penalties.remove(&(trunk, host));
+        }
+        if is_outage {
+            self.fail_over(now, id, index, true);
+            return self.run_actions(now, id);
+        }
+        if (101..300).contains(&status) {
+            self.note_dialog(id, index, response);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.context.handle_response(now, BranchId(index), response);
+        }
+        self.run_actions(now, id);
+    }
+
+    /// A response that is to go back; that of a call in the call's turn.
+    pub(super) fn pass_back(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        branch: BranchId,
+        response: Message,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let success = matches!(response.status(), Some(200..=299));
+        if exchange.replied {
+            if success && exchange.method == Method::Invite {
+                self.disown(now, id, branch, &response);
+            }
+            return;
+        }
+        match exchange.call.filter(|key| self.calls.contains_key(key)) {
+            Some(key) => {
+                exchange.queued += 1;
+                self.enqueue(now, key, Work::Respond { exchange: id, branch, response });
+            }
+            None => self.send_back(now, id, &response),
+        }
+    }
+
+    /// Sends a response in its exchange's server transaction.
+    pub(super) fn send_back(&mut self, now: Instant, id: ExchangeId, response: &Message) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if let Err(error) = self.layer.send_response(now, exchange.server, response) {
+            // A 2xx that comes again when nobody waits for it any more, most likely.
+            debug!(%error, "a response is not passed on");
+        }
+    }
+
+    /// A response of a call goes back, its SDP led to mediad: what it means for the call.
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        id: ExchangeId,
+        branch: BranchId,
+        response: &Message,
+    ) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if exchange.replied {
+            return self.pass_back(now, id, branch, response.clone());
+        }
+        let (role, method) = (exchange.role, exchange.method.clone());
+        let way = exchange.branches.get(branch.0).and_then(|branch| branch.way);
+        let status = response.status().unwrap_or(0);
+        self.send_back(now, id, response);
+        match role {
+            Role::Setup if status < 200 => self.on_ringing(now, key, status),
+            Role::Setup if status < 300 => {
+                if let Some(call) = self.calls.get_mut(&key) {
+                    call.callee = way.or(call.callee);
+                }
+                self.on_answered(now, key, id, response);
+            }
+            Role::Setup => self.on_setup_failed(now, key, id, status, &response.reason()),
+            Role::Within { from, .. } if status >= 200 => {
+                if let Some((leg, _)) =
+                    self.calls.get_mut(&key).and_then(|call| call.leg_of(response))
+                {
+                    leg.dialog.handle_response(response);
+                }
+                if method == Method::Bye {
+                    self.on_bye_answered(now, key, from, response);
+                }
+            }
+            Role::Within { .. } | Role::Outside => {}
+        }
+    }
+
+    /// A final response of our own, since no branch had a better one.
+    pub(super) fn reply(&mut self, now: Instant, id: ExchangeId, status: u16) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if exchange.replied {
+            return;
+        }
+        let (server, received) = (exchange.server, exchange.received.clone());
+        self.answer(now, server, &received, status, &[]);
+        self.on_own_final(now, id, status);
+    }
+
+    /// No answer is owed any more, and none can be given.
+    pub(super) fn abandon(&mut self, now: Instant, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        self.layer.abandon(now, exchange.server);
+        self.on_own_final(now, id, 408);
+    }
+
+    /// Refuses a request on the node's own account, whatever its branches say. `cause` ends the call
+    /// that it sets up.
+    pub(super) fn reject(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        status: u16,
+        end: Option<(EndedBy, Cause, &str)>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        if exchange.replied {
+            return;
+        }
+        exchange.replied = true;
+        exchange.context.handle_cancel(now);
+        let (server, received, call) = (exchange.server, exchange.received.clone(), exchange.call);
+        let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
+        let headers = if status == 503 { &retry[..] } else { &[] };
+        self.answer(now, server, &received, status, headers);
+        if let (Some(key), Some((by, cause, why))) = (call, end) {
+            self.finish(now, key, by, cause, status, why);
+        }
+        self.run_actions(now, id);
+    }
+
+    /// Notes a dialog that a response of the INVITE sets up.
+    fn note_dialog(&mut self, id: ExchangeId, index: usize, response: &Message) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let Some(call) = exchange.call.and_then(|key| self.calls.get_mut(&key)) else {
+            return;
+        };
+        if exchange.role != Role::Setup {
+            return;
+        }
+        let Some(tag) = response.to().ok().and_then(|to| to.tag()) else {
+            return;
+        };
+        call.callee = exchange.branches.get(index).and_then(|branch| branch.way).or(call.callee);
+        let success = matches!(response.status(), Some(200..=299));
+        let known = call.dialogs.iter_mut().find(|leg| {
+            leg.dialog.tag(sip::dialog::Side::Callee) == tag
+        });
+        if let Some(known) = known {
+            if success && !known.confirmed {
+                // The Contact and the Record-Route of the 2xx count.
+                if let Err(error) = known.dialog.confirm(response, &self.policy.identity) {
+                    debug!(call = %call.id, %error, "an answer has no readable Contact");
+                }
+                known.confirmed = true;
+            }
+            return;
+        }
+        if call.dialogs.len() == MAX_DIALOGS {
+            warn!(call = %call.id, "a call has too many dialogs; one more is not followed");
+            return;
+        }
+        match ProxyDialog::new(&exchange.received, response, &self.policy.identity) {
+            Ok(dialog) => call.dialogs.push(Leg { dialog, confirmed: success, over: false }),
+            // A 180 without a Contact makes none, and needs none.
+            Err(error) if success => {
+                warn!(call = %call.id, %error, "an answer makes no dialog: this node cannot end it");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn on_ringing(&mut self, now: Instant, key: CallKey, status: u16) {
+        let time = self.time(now);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if matches!(status, 180 | 183) && call.ringing.is_none() && call.end.is_none() {
+            call.ringing = Some(time);
+            call.state = CallState::Ringing;
+            self.tell_call(key);
+        }
+    }
+
+    fn on_answered(&mut self, now: Instant, key: CallKey, id: ExchangeId, response: &Message) {
+        let time = self.time(now);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.setup = call.setup.filter(|setup| *setup != id);
+        if call.answered.is_some() {
+            return;
+        }
+        call.answered = Some(time);
+        call.state = CallState::Answered;
+        let setup = now.saturating_duration_since(call.began);
+        self.metrics.call_setup.observe(setup.as_secs_f64());
+        info!(
+            call = %call.id,
+            status = response.status(),
+            setup_ms = setup.as_millis(),
+            trunk = call.trunk.and_then(|trunk| self.policy.trunks.get(trunk)).map(|t| t.name.as_str()),
+            "answered"
+        );
+        self.tell_call(key);
+        self.after_answer(now, key);
+    }
+
+    /// Our own final answer to a request: what it means for its call.
+    fn on_own_final(&mut self, now: Instant, id: ExchangeId, status: u16) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let (role, Some(key)) = (exchange.role, exchange.call) else {
+            return;
+        };
+        let is_bye = exchange.method == Method::Bye;
+        match role {
+            Role::Setup => self.on_setup_failed(now, key, id, status, ""),
+            Role::Within { from, offered } => {
+                if offered {
+                    self.roll_back(now, key);
+                }
+                if is_bye {
+                    self.finish(now, key, ended_by(from), Cause::Bye, 200, "the other party was silent");
+                }
+            }
+            Role::Outside => {}
+        }
+    }
+
+    fn on_setup_failed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        id: ExchangeId,
+        status: u16,
+        reason: &str,
+    ) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let rang = exchange.branches.iter().any(|branch| branch.rang);
+        let (by, cause) = match status {
+            487 if exchange.cancelled => (EndedBy::Caller, Cause::Cancel),
+            _ if !reason.is_empty() => (EndedBy::Callee, Cause::Rejected),
+            408 if rang => (EndedBy::Node, Cause::RingTimeout),
+            487 => (EndedBy::Caller, Cause::Cancel),
+            _ => (EndedBy::Node, Cause::Unreachable),
+        };
+        self.finish(now, key, by, cause, status, reason);
+    }
+
+    fn on_bye_answered(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        from: sip::dialog::Side,
+        response: &Message,
+    ) {
+        if matches!(response.status(), Some(401 | 407)) {
+            // The party has to ask again with credentials: the call goes on.
+            return self.revive(key, response);
+        }
+        let over = self.calls.get(&key).is_some_and(|call| !call.has_dialog());
+        if over {
+            self.finish(now, key, ended_by(from), Cause::Bye, 200, "OK");
+        }
+    }
+}
+
+/// Who hung up.
+pub(super) const fn ended_by(side: sip::dialog::Side) -> EndedBy {
+    match side {
+        sip::dialog::Side::Caller => EndedBy::Caller,
+        sip::dialog::Side::Callee => EndedBy::Callee,
+    }
+}

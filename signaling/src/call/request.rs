@@ -1,0 +1,246 @@
+//! What a request is, and who may send it.
+
+use std::time::Instant;
+
+use sip::{
+    header::{HeaderName, Name},
+    message::{Message, Method},
+    proxy::{self, Routed},
+    transaction::ServerId,
+    uri::Uri,
+};
+use tracing::{debug, warn};
+
+use super::{
+    Core,
+    exchange::{ExchangeId, NextHop, Role, Target},
+    input::source_ip,
+    policy::RETRY_AFTER,
+    state::{CallKey, Work},
+};
+use crate::{metrics::Dropped, net::Flow};
+
+/// What the node does for itself. Whatever else is passed on is its receiver's to judge.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+
+impl Core {
+    /// A request that is in order, with a server transaction.
+    pub(super) fn on_request(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+    ) {
+        let routed = match proxy::preprocess(&received, &self.policy.identity) {
+            Ok(routed) => routed,
+            Err(error) => {
+                debug!(source = %flow, %error, "refused a request");
+                return self.answer(now, server, &received, 400, &[]);
+            }
+        };
+        let is_new = received.to().is_ok_and(|to| to.tag().is_none());
+        if received.method() == Some(&Method::Cancel) {
+            // Its INVITE is answered or was never here (RFC 3261 section 9.2).
+            self.answer(now, server, &received, 481, &[]);
+        } else if is_new {
+            self.on_new_request(now, server, flow, received, routed);
+        } else {
+            self.on_tagged_request(now, server, flow, received, routed);
+        }
+    }
+
+    /// The ACK of a 2xx.
+    pub(super) fn on_ack(&mut self, now: Instant, flow: Flow, received: Message) {
+        let Ok(routed) = proxy::preprocess(&received, &self.policy.identity) else {
+            return self.metrics.dropped(Dropped::StrayAck);
+        };
+        if let Some(key) = self.call_of(&received, &routed) {
+            return self.enqueue(now, key, Work::Ack { flow, received, routed });
+        }
+        match self.orphan_hop(&flow, &routed) {
+            Some(next) => self.forward_ack(&received, &routed, &next),
+            None => self.metrics.dropped(Dropped::StrayAck),
+        }
+    }
+
+    /// The caller gave up.
+    pub(super) fn on_cancel(&mut self, now: Instant, invite: ServerId, cancel: &Message) {
+        let Some(id) = self.by_server.get(&invite).copied() else {
+            return;
+        };
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            let reason = cancel.header(HeaderName::Reason);
+            exchange.cancelled = true;
+            exchange.cancel_reason = reason.map(|reason| reason.text().into_owned());
+            exchange.context.handle_cancel(now);
+        }
+        self.run_actions(now, id);
+    }
+
+    /// A final response of our own.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        received: &Message,
+        status: u16,
+        headers: &[(HeaderName, &str)],
+    ) {
+        let mut response = received.respond(status).to_tag(self.tokens.tag());
+        for (name, value) in headers {
+            response = response.header(Name::from(*name), value);
+        }
+        let sent = match response.build() {
+            Ok(response) => self.layer.send_response(now, server, &response).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            warn!(status, %error, "cannot answer a request");
+            self.layer.abandon(now, server);
+        }
+    }
+
+    /// The call that a request is part of, by what our Record-Route said or by Call-ID and tags.
+    pub(super) fn call_of(&self, received: &Message, routed: &Routed) -> Option<CallKey> {
+        let has_dialog = |key: &CallKey| {
+            let call = self.calls.get(key);
+            call.is_some_and(|call| {
+                call.dialogs.iter().any(|leg| leg.dialog.sender(received).is_some())
+            })
+        };
+        let marked = routed.own_routes.iter().find_map(|route| cookie(route));
+        if let Some(key) = marked.filter(|key| has_dialog(key)) {
+            return Some(key);
+        }
+        let call_id = received.call_id().ok()?;
+        let tags = [received.from(), received.to()].map(|address| address.ok()?.tag());
+        tags.into_iter().flatten().find_map(|tag| {
+            let keys = self.by_dialog.get(&(call_id.to_owned(), tag.to_owned()))?;
+            keys.iter().copied().find(has_dialog)
+        })
+    }
+
+    /// Where a request goes whose call this process does not know: a trunk's, along the Route that
+    /// this node once recorded. So calls can be ended that were up before a restart.
+    pub(super) fn orphan_hop(&self, flow: &Flow, routed: &Routed) -> Option<NextHop> {
+        self.policy.trunk_of(source_ip(flow))?;
+        if routed.own_routes.is_empty() {
+            return None;
+        }
+        let next = self.next_hop(routed, None)?;
+        let is_us = Uri::parse(&next.uri).is_ok_and(|uri| self.policy.is_own(&uri));
+        (!is_us).then_some(next)
+    }
+
+    fn on_tagged_request(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+    ) {
+        if let Some(key) = self.call_of(&received, &routed) {
+            return self.enqueue(now, key, Work::Request { server, flow, received, routed });
+        }
+        match self.orphan_hop(&flow, &routed) {
+            Some(next) => {
+                debug!(source = %flow, "passing on a request of a call from before this start");
+                self.pass_on(now, server, flow, received, routed, vec![Target::Next(next)]);
+            }
+            None => self.answer(now, server, &received, 481, &[]),
+        }
+    }
+
+    fn on_new_request(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+    ) {
+        let Some(origin) = self.policy.trunk_of(source_ip(&flow)) else {
+            return self.answer(now, server, &received, 403, &[]);
+        };
+        if self.draining {
+            let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
+            return self.answer(now, server, &received, 503, &retry);
+        }
+        if routed.has_route() {
+            // Following it would let a trunk's customers send to anywhere in this node's name.
+            debug!(source = %flow, "refused a request: its Route names other hosts than this node");
+            return self.answer(now, server, &received, 403, &[]);
+        }
+        let method = received.method().cloned().unwrap_or(Method::Other("".into()));
+        let (own, user) = self.called(&routed.request);
+        if method == Method::Invite {
+            return self.set_up(now, server, flow, received, routed, origin, user.as_deref());
+        }
+        let used_up = matches!(received.max_forwards(), Ok(Some(0)));
+        let for_us = own && user.is_none();
+        match method {
+            Method::Options if used_up || for_us => {
+                let headers = [(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp")];
+                self.answer(now, server, &received, 200, &headers);
+            }
+            // They belong to a dialog, and name none.
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
+                self.answer(now, server, &received, 481, &[]);
+            }
+            Method::Register if !own => self.answer(now, server, &received, 403, &[]),
+            Method::Other(_) if for_us => {
+                self.answer(now, server, &received, 501, &[(HeaderName::Allow, ALLOW)]);
+            }
+            Method::Register => {
+                self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]);
+            }
+            _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
+            _ => match user.and_then(|user| self.policy.route_of(&user)) {
+                None => self.answer(now, server, &received, 404, &[]),
+                Some(route) => {
+                    let targets = self.hosts_of(now, route);
+                    self.pass_on(now, server, flow, received, routed, targets);
+                }
+            },
+        }
+    }
+
+    /// Passes on a request that belongs to no call.
+    fn pass_on(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+        targets: Vec<Target>,
+    ) {
+        let id = self.exchange(now, server, flow, received, routed, None, Role::Outside, targets, None);
+        self.run_actions(now, id);
+    }
+
+    /// Whether the Request-URI names this node, and its user part.
+    fn called(&self, request: &Message) -> (bool, Option<String>) {
+        let Ok(uri) = request.request_uri() else {
+            return (false, None);
+        };
+        let user = uri.user_unescaped().filter(|user| !user.is_empty());
+        let user = user.map(|user| String::from_utf8_lossy(&user).into_owned());
+        (self.policy.is_own(&uri), user)
+    }
+
+    /// The exchange of a server transaction.
+    pub(super) fn exchange_of(&self, server: ServerId) -> Option<ExchangeId> {
+        self.by_server.get(&server).copied()
+    }
+}
+
+/// The parameter of our Record-Route that names the call.
+pub(super) const COOKIE: &str = "tandem";
+
+fn cookie(route: &str) -> Option<CallKey> {
+    let uri = Uri::parse(route).ok()?;
+    u64::from_str_radix(uri.params().get(COOKIE)?, 16).ok().map(CallKey)
+}

@@ -1,0 +1,160 @@
+//! One call: who, where, and how it stands.
+
+use std::{collections::VecDeque, time::Instant};
+
+use control::{media::SessionStats, signal::CallState};
+use sip::{
+    dialog::ProxyDialog,
+    message::Message,
+    proxy::{BranchId, Routed},
+    transaction::ServerId,
+};
+use store::{Cause, EndedBy, Timestamp, Uuid};
+
+use super::{
+    exchange::ExchangeId,
+    stream::{Media, Turn},
+};
+use crate::net::Flow;
+
+/// Names a [`Call`] of this worker. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct CallKey(pub(super) u64);
+
+/// Dialogs of one call at most: callees that answered or rang behind a forking proxy.
+pub(super) const MAX_DIALOGS: usize = 16;
+
+/// A call from its INVITE to its CDR.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: Uuid,
+    pub(super) call_id: String,
+    pub(super) caller_tag: String,
+    pub(super) from_uri: String,
+    pub(super) to_uri: String,
+    pub(super) request_uri: String,
+    /// Where the INVITE came from.
+    pub(super) source: Flow,
+    /// The way to the callee, once a branch was answered or the last one was tried.
+    pub(super) callee: Option<Flow>,
+    /// The trunk that it came from, by index.
+    pub(super) origin: usize,
+    /// The trunk that carries it, or was tried last, by index.
+    pub(super) trunk: Option<usize>,
+    /// The route, by index.
+    pub(super) route: Option<usize>,
+    pub(super) state: CallState,
+    pub(super) began: Instant,
+    pub(super) started: Timestamp,
+    pub(super) ringing: Option<Timestamp>,
+    pub(super) answered: Option<Timestamp>,
+    /// The INVITE, while it has no final response.
+    pub(super) setup: Option<ExchangeId>,
+    pub(super) dialogs: Vec<Leg>,
+    /// `None` where the route bypasses mediad.
+    pub(super) media: Option<Media>,
+    /// What must not overtake what waits for mediad.
+    pub(super) work: VecDeque<Work>,
+    pub(super) waiting: Option<Waiting>,
+    /// Why it ends, once it does.
+    pub(super) end: Option<End>,
+    /// BYEs of our own that are not answered.
+    pub(super) byes: usize,
+    /// What the sessions that were closed have carried, in the order of their `m=` lines.
+    pub(super) stats: Vec<SessionStats>,
+    /// Sessions that are being closed.
+    pub(super) closing: usize,
+    /// mediad says that nothing is heard.
+    pub(super) silence: Option<Silence>,
+}
+
+/// A dialog of a call: one callee.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) dialog: ProxyDialog,
+    /// A 2xx set it up.
+    pub(super) confirmed: bool,
+    /// A BYE ended it.
+    pub(super) over: bool,
+}
+
+/// How far the question is whether all of a call's sessions are silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// A session was silent before the call was answered; to be asked again later.
+    BeforeAnswer,
+    /// mediad is being asked about this many sessions; none was heard so far.
+    Asking(usize),
+}
+
+/// Why a call ends, for its CDR.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) by: EndedBy,
+    pub(super) cause: Cause,
+    /// What the caller was told last.
+    pub(super) status: u16,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+}
+
+/// A message of a call, in its turn.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Send the INVITE to the branch's next address, whose family mediad has to know.
+    Send {
+        exchange: ExchangeId,
+        branch: BranchId,
+    },
+    /// Pass a response back.
+    Respond {
+        exchange: ExchangeId,
+        branch: BranchId,
+        response: Message,
+    },
+    /// Pass a request within the call on.
+    Request {
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+    },
+    /// Pass the ACK of a 2xx on.
+    Ack {
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+    },
+}
+
+/// What waits for mediad, and how far it is.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) work: Work,
+    /// What the message's SDP is.
+    pub(super) turn: Turn,
+    /// Requests to mediad that are not answered.
+    pub(super) outstanding: usize,
+    /// Why mediad did not do what was needed.
+    pub(super) failed: Option<String>,
+}
+
+impl Call {
+    /// Whether a 2xx went to the caller.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
+    /// Whether any dialog of an answered call is still up.
+    pub(super) fn has_dialog(&self) -> bool {
+        self.dialogs.iter().any(|leg| leg.confirmed && !leg.over)
+    }
+
+    /// The dialog of a request, and who sent it.
+    pub(super) fn leg_of(&mut self, message: &Message) -> Option<(&mut Leg, sip::dialog::Side)> {
+        self.dialogs.iter_mut().find_map(|leg| {
+            let side = leg.dialog.sender(message)?;
+            Some((leg, side))
+        })
+    }
+}

@@ -1,0 +1,379 @@
+//! A call's media: which sessions its `m=` lines have, by the rules of offer and answer (RFC 3264).
+//!
+//! An offer opens sessions for the streams that are new; its answer tells mediad both parties'
+//! addresses and closes what was refused. Each description that passes shows the other leg's ports of
+//! this node, which are the same as long as the session is there, so that a description that passes
+//! twice needs nothing of mediad.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use control::media::{self, Create, Family, Format, Modify, Remote, SessionId, SessionInfo};
+use sip::{
+    dialog::Side,
+    message::Message,
+    sdp::{self, Direction, Relay, Sdp, SdpError},
+};
+
+/// The owner that mediad is told.
+pub(crate) const OWNER: &str = "signaling";
+
+/// The media of one call.
+#[derive(Debug)]
+pub(super) struct Media {
+    /// The family that each party is given, by its side.
+    pub(super) caller: Family,
+    pub(super) callee: Family,
+    /// By the index of their `m=` lines.
+    pub(super) streams: Vec<Stream>,
+    /// The latest offer: what an answer is an answer to.
+    offer: Option<Offer>,
+    /// An offer went to the party that still owes its answer in PRACK or ACK.
+    pub(super) owed: Option<Side>,
+}
+
+/// One `m=` line.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) session: Option<Session>,
+}
+
+/// A session in mediad.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// Once mediad has answered.
+    pub(super) info: Option<SessionInfo>,
+    pub(super) caller: Option<Remote>,
+    pub(super) callee: Option<Remote>,
+    /// Opened by the latest offer, which is not accepted yet.
+    fresh: bool,
+    /// mediad did not take the latest description.
+    pub(super) stale: bool,
+}
+
+#[derive(Debug)]
+struct Offer {
+    by: Side,
+    lines: Vec<Line>,
+}
+
+/// What a description says of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    /// `None` where it is refused, or goes around mediad because it is not over UDP.
+    remote: Option<Remote>,
+    direction: Direction,
+}
+
+/// What part a description plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The message has no description, or the call's media bypasses this node.
+    None,
+    /// An offer of this party.
+    Offer(Side),
+    /// An answer of this party.
+    Answer(Side),
+    /// One that this party has sent before: it says nothing new.
+    Again(Side),
+}
+
+/// What mediad has to do before a description can pass.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    pub(super) requests: Vec<media::Request>,
+    /// Sessions that nobody needs any more.
+    pub(super) closed: Vec<SessionId>,
+}
+
+impl Media {
+    pub(super) fn new(caller: Family, callee: Family) -> Self {
+        Self { caller, callee, streams: Vec::new(), offer: None, owed: None }
+    }
+
+    /// Whether a description can be relayed.
+    pub(super) fn check(description: &Sdp<'_>) -> Result<(), SdpError> {
+        lines(description).map(drop)
+    }
+
+    /// The sessions.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.streams.iter().filter_map(|stream| stream.session.as_ref())
+    }
+
+    /// The session of this id.
+    pub(super) fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        let mut sessions = self.streams.iter_mut().filter_map(|stream| stream.session.as_mut());
+        sessions.find(|session| session.id == id)
+    }
+
+    /// Takes the description of `message` into account. `id` makes names for new sessions.
+    ///
+    /// # Errors
+    /// The description cannot be relayed; nothing has changed.
+    pub(super) fn take(
+        &mut self,
+        message: &Message,
+        turn: Turn,
+        id: impl FnMut() -> SessionId,
+    ) -> Result<Needs, SdpError> {
+        let Some(range) = sdp::locate(message)? else {
+            return Ok(Needs::default());
+        };
+        let body = message.body().get(range).unwrap_or_default();
+        let lines = lines(&Sdp::parse(body)?)?;
+        Ok(match turn {
+            Turn::None | Turn::Again(_) => Needs::default(),
+            Turn::Offer(by) => self.take_offer(by, lines, id),
+            Turn::Answer(by) => self.take_answer(by, &lines),
+        })
+    }
+
+    /// The message with its description led to mediad: the other party is shown this node.
+    ///
+    /// # Errors
+    /// The description cannot be relayed.
+    pub(super) fn rewrite(&self, message: &Message, by: Side) -> Result<Message, SdpError> {
+        let Some(range) = sdp::locate(message)? else {
+            return Ok(message.clone());
+        };
+        let body = message.body();
+        let description = Sdp::parse(body.get(range.clone()).unwrap_or_default())?;
+        let relays = (0..description.media().len()).map(|index| {
+            let session = self.streams.get(index)?.session.as_ref()?;
+            let info = session.info.as_ref()?;
+            // What the caller says is for the callee's eyes, and names the callee's leg.
+            let local = match by {
+                Side::Caller => info.b,
+                Side::Callee => info.a,
+            };
+            Some(Relay {
+                address: local.rtp.ip(),
+                rtp: local.rtp.port(),
+                rtcp: local.rtcp.port(),
+            })
+        });
+        let relays: Vec<_> = relays.collect();
+        let rewritten = description.rewrite(&relays)?;
+        let body: Bytes = sdp::splice(body, &range, &rewritten);
+        message.edit().body(body).finish().map_err(|_| SdpError::Multipart)
+    }
+
+    /// The latest offer was refused: what it alone opened is not needed.
+    pub(super) fn roll_back(&mut self) -> Vec<SessionId> {
+        self.offer = None;
+        self.owed = None;
+        let fresh = |stream: &mut Stream| {
+            stream.session.take_if(|session| session.fresh).map(|session| session.id)
+        };
+        self.streams.iter_mut().filter_map(fresh).collect()
+    }
+
+    /// Gives all sessions up: their ids.
+    pub(super) fn clear(&mut self) -> Vec<SessionId> {
+        let ids = self.sessions().map(|session| session.id).collect();
+        self.streams.clear();
+        self.offer = None;
+        self.owed = None;
+        ids
+    }
+
+    /// [`Media::reopen`] by the session's id.
+    pub(super) fn reopen_by_id(&self, id: SessionId) -> Option<media::Request> {
+        let session = self.sessions().find(|session| session.id == id)?;
+        Some(self.reopen(session))
+    }
+
+    /// What opens a session as it was, after mediad was restarted.
+    pub(super) fn reopen(&self, session: &Session) -> media::Request {
+        let port = |local: fn(&SessionInfo) -> media::Local| {
+            session.info.as_ref().map(|info| local(info).rtp.port())
+        };
+        media::Request::Create(Create {
+            id: session.id,
+            owner: OWNER.to_owned(),
+            a: media::Leg {
+                family: self.caller,
+                port: port(|info| info.a),
+                remote: session.caller.clone(),
+            },
+            b: media::Leg {
+                family: self.callee,
+                port: port(|info| info.b),
+                remote: session.callee.clone(),
+            },
+        })
+    }
+
+    /// Whether any session is one in which somebody is expected to send.
+    pub(super) fn is_active(&self) -> bool {
+        self.sessions().any(Session::is_active)
+    }
+
+    fn take_offer(
+        &mut self,
+        by: Side,
+        lines: Vec<Line>,
+        mut id: impl FnMut() -> SessionId,
+    ) -> Needs {
+        let mut needs = Needs::default();
+        if lines.len() > self.streams.len() {
+            self.streams.resize_with(lines.len(), Stream::default);
+        }
+        for (index, line) in lines.iter().enumerate() {
+            let Some(remote) = &line.remote else { continue };
+            // What is there learns of the offer when it is accepted.
+            if self.streams[index].session.is_some() {
+                continue;
+            }
+            let mut session = Session {
+                id: id(),
+                info: None,
+                caller: None,
+                callee: None,
+                fresh: true,
+                stale: false,
+            };
+            session.set_party(by, known(remote, None));
+            needs.requests.push(self.reopen(&session));
+            self.streams[index].session = Some(session);
+        }
+        self.offer = Some(Offer { by, lines });
+        needs
+    }
+
+    fn take_answer(&mut self, by: Side, answer: &[Line]) -> Needs {
+        let mut needs = Needs::default();
+        let refused = Line { remote: None, direction: Direction::Inactive };
+        // An answer to nothing changes nothing: it comes too late, or again.
+        let Some(offer) = self.offer.as_ref().filter(|offer| offer.by != by) else {
+            return needs;
+        };
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            let answered = answer.get(index).unwrap_or(&refused);
+            let offered = offer.lines.get(index).unwrap_or(&refused);
+            if answered.remote.is_none() || offered.remote.is_none() {
+                needs.closed.extend(stream.session.take().map(|session| session.id));
+                continue;
+            }
+            let Some(session) = &mut stream.session else { continue };
+            let before = (session.caller.clone(), session.callee.clone());
+            let mux = |line: &Line| line.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
+            let both_mux = mux(answered) && mux(offered);
+            session.set_line(by, answered, offered, both_mux);
+            session.set_line(by.other(), offered, answered, both_mux);
+            session.fresh = false;
+            needs.requests.extend(session.modify(&before));
+        }
+        needs
+    }
+}
+
+impl Session {
+    /// Whether somebody is expected to send.
+    pub(super) fn is_active(&self) -> bool {
+        [&self.caller, &self.callee].into_iter().flatten().any(|remote| remote.sends)
+    }
+
+    /// All that is known, where mediad did not take it when it was new.
+    pub(super) fn refresh(&self) -> media::Request {
+        media::Request::Modify(Modify {
+            id: self.id,
+            a: self.caller.clone(),
+            b: self.callee.clone(),
+        })
+    }
+
+    fn party(&self, side: Side) -> Option<&Remote> {
+        match side {
+            Side::Caller => self.caller.as_ref(),
+            Side::Callee => self.callee.as_ref(),
+        }
+    }
+
+    fn set_party(&mut self, side: Side, remote: Option<Remote>) {
+        match side {
+            Side::Caller => self.caller = remote,
+            Side::Callee => self.callee = remote,
+        }
+    }
+
+    /// One party's own line, and what the other makes of it.
+    fn set_line(&mut self, side: Side, own: &Line, peer: &Line, mux: bool) {
+        let Some(remote) = &own.remote else { return };
+        let mut remote = remote.clone();
+        remote.rtcp_mux = mux;
+        if mux {
+            remote.rtcp = remote.rtp;
+        }
+        let wants = matches!(peer.direction, Direction::SendRecv | Direction::RecvOnly);
+        let has_place =
+            peer.remote.as_ref().is_some_and(|remote| !remote.rtp.ip().is_unspecified());
+        remote.sends &= wants && has_place;
+        let known = known(&remote, self.party(side));
+        self.set_party(side, known);
+    }
+
+    /// What has changed; nothing of a party that is as it was, whose source need not be learned anew.
+    fn modify(&self, before: &(Option<Remote>, Option<Remote>)) -> Option<media::Request> {
+        if self.stale {
+            return Some(self.refresh());
+        }
+        let changed = |now: &Option<Remote>, before: &Option<Remote>| {
+            now.clone().filter(|_| now != before)
+        };
+        let (a, b) = (changed(&self.caller, &before.0), changed(&self.callee, &before.1));
+        let is_new = a.is_some() || b.is_some();
+        is_new.then(|| media::Request::Modify(Modify { id: self.id, a, b }))
+    }
+}
+
+/// A description as mediad can use it. One that names no address (`0.0.0.0`: hold as RFC 2543 had it)
+/// leaves the party where it was; it is not expected to receive, but may send.
+fn known(remote: &Remote, before: Option<&Remote>) -> Option<Remote> {
+    if !remote.rtp.ip().is_unspecified() {
+        return Some(remote.clone());
+    }
+    let mut kept = before?.clone();
+    kept.sends = remote.sends;
+    Some(kept)
+}
+
+fn lines(description: &Sdp<'_>) -> Result<Vec<Line>, SdpError> {
+    let media = description.media();
+    if media.is_empty() {
+        return Err(SdpError::NoMedia);
+    }
+    media.iter().map(line).collect()
+}
+
+fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
+    let direction = media.direction();
+    if media.is_refused() || !media.is_udp() {
+        return Ok(Line { remote: None, direction });
+    }
+    let remote = Remote {
+        rtp: media.rtp()?,
+        rtcp: media.rtcp()?,
+        rtcp_mux: media.rtcp_mux(),
+        sends: matches!(direction, Direction::SendRecv | Direction::SendOnly),
+        format: format(media),
+    };
+    Ok(Line { remote: Some(remote), direction })
+}
+
+/// The format that counts for quality: the first one.
+fn format(media: &sdp::Media<'_, '_>) -> Format {
+    let payload_type = media.formats().next().and_then(|format| format.parse().ok()).unwrap_or(0);
+    let codec = media.codec(payload_type).filter(|_| media.is_rtp());
+    Format {
+        payload_type,
+        encoding: codec.map_or(Cow::Borrowed(""), |codec| codec.name.into()).into_owned(),
+        clock_rate: codec.map_or(8000, |codec| codec.clock_rate),
+        ptime_ms: media.ptime().unwrap_or(20),
+    }
+}
+
+#[cfg(test)]
+mod tests;

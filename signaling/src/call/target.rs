@@ -1,0 +1,285 @@
+//! From URIs and hosts to flows.
+
+use std::{net::SocketAddr, time::Instant};
+
+use control::config::{self, Transport};
+use sip::{
+    dialog::Side,
+    message::Message,
+    proxy::{self, Routed},
+    uri::{Scheme, Uri},
+};
+use tracing::debug;
+
+use super::{
+    Authority, Core, Hop, Output, ResolveToken,
+    exchange::{ExchangeId, NextHop, Target},
+    request::COOKIE,
+    state::{Call, CallKey},
+};
+use crate::net::{Flow, Local};
+
+/// Who waits for a name's addresses.
+#[derive(Debug)]
+pub(super) enum Resolving {
+    /// A branch.
+    Branch(ExchangeId, usize, Transport),
+    /// The ACK of a 2xx.
+    Ack {
+        received: Message,
+        routed: Routed,
+        transport: Transport,
+    },
+}
+
+/// What is known of where a next hop is.
+#[derive(Debug)]
+pub(super) enum Located {
+    /// Here.
+    At(Flow),
+    /// It has to be asked for.
+    Ask(Authority),
+    /// It cannot be reached, and why.
+    Nowhere(&'static str),
+}
+
+impl Core {
+    /// A name's addresses came; none where it has none or nobody could tell.
+    pub(crate) fn handle_resolved(&mut self, now: Instant, token: ResolveToken, hops: &[Hop]) {
+        match self.resolving.remove(&token) {
+            Some(Resolving::Branch(exchange, branch, transport)) => {
+                let ways = hops.iter().filter_map(|hop| self.way(transport, *hop, None));
+                let ways: Vec<_> = ways.collect();
+                self.on_ways(now, exchange, branch, ways);
+                self.run_actions(now, exchange);
+            }
+            Some(Resolving::Ack { received, routed, transport }) => {
+                let way = hops.iter().find_map(|hop| self.way(transport, *hop, None));
+                match way {
+                    Some(way) => self.send_ack(&received, &routed, way),
+                    None => debug!("cannot pass an ACK on: its next hop has no address"),
+                }
+            }
+            None => {}
+        }
+        self.drain(now);
+    }
+
+    /// Asks for addresses.
+    pub(super) fn ask_resolver(&mut self, authority: Authority, who: Resolving) {
+        let token = ResolveToken(self.number());
+        self.resolving.insert(token, who);
+        self.outputs.push_back(Output::Resolve { token, authority });
+    }
+
+    /// The hosts of a route's trunks in order, those last that gave no sign of life lately.
+    pub(super) fn hosts_of(&mut self, now: Instant, route: usize) -> Vec<Target> {
+        self.penalties.retain(|_, until| *until > now);
+        let Some(route) = self.policy.routes.get(route) else {
+            return Vec::new();
+        };
+        let hosts = route.trunks.iter().flat_map(|trunk| {
+            let hosts = self.policy.trunks.get(*trunk).map_or(0, |trunk| trunk.hosts.len());
+            (0..hosts).map(|host| (*trunk, host))
+        });
+        let (dead, alive): (Vec<_>, Vec<_>) =
+            hosts.partition(|place| self.penalties.contains_key(place));
+        let target = |(trunk, host)| Target::Host { trunk, host };
+        alive.into_iter().chain(dead).map(target).collect()
+    }
+
+    /// Where a trunk's host is.
+    pub(super) fn locate_host(&self, host: &config::Host) -> Located {
+        match host.ip() {
+            Some(ip) => {
+                self.locate_ip(host.transport, SocketAddr::new(ip, host.port_or_default()), None)
+            }
+            None => Located::Ask(Authority {
+                transport: host.transport,
+                host: host.name.clone(),
+                port: host.port_or_default(),
+            }),
+        }
+    }
+
+    /// Where a URI is.
+    pub(super) fn locate(&self, next: &NextHop) -> Located {
+        let Ok(uri) = Uri::parse(&next.uri) else {
+            return Located::Nowhere("its URI is malformed");
+        };
+        if uri.scheme() != Scheme::Sip {
+            return Located::Nowhere("only sip: URIs can be reached");
+        }
+        let known = next.known;
+        let written = match uri.transport().map(str::parse::<Transport>) {
+            None => None,
+            Some(Ok(transport)) => Some(transport),
+            Some(Err(_)) => return Located::Nowhere("its transport is not served"),
+        };
+        let maddr = uri.params().get("maddr").and_then(sip::uri::Host::parse);
+        let Some(host) = maddr.or_else(|| uri.host()) else {
+            return Located::Nowhere("its URI has no host");
+        };
+        let port = uri.port().unwrap_or(5060);
+        let Some(ip) = host.ip() else {
+            let transport = written.unwrap_or(Transport::Udp);
+            return Located::Ask(Authority { transport, host: host.to_string(), port });
+        };
+        let remote = SocketAddr::new(ip, port);
+        // A party that came over a connection is answered over it: its Contact may name a port that
+        // it does not listen at, or no transport.
+        let same = |flow: &Flow| {
+            flow.remote.ip() == ip && written.is_none_or(|transport| transport == flow.transport)
+        };
+        match known.filter(same) {
+            Some(flow) => Located::At(Flow { reply_to: remote, ..flow }),
+            None => self.locate_ip(written.unwrap_or(Transport::Udp), remote, next.prefer),
+        }
+    }
+
+    /// The way to an address that the resolver gave.
+    pub(super) fn way(
+        &self,
+        transport: Transport,
+        hop: Hop,
+        prefer: Option<(Transport, SocketAddr)>,
+    ) -> Option<Flow> {
+        let candidates: Vec<_> = self.policy.locals_for(transport, hop.remote.ip()).collect();
+        let preferred = candidates.iter().find(|local| {
+            prefer == Some((local.transport, local.address))
+        });
+        let routed = candidates.iter().find(|local| Some(local.address.ip()) == hop.source);
+        let local = preferred.or(routed).or_else(|| candidates.first())?;
+        Some(Flow::to(transport, local.address, hop.remote))
+    }
+
+    /// Where a request whose Route was followed goes next.
+    pub(super) fn next_hop(&self, routed: &Routed, known: Option<Flow>) -> Option<NextHop> {
+        let uri = proxy::next_hop(routed, &plan_without_target()).ok()?;
+        Some(NextHop { uri, known, prefer: self.recorded_local(routed) })
+    }
+
+    /// The way by which a party of a call was reached last.
+    pub(super) fn known_way(call: &Call, side: Side) -> Option<Flow> {
+        match side {
+            Side::Caller => Some(call.source),
+            Side::Callee => call.callee,
+        }
+    }
+
+    /// Our Record-Route for one side of a call.
+    pub(super) fn record_uri(local: &Local, key: CallKey) -> String {
+        let transport = match local.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+        };
+        format!("sip:{};lr{transport};{COOKIE}={:x}", local.sent_by, key.0)
+    }
+
+    fn locate_ip(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        prefer: Option<(Transport, SocketAddr)>,
+    ) -> Located {
+        let mut candidates = self.policy.locals_for(transport, remote.ip());
+        let several = candidates.next().is_some() && candidates.next().is_some();
+        let preferred = prefer.is_some_and(|prefer| {
+            let mut candidates = self.policy.locals_for(transport, remote.ip());
+            candidates.any(|local| prefer == (local.transport, local.address))
+        });
+        if several && !preferred {
+            // The kernel knows which of our addresses reaches it.
+            let host = remote.ip().to_string();
+            return Located::Ask(Authority { transport, host, port: remote.port() });
+        }
+        match self.way(transport, Hop { remote, source: None }, prefer) {
+            Some(way) => Located::At(way),
+            None => Located::Nowhere("this node has no address of that transport and family"),
+        }
+    }
+
+    /// The address of ours that the last of our Route values names: where the other side of the
+    /// dialog knows us.
+    fn recorded_local(&self, routed: &Routed) -> Option<(Transport, SocketAddr)> {
+        let uri = Uri::parse(routed.own_routes.last()?).ok()?;
+        let transport = match uri.transport() {
+            None => Transport::Udp,
+            Some(transport) => transport.parse().ok()?,
+        };
+        let sent_by = format!("{}:{}", uri.host()?, uri.port().unwrap_or(5060));
+        let named = |local: &&Local| local.transport == transport && local.sent_by == sent_by;
+        let local = self.policy.locals.iter().find(named)?;
+        Some((local.transport, local.address))
+    }
+}
+
+/// The Request-URI for a trunk's host: the number and the parameters stay, the place is the host's.
+pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
+    let mut target = String::from("sip:");
+    let is_tel = uri.scheme() == Scheme::Tel;
+    if let Some(user) = uri.user() {
+        target.push_str(user);
+        if is_tel {
+            // RFC 3261 section 19.1.6: a tel URI's parameters belong to the user part.
+            target.push_str(uri.params().as_str());
+        }
+        target.push('@');
+    }
+    let is_v6 = host.name.contains(':');
+    target.push_str(&if is_v6 { format!("[{}]", host.name) } else { host.name.clone() });
+    if let Some(port) = host.port {
+        target.push_str(&format!(":{port}"));
+    }
+    if is_tel {
+        target.push_str(";user=phone");
+    } else {
+        let ours = ["transport", "maddr", "ttl", "method", "lr"];
+        for (name, value) in uri.params() {
+            if ours.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            target.push(';');
+            target.push_str(name);
+            if let Some(value) = value {
+                target.push('=');
+                target.push_str(value);
+            }
+        }
+    }
+    if host.transport == Transport::Tcp {
+        target.push_str(";transport=tcp");
+    }
+    target
+}
+
+/// A plan that changes no target: for [`proxy::next_hop`], which looks at nothing else.
+fn plan_without_target() -> proxy::Forward<'static> {
+    proxy::Forward {
+        target: None,
+        route: &[],
+        record_route: None,
+        transport: sip::header::Transport::Udp,
+        sent_by: "",
+        branch: "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_keeps_its_parameters_and_loses_its_place() {
+        let host: config::Host = "192.0.2.9:5070".parse().unwrap();
+        let tcp: config::Host = "sip:gw.example.com;transport=tcp".parse().unwrap();
+        let v6: config::Host = "[2001:db8::1]:5060".parse().unwrap();
+        for (uri, host, wanted) in [
+            ("sip:+15550100@node:5060;user=phone", &host, "sip:+15550100@192.0.2.9:5070;user=phone"),
+            ("sip:1@node;transport=udp;x=1", &tcp, "sip:1@gw.example.com;x=1;transport=tcp"),
+            ("tel:+15550100;ext=5", &v6, "sip:+15550100;ext=5@[2001:db8::1]:5060;user=phone"),
+        ] {
+            assert_eq!(retarget(&Uri::parse(uri).unwrap(), host), wanted);
+        }
+    }
+}

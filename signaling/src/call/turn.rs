@@ -1,0 +1,504 @@
+//! A call's queue: what has SDP waits here for mediad, and nothing of the call overtakes it.
+
+use std::time::Instant;
+
+use control::{
+    FaultCode,
+    channel::RequestError,
+    media::{self, Family, SessionId},
+};
+use sip::{
+    dialog::Side,
+    message::{Message, Method},
+    sdp::{self, SdpError},
+};
+use store::{Cause, EndedBy};
+use tracing::{debug, warn};
+
+use super::{
+    Core, MediaToken, Output,
+    exchange::{ExchangeId, Role},
+    state::{CallKey, Waiting, Work},
+    stream::{Needs, Turn},
+};
+
+/// What mediad was asked, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) call: CallKey,
+    pub(super) session: SessionId,
+    pub(super) purpose: Purpose,
+}
+
+/// Why mediad was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The call's queue waits for a session to be opened.
+    Open,
+    /// The call's queue waits for a session to be told of a change.
+    Change,
+    /// The session is as it was before mediad was restarted, or should be.
+    Reopen,
+    /// It is over.
+    Close,
+    /// Has anything been heard?
+    Silence,
+}
+
+impl Core {
+    /// Puts a message into its call's queue.
+    pub(super) fn enqueue(&mut self, now: Instant, key: CallKey, work: Work) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.work.push_back(work);
+        }
+        self.run_work(now, key);
+    }
+
+    /// mediad answered, or could not be asked.
+    pub(crate) fn handle_media(
+        &mut self,
+        now: Instant,
+        token: MediaToken,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        if let Some(asked) = self.asked.remove(&token) {
+            if let Err(error) = &answer {
+                self.metrics.media_errors.inc();
+                debug!(session = %asked.session, purpose = ?asked.purpose, %error, "mediad refused");
+            }
+            match asked.purpose {
+                Purpose::Open => self.on_opened(now, asked, answer),
+                Purpose::Change => self.on_changed(now, asked, answer),
+                Purpose::Reopen => self.on_reopened(asked, answer),
+                Purpose::Close => self.on_closed(now, asked.call, answer),
+                Purpose::Silence => self.on_silence(now, asked.call, answer),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Asks mediad.
+    pub(super) fn ask(
+        &mut self,
+        call: CallKey,
+        session: SessionId,
+        purpose: Purpose,
+        request: media::Request,
+    ) {
+        let token = MediaToken(self.number());
+        self.asked.insert(token, Asked { call, session, purpose });
+        self.outputs.push_back(Output::Media { token, request });
+    }
+
+    /// Closes sessions; what they carried goes into the call's record.
+    pub(super) fn close(&mut self, key: CallKey, sessions: Vec<SessionId>) {
+        for session in sessions {
+            self.by_session.remove(&session);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.closing += 1;
+            }
+            self.ask(key, session, Purpose::Close, media::Request::Delete(session));
+        }
+    }
+
+    /// An offer within the call was refused.
+    pub(super) fn roll_back(&mut self, _now: Instant, key: CallKey) {
+        let media = self.calls.get_mut(&key).and_then(|call| call.media.as_mut());
+        if let Some(sessions) = media.map(super::stream::Media::roll_back) {
+            self.close(key, sessions);
+        }
+    }
+
+    /// Works on the queue until it is empty or has to wait.
+    pub(super) fn run_work(&mut self, now: Instant, key: CallKey) {
+        loop {
+            let Some(call) = self.calls.get_mut(&key) else {
+                return;
+            };
+            if call.waiting.is_some() {
+                return;
+            }
+            let Some(work) = call.work.pop_front() else {
+                return;
+            };
+            self.begin(now, key, work);
+        }
+    }
+
+    fn begin(&mut self, now: Instant, key: CallKey, work: Work) {
+        let turn = self.turn_of(key, &work);
+        let needs = match self.needs(key, &work, turn) {
+            Ok(needs) => needs,
+            Err(error) => return self.unusable(now, key, work, error),
+        };
+        self.close(key, needs.closed);
+        let outstanding = needs.requests.len();
+        for request in needs.requests {
+            match &request {
+                media::Request::Create(create) => {
+                    let session = create.id;
+                    self.by_session.insert(session, key);
+                    self.ask(key, session, Purpose::Open, request);
+                }
+                media::Request::Modify(modify) => {
+                    let session = modify.id;
+                    self.ask(key, session, Purpose::Change, request);
+                }
+                _ => {}
+            }
+        }
+        let waiting = Waiting { work, turn, outstanding, failed: None };
+        if outstanding == 0 {
+            return self.complete(now, key, waiting);
+        }
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.waiting = Some(waiting);
+        }
+    }
+
+    /// What part the SDP of a message plays, if it has any.
+    fn turn_of(&self, key: CallKey, work: &Work) -> Turn {
+        let Some(call) = self.calls.get(&key).filter(|call| call.end.is_none()) else {
+            return Turn::None;
+        };
+        let Some(media) = &call.media else {
+            return Turn::None;
+        };
+        let has_sdp = |message: &Message| !matches!(sdp::locate(message), Ok(None));
+        let sender = |message: &Message| {
+            call.dialogs.iter().find_map(|leg| leg.dialog.sender(message))
+        };
+        match work {
+            Work::Send { exchange, .. } => match self.exchanges.get(exchange) {
+                Some(exchange) if has_sdp(&exchange.received) => Turn::Offer(Side::Caller),
+                _ => Turn::None,
+            },
+            Work::Respond { exchange, response, .. } => {
+                if !matches!(response.status(), Some(101..=299)) || !has_sdp(response) {
+                    return Turn::None;
+                }
+                let Some(exchange) = self.exchanges.get(exchange) else {
+                    return Turn::None;
+                };
+                let (offered, by) = match exchange.role {
+                    Role::Setup => (has_sdp(&exchange.received), Side::Callee),
+                    Role::Within { from, offered } => (offered, from.other()),
+                    Role::Outside => return Turn::None,
+                };
+                if exchange.role == Role::Setup && call.is_answered() {
+                    // A 2xx that comes again, for its ACK was lost.
+                    return Turn::Again(by);
+                }
+                match exchange.method {
+                    _ if offered => Turn::Answer(by),
+                    Method::Invite => Turn::Offer(by),
+                    _ => Turn::Again(by),
+                }
+            }
+            Work::Request { received, .. } => match (received.method(), sender(received)) {
+                (Some(Method::Invite | Method::Update | Method::Prack), Some(by))
+                    if has_sdp(received) =>
+                {
+                    let answers =
+                        received.method() == Some(&Method::Prack) && media.owed == Some(by);
+                    if answers { Turn::Answer(by) } else { Turn::Offer(by) }
+                }
+                _ => Turn::None,
+            },
+            Work::Ack { received, .. } => match sender(received) {
+                Some(by) if has_sdp(received) => {
+                    if media.owed == Some(by) { Turn::Answer(by) } else { Turn::Again(by) }
+                }
+                _ => Turn::None,
+            },
+        }
+    }
+
+    fn needs(&mut self, key: CallKey, work: &Work, turn: Turn) -> Result<Needs, SdpError> {
+        let (tokens, mark) = (&mut self.tokens, self.session_mark);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(Needs::default());
+        };
+        let Some(media) = &mut call.media else {
+            return Ok(Needs::default());
+        };
+        let mut closed = Vec::new();
+        let message = match work {
+            Work::Send { exchange, branch } => {
+                let Some(exchange) = self.exchanges.get(exchange) else {
+                    return Ok(Needs::default());
+                };
+                let way = exchange.branches.get(branch.0).and_then(|branch| branch.way);
+                if let Some(family) = way.map(|way| Family::of(&way.local))
+                    && family != media.callee
+                {
+                    // The next host is in the other family: its leg needs another address.
+                    media.callee = family;
+                    closed = media.clear();
+                }
+                &exchange.received
+            }
+            Work::Respond { response, .. } => response,
+            Work::Request { received, .. } | Work::Ack { received, .. } => received,
+        };
+        let mut needs = media.take(message, turn, || Self::session_id(tokens, mark))?;
+        match (work, turn) {
+            // An offer in a response is answered in ACK or PRACK.
+            (Work::Respond { .. }, Turn::Offer(by)) => media.owed = Some(by.other()),
+            (Work::Request { .. } | Work::Ack { .. }, Turn::Answer(_)) => media.owed = None,
+            _ => {}
+        }
+        needs.closed.extend(closed);
+        Ok(needs)
+    }
+
+    /// mediad has done what was needed, or will not.
+    fn complete(&mut self, now: Instant, key: CallKey, waiting: Waiting) {
+        let Waiting { work, turn, failed, .. } = waiting;
+        if let Some(why) = failed {
+            return self.unavailable(now, key, work, &why);
+        }
+        let led = self.led(key, &work, turn);
+        let message = match led {
+            Ok(message) => message,
+            Err(error) => return self.unusable(now, key, work, error),
+        };
+        match work {
+            Work::Send { exchange, branch } => {
+                if let Some(message) = message {
+                    self.send_branch(now, exchange, branch, message);
+                }
+                self.run_actions(now, exchange);
+            }
+            Work::Respond { exchange, branch, response } => {
+                self.dequeue(exchange);
+                let response = message.unwrap_or(response);
+                self.deliver(now, key, exchange, branch, &response);
+                let refused = response.status().is_some_and(|status| status >= 300);
+                if refused && self.has_offered(exchange) {
+                    self.roll_back(now, key);
+                }
+                self.rest(exchange);
+            }
+            Work::Request { server, flow, received, mut routed } => {
+                if let Some(message) = message {
+                    routed.request = message;
+                }
+                let offered = matches!(turn, Turn::Offer(_));
+                self.pass_within(now, key, server, flow, received, routed, offered);
+            }
+            Work::Ack { flow, received, mut routed } => {
+                if let Some(message) = message {
+                    routed.request = message;
+                }
+                self.pass_ack(now, key, flow, received, routed);
+            }
+        }
+    }
+
+    /// The message as it is to go on; `None` for one that goes on as it is.
+    fn led(&self, key: CallKey, work: &Work, turn: Turn) -> Result<Option<Message>, SdpError> {
+        let message = match work {
+            Work::Send { exchange, .. } => match self.exchanges.get(exchange) {
+                Some(exchange) => &exchange.routed.request,
+                None => return Ok(None),
+            },
+            Work::Respond { response, .. } => response,
+            Work::Request { routed, .. } | Work::Ack { routed, .. } => &routed.request,
+        };
+        let media = self.calls.get(&key).and_then(|call| call.media.as_ref());
+        match (turn, media) {
+            (Turn::Offer(by) | Turn::Answer(by) | Turn::Again(by), Some(media)) => {
+                media.rewrite(message, by).map(Some)
+            }
+            // Only an INVITE that is sent to a branch needs a copy in any case.
+            _ => Ok(matches!(work, Work::Send { .. }).then(|| message.clone())),
+        }
+    }
+
+    /// A description that cannot be relayed is not passed on.
+    fn unusable(&mut self, now: Instant, key: CallKey, work: Work, error: SdpError) {
+        let id = self.calls.get(&key).map(|call| call.id);
+        warn!(call = ?id, %error, "a description cannot be relayed");
+        let status = error.status();
+        self.stop_work(now, key, work, status, Cause::MediaUnusable, &error.to_string());
+    }
+
+    /// mediad did not open a session.
+    fn unavailable(&mut self, now: Instant, key: CallKey, work: Work, why: &str) {
+        let id = self.calls.get(&key).map(|call| call.id);
+        warn!(call = ?id, why, "mediad opens no session");
+        self.roll_back(now, key);
+        self.stop_work(now, key, work, 503, Cause::MediaUnavailable, why);
+    }
+
+    fn stop_work(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        work: Work,
+        status: u16,
+        cause: Cause,
+        why: &str,
+    ) {
+        match work {
+            Work::Send { exchange, branch } => {
+                if let Some(branch) = self.branch(exchange, branch.0) {
+                    branch.preparing = false;
+                }
+                self.reject(now, exchange, status, Some((EndedBy::Node, cause, why)));
+            }
+            Work::Respond { exchange, branch, response } => {
+                self.dequeue(exchange);
+                self.stop_response(now, key, exchange, branch, &response, cause, why);
+                self.rest(exchange);
+            }
+            Work::Request { server, received, .. } => {
+                // 503 would make the party give this node up for all its calls.
+                let status = if status == 503 { 500 } else { status };
+                self.answer(now, server, &received, status, &[]);
+            }
+            Work::Ack { flow, received, routed } => {
+                // The callee waits for it, but has to hear that there is no call.
+                if let Ok(bare) = without_body(&routed.request) {
+                    let routed = sip::proxy::Routed { request: bare, ..routed };
+                    self.pass_ack(now, key, flow, received, routed);
+                }
+                self.hang_up(now, key, cause);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a response that is stopped")]
+    fn stop_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        id: ExchangeId,
+        branch: sip::proxy::BranchId,
+        response: &Message,
+        cause: Cause,
+        why: &str,
+    ) {
+        if response.status().is_some_and(|status| status < 200) {
+            // Without it the caller hears no early media; the call may still succeed.
+            return;
+        }
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        // 502: the upstream's answer is what is wrong (RFC 3261 section 21.5.3).
+        let status = if cause == Cause::MediaUnavailable { 500 } else { 502 };
+        match exchange.role {
+            Role::Setup => {
+                self.disown(now, id, branch, response);
+                self.reject(now, id, status, Some((EndedBy::Node, cause, why)));
+            }
+            Role::Within { .. } | Role::Outside => {
+                let is_invite = exchange.method == Method::Invite;
+                self.reject(now, id, status, None);
+                if is_invite {
+                    self.acknowledge(now, key, response);
+                }
+                self.hang_up(now, key, cause);
+            }
+        }
+    }
+
+    fn on_opened(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let result = match answer {
+            Ok(media::Response::Session(info)) => Ok(info),
+            Ok(_) => Err("mediad answered something else".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let Some(call) = self.calls.get_mut(&asked.call) else {
+            return;
+        };
+        let session = call.media.as_mut().and_then(|media| media.session_mut(asked.session));
+        match (result, session) {
+            (Ok(info), Some(session)) => {
+                session.info = Some(info);
+                session.stale = false;
+            }
+            (Ok(_), None) => {}
+            (Err(why), _) => {
+                if let Some(waiting) = &mut call.waiting {
+                    waiting.failed = Some(why);
+                }
+            }
+        }
+        self.on_step(now, asked.call);
+    }
+
+    fn on_changed(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let Some(call) = self.calls.get_mut(&asked.call) else {
+            return;
+        };
+        let Some(media) = &mut call.media else {
+            return self.on_step(now, asked.call);
+        };
+        let gone = match &answer {
+            Ok(media::Response::Gone) => true,
+            Err(RequestError::Fault(fault)) => fault.code == FaultCode::NotFound,
+            _ => false,
+        };
+        if gone && let Some(session) = media.session_mut(asked.session) {
+            // mediad lost it: open it again as it is known here, with the ports that it had.
+            session.stale = false;
+            if let Some(request) = media.reopen_by_id(asked.session) {
+                return self.ask(asked.call, asked.session, Purpose::Open, request);
+            }
+        }
+        if let Some(session) = media.session_mut(asked.session) {
+            // The parties can still be shown the ports that they have; mediad is told again when it
+            // comes back.
+            session.stale = answer.is_err();
+        }
+        self.on_step(now, asked.call);
+    }
+
+    /// One of the answers that the call's queue waits for.
+    fn on_step(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(waiting) = &mut call.waiting else {
+            return;
+        };
+        waiting.outstanding = waiting.outstanding.saturating_sub(1);
+        if waiting.outstanding > 0 {
+            return;
+        }
+        if let Some(waiting) = call.waiting.take() {
+            self.complete(now, key, waiting);
+        }
+        self.run_work(now, key);
+    }
+
+    /// A response has left its call's queue.
+    pub(super) fn dequeue(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.queued = exchange.queued.saturating_sub(1);
+        }
+    }
+
+    fn has_offered(&self, id: ExchangeId) -> bool {
+        let role = self.exchanges.get(&id).map(|exchange| exchange.role);
+        matches!(role, Some(Role::Within { offered: true, .. }))
+    }
+}
+
+/// A message without its body.
+fn without_body(message: &Message) -> Result<Message, sip::message::EditError> {
+    message.edit().remove(sip::header::HeaderName::ContentType).body("").finish()
+}

@@ -1,0 +1,66 @@
+//! signaling on its own, for a node whose daemons are separate processes.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use control::{Client, Config, Endpoint, logging};
+use store::{CdrWriter, Store, WriterOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, warn};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the parties have to answer our BYEs when the node stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long records that wait may take to be written then.
+const RECORDS: Duration = Duration::from_secs(5);
+
+/// The SIP front of a Tandem node.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    logging::init("info");
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+    let loaded = Config::load(&flags.config)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let config = loaded.config;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let Endpoint::Unix(path) = config.signal_endpoint() else {
+        return Err("[sip] control must be a unix: path".into());
+    };
+    let listener = Endpoint::listen(&path)
+        .map_err(|error| format!("cannot serve control at {}: {error}", path.display()))?;
+    let store = Store::open(&config.store.url, &config.node.data_dir).await?;
+    let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
+    let media = Client::connect(config.media_endpoint());
+    let running = signaling::start(&config, media, cdrs, listener)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    running.stop(GRACE).await;
+    writer.stop(RECORDS).await;
+    store.close().await;
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! signaling's own metrics page, in Prometheus text.
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+use sip::message::Method;
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To this node.
+    In,
+    /// From this node.
+    Out,
+}
+
+impl Direction {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// Why something that came was not worked on, or something that should go did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// It is no SIP message, or one that must not be answered.
+    Malformed,
+    /// The worker's queue was full.
+    Overload,
+    /// A response that belongs to no transaction.
+    Stray,
+    /// A response whose Via names another than this node.
+    NotOurs,
+    /// An ACK that belongs to nothing that this node knows.
+    StrayAck,
+    /// The socket's or the connection's send queue was full.
+    SendQueue,
+    /// Too many connections, of one source or at all.
+    ConnectionLimit,
+}
+
+impl Dropped {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Overload => "overload",
+            Self::Stray => "stray-response",
+            Self::NotOurs => "not-ours",
+            Self::StrayAck => "stray-ack",
+            Self::SendQueue => "send-queue",
+            Self::ConnectionLimit => "connection-limit",
+        }
+    }
+}
+
+/// How a call ended, as `tandem_calls_total` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallResult {
+    /// It was answered.
+    Answered,
+    /// The caller gave up.
+    Cancelled,
+    /// The callee's side said no, or did not pick up.
+    Failed,
+    /// This node refused it.
+    Refused,
+}
+
+impl CallResult {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Every metric of one signaling instance, in a registry of its own.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    messages: IntCounterVec,
+    responses: IntCounterVec,
+    drops: IntCounterVec,
+    calls: IntCounterVec,
+    /// Calls that are up, those being set up or taken down included.
+    pub(crate) calls_active: IntGauge,
+    /// INVITE to 200, in seconds.
+    pub(crate) call_setup: Histogram,
+    /// Mean opinion score of each direction of each relayed call.
+    pub(crate) media_mos: Histogram,
+    /// Transactions of all workers.
+    pub(crate) transactions: IntGauge,
+    /// Messages that could not be parsed.
+    pub(crate) parse_errors: IntCounter,
+    /// Messages that this node sent again because no answer came.
+    pub(crate) retransmissions: IntCounter,
+    /// TCP connections that are open.
+    pub(crate) tcp_connections: IntGauge,
+    /// Datagrams that the kernel dropped because a socket's buffer was full.
+    pub(crate) kernel_drops: IntGauge,
+    /// Whether mediad can be reached.
+    pub(crate) media_up: IntGauge,
+    /// Media sessions that calls hold.
+    pub(crate) media_sessions: IntGauge,
+    /// Requests to mediad that failed.
+    pub(crate) media_errors: IntCounter,
+}
+
+/// From a call that is answered by a machine to one that rings for minutes.
+const SETUP_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+/// G.107's bands of user satisfaction lie at 2.6, 3.1, 3.6, 4.0 and 4.3.
+const MOS_BUCKETS: [f64; 9] = [1.0, 2.0, 2.6, 3.1, 3.6, 4.0, 4.2, 4.3, 4.5];
+
+impl Metrics {
+    /// All of them at zero.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("tandem".to_owned()), None)?;
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let metric = Histogram::with_opts(options)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        Ok(Self {
+            messages: counters(
+                "sip_messages_total",
+                "SIP requests by method; a method that is not well known counts as other.",
+                &["method", "direction"],
+            )?,
+            responses: counters(
+                "sip_responses_total",
+                "SIP responses by class.",
+                &["class", "direction"],
+            )?,
+            drops: counters(
+                "sip_drops_total",
+                "SIP messages and connections that were dropped, by reason.",
+                &["reason"],
+            )?,
+            calls: counters("calls_total", "Calls that are over, by result.", &["result"])?,
+            calls_active: gauge("calls_active", "Calls that are up.")?,
+            call_setup: histogram(
+                "call_setup_seconds",
+                "From INVITE to 200.",
+                &SETUP_BUCKETS,
+            )?,
+            media_mos: histogram(
+                "media_mos",
+                "Estimated mean opinion score (G.107) of each direction of a relayed call.",
+                &MOS_BUCKETS,
+            )?,
+            transactions: gauge("sip_transactions", "SIP transactions that are under way.")?,
+            parse_errors: counter(
+                "sip_parse_errors_total",
+                "Messages that could not be parsed.",
+            )?,
+            retransmissions: counter(
+                "sip_retransmissions_total",
+                "Messages that this node sent again because no answer came.",
+            )?,
+            tcp_connections: gauge("sip_tcp_connections", "TCP connections that are open.")?,
+            kernel_drops: gauge(
+                "sip_kernel_drops",
+                "Datagrams that the kernel dropped because a SIP socket's buffer was full.",
+            )?,
+            media_up: gauge("media_up", "1 while mediad can be reached.")?,
+            media_sessions: gauge("media_sessions_held", "Media sessions that calls hold.")?,
+            media_errors: counter("media_errors_total", "Requests to mediad that failed.")?,
+            registry,
+        })
+    }
+
+    /// Counts a request.
+    pub(crate) fn request(&self, method: &Method, direction: Direction) {
+        let method = match method {
+            Method::Other(_) => "other",
+            known => known.as_str(),
+        };
+        self.messages
+            .with_label_values(&[method, direction.name()])
+            .inc();
+    }
+
+    /// Counts a response.
+    pub(crate) fn response(&self, status: u16, direction: Direction) {
+        let class = match status {
+            ..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            500..=599 => "5xx",
+            600.. => "6xx",
+        };
+        self.responses
+            .with_label_values(&[class, direction.name()])
+            .inc();
+    }
+
+    /// Counts what was dropped.
+    pub(crate) fn dropped(&self, reason: Dropped) {
+        self.drops.with_label_values(&[reason.name()]).inc();
+    }
+
+    /// Counts a call that is over.
+    pub(crate) fn call(&self, result: CallResult) {
+        self.calls.with_label_values(&[result.name()]).inc();
+    }
+
+    /// The page.
+    pub(crate) fn text(&self) -> String {
+        let mut page = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
+            tracing::error!(%error, "cannot write the metrics page");
+        }
+        String::from_utf8_lossy(&page).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_promised_names_and_bounded_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request(&Method::Invite, Direction::In);
+        metrics.request(&Method::Other("X-1".into()), Direction::In);
+        metrics.request(&Method::Other("X-2".into()), Direction::In);
+        metrics.response(486, Direction::Out);
+        metrics.dropped(Dropped::Malformed);
+        metrics.call(CallResult::Answered);
+        metrics.call_setup.observe(0.02);
+        metrics.media_mos.observe(4.4);
+        let page = metrics.text();
+        for line in [
+            "tandem_sip_messages_total{direction=\"in\",method=\"INVITE\"} 1",
+            "tandem_sip_messages_total{direction=\"in\",method=\"other\"} 2",
+            "tandem_sip_responses_total{class=\"4xx\",direction=\"out\"} 1",
+            "tandem_sip_drops_total{reason=\"malformed\"} 1",
+            "tandem_calls_active 0",
+            "tandem_calls_total{result=\"answered\"} 1",
+            "tandem_call_setup_seconds_count 1",
+            "tandem_media_mos_count 1",
+        ] {
+            assert!(page.contains(line), "{line} is missing in\n{page}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Where a message came from, and so where its answer goes.
+
+use std::{fmt, net::SocketAddr};
+
+use control::config::Transport;
+
+/// One TCP connection. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// A way to a peer: by which socket, and to where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Flow {
+    /// Over what.
+    pub(crate) transport: Transport,
+    /// The socket of ours. For TCP the listener whose address the peer knows us by, not the port of
+    /// this connection.
+    pub(crate) local: SocketAddr,
+    /// Where a message came from; for one that goes out, the same as `reply_to`.
+    pub(crate) remote: SocketAddr,
+    /// Where to send: differs from `remote` where the peer's Via asks for answers at another port
+    /// (RFC 3261 section 18.2.2), over UDP always, over TCP once the connection is gone.
+    pub(crate) reply_to: SocketAddr,
+    /// The connection, where it is one and it is known.
+    pub(crate) connection: Option<ConnectionId>,
+}
+
+impl Flow {
+    /// The way to `remote` by our `local`.
+    pub(crate) fn to(transport: Transport, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { transport, local, remote, reply_to: remote, connection: None }
+    }
+}
+
+impl sip::transaction::Flow for Flow {
+    fn is_reliable(&self) -> bool {
+        self.transport != Transport::Udp
+    }
+}
+
+/// `udp:192.0.2.1:5060`: the peer.
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport, self.remote)
+    }
+}

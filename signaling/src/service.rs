@@ -1,0 +1,156 @@
+//! signaling's own control channel: what api and the command line ask.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use control::{
+    Client, Fault, FaultCode,
+    channel::Handler,
+    media::{self, Media, MediaStatus},
+    signal::{CallInfo, Request, Response, Signal, SignalStatus},
+};
+use store::CdrWriter;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tracing::info;
+
+use crate::{metrics::Metrics, net::Network, worker::Command};
+
+/// How long a worker may take to answer; it never waits for anything itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long mediad may take to tell how it is.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(1);
+/// Calls on a page at most.
+const PAGE: u32 = 10_000;
+
+/// Answers the control channel. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub(crate) Arc<Parts>);
+
+/// What answers are made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) node: String,
+    pub(crate) started: Instant,
+    pub(crate) listen: Vec<String>,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) network: Network,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) media: Client<Media>,
+    pub(crate) cdrs: CdrWriter,
+    pub(crate) draining: AtomicBool,
+}
+
+impl Handler<Signal> for Service {
+    fn handle(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let this = self.clone();
+        async move {
+            match request {
+                Request::Calls { after, limit } => this.calls(&after, limit).await,
+                Request::Status => Ok(Response::Status(this.status().await)),
+                Request::Hangup { id } => this.hang_up(&id).await,
+                Request::Drain { on } => {
+                    this.drain(on);
+                    Ok(Response::Status(this.status().await))
+                }
+                Request::Metrics => Ok(Response::Metrics(this.0.page())),
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Takes no new calls, or takes them again.
+    pub(crate) fn drain(&self, on: bool) {
+        if self.0.draining.swap(on, Relaxed) != on {
+            info!(on, "draining: new calls are refused while it is on");
+        }
+        for worker in &self.0.workers {
+            drop(worker.send(Command::Drain(on)));
+        }
+    }
+
+    /// How many calls are up.
+    pub(crate) async fn count(&self) -> usize {
+        self.all(Command::Count).await.into_iter().sum()
+    }
+
+    async fn calls(&self, after: &str, limit: u32) -> Result<Response, Fault> {
+        if !(1..=PAGE).contains(&limit) {
+            let message = format!("limit is {limit}: ask for 1 to {PAGE} calls");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        let lists = self.all(Command::List).await;
+        let mut calls: Vec<CallInfo> =
+            lists.into_iter().flatten().filter(|call| call.id.as_str() > after).collect();
+        calls.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        calls.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Response::Calls(calls))
+    }
+
+    async fn hang_up(&self, id: &str) -> Result<Response, Fault> {
+        let found = self.all(|answer| Command::HangUp(id.to_owned(), answer)).await;
+        if found.contains(&true) {
+            return Ok(Response::Done);
+        }
+        Err(Fault::new(FaultCode::NotFound, format!("there is no call '{id}'; list the calls first")))
+    }
+
+    async fn status(&self) -> SignalStatus {
+        SignalStatus {
+            node: self.0.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.0.started.elapsed().as_secs(),
+            calls: u64::try_from(self.count().await).unwrap_or(u64::MAX),
+            draining: self.0.draining.load(Relaxed),
+            listen: self.0.listen.clone(),
+            media: self.media().await,
+            cdrs_queued: self.0.cdrs.counts().queued,
+        }
+    }
+
+    async fn media(&self) -> Option<MediaStatus> {
+        let asked = self.0.media.request(media::Request::Status);
+        match timeout(MEDIA_PATIENCE, asked).await {
+            Ok(Ok(media::Response::Status(status))) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Asks every worker, and waits for those that answer.
+    async fn all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        let mut answers = Vec::with_capacity(self.0.workers.len());
+        for worker in &self.0.workers {
+            let (sender, answer) = oneshot::channel();
+            if worker.send(command(sender)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut told = Vec::with_capacity(answers.len());
+        for answer in answers {
+            if let Ok(Ok(one)) = timeout(PATIENCE, answer).await {
+                told.push(one);
+            }
+        }
+        told
+    }
+}
+
+impl Parts {
+    /// The metrics page.
+    pub(crate) fn page(&self) -> String {
+        let drops = i64::try_from(self.network.kernel_drops()).unwrap_or(i64::MAX);
+        self.metrics.kernel_drops.set(drops);
+        self.metrics.text()
+    }
+}

@@ -1,0 +1,180 @@
+//! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
+
+use std::{sync::Arc, time::Instant};
+
+use control::{
+    Client,
+    channel::{Events, RequestError},
+    media::{self, Media},
+    signal::{CallInfo, Signal},
+};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use store::{CdrWriter, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    call::{Authority, Core, Hop, MediaNews, MediaToken, Output, ResolveToken},
+    net::{Arrival, Network, Sender},
+    resolve::Resolver,
+};
+
+/// Arrivals that are worked on before the outputs of all of them go out.
+const BATCH: usize = 64;
+
+/// What a worker hears from the rest of the process.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Tell which calls are up.
+    List(oneshot::Sender<Vec<CallInfo>>),
+    /// Tell how many calls are up.
+    Count(oneshot::Sender<usize>),
+    /// End a call; tell whether it was there.
+    HangUp(String, oneshot::Sender<bool>),
+    /// Take no new calls, or take them again.
+    Drain(bool),
+    /// End all calls.
+    Stop,
+    /// mediad answered.
+    Media(MediaToken, Result<media::Response, RequestError>),
+    /// The resolver answered.
+    Resolved(ResolveToken, Vec<Hop>),
+    /// mediad was heard of.
+    News(MediaNews),
+}
+
+/// What a worker works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Shell {
+    pub(crate) index: usize,
+    pub(crate) network: Network,
+    pub(crate) media: Client<Media>,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) cdrs: CdrWriter,
+    pub(crate) events: Events<Signal>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Runs until the node stops.
+pub(crate) async fn run(
+    mut core: Core,
+    shell: Shell,
+    mut arrivals: mpsc::Receiver<Arrival>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let (questions, asked) = mpsc::unbounded_channel();
+    let asking = ask_media(shell.media.clone(), asked, shell.commands.clone());
+    shell.tracker.spawn(shell.stop.clone().run_until_cancelled_owned(asking));
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let wake = core.poll_timeout();
+        let sleep = async {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shell.stop.cancelled() => return,
+            Some(command) = commands.recv() => {
+                let now = clock(&mut core);
+                obey(&mut core, now, command);
+            }
+            taken = arrivals.recv_many(&mut batch, BATCH) => {
+                if taken == 0 {
+                    return;
+                }
+                let now = clock(&mut core);
+                for arrival in batch.drain(..) {
+                    take(&mut core, now, arrival);
+                }
+            }
+            () = sleep => {
+                let now = clock(&mut core);
+                core.handle_timeout(now);
+            }
+        }
+        while let Some(output) = core.poll_output() {
+            perform(&shell, &questions, output);
+        }
+    }
+}
+
+fn clock(core: &mut Core) -> Instant {
+    let now = tokio::time::Instant::now().into_std();
+    core.set_clock(now, Timestamp::now());
+    now
+}
+
+fn take(core: &mut Core, now: Instant, arrival: Arrival) {
+    match arrival {
+        Arrival::Datagram { flow, bytes } => core.handle_datagram(now, flow, bytes),
+        Arrival::Framed { flow, message } => core.handle_framed(now, flow, message),
+        Arrival::Failed { transaction } => core.handle_failed(now, transaction),
+        Arrival::Unreachable { local, remote } => core.handle_unreachable(now, local, remote),
+    }
+}
+
+fn obey(core: &mut Core, now: Instant, command: Command) {
+    // Who asked may have gone meanwhile.
+    match command {
+        Command::List(answer) => drop(answer.send(core.list())),
+        Command::Count(answer) => drop(answer.send(core.calls())),
+        Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
+        Command::Drain(on) => core.set_draining(on),
+        Command::Stop => core.stop(now),
+        Command::Media(token, answer) => core.handle_media(now, token, answer),
+        Command::Resolved(token, hops) => core.handle_resolved(now, token, &hops),
+        Command::News(news) => core.handle_media_news(now, news),
+    }
+}
+
+type Question = (MediaToken, media::Request);
+
+fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: Output) {
+    match output {
+        Output::Transmit { flow, payload, transaction } => {
+            let sender = Sender { worker: shell.index, transaction };
+            shell.network.send(&flow, payload, sender);
+        }
+        // It fails only while the node is being taken down.
+        Output::Media { token, request } => drop(questions.send((token, request))),
+        Output::Resolve { token, authority } => resolve(shell, token, authority),
+        Output::Event(event) => shell.events.push(event),
+        Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
+    }
+}
+
+fn resolve(shell: &Shell, token: ResolveToken, authority: Authority) {
+    let (resolver, commands) = (shell.resolver.clone(), shell.commands.clone());
+    shell.tracker.spawn(async move {
+        let hops = resolver.resolve(authority).await;
+        drop(commands.send(Command::Resolved(token, hops)));
+    });
+}
+
+/// Asks mediad in the order of the questions; the answers come as they come.
+async fn ask_media(
+    client: Client<Media>,
+    mut questions: mpsc::UnboundedReceiver<Question>,
+    commands: mpsc::UnboundedSender<Command>,
+) {
+    let mut pending = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            // Futures are polled for the first time in the order in which they were added, which is
+            // when they enter the channel's own queue.
+            question = questions.recv() => {
+                let Some((token, request)) = question else { return };
+                let client = client.clone();
+                pending.push(async move { (token, client.request(request).await) });
+            }
+            Some((token, answer)) = pending.next(), if !pending.is_empty() => {
+                drop(commands.send(Command::Media(token, answer)));
+            }
+        }
+    }
+}
