@@ -229,12 +229,18 @@ impl Engine {
         }
     }
 
-    /// Completes when next hops may have changed; never, where there is no XDP.
-    pub(crate) async fn watch_hops(&self) {
+    /// Lets the shards know when next hops have changed. Never completes; whoever starts an engine
+    /// runs this beside it.
+    pub async fn watch_hops(&self) {
         loop {
             self.0.datapath.hops_changed().await;
             self.hops_changed();
         }
+    }
+
+    /// Ends the shards and leaves their calls to the XDP program, for the next process to adopt.
+    pub fn abandon(&self) {
+        self.0.shards.iter().for_each(|shard| shard.stop(false));
     }
 
     /// Ends the shards and takes the datapath down; sessions that are left end with it.

@@ -1,0 +1,345 @@
+//! The engine with its XDP datapath, between a caller's and a callee's namespace: from the first
+//! packets through a shard to the slots, back again when something changes, and over a crash.
+
+#[path = "xdp_common/bpffs.rs"]
+mod bpffs;
+#[path = "xdp_common/netns.rs"]
+mod netns;
+#[path = "xdp_common/permitted.rs"]
+mod permission;
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use bpffs::private_bpffs;
+use control::{Config, channel::Handler, media::*};
+use mediad::{
+    Engine,
+    xdp::{ProgramGuard, attach_pass},
+};
+use netns::Namespace;
+use permission::permitted;
+use prometheus::Registry;
+
+/// Caller - node - callee.
+struct Bed {
+    node: Namespace,
+    caller: Namespace,
+    callee: Namespace,
+    v6: bool,
+    // The kernel drops what XDP sends into a veth pair whose other end has no program.
+    _passes: Vec<ProgramGuard>,
+}
+
+impl Bed {
+    fn new(v6: bool) -> Self {
+        private_bpffs("/sys/fs/bpf".as_ref());
+        let (node, caller, callee) = (Namespace::new(), Namespace::new(), Namespace::new());
+        node.veth("a0", &caller, "far0", 0xa);
+        node.veth("b0", &callee, "far0", 0xb);
+        let mut passes = Vec::new();
+        for (far, near, net) in [(&caller, "a0", 1), (&callee, "b0", 2)] {
+            for (namespace, device, host) in [(&node, near, 1), (far, "far0", 9)] {
+                namespace.ip(&format!("addr add 198.51.{net}.{host}/24 dev {device}"));
+                let v6 = format!("addr add 2001:db8:{net}::{host}/64 dev {device} nodad");
+                namespace.ip(&v6);
+            }
+            far.ip("route add 10.9.9.9 dev far0");
+            far.ip(&format!("-6 route add 2001:db8:9::9 via 2001:db8:{net}::1"));
+            passes.push(far.enter(|| attach_pass("far0").unwrap()));
+        }
+        node.ip("addr add 10.9.9.9/32 dev lo");
+        node.ip("addr add 2001:db8:9::9/128 dev lo nodad");
+        Self {
+            node,
+            caller,
+            callee,
+            v6,
+            _passes: passes,
+        }
+    }
+
+    fn party(&self, namespace: &Namespace, net: u8) -> Party {
+        let ip = if self.v6 {
+            format!("2001:db8:{net}::9")
+        } else {
+            format!("198.51.{net}.9")
+        };
+        let socket = || {
+            namespace.enter(|| {
+                let socket = UdpSocket::bind((ip.as_str(), 0)).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_secs(6)))
+                    .unwrap();
+                socket
+            })
+        };
+        Party {
+            rtp: socket(),
+            rtcp: socket(),
+            sequence: 0,
+        }
+    }
+}
+
+/// A party on its own network, with sockets that stay there.
+struct Party {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    sequence: u16,
+}
+
+impl Party {
+    fn described(&self) -> Remote {
+        Remote {
+            rtp: self.rtp.local_addr().unwrap(),
+            rtcp: self.rtcp.local_addr().unwrap(),
+            rtcp_mux: false,
+            sends: true,
+            format: Format {
+                payload_type: 0,
+                encoding: "PCMU".into(),
+                clock_rate: 8000,
+                ptime_ms: 20,
+            },
+        }
+    }
+
+    fn leg(&self) -> Leg {
+        let remote = self.described();
+        Leg {
+            family: Family::of(&remote.rtp),
+            port: None,
+            remote: Some(remote),
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr) -> Vec<u8> {
+        let mut packet = vec![0x80, 0];
+        packet.extend(self.sequence.to_be_bytes());
+        packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
+        packet.extend([1, 2, 3, 4]);
+        packet.extend([0x55; 160]);
+        self.sequence += 1;
+        self.rtp.send_to(&packet, to).unwrap();
+        packet
+    }
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 2048];
+    let (len, source) = socket.recv_from(&mut buffer).expect("a packet within 6 s");
+    (buffer[..len].to_vec(), source)
+}
+
+/// Sends `count` packets each way and checks that each arrives as it was.
+fn talk(alice: &mut Party, bob: &mut Party, info: &SessionInfo, count: u16) {
+    for _ in 0..count {
+        let sent = alice.send(info.a.rtp);
+        assert_eq!(receive(&bob.rtp), (sent, info.b.rtp));
+        let sent = bob.send(info.b.rtp);
+        assert_eq!(receive(&alice.rtp), (sent, info.a.rtp));
+    }
+}
+
+const ID: SessionId = SessionId([7; 16]);
+
+async fn start() -> Engine {
+    let text = "[media]\naddress = \"10.9.9.9, 2001:db8:9::9\"\nports = \"30000-30099\"\n\
+                interface = \"a0, b0\"\ndatapath = \"xdp\"\nshards = 1\n";
+    let config = Config::parse(text, []).unwrap().config;
+    let engine = Engine::start(&config.media, &config.node, &Registry::new()).await;
+    let engine = engine.unwrap();
+    let watched = engine.clone();
+    tokio::spawn(async move { watched.watch_hops().await });
+    engine
+}
+
+async fn create(engine: &Engine, alice: &Party, bob: &Party) -> SessionInfo {
+    let create = Create {
+        id: ID,
+        owner: "test".into(),
+        a: alice.leg(),
+        b: bob.leg(),
+    };
+    match engine.handle(Request::Create(create)).await.unwrap() {
+        Response::Session(info) => info,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn stats(engine: &Engine) -> SessionStats {
+    match engine.handle(Request::Query(ID)).await.unwrap() {
+        Response::Stats(stats) => stats,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Talks until both directions are on XDP.
+async fn talk_until_offloaded(
+    engine: &Engine,
+    alice: &mut Party,
+    bob: &mut Party,
+    info: &SessionInfo,
+) {
+    let start = Instant::now();
+    let mut before = stats(engine).await;
+    loop {
+        talk(alice, bob, info, 2);
+        let now = stats(engine).await;
+        let on_xdp = |now: &FlowStats, before: &FlowStats| now.packets_xdp > before.packets_xdp;
+        if on_xdp(&now.from_a, &before.from_a) && on_xdp(&now.from_b, &before.from_b) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(3), "{now:?}");
+        before = now;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn on_a_node(v6: bool, test: impl AsyncFnOnce(&Bed) + Send) {
+    if !permitted() {
+        return;
+    }
+    let bed = Bed::new(v6);
+    bed.node.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test(&bed));
+    });
+}
+
+async fn a_call_moves_to_xdp_and_back(bed: &Bed) {
+    let engine = start().await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let before = stats(&engine).await;
+    talk(&mut alice, &mut bob, &info, 100);
+    let after = stats(&engine).await;
+    assert_eq!(after.path, Path::Xdp);
+    assert_eq!(after.from_a.packets, u64::from(alice.sequence));
+    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 100);
+    assert_eq!((after.from_a.lost, after.from_b.lost), (0, 0));
+    assert_eq!(after.from_a.forwarded, u64::from(alice.sequence));
+
+    // A stranger is dropped by the program, and counted there.
+    let mut mallory = bed.party(&bed.caller, 1);
+    for _ in 0..10 {
+        mallory.send(info.a.rtp);
+    }
+    talk(&mut alice, &mut bob, &info, 1);
+    let page = engine.metrics();
+    let strangers = "tandem_media_packets_total{path=\"xdp\",result=\"stranger\"} 10\n";
+    assert!(page.contains(strangers), "{page}");
+    assert!(page.contains("tandem_datapath_mode{mode=\"xdp\"} 1\n"));
+
+    // RTCP has slots of its own.
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    for _ in 0..3 {
+        alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
+        assert_eq!(receive(&bob.rtcp), (report.to_vec(), info.b.rtcp));
+        bob.rtcp.send_to(&report, info.b.rtcp).unwrap();
+        assert_eq!(receive(&alice.rtcp), (report.to_vec(), info.a.rtcp));
+    }
+
+    // A re-INVITE moves bob.
+    let mut carol = bed.party(&bed.callee, 2);
+    let modify = Modify {
+        id: ID,
+        a: None,
+        b: Some(carol.described()),
+    };
+    engine.handle(Request::Modify(modify)).await.unwrap();
+    talk(&mut alice, &mut carol, &info, 1);
+    talk_until_offloaded(&engine, &mut alice, &mut carol, &info).await;
+    assert_eq!(
+        stats(&engine).await.from_b.source,
+        Some(carol.rtp.local_addr().unwrap())
+    );
+
+    // Alice falls silent and comes back from another port.
+    tokio::time::sleep(Duration::from_millis(2600)).await;
+    let mut moved = bed.party(&bed.caller, 1);
+    for _ in 0..mediad::learn::EVIDENCE {
+        moved.send(info.a.rtp);
+    }
+    receive(&carol.rtp);
+    talk_until_offloaded(&engine, &mut moved, &mut carol, &info).await;
+
+    let total = stats(&engine).await;
+    let gone = engine.handle(Request::Delete(ID)).await.unwrap();
+    let Response::Stats(last) = gone else {
+        panic!("{gone:?}");
+    };
+    assert_eq!(last.from_a.packets, total.from_a.packets);
+    assert_eq!(last.from_b.packets_xdp, total.from_b.packets_xdp);
+    engine.stop().await;
+    assert!(
+        !std::fs::exists("/sys/fs/bpf/tandem/tandem").unwrap(),
+        "nothing stays pinned"
+    );
+}
+
+async fn a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it(bed: &Bed) {
+    let engine = start().await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let before = stats(&engine).await;
+    // Not stopped: the shard ends, and nobody takes anything down.
+    tokio::task::spawn_blocking(move || engine.abandon())
+        .await
+        .unwrap();
+    talk(&mut alice, &mut bob, &info, 50);
+
+    let engine = start().await;
+    assert_eq!(engine.status().adopted, 1);
+    talk(&mut alice, &mut bob, &info, 20);
+    let adopted = stats(&engine).await;
+    assert_eq!(adopted.path, Path::Xdp);
+    assert_eq!(adopted.from_a.packets, before.from_a.packets + 70);
+    assert_eq!(adopted.from_a.source, Some(alice.rtp.local_addr().unwrap()));
+    // Whoever made it tells again what it knows; no packet notices.
+    assert_eq!(create(&engine, &alice, &bob).await, info);
+    talk(&mut alice, &mut bob, &info, 20);
+    let claimed = stats(&engine).await;
+    assert_eq!(claimed.from_a.packets, before.from_a.packets + 90);
+    assert_eq!(claimed.from_a.lost, 0);
+    // It still learns and moves.
+    let mut carol = bed.party(&bed.callee, 2);
+    let modify = Modify {
+        id: ID,
+        a: None,
+        b: Some(carol.described()),
+    };
+    engine.handle(Request::Modify(modify)).await.unwrap();
+    talk(&mut alice, &mut carol, &info, 1);
+    talk_until_offloaded(&engine, &mut alice, &mut carol, &info).await;
+    engine.stop().await;
+}
+
+macro_rules! on_both_families {
+    ($($test:ident)*) => {$(
+        mod $test {
+            #[test]
+            fn v4() {
+                super::on_a_node(false, super::$test);
+            }
+
+            #[test]
+            fn v6() {
+                super::on_a_node(true, super::$test);
+            }
+        }
+    )*};
+}
+
+on_both_families! {
+    a_call_moves_to_xdp_and_back
+    a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it
+}
