@@ -28,9 +28,9 @@ enum Command {
 
 #[derive(Args)]
 struct Common {
-    /// The program to test [default: `tandem` beside this one].
-    #[arg(long, value_name = "FILE")]
-    tandem: Option<PathBuf>,
+    /// The folder with the program `tandem` [default: the one this program is in].
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Where to write the report; logs go into the folder `work` beside it.
     #[arg(long, value_name = "FILE", default_value = "target/demo/report.json")]
     report: PathBuf,
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 impl Common {
     fn options(self) -> Options {
         Options {
-            tandem: self.tandem.unwrap_or_else(beside_us),
+            programs: self.programs.unwrap_or_else(own_folder),
             report: self.report,
             calls: self.calls,
             rate: 50,
@@ -138,9 +138,9 @@ impl RunArguments {
     }
 }
 
-fn beside_us() -> PathBuf {
+fn own_folder() -> PathBuf {
     let own = env::current_exe().unwrap_or_default();
-    own.with_file_name("tandem")
+    own.with_file_name("")
 }
 
 /// Ctrl-C and SIGTERM end the run in order, so that the bed is removed.

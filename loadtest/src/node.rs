@@ -9,13 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-
 use crate::{
     bed::{Bed, Family, Namespace},
     http::{Client, HttpError},
     metrics::Page,
-    process::{Interrupt, Process, ProcessError},
+    process::{Interrupt, Process, ProcessError, Signal},
 };
 
 /// What can go wrong with the node.
@@ -25,7 +23,7 @@ pub enum NodeError {
     #[error("cannot prepare the node: {0}")]
     Prepare(#[from] io::Error),
     /// Its program is not where it was said to be.
-    #[error("{} is not there: build it with `cargo build --release -p tandem`", .0.display())]
+    #[error("{} is not there: build it first", .0.display())]
     NotBuilt(PathBuf),
     /// It did not start, or did not stop.
     #[error(transparent)]
@@ -60,6 +58,8 @@ pub struct Config {
     pub name: String,
     /// `[sip] listen`: UDP and TCP.
     pub sip: SocketAddr,
+    /// `[sip] t1`, in milliseconds.
+    pub t1: u32,
     /// `[media] address`.
     pub media: IpAddr,
     /// `[media] ports`.
@@ -90,6 +90,7 @@ impl Config {
         Self {
             name: bed.name(),
             sip: (node, 5060).into(),
+            t1: 500,
             media: node,
             media_ports: (40_000, 49_999),
             interfaces: bed.node_interfaces().map(str::to_owned).to_vec(),
@@ -109,7 +110,7 @@ impl Config {
         let _infallible = write!(
             text,
             "[node]\nname = {name:?}\ndata_dir = {data_dir:?}\n\n\
-             [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\n\
+             [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\nt1 = {t1}\n\n\
              [media]\naddress = \"{media}\"\nports = \"{first}-{last}\"\ninterface = {interface:?}\n\
              datapath = {datapath:?}\ntimeout = {timeout}\n\n\
              [api]\nlisten = \"{api}\"\nadmin_key = \"{ADMIN_KEY}\"\n\n\
@@ -118,6 +119,7 @@ impl Config {
              [[routes]]\nprefix = \"\"\ntrunks = [\"carrier\"]\nring_timeout = {ring}\n",
             name = self.name,
             sip = self.sip,
+            t1 = self.t1,
             media = self.media,
             interface = self.interfaces.join(","),
             datapath = self.datapath,
@@ -131,38 +133,73 @@ impl Config {
     }
 }
 
-/// A running node, in one process; killed on drop.
+/// A running node; its processes are killed on drop.
 #[derive(Debug)]
 pub struct Node<'a> {
-    process: Process,
+    processes: Vec<(&'static str, Process)>,
     space: Option<&'a Namespace>,
     api: SocketAddr,
+    programs: PathBuf,
+    folder: PathBuf,
+}
+
+/// How a node is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `tandem run`: all in one process.
+    Together,
+    /// `mediad`, `signaling` and `api`, each a process.
+    Separate,
+}
+
+impl Form {
+    /// Its programs, in the order in which they are started.
+    const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Together => &["tandem"],
+            Self::Separate => &["mediad", "signaling", "api"],
+        }
+    }
 }
 
 impl<'a> Node<'a> {
-    /// Starts `tandem run` in `space` (or here), its files in `folder`, and waits until it is ready.
+    /// Starts a node in `space` (or here) and waits until it is ready. `programs` is the folder that
+    /// its programs are in; its files are made in `folder`.
     pub fn start(
-        tandem: &Path,
+        form: Form,
+        programs: &Path,
         config: &Config,
         space: Option<&'a Namespace>,
         folder: &Path,
         interrupt: &Interrupt,
     ) -> Result<Self, NodeError> {
-        let file = config.write(folder)?;
-        let mut command = program(tandem, space)?;
-        command.arg("run").arg("--config").arg(file);
+        config.write(folder)?;
         let mut node = Self {
-            process: Process::start(&mut command, &folder.join("node.log"))?,
+            processes: Vec::new(),
             space,
             api: config.api,
+            programs: programs.to_owned(),
+            folder: folder.to_owned(),
         };
+        for name in form.programs() {
+            node.launch(name)?;
+        }
         node.await_ready(Duration::from_secs(20), interrupt)?;
         Ok(node)
     }
 
-    /// Its process.
-    pub const fn process(&mut self) -> &mut Process {
-        &mut self.process
+    /// Starts one of its programs again, after it ended.
+    pub fn restart(&mut self, name: &'static str) -> Result<(), NodeError> {
+        self.processes.retain(|(running, _)| *running != name);
+        self.launch(name)?;
+        self.await_ready(Duration::from_secs(20), &Interrupt::default())
+    }
+
+    /// One of its processes, by its program's name.
+    pub fn process(&mut self, name: &str) -> Option<&mut Process> {
+        let mut all = self.processes.iter_mut();
+        all.find(|(running, _)| *running == name)
+            .map(|(_, process)| process)
     }
 
     /// A page of its API.
@@ -182,25 +219,49 @@ impl<'a> Node<'a> {
 
     /// Its processor time so far, of all its threads.
     pub fn cpu(&self) -> Duration {
-        cpu_time(self.process.pid()).unwrap_or_default()
+        let each = self.processes.iter();
+        each.filter_map(|(_, process)| cpu_time(process.pid()))
+            .sum()
     }
 
     /// What it logged.
     pub fn log(&self) -> String {
-        self.process.output()
+        let each = self.processes.iter();
+        each.map(|(_, process)| process.output()).collect()
     }
 
-    /// Asks it to stop as a service manager does, and waits for that.
-    pub fn stop(mut self) -> Result<ExitStatus, NodeError> {
-        Ok(self.process.stop(Signal::TERM, Duration::from_secs(20))?)
+    /// Asks its processes to stop as a service manager does, and waits for that; whether all of them
+    /// ended without an error.
+    pub fn stop(mut self) -> Result<bool, NodeError> {
+        let mut well = true;
+        // In the reverse order, so that signaling still has mediad while it ends its calls.
+        for (_, process) in self.processes.iter_mut().rev() {
+            let status = process.stop(Signal::TERM, Duration::from_secs(20))?;
+            well &= status.success();
+        }
+        Ok(well)
+    }
+
+    fn launch(&mut self, name: &'static str) -> Result<(), NodeError> {
+        let mut command = program(&self.programs.join(name), self.space)?;
+        if name == "tandem" {
+            command.arg("run");
+        }
+        command.arg("--config").arg(self.folder.join(CONFIG_FILE));
+        let log = self.folder.join(name).with_extension("log");
+        let process = Process::start(&mut command, &log)?;
+        self.processes.push((name, process));
+        Ok(())
     }
 
     fn await_ready(&mut self, limit: Duration, interrupt: &Interrupt) -> Result<(), NodeError> {
         let end = Instant::now() + limit;
         loop {
-            if let Some(status) = self.process.ended() {
-                let log = tail(&self.log());
-                return Err(NodeError::Ended { status, log });
+            for (_, process) in &mut self.processes {
+                if let Some(status) = process.ended() {
+                    let log = tail(&process.output());
+                    return Err(NodeError::Ended { status, log });
+                }
             }
             let answer = match self.get("/readyz") {
                 Ok(_ready) => return Ok(()),
@@ -218,19 +279,19 @@ impl<'a> Node<'a> {
     }
 }
 
+const CONFIG_FILE: &str = "tandem.toml";
+
 impl Config {
-    /// Writes the file into `folder`, with the data directory beside it.
-    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+    /// Writes the file into `folder`, with the data directory `data` beside it.
+    fn write(&self, folder: &Path) -> io::Result<()> {
         let data_dir = folder.join("data");
         fs::create_dir_all(&data_dir)?;
-        let file = folder.join("tandem.toml");
-        fs::write(&file, self.toml(&data_dir))?;
-        Ok(file)
+        fs::write(folder.join(CONFIG_FILE), self.toml(&data_dir))
     }
 }
 
 /// One of Tandem's programs as a command in `space`.
-pub fn program(path: &Path, space: Option<&Namespace>) -> Result<Command, NodeError> {
+fn program(path: &Path, space: Option<&Namespace>) -> Result<Command, NodeError> {
     if !path.is_file() {
         return Err(NodeError::NotBuilt(path.to_owned()));
     }

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
+
+pub use rustix::process::Signal;
 
 /// How often a wait looks again.
 const POLL: Duration = Duration::from_millis(20);

@@ -15,11 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-
 use crate::{
     bed::Namespace,
-    process::{Interrupt, Process, ProcessError, Tool},
+    process::{Interrupt, Process, ProcessError, Signal, Tool},
 };
 
 pub use delivery::Delivery;

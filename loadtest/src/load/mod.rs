@@ -6,7 +6,7 @@ mod report;
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use crate::{
     bed::{BedError, Family, Layout},
     capture::{Capture, CaptureError, Delivery, Traffic, delivery},
     metrics::Page,
-    node::{Node, NodeError},
+    node::{Form, Node, NodeError},
     process::{Interrupt, ProcessError, Tool},
     sipp::{Agent, Media, Outcome, Running, Scenario, Transport},
 };
@@ -49,6 +49,9 @@ pub enum LoadError {
         /// The system's reason.
         error: io::Error,
     },
+    /// No port of a loopback address is free.
+    #[error("no port of {0} is free")]
+    NoPort(IpAddr),
     /// More calls than one bed has ports for.
     #[error("{0} calls are too many for one run: 2,000 at most")]
     TooManyCalls(u32),
@@ -70,8 +73,8 @@ impl LoadError {
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The program `tandem`.
-    pub tandem: PathBuf,
+    /// The folder that the program `tandem` is in.
+    pub programs: PathBuf,
     /// Where the report is written; logs go into a folder `work` beside it.
     pub report: PathBuf,
     /// Calls, all at the same time.
@@ -151,7 +154,8 @@ impl<'a> Run<'a> {
         progress.step(&format!("bed: {}", self.place));
         let config = self.place.node_config(self.options);
         let node = Node::start(
-            &self.options.tandem,
+            Form::Together,
+            &self.options.programs,
             &config,
             self.place.node_space(),
             &self.work,
@@ -206,7 +210,7 @@ impl<'a> Run<'a> {
         drop(ears);
         let metrics = self.settled_metrics(&node)?;
         progress.step("node: stopping");
-        let stopped_well = node.stop()?.success();
+        let stopped_well = node.stop()?;
         Ok(Found {
             caller,
             callee,
@@ -414,7 +418,7 @@ impl<'a> Run<'a> {
         );
         unless(
             found.stopped_well,
-            "the node did not stop without an error (see node.log)".to_owned(),
+            "the node did not stop without an error (see tandem.log)".to_owned(),
         );
         problems
     }
@@ -459,7 +463,7 @@ impl<'a> Run<'a> {
         };
         Heard {
             answered: successful,
-            setups: Vec::new(),
+            setups: found.caller.setups.clone(),
             forward: part(forwarded.div_ceil(2)),
             backward: part(forwarded / 2),
             bad_checksums: None,

@@ -52,13 +52,14 @@ impl Place {
                 Err(error) => return Err(error.into()),
             }
         }
-        let free = |ip| free_port(ip).map_err(|error| file_error(Path::new("loopback"), error));
+        let free = |ip, taken: &[u16]| free_port(ip, taken).ok_or(LoadError::NoPort(ip));
+        let node_sip = free(LOOPBACK_NODE, &[])?;
         Ok(Self::Loopback {
             ports: LoopbackPorts {
-                caller_sip: free(LOOPBACK_CALLER)?,
-                node_sip: free(LOOPBACK_NODE)?,
-                node_api: free(LOOPBACK_NODE)?,
-                callee_sip: free(LOOPBACK_CALLEE)?,
+                caller_sip: free(LOOPBACK_CALLER, &[])?,
+                node_sip,
+                node_api: free(LOOPBACK_NODE, &[node_sip])?,
+                callee_sip: free(LOOPBACK_CALLEE, &[])?,
             },
         })
     }
@@ -69,6 +70,7 @@ impl Place {
             Self::Loopback { ports } => Config {
                 name: format!("loopback-{}", std::process::id()),
                 sip: (LOOPBACK_NODE, ports.node_sip).into(),
+                t1: 500,
                 media: LOOPBACK_NODE,
                 media_ports: (40_000, 49_999),
                 interfaces: Vec::new(),
@@ -211,17 +213,9 @@ const LOOPBACK_CALLER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 1, 2));
 const LOOPBACK_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 0, 1));
 const LOOPBACK_CALLEE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 2, 2));
 
-/// A port that is free for UDP and TCP.
-fn free_port(ip: IpAddr) -> std::io::Result<u16> {
-    loop {
-        let port = TcpListener::bind((ip, 0))?.local_addr()?.port();
-        // Not where media will be.
-        if !(Place::CALLER_MEDIA..50_000).contains(&port) {
-            match UdpSocket::bind((ip, port)) {
-                Ok(_free) => return Ok(port),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
+/// A port of `ip` below the media ports that is free for UDP and TCP and not in `taken`.
+fn free_port(ip: IpAddr, taken: &[u16]) -> Option<u16> {
+    (5060..Place::CALLER_MEDIA)
+        .filter(|port| !taken.contains(port))
+        .find(|port| UdpSocket::bind((ip, *port)).is_ok() && TcpListener::bind((ip, *port)).is_ok())
 }

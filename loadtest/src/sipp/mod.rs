@@ -12,14 +12,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 pub use scenario::{Hold, Media, Scenario};
 pub use stats::Stats;
 
 use crate::{
     bed::Namespace,
-    process::{Interrupt, Process, ProcessError, Tool},
+    process::{Interrupt, Process, ProcessError, Signal, Tool},
 };
 
 /// What SIP travels over.
@@ -96,6 +94,7 @@ impl Agent {
         command.args(["-m", &self.calls.to_string(), "-r", &self.rate.to_string()]);
         command.args(["-l", &self.calls.to_string()]);
         command.args(["-nostdin", "-trace_stat", "-stf", STATS_FILE, "-fd", "1"]);
+        command.args(["-trace_rtt", "-rtt_freq", "1"]);
         command.args(["-trace_err", "-error_file", ERROR_FILE]);
         command.args(["-timeout", &format!("{}s", self.limit.as_secs())]);
         command.arg("-timeout_error");
@@ -143,6 +142,8 @@ pub struct Outcome {
     pub code: Option<i32>,
     /// Its counters.
     pub stats: Stats,
+    /// From INVITE to 200 in each answered call of [`Scenario::Caller`], in SIPp's own steps of up to 4 ms.
+    pub setups: Vec<Duration>,
     /// What it had to say of calls that failed.
     pub errors: String,
 }
@@ -195,7 +196,15 @@ impl Running {
         Outcome {
             code,
             stats: self.stats(),
+            setups: self.setups(),
             errors,
         }
+    }
+
+    /// The file of response times has the process id in its name.
+    fn setups(&self) -> Vec<Duration> {
+        let name = format!("scenario_{}_rtt.csv", self.process.pid());
+        let csv = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+        stats::response_times(&csv)
     }
 }

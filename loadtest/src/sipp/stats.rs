@@ -1,6 +1,6 @@
 //! SIPp's statistics file: one line a second, a column for each counter.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// Counters so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,14 @@ impl Stats {
     }
 }
 
+/// Reads a file of response times: `date;milliseconds;number` after a line of names.
+pub(super) fn response_times(csv: &str) -> Vec<Duration> {
+    csv.lines()
+        .filter_map(|line| line.split(';').nth(1)?.trim().parse().ok())
+        .filter_map(|ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +73,13 @@ mod tests {
         assert_eq!((stats.successful, stats.failed), (4, 3));
         assert_eq!(stats.retransmissions, 1);
         assert_eq!(stats.reasons, [("UnexpectedMessage".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn response_times_of_each_call() {
+        let csv = "Date_ms;response_time_ms;rtd_no\n24.001;2;1\n44.001;0.5;1\n";
+        let times = [Duration::from_millis(2), Duration::from_micros(500)];
+        assert_eq!(response_times(csv), times);
     }
 
     #[test]
