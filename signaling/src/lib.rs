@@ -112,8 +112,13 @@ pub fn start(
         };
         let clock = (Instant::now(), Timestamp::now());
         let session_mark = session_mark(mark, index);
-        let core =
-            Core::new(policy.clone(), metrics.clone(), rand::random(), session_mark, clock);
+        let core = Core::new(
+            policy.clone(),
+            metrics.clone(),
+            rand::random(),
+            session_mark,
+            clock,
+        );
         tracker.spawn(worker::run(core, shell, inbox, orders));
     }
 
@@ -139,8 +144,17 @@ pub fn start(
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
     tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
-    info!(listen = listen.join(" "), workers = count, "signaling is up");
-    Ok(Running { service, workers: commands, tracker, stop })
+    info!(
+        listen = listen.join(" "),
+        workers = count,
+        "signaling is up"
+    );
+    Ok(Running {
+        service,
+        workers: commands,
+        tracker,
+        stop,
+    })
 }
 
 impl Running {
@@ -186,7 +200,10 @@ impl Running {
         }
         self.stop.cancel();
         self.tracker.close();
-        if timeout(Duration::from_secs(2), self.tracker.wait()).await.is_err() {
+        if timeout(Duration::from_secs(2), self.tracker.wait())
+            .await
+            .is_err()
+        {
             warn!("some connections did not close in time");
         }
         left
@@ -201,7 +218,10 @@ fn workers(config: &Config) -> usize {
 }
 
 fn listened(bound: &Bound) -> Vec<String> {
-    let shown = bound.locals().iter().map(|local| format!("{}:{}", local.transport, local.address));
+    let shown = bound
+        .locals()
+        .iter()
+        .map(|local| format!("{}:{}", local.transport, local.address));
     shown.collect()
 }
 

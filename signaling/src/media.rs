@@ -76,7 +76,9 @@ impl Hub {
     /// Asks which sessions mediad has in our name: each worker compares its own; others are left of a
     /// process before this one, whose calls may still be talking.
     async fn reconcile(&self, left: &mut HashMap<SessionId, ()>) {
-        let request = media::Request::List { owner: OWNER.to_owned() };
+        let request = media::Request::List {
+            owner: OWNER.to_owned(),
+        };
         let ids = match self.client.request(request).await {
             Ok(media::Response::Sessions(ids)) => ids,
             Ok(_) => Vec::new(),
@@ -97,7 +99,10 @@ impl Hub {
             }
         }
         if !left.is_empty() {
-            info!(sessions = left.len(), "mediad has sessions of a former start; they go when silent");
+            info!(
+                sessions = left.len(),
+                "mediad has sessions of a former start; they go when silent"
+            );
         }
         for (worker, ids) in self.workers.iter().zip(own) {
             drop(worker.send(Command::News(MediaNews::Listed(ids))));
@@ -137,6 +142,9 @@ impl Hub {
     fn index(&self, id: SessionId) -> Option<usize> {
         let SessionId(bytes) = id;
         let rest = bytes.strip_prefix(&self.mark)?;
-        Some(usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])))
+        Some(usize::from(u16::from_be_bytes([
+            *rest.first()?,
+            *rest.get(1)?,
+        ])))
     }
 }

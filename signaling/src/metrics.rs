@@ -161,13 +161,13 @@ impl Metrics {
                 "SIP messages and connections that were dropped, by reason.",
                 &["reason"],
             )?,
-            calls: counters("calls_total", "Calls that are over, by result.", &["result"])?,
-            calls_active: gauge("calls_active", "Calls that are up.")?,
-            call_setup: histogram(
-                "call_setup_seconds",
-                "From INVITE to 200.",
-                &SETUP_BUCKETS,
+            calls: counters(
+                "calls_total",
+                "Calls that are over, by result.",
+                &["result"],
             )?,
+            calls_active: gauge("calls_active", "Calls that are up.")?,
+            call_setup: histogram("call_setup_seconds", "From INVITE to 200.", &SETUP_BUCKETS)?,
             media_mos: histogram(
                 "media_mos",
                 "Estimated mean opinion score (G.107) of each direction of a relayed call.",

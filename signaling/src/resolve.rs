@@ -31,7 +31,11 @@ impl Resolver {
     /// nobody could tell in time.
     pub(crate) async fn resolve(&self, authority: Authority) -> Vec<Hop> {
         let now = Instant::now();
-        let remembered = self.known().get(&authority).filter(|(until, _)| *until > now).cloned();
+        let remembered = self
+            .known()
+            .get(&authority)
+            .filter(|(until, _)| *until > now)
+            .cloned();
         if let Some((_, hops)) = remembered {
             return hops;
         }
@@ -45,7 +49,10 @@ impl Resolver {
                 (Vec::new(), FAILED)
             }
             Err(_) => {
-                warn!(host = authority.host, "cannot resolve a host: no answer in time");
+                warn!(
+                    host = authority.host,
+                    "cannot resolve a host: no answer in time"
+                );
                 (Vec::new(), FAILED)
             }
         };
@@ -66,7 +73,10 @@ impl Resolver {
 }
 
 fn hop(remote: SocketAddr) -> Hop {
-    Hop { remote, source: source_for(remote).ok() }
+    Hop {
+        remote,
+        source: source_for(remote).ok(),
+    }
 }
 
 /// The address that the kernel would send from. Nothing is sent.
@@ -89,11 +99,20 @@ mod tests {
     #[tokio::test]
     async fn an_address_resolves_to_itself_and_shows_the_source() {
         let resolver = Resolver::default();
-        let authority =
-            Authority { transport: Transport::Udp, host: "127.0.0.1".to_owned(), port: 5070 };
+        let authority = Authority {
+            transport: Transport::Udp,
+            host: "127.0.0.1".to_owned(),
+            port: 5070,
+        };
         let hops = resolver.resolve(authority.clone()).await;
         let source = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        assert_eq!(hops, [Hop { remote: "127.0.0.1:5070".parse().unwrap(), source }]);
+        assert_eq!(
+            hops,
+            [Hop {
+                remote: "127.0.0.1:5070".parse().unwrap(),
+                source
+            }]
+        );
         assert_eq!(resolver.resolve(authority).await, hops);
     }
 
@@ -101,7 +120,11 @@ mod tests {
     async fn a_name_that_is_none_has_no_address() {
         let resolver = Resolver::default();
         let host = "no such name".to_owned();
-        let authority = Authority { transport: Transport::Udp, host, port: 5060 };
+        let authority = Authority {
+            transport: Transport::Udp,
+            host,
+            port: 5060,
+        };
         assert_eq!(resolver.resolve(authority).await, []);
     }
 }

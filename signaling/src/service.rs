@@ -91,19 +91,27 @@ impl Service {
             return Err(Fault::new(FaultCode::Invalid, message));
         }
         let lists = self.all(Command::List).await;
-        let mut calls: Vec<CallInfo> =
-            lists.into_iter().flatten().filter(|call| call.id.as_str() > after).collect();
+        let mut calls: Vec<CallInfo> = lists
+            .into_iter()
+            .flatten()
+            .filter(|call| call.id.as_str() > after)
+            .collect();
         calls.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         calls.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Response::Calls(calls))
     }
 
     async fn hang_up(&self, id: &str) -> Result<Response, Fault> {
-        let found = self.all(|answer| Command::HangUp(id.to_owned(), answer)).await;
+        let found = self
+            .all(|answer| Command::HangUp(id.to_owned(), answer))
+            .await;
         if found.contains(&true) {
             return Ok(Response::Done);
         }
-        Err(Fault::new(FaultCode::NotFound, format!("there is no call '{id}'; list the calls first")))
+        Err(Fault::new(
+            FaultCode::NotFound,
+            format!("there is no call '{id}'; list the calls first"),
+        ))
     }
 
     async fn status(&self) -> SignalStatus {

@@ -66,7 +66,9 @@ pub(crate) async fn run(
 ) {
     let (questions, asked) = mpsc::unbounded_channel();
     let asking = ask_media(shell.media.clone(), asked, shell.commands.clone());
-    shell.tracker.spawn(shell.stop.clone().run_until_cancelled_owned(asking));
+    shell
+        .tracker
+        .spawn(shell.stop.clone().run_until_cancelled_owned(asking));
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let wake = core.poll_timeout();
@@ -136,8 +138,15 @@ type Question = (MediaToken, media::Request);
 
 fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: Output) {
     match output {
-        Output::Transmit { flow, payload, transaction } => {
-            let sender = Sender { worker: shell.index, transaction };
+        Output::Transmit {
+            flow,
+            payload,
+            transaction,
+        } => {
+            let sender = Sender {
+                worker: shell.index,
+                transaction,
+            };
             shell.network.send(&flow, payload, sender);
         }
         // It fails only while the node is being taken down.

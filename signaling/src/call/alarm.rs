@@ -15,7 +15,10 @@ pub(super) struct Alarms<K> {
 
 impl<K: Copy + Eq + Hash + Ord> Alarms<K> {
     pub(super) fn new() -> Self {
-        Self { queue: BTreeSet::new(), times: HashMap::new() }
+        Self {
+            queue: BTreeSet::new(),
+            times: HashMap::new(),
+        }
     }
 
     /// Sets, moves or (with `None`) clears the key's time.
@@ -50,6 +53,7 @@ impl<K: Copy + Eq + Hash + Ord> Alarms<K> {
         Some(key)
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.times.is_empty()
     }

@@ -23,9 +23,11 @@ impl Core {
     /// Does what an exchange's context wants, and forgets the exchange when nothing can come of it.
     pub(super) fn run_actions(&mut self, now: Instant, id: ExchangeId) {
         while let Some(exchange) = self.exchanges.get_mut(&id) {
-            let Some(action) = exchange.context.poll_action() else { break };
+            let Some(action) = exchange.context.poll_action() else {
+                break;
+            };
             match action {
-                Action::Try { branch, target } => self.try_target(now, id, branch, target),
+                Action::Try { branch, target } => self.try_target(now, id, branch, &target),
                 Action::Cancel { branch } => self.cancel_branch(now, id, branch),
                 Action::Forward { branch, response } => self.pass_back(now, id, branch, response),
                 Action::Reply { status } => self.reply(now, id, status),
@@ -59,8 +61,9 @@ impl Core {
         };
         exchange.context.handle_timeout(now);
         let late = |branch: &Branch| branch.deadline.is_some_and(|at| at <= now);
-        let late: Vec<_> =
-            (0..exchange.branches.len()).filter(|index| late(&exchange.branches[*index])).collect();
+        let late: Vec<_> = (0..exchange.branches.len())
+            .filter(|index| late(&exchange.branches[*index]))
+            .collect();
         for index in late {
             self.on_silent_host(now, id, index);
         }
@@ -131,7 +134,10 @@ impl Core {
         };
         let target = match branch.target {
             Target::Host { trunk, host } => {
-                let host = policy.trunks.get(trunk).and_then(|trunk| trunk.hosts.get(host));
+                let host = policy
+                    .trunks
+                    .get(trunk)
+                    .and_then(|trunk| trunk.hosts.get(host));
                 let uri = exchange.routed.request.request_uri();
                 host.zip(uri.ok()).map(|(host, uri)| retarget(&uri, host))
             }
@@ -147,7 +153,10 @@ impl Core {
             .as_ref()
             .map(|(ingress, egress)| RecordRoute { ingress, egress });
         let via_branch = policy.identity.branch(&mut self.tokens, &exchange.received);
-        let routed = Routed { request, own_routes: Vec::new() };
+        let routed = Routed {
+            request,
+            own_routes: Vec::new(),
+        };
         let plan = Forward {
             target: target.as_deref(),
             route: &[],
@@ -159,7 +168,9 @@ impl Core {
         let sent = proxy::forward(&routed, &plan)
             .map_err(|error| error.to_string())
             .and_then(|message| {
-                self.layer.send_request(now, way, message).map_err(|error| error.to_string())
+                self.layer
+                    .send_request(now, way, message)
+                    .map_err(|error| error.to_string())
             });
         match sent {
             Ok(client) => {
@@ -189,7 +200,9 @@ impl Core {
         let may = self.exchanges.get(&id).is_some_and(|exchange| {
             !exchange.replied && !exchange.context.is_answered() && !exchange.is_cancelled()
         });
-        let more = self.branch(id, index).is_some_and(|branch| !branch.ways.is_empty());
+        let more = self
+            .branch(id, index)
+            .is_some_and(|branch| !branch.ways.is_empty());
         if may && more {
             self.try_next_way(now, id, index);
         } else {
@@ -206,10 +219,14 @@ impl Core {
             return;
         }
         if let Target::Host { trunk, host } = branch.target {
-            let is_new = self.penalties.insert((trunk, host), now + HOST_PENALTY).is_none();
+            let is_new = self
+                .penalties
+                .insert((trunk, host), now + HOST_PENALTY)
+                .is_none();
             let place = self.policy.trunks.get(trunk);
-            if let Some((trunk, host)) =
-                place.and_then(|trunk| Some((trunk, trunk.hosts.get(host)?))).filter(|_| is_new)
+            if let Some((trunk, host)) = place
+                .and_then(|trunk| Some((trunk, trunk.hosts.get(host)?)))
+                .filter(|_| is_new)
             {
                 info!(trunk = trunk.name, %host, "a host gives no answer; others are tried first");
             }
@@ -220,11 +237,17 @@ impl Core {
         self.exchanges.get_mut(&id)?.branches.get_mut(index)
     }
 
-    fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: Target) {
-        let located = match &target {
+    fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: &Target) {
+        let located = match target {
             Target::Host { trunk, host } => {
-                let host = self.policy.trunks.get(*trunk).and_then(|trunk| trunk.hosts.get(*host));
-                host.map_or(Located::Nowhere("it is not configured"), |host| self.locate_host(host))
+                let host = self
+                    .policy
+                    .trunks
+                    .get(*trunk)
+                    .and_then(|trunk| trunk.hosts.get(*host));
+                host.map_or(Located::Nowhere("it is not configured"), |host| {
+                    self.locate_host(host)
+                })
             }
             Target::Next(next) => self.locate(next),
         };
@@ -232,9 +255,11 @@ impl Core {
             return;
         };
         // The context numbers branches in the order in which it names them.
-        exchange.branches.resize_with(branch.0, || Branch::new(target.clone()));
+        exchange
+            .branches
+            .resize_with(branch.0, || Branch::new(target.clone()));
         exchange.branches.push(Branch::new(target.clone()));
-        if let (Target::Host { trunk, .. }, Some(key)) = (&target, exchange.call)
+        if let (Target::Host { trunk, .. }, Some(key)) = (target, exchange.call)
             && let Some(call) = self.calls.get_mut(&key)
         {
             call.trunk = Some(*trunk);
@@ -274,7 +299,14 @@ impl Core {
                 if let Some(call) = self.calls.get_mut(&key) {
                     call.callee = Some(way);
                 }
-                self.enqueue(now, key, Work::Send { exchange: id, branch: BranchId(index) });
+                self.enqueue(
+                    now,
+                    key,
+                    Work::Send {
+                        exchange: id,
+                        branch: BranchId(index),
+                    },
+                );
             }
             _ => {
                 let request = exchange.routed.request.clone();
@@ -310,12 +342,20 @@ impl Core {
             branch.deadline = None;
         }
         // Should it wake up after all, it is cancelled as soon as it rings.
-        self.cancel_clients(now, id, index, Some("SIP;cause=408;text=\"no answer in time\""));
+        self.cancel_clients(
+            now,
+            id,
+            index,
+            Some("SIP;cause=408;text=\"no answer in time\""),
+        );
         self.fail_over(now, id, index, false);
     }
 
     fn cancel_branch(&mut self, now: Instant, id: ExchangeId, BranchId(index): BranchId) {
-        let reason = self.exchanges.get(&id).and_then(|exchange| exchange.cancel_reason.clone());
+        let reason = self
+            .exchanges
+            .get(&id)
+            .and_then(|exchange| exchange.cancel_reason.clone());
         self.cancel_clients(now, id, index, reason.as_deref());
         let Some(branch) = self.branch(id, index) else {
             return;
@@ -334,8 +374,10 @@ impl Core {
     }
 
     fn cancel_clients(&mut self, now: Instant, id: ExchangeId, index: usize, reason: Option<&str>) {
-        let is_invite =
-            self.exchanges.get(&id).is_some_and(|exchange| exchange.method == Method::Invite);
+        let is_invite = self
+            .exchanges
+            .get(&id)
+            .is_some_and(|exchange| exchange.method == Method::Invite);
         if !is_invite {
             return;
         }

@@ -12,9 +12,9 @@ use tracing::{info, warn};
 
 use super::{
     Alarm, Core,
+    asked::{Asked, Purpose},
     policy::LONGEST_CALL,
     state::{CallKey, Silence},
-    turn::{Asked, Purpose},
 };
 
 /// What is heard of mediad, unasked.
@@ -41,7 +41,10 @@ impl Core {
 
     /// Ends the call of this id in an operator's name. `false` where there is none.
     pub(crate) fn hang_up_by_id(&mut self, now: Instant, id: &str) -> bool {
-        let found = self.calls.iter().find(|(_, call)| call.id.to_string() == id);
+        let found = self
+            .calls
+            .iter()
+            .find(|(_, call)| call.id.to_string() == id);
         let Some(key) = found.map(|(key, _)| *key) else {
             return false;
         };
@@ -109,7 +112,10 @@ impl Core {
             return self.ask_silence(key);
         }
         let watched = self.policy.media_timeout.is_some()
-            && call.media.as_ref().is_some_and(super::stream::Media::is_active);
+            && call
+                .media
+                .as_ref()
+                .is_some_and(super::stream::Media::is_active);
         if watched && call.is_answered() {
             // mediad would say if nobody were there.
             return self.alarms.set(Alarm::Call(key), Some(now + LONGEST_CALL));
@@ -196,8 +202,10 @@ impl Core {
             call.silence = Some(Silence::BeforeAnswer);
             return;
         }
-        let sessions = call.media.iter().flat_map(|media| media.sessions());
-        let others = sessions.filter(|session| session.is_active() && session.id != id).count();
+        let sessions = call.media.iter().flat_map(super::stream::Media::sessions);
+        let others = sessions
+            .filter(|session| session.is_active() && session.id != id)
+            .count();
         if others == 0 {
             return self.hang_up(now, key, Cause::MediaTimeout);
         }
@@ -209,9 +217,11 @@ impl Core {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let sessions = call.media.iter().flat_map(|media| media.sessions());
-        let ids: Vec<_> =
-            sessions.filter(|session| session.is_active()).map(|session| session.id).collect();
+        let sessions = call.media.iter().flat_map(super::stream::Media::sessions);
+        let ids: Vec<_> = sessions
+            .filter(|session| session.is_active())
+            .map(|session| session.id)
+            .collect();
         if ids.is_empty() {
             return;
         }
@@ -234,7 +244,10 @@ impl Core {
             }
         }
         if !requests.is_empty() {
-            info!(sessions = requests.len(), "telling mediad of the sessions that are up");
+            info!(
+                sessions = requests.len(),
+                "telling mediad of the sessions that are up"
+            );
         }
         for (key, id, request) in requests {
             self.ask(key, id, Purpose::Reopen, request);

@@ -154,7 +154,10 @@ impl Exchange {
 
     /// Whether another place than the branch's present one could be tried.
     pub(super) fn has_alternative(&self, branch: usize) -> bool {
-        let more_ways = self.branches.get(branch).is_some_and(|branch| !branch.ways.is_empty());
+        let more_ways = self
+            .branches
+            .get(branch)
+            .is_some_and(|branch| !branch.ways.is_empty());
         more_ways || self.branches.len() < self.targets
     }
 
@@ -167,7 +170,10 @@ impl Exchange {
     pub(super) fn is_over(&self) -> bool {
         let settled = self.context.is_finished()
             || self.replied
-                && self.branches.iter().all(|branch| branch.clients.is_empty() && !branch.preparing);
+                && self
+                    .branches
+                    .iter()
+                    .all(|branch| branch.clients.is_empty() && !branch.preparing);
         settled && self.queued == 0
     }
 }

@@ -34,7 +34,11 @@ impl Core {
         };
         call.setup = None;
         call.state = CallState::Ending;
-        let reason = if reason.is_empty() { reason_phrase(status) } else { reason };
+        let reason = if reason.is_empty() {
+            reason_phrase(status)
+        } else {
+            reason
+        };
         call.end.get_or_insert_with(|| End {
             by,
             cause,
@@ -42,7 +46,11 @@ impl Core {
             reason: reason.to_owned(),
             at,
         });
-        let sessions = call.media.as_mut().map(super::stream::Media::clear).unwrap_or_default();
+        let sessions = call
+            .media
+            .as_mut()
+            .map(super::stream::Media::clear)
+            .unwrap_or_default();
         self.close(key, sessions);
         self.try_forget(now, key);
     }
@@ -137,12 +145,18 @@ impl Core {
     /// A message whose call is gone.
     fn drop_work(&mut self, now: Instant, work: Work) {
         match work {
-            Work::Respond { exchange, branch, response } => {
+            Work::Respond {
+                exchange,
+                branch,
+                response,
+            } => {
                 self.dequeue(exchange);
                 self.pass_back(now, exchange, branch, response);
                 self.rest(exchange);
             }
-            Work::Request { server, received, .. } => {
+            Work::Request {
+                server, received, ..
+            } => {
                 let is_bye = received.method() == Some(&sip::message::Method::Bye);
                 self.answer(now, server, &received, if is_bye { 200 } else { 481 }, &[]);
             }
@@ -167,7 +181,9 @@ impl Core {
             _ => CallResult::Refused,
         };
         self.metrics.call(result);
-        let talk = call.answered.map_or(0.0, |answered| end.at.since(answered).as_secs_f64());
+        let talk = call
+            .answered
+            .map_or(0.0, |answered| end.at.since(answered).as_secs_f64());
         info!(
             call = %call.id,
             from = %call.from_uri,
@@ -180,7 +196,11 @@ impl Core {
             "call over"
         );
         let flows = Flows::of(call);
-        for mos in [&flows.caller, &flows.callee].into_iter().flatten().filter_map(|flow| flow.mos) {
+        for mos in [&flows.caller, &flows.callee]
+            .into_iter()
+            .flatten()
+            .filter_map(|flow| flow.mos)
+        {
             self.metrics.media_mos.observe(mos);
         }
         self.outputs.push_back(Output::Event(signal::Event::Ended {
@@ -188,7 +208,12 @@ impl Core {
             status: end.status,
             reason: end.cause.name().to_owned(),
         }));
-        let name = |trunk: usize| self.policy.trunks.get(trunk).map(|trunk| trunk.name.clone());
+        let name = |trunk: usize| {
+            self.policy
+                .trunks
+                .get(trunk)
+                .map(|trunk| trunk.name.clone())
+        };
         let cdr = Cdr {
             id: call.id,
             call_id: call.call_id.clone(),

@@ -52,7 +52,12 @@ impl Core {
     }
 
     /// ICMP says that nobody receives at `remote`: what waits for a first answer from there need not.
-    pub(crate) fn handle_unreachable(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
+    pub(crate) fn handle_unreachable(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) {
         let affected = |way: Option<Flow>| {
             way.is_some_and(|way| {
                 way.transport == Transport::Udp && way.local == local && way.reply_to == remote
@@ -66,8 +71,12 @@ impl Core {
             }
             Client::Bye(..) | Client::Disowned => false,
         };
-        let ids: Vec<_> =
-            self.clients.iter().filter(|(_, client)| waits(client)).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| waits(client))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.layer.handle_transport_error(TransactionId::Client(id));
         }
@@ -104,7 +113,9 @@ impl Core {
             Event::StrayResponse { .. } => self.metrics.dropped(Dropped::Stray),
             Event::ClientTimeout { id } => self.on_client_failed(now, id, false),
             Event::ClientTransportError { id } => self.on_client_failed(now, id, true),
-            Event::Terminated { id: TransactionId::Client(id) } => self.on_client_over(now, id),
+            Event::Terminated {
+                id: TransactionId::Client(id),
+            } => self.on_client_over(now, id),
             Event::ServerTransportError { id } => debug!(?id, "a response could not be delivered"),
             // An unacknowledged failure is the caller's business; what else timed out was answered
             // or given up by its exchange.
@@ -138,8 +149,11 @@ impl Core {
     }
 
     fn handle_response(&mut self, now: Instant, flow: Flow, response: Message) {
-        self.metrics.response(response.status().unwrap_or(0), Direction::In);
-        let own = response.via().is_ok_and(|via| self.policy.identity.is_own_via(&via));
+        self.metrics
+            .response(response.status().unwrap_or(0), Direction::In);
+        let own = response
+            .via()
+            .is_ok_and(|via| self.policy.identity.is_own_via(&via));
         if response.validate().is_err() {
             self.metrics.dropped(Dropped::Malformed);
         } else if !own {
@@ -156,10 +170,17 @@ impl Core {
         // Without these an answer would find nobody.
         let answerable = |message: &Message| {
             message.via().is_ok()
-                && message.method().is_some_and(|method| *method != Method::Ack)
-                && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-                    .into_iter()
-                    .all(|name| message.header(name).is_some())
+                && message
+                    .method()
+                    .is_some_and(|method| *method != Method::Ack)
+                && [
+                    HeaderName::From,
+                    HeaderName::To,
+                    HeaderName::CallId,
+                    HeaderName::CSeq,
+                ]
+                .into_iter()
+                .all(|name| message.header(name).is_some())
         };
         let partial = error.partial.map(|partial| *partial).filter(answerable);
         let (Some(status), Some(partial)) = (status, partial) else {

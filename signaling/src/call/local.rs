@@ -52,8 +52,9 @@ impl Core {
             at,
         });
         call.state = control::signal::CallState::Ending;
-        let legs: Vec<_> =
-            (0..call.dialogs.len()).filter(|index| !call.dialogs[*index].over).collect();
+        let legs: Vec<_> = (0..call.dialogs.len())
+            .filter(|index| !call.dialogs[*index].over)
+            .collect();
         info!(call = %call.id, %reason, "ending a call");
         let header = format!("SIP;cause={status};text=\"{reason}\"");
         for index in legs {
@@ -68,7 +69,13 @@ impl Core {
     }
 
     /// A BYE of our own was answered, or will not be.
-    pub(super) fn on_bye_done(&mut self, now: Instant, key: CallKey, side: Side, status: Option<u16>) {
+    pub(super) fn on_bye_done(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        side: Side,
+        status: Option<u16>,
+    ) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -77,7 +84,14 @@ impl Core {
         if call.byes > 0 {
             return;
         }
-        if let Some(End { by, cause, status, reason, .. }) = call.end.clone() {
+        if let Some(End {
+            by,
+            cause,
+            status,
+            reason,
+            ..
+        }) = call.end.clone()
+        {
             self.finish(now, key, by, cause, status, &reason);
         }
     }
@@ -94,8 +108,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let Ok(mut dialog) =
-            ProxyDialog::new(&exchange.received, response, &self.policy.identity)
+        let Ok(mut dialog) = ProxyDialog::new(&exchange.received, response, &self.policy.identity)
         else {
             return warn!("cannot end a call that was answered too late: it makes no dialog");
         };
@@ -126,7 +139,7 @@ impl Core {
     }
 
     /// The ACK of a 2xx to a re-INVITE whose description cannot be relayed.
-    pub(super) fn acknowledge(&mut self, _now: Instant, key: CallKey, response: &Message) {
+    pub(super) fn acknowledge(&mut self, key: CallKey, response: &Message) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -181,7 +194,11 @@ impl Core {
 
     /// The way to a URI; where it is a name, the way by which that party was reached last.
     fn way_to(&self, uri: &str, known: Option<Flow>) -> Option<Flow> {
-        let next = NextHop { uri: uri.to_owned(), known, prefer: None };
+        let next = NextHop {
+            uri: uri.to_owned(),
+            known,
+            prefer: None,
+        };
         match self.locate(&next) {
             Located::At(way) => Some(way),
             Located::Ask(_) => known,
@@ -195,7 +212,10 @@ impl Core {
     fn own_via(&mut self, way: &Flow) -> Option<String> {
         let local = self.policy.local(way)?;
         let (transport, branch) = (via_transport(way), self.tokens.branch());
-        Some(format!("SIP/2.0/{transport} {};branch={branch};rport", local.sent_by))
+        Some(format!(
+            "SIP/2.0/{transport} {};branch={branch};rport",
+            local.sent_by
+        ))
     }
 }
 

@@ -11,9 +11,10 @@
 //! is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
 //! takes responses back; `within` passes on what belongs to a call. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
-//! overtake it. `finish` ends a call and writes its record.
+//! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record.
 
 mod alarm;
+mod asked;
 mod branch;
 mod command;
 mod exchange;
@@ -80,7 +81,7 @@ pub(crate) struct Core {
     by_server: HashMap<ServerId, ExchangeId>,
     clients: HashMap<ClientId, Client>,
     /// What mediad was asked and has not answered.
-    asked: HashMap<MediaToken, turn::Asked>,
+    asked: HashMap<MediaToken, asked::Asked>,
     /// Names that are being resolved.
     resolving: HashMap<ResolveToken, target::Resolving>,
     /// Hosts that gave no sign of life, until when: by indexes of trunk and host.
@@ -133,7 +134,7 @@ impl Core {
         let mut tokens = TokenGenerator::new(seed);
         let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
         Self {
-            layer: Layer::new(policy.timers.clone(), layer_seed),
+            layer: Layer::new(policy.timers, layer_seed),
             policy,
             metrics,
             session_mark,
@@ -159,7 +160,10 @@ impl Core {
 
     /// When [`Core::handle_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.layer.poll_timeout(), self.alarms.next()].into_iter().flatten().min()
+        [self.layer.poll_timeout(), self.alarms.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Tells the time of day, which may have been corrected.
@@ -202,7 +206,9 @@ impl Core {
     }
 
     fn session_id(tokens: &mut TokenGenerator, mark: [u8; 8]) -> SessionId {
-        let random = u128::from_str_radix(&tokens.token(), 16).unwrap_or_default().to_be_bytes();
+        let random = u128::from_str_radix(&tokens.token(), 16)
+            .unwrap_or_default()
+            .to_be_bytes();
         let mut id = [0; 16];
         id[..8].copy_from_slice(&mark);
         id[8..].copy_from_slice(&random[..8]);
@@ -218,17 +224,13 @@ impl Core {
             sessions: count(self.by_session.len()),
         };
         self.metrics.calls_active.add(now.calls - self.gauges.calls);
-        self.metrics.transactions.add(now.transactions - self.gauges.transactions);
-        self.metrics.media_sessions.add(now.sessions - self.gauges.sessions);
+        self.metrics
+            .transactions
+            .add(now.transactions - self.gauges.transactions);
+        self.metrics
+            .media_sessions
+            .add(now.sessions - self.gauges.sessions);
         self.gauges = now;
-    }
-}
-
-/// The time of the caller's side in words that mediad uses.
-const fn media_side(side: control::media::Side) -> Side {
-    match side {
-        control::media::Side::A => Side::Caller,
-        control::media::Side::B => Side::Callee,
     }
 }
 

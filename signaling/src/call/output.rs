@@ -73,7 +73,10 @@ impl Core {
 }
 
 fn count(metrics: &crate::metrics::Metrics, payload: &[u8], again: bool) {
-    let line = payload.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = payload
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
     let first = words.next().unwrap_or_default();
     if !first.eq_ignore_ascii_case(b"SIP/2.0") {
@@ -85,7 +88,9 @@ fn count(metrics: &crate::metrics::Metrics, payload: &[u8], again: bool) {
         }
         return;
     }
-    let status = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    let status = words
+        .next()
+        .and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
     metrics.response(status.unwrap_or(0), Direction::Out);
     // A 100 that a timer sends is the first.
     if again && status != Some(100) {

@@ -83,7 +83,10 @@ impl Policy {
         let routes: Vec<_> = routes.collect();
         Self {
             identity,
-            timers: Timers { t1: Duration::from_millis(config.sip.t1), ..Timers::default() },
+            timers: Timers {
+                t1: Duration::from_millis(config.sip.t1),
+                ..Timers::default()
+            },
             timer_c: Duration::from_secs(config.sip.timer_c),
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
@@ -110,7 +113,9 @@ impl Policy {
     pub(crate) fn is_own(&self, uri: &Uri<'_>) -> bool {
         let is_domain = || {
             let host = uri.host();
-            self.domains.iter().any(|domain| Host::parse(domain) == host)
+            self.domains
+                .iter()
+                .any(|domain| Host::parse(domain) == host)
         };
         self.identity.is_own_uri(uri) || is_domain()
     }

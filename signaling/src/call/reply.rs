@@ -59,7 +59,9 @@ impl Core {
             self.note_dialog(id, index, response);
         }
         if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.context.handle_response(now, BranchId(index), response);
+            exchange
+                .context
+                .handle_response(now, BranchId(index), response);
         }
         self.run_actions(now, id);
     }
@@ -85,7 +87,15 @@ impl Core {
         match exchange.call.filter(|key| self.calls.contains_key(key)) {
             Some(key) => {
                 exchange.queued += 1;
-                self.enqueue(now, key, Work::Respond { exchange: id, branch, response });
+                self.enqueue(
+                    now,
+                    key,
+                    Work::Respond {
+                        exchange: id,
+                        branch,
+                        response,
+                    },
+                );
             }
             None => self.send_back(now, id, &response),
         }
@@ -118,7 +128,10 @@ impl Core {
             return self.pass_back(now, id, branch, response.clone());
         }
         let (role, method) = (exchange.role, exchange.method.clone());
-        let way = exchange.branches.get(branch.0).and_then(|branch| branch.way);
+        let way = exchange
+            .branches
+            .get(branch.0)
+            .and_then(|branch| branch.way);
         let status = response.status().unwrap_or(0);
         self.send_back(now, id, response);
         match role {
@@ -131,8 +144,10 @@ impl Core {
             }
             Role::Setup => self.on_setup_failed(now, key, id, status, &response.reason()),
             Role::Within { from, .. } if status >= 200 => {
-                if let Some((leg, _)) =
-                    self.calls.get_mut(&key).and_then(|call| call.leg_of(response))
+                if let Some((leg, _)) = self
+                    .calls
+                    .get_mut(&key)
+                    .and_then(|call| call.leg_of(response))
                 {
                     leg.dialog.handle_response(response);
                 }
@@ -207,11 +222,16 @@ impl Core {
         let Some(tag) = response.to().ok().and_then(|to| to.tag()) else {
             return;
         };
-        call.callee = exchange.branches.get(index).and_then(|branch| branch.way).or(call.callee);
+        call.callee = exchange
+            .branches
+            .get(index)
+            .and_then(|branch| branch.way)
+            .or(call.callee);
         let success = matches!(response.status(), Some(200..=299));
-        let known = call.dialogs.iter_mut().find(|leg| {
-            leg.dialog.tag(sip::dialog::Side::Callee) == tag
-        });
+        let known = call
+            .dialogs
+            .iter_mut()
+            .find(|leg| leg.dialog.tag(sip::dialog::Side::Callee) == tag);
         if let Some(known) = known {
             if success && !known.confirmed {
                 // The Contact and the Record-Route of the 2xx count.
@@ -227,7 +247,11 @@ impl Core {
             return;
         }
         match ProxyDialog::new(&exchange.received, response, &self.policy.identity) {
-            Ok(dialog) => call.dialogs.push(Leg { dialog, confirmed: success, over: false }),
+            Ok(dialog) => call.dialogs.push(Leg {
+                dialog,
+                confirmed: success,
+                over: false,
+            }),
             // A 180 without a Contact makes none, and needs none.
             Err(error) if success => {
                 warn!(call = %call.id, %error, "an answer makes no dialog: this node cannot end it");
@@ -285,10 +309,17 @@ impl Core {
             Role::Setup => self.on_setup_failed(now, key, id, status, ""),
             Role::Within { from, offered } => {
                 if offered {
-                    self.roll_back(now, key);
+                    self.roll_back(key);
                 }
                 if is_bye {
-                    self.finish(now, key, ended_by(from), Cause::Bye, 200, "the other party was silent");
+                    self.finish(
+                        now,
+                        key,
+                        ended_by(from),
+                        Cause::Bye,
+                        200,
+                        "the other party was silent",
+                    );
                 }
             }
             Role::Outside => {}

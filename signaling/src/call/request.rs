@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::{
     Core,
-    exchange::{ExchangeId, NextHop, Role, Target},
+    exchange::{NextHop, Role, Target},
     input::source_ip,
     policy::RETRY_AFTER,
     state::{CallKey, Work},
@@ -56,7 +56,7 @@ impl Core {
             return self.metrics.dropped(Dropped::StrayAck);
         };
         if let Some(key) = self.call_of(&received, &routed) {
-            return self.enqueue(now, key, Work::Ack { flow, received, routed });
+            return self.enqueue(now, key, Work::Ack { received, routed });
         }
         match self.orphan_hop(&flow, &routed) {
             Some(next) => self.forward_ack(&received, &routed, &next),
@@ -92,7 +92,10 @@ impl Core {
             response = response.header(Name::from(*name), value);
         }
         let sent = match response.build() {
-            Ok(response) => self.layer.send_response(now, server, &response).map_err(|e| e.to_string()),
+            Ok(response) => self
+                .layer
+                .send_response(now, server, &response)
+                .map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = sent {
@@ -106,7 +109,9 @@ impl Core {
         let has_dialog = |key: &CallKey| {
             let call = self.calls.get(key);
             call.is_some_and(|call| {
-                call.dialogs.iter().any(|leg| leg.dialog.sender(received).is_some())
+                call.dialogs
+                    .iter()
+                    .any(|leg| leg.dialog.sender(received).is_some())
             })
         };
         let marked = routed.own_routes.iter().find_map(|route| cookie(route));
@@ -142,12 +147,28 @@ impl Core {
         routed: Routed,
     ) {
         if let Some(key) = self.call_of(&received, &routed) {
-            return self.enqueue(now, key, Work::Request { server, flow, received, routed });
+            return self.enqueue(
+                now,
+                key,
+                Work::Request {
+                    server,
+                    flow,
+                    received,
+                    routed,
+                },
+            );
         }
         match self.orphan_hop(&flow, &routed) {
             Some(next) => {
                 debug!(source = %flow, "passing on a request of a call from before this start");
-                self.pass_on(now, server, flow, received, routed, vec![Target::Next(next)]);
+                self.pass_on(
+                    now,
+                    server,
+                    flow,
+                    received,
+                    routed,
+                    vec![Target::Next(next)],
+                );
             }
             None => self.answer(now, server, &received, 481, &[]),
         }
@@ -173,7 +194,10 @@ impl Core {
             debug!(source = %flow, "refused a request: its Route names other hosts than this node");
             return self.answer(now, server, &received, 403, &[]);
         }
-        let method = received.method().cloned().unwrap_or(Method::Other("".into()));
+        let method = received
+            .method()
+            .cloned()
+            .unwrap_or_else(|| Method::Other("".into()));
         let (own, user) = self.called(&routed.request);
         if method == Method::Invite {
             return self.set_up(now, server, flow, received, routed, origin, user.as_deref());
@@ -182,7 +206,10 @@ impl Core {
         let for_us = own && user.is_none();
         match method {
             Method::Options if used_up || for_us => {
-                let headers = [(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp")];
+                let headers = [
+                    (HeaderName::Allow, ALLOW),
+                    (HeaderName::Accept, "application/sdp"),
+                ];
                 self.answer(now, server, &received, 200, &headers);
             }
             // They belong to a dialog, and name none.
@@ -217,7 +244,17 @@ impl Core {
         routed: Routed,
         targets: Vec<Target>,
     ) {
-        let id = self.exchange(now, server, flow, received, routed, None, Role::Outside, targets, None);
+        let id = self.exchange(
+            now,
+            server,
+            flow,
+            received,
+            routed,
+            None,
+            Role::Outside,
+            targets,
+            None,
+        );
         self.run_actions(now, id);
     }
 
@@ -230,11 +267,6 @@ impl Core {
         let user = user.map(|user| String::from_utf8_lossy(&user).into_owned());
         (self.policy.is_own(&uri), user)
     }
-
-    /// The exchange of a server transaction.
-    pub(super) fn exchange_of(&self, server: ServerId) -> Option<ExchangeId> {
-        self.by_server.get(&server).copied()
-    }
 }
 
 /// The parameter of our Record-Route that names the call.
@@ -242,5 +274,7 @@ pub(super) const COOKIE: &str = "tandem";
 
 fn cookie(route: &str) -> Option<CallKey> {
     let uri = Uri::parse(route).ok()?;
-    u64::from_str_radix(uri.params().get(COOKIE)?, 16).ok().map(CallKey)
+    u64::from_str_radix(uri.params().get(COOKIE)?, 16)
+        .ok()
+        .map(CallKey)
 }

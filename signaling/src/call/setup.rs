@@ -24,7 +24,10 @@ use crate::{metrics::Dropped, net::Flow};
 
 impl Core {
     /// A new call. `user` is whom the Request-URI names.
-    #[expect(clippy::too_many_arguments, reason = "what is known of a request when it becomes a call")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is known of a request when it becomes a call"
+    )]
     pub(super) fn set_up(
         &mut self,
         now: Instant,
@@ -49,7 +52,15 @@ impl Core {
         if relay && let Err(error) = check_offer(&received) {
             let status = error.status();
             let why = error.to_string();
-            return self.refuse(now, server, &received, key, status, Cause::MediaUnusable, &why);
+            return self.refuse(
+                now,
+                server,
+                &received,
+                key,
+                status,
+                Cause::MediaUnusable,
+                &why,
+            );
         }
         if relay && !self.media_up {
             let why = "mediad cannot be reached";
@@ -66,8 +77,17 @@ impl Core {
         }
         let targets = self.hosts_of(now, route);
         let timeout = Some(ring_timeout);
-        let id = self
-            .exchange(now, server, flow, received, routed, Some(key), Role::Setup, targets, timeout);
+        let id = self.exchange(
+            now,
+            server,
+            flow,
+            received,
+            routed,
+            Some(key),
+            Role::Setup,
+            targets,
+            timeout,
+        );
         if let Some(call) = self.calls.get_mut(&key) {
             call.setup = Some(id);
         }
@@ -76,7 +96,10 @@ impl Core {
     }
 
     /// Starts to pass a request on. Its first actions wait in the context.
-    #[expect(clippy::too_many_arguments, reason = "an exchange is made in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an exchange is made in one place"
+    )]
     pub(super) fn exchange(
         &mut self,
         now: Instant,
@@ -89,7 +112,10 @@ impl Core {
         targets: Vec<Target>,
         ring_timeout: Option<std::time::Duration>,
     ) -> ExchangeId {
-        let method = received.method().cloned().unwrap_or(Method::Other("".into()));
+        let method = received
+            .method()
+            .cloned()
+            .unwrap_or_else(|| Method::Other("".into()));
         let policy = proxy::Policy {
             timer_c: self.policy.timer_c,
             ring_timeout,
@@ -156,7 +182,6 @@ impl Core {
             request_uri: String::from_utf8_lossy(received.request_uri_raw()).into_owned(),
             source: flow,
             callee: None,
-            origin,
             trunk: None,
             route: None,
             state: CallState::Trying,
@@ -175,7 +200,11 @@ impl Core {
             closing: 0,
             silence: None,
         };
-        let origin_name = self.policy.trunks.get(origin).map_or("", |trunk| trunk.name.as_str());
+        let origin_name = self
+            .policy
+            .trunks
+            .get(origin)
+            .map_or("", |trunk| trunk.name.as_str());
         info!(
             call = %call.id,
             call_id = %call.call_id,

@@ -37,8 +37,6 @@ pub(super) struct Call {
     pub(super) source: Flow,
     /// The way to the callee, once a branch was answered or the last one was tried.
     pub(super) callee: Option<Flow>,
-    /// The trunk that it came from, by index.
-    pub(super) origin: usize,
     /// The trunk that carries it, or was tried last, by index.
     pub(super) trunk: Option<usize>,
     /// The route, by index.
@@ -120,11 +118,7 @@ pub(super) enum Work {
         routed: Routed,
     },
     /// Pass the ACK of a 2xx on.
-    Ack {
-        flow: Flow,
-        received: Message,
-        routed: Routed,
-    },
+    Ack { received: Message, routed: Routed },
 }
 
 /// What waits for mediad, and how far it is.

@@ -89,7 +89,13 @@ pub(super) struct Needs {
 
 impl Media {
     pub(super) fn new(caller: Family, callee: Family) -> Self {
-        Self { caller, callee, streams: Vec::new(), offer: None, owed: None }
+        Self {
+            caller,
+            callee,
+            streams: Vec::new(),
+            offer: None,
+            owed: None,
+        }
     }
 
     /// Whether a description can be relayed.
@@ -99,12 +105,17 @@ impl Media {
 
     /// The sessions.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.streams.iter().filter_map(|stream| stream.session.as_ref())
+        self.streams
+            .iter()
+            .filter_map(|stream| stream.session.as_ref())
     }
 
     /// The session of this id.
     pub(super) fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        let mut sessions = self.streams.iter_mut().filter_map(|stream| stream.session.as_mut());
+        let mut sessions = self
+            .streams
+            .iter_mut()
+            .filter_map(|stream| stream.session.as_mut());
         sessions.find(|session| session.id == id)
     }
 
@@ -157,7 +168,11 @@ impl Media {
         let relays: Vec<_> = relays.collect();
         let rewritten = description.rewrite(&relays)?;
         let body: Bytes = sdp::splice(body, &range, &rewritten);
-        message.edit().body(body).finish().map_err(|_| SdpError::Multipart)
+        message
+            .edit()
+            .body(body)
+            .finish()
+            .map_err(|_| SdpError::Multipart)
     }
 
     /// The latest offer was refused: what it alone opened is not needed.
@@ -165,7 +180,10 @@ impl Media {
         self.offer = None;
         self.owed = None;
         let fresh = |stream: &mut Stream| {
-            stream.session.take_if(|session| session.fresh).map(|session| session.id)
+            stream
+                .session
+                .take_if(|session| session.fresh)
+                .map(|session| session.id)
         };
         self.streams.iter_mut().filter_map(fresh).collect()
     }
@@ -245,7 +263,10 @@ impl Media {
 
     fn take_answer(&mut self, by: Side, answer: &[Line]) -> Needs {
         let mut needs = Needs::default();
-        let refused = Line { remote: None, direction: Direction::Inactive };
+        let refused = Line {
+            remote: None,
+            direction: Direction::Inactive,
+        };
         // An answer to nothing changes nothing: it comes too late, or again.
         let Some(offer) = self.offer.as_ref().filter(|offer| offer.by != by) else {
             return needs;
@@ -254,10 +275,14 @@ impl Media {
             let answered = answer.get(index).unwrap_or(&refused);
             let offered = offer.lines.get(index).unwrap_or(&refused);
             if answered.remote.is_none() || offered.remote.is_none() {
-                needs.closed.extend(stream.session.take().map(|session| session.id));
+                needs
+                    .closed
+                    .extend(stream.session.take().map(|session| session.id));
                 continue;
             }
-            let Some(session) = &mut stream.session else { continue };
+            let Some(session) = &mut stream.session else {
+                continue;
+            };
             let before = (session.caller.clone(), session.callee.clone());
             let mux = |line: &Line| line.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
             let both_mux = mux(answered) && mux(offered);
@@ -273,7 +298,10 @@ impl Media {
 impl Session {
     /// Whether somebody is expected to send.
     pub(super) fn is_active(&self) -> bool {
-        [&self.caller, &self.callee].into_iter().flatten().any(|remote| remote.sends)
+        [&self.caller, &self.callee]
+            .into_iter()
+            .flatten()
+            .any(|remote| remote.sends)
     }
 
     /// All that is known, where mediad did not take it when it was new.
@@ -308,8 +336,10 @@ impl Session {
             remote.rtcp = remote.rtp;
         }
         let wants = matches!(peer.direction, Direction::SendRecv | Direction::RecvOnly);
-        let has_place =
-            peer.remote.as_ref().is_some_and(|remote| !remote.rtp.ip().is_unspecified());
+        let has_place = peer
+            .remote
+            .as_ref()
+            .is_some_and(|remote| !remote.rtp.ip().is_unspecified());
         remote.sends &= wants && has_place;
         let known = known(&remote, self.party(side));
         self.set_party(side, known);
@@ -320,12 +350,14 @@ impl Session {
         if self.stale {
             return Some(self.refresh());
         }
-        let changed = |now: &Option<Remote>, before: &Option<Remote>| {
-            now.clone().filter(|_| now != before)
-        };
-        let (a, b) = (changed(&self.caller, &before.0), changed(&self.callee, &before.1));
+        let changed =
+            |now: &Option<Remote>, before: &Option<Remote>| now.clone().filter(|_| now != before);
+        let (a, b) = (
+            changed(&self.caller, &before.0),
+            changed(&self.callee, &before.1),
+        );
         let is_new = a.is_some() || b.is_some();
-        is_new.then(|| media::Request::Modify(Modify { id: self.id, a, b }))
+        is_new.then_some(media::Request::Modify(Modify { id: self.id, a, b }))
     }
 }
 
@@ -351,7 +383,10 @@ fn lines(description: &Sdp<'_>) -> Result<Vec<Line>, SdpError> {
 fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
     let direction = media.direction();
     if media.is_refused() || !media.is_udp() {
-        return Ok(Line { remote: None, direction });
+        return Ok(Line {
+            remote: None,
+            direction,
+        });
     }
     let remote = Remote {
         rtp: media.rtp()?,
@@ -360,16 +395,25 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         sends: matches!(direction, Direction::SendRecv | Direction::SendOnly),
         format: format(media),
     };
-    Ok(Line { remote: Some(remote), direction })
+    Ok(Line {
+        remote: Some(remote),
+        direction,
+    })
 }
 
 /// The format that counts for quality: the first one.
 fn format(media: &sdp::Media<'_, '_>) -> Format {
-    let payload_type = media.formats().next().and_then(|format| format.parse().ok()).unwrap_or(0);
+    let payload_type = media
+        .formats()
+        .next()
+        .and_then(|format| format.parse().ok())
+        .unwrap_or(0);
     let codec = media.codec(payload_type).filter(|_| media.is_rtp());
     Format {
         payload_type,
-        encoding: codec.map_or(Cow::Borrowed(""), |codec| codec.name.into()).into_owned(),
+        encoding: codec
+            .map_or(Cow::Borrowed(""), |codec| codec.name.into())
+            .into_owned(),
         clock_rate: codec.map_or(8000, |codec| codec.clock_rate),
         ptime_ms: media.ptime().unwrap_or(20),
     }

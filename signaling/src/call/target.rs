@@ -25,11 +25,7 @@ pub(super) enum Resolving {
     /// A branch.
     Branch(ExchangeId, usize, Transport),
     /// The ACK of a 2xx.
-    Ack {
-        received: Message,
-        routed: Routed,
-        transport: Transport,
-    },
+    Ack(Box<(Message, Routed)>, Transport),
 }
 
 /// What is known of where a next hop is.
@@ -48,12 +44,15 @@ impl Core {
     pub(crate) fn handle_resolved(&mut self, now: Instant, token: ResolveToken, hops: &[Hop]) {
         match self.resolving.remove(&token) {
             Some(Resolving::Branch(exchange, branch, transport)) => {
-                let ways = hops.iter().filter_map(|hop| self.way(transport, *hop, None));
+                let ways = hops
+                    .iter()
+                    .filter_map(|hop| self.way(transport, *hop, None));
                 let ways: Vec<_> = ways.collect();
                 self.on_ways(now, exchange, branch, ways);
                 self.run_actions(now, exchange);
             }
-            Some(Resolving::Ack { received, routed, transport }) => {
+            Some(Resolving::Ack(ack, transport)) => {
+                let (received, routed) = *ack;
                 let way = hops.iter().find_map(|hop| self.way(transport, *hop, None));
                 match way {
                     Some(way) => self.send_ack(&received, &routed, way),
@@ -79,7 +78,11 @@ impl Core {
             return Vec::new();
         };
         let hosts = route.trunks.iter().flat_map(|trunk| {
-            let hosts = self.policy.trunks.get(*trunk).map_or(0, |trunk| trunk.hosts.len());
+            let hosts = self
+                .policy
+                .trunks
+                .get(*trunk)
+                .map_or(0, |trunk| trunk.hosts.len());
             (0..hosts).map(|host| (*trunk, host))
         });
         let (dead, alive): (Vec<_>, Vec<_>) =
@@ -91,9 +94,11 @@ impl Core {
     /// Where a trunk's host is.
     pub(super) fn locate_host(&self, host: &config::Host) -> Located {
         match host.ip() {
-            Some(ip) => {
-                self.locate_ip(host.transport, SocketAddr::new(ip, host.port_or_default()), None)
-            }
+            Some(ip) => self.locate_ip(
+                host.transport,
+                SocketAddr::new(ip, host.port_or_default()),
+                None,
+            ),
             None => Located::Ask(Authority {
                 transport: host.transport,
                 host: host.name.clone(),
@@ -123,7 +128,11 @@ impl Core {
         let port = uri.port().unwrap_or(5060);
         let Some(ip) = host.ip() else {
             let transport = written.unwrap_or(Transport::Udp);
-            return Located::Ask(Authority { transport, host: host.to_string(), port });
+            return Located::Ask(Authority {
+                transport,
+                host: host.to_string(),
+                port,
+            });
         };
         let remote = SocketAddr::new(ip, port);
         // A party that came over a connection is answered over it: its Contact may name a port that
@@ -132,7 +141,10 @@ impl Core {
             flow.remote.ip() == ip && written.is_none_or(|transport| transport == flow.transport)
         };
         match known.filter(same) {
-            Some(flow) => Located::At(Flow { reply_to: remote, ..flow }),
+            Some(flow) => Located::At(Flow {
+                reply_to: remote,
+                ..flow
+            }),
             None => self.locate_ip(written.unwrap_or(Transport::Udp), remote, next.prefer),
         }
     }
@@ -145,10 +157,12 @@ impl Core {
         prefer: Option<(Transport, SocketAddr)>,
     ) -> Option<Flow> {
         let candidates: Vec<_> = self.policy.locals_for(transport, hop.remote.ip()).collect();
-        let preferred = candidates.iter().find(|local| {
-            prefer == Some((local.transport, local.address))
-        });
-        let routed = candidates.iter().find(|local| Some(local.address.ip()) == hop.source);
+        let preferred = candidates
+            .iter()
+            .find(|local| prefer == Some((local.transport, local.address)));
+        let routed = candidates
+            .iter()
+            .find(|local| Some(local.address.ip()) == hop.source);
         let local = preferred.or(routed).or_else(|| candidates.first())?;
         Some(Flow::to(transport, local.address, hop.remote))
     }
@@ -156,7 +170,11 @@ impl Core {
     /// Where a request whose Route was followed goes next.
     pub(super) fn next_hop(&self, routed: &Routed, known: Option<Flow>) -> Option<NextHop> {
         let uri = proxy::next_hop(routed, &plan_without_target()).ok()?;
-        Some(NextHop { uri, known, prefer: self.recorded_local(routed) })
+        Some(NextHop {
+            uri,
+            known,
+            prefer: self.recorded_local(routed),
+        })
     }
 
     /// The way by which a party of a call was reached last.
@@ -191,9 +209,20 @@ impl Core {
         if several && !preferred {
             // The kernel knows which of our addresses reaches it.
             let host = remote.ip().to_string();
-            return Located::Ask(Authority { transport, host, port: remote.port() });
+            return Located::Ask(Authority {
+                transport,
+                host,
+                port: remote.port(),
+            });
         }
-        match self.way(transport, Hop { remote, source: None }, prefer) {
+        match self.way(
+            transport,
+            Hop {
+                remote,
+                source: None,
+            },
+            prefer,
+        ) {
             Some(way) => Located::At(way),
             None => Located::Nowhere("this node has no address of that transport and family"),
         }
@@ -227,7 +256,11 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
         target.push('@');
     }
     let is_v6 = host.name.contains(':');
-    target.push_str(&if is_v6 { format!("[{}]", host.name) } else { host.name.clone() });
+    target.push_str(&if is_v6 {
+        format!("[{}]", host.name)
+    } else {
+        host.name.clone()
+    });
     if let Some(port) = host.port {
         target.push_str(&format!(":{port}"));
     }
@@ -275,9 +308,21 @@ mod tests {
         let tcp: config::Host = "sip:gw.example.com;transport=tcp".parse().unwrap();
         let v6: config::Host = "[2001:db8::1]:5060".parse().unwrap();
         for (uri, host, wanted) in [
-            ("sip:+15550100@node:5060;user=phone", &host, "sip:+15550100@192.0.2.9:5070;user=phone"),
-            ("sip:1@node;transport=udp;x=1", &tcp, "sip:1@gw.example.com;x=1;transport=tcp"),
-            ("tel:+15550100;ext=5", &v6, "sip:+15550100;ext=5@[2001:db8::1]:5060;user=phone"),
+            (
+                "sip:+15550100@node:5060;user=phone",
+                &host,
+                "sip:+15550100@192.0.2.9:5070;user=phone",
+            ),
+            (
+                "sip:1@node;transport=udp;x=1",
+                &tcp,
+                "sip:1@gw.example.com;x=1;transport=tcp",
+            ),
+            (
+                "tel:+15550100;ext=5",
+                &v6,
+                "sip:+15550100;ext=5@[2001:db8::1]:5060;user=phone",
+            ),
         ] {
             assert_eq!(retarget(&Uri::parse(uri).unwrap(), host), wanted);
         }

@@ -1,0 +1,8 @@
+//! Whole calls in simulated time: the core, a caller, callees and a mediad that are played here.
+
+mod bed;
+mod ending;
+mod media;
+mod robust;
+mod setup;
+mod within;

@@ -2,48 +2,22 @@
 
 use std::time::Instant;
 
-use control::{
-    FaultCode,
-    channel::RequestError,
-    media::{self, Family, SessionId},
-};
+use control::media::{self, Family};
 use sip::{
     dialog::Side,
     message::{Message, Method},
     sdp::{self, SdpError},
 };
 use store::{Cause, EndedBy};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
-    Core, MediaToken, Output,
+    Core,
+    asked::Purpose,
     exchange::{ExchangeId, Role},
     state::{CallKey, Waiting, Work},
     stream::{Needs, Turn},
 };
-
-/// What mediad was asked, and for whom.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) call: CallKey,
-    pub(super) session: SessionId,
-    pub(super) purpose: Purpose,
-}
-
-/// Why mediad was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The call's queue waits for a session to be opened.
-    Open,
-    /// The call's queue waits for a session to be told of a change.
-    Change,
-    /// The session is as it was before mediad was restarted, or should be.
-    Reopen,
-    /// It is over.
-    Close,
-    /// Has anything been heard?
-    Silence,
-}
 
 impl Core {
     /// Puts a message into its call's queue.
@@ -54,56 +28,12 @@ impl Core {
         self.run_work(now, key);
     }
 
-    /// mediad answered, or could not be asked.
-    pub(crate) fn handle_media(
-        &mut self,
-        now: Instant,
-        token: MediaToken,
-        answer: Result<media::Response, RequestError>,
-    ) {
-        if let Some(asked) = self.asked.remove(&token) {
-            if let Err(error) = &answer {
-                self.metrics.media_errors.inc();
-                debug!(session = %asked.session, purpose = ?asked.purpose, %error, "mediad refused");
-            }
-            match asked.purpose {
-                Purpose::Open => self.on_opened(now, asked, answer),
-                Purpose::Change => self.on_changed(now, asked, answer),
-                Purpose::Reopen => self.on_reopened(asked, answer),
-                Purpose::Close => self.on_closed(now, asked.call, answer),
-                Purpose::Silence => self.on_silence(now, asked.call, answer),
-            }
-        }
-        self.drain(now);
-    }
-
-    /// Asks mediad.
-    pub(super) fn ask(
-        &mut self,
-        call: CallKey,
-        session: SessionId,
-        purpose: Purpose,
-        request: media::Request,
-    ) {
-        let token = MediaToken(self.number());
-        self.asked.insert(token, Asked { call, session, purpose });
-        self.outputs.push_back(Output::Media { token, request });
-    }
-
-    /// Closes sessions; what they carried goes into the call's record.
-    pub(super) fn close(&mut self, key: CallKey, sessions: Vec<SessionId>) {
-        for session in sessions {
-            self.by_session.remove(&session);
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.closing += 1;
-            }
-            self.ask(key, session, Purpose::Close, media::Request::Delete(session));
-        }
-    }
-
     /// An offer within the call was refused.
-    pub(super) fn roll_back(&mut self, _now: Instant, key: CallKey) {
-        let media = self.calls.get_mut(&key).and_then(|call| call.media.as_mut());
+    pub(super) fn roll_back(&mut self, key: CallKey) {
+        let media = self
+            .calls
+            .get_mut(&key)
+            .and_then(|call| call.media.as_mut());
         if let Some(sessions) = media.map(super::stream::Media::roll_back) {
             self.close(key, sessions);
         }
@@ -147,7 +77,12 @@ impl Core {
                 _ => {}
             }
         }
-        let waiting = Waiting { work, turn, outstanding, failed: None };
+        let waiting = Waiting {
+            work,
+            turn,
+            outstanding,
+            failed: None,
+        };
         if outstanding == 0 {
             return self.complete(now, key, waiting);
         }
@@ -166,14 +101,18 @@ impl Core {
         };
         let has_sdp = |message: &Message| !matches!(sdp::locate(message), Ok(None));
         let sender = |message: &Message| {
-            call.dialogs.iter().find_map(|leg| leg.dialog.sender(message))
+            call.dialogs
+                .iter()
+                .find_map(|leg| leg.dialog.sender(message))
         };
         match work {
             Work::Send { exchange, .. } => match self.exchanges.get(exchange) {
                 Some(exchange) if has_sdp(&exchange.received) => Turn::Offer(Side::Caller),
                 _ => Turn::None,
             },
-            Work::Respond { exchange, response, .. } => {
+            Work::Respond {
+                exchange, response, ..
+            } => {
                 if !matches!(response.status(), Some(101..=299)) || !has_sdp(response) {
                     return Turn::None;
                 }
@@ -201,13 +140,21 @@ impl Core {
                 {
                     let answers =
                         received.method() == Some(&Method::Prack) && media.owed == Some(by);
-                    if answers { Turn::Answer(by) } else { Turn::Offer(by) }
+                    if answers {
+                        Turn::Answer(by)
+                    } else {
+                        Turn::Offer(by)
+                    }
                 }
                 _ => Turn::None,
             },
             Work::Ack { received, .. } => match sender(received) {
                 Some(by) if has_sdp(received) => {
-                    if media.owed == Some(by) { Turn::Answer(by) } else { Turn::Again(by) }
+                    if media.owed == Some(by) {
+                        Turn::Answer(by)
+                    } else {
+                        Turn::Again(by)
+                    }
                 }
                 _ => Turn::None,
             },
@@ -228,7 +175,10 @@ impl Core {
                 let Some(exchange) = self.exchanges.get(exchange) else {
                     return Ok(Needs::default());
                 };
-                let way = exchange.branches.get(branch.0).and_then(|branch| branch.way);
+                let way = exchange
+                    .branches
+                    .get(branch.0)
+                    .and_then(|branch| branch.way);
                 if let Some(family) = way.map(|way| Family::of(&way.local))
                     && family != media.callee
                 {
@@ -253,8 +203,10 @@ impl Core {
     }
 
     /// mediad has done what was needed, or will not.
-    fn complete(&mut self, now: Instant, key: CallKey, waiting: Waiting) {
-        let Waiting { work, turn, failed, .. } = waiting;
+    pub(super) fn complete(&mut self, now: Instant, key: CallKey, waiting: Waiting) {
+        let Waiting {
+            work, turn, failed, ..
+        } = waiting;
         if let Some(why) = failed {
             return self.unavailable(now, key, work, &why);
         }
@@ -270,28 +222,40 @@ impl Core {
                 }
                 self.run_actions(now, exchange);
             }
-            Work::Respond { exchange, branch, response } => {
+            Work::Respond {
+                exchange,
+                branch,
+                response,
+            } => {
                 self.dequeue(exchange);
                 let response = message.unwrap_or(response);
                 self.deliver(now, key, exchange, branch, &response);
                 let refused = response.status().is_some_and(|status| status >= 300);
                 if refused && self.has_offered(exchange) {
-                    self.roll_back(now, key);
+                    self.roll_back(key);
                 }
                 self.rest(exchange);
             }
-            Work::Request { server, flow, received, mut routed } => {
+            Work::Request {
+                server,
+                flow,
+                received,
+                mut routed,
+            } => {
                 if let Some(message) = message {
                     routed.request = message;
                 }
                 let offered = matches!(turn, Turn::Offer(_));
                 self.pass_within(now, key, server, flow, received, routed, offered);
             }
-            Work::Ack { flow, received, mut routed } => {
+            Work::Ack {
+                received,
+                mut routed,
+            } => {
                 if let Some(message) = message {
                     routed.request = message;
                 }
-                self.pass_ack(now, key, flow, received, routed);
+                self.pass_ack(key, &received, routed);
             }
         }
     }
@@ -321,14 +285,21 @@ impl Core {
         let id = self.calls.get(&key).map(|call| call.id);
         warn!(call = ?id, %error, "a description cannot be relayed");
         let status = error.status();
-        self.stop_work(now, key, work, status, Cause::MediaUnusable, &error.to_string());
+        self.stop_work(
+            now,
+            key,
+            work,
+            status,
+            Cause::MediaUnusable,
+            &error.to_string(),
+        );
     }
 
     /// mediad did not open a session.
     fn unavailable(&mut self, now: Instant, key: CallKey, work: Work, why: &str) {
         let id = self.calls.get(&key).map(|call| call.id);
         warn!(call = ?id, why, "mediad opens no session");
-        self.roll_back(now, key);
+        self.roll_back(key);
         self.stop_work(now, key, work, 503, Cause::MediaUnavailable, why);
     }
 
@@ -348,28 +319,40 @@ impl Core {
                 }
                 self.reject(now, exchange, status, Some((EndedBy::Node, cause, why)));
             }
-            Work::Respond { exchange, branch, response } => {
+            Work::Respond {
+                exchange,
+                branch,
+                response,
+            } => {
                 self.dequeue(exchange);
                 self.stop_response(now, key, exchange, branch, &response, cause, why);
                 self.rest(exchange);
             }
-            Work::Request { server, received, .. } => {
+            Work::Request {
+                server, received, ..
+            } => {
                 // 503 would make the party give this node up for all its calls.
                 let status = if status == 503 { 500 } else { status };
                 self.answer(now, server, &received, status, &[]);
             }
-            Work::Ack { flow, received, routed } => {
+            Work::Ack { received, routed } => {
                 // The callee waits for it, but has to hear that there is no call.
                 if let Ok(bare) = without_body(&routed.request) {
-                    let routed = sip::proxy::Routed { request: bare, ..routed };
-                    self.pass_ack(now, key, flow, received, routed);
+                    let routed = sip::proxy::Routed {
+                        request: bare,
+                        ..routed
+                    };
+                    self.pass_ack(key, &received, routed);
                 }
                 self.hang_up(now, key, cause);
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a response that is stopped")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that is known of a response that is stopped"
+    )]
     fn stop_response(
         &mut self,
         now: Instant,
@@ -388,7 +371,11 @@ impl Core {
             return;
         };
         // 502: the upstream's answer is what is wrong (RFC 3261 section 21.5.3).
-        let status = if cause == Cause::MediaUnavailable { 500 } else { 502 };
+        let status = if cause == Cause::MediaUnavailable {
+            500
+        } else {
+            502
+        };
         match exchange.role {
             Role::Setup => {
                 self.disown(now, id, branch, response);
@@ -398,91 +385,11 @@ impl Core {
                 let is_invite = exchange.method == Method::Invite;
                 self.reject(now, id, status, None);
                 if is_invite {
-                    self.acknowledge(now, key, response);
+                    self.acknowledge(key, response);
                 }
                 self.hang_up(now, key, cause);
             }
         }
-    }
-
-    fn on_opened(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        answer: Result<media::Response, RequestError>,
-    ) {
-        let result = match answer {
-            Ok(media::Response::Session(info)) => Ok(info),
-            Ok(_) => Err("mediad answered something else".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        let Some(call) = self.calls.get_mut(&asked.call) else {
-            return;
-        };
-        let session = call.media.as_mut().and_then(|media| media.session_mut(asked.session));
-        match (result, session) {
-            (Ok(info), Some(session)) => {
-                session.info = Some(info);
-                session.stale = false;
-            }
-            (Ok(_), None) => {}
-            (Err(why), _) => {
-                if let Some(waiting) = &mut call.waiting {
-                    waiting.failed = Some(why);
-                }
-            }
-        }
-        self.on_step(now, asked.call);
-    }
-
-    fn on_changed(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        answer: Result<media::Response, RequestError>,
-    ) {
-        let Some(call) = self.calls.get_mut(&asked.call) else {
-            return;
-        };
-        let Some(media) = &mut call.media else {
-            return self.on_step(now, asked.call);
-        };
-        let gone = match &answer {
-            Ok(media::Response::Gone) => true,
-            Err(RequestError::Fault(fault)) => fault.code == FaultCode::NotFound,
-            _ => false,
-        };
-        if gone && let Some(session) = media.session_mut(asked.session) {
-            // mediad lost it: open it again as it is known here, with the ports that it had.
-            session.stale = false;
-            if let Some(request) = media.reopen_by_id(asked.session) {
-                return self.ask(asked.call, asked.session, Purpose::Open, request);
-            }
-        }
-        if let Some(session) = media.session_mut(asked.session) {
-            // The parties can still be shown the ports that they have; mediad is told again when it
-            // comes back.
-            session.stale = answer.is_err();
-        }
-        self.on_step(now, asked.call);
-    }
-
-    /// One of the answers that the call's queue waits for.
-    fn on_step(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let Some(waiting) = &mut call.waiting else {
-            return;
-        };
-        waiting.outstanding = waiting.outstanding.saturating_sub(1);
-        if waiting.outstanding > 0 {
-            return;
-        }
-        if let Some(waiting) = call.waiting.take() {
-            self.complete(now, key, waiting);
-        }
-        self.run_work(now, key);
     }
 
     /// A response has left its call's queue.
@@ -500,5 +407,9 @@ impl Core {
 
 /// A message without its body.
 fn without_body(message: &Message) -> Result<Message, sip::message::EditError> {
-    message.edit().remove(sip::header::HeaderName::ContentType).body("").finish()
+    message
+        .edit()
+        .remove(sip::header::HeaderName::ContentType)
+        .body("")
+        .finish()
 }

@@ -23,7 +23,10 @@ use crate::net::Flow;
 
 impl Core {
     /// Passes a request of a call on to the other party.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request of a call")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that is known of a request of a call"
+    )]
     pub(super) fn pass_within(
         &mut self,
         now: Instant,
@@ -77,23 +80,26 @@ impl Core {
         }
         let role = Role::Within { from, offered };
         let targets = vec![Target::Next(next)];
-        let id = self.exchange(now, server, flow, received, routed, Some(key), role, targets, None);
+        let id = self.exchange(
+            now,
+            server,
+            flow,
+            received,
+            routed,
+            Some(key),
+            role,
+            targets,
+            None,
+        );
         self.run_actions(now, id);
     }
 
     /// Passes the ACK of a 2xx on to the callee.
-    pub(super) fn pass_ack(
-        &mut self,
-        _now: Instant,
-        key: CallKey,
-        _flow: Flow,
-        received: Message,
-        mut routed: Routed,
-    ) {
+    pub(super) fn pass_ack(&mut self, key: CallKey, received: &Message, mut routed: Routed) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let Some((leg, from)) = call.leg_of(&received) else {
+        let Some((leg, from)) = call.leg_of(received) else {
             return;
         };
         let target = leg.dialog.target(from.other()).to_owned();
@@ -101,7 +107,7 @@ impl Core {
         let known = Self::known_way(call, from.other());
         self.aim(&mut routed, direct.then_some(target.as_str()));
         if let Some(next) = self.next_hop(&routed, known) {
-            self.forward_ack(&received, &routed, &next);
+            self.forward_ack(received, &routed, &next);
         }
     }
 
@@ -111,8 +117,8 @@ impl Core {
             Located::At(way) => self.send_ack(received, routed, way),
             Located::Ask(authority) => {
                 let transport = authority.transport;
-                let (received, routed) = (received.clone(), routed.clone());
-                self.ask_resolver(authority, Resolving::Ack { received, routed, transport });
+                let ack = Box::new((received.clone(), routed.clone()));
+                self.ask_resolver(authority, Resolving::Ack(ack, transport));
             }
             Located::Nowhere(why) => debug!(why, "cannot pass an ACK on"),
         }
@@ -145,9 +151,13 @@ impl Core {
         let Some(target) = target.filter(|_| !routed.has_route()) else {
             return;
         };
-        let at_us = routed.request.request_uri().is_ok_and(|uri| self.policy.is_own(&uri));
+        let at_us = routed
+            .request
+            .request_uri()
+            .is_ok_and(|uri| self.policy.is_own(&uri));
         let target_is_us = Uri::parse(target).is_ok_and(|uri| self.policy.is_own(&uri));
-        if at_us && !target_is_us
+        if at_us
+            && !target_is_us
             && let Ok(request) = routed.request.edit().request_uri(target).finish()
         {
             routed.request = request;

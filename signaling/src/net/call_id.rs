@@ -35,7 +35,10 @@ mod tests {
 
     #[test]
     fn a_body_is_not_searched() {
-        assert_eq!(find(b"OPTIONS sip:x SIP/2.0\r\nVia: v\r\n\r\nCall-ID: no"), None);
+        assert_eq!(
+            find(b"OPTIONS sip:x SIP/2.0\r\nVia: v\r\n\r\nCall-ID: no"),
+            None
+        );
         assert_eq!(find(b""), None);
         assert_eq!(find(b"\r\n\r\n"), None);
         assert_eq!(find(b"i: a start line is none"), None);

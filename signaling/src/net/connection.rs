@@ -121,7 +121,12 @@ async fn read(
     let mut buffer = BytesMut::with_capacity(16 << 10);
     loop {
         let waits = framer.pending() > 0;
-        match timeout(if waits { SLOW } else { IDLE }, reader.read_buf(&mut buffer)).await {
+        match timeout(
+            if waits { SLOW } else { IDLE },
+            reader.read_buf(&mut buffer),
+        )
+        .await
+        {
             Err(_) if waits => return End::Slow,
             Err(_) if wrote.swap(false, Relaxed) => continue,
             Err(_) => return End::Idle,
@@ -138,7 +143,10 @@ async fn read(
                 Ok(Some(Frame::Ping)) => {
                     // A pong that finds the queue full is not missed: the connection is busy.
                     let payload = Bytes::from_static(b"\r\n");
-                    drop(queue.try_send(Outgoing { payload, sender: None }));
+                    drop(queue.try_send(Outgoing {
+                        payload,
+                        sender: None,
+                    }));
                 }
                 Ok(None) => break,
                 Err(error) => {

@@ -58,7 +58,11 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// Between sockets and `workers`, of which there is one at least.
     pub(crate) fn new(workers: Vec<mpsc::Sender<Arrival>>, metrics: Arc<Metrics>) -> Self {
-        Self { workers: workers.into(), hasher: RandomState::new(), metrics }
+        Self {
+            workers: workers.into(),
+            hasher: RandomState::new(),
+            metrics,
+        }
     }
 
     /// Hands a datagram to the worker of its Call-ID; drops it where that one's queue is full.

@@ -15,8 +15,12 @@ use nix::{
 };
 
 /// Errors that mean that nobody is there, now.
-const UNREACHABLE: [Errno; 4] =
-    [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EHOSTDOWN];
+const UNREACHABLE: [Errno; 4] = [
+    Errno::ECONNREFUSED,
+    Errno::EHOSTUNREACH,
+    Errno::ENETUNREACH,
+    Errno::EHOSTDOWN,
+];
 
 /// Asks the kernel to keep ICMP errors for [`next`].
 pub(super) fn enable(socket: &impl AsFd, local: SocketAddr) -> io::Result<()> {
@@ -52,5 +56,7 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }
-    storage.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+    storage
+        .as_sockaddr_in6()
+        .map(|v6| SocketAddr::V6((*v6).into()))
 }

@@ -28,7 +28,13 @@ pub(crate) struct Flow {
 impl Flow {
     /// The way to `remote` by our `local`.
     pub(crate) fn to(transport: Transport, local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { transport, local, remote, reply_to: remote, connection: None }
+        Self {
+            transport,
+            local,
+            remote,
+            reply_to: remote,
+            connection: None,
+        }
     }
 }
 

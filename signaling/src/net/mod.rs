@@ -61,7 +61,11 @@ pub(crate) fn bind(
     listen: &[Listen],
     advertise: Option<&str>,
 ) -> Result<Bound, (Listen, io::Error)> {
-    let mut bound = Bound { udp: Vec::new(), tcp: Vec::new(), locals: Vec::new() };
+    let mut bound = Bound {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+        locals: Vec::new(),
+    };
     for listen in listen {
         let failed = |error| (*listen, error);
         let address = match listen.transport {
@@ -105,7 +109,12 @@ impl Bound {
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Network {
-        let tcp = tcp::Tcp::new(dispatcher.clone(), metrics.clone(), tracker.clone(), stop.clone());
+        let tcp = tcp::Tcp::new(
+            dispatcher.clone(),
+            metrics.clone(),
+            tracker.clone(),
+            stop.clone(),
+        );
         for listener in self.tcp {
             tracker.spawn(tcp.clone().accept(listener));
         }
@@ -116,7 +125,12 @@ impl Bound {
             tracker.spawn(stop.clone().run_until_cancelled_owned(run));
             udp.push(socket);
         }
-        Network { udp: udp.into(), tcp, metrics: metrics.clone(), dispatcher: dispatcher.clone() }
+        Network {
+            udp: udp.into(),
+            tcp,
+            metrics: metrics.clone(),
+            dispatcher: dispatcher.clone(),
+        }
     }
 }
 

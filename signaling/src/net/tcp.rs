@@ -49,7 +49,11 @@ pub(super) struct Bound {
 
 /// Binds `address`.
 pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -59,7 +63,10 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     let listener = TcpListener::from_std(socket.into())?;
-    Ok(Bound { local: listener.local_addr()?, listener })
+    Ok(Bound {
+        local: listener.local_addr()?,
+        listener,
+    })
 }
 
 /// Every connection. Clones share them.
@@ -128,7 +135,10 @@ impl Tcp {
 
     /// Queues a message on the flow's connection, else on one to its peer, else on a new one.
     pub(super) fn send(&self, flow: &Flow, payload: Bytes, sender: Sender) {
-        let mut outgoing = Outgoing { payload, sender: Some(sender) };
+        let mut outgoing = Outgoing {
+            payload,
+            sender: Some(sender),
+        };
         let mut table = self.table();
         let candidates = [
             flow.connection,
@@ -162,7 +172,9 @@ impl Tcp {
         // The queue is empty: there is room for the first.
         drop(queue.try_send(outgoing));
         let this = self.clone();
-        self.0.tracker.spawn(async move { this.connect(flow, queue, outgoings).await });
+        self.0
+            .tracker
+            .spawn(async move { this.connect(flow, queue, outgoings).await });
     }
 
     fn accepted(&self, stream: TcpStream, local: SocketAddr, remote: SocketAddr) {
@@ -177,7 +189,9 @@ impl Tcp {
         let (flow, queue, outgoing) = self.enter(&mut table, local, remote, true);
         drop(table);
         let this = self.clone();
-        self.0.tracker.spawn(async move { this.run(stream, flow, queue, outgoing).await });
+        self.0
+            .tracker
+            .spawn(async move { this.run(stream, flow, queue, outgoing).await });
     }
 
     async fn connect(
@@ -232,7 +246,14 @@ impl Tcp {
         let id = ConnectionId(self.0.next_id.fetch_add(1, Relaxed));
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let ends = (local, remote);
-        table.connections.insert(id, Connection { queue: queue.clone(), ends, accepted });
+        table.connections.insert(
+            id,
+            Connection {
+                queue: queue.clone(),
+                ends,
+                accepted,
+            },
+        );
         table.peers.insert(ends, id);
         if accepted {
             *table.accepted.entry(remote.ip()).or_default() += 1;
@@ -285,7 +306,9 @@ async fn connect(local: SocketAddr, remote: SocketAddr) -> io::Result<TcpStream>
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 4);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 

@@ -25,7 +25,11 @@ pub(super) struct Bound {
 
 /// Binds `address`.
 pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -63,7 +67,11 @@ impl Bound {
 pub(super) async fn receive(bound: Arc<Bound>, dispatcher: Dispatcher, metrics: Arc<Metrics>) {
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match bound.socket.ready(Interest::READABLE | Interest::ERROR).await {
+        match bound
+            .socket
+            .ready(Interest::READABLE | Interest::ERROR)
+            .await
+        {
             Ok(ready) if ready.is_error() => {
                 bound.drain_errors(&dispatcher);
                 // Readiness for errors is cleared only by a call that would have blocked on it.
@@ -92,7 +100,10 @@ pub(super) async fn receive(bound: Arc<Bound>, dispatcher: Dispatcher, metrics: 
 
 fn accept(datagram: &[u8], flow: Flow, dispatcher: &Dispatcher, metrics: &Metrics) {
     // Line ends alone keep a NAT's mapping open (RFC 5626 section 3.5.1 over UDP; widely done).
-    if datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    if datagram
+        .iter()
+        .all(|byte| matches!(byte, b'\r' | b'\n' | 0))
+    {
         return;
     }
     // A response from port 0 or to it can go nowhere.
@@ -105,7 +116,10 @@ fn accept(datagram: &[u8], flow: Flow, dispatcher: &Dispatcher, metrics: &Metric
 
 fn is_pending_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    matches!(
+        error.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
 }
 
 /// What the kernel dropped on these sockets, by its own table.
@@ -154,7 +168,10 @@ mod tests {
 
     #[test]
     fn the_kernels_spelling_of_addresses() {
-        assert_eq!(proc_address("127.0.0.1:5060".parse().unwrap()), "0100007F:13C4");
+        assert_eq!(
+            proc_address("127.0.0.1:5060".parse().unwrap()),
+            "0100007F:13C4"
+        );
         assert_eq!(
             proc_address("[::1]:5060".parse().unwrap()),
             "00000000000000000000000001000000:13C4"
@@ -172,7 +189,10 @@ mod tests {
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         peer.send_to(b"\r\n\r\n", bound.local).await.unwrap();
         peer.send_to(b"hello", bound.local).await.unwrap();
-        let first = timeout(Duration::from_secs(5), arrived.recv()).await.unwrap().unwrap();
+        let first = timeout(Duration::from_secs(5), arrived.recv())
+            .await
+            .unwrap()
+            .unwrap();
         match first {
             Arrival::Datagram { flow, bytes } => {
                 assert_eq!(bytes, "hello");
@@ -184,7 +204,10 @@ mod tests {
         let dead = peer.local_addr().unwrap();
         drop(peer);
         bound.send(b"anyone?", dead).unwrap();
-        let second = timeout(Duration::from_secs(5), arrived.recv()).await.unwrap().unwrap();
+        let second = timeout(Duration::from_secs(5), arrived.recv())
+            .await
+            .unwrap()
+            .unwrap();
         match second {
             Arrival::Unreachable { remote, .. } => assert_eq!(remote, dead),
             other => panic!("{other:?}"),

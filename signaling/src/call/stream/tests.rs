@@ -1,0 +1,161 @@
+use super::*;
+
+fn message(body: &str) -> Message {
+    let text = format!(
+        "INVITE sip:b@x SIP/2.0\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    Message::parse(text.into()).unwrap()
+}
+
+fn sdp(lines: &str) -> String {
+    format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{lines}")
+}
+
+/// Takes a description, and lets mediad open what is new.
+fn take(media: &mut Media, turn: Turn, lines: &str) -> Needs {
+    let mut count = u8::try_from(media.streams.len()).unwrap();
+    let id = || {
+        count += 1;
+        SessionId([count; 16])
+    };
+    let needs = media.take(&message(&sdp(lines)), turn, id).unwrap();
+    for request in &needs.requests {
+        let media::Request::Create(create) = request else {
+            continue;
+        };
+        let local = |port| media::Local {
+            rtp: ([198, 51, 100, 1], port).into(),
+            rtcp: ([198, 51, 100, 1], port + 1).into(),
+        };
+        let port = 20_000 + 4 * u16::from(create.id.0[0]);
+        let info = SessionInfo {
+            id: create.id,
+            a: local(port),
+            b: local(port + 2),
+        };
+        media.session_mut(create.id).unwrap().info = Some(info);
+    }
+    needs
+}
+
+fn media() -> Media {
+    Media::new(Family::V4, Family::V4)
+}
+
+#[test]
+fn rtcp_shares_a_port_only_where_both_agree() {
+    for (answer, port) in [("a=rtcp-mux\r\n", 4000), ("", 4001)] {
+        let mut media = media();
+        take(
+            &mut media,
+            Turn::Offer(Side::Caller),
+            "m=audio 4000 RTP/AVP 0\r\na=rtcp-mux\r\n",
+        );
+        let answer = format!("m=audio 5000 RTP/AVP 0\r\n{answer}");
+        take(&mut media, Turn::Answer(Side::Callee), &answer);
+        let session = media.sessions().next().unwrap();
+        assert_eq!(session.caller.as_ref().unwrap().rtcp.port(), port);
+        assert_eq!(session.callee.as_ref().unwrap().rtcp_mux, port == 4000);
+    }
+}
+
+#[test]
+fn what_is_refused_is_closed_and_what_is_not_udp_goes_around() {
+    let mut media = media();
+    let offer = "m=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 34\r\n\
+                 m=message 2855 TCP/MSRP *\r\nm=image 4006 udptl t38\r\n";
+    let needs = take(&mut media, Turn::Offer(Side::Caller), offer);
+    assert_eq!(needs.requests.len(), 3);
+    let led = media.rewrite(&message(&sdp(offer)), Side::Caller).unwrap();
+    let text = String::from_utf8(led.body().to_vec()).unwrap();
+    assert!(
+        text.contains("m=message 2855 TCP/MSRP *\r\nc=IN IP4 192.0.2.1"),
+        "{text}"
+    );
+    assert!(
+        text.contains("m=image 200") && !text.contains(" 4000 "),
+        "{text}"
+    );
+
+    let answer = "m=audio 5000 RTP/AVP 0\r\nm=video 0 RTP/AVP 34\r\n\
+                  m=message 0 TCP/MSRP *\r\nm=image 5006 udptl t38\r\n";
+    let needs = take(&mut media, Turn::Answer(Side::Callee), answer);
+    assert_eq!(needs.closed.len(), 1);
+    assert_eq!(needs.requests.len(), 2);
+    assert_eq!(media.sessions().count(), 2);
+    assert_eq!(
+        media
+            .sessions()
+            .next()
+            .unwrap()
+            .callee
+            .as_ref()
+            .unwrap()
+            .format
+            .encoding,
+        "PCMU"
+    );
+}
+
+#[test]
+fn only_the_party_that_moved_is_told_anew() {
+    let mut media = media();
+    take(
+        &mut media,
+        Turn::Offer(Side::Caller),
+        "m=audio 4000 RTP/AVP 0\r\n",
+    );
+    take(
+        &mut media,
+        Turn::Answer(Side::Callee),
+        "m=audio 5000 RTP/AVP 0\r\n",
+    );
+    take(
+        &mut media,
+        Turn::Offer(Side::Callee),
+        "m=audio 5002 RTP/AVP 0\r\n",
+    );
+    let needs = take(
+        &mut media,
+        Turn::Answer(Side::Caller),
+        "m=audio 4000 RTP/AVP 0\r\n",
+    );
+    match &needs.requests[..] {
+        [
+            media::Request::Modify(Modify {
+                a: None,
+                b: Some(callee),
+                ..
+            }),
+        ] => {
+            assert_eq!(callee.rtp.port(), 5002);
+        }
+        other => panic!("{other:?}"),
+    }
+    // The same answer again needs nothing.
+    let needs = take(
+        &mut media,
+        Turn::Answer(Side::Caller),
+        "m=audio 4000 RTP/AVP 0\r\n",
+    );
+    assert!(needs.requests.is_empty());
+}
+
+#[test]
+fn a_party_without_an_address_yet_waits_for_one() {
+    let mut media = media();
+    let held = "m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n";
+    take(&mut media, Turn::Offer(Side::Caller), held);
+    take(
+        &mut media,
+        Turn::Answer(Side::Callee),
+        "m=audio 5000 RTP/AVP 0\r\n",
+    );
+    let session = media.sessions().next().unwrap();
+    assert!(session.caller.is_none());
+    assert!(!session.callee.as_ref().unwrap().sends, "nobody takes it");
+    assert!(!session.is_active());
+    let led = media.rewrite(&message(&sdp(held)), Side::Caller).unwrap();
+    assert!(String::from_utf8_lossy(led.body()).contains("c=IN IP4 0.0.0.0"));
+}

@@ -27,23 +27,41 @@ fn bed() -> Bed {
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let local = bound.local;
     tracker.spawn(tcp.clone().accept(bound));
-    Bed { tcp, local, arrived, stop }
+    Bed {
+        tcp,
+        local,
+        arrived,
+        stop,
+    }
 }
 
 fn sender(worker: usize) -> Sender {
-    Sender { worker, transaction: None }
+    Sender {
+        worker,
+        transaction: None,
+    }
 }
 
 async fn message(bed: &mut Bed) -> Flow {
-    match timeout(PATIENCE, bed.arrived.recv()).await.unwrap().unwrap() {
-        Arrival::Framed { flow, message: Ok(_) } => flow,
+    match timeout(PATIENCE, bed.arrived.recv())
+        .await
+        .unwrap()
+        .unwrap()
+    {
+        Arrival::Framed {
+            flow,
+            message: Ok(_),
+        } => flow,
         other => panic!("{other:?}"),
     }
 }
 
 async fn read_some(stream: &mut TcpStream) -> String {
     let mut buffer = [0; 2048];
-    let length = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+    let length = timeout(PATIENCE, stream.read(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 
@@ -60,11 +78,13 @@ async fn messages_arrive_pings_are_answered_and_answers_use_the_connection() {
     let flow = message(&mut bed).await;
     assert_eq!(flow.remote, peer.local_addr().unwrap());
 
-    bed.tcp.send(&flow, Bytes::from_static(b"answer"), sender(0));
+    bed.tcp
+        .send(&flow, Bytes::from_static(b"answer"), sender(0));
     assert_eq!(read_some(&mut peer).await, "answer");
     // A request to the same peer needs no connection of its own.
     let request = Flow::to(Transport::Tcp, bed.local, flow.remote);
-    bed.tcp.send(&request, Bytes::from_static(b"request"), sender(0));
+    bed.tcp
+        .send(&request, Bytes::from_static(b"request"), sender(0));
     assert_eq!(read_some(&mut peer).await, "request");
     bed.stop.cancel();
 }
@@ -79,13 +99,19 @@ async fn an_answer_whose_connection_is_gone_takes_a_new_one_to_sent_by() {
     flow.reply_to = callback.local_addr().unwrap();
     drop(peer);
     let gone = async {
-        while bed.tcp.table().connections.contains_key(&flow.connection.unwrap()) {
+        while bed
+            .tcp
+            .table()
+            .connections
+            .contains_key(&flow.connection.unwrap())
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(PATIENCE, gone).await.unwrap();
 
-    bed.tcp.send(&flow, Bytes::from_static(b"answer"), sender(0));
+    bed.tcp
+        .send(&flow, Bytes::from_static(b"answer"), sender(0));
     let (mut stream, _) = timeout(PATIENCE, callback.accept()).await.unwrap().unwrap();
     assert_eq!(read_some(&mut stream).await, "answer");
 }
@@ -94,9 +120,23 @@ async fn an_answer_whose_connection_is_gone_takes_a_new_one_to_sent_by() {
 async fn what_cannot_be_framed_closes_the_connection() {
     let mut bed = bed();
     let mut peer = TcpStream::connect(bed.local).await.unwrap();
-    peer.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let arrival = timeout(PATIENCE, bed.arrived.recv()).await.unwrap().unwrap();
-    assert!(matches!(arrival, Arrival::Framed { message: Err(_), .. }), "{arrival:?}");
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let arrival = timeout(PATIENCE, bed.arrived.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        matches!(
+            arrival,
+            Arrival::Framed {
+                message: Err(_),
+                ..
+            }
+        ),
+        "{arrival:?}"
+    );
     assert_eq!(read_some(&mut peer).await, "");
 }
 

@@ -1,0 +1,179 @@
+//! What mediad is asked, and what becomes of its answers.
+
+use std::time::Instant;
+
+use control::{
+    FaultCode,
+    channel::RequestError,
+    media::{self, SessionId},
+};
+use tracing::debug;
+
+use super::{Core, MediaToken, Output, state::CallKey};
+
+/// What mediad was asked, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) call: CallKey,
+    pub(super) session: SessionId,
+    pub(super) purpose: Purpose,
+}
+
+/// Why mediad was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The call's queue waits for a session to be opened.
+    Open,
+    /// The call's queue waits for a session to be told of a change.
+    Change,
+    /// The session is as it was before mediad was restarted, or should be.
+    Reopen,
+    /// It is over.
+    Close,
+    /// Has anything been heard?
+    Silence,
+}
+
+impl Core {
+    /// mediad answered, or could not be asked.
+    pub(crate) fn handle_media(
+        &mut self,
+        now: Instant,
+        token: MediaToken,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        if let Some(asked) = self.asked.remove(&token) {
+            if let Err(error) = &answer {
+                self.metrics.media_errors.inc();
+                debug!(session = %asked.session, purpose = ?asked.purpose, %error, "mediad refused");
+            }
+            match asked.purpose {
+                Purpose::Open => self.on_opened(now, asked, answer),
+                Purpose::Change => self.on_changed(now, asked, &answer),
+                Purpose::Reopen => self.on_reopened(asked, answer),
+                Purpose::Close => self.on_closed(now, asked.call, answer),
+                Purpose::Silence => self.on_silence(now, asked.call, answer),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Asks mediad.
+    pub(super) fn ask(
+        &mut self,
+        call: CallKey,
+        session: SessionId,
+        purpose: Purpose,
+        request: media::Request,
+    ) {
+        let token = MediaToken(self.number());
+        self.asked.insert(
+            token,
+            Asked {
+                call,
+                session,
+                purpose,
+            },
+        );
+        self.outputs.push_back(Output::Media { token, request });
+    }
+
+    /// Closes sessions; what they carried goes into the call's record.
+    pub(super) fn close(&mut self, key: CallKey, sessions: Vec<SessionId>) {
+        for session in sessions {
+            self.by_session.remove(&session);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.closing += 1;
+            }
+            self.ask(
+                key,
+                session,
+                Purpose::Close,
+                media::Request::Delete(session),
+            );
+        }
+    }
+
+    fn on_opened(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let result = match answer {
+            Ok(media::Response::Session(info)) => Ok(info),
+            Ok(_) => Err("mediad answered something else".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let Some(call) = self.calls.get_mut(&asked.call) else {
+            return;
+        };
+        let session = call
+            .media
+            .as_mut()
+            .and_then(|media| media.session_mut(asked.session));
+        match (result, session) {
+            (Ok(info), Some(session)) => {
+                session.info = Some(info);
+                session.stale = false;
+            }
+            (Ok(_), None) => {}
+            (Err(why), _) => {
+                if let Some(waiting) = &mut call.waiting {
+                    waiting.failed = Some(why);
+                }
+            }
+        }
+        self.on_step(now, asked.call);
+    }
+
+    fn on_changed(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        answer: &Result<media::Response, RequestError>,
+    ) {
+        let Some(call) = self.calls.get_mut(&asked.call) else {
+            return;
+        };
+        let Some(media) = &mut call.media else {
+            return self.on_step(now, asked.call);
+        };
+        let gone = match answer {
+            Ok(media::Response::Gone) => true,
+            Err(RequestError::Fault(fault)) => fault.code == FaultCode::NotFound,
+            _ => false,
+        };
+        if gone && let Some(session) = media.session_mut(asked.session) {
+            // mediad lost it: open it again as it is known here, with the ports that it had.
+            session.stale = false;
+            if let Some(request) = media.reopen_by_id(asked.session) {
+                return self.ask(asked.call, asked.session, Purpose::Open, request);
+            }
+        }
+        if let Some(session) = media.session_mut(asked.session) {
+            // The parties can still be shown the ports that they have; mediad is told again when it
+            // comes back.
+            session.stale = answer.is_err();
+        }
+        self.on_step(now, asked.call);
+    }
+
+    /// One of the answers that the call's queue waits for.
+    fn on_step(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(waiting) = &mut call.waiting else {
+            return;
+        };
+        waiting.outstanding = waiting.outstanding.saturating_sub(1);
+        if waiting.outstanding > 0 {
+            return;
+        }
+        if let Some(waiting) = call.waiting.take() {
+            self.complete(now, key, waiting);
+        }
+        self.run_work(now, key);
+    }
+}

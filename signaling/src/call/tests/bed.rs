@@ -1,0 +1,509 @@
+//! A core with everything around it played: time, parties, mediad, the resolver.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use control::{
+    Config, Fault, FaultCode,
+    channel::RequestError,
+    config::Transport,
+    media::{
+        self, Create, Family, FlowStats, Local as Leg, Path, SessionId, SessionInfo, SessionStats,
+    },
+    signal,
+};
+use sip::{
+    dialog::Dialog,
+    header::HeaderName,
+    message::{Message, Method},
+};
+use store::{Cdr, Timestamp};
+
+use crate::{
+    call::{Core, Hop, MediaToken, Output, Policy},
+    metrics::Metrics,
+    net::{Flow, Local},
+};
+
+pub(super) const NODE: &str = "192.0.2.1:5060";
+pub(super) const NODE6: &str = "[2001:db8::1]:5060";
+pub(super) const CALLER: &str = "192.0.2.10:5060";
+pub(super) const CALLEE: &str = "192.0.2.20:5060";
+pub(super) const SECOND: &str = "192.0.2.21:5060";
+pub(super) const CALLEE6: &str = "[2001:db8::20]:5060";
+pub(super) const STRANGER: &str = "203.0.113.66:5060";
+
+const CONFIG: &str = r#"
+[sip]
+domains = ["node.test"]
+[media]
+timeout = 60
+[[trunks]]
+name = "pbx"
+hosts = ["192.0.2.10"]
+allow = ["192.0.2.10/32"]
+[[trunks]]
+name = "carrier"
+hosts = ["192.0.2.20", "192.0.2.21"]
+allow = ["192.0.2.20/31"]
+[[trunks]]
+name = "named"
+hosts = ["gw.carrier.test"]
+[[trunks]]
+name = "six"
+hosts = ["[2001:db8::20]", "192.0.2.20"]
+[[trunks]]
+name = "tcp"
+hosts = ["tcp:192.0.2.20"]
+[[routes]]
+prefix = "+1"
+trunks = ["carrier"]
+media = "bypass"
+ring_timeout = 30
+[[routes]]
+prefix = "+2"
+trunks = ["carrier"]
+ring_timeout = 30
+[[routes]]
+prefix = "+3"
+trunks = ["named"]
+media = "bypass"
+[[routes]]
+prefix = "+6"
+trunks = ["six"]
+[[routes]]
+prefix = "+7"
+trunks = ["tcp"]
+media = "bypass"
+"#;
+
+pub(super) fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// What left the core.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) flow: Flow,
+    pub(super) message: Message,
+}
+
+pub(super) struct Bed {
+    pub(super) core: Core,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) now: Instant,
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) mediad: Mediad,
+    pub(super) cdrs: Vec<Cdr>,
+    pub(super) events: Vec<signal::Event>,
+    pub(super) names: HashMap<String, Vec<SocketAddr>>,
+}
+
+/// A mediad that is played.
+#[derive(Default)]
+pub(super) struct Mediad {
+    pub(super) sessions: BTreeMap<[u8; 16], (Create, SessionInfo)>,
+    pub(super) asked: Vec<media::Request>,
+    /// Answers wait here while `holds`.
+    pub(super) held: VecDeque<(MediaToken, Result<media::Response, RequestError>)>,
+    pub(super) holds: bool,
+    pub(super) fails: bool,
+    pub(super) silent_ms: u64,
+    next_port: u16,
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        let config = Config::parse(CONFIG, []).unwrap().config;
+        let local = |transport, address: &str| Local {
+            transport,
+            address: at(address),
+            sent_by: address.to_owned(),
+        };
+        let locals = vec![
+            local(Transport::Udp, NODE),
+            local(Transport::Udp, NODE6),
+            local(Transport::Tcp, NODE),
+        ];
+        let policy = Arc::new(Policy::new(&config, locals, 7));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let now = Instant::now();
+        let clock = (now, Timestamp::from_millis(1_700_000_000_000));
+        let core = Core::new(policy, metrics.clone(), 11, *b"mark\0\0\0\0", clock);
+        Self {
+            core,
+            metrics,
+            now,
+            sent: VecDeque::new(),
+            mediad: Mediad {
+                next_port: 20_000,
+                ..Mediad::default()
+            },
+            cdrs: Vec::new(),
+            events: Vec::new(),
+            names: HashMap::new(),
+        }
+    }
+
+    /// Hands a datagram to the core, and does what it wants.
+    pub(super) fn receive(&mut self, from: &str, bytes: impl Into<Bytes>) {
+        let from = at(from);
+        let local = at(if from.is_ipv4() { NODE } else { NODE6 });
+        let flow = Flow::to(Transport::Udp, local, from);
+        self.core.handle_datagram(self.now, flow, bytes.into());
+        self.settle();
+    }
+
+    pub(super) fn receive_message(&mut self, from: &str, message: &Message) {
+        self.receive(from, message.as_bytes().clone());
+    }
+
+    /// Does what the core wants until it wants nothing.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let Some(output) = self.core.poll_output() else {
+                return;
+            };
+            match output {
+                Output::Transmit { flow, payload, .. } => {
+                    let message = Message::parse(payload).unwrap();
+                    self.sent.push_back(Sent { flow, message });
+                }
+                Output::Media { token, request } => {
+                    self.mediad.asked.push(request.clone());
+                    let answer = self.mediad.answer(request);
+                    if self.mediad.holds {
+                        self.mediad.held.push_back((token, answer));
+                    } else {
+                        self.core.handle_media(self.now, token, answer);
+                    }
+                }
+                Output::Resolve { token, authority } => {
+                    let found = self.names.get(&authority.host).cloned().unwrap_or_else(|| {
+                        let ip = authority.host.parse();
+                        ip.map_or(Vec::new(), |ip| vec![SocketAddr::new(ip, authority.port)])
+                    });
+                    let hops: Vec<_> = found
+                        .into_iter()
+                        .map(|remote| Hop {
+                            remote,
+                            source: None,
+                        })
+                        .collect();
+                    self.core.handle_resolved(self.now, token, &hops);
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Cdr(cdr) => self.cdrs.push(*cdr),
+            }
+        }
+    }
+
+    /// Lets mediad give the answers that it held back.
+    pub(super) fn release(&mut self) {
+        self.mediad.holds = false;
+        while let Some((token, answer)) = self.mediad.held.pop_front() {
+            self.core.handle_media(self.now, token, answer);
+            self.settle();
+        }
+    }
+
+    /// Lets time pass, with every timer in its place.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.core.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.core.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    pub(super) fn pass_ms(&mut self, ms: u64) {
+        self.pass(Duration::from_millis(ms));
+    }
+
+    /// The next message to `to`; what was sent elsewhere stays.
+    pub(super) fn next(&mut self, to: &str) -> Sent {
+        let to = at(to);
+        let index = self.sent.iter().position(|sent| sent.flow.reply_to == to);
+        let Some(index) = index else {
+            panic!("nothing was sent to {to}: {:?}", self.sent);
+        };
+        self.sent.remove(index).unwrap()
+    }
+
+    /// The next request of this method to `to`.
+    pub(super) fn request(&mut self, to: &str, method: &Method) -> Message {
+        let sent = self.next(to);
+        assert_eq!(sent.message.method(), Some(method), "{:?}", sent.message);
+        sent.message
+    }
+
+    /// The next response to `to`, with this status.
+    pub(super) fn response(&mut self, to: &str, status: u16) -> Message {
+        let sent = self.next(to);
+        assert_eq!(sent.message.status(), Some(status), "{:?}", sent.message);
+        sent.message
+    }
+
+    pub(super) fn assert_quiet(&self) {
+        assert!(self.sent.is_empty(), "{:?}", self.sent);
+    }
+
+    /// Forgets what was sent, and lets every transaction end.
+    pub(super) fn drain(&mut self) {
+        self.pass(Duration::from_secs(200));
+        self.sent.clear();
+    }
+
+    /// Nothing is left of any call, here or in mediad.
+    pub(super) fn assert_empty(&mut self) {
+        self.drain();
+        assert!(self.core.is_empty(), "{:#?}", self.core);
+        assert!(
+            self.mediad.sessions.is_empty(),
+            "{:?}",
+            self.mediad.sessions
+        );
+        assert_eq!(self.metrics.calls_active.get(), 0);
+        assert_eq!(self.metrics.transactions.get(), 0);
+        assert_eq!(self.metrics.media_sessions.get(), 0);
+    }
+
+    pub(super) fn cdr(&self) -> &Cdr {
+        assert_eq!(self.cdrs.len(), 1, "{:?}", self.cdrs);
+        &self.cdrs[0]
+    }
+
+    /// The requests that mediad got, as words.
+    pub(super) fn asked(&mut self) -> Vec<&'static str> {
+        let word = |request: media::Request| match request {
+            media::Request::Create(_) => "create",
+            media::Request::Modify(_) => "modify",
+            media::Request::Delete(_) => "delete",
+            media::Request::Query(_) => "query",
+            _ => "other",
+        };
+        self.mediad.asked.drain(..).map(word).collect()
+    }
+}
+
+impl Mediad {
+    fn answer(&mut self, request: media::Request) -> Result<media::Response, RequestError> {
+        let missing = || Fault::new(FaultCode::NotFound, "there is no such session").into();
+        match request {
+            media::Request::Create(_) if self.fails => {
+                Err(Fault::new(FaultCode::Exhausted, "no port is free").into())
+            }
+            media::Request::Create(create) => {
+                let (a, b) = (self.leg(&create.a), self.leg(&create.b));
+                let info = SessionInfo {
+                    id: create.id,
+                    a,
+                    b,
+                };
+                let key = create.id.0;
+                let entry = self.sessions.entry(key).or_insert((create, info));
+                Ok(media::Response::Session(entry.1.clone()))
+            }
+            media::Request::Modify(modify) => match self.sessions.get_mut(&modify.id.0) {
+                Some((create, info)) => {
+                    create.a.remote = modify.a.or_else(|| create.a.remote.take());
+                    create.b.remote = modify.b.or_else(|| create.b.remote.take());
+                    Ok(media::Response::Session(info.clone()))
+                }
+                None => Err(missing()),
+            },
+            media::Request::Delete(id) => match self.sessions.remove(&id.0) {
+                Some(_) => Ok(media::Response::Stats(self.stats(id))),
+                None => Ok(media::Response::Gone),
+            },
+            media::Request::Query(id) => match self.sessions.contains_key(&id.0) {
+                true => Ok(media::Response::Stats(self.stats(id))),
+                false => Err(missing()),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leg(&mut self, leg: &media::Leg) -> Leg {
+        let ip = match leg.family {
+            Family::V4 => "198.51.100.1",
+            Family::V6 => "2001:db8:ffff::1",
+        };
+        let port = leg.port.unwrap_or(self.next_port);
+        self.next_port += 2;
+        let address = |port| SocketAddr::new(ip.parse().unwrap(), port);
+        Leg {
+            rtp: address(port),
+            rtcp: address(port + 1),
+        }
+    }
+
+    fn stats(&self, id: SessionId) -> SessionStats {
+        let flow = |packets| FlowStats {
+            packets,
+            bytes: packets * 172,
+            forwarded: packets,
+            lost: 3,
+            jitter_us: 1500,
+            mos: Some(4.4),
+            ..FlowStats::default()
+        };
+        SessionStats {
+            id,
+            from_a: flow(1000),
+            from_b: flow(900),
+            path: Path::Xdp,
+            silent_ms: self.silent_ms,
+        }
+    }
+
+    /// The only session's description.
+    pub(super) fn only(&self) -> &Create {
+        assert_eq!(self.sessions.len(), 1, "{:?}", self.sessions);
+        &self.sessions.values().next().unwrap().0
+    }
+}
+
+/// SDP with one audio stream, or more for more ports.
+pub(super) fn sdp(address: &str, ports: &[u16], direction: &str) -> String {
+    let family = if address.contains(':') { "IP6" } else { "IP4" };
+    let mut text = format!(
+        "v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
+    );
+    for port in ports {
+        text.push_str(&format!("m=audio {port} RTP/AVP 8\r\na={direction}\r\n"));
+    }
+    text
+}
+
+/// A caller, or a callee, and what it needs to speak within the dialog.
+pub(super) struct Party {
+    pub(super) dialog: Dialog,
+    address: &'static str,
+    count: u32,
+}
+
+/// An INVITE from the caller to a number.
+pub(super) fn invite(number: &str, id: &str, body: &str) -> Message {
+    let content = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\r\n"
+    };
+    let text = format!(
+        "INVITE sip:{number}@192.0.2.1:5060 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK{id};rport\r\n\
+         Max-Forwards: 70\r\nFrom: \"A\" <sip:alice@pbx.test>;tag=a{id}\r\n\
+         To: <sip:{number}@node.test>\r\nCall-ID: {id}@pbx.test\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:alice@{CALLER}>\r\nX-Custom: kept\r\n{content}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    Message::parse(text.into()).unwrap()
+}
+
+/// A response of the callee to a request that it got.
+pub(super) fn answer(request: &Message, status: u16, contact: &str, body: &str) -> Message {
+    let mut response = request.respond(status).to_tag("callee");
+    response = response.header(HeaderName::Contact, format!("<sip:bob@{contact}>"));
+    if !body.is_empty() {
+        response = response.body("application/sdp", body.to_owned());
+    }
+    response.build().unwrap()
+}
+
+impl Party {
+    pub(super) fn caller(invite: &Message, response: &Message) -> Self {
+        Self {
+            dialog: Dialog::uac(invite, response).unwrap(),
+            address: CALLER,
+            count: 0,
+        }
+    }
+
+    pub(super) fn callee(invite: &Message, address: &'static str) -> Self {
+        Self {
+            dialog: Dialog::uas(invite, "callee").unwrap(),
+            address,
+            count: 0,
+        }
+    }
+
+    fn via(&mut self) -> String {
+        self.count += 1;
+        let (tag, peer) = (self.dialog.local_tag(), self.dialog.remote_tag());
+        format!(
+            "SIP/2.0/UDP {};branch=z9hG4bK{tag}{peer}{};rport",
+            self.address, self.count
+        )
+    }
+
+    pub(super) fn ack(&mut self, body: &str) -> Message {
+        let via = self.via();
+        let ack = self.dialog.ack(&via);
+        let ack = if body.is_empty() {
+            ack
+        } else {
+            ack.body("application/sdp", body.to_owned())
+        };
+        ack.build().unwrap()
+    }
+
+    pub(super) fn send(&mut self, method: &Method, body: &str) -> Message {
+        let via = self.via();
+        let mut request = self.dialog.request(method, &via);
+        if matches!(method, Method::Invite | Method::Update) {
+            request = request.header(HeaderName::Contact, format!("<sip:me@{}>", self.address));
+        }
+        if !body.is_empty() {
+            request = request.body("application/sdp", body.to_owned());
+        }
+        request.build().unwrap()
+    }
+}
+
+/// A call that is up, and its parties.
+pub(super) struct Up {
+    pub(super) caller: Party,
+    pub(super) callee: Party,
+}
+
+/// Sets a call up to `number` (of a route to the carrier): INVITE, 180, 200, ACK.
+pub(super) fn call(bed: &mut Bed, number: &str, id: &str) -> Up {
+    let offer = sdp("192.0.2.10", &[4000], "sendrecv");
+    let answered = sdp("192.0.2.20", &[5000], "sendrecv");
+    let request = invite(number, id, &offer);
+    bed.receive_message(CALLER, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&forwarded, 180, CALLEE, ""));
+    bed.response(CALLER, 180);
+    let ok = answer(&forwarded, 200, CALLEE, &answered);
+    bed.receive_message(CALLEE, &ok);
+    let ok = bed.response(CALLER, 200);
+    let mut caller = Party::caller(&request, &ok);
+    let callee = Party::callee(&forwarded, CALLEE);
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    bed.assert_quiet();
+    Up { caller, callee }
+}
+
+/// The caller hangs up, and the callee agrees.
+pub(super) fn hang_up(bed: &mut Bed, up: &mut Up) {
+    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    bed.assert_quiet();
+}
+
+/// The body as text.
+pub(super) fn body(message: &Message) -> String {
+    String::from_utf8(message.body().to_vec()).unwrap()
+}
