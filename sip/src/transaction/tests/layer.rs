@@ -473,6 +473,23 @@ fn one_branch_of_two_clients_is_two_transactions() {
     assert_ne!(first, second);
 }
 
+/// RFC 4475 section 3.2.1: the bare cookie is the same in every request of its client.
+#[test]
+fn a_branch_of_the_cookie_alone_tells_no_transactions_apart() {
+    let mut pair = Pair::new(Wire::Udp);
+    for call_id in ["one", "two", "two"] {
+        let request = request(&Method::Options, "z9hG4bK")
+            .edit()
+            .replace("Call-ID", call_id)
+            .finish()
+            .unwrap();
+        pair.server
+            .handle_message(pair.now, Wire::Udp, request)
+            .unwrap();
+    }
+    assert_eq!(pair.server.servers(), 2);
+}
+
 #[test]
 fn a_client_of_rfc_2543_is_matched_without_a_branch() {
     let mut pair = Pair::new(Wire::Udp);
