@@ -14,12 +14,29 @@ impl<'a> Params<'a> {
         Self(text)
     }
 
-    /// `None` where a quoted string never closes: whatever were added behind would be swallowed.
+    /// `None` where a quoted string or an angle bracket never closes: whatever were added behind would
+    /// be swallowed.
     pub(crate) fn closed(text: &'a str) -> Option<Self> {
+        Self::checked(text, |rest| Some(memchr::memchr(b'>', rest)? + 1))
+    }
+
+    /// `None` where a quoted string never closes, or an angle bracket opens outside of one. Such a
+    /// bracket hides commas: taken off with its parameter, it would leave the list with one value
+    /// more.
+    pub(crate) fn closed_without_brackets(text: &'a str) -> Option<Self> {
+        Self::checked(text, |_| None)
+    }
+
+    /// `bracket_end`: the index after the bracket that opens what it is given.
+    fn checked(text: &'a str, bracket_end: fn(&[u8]) -> Option<usize>) -> Option<Self> {
         let mut rest = text.as_bytes();
-        while let Some(open) = memchr::memchr(b'"', rest) {
+        while let Some(open) = memchr::memchr2(b'"', b'<', rest) {
             rest = &rest[open..];
-            rest = &rest[quoted_end(rest)?..];
+            let end = match rest[0] {
+                b'"' => quoted_end(rest)?,
+                _ => bracket_end(rest)?,
+            };
+            rest = &rest[end..];
         }
         Some(Self(text))
     }

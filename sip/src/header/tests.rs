@@ -100,10 +100,14 @@ fn what_is_no_via_is_refused() {
         "SIP/2.0/U(P a",
         "SIP/2.0/UDP 2001:db8::1",
         "SIP/2.0/UDP a;x=\"open;rport",
+        "SIP/2.0/UDP a;received=<;x, SIP/2.0/UDP b",
+        "SIP/2.0/UDP a;received=<;x, SIP/2.0/UDP b>",
     ] {
         assert!(Via::parse(text.as_bytes()).is_err(), "{text}");
     }
     assert_eq!(via("SIP/2.0/QUIC a").transport(), Transport::Other("quic"));
+    assert!(via("SIP/2.0/UDP a;x=\"<,\"").params().has("x"));
+    assert!(!via("SIP/2.0/UDP a;branch=z9hG4bK").has_rfc3261_branch());
 }
 
 #[test]
@@ -189,6 +193,7 @@ fn what_is_no_address_is_refused() {
         "\"x\" y <sip:a@b>",
         "<sip:a>x",
         "<sip:a>;x=\"open",
+        "<sip:a>;x=<open",
     ] {
         assert!(
             NameAddr::parse(HeaderName::To, text.as_bytes()).is_err(),

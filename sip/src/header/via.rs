@@ -65,7 +65,7 @@ impl<'a> Via<'a> {
         };
         let sent_by = trim_str(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
-        let params = Params::closed(params)?;
+        let params = Params::closed_without_brackets(params)?;
         Some(Self {
             transport: Transport::parse(transport)?,
             host,
@@ -113,12 +113,15 @@ impl<'a> Via<'a> {
             .filter(|branch| !branch.is_empty())
     }
 
-    /// Whether the branch begins with `z9hG4bK`: unique by RFC 3261, not computed by RFC 2543.
+    /// Whether the branch begins with `z9hG4bK` and goes on: unique by RFC 3261, not computed by
+    /// RFC 2543. The bare cookie identifies nothing (RFC 4475 section 3.2.1).
     pub fn has_rfc3261_branch(&self) -> bool {
-        let start = self
+        let parts = self
             .branch()
-            .and_then(|branch| branch.get(..BRANCH_COOKIE.len()));
-        start.is_some_and(|start| start.eq_ignore_ascii_case(BRANCH_COOKIE))
+            .and_then(|branch| branch.split_at_checked(BRANCH_COOKIE.len()));
+        parts.is_some_and(|(start, unique)| {
+            start.eq_ignore_ascii_case(BRANCH_COOKIE) && !unique.is_empty()
+        })
     }
 
     /// The `received` parameter; an IPv6 address with or without brackets (RFC 5118 section 4.5).
