@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Field, Limits, Message, Start};
-use crate::header::{HeaderName, Name, value_end};
+use crate::header::{HeaderName, ListValues, Name, value_end};
 
 /// Collects changes to a [`Message`] and writes the changed one into a single new buffer.
 ///
@@ -246,12 +246,16 @@ impl<'m> Edit<'m> {
     fn first_value(&self, name: HeaderName) -> Option<(usize, Vec<u8>)> {
         let fields = self.message.fields.iter().enumerate();
         for (at, field) in fields.filter(|(_, field)| field.name == Some(name)) {
-            match self.changes.binary_search_by_key(&at, |(at, _)| *at) {
+            let value = match self.changes.binary_search_by_key(&at, |(at, _)| *at) {
                 Ok(i) => match &self.changes[i].1 {
-                    Change::Remove => {}
-                    Change::Value(value) => return Some((at, value.clone())),
+                    Change::Remove => continue,
+                    Change::Value(value) => value,
                 },
-                Err(_) => return Some((at, self.value(field).to_vec())),
+                Err(_) => self.value(field),
+            };
+            // A field of a list may hold no value at all, which is not the first one.
+            if !name.is_list() || ListValues::new(value).next().is_some() {
+                return Some((at, value.to_vec()));
             }
         }
         None
@@ -312,7 +316,7 @@ pub(super) fn put_field(out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What is left of a list without its first value.
+/// What is left of a list without its first value; empty where no value is left.
 fn after_first(value: &[u8]) -> Vec<u8> {
     let mut rest = value;
     loop {
@@ -320,7 +324,11 @@ fn after_first(value: &[u8]) -> Vec<u8> {
         let first = crate::text::trim(&rest[..end]);
         rest = rest.get(end + 1..).unwrap_or_default();
         if !first.is_empty() || rest.is_empty() {
-            return crate::text::trim(rest).to_vec();
+            break;
         }
     }
+    if ListValues::new(rest).next().is_none() {
+        return Vec::new();
+    }
+    crate::text::trim(rest).to_vec()
 }

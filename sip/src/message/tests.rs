@@ -239,6 +239,19 @@ fn values_of_a_list_are_taken_one_by_one() {
     assert_eq!(branches, ["z9hG4bKz", "z9hG4bK2", "z9hG4bK3"]);
 }
 
+/// What is taken off or stamped is the first value, not the first line.
+#[test]
+fn a_line_without_any_value_is_not_the_first_value() {
+    let odd = message(&INVITE.replacen("Via:", "Via:\r\nVia: ,\r\nVia:", 1));
+    assert_eq!(odd.vias().count(), 3);
+    let stamped = odd.edit().replace_first(HeaderName::Via, "SIP/2.0/UDP z");
+    let stamped = stamped.finish().unwrap();
+    assert_eq!(stamped.vias().count(), 3);
+    assert_eq!(stamped.via().unwrap().as_str(), "SIP/2.0/UDP z");
+    let popped = odd.edit().remove_first(HeaderName::Via).finish().unwrap();
+    assert_eq!(popped.vias().count(), 2);
+}
+
 #[test]
 fn a_new_body_brings_its_length() {
     let invite = message(INVITE);
