@@ -151,35 +151,31 @@ impl<'s, 'a> Media<'s, 'a> {
 
     /// The codecs in order of preference: those with `a=rtpmap` and the well-known static ones.
     pub fn codecs(&self) -> impl Iterator<Item = Codec<'a>> + use<'s, 'a> {
-        let media = *self;
-        self.formats()
-            .filter_map(move |format| media.codec(format.parse().ok()?))
+        // The maps are collected first: looking them up for each format is quadratic, and a
+        // description may have thousands of both.
+        let mut maps = [None; 256];
+        for (payload_type, encoding) in self.maps() {
+            maps[usize::from(payload_type)].get_or_insert(encoding);
+        }
+        self.formats().filter_map(move |format| {
+            let payload_type: u8 = format.parse().ok()?;
+            Codec::new(payload_type, maps[usize::from(payload_type)])
+        })
     }
 
     /// What a payload type means here.
     pub fn codec(&self, payload_type: u8) -> Option<Codec<'a>> {
-        let mapped = self
-            .attributes()
-            .filter(|(name, _)| *name == "rtpmap")
-            .find_map(|(_, map)| {
-                let (number, encoding) = map.split_once(' ')?;
-                (number.parse::<u8>().ok()? == payload_type).then_some(encoding.trim())
-            });
-        let Some(encoding) = mapped else {
-            let (_, name, clock_rate) = STATIC.into_iter().find(|(n, ..)| *n == payload_type)?;
-            return Some(Codec {
-                payload_type,
-                name,
-                clock_rate,
-                channels: 1,
-            });
-        };
-        let mut words = encoding.split('/');
-        Some(Codec {
-            payload_type,
-            name: words.next()?,
-            clock_rate: words.next()?.parse().ok()?,
-            channels: words.next().and_then(|n| n.parse().ok()).unwrap_or(1),
+        let mut maps = self.maps();
+        let mapped = maps.find(|(number, _)| *number == payload_type);
+        Codec::new(payload_type, mapped.map(|(_, encoding)| encoding))
+    }
+
+    /// The `a=rtpmap` lines: payload type and encoding.
+    fn maps(&self) -> impl Iterator<Item = (u8, &'a str)> + use<'s, 'a> {
+        let maps = self.attributes().filter(|(name, _)| *name == "rtpmap");
+        maps.filter_map(|(_, map)| {
+            let (number, encoding) = map.split_once(' ')?;
+            Some((number.parse().ok()?, encoding.trim()))
         })
     }
 
@@ -198,6 +194,28 @@ impl<'s, 'a> Media<'s, 'a> {
     /// The section's attributes: name, and value after the colon (empty for a flag).
     pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'s, 'a> {
         self.sdp.attributes_in(self.line.lines.clone())
+    }
+}
+
+impl<'a> Codec<'a> {
+    /// From what `a=rtpmap` says, or from the static types where there is none.
+    fn new(payload_type: u8, mapped: Option<&'a str>) -> Option<Self> {
+        let Some(encoding) = mapped else {
+            let (_, name, clock_rate) = STATIC.into_iter().find(|(n, ..)| *n == payload_type)?;
+            return Some(Self {
+                payload_type,
+                name,
+                clock_rate,
+                channels: 1,
+            });
+        };
+        let mut words = encoding.split('/');
+        Some(Self {
+            payload_type,
+            name: words.next()?,
+            clock_rate: words.next()?.parse().ok()?,
+            channels: words.next().and_then(|n| n.parse().ok()).unwrap_or(1),
+        })
     }
 }
 

@@ -220,10 +220,16 @@ impl Writer<'_, '_> {
 
     /// Ends the last line of a body that lacks its final line end, before another is added.
     fn end_line(&mut self, like: &Line) {
-        if self.out.last().is_some_and(|b| *b != b'\n') {
-            let end = &self.sdp.body[like.value_end..like.end];
-            self.out
-                .extend_from_slice(if end.is_empty() { b"\r\n" } else { end });
+        match self.out.last() {
+            Some(b'\n') | None => {}
+            // The body was cut within its last line end.
+            Some(b'\r') => self.out.push(b'\n'),
+            Some(_) => {
+                let end = &self.sdp.body[like.value_end..like.end];
+                let is_whole = end.ends_with(b"\n");
+                self.out
+                    .extend_from_slice(if is_whole { end } else { b"\r\n" });
+            }
         }
     }
 

@@ -142,6 +142,38 @@ fn line_feeds_alone_stay_so() {
     assert_eq!(sdp(&rewritten).media()[0].port(), 20_000);
 }
 
+/// A Content-Length that is one short leaves a CR behind.
+#[test]
+fn a_body_cut_within_its_last_line_end_can_be_added_to() {
+    let body = audio("c=IN IP4 192.0.2.1\r\n", "m=audio 4000 RTP/AVP 0\r");
+    let far = Relay { rtcp: 30_000, ..V4 };
+    let rewritten = rewrite(&body, &[Some(far)]).unwrap();
+    assert!(rewritten.contains("\nm=audio 20000 RTP/AVP 0\r\na=rtcp:30000\r"));
+    let two = audio(
+        "c=IN IP4 192.0.2.1\r\n",
+        "m=audio 4000 RTP/AVP 0\r\nm=video 5000 RTP/AVP 31\r\ni=x\r",
+    );
+    let rewritten = rewrite(&two, &[Some(V4), None]).unwrap();
+    assert!(rewritten.ends_with("\r\ni=x\r\nc=IN IP4 192.0.2.1\r\n"));
+}
+
+/// Thousands of formats and of `a=rtpmap` fit into one datagram.
+#[test]
+fn codecs_are_found_in_one_pass() {
+    let formats = " 99".repeat(9_000);
+    let maps = "a=rtpmap:98 x/1\r\n".repeat(1_500);
+    let body = audio(
+        "c=IN IP4 192.0.2.1\r\n",
+        &format!("m=audio 4000 RTP/AVP{formats}\r\n{maps}a=rtpmap:99 y/1\r\na=rtpmap:99 z/1\r\n"),
+    );
+    let start = std::time::Instant::now();
+    let sdp = sdp(&body);
+    let media = sdp.media();
+    assert_eq!(media[0].codecs().count(), 9_000);
+    assert!(media[0].codecs().all(|codec| codec.name == "y"));
+    assert!(start.elapsed() < std::time::Duration::from_secs(1));
+}
+
 #[test]
 fn what_cannot_be_relayed_is_refused() {
     let relay = |session: &str, media: &str| {
