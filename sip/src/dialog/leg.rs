@@ -88,7 +88,7 @@ impl Route {
         let uri = route.uri()?;
         Ok(Self {
             raw: route.raw().to_vec(),
-            uri: uri.as_str().to_owned(),
+            uri: uri.without_headers().to_owned(),
             loose: uri.is_loose_router(),
         })
     }

@@ -65,13 +65,22 @@ fn value(message: &Message, name: HeaderName) -> Result<Vec<u8>, HeaderError> {
         .ok_or(HeaderError::Missing(name))
 }
 
-/// The URI of the (first) Contact.
+/// The highest CSeq number there is (RFC 3261 section 8.1.1.5).
+const MAX_CSEQ: u32 = (1 << 31) - 1;
+
+/// The number after this one. At the end it stays: a peer takes the same number again, but none
+/// beyond.
+fn next_cseq(number: u32) -> u32 {
+    number.saturating_add(1).min(MAX_CSEQ)
+}
+
+/// The URI of the (first) Contact, as a Request-URI may hold it.
 fn contact(message: &Message) -> Result<String, DialogError> {
     let contact = message
         .contacts()
         .next()
         .ok_or(HeaderError::Missing(HeaderName::Contact))??;
-    Ok(contact.uri()?.as_str().to_owned())
+    Ok(contact.uri()?.without_headers().to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::leg::{Leg, RouteSet};
 use super::user_agent::refreshes_target;
-use super::{DialogError, contact, tag, value};
+use super::{DialogError, contact, next_cseq, tag, value};
 use crate::header::HeaderName;
 use crate::message::{BuildError, Message, Method, RequestBuilder};
 use crate::proxy::Identity;
@@ -186,7 +186,7 @@ impl ProxyDialog {
         reason: Option<&str>,
     ) -> Result<Message, BuildError> {
         let sender = self.end_mut(side.other());
-        sender.cseq = sender.cseq.saturating_add(1);
+        sender.cseq = next_cseq(sender.cseq);
         let cseq = sender.cseq;
         let mut bye = self.write(side, &Method::Bye, cseq, via);
         if let Some(reason) = reason {

@@ -188,6 +188,27 @@ fn a_late_2xx_is_acknowledged_in_the_callers_name() {
     );
 }
 
+/// A Request-URI with headers is owed 400 (RFC 4475 section 3.1.2.11), and with it would be the BYE.
+#[test]
+fn the_headers_of_a_contact_stay_out_of_the_request_line() {
+    let contact = "<sip:bob@192.0.2.4;ob?Subject=x>";
+    let ok = ok().edit().replace("Contact", contact).finish().unwrap();
+    let mut dialog = ProxyDialog::new(&invite(), &ok, &identity()).unwrap();
+    let bye = dialog.bye_towards(Side::Callee, VIA, None).unwrap();
+    assert_eq!(uri(&bye), "sip:bob@192.0.2.4;ob");
+}
+
+/// CSeq numbers end below 2^31: beyond, every peer answers 400 and the call never ends.
+#[test]
+fn the_highest_cseq_number_is_the_last() {
+    let mut dialog = relayed();
+    let last = (1 << 31) - 1;
+    let info = within(&Method::Info, Side::Caller, last, "sip:alice@192.0.2.1");
+    dialog.handle_request(&info);
+    let bye = dialog.bye_towards(Side::Callee, VIA, None).unwrap();
+    assert_eq!(bye.cseq().unwrap().number, last);
+}
+
 #[test]
 fn without_tag_or_contact_there_is_no_dialog() {
     let bare = ok().edit().remove("Contact").finish().unwrap();

@@ -1,7 +1,7 @@
 //! The dialog of a user agent.
 
 use super::leg::{Leg, RouteSet};
-use super::{DialogError, contact, tag, value};
+use super::{DialogError, contact, next_cseq, tag, value};
 use crate::header::HeaderName;
 use crate::message::{Message, Method, RequestBuilder};
 
@@ -113,7 +113,7 @@ impl Dialog {
     /// Call-ID and CSeq. `via` is a whole Via value with a new branch. The caller adds Contact
     /// (INVITE, UPDATE) and a body.
     pub fn request(&mut self, method: &Method, via: &str) -> RequestBuilder {
-        self.local_cseq = self.local_cseq.saturating_add(1);
+        self.local_cseq = next_cseq(self.local_cseq);
         if *method == Method::Invite {
             self.invite_cseq = self.local_cseq;
         }

@@ -144,6 +144,16 @@ impl<'a> Uri<'a> {
         fields.map(|field| field.split_once('=').unwrap_or((field, "")))
     }
 
+    /// The text without the headers, which no Request-URI may hold (RFC 3261 section 19.1.1).
+    pub(crate) fn without_headers(&self) -> &'a str {
+        if !self.is_sip() {
+            return self.raw;
+        }
+        let plain = self.raw.strip_suffix(self.headers);
+        let plain = plain.and_then(|plain| plain.strip_suffix('?'));
+        plain.unwrap_or(self.raw)
+    }
+
     fn parse_sip(raw: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Self, UriError> {
         // A raw '@' is legal only as the end of the user part, which may itself hold ';' and '?'.
         let (userinfo, rest) = match rest.split_once('@') {
