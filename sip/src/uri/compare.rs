@@ -38,18 +38,23 @@ pub(super) fn equivalent(a: &Uri<'_>, b: &Uri<'_>) -> bool {
 /// Every parameter of `a` is in `b` with that value, or missing there and not decisive. A name that
 /// is repeated, which is illegal, matches by any of its values.
 fn params_match(a: &Uri<'_>, b: &Uri<'_>) -> bool {
-    a.params().iter().all(|(name, value)| {
-        let value = normal(value.unwrap_or(""));
-        let mut missing = true;
-        let same = b
-            .params()
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .any(|(_, v)| {
-                missing = false;
-                value.eq_ignore_ascii_case(&normal(v.unwrap_or("")))
-            });
-        same || missing && !DECISIVE.iter().any(|d| d.eq_ignore_ascii_case(name))
+    if a.params().iter().next().is_none() {
+        return true;
+    }
+    let lower = |(name, value): (&str, Option<&str>)| {
+        let value = normal(value.unwrap_or("")).to_ascii_lowercase();
+        (name.to_ascii_lowercase(), value)
+    };
+    // Sorted, because a URI of some kilobytes has thousands of parameters.
+    let mut theirs: Vec<_> = b.params().iter().map(lower).collect();
+    theirs.sort_unstable();
+    a.params().iter().map(lower).all(|own| {
+        if theirs.binary_search(&own).is_ok() {
+            return true;
+        }
+        let at = theirs.partition_point(|(name, _)| *name < own.0);
+        let missing = theirs.get(at).is_none_or(|(name, _)| *name != own.0);
+        missing && !DECISIVE.contains(&own.0.as_str())
     })
 }
 
