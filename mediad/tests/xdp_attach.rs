@@ -24,7 +24,7 @@ use bpffs::private_bpffs;
 use mediad::{
     nexthop::{NextHopError, Resolver},
     xdp::{
-        Counter, Counters, Hop, Identity, Mode, Options, PassGuard, Route, Slot, Xdp, XdpError,
+        Counter, Counters, Hop, Identity, Mode, Options, ProgramGuard, Route, Slot, Xdp, XdpError,
         attach_pass,
     },
 };
@@ -43,7 +43,7 @@ struct Bed {
     to_caller: SocketAddr,
     to_callee: SocketAddr,
     // The kernel drops what XDP sends into a veth pair whose other end has no program.
-    _passes: Vec<PassGuard>,
+    _passes: Vec<ProgramGuard>,
     far: [Namespace; 2],
 }
 

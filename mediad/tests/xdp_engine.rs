@@ -1,5 +1,10 @@
 //! The engine with its XDP datapath, between a caller's and a callee's namespace: from the first
 //! packets through a shard to the slots, back again when something changes, and over a crash.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may say that it cannot fail"
+)]
 
 #[path = "xdp_common/bpffs.rs"]
 mod bpffs;

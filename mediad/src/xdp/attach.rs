@@ -13,7 +13,7 @@ use aya::{
 use ebpf_abi::program;
 use tracing::{debug, info};
 
-use super::{Interface, Mode, OBJECT, XdpError, media_program, pins::Pins, program_of};
+use super::{FLOOR, Interface, Mode, OBJECT, XdpError, media_program, pins::Pins, program_of};
 
 /// The interfaces of these names in this network namespace.
 pub(super) fn find(names: &[String]) -> Result<Vec<Interface>, XdpError> {
@@ -98,9 +98,9 @@ fn attach_new(
     FdLink::try_from(link).map_err(|_| XdpError::OldKernel)
 }
 
-/// A program that passes everything, on an interface for as long as this lives.
+/// A program on an interface for as long as this lives.
 #[derive(Debug)]
-pub struct PassGuard {
+pub struct ProgramGuard {
     _link: FdLink,
     _object: Ebpf,
 }
@@ -110,14 +110,31 @@ pub struct PassGuard {
 ///
 /// # Errors
 /// As [`Xdp::attach`](super::Xdp::attach).
-pub fn attach_pass(interface: &str) -> Result<PassGuard, XdpError> {
+pub fn attach_pass(interface: &str) -> Result<ProgramGuard, XdpError> {
+    attach_alone(OBJECT, program::PASS, interface)
+}
+
+/// Puts the bare program on `interface`, which sends every UDP packet back where it came from: the
+/// floor that a relay is measured against.
+///
+/// # Errors
+/// As [`Xdp::attach`](super::Xdp::attach).
+pub fn attach_floor(interface: &str) -> Result<ProgramGuard, XdpError> {
+    attach_alone(FLOOR, program::FLOOR, interface)
+}
+
+fn attach_alone(
+    bytes: &[u8],
+    name: &'static str,
+    interface: &str,
+) -> Result<ProgramGuard, XdpError> {
     raise_memlock();
     let interfaces = find(&[interface.to_owned()])?;
-    let mut object = EbpfLoader::new().load(OBJECT).map_err(XdpError::load)?;
-    let program = program_of(&mut object, program::PASS)?;
+    let mut object = EbpfLoader::new().load(bytes).map_err(XdpError::load)?;
+    let program = program_of(&mut object, name)?;
     program.load()?;
     let link = attach_new(program, &interfaces[0], Mode::Native)?;
-    Ok(PassGuard {
+    Ok(ProgramGuard {
         _link: link,
         _object: object,
     })

@@ -26,7 +26,7 @@ use aya::{
 use ebpf_abi::{COUNTERS_LEN, map, program};
 use tracing::info;
 
-pub use attach::{PassGuard, attach_pass};
+pub use attach::{ProgramGuard, attach_floor, attach_pass};
 pub use counters::Counters;
 pub use ebpf_abi::{
     Counter, CounterKind, Flow, Hop, Identity, Route, Rtp, Slot, SlotError, VlanTag, flags, tick,

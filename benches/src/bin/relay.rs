@@ -1,0 +1,51 @@
+//! Runs two-way calls through rtpengine and through mediad's datapaths in turns, and compares them.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use benches::relay::{self, Plan};
+use clap::Parser;
+
+/// Compares relays on one bed: machine time for a packet, latency, loss. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// Two-way calls at once.
+    #[arg(long, default_value_t = 400)]
+    calls: u16,
+    /// Seconds that each run is measured.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Turns of each relay.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/relay.json")]
+    report: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("relay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = Plan {
+        calls: arguments.calls,
+        time: Duration::from_secs(arguments.seconds),
+        rounds: arguments.rounds,
+    };
+    let own = std::env::current_exe()?;
+    let programs = own.parent().ok_or("this program is in no folder")?;
+    let report = relay::run(plan, programs, &mut |line| eprintln!("{line}"))?;
+    println!("\n{report}");
+    if let Some(folder) = arguments.report.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
+    println!("report: {}", arguments.report.display());
+    Ok(())
+}

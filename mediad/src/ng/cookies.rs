@@ -1,0 +1,92 @@
+//! Answers kept by their request's cookie: a client that heard nothing sends the same request again,
+//! and must get the same answer instead of a second offer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// How long an answer is kept. Clients give up long before.
+const KEEP: Duration = Duration::from_secs(30);
+/// How many answers are kept at most.
+const MOST: usize = 100_000;
+
+/// What is known of a cookie.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen<'a> {
+    /// A new request: it is being worked on from now.
+    New,
+    /// The first copy is still being worked on; its answer will do.
+    Working,
+    /// The answer that was given.
+    Answered(&'a [u8]),
+}
+
+/// The cookies of the last half minute.
+#[derive(Debug, Default)]
+pub(super) struct Cookies {
+    answers: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    order: VecDeque<(Instant, Vec<u8>)>,
+}
+
+impl Cookies {
+    /// Looks `cookie` up, and notes it where it is new.
+    pub(super) fn see(&mut self, now: Instant, cookie: &[u8]) -> Seen<'_> {
+        self.expire(now);
+        if !self.answers.contains_key(cookie) {
+            self.answers.insert(cookie.to_vec(), None);
+            self.order.push_back((now, cookie.to_vec()));
+            return Seen::New;
+        }
+        match self.answers.get(cookie) {
+            Some(Some(answer)) => Seen::Answered(answer),
+            _ => Seen::Working,
+        }
+    }
+
+    /// Keeps the answer to `cookie`.
+    pub(super) fn answer(&mut self, cookie: &[u8], answer: Vec<u8>) {
+        if let Some(entry) = self.answers.get_mut(cookie) {
+            *entry = Some(answer);
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, _)) = self.order.front() {
+            let old = now.saturating_duration_since(*since) > KEEP;
+            if !old && self.order.len() < MOST {
+                return;
+            }
+            if let Some((_, cookie)) = self.order.pop_front() {
+                self.answers.remove(&cookie);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_request_gets_the_answer_it_had() {
+        let (mut cookies, now) = (Cookies::default(), Instant::now());
+        assert_eq!(cookies.see(now, b"a"), Seen::New);
+        assert_eq!(cookies.see(now, b"a"), Seen::Working);
+        cookies.answer(b"a", b"pong".to_vec());
+        assert_eq!(cookies.see(now, b"a"), Seen::Answered(b"pong"));
+        let later = now + KEEP + Duration::from_secs(1);
+        assert_eq!(cookies.see(later, b"a"), Seen::New);
+        assert_eq!(cookies.answers.len(), cookies.order.len());
+    }
+
+    #[test]
+    fn a_flood_of_cookies_is_bounded() {
+        let (mut cookies, now) = (Cookies::default(), Instant::now());
+        for number in 0..MOST + 10 {
+            cookies.see(now, number.to_string().as_bytes());
+        }
+        assert!(cookies.answers.len() <= MOST);
+        assert_eq!(cookies.answers.len(), cookies.order.len());
+    }
+}
