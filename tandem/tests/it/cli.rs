@@ -1,0 +1,143 @@
+//! What the commands say and how they end, where no node runs.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::Stdio,
+};
+
+use crate::common::{json, output, tandem};
+
+#[test]
+fn a_good_configuration_passes_and_a_bad_one_names_every_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tandem.toml");
+    let init = tandem(["init"]).arg(dir.path()).output().unwrap();
+    assert!(init.status.success(), "{}", output(&init));
+    let good = tandem(["check-config"])
+        .arg(&path)
+        .arg("--json")
+        .output()
+        .unwrap();
+    assert!(good.status.success(), "{}", output(&good));
+    assert_eq!(json(&good)["ok"], true);
+    assert_eq!(json(&good)["errors"], serde_json::json!([]));
+
+    fs::write(
+        &path,
+        "[sip]\nt1 = 1\n[media]\ndatapath = \"xdp\"\n[[routes]]\ntrunks = [\"nowhere\"]\n",
+    )
+    .unwrap();
+    let bad = tandem(["check-config"]).arg(&path).output().unwrap();
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&bad.stdout).into_owned();
+    assert!(said.contains("error: [sip] t1 = 1"), "{said}");
+    assert!(said.contains("error: [media] datapath"), "{said}");
+    assert!(
+        said.contains("error: route '': there is no trunk 'nowhere'"),
+        "{said}"
+    );
+    assert!(said.ends_with("cannot be used: 3 errors\n"), "{said}");
+
+    fs::write(
+        &path,
+        "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\nlisen = 1\n",
+    )
+    .unwrap();
+    let unknown = tandem(["check-config"]).arg(&path).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unknown.stdout).into_owned();
+    assert!(said.contains("lisen") && said.contains("line 3"), "{said}");
+
+    let missing = tandem(["check-config", "/nowhere.toml"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn a_command_that_finds_no_node_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}/signal.sock", dir.path().display());
+    for command in [
+        vec!["status"],
+        vec!["calls"],
+        vec!["drain"],
+        vec!["hangup", "x"],
+    ] {
+        let failed = tandem(&command)
+            .args(["--control", &socket])
+            .output()
+            .unwrap();
+        assert_eq!(
+            failed.status.code(),
+            Some(1),
+            "{command:?}: {}",
+            output(&failed)
+        );
+        let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert!(
+            said.contains(&socket) && said.contains("tandem run"),
+            "{said}"
+        );
+        assert!(failed.stdout.is_empty());
+    }
+    let wrong = tandem(["status", "--control", "/run/x.sock"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("unix:"));
+}
+
+#[test]
+fn the_help_of_every_command_has_examples() {
+    let help = tandem(["--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(
+        help.contains("First steps:") && help.contains("Exit codes:"),
+        "{help}"
+    );
+    let (_, list) = help.split_once("Commands:").unwrap();
+    let commands = list.lines().map_while(|line| {
+        if line.is_empty() {
+            return Some(None);
+        }
+        line.starts_with("  ")
+            .then(|| line.split_whitespace().next())
+    });
+    let commands: Vec<&str> = commands.flatten().filter(|name| *name != "help").collect();
+    assert!(
+        commands.contains(&"run") && commands.contains(&"call"),
+        "{commands:?}"
+    );
+    for command in commands {
+        let help = tandem([command, "--help"]).output().unwrap();
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        assert!(help.contains("Examples:"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tandem.toml");
+    // More than a pipe holds.
+    let mut text = String::new();
+    for index in 0..20_000 {
+        text += &format!("[[trunks]]\nname = \"a-rather-long-trunk-name-{index}\"\n");
+    }
+    fs::File::create(&path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let mut child = tandem(["check-config"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 16];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    // Standard output is closed now.
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", output(&ended));
+    assert!(ended.stderr.is_empty(), "{}", output(&ended));
+}

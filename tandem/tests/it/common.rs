@@ -1,0 +1,192 @@
+//! Programs under test, and what they say.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Read as _,
+    net::{TcpListener, UdpSocket},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a program may take for what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test with these arguments, away from any configuration of this machine.
+pub(crate) fn tandem<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TANDEM_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A port that UDP and TCP both have free on loopback, and the one above it for UDP.
+pub(crate) fn free_port() -> u16 {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        let free = TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && port < u16::MAX
+            && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok();
+        if free {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+/// Everything that a program said, for an assertion's message.
+pub(crate) fn output(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+/// What a program printed as JSON.
+pub(crate) fn json(printed: &Output) -> serde_json::Value {
+    serde_json::from_slice(&printed.stdout)
+        .unwrap_or_else(|error| panic!("no JSON: {error}: {}", output(printed)))
+}
+
+/// A program that runs beside the test; killed where the test does not wait for its end.
+pub(crate) struct Background {
+    child: Option<Child>,
+}
+
+impl Background {
+    /// Starts it, and waits until it has a UDP socket: until it can be called.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let child = child
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}: is it installed?"));
+        let mut background = Self { child: Some(child) };
+        background.wait(|pid| !sockets(pid, "udp").is_empty());
+        background
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Waits until `ready` of its process id.
+    pub(crate) fn wait(&mut self, ready: impl Fn(u32) -> bool) {
+        let (pid, start) = (self.pid(), Instant::now());
+        while !ready(pid) {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!(
+                    "it ended too early: {}",
+                    output(&self.take().collect(status))
+                );
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not get ready");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits a moment that is long against a message on loopback.
+    pub(crate) fn wait_for_udp_traffic(&self) {
+        thread::sleep(Duration::from_millis(700));
+    }
+
+    /// Sends SIGINT.
+    pub(crate) fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Output {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                return self.take().collect(status);
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn take(&mut self) -> Ended {
+        Ended(self.child.take().unwrap())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+struct Ended(Child);
+
+impl Ended {
+    fn collect(mut self, status: ExitStatus) -> Output {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        self.0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_end(&mut stdout)
+            .unwrap();
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_end(&mut stderr)
+            .unwrap();
+        Output {
+            status,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+/// The inodes of a process's sockets of this kind.
+fn sockets(pid: u32, kind: &str) -> Vec<String> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/{kind}")).unwrap_or_default();
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let links = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let inodes: Vec<String> = links
+        .filter_map(|link| {
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let is_listed = |inode: &&String| {
+        table
+            .lines()
+            .any(|line| line.split_ascii_whitespace().nth(9) == Some(inode.as_str()))
+    };
+    inodes.iter().filter(is_listed).cloned().collect()
+}

@@ -1,0 +1,6 @@
+//! The program as people and scripts meet it.
+
+mod call;
+mod cli;
+mod common;
+mod run;
