@@ -133,9 +133,14 @@ impl<'a> NameAddr<'a> {
         self.params
     }
 
-    /// The `tag` parameter of From and To.
+    /// The `tag` parameter of From and To. An empty one, as some clients send in a first request,
+    /// counts as none, and does not hide the one that was added behind it.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.get("tag").filter(|tag| !tag.is_empty())
+        let tags = self
+            .params
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
+        tags.filter_map(|(_, tag)| tag).find(|tag| !tag.is_empty())
     }
 
     /// The `expires` parameter of a Contact, in seconds. Too large a number is capped; `None` where

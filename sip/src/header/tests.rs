@@ -183,6 +183,13 @@ fn addresses_in_every_form() {
 }
 
 #[test]
+fn an_empty_tag_is_none_and_hides_none() {
+    assert_eq!(address("<sip:a@b>;tag=").tag(), None);
+    assert_eq!(address("<sip:a@b>;tag").tag(), None);
+    assert_eq!(address("<sip:a@b>;tag=;Tag=x").tag(), Some("x"));
+}
+
+#[test]
 fn what_is_no_address_is_refused() {
     for text in [
         "",
