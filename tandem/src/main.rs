@@ -6,6 +6,7 @@ mod exit;
 mod init;
 mod node;
 mod output;
+mod run;
 mod starter;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     CheckConfig(check::CheckArgs),
     Init(init::InitArgs),
     Status(node::StatusArgs),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => run::run(&args),
         Command::CheckConfig(args) => check::check(&args),
         Command::Init(args) => init::init(&args),
         Command::Status(args) => ask(node::status(args)),

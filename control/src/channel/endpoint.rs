@@ -101,9 +101,16 @@ pub struct Listener(Kind);
 enum Kind {
     Unix(UnixListener, PathBuf),
     Memory(mpsc::Receiver<DuplexStream>),
+    Both(Box<(Listener, Listener)>),
 }
 
 impl Listener {
+    /// Accepts the clients of both: those in this process and those at a socket.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(Kind::Both(Box::new((self, other))))
+    }
+
     pub(super) async fn accept(&mut self) -> io::Result<Stream> {
         match &mut self.0 {
             Kind::Unix(listener, _) => Ok(Box::pin(listener.accept().await?.0)),
@@ -112,6 +119,14 @@ impl Listener {
                 // Every connector is gone: no client will come any more.
                 None => std::future::pending().await,
             },
+            Kind::Both(both) => {
+                let (one, other) = &mut **both;
+                // Boxed, for a listener in a listener.
+                tokio::select! {
+                    accepted = Box::pin(one.accept()) => accepted,
+                    accepted = Box::pin(other.accept()) => accepted,
+                }
+            }
         }
     }
 }

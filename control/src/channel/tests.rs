@@ -183,3 +183,20 @@ async fn a_socket_in_use_is_not_taken_and_a_dead_one_is() {
     drop(first);
     assert!(!path.exists(), "the file goes with its listener");
 }
+
+#[tokio::test]
+async fn a_server_may_have_clients_in_its_process_and_at_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("echo.sock");
+    let (memory, within) = Endpoint::memory();
+    let listener = memory.and(Endpoint::listen(&path).unwrap());
+    let (task, _events) = start(listener);
+    for (number, endpoint) in (0..).zip([within, Endpoint::Unix(path.clone())]) {
+        let client = Client::<Echo>::connect(endpoint);
+        let answer = client.request("hello".to_owned()).await.unwrap();
+        assert_eq!(answer, format!("{number} hello"));
+    }
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(!path.exists(), "the socket's file goes with it");
+}

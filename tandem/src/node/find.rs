@@ -75,7 +75,8 @@ pub(crate) fn load(named: Option<&Path>) -> Result<(Source, Loaded), Failure> {
     Ok((source, loaded))
 }
 
-fn read(source: &Source) -> Result<Loaded, Failure> {
+/// Reads and checks a configuration that was found.
+pub(crate) fn read(source: &Source) -> Result<Loaded, Failure> {
     let (path, text) = match source {
         Source::File(path) => {
             let shown = path.display().to_string();

@@ -8,7 +8,7 @@ mod status;
 
 pub(crate) use calls::{CallsArgs, calls};
 pub(crate) use drain::{DrainArgs, drain};
-pub(crate) use find::{NodeArgs, check};
+pub(crate) use find::{NodeArgs, Source, check, load, read};
 pub(crate) use hangup::{HangupArgs, hangup};
 pub(crate) use status::{StatusArgs, status};
 
