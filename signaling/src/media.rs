@@ -47,7 +47,9 @@ impl Hub {
             tokio::select! {
                 notice = notices.recv() => match notice {
                     Ok(Notice::Connected { instance: now }) => {
-                        let restarted = instance.replace(now).is_some_and(|before| before != now);
+                        // The channel may have been up before anybody listened: an unknown process
+                        // counts as another one, and to be told twice does no harm.
+                        let restarted = instance.replace(now) != Some(now);
                         self.metrics.media_up.set(1);
                         self.tell_all(&MediaNews::Up { restarted });
                         self.reconcile(&mut left).await;
