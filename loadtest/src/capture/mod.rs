@@ -68,10 +68,12 @@ pub struct Capture {
 
 impl Capture {
     /// Starts one and returns once frames are recorded: on `interface` of `space`, or of this
-    /// process's own namespace. The file is made in `folder`, with `name`.
+    /// process's own namespace, where `net` says whose packets are of interest. The file is made in
+    /// `folder`, with `name`.
     pub fn start(
         space: Option<&Namespace>,
         interface: &str,
+        net: Option<&str>,
         folder: &Path,
         name: &str,
     ) -> Result<Self, CaptureError> {
@@ -81,7 +83,7 @@ impl Capture {
             Some(space) => space.command("tcpdump"),
             None => Tool::TCPDUMP.command(),
         };
-        arguments(&mut command, interface, &file);
+        arguments(&mut command, interface, net, &file);
         let process = Process::start(&mut command, &folder.join(name).with_extension("log"))?;
         let mut capture = Self {
             process,
@@ -126,15 +128,18 @@ impl Capture {
     }
 }
 
-fn arguments(command: &mut Command, interface: &str, file: &Path) {
+fn arguments(command: &mut Command, interface: &str, net: Option<&str>, file: &Path) {
     command.args(["-n", "-p", "-s", "0", "-B", BUFFER, "-i", interface]);
     if rustix::process::geteuid().is_root() {
         // Otherwise it becomes another user first, who may not write into our folder.
         command.args(["-Z", "root"]);
     }
     command.arg("-w").arg(file);
-    // Tagged frames do not match plain "udp".
-    command.arg("udp or tcp or (vlan and (udp or tcp))");
+    match net {
+        Some(net) => command.arg(format!("net {net} and (udp or tcp)")),
+        // Tagged frames do not match plain "udp".
+        None => command.arg("udp or tcp or (vlan and (udp or tcp))"),
+    };
 }
 
 /// The count in tcpdump's last words, "… packets dropped by kernel".

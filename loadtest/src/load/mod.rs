@@ -432,10 +432,10 @@ impl<'a> Run<'a> {
         let at_callee = Traffic::read(at_callee).map_err(CaptureError::from)?;
         let (caller, callee) = self.place.sip_parties();
         let calls = delivery::calls(&at_caller, caller, &at_callee, callee);
-        let answered = at_caller.dialogs.values().filter(|d| d.answered.is_some());
+        let setups: Vec<Duration> = calls.iter().filter_map(|call| call.setup).collect();
         let mut heard = Heard {
-            answered: answered.count() as u64,
-            setups: calls.iter().filter_map(|call| call.setup).collect(),
+            answered: setups.len() as u64,
+            setups,
             forward: Delivery::default(),
             backward: Delivery::default(),
             // Frames on loopback have no finished checksums.

@@ -170,8 +170,10 @@ impl Place {
         match self {
             Self::Bed { bed, .. } => {
                 let link = bed.party_interface();
-                let at_caller = Capture::start(Some(bed.caller()), link, folder, "at-caller")?;
-                let at_callee = Capture::start(Some(bed.callee()), link, folder, "at-callee")?;
+                let at_caller =
+                    Capture::start(Some(bed.caller()), link, None, folder, "at-caller")?;
+                let at_callee =
+                    Capture::start(Some(bed.callee()), link, None, folder, "at-callee")?;
                 Ok(Some((at_caller, at_callee)))
             }
             Self::Loopback { .. } => {
@@ -179,7 +181,7 @@ impl Place {
                     return Ok(None);
                 }
                 // Both see everything; the second one is there so that both are read the same way.
-                let start = |name| Capture::start(None, "lo", folder, name);
+                let start = |name| Capture::start(None, "lo", Some(LOOPBACK_NET), folder, name);
                 match (start("at-caller"), start("at-callee")) {
                     (Ok(at_caller), Ok(at_callee)) => Ok(Some((at_caller, at_callee))),
                     (Err(CaptureError::NotListening { .. }), _)
@@ -209,6 +211,7 @@ impl fmt::Display for Place {
     }
 }
 
+const LOOPBACK_NET: &str = "127.91.0.0/16";
 const LOOPBACK_CALLER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 1, 2));
 const LOOPBACK_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 0, 1));
 const LOOPBACK_CALLEE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 91, 2, 2));

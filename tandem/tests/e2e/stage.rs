@@ -171,7 +171,7 @@ impl Stage {
     pub(crate) fn record(&self) -> (Capture, Capture) {
         let start = |space, name| {
             let link = self.bed.party_interface();
-            Capture::start(Some(space), link, self.folder.path(), name).unwrap()
+            Capture::start(Some(space), link, None, self.folder.path(), name).unwrap()
         };
         let at_caller = start(self.bed.caller(), "at-caller");
         (at_caller, start(self.bed.callee(), "at-callee"))
