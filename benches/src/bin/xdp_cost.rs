@@ -11,8 +11,8 @@ struct Arguments {
     /// How often each path is measured.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// How many times 250 packets a round has.
-    #[arg(long, default_value_t = 2000)]
+    /// How many times 250 packets a round has. Each takes the kernel some 30 ms to set up.
+    #[arg(long, default_value_t = 8)]
     batches: u32,
 }
 
