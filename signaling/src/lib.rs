@@ -194,7 +194,11 @@ impl Running {
             }
         };
         let done = timeout(grace, quiet).await.is_ok();
-        let left = if done { 0 } else { self.calls().await };
+        let left = if done {
+            0
+        } else {
+            self.service.give_up().await
+        };
         if left > 0 {
             warn!(calls = left, "some parties did not answer our BYE in time");
         }

@@ -85,6 +85,11 @@ impl Service {
         self.all(Command::Count).await.into_iter().sum()
     }
 
+    /// Writes the records of the calls that are left; tells how many.
+    pub(crate) async fn give_up(&self) -> usize {
+        self.all(Command::GiveUp).await.into_iter().sum()
+    }
+
     async fn calls(&self, after: &str, limit: u32) -> Result<Response, Fault> {
         if !(1..=PAGE).contains(&limit) {
             let message = format!("limit is {limit}: ask for 1 to {PAGE} calls");

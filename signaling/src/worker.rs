@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Drain(bool),
     /// End all calls.
     Stop,
+    /// Wait for no party any more; tell how many calls were left.
+    GiveUp(oneshot::Sender<usize>),
     /// mediad answered.
     Media(MediaToken, Result<media::Response, RequestError>),
     /// The resolver answered.
@@ -128,6 +130,11 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Drain(on) => core.set_draining(on),
         Command::Stop => core.stop(now),
+        Command::GiveUp(answer) => {
+            let left = core.calls();
+            core.give_up(now);
+            let _ = answer.send(left);
+        }
         Command::Media(token, answer) => core.handle_media(now, token, answer),
         Command::Resolved(token, hops) => core.handle_resolved(now, token, &hops),
         Command::News(news) => core.handle_media_news(now, news),

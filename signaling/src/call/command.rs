@@ -7,7 +7,7 @@ use control::{
     media::{self, SessionId},
     signal::CallInfo,
 };
-use store::Cause;
+use store::{Cause, EndedBy};
 use tracing::{info, warn};
 
 use super::{
@@ -63,6 +63,22 @@ impl Core {
         self.draining = true;
         for key in self.calls.keys().copied().collect::<Vec<_>>() {
             self.hang_up(now, key, Cause::Shutdown);
+        }
+        self.drain(now);
+    }
+
+    /// Waits for nobody any more: writes the records of all calls that are left.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        self.stop(now);
+        for key in self.calls.keys().copied().collect::<Vec<_>>() {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.byes = 0;
+            }
+            self.finish(now, key, EndedBy::Node, Cause::Shutdown, 503, "node stops");
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.closing = 0;
+            }
+            self.try_forget(now, key);
         }
         self.drain(now);
     }

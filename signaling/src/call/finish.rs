@@ -114,7 +114,8 @@ impl Core {
         }
     }
 
-    fn try_forget(&mut self, now: Instant, key: CallKey) {
+    /// Writes a call's record and forgets it, unless something is still waited for.
+    pub(super) fn try_forget(&mut self, now: Instant, key: CallKey) {
         let done = self.calls.get(&key).is_some_and(|call| {
             call.end.is_some() && call.setup.is_none() && call.closing == 0 && call.byes == 0
                 // A call that waits for its BYE's answer has its end noted, and sessions still.

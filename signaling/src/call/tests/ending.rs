@@ -158,6 +158,28 @@ fn an_operator_ends_a_call_in_any_state() {
 }
 
 #[test]
+fn a_stop_that_waits_no_longer_still_writes_every_record() {
+    let mut bed = Bed::new();
+    call(&mut bed, "+2555", "c1");
+    call(&mut bed, "+1555", "c2");
+    bed.mediad.holds = true;
+    bed.core.stop(bed.now);
+    bed.settle();
+    bed.pass_ms(3000);
+    assert!(bed.cdrs.is_empty());
+    bed.core.give_up(bed.now);
+    bed.settle();
+    assert_eq!(bed.cdrs.len(), 2);
+    assert!(
+        bed.cdrs
+            .iter()
+            .all(|cdr| cdr.cause == Cause::Shutdown && cdr.status == 200)
+    );
+    bed.release();
+    bed.assert_empty();
+}
+
+#[test]
 fn a_bypassed_call_ends_after_the_longest_time_of_a_call() {
     let mut bed = Bed::new();
     call(&mut bed, "+1555", "c1");
