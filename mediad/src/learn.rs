@@ -5,8 +5,10 @@
 //! accepted for a reason, its [`Rank`]:
 //!
 //! - the address that the peer's SDP gave is accepted at once;
-//! - the same host at another port (a NAT that maps ports) and other hosts (a peer behind a NAT) have
-//!   to show [`EVIDENCE`] packets of one SSRC with sequence numbers that go on;
+//! - the same host at another port (a NAT that maps ports) has to show [`EVIDENCE`] packets of one
+//!   SSRC with sequence numbers that go on;
+//! - so has another host, and it is considered only where the SDP's address is no public one: then the
+//!   peer is behind a NAT. A peer with a public address is where its SDP says;
 //! - for [`WINDOW`] after a source was learned, a better rank takes over; then the source is fixed.
 //!
 //! A fixed source is given up for one of two reasons: new SDP, or [`SILENCE`] from it. After silence
@@ -17,7 +19,7 @@
 //! Nothing that is refused here is forwarded, and nothing is ever sent to a source that was not
 //! accepted.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Packets that an unexpected source has to show.
 pub const EVIDENCE: u8 = 4;
@@ -214,9 +216,7 @@ impl Learner {
                     .position
                     .is_some_and(|p| p.goes_on(position, MAX_CONTINUATION));
             let fresh = now.saturating_sub(peer.since) < WINDOW;
-            let pending = self
-                .candidate
-                .is_some_and(|c| c.source == source && c.continues);
+            let pending = self.continuing(source);
             let may = (fresh && rank > peer.rank)
                 || (silent && rank > Rank::Foreign)
                 || continues
@@ -224,6 +224,10 @@ impl Learner {
             if !may {
                 return Answer::Stranger;
             }
+        }
+        if rank == Rank::Foreign && !continues && !self.may_be_natted() && !self.continuing(source)
+        {
+            return Answer::Stranger;
         }
         if rank != Rank::Signalled && !self.enough_evidence(source, position, continues) {
             return Answer::Candidate;
@@ -238,6 +242,18 @@ impl Learner {
         self.candidate = None;
         self.before = None;
         Answer::Learned
+    }
+
+    /// Whether the source has begun to continue the stream of a peer that went silent.
+    fn continuing(&self, source: SocketAddr) -> bool {
+        self.candidate
+            .is_some_and(|candidate| candidate.source == source && candidate.continues)
+    }
+
+    /// Whether the peer may be behind a NAT: its SDP names no public address.
+    fn may_be_natted(&self) -> bool {
+        self.signalled
+            .is_none_or(|signalled| !is_public(signalled.ip()))
     }
 
     /// Adds a packet to what its source has shown.
@@ -283,6 +299,30 @@ impl Learner {
             Rank::SameHost
         } else {
             Rank::Foreign
+        }
+    }
+}
+
+/// Whether an address can be reached over the Internet: not private (RFC 1918, RFC 6598, RFC 4193),
+/// nor of a link, of this host, or for documentation.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private()
+                || shared
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_documentation())
+        }
+        IpAddr::V6(ip) => {
+            let documentation = ip.segments()[..2] == [0x2001, 0xdb8];
+            !(ip.is_unique_local()
+                || ip.is_unicast_link_local()
+                || ip.is_loopback()
+                || ip.is_unspecified()
+                || documentation)
         }
     }
 }

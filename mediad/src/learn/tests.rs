@@ -249,3 +249,27 @@ fn rtcp_comes_from_the_sdp_or_beside_rtp() {
     assert_eq!(control.destination(rtp), Some(at("198.51.100.7:62222")));
     assert_eq!(control.rtcp(at("192.0.2.1:4001"), rtp), Answer::Learned);
 }
+
+#[test]
+fn a_peer_with_a_public_address_is_where_its_sdp_says() {
+    for public in ["8.8.8.8:4000", "[2a00:1450::8]:4000"] {
+        let mut learner = Learner::default();
+        learner.signal(at(public));
+        let other = at("203.0.113.9:9");
+        assert_eq!(
+            stream(&mut learner, other, 1, 0, 20, 0),
+            Answer::Stranger,
+            "{public}"
+        );
+        let mut mapped = at(public);
+        mapped.set_port(61_000);
+        assert_eq!(stream(&mut learner, mapped, 1, 0, 4, 0), Answer::Learned);
+        // It may still change networks in the middle of its stream.
+        let later = 5_000 * MS;
+        assert_eq!(
+            stream(&mut learner, other, 2, 4, 20, later),
+            Answer::Stranger
+        );
+        assert_eq!(stream(&mut learner, other, 1, 4, 4, later), Answer::Learned);
+    }
+}

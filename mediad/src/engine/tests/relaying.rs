@@ -74,6 +74,8 @@ async fn a_stranger_neither_speaks_nor_hears(datapath: &str) {
         let sent = alice.send(info.a.rtp);
         assert_eq!(bob.receive().0, sent);
     }
+    bob.send(info.b.rtp);
+    alice.receive();
     for _ in 0..20 {
         mallory.send(info.a.rtp);
         mallory.send(info.b.rtp);

@@ -42,6 +42,8 @@ const BATCH: usize = 64;
 const BATCH_WAIT_US: u32 = 250;
 /// Buffer group number in the ring.
 const GROUP: u16 = 0;
+/// `IORING_ENTER_GETEVENTS`, which the crate keeps to itself.
+const ENTER_GETEVENTS: u32 = 1;
 /// `struct io_uring_recvmsg_out`, then room for the source address, then the payload.
 const PAYLOAD_AT: usize = 16 + RAW_LEN;
 const _: () = assert!(BUFFER_LEN - PAYLOAD_AT >= MAX_PACKET);
@@ -316,6 +318,14 @@ impl Uring {
         let _ = self.ring.submitter().register_sync_cancel(None, cancel);
         let _ = self.ring.submitter().register_files_update(index, &[-1]);
         self.table.remove(index);
+        // The cancelled receive holds the socket until the kernel runs this task's deferred work:
+        // now, because until then the socket still takes packets that nobody will read.
+        // SAFETY: no argument is passed, and nothing is submitted.
+        let _ = unsafe {
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(0, 0, ENTER_GETEVENTS, None)
+        };
     }
 
     fn install(
