@@ -84,6 +84,12 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// A number of things: `1 call`, `2 calls`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{ending}")
+}
+
 /// Seconds as people read them: `7 s`, `3 min 20 s`, `5 h 2 min`, `3 d 4 h`.
 pub(crate) fn age(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);

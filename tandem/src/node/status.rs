@@ -91,11 +91,14 @@ fn media(media: &MediaStatus) -> String {
         text += &format!(" ({})", media.stepped_down);
     }
     text += &format!(
-        "; {} shards, {} sessions, {} of {} ports in use",
-        media.shards, media.sessions, media.ports_used, media.ports
+        "; {}, {}, {} of {} ports in use",
+        output::count(media.shards.into(), "shard"),
+        output::count(media.sessions, "session"),
+        media.ports_used,
+        media.ports
     );
     if media.adopted > 0 {
-        text += &format!(", {} sessions adopted", media.adopted);
+        text += &format!(", {} adopted", output::count(media.adopted, "session"));
     }
     text
 }

@@ -1,6 +1,11 @@
 //! The program as people and scripts meet it.
 
+// All of it is a test, helpers too: `cfg(test)` says so to clippy.
+#[cfg(test)]
 mod call;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
 mod run;

@@ -248,7 +248,8 @@ fn draining_refuses_new_calls_and_waits_for_the_old_one() {
 
     let impatient = node.ask(&["drain", "--wait", "1"]);
     assert_eq!(impatient.status.code(), Some(1), "{}", output(&impatient));
-    let refused = node.call(&[]).finish();
+    let uri = format!("sip:100@127.0.0.1:{}", node.sip);
+    let refused = tandem(["call", &uri, "--json"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3), "{}", output(&refused));
     assert_eq!(json(&refused)["status"], 503, "{}", output(&refused));
     let patient = node.ask(&["drain"]);
@@ -320,5 +321,28 @@ fn a_second_node_in_the_same_place_says_what_is_in_its_way() {
     assert!(
         node.ask(&["status"]).status.success(),
         "the first one is unharmed"
+    );
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let node = Node::start();
+    let answer = node.answer(&["--echo"]);
+    let call = node.call(&["--duration", "60"]);
+    node.wait_for_state("answered");
+    // Neither party can answer the node's BYE any more.
+    answer.signal("STOP");
+    call.signal("STOP");
+    node.process.signal("TERM");
+    thread::sleep(Duration::from_millis(500));
+    node.process.signal("TERM");
+    let start = Instant::now();
+    let Node { process, .. } = node;
+    let ended = process.finish();
+    assert_eq!(ended.status.code(), Some(130), "{}", output(&ended));
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
     );
 }
