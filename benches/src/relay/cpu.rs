@@ -1,60 +1,36 @@
-//! How long the machine and a process were busy.
+//! How long processes have run, by the scheduler's clock.
+//!
+//! The kernel moves packets within whichever thread sends them, or in its `ksoftirqd` threads. So
+//! what a packet costs is the time of the generator, of the relay, and of those threads together; unlike the
+//! machine's idle time it does not see what else runs.
 
-use std::{
-    fs, io,
-    time::{Duration, Instant},
-};
+use std::{fs, io, time::Duration};
 
-/// The machine's clocks at one moment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Busy {
-    at: Instant,
-    idle: Duration,
-    cores: u32,
-}
-
-impl Busy {
-    /// Reads them. The kernel counts idle time by its clock, not by ticks, unlike busy time.
-    pub(super) fn now() -> io::Result<Self> {
-        let text = fs::read_to_string("/proc/stat")?;
-        let cores = text
-            .lines()
-            .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
-            .count();
-        let fields: Vec<u64> = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(1)
-            .map(|field| field.parse().unwrap_or(0))
-            .collect();
-        // Idle, waiting for a disk, and stolen by the hypervisor: none is this machine's work.
-        let idle = [3, 4, 7]
-            .iter()
-            .filter_map(|index| fields.get(*index))
-            .sum::<u64>();
-        Ok(Self {
-            at: Instant::now(),
-            idle: Duration::from_millis(idle * 10),
-            cores: u32::try_from(cores).unwrap_or(1).max(1),
-        })
-    }
-
-    /// The time that cores were busy since `earlier`, summed over the cores.
-    pub(super) fn since(&self, earlier: &Self) -> Duration {
-        let all = self.at.duration_since(earlier.at) * self.cores;
-        all.saturating_sub(self.idle.saturating_sub(earlier.idle))
-    }
-}
-
-/// The time that a process's threads have run, by the scheduler's clock.
+/// The time that a process's threads have run.
 pub(super) fn of_process(pid: u32) -> io::Result<Duration> {
-    let mut total = 0;
+    let mut total = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        let ran = text.split_whitespace().next();
-        total += ran.and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0);
+        total += of_schedstat(&thread?.path().join("schedstat"));
     }
-    Ok(Duration::from_nanos(total))
+    Ok(total)
+}
+
+/// The time that the kernel's packet threads have run.
+pub(super) fn of_softirqs() -> io::Result<Duration> {
+    let mut total = Duration::ZERO;
+    for process in fs::read_dir("/proc")? {
+        let folder = process?.path();
+        let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
+        if name.starts_with("ksoftirqd/") {
+            total += of_schedstat(&folder.join("schedstat"));
+        }
+    }
+    Ok(total)
+}
+
+/// A thread that has ended meanwhile counts as nothing.
+fn of_schedstat(file: &std::path::Path) -> Duration {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let ran = text.split_whitespace().next();
+    Duration::from_nanos(ran.and_then(|ran| ran.parse().ok()).unwrap_or(0))
 }

@@ -3,8 +3,8 @@
 //! The generator sits on the first core and the relay on the second, so that neither takes the other's time.
 //! Every relay is told of the calls by rtpengine's NG protocol. On a veth the kernel does a
 //! packet's receiving work in the sender's context, so a relay's own process shows only part of its
-//! cost: what is compared is the time that the whole machine was busy, less that of a bare XDP
-//! program that sends every packet back where it came from.
+//! cost: what is compared is the time that generator, relay and kernel took together, less what they
+//! take with a bare XDP program that sends every packet back where it came from.
 
 mod cpu;
 mod generator;
@@ -22,7 +22,7 @@ use loadtest::{
 pub use report::{Figures, Report};
 pub use subject::Subject;
 
-use self::{cpu::Busy, generator::Generator};
+use self::generator::Generator;
 
 /// The core that sends and receives.
 const GENERATOR_CORE: usize = 0;
@@ -107,16 +107,39 @@ fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, Ben
     let callee = bed.callee().enter(|| generator::socket(callee))??;
     let generator = Generator::start(caller, callee, legs, GENERATOR_CORE)?;
     thread::sleep(WARM_UP);
-    let (busy, own) = (Busy::now()?, relay.pid().map(cpu::of_process).transpose()?);
+    let before = Work::now(relay.pid())?;
     generator.count(true);
     thread::sleep(plan.time);
     generator.count(false);
-    let busy = Busy::now()?.since(&busy);
-    let own = match (relay.pid(), own) {
-        (Some(pid), Some(before)) => Some(cpu::of_process(pid)?.saturating_sub(before)),
-        _ => None,
-    };
+    let work = Work::now(relay.pid())?.since(&before);
     let traffic = generator.stop();
     let by_xdp = relay.share_by_xdp(&bed)?;
-    Ok(Figures::new(&traffic, busy, own, by_xdp))
+    Ok(Figures::new(&traffic, &work, by_xdp))
+}
+
+/// The time that has been spent on packets, by anyone.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    all: Duration,
+    relay: Option<Duration>,
+}
+
+impl Work {
+    fn now(relay: Option<u32>) -> io::Result<Self> {
+        let relay = relay.map(cpu::of_process).transpose()?;
+        let generator = cpu::of_process(std::process::id())?;
+        Ok(Self {
+            all: generator + cpu::of_softirqs()? + relay.unwrap_or_default(),
+            relay,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(before.all),
+            relay: self
+                .relay
+                .map(|relay| relay.saturating_sub(before.relay.unwrap_or_default())),
+        }
+    }
 }

@@ -4,13 +4,13 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Plan, Subject, generator::Traffic};
+use super::{Plan, Subject, Work, generator::Traffic};
 
 /// What one run measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// The time that the machine was busy for a packet, in microseconds.
-    pub busy_us: f64,
+    /// The time that generator, relay and kernel took for a packet, in microseconds.
+    pub cpu_us: f64,
     /// The time that the relay's own threads ran for a packet, in microseconds.
     pub own_us: Option<f64>,
     /// Packets that did not come back, in percent.
@@ -24,18 +24,13 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub(super) fn new(
-        traffic: &Traffic,
-        busy: Duration,
-        own: Option<Duration>,
-        by_xdp: Option<f64>,
-    ) -> Self {
+    pub(super) fn new(traffic: &Traffic, work: &Work, by_xdp: Option<f64>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a quotient for people")]
         let (sent, received) = (traffic.sent as f64, traffic.received as f64);
         let each = |time: Duration| time.as_secs_f64() * 1e6 / received.max(1.0);
         Self {
-            busy_us: each(busy),
-            own_us: own.map(each),
+            cpu_us: each(work.all),
+            own_us: work.relay.map(each),
             loss_pct: (1.0 - received / sent.max(1.0)).max(0.0) * 100.0,
             p50_us: traffic.quantile(0.5),
             p99_us: traffic.quantile(0.99),
@@ -48,8 +43,8 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "busy {:5.2} us a packet, p50 {} us, p99 {} us, loss {:.3} %",
-            self.busy_us, self.p50_us, self.p99_us, self.loss_pct
+            "CPU {:5.2} us a packet, p50 {} us, p99 {} us, loss {:.3} %",
+            self.cpu_us, self.p50_us, self.p99_us, self.loss_pct
         )
     }
 }
@@ -82,16 +77,16 @@ impl Report {
     /// A subject's time for a packet beyond the floor's of the same round, as a ratio to
     /// rtpengine's.
     fn ratio(&self, subject: Subject) -> Spread {
-        let busy = |round: u32, subject: Subject| {
+        let cpu = |round: u32, subject: Subject| {
             self.runs
                 .iter()
                 .find(|run| run.0 == round && run.1 == subject)
-                .map(|run| run.2.busy_us)
+                .map(|run| run.2.cpu_us)
         };
         let ratios = (1..=self.plan.rounds).filter_map(|round| {
-            let floor = busy(round, Subject::Floor)?;
-            let peer = busy(round, Subject::Rtpengine)? - floor;
-            (peer > 0.0).then_some((busy(round, subject)? - floor) / peer)
+            let floor = cpu(round, Subject::Floor)?;
+            let peer = cpu(round, Subject::Rtpengine)? - floor;
+            (peer > 0.0).then_some((cpu(round, subject)? - floor) / peer)
         });
         Spread::of(ratios.collect())
     }
@@ -101,7 +96,7 @@ impl Report {
         let subjects = Subject::ALL.map(|subject| {
             json!({
                 "name": subject.name(),
-                "busy_us": self.all(subject, |f| f.busy_us).json(),
+                "cpu_us": self.all(subject, |f| f.cpu_us).json(),
                 "own_us": self.all(subject, |f| f.own_us.unwrap_or(0.0)).json(),
                 "loss_pct": self.all(subject, |f| f.loss_pct).json(),
                 "p50_us": self.all(subject, |f| as_float(f.p50_us)).json(),
@@ -131,7 +126,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| relay | machine busy, us a packet | own CPU, us a packet | beyond the floor, to \
+            "| relay | CPU in all, us a packet | its own, us a packet | beyond the floor, to \
              rtpengine's | latency p50, us | p99, us | loss, % |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
@@ -148,7 +143,7 @@ impl fmt::Display for Report {
                 f,
                 "| {} | {:.2} | {own} | {ratio} | {:.0} | {:.0} | {:.3} |",
                 subject.name(),
-                self.all(subject, |f| f.busy_us),
+                self.all(subject, |f| f.cpu_us),
                 self.all(subject, |f| as_float(f.p50_us)),
                 self.all(subject, |f| as_float(f.p99_us)),
                 self.all(subject, |f| f.loss_pct),
