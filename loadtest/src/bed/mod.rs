@@ -13,6 +13,7 @@
 //! root (CAP_NET_ADMIN and CAP_SYS_ADMIN).
 
 mod netns;
+mod pins;
 #[cfg(test)]
 mod tests;
 mod xdp_pass;
@@ -98,6 +99,7 @@ impl Bed {
             return Err(BedError::NotPermitted);
         }
         netns::remove_stale()?;
+        pins::remove_stale();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // The first one also finds out whether root is allowed to (a container's often is not).
         let caller = Namespace::create(number, "caller").map_err(permission)?;
@@ -132,7 +134,7 @@ impl Bed {
 
     /// A name that no other bed of this machine has now, such as for `[node] name`.
     pub fn name(&self) -> String {
-        format!("bed-{}-{}", std::process::id(), self.number)
+        pins::node_name(std::process::id(), self.number)
     }
 
     /// The caller's address.
@@ -240,6 +242,12 @@ impl Bed {
             &self.node,
             &format!("address add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad\n"),
         )
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        pins::remove(&self.name());
     }
 }
 

@@ -51,7 +51,7 @@ fn the_callee_is_busy() {
 }
 
 /// Plays a call over a trunk whose first host is `dead`; the second one is the callee.
-fn fails_over(mut stage: Stage, dead: String) {
+fn fails_over(stage: &mut Stage, dead: String) {
     stage.config.hosts.insert(0, dead);
     // Timer B is 64 times T1: 3.2 s instead of 32.
     stage.config.t1 = 50;
@@ -62,44 +62,53 @@ fn fails_over(mut stage: Stage, dead: String) {
     );
     let recording = stage.record();
     all_well(&stage.play(&caller, &callee), 1, &node);
-    Recorded::of(recording).perfect(&stage, 1, 100);
+    Recorded::of(recording).perfect(stage, 1, 100);
     nothing_left(&node);
 }
 
 #[test]
 fn a_first_host_that_is_silent() {
-    let Some(stage) = Stage::xdp() else { return };
+    let Some(mut stage) = Stage::xdp() else {
+        return;
+    };
     let ip = stage.callee_sip().ip();
     let bind = || UdpSocket::bind((ip, 5999));
     // It takes everything and says nothing.
     let _silent = stage.bed.callee().enter(bind).unwrap().unwrap();
     let dead = format!("{ip}:5999");
-    fails_over(stage, dead);
+    fails_over(&mut stage, dead);
 }
 
 #[test]
 fn a_first_host_with_nobody_at_the_port() {
-    let Some(stage) = Stage::xdp() else { return };
+    let Some(mut stage) = Stage::xdp() else {
+        return;
+    };
     let dead = format!("{}:5999", stage.callee_sip().ip());
-    fails_over(stage, dead);
+    fails_over(&mut stage, dead);
 }
 
 #[test]
 fn a_first_host_that_does_not_exist() {
-    let Some(stage) = Stage::xdp() else { return };
-    fails_over(stage, "10.91.2.99:5060".to_owned());
+    let Some(mut stage) = Stage::xdp() else {
+        return;
+    };
+    fails_over(&mut stage, "10.91.2.99:5060".to_owned());
 }
 
 #[test]
 fn a_first_host_that_says_503() {
-    let Some(stage) = Stage::xdp() else { return };
+    let Some(mut stage) = Stage::xdp() else {
+        return;
+    };
     let mut refusing = stage.callee(Scenario::CalleeRefuses(503), 0);
     refusing.sip.set_port(5999);
     refusing.media_port += 1000;
     let dead = refusing.sip.to_string();
     let running = start_alone(&stage, &refusing);
-    fails_over(stage, dead);
-    assert!(running.stop(Duration::from_secs(5)).all_well(1));
+    fails_over(&mut stage, dead);
+    let outcome = running.stop(Duration::from_secs(5));
+    assert!(outcome.all_well(1), "{outcome:#?}");
 }
 
 fn start_alone(stage: &Stage, agent: &Agent) -> loadtest::sipp::Running {

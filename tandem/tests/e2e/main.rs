@@ -3,6 +3,12 @@
 //!
 //! They need root, SIPp and tcpdump. Without these they are skipped, but not where `CI` is set.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, where clippy does not see that they are"
+)]
+
 mod audio;
 mod failures;
 mod hold;
