@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     sync::{broadcast, mpsc},
+    task::JoinSet,
 };
 use tracing::{debug, info, warn};
 
@@ -76,7 +77,7 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
         // RandomState is seeded from the operating system once a process.
         instance: RandomState::new().hash_one(P::NAME),
     };
-    let mut clients = tokio::task::JoinSet::new();
+    let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -114,9 +115,10 @@ async fn client<P: Protocol, H: Handler<P>>(
     info!(protocol = P::NAME, "a control client connected");
 
     let (reader, mut writer) = tokio::io::split(stream);
-    // Reading a frame is not cancel-safe, so a task of its own does it.
+    // Reading a frame is not cancel-safe, so a task of its own does it; the set ends it with this future.
     let (requests, mut arrived) = mpsc::channel::<RequestFrame<P::Request>>(64);
-    let mut read = tokio::spawn(async move {
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
         let (mut reader, mut buffer) = (BufReader::new(reader), Vec::new());
         while let Some(frame) = wire::read_frame(&mut reader, &mut buffer).await? {
             if requests.send(frame).await.is_err() {
@@ -136,7 +138,10 @@ async fn client<P: Protocol, H: Handler<P>>(
                     pending.push(async move { (id, answer.await) });
                     continue;
                 }
-                None => return (&mut read).await.unwrap_or(Ok(())),
+                None => return match reading.join_next().await {
+                    Some(Ok(end)) => end,
+                    _ => Ok(()),
+                },
             },
             Some((id, body)) = pending.next(), if !pending.is_empty() => {
                 encode_answer::<P>(id, body, &mut out)?;

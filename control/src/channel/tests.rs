@@ -110,6 +110,26 @@ async fn a_client_outlives_its_server() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_hangs_up() {
+    let (listener, endpoint) = Endpoint::memory();
+    let (task, _events) = start(listener);
+    let mut stream = endpoint.connect().await.unwrap();
+    let hello = Hello {
+        version: 3,
+        protocol: "echo".to_owned(),
+    };
+    hello.write(&mut stream).await.unwrap();
+    drop(super::wire::Welcome::read(&mut stream).await.unwrap());
+    task.abort();
+    let mut rest = Vec::new();
+    let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+    assert_eq!(
+        end.expect("the connection ends with its server").unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
 async fn another_version_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo.sock");
