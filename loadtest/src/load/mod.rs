@@ -1,5 +1,6 @@
 //! A run: a node, calls through it with audio both ways, and a report.
 
+mod picture;
 mod place;
 mod progress;
 mod report;
@@ -22,6 +23,7 @@ use crate::{
     process::{Interrupt, ProcessError, Tool},
     sipp::{Agent, Media, Outcome, Running, Scenario, Transport},
 };
+use picture::Delays;
 use place::Place;
 use progress::Progress;
 use report::{percent, percentile};
@@ -361,7 +363,21 @@ impl<'a> Run<'a> {
             problems: Vec::new(),
         };
         report.problems = self.problems(found, &report);
+        self.draw(&heard.delays, &report)?;
         Ok(report)
+    }
+
+    /// Puts a picture of the calls beside the report.
+    fn draw(&self, delays: &Delays, report: &Report) -> Result<(), LoadError> {
+        let title = format!(
+            "{} calls on {}: {:.3} % lost, MOS {:.2}",
+            report.calls, report.datapath, report.loss_pct, report.mos_avg
+        );
+        let Some(picture) = delays.draw(&title) else {
+            return Ok(());
+        };
+        let path = self.options.report.with_file_name("quality.svg");
+        fs::write(&path, picture).map_err(|error| file_error(&path, error))
     }
 
     /// Everything that keeps a run from being good.
@@ -443,10 +459,20 @@ impl<'a> Run<'a> {
                 .place
                 .has_wires()
                 .then(|| (at_caller.bad_checksums.len() + at_callee.bad_checksums.len()) as u64),
+            delays: Delays::default(),
         };
         for call in &calls {
             heard.forward += call.forward;
             heard.backward += call.backward;
+            let ends = call.media;
+            heard.delays.add(
+                at_caller.flow(ends.caller, ends.node_for_caller),
+                at_callee.flow(ends.node_for_callee, ends.callee),
+            );
+            heard.delays.add(
+                at_callee.flow(ends.callee, ends.node_for_callee),
+                at_caller.flow(ends.node_for_caller, ends.caller),
+            );
         }
         Ok(heard)
     }
@@ -467,6 +493,7 @@ impl<'a> Run<'a> {
             forward: part(forwarded.div_ceil(2)),
             backward: part(forwarded / 2),
             bad_checksums: None,
+            delays: Delays::default(),
         }
     }
 
@@ -487,6 +514,7 @@ struct Heard {
     forward: Delivery,
     backward: Delivery,
     bad_checksums: Option<u64>,
+    delays: Delays,
 }
 
 impl Heard {
