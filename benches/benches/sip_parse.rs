@@ -72,7 +72,7 @@ fn sip_parse(criterion: &mut Criterion) {
     group.bench_function("index", |b| b.iter(|| black_box(parse())));
     group.bench_function("index+typed", |b| b.iter(|| black_box(typed(&parse()))));
     group.bench_function("validate", |b| {
-        b.iter(|| black_box(message.validate().is_ok()))
+        b.iter(|| black_box(message.validate().is_ok()));
     });
     group.bench_function("forward", |b| {
         b.iter(|| {

@@ -119,7 +119,7 @@ async fn a_server_that_stops_hangs_up() {
         protocol: "echo".to_owned(),
     };
     hello.write(&mut stream).await.unwrap();
-    drop(super::wire::Welcome::read(&mut stream).await.unwrap());
+    drop(wire::Welcome::read(&mut stream).await.unwrap());
     task.abort();
     let mut rest = Vec::new();
     let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
