@@ -42,6 +42,12 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// A part that serves for good has ended by itself; the log says why.
+    #[error("the {server} server has ended by itself: see the log, and start again")]
+    Ended {
+        /// Which.
+        server: &'static str,
+    },
     /// The metrics page cannot be served.
     #[error("cannot serve metrics on {address}: {source}")]
     Metrics {
@@ -95,17 +101,20 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = control => error!("the control server has ended"),
-        () = fronts => error!("the control server has ended"),
-        result = ng => error!(error = ?result.err(), "the NG server has ended"),
-        () = page => error!("the metrics server has ended"),
-        () = engine.watch_hops() => {}
-    }
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => None,
+        () = control => Some("control"),
+        () = fronts => Some("NG front's control"),
+        result = ng => {
+            error!(error = ?result.err(), "the NG server has ended");
+            Some("NG")
+        }
+        () = page => Some("metrics"),
+        () = engine.watch_hops() => Some("next-hop"),
+    };
     info!("the media engine stops");
     engine.stop().await;
-    Ok(())
+    ended.map_or(Ok(()), |server| Err(RunError::Ended { server }))
 }
 
 fn listen(config: &Config) -> Result<Listener, RunError> {
