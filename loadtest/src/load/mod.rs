@@ -169,6 +169,15 @@ impl<'a> Run<'a> {
             config.sip,
             mode.join(", ")
         ));
+        if let Some(line) = node
+            .log()
+            .lines()
+            .find(|line| line.contains("stepped down"))
+        {
+            // The whole reason, a verifier's log among others, is in the node's log.
+            let start: String = line.chars().take(200).collect();
+            progress.step(&format!("node says: {start}"));
+        }
         let found = self.call(node, config.sip, progress)?;
         let report = self.judge(&found)?;
         if report.good() {

@@ -60,12 +60,18 @@ impl Delays {
             HEIGHT + TOP + 50.0,
         );
         axes(&mut svg, span);
-        for (name, color, rank) in [
-            ("half", "#1f77b4", 50),
-            ("99 %", "#ff7f0e", 99),
-            ("slowest", "#d62728", 100),
+        for (name, color, rank, place) in [
+            ("slowest", "#d62728", 100, 0.0),
+            ("99 %", "#ff7f0e", 99, 18.0),
+            ("half", "#1f77b4", 50, 36.0),
         ] {
-            curve(&mut svg, &columns, name, color, rank);
+            curve(&mut svg, &columns, color, rank);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{color}\">{name}</text>",
+                LEFT + WIDTH + 10.0,
+                TOP + 12.0 + place,
+            );
         }
         svg.push_str("</svg>\n");
         Some(svg)
@@ -93,7 +99,7 @@ fn axes(svg: &mut String, span: Duration) {
         let share = f64::from(part) / 4.0;
         let _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#555\">{:.0} s</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#555\">{:.1} s</text>",
             LEFT + WIDTH * share,
             TOP + HEIGHT + 22.0,
             span.as_secs_f64() * share,
@@ -101,9 +107,8 @@ fn axes(svg: &mut String, span: Duration) {
     }
 }
 
-fn curve(svg: &mut String, columns: &[Vec<Duration>], name: &str, color: &str, rank: usize) {
+fn curve(svg: &mut String, columns: &[Vec<Duration>], color: &str, rank: usize) {
     let mut points = String::new();
-    let mut last = 0.0;
     for (index, column) in columns.iter().enumerate() {
         let at = (column.len() * rank / 100).min(column.len().saturating_sub(1));
         let Some(delay) = column.get(at) else {
@@ -111,15 +116,12 @@ fn curve(svg: &mut String, columns: &[Vec<Duration>], name: &str, color: &str, r
         };
         #[expect(clippy::cast_precision_loss, reason = "a hundred columns")]
         let x = LEFT + WIDTH * (index as f64 + 0.5) / COLUMNS as f64;
-        last = height_of(delay.as_secs_f64() * 1e6);
-        let _ = write!(points, "{x:.1},{last:.1} ");
+        let y = height_of(delay.as_secs_f64() * 1e6);
+        let _ = write!(points, "{x:.1},{y:.1} ");
     }
     let _ = writeln!(
         svg,
-        "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>\
-         <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{color}\">{name}</text>",
-        LEFT + WIDTH + 8.0,
-        last + 4.0,
+        "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>"
     );
 }
 
