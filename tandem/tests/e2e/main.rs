@@ -6,7 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "helpers of tests, where clippy does not see that they are"
+    reason = "functions that only tests call, which clippy does not see"
 )]
 
 mod audio;
