@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::{Command, IoMode, Shard};
 use crate::io::{self as packet_io, PacketIo, monotonic_ns};
-use crate::session::{Leg, Session};
+use crate::session::{Leg, Session, side_index};
 
 /// Pairs that are tried for a leg, when other processes have their ports.
 const MAX_TRIES: usize = 128;
@@ -56,11 +56,7 @@ impl<I: PacketIo> Shard<I> {
         };
         let now = monotonic_ns();
         let session = Session::new(id, owner, [leg_a, leg_b], now);
-        if let Some(fault) = [&a.remote, &b.remote]
-            .into_iter()
-            .flatten()
-            .find_map(|remote| refuse_remote(&session, remote))
-        {
+        if let Err(fault) = check_remotes(&session, [&a.remote, &b.remote]) {
             session.legs.iter().for_each(|leg| self.close_leg(leg));
             return Err(fault);
         }
@@ -79,23 +75,11 @@ impl<I: PacketIo> Shard<I> {
         let Modify { id, a, b } = modify;
         let index = self.find(id)?;
         let now = monotonic_ns();
+        let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
+        check_remotes(session, [&a, &b])?;
         for (side, remote) in [(Side::A, a), (Side::B, b)] {
             let Some(remote) = remote else { continue };
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
-            if let Some(fault) = refuse_remote(session, &remote) {
-                return Err(fault);
-            }
-            let family = Family::of(&session.split(side).0.local);
-            if Family::of(&remote.rtp) != family || Family::of(&remote.rtcp) != family {
-                return Err(Fault::new(
-                    FaultCode::Invalid,
-                    format!(
-                        "session {id}: leg {side:?} was made for {family:?}, and {} is not of that \
-                         family; make a session with the right one",
-                        remote.rtp
-                    ),
-                ));
-            }
             if session.describe(side, remote, now) {
                 self.unlearn(index, side);
             }
@@ -276,18 +260,37 @@ fn not_found(id: SessionId) -> Fault {
     )
 }
 
-/// A description that would make the session send to itself for ever.
-fn refuse_remote(session: &Session, remote: &Remote) -> Option<Fault> {
-    let own = [remote.rtp, remote.rtcp]
-        .into_iter()
-        .find(|address| session.owns(*address))?;
-    Some(Fault::new(
-        FaultCode::Invalid,
-        format!(
-            "session {}: {own} is the session's own port; packets would go in a circle",
-            session.id
-        ),
-    ))
+/// Whether a session can use what its parties' descriptions say; by [`side_index`].
+///
+/// Asked before anything changes, so that a request that is refused leaves all as it was.
+fn check_remotes(session: &Session, remotes: [&Option<Remote>; 2]) -> Result<(), Fault> {
+    for side in [Side::A, Side::B] {
+        let index = side_index(side);
+        if let Some(remote) = remotes[index] {
+            check_remote(session, side, &session.legs[index], remote)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_remote(session: &Session, side: Side, leg: &Leg, remote: &Remote) -> Result<(), Fault> {
+    let id = session.id;
+    let invalid = |message| Err(Fault::new(FaultCode::Invalid, message));
+    for address in [remote.rtp, remote.rtcp] {
+        if session.owns(address) {
+            return invalid(format!(
+                "session {id}: {address} is the session's own port; packets would go in a circle"
+            ));
+        }
+        let family = Family::of(&leg.local);
+        if Family::of(&address) != family {
+            return invalid(format!(
+                "session {id}: leg {side:?} was made for {family:?}, and {address} is not of that \
+                 family; make a session with the right one"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn open_fault(error: &io::Error, bind: IpAddr) -> Fault {

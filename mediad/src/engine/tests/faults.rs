@@ -237,6 +237,61 @@ async fn impossible_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn a_refused_request_changes_nothing() {
+    let bed = Bed::new("io-uring").await;
+    let mut party = Party::new(1);
+    let stranger = Remote {
+        rtp: "[::1]:4000".parse().unwrap(),
+        rtcp: "[::1]:4001".parse().unwrap(),
+        ..party.described()
+    };
+    let leg = |remote| Leg {
+        family: Family::V4,
+        port: None,
+        remote,
+    };
+    for (a, b) in [
+        (Some(stranger.clone()), None),
+        (Some(party.described()), Some(stranger.clone())),
+    ] {
+        let create = Create {
+            id: session(1),
+            owner: "test".into(),
+            a: leg(a),
+            b: leg(b),
+        };
+        let fault = bed.create_with(create).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::Invalid);
+        let status = bed.engine.status();
+        assert_eq!((status.sessions, status.ports_used), (0, 0));
+    }
+    let peer = Party::new(2);
+    let info = bed
+        .create(1, Some(party.described()), Some(peer.described()))
+        .await;
+    let elsewhere = Party::new(3);
+    let modify = Request::Modify(Modify {
+        id: session(1),
+        a: Some(stranger),
+        b: None,
+    });
+    assert_eq!(bed.ask(modify).await.unwrap_err().code, FaultCode::Invalid);
+    let half = Request::Modify(Modify {
+        id: session(1),
+        a: Some(elsewhere.described()),
+        b: Some(Remote {
+            rtp: "[::1]:4000".parse().unwrap(),
+            ..peer.described()
+        }),
+    });
+    assert_eq!(bed.ask(half).await.unwrap_err().code, FaultCode::Invalid);
+    let sent = party.send(info.a.rtp);
+    assert_eq!(peer.receive().0, sent, "the session is as it was");
+    let stats = bed.stats(1).await;
+    assert_eq!(stats.from_a.packets, 1);
+}
+
+#[tokio::test]
 async fn an_unreachable_datapath_fails_hard() {
     let start = async |text: &str| {
         let config = Config::parse(text, []).unwrap().config;
