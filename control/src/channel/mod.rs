@@ -1,6 +1,6 @@
 //! Framing, handshake, and the two ends of a control channel.
 //!
-//! The client speaks first, with a [`Hello`](wire::Hello) whose layout never changes, so that a
+//! The client speaks first, with a `Hello` whose layout never changes, so that a
 //! server of any version can refuse it with a clear word. Then both sides exchange frames: a
 //! little-endian `u32` length and a postcard body of at most [`MAX_FRAME`] bytes. Requests carry an id
 //! and may be answered in any order; events come without having been asked for.
