@@ -7,9 +7,13 @@ use control::{
     channel::RequestError,
     media::{self, SessionId},
 };
+use store::Cause;
 use tracing::debug;
 
-use super::{Core, MediaToken, Output, state::CallKey};
+use super::{
+    Core, MediaToken, Output,
+    state::{CallKey, Failure},
+};
 
 /// What mediad was asked, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +53,7 @@ impl Core {
             }
             match asked.purpose {
                 Purpose::Open => self.on_opened(now, asked, answer),
-                Purpose::Change => self.on_changed(now, asked, &answer),
+                Purpose::Change => self.on_changed(now, asked, answer),
                 Purpose::Reopen => self.on_reopened(asked, answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
@@ -102,8 +106,11 @@ impl Core {
     ) {
         let result = match answer {
             Ok(media::Response::Session(info)) => Ok(info),
-            Ok(_) => Err("mediad answered something else".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(_) => Err(Failure {
+                cause: Cause::MediaUnavailable,
+                why: "mediad answered something else".to_owned(),
+            }),
+            Err(error) => Err(error.into()),
         };
         let Some(call) = self.calls.get_mut(&asked.call) else {
             return;
@@ -118,9 +125,9 @@ impl Core {
                 session.stale = false;
             }
             (Ok(_), None) => {}
-            (Err(why), _) => {
+            (Err(failure), _) => {
                 if let Some(waiting) = &mut call.waiting {
-                    waiting.failed = Some(why);
+                    waiting.failed = Some(failure);
                 }
             }
         }
@@ -131,7 +138,7 @@ impl Core {
         &mut self,
         now: Instant,
         asked: Asked,
-        answer: &Result<media::Response, RequestError>,
+        answer: Result<media::Response, RequestError>,
     ) {
         let Some(call) = self.calls.get_mut(&asked.call) else {
             return;
@@ -139,7 +146,7 @@ impl Core {
         let Some(media) = &mut call.media else {
             return self.on_step(now, asked.call);
         };
-        let gone = match answer {
+        let gone = match &answer {
             Ok(media::Response::Gone) => true,
             Err(RequestError::Fault(fault)) => fault.code == FaultCode::NotFound,
             _ => false,
@@ -155,6 +162,13 @@ impl Core {
             // The parties can still be shown the ports that they have; mediad is told again when it
             // comes back.
             session.stale = answer.is_err();
+        }
+        // Parties that mediad can never bring together would hear nothing.
+        let failure = answer.err().map(Failure::from);
+        if let Some(failure) = failure.filter(|failure| failure.cause == Cause::MediaUnusable)
+            && let Some(waiting) = &mut call.waiting
+        {
+            waiting.failed = Some(failure);
         }
         self.on_step(now, asked.call);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use control::{media::SessionStats, signal::CallState};
+use control::{FaultCode, channel::RequestError, media::SessionStats, signal::CallState};
 use sip::{
     dialog::ProxyDialog,
     message::Message,
@@ -130,7 +130,27 @@ pub(super) struct Waiting {
     /// Requests to mediad that are not answered.
     pub(super) outstanding: usize,
     /// Why mediad did not do what was needed.
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<Failure>,
+}
+
+/// Why mediad did not do what was needed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// [`Cause::MediaUnusable`] where the description is at fault, else [`Cause::MediaUnavailable`].
+    pub(super) cause: Cause,
+    /// In mediad's words.
+    pub(super) why: String,
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let cause = match &error {
+            RequestError::Fault(fault) if fault.code == FaultCode::Invalid => Cause::MediaUnusable,
+            _ => Cause::MediaUnavailable,
+        };
+        let why = error.to_string();
+        Self { cause, why }
+    }
 }
 
 impl Call {

@@ -15,7 +15,7 @@ use super::{
     Core,
     asked::Purpose,
     exchange::{ExchangeId, Role},
-    state::{CallKey, Waiting, Work},
+    state::{CallKey, Failure, Waiting, Work},
     stream::{Needs, Turn},
 };
 
@@ -207,8 +207,8 @@ impl Core {
         let Waiting {
             work, turn, failed, ..
         } = waiting;
-        if let Some(why) = failed {
-            return self.unavailable(now, key, work, &why);
+        if let Some(failure) = failed {
+            return self.unavailable(now, key, work, turn, &failure);
         }
         let led = self.led(key, &work, turn);
         let message = match led {
@@ -283,7 +283,7 @@ impl Core {
     /// A description that cannot be relayed is not passed on.
     fn unusable(&mut self, now: Instant, key: CallKey, work: Work, error: SdpError) {
         let id = self.calls.get(&key).map(|call| call.id);
-        warn!(call = ?id, %error, "a description cannot be relayed");
+        warn!(call = id.map(display), %error, "a description cannot be relayed");
         let status = error.status();
         self.stop_work(
             now,
@@ -295,12 +295,26 @@ impl Core {
         );
     }
 
-    /// mediad did not open a session.
-    fn unavailable(&mut self, now: Instant, key: CallKey, work: Work, why: &str) {
+    /// mediad did not open a session, or cannot use a description.
+    fn unavailable(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        work: Work,
+        turn: Turn,
+        Failure { cause, why }: &Failure,
+    ) {
         let id = self.calls.get(&key).map(|call| call.id);
-        warn!(call = ?id, why, "mediad opens no session");
-        self.roll_back(key);
-        self.stop_work(now, key, work, 503, Cause::MediaUnavailable, why);
+        warn!(call = id.map(display), why, "mediad relays no media");
+        // What an answer is an answer to stands until the exchange is over: another may come.
+        if !matches!(turn, Turn::Answer(_)) {
+            self.roll_back(key);
+        }
+        let status = match cause {
+            Cause::MediaUnusable => 488,
+            _ => 503,
+        };
+        self.stop_work(now, key, work, status, *cause, why);
     }
 
     fn stop_work(

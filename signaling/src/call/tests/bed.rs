@@ -293,12 +293,23 @@ impl Bed {
     }
 }
 
+/// As mediad has it: a leg is of the family that it was made for.
+fn foreign(leg: &media::Leg, remote: Option<&media::Remote>) -> bool {
+    remote.is_some_and(|remote| Family::of(&remote.rtp) != leg.family)
+}
+
 impl Mediad {
     fn answer(&mut self, request: media::Request) -> Result<media::Response, RequestError> {
         let missing = || Fault::new(FaultCode::NotFound, "there is no such session").into();
         match request {
             media::Request::Create(_) if self.fails => {
                 Err(Fault::new(FaultCode::Exhausted, "no port is free").into())
+            }
+            media::Request::Create(create)
+                if foreign(&create.a, create.a.remote.as_ref())
+                    || foreign(&create.b, create.b.remote.as_ref()) =>
+            {
+                Err(Fault::new(FaultCode::Invalid, "not of that family").into())
             }
             media::Request::Create(create) => {
                 let (a, b) = (self.leg(&create.a), self.leg(&create.b));
@@ -312,6 +323,12 @@ impl Mediad {
                 Ok(media::Response::Session(entry.1.clone()))
             }
             media::Request::Modify(modify) => match self.sessions.get_mut(&modify.id.0) {
+                Some((create, _))
+                    if foreign(&create.a, modify.a.as_ref())
+                        || foreign(&create.b, modify.b.as_ref()) =>
+                {
+                    Err(Fault::new(FaultCode::Invalid, "not of that family").into())
+                }
                 Some((create, info)) => {
                     create.a.remote = modify.a.or_else(|| create.a.remote.take());
                     create.b.remote = modify.b.or_else(|| create.b.remote.take());

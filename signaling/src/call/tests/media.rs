@@ -347,6 +347,51 @@ fn what_cannot_be_relayed_is_refused_and_not_passed_on() {
 }
 
 #[test]
+fn what_mediad_cannot_use_is_refused_and_not_passed_on() {
+    let mut bed = Bed::new();
+    let foreign =
+        sdp("192.0.2.10", &[4000], "sendrecv").replace("IP4 192.0.2.10", "IP6 2001:db8::9");
+    let good = sdp("192.0.2.10", &[4000], "sendrecv");
+    bed.receive_message(CALLER, &invite("+2555", "c1", &foreign));
+    bed.response(CALLER, 488);
+    assert_eq!(
+        (bed.cdr().status, bed.cdr().cause),
+        (488, Cause::MediaUnusable)
+    );
+    bed.drain();
+    bed.assert_quiet();
+    bed.cdrs.clear();
+
+    // A description that comes early does no harm; that of the 200 counts.
+    let request = invite("+2555", "c2", &good);
+    bed.receive_message(CALLER, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&forwarded, 183, CALLEE, &foreign));
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &foreign));
+    bed.request(CALLEE, &Method::Ack);
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.response(CALLER, 502);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    assert_eq!(
+        (bed.cdr().status, bed.cdr().cause),
+        (502, Cause::MediaUnusable)
+    );
+    assert!(bed.mediad.sessions.is_empty());
+    bed.cdrs.clear();
+
+    let request = invite("+2555", "c3", &good);
+    bed.receive_message(CALLER, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&forwarded, 183, CALLEE, &foreign));
+    let theirs = sdp("192.0.2.20", &[5000], "sendrecv");
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &theirs));
+    bed.response(CALLER, 200);
+    let (create, _) = bed.mediad.sessions.values().next().unwrap();
+    let callee = create.b.remote.as_ref().map(|remote| remote.rtp);
+    assert_eq!(callee, Some("192.0.2.20:5000".parse().unwrap()));
+}
+
+#[test]
 fn without_mediad_new_relayed_calls_are_refused_and_calls_go_on() {
     let mut bed = Bed::new();
     let offer = sdp("192.0.2.10", &[4000], "sendrecv");
