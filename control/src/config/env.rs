@@ -10,11 +10,13 @@ const SECTIONS: [&str; 5] = ["node", "sip", "media", "api", "store"];
 /// The file's table with the variables in it, or `None` where none applies.
 ///
 /// Variables that name no key are warned of and left alone: Kubernetes sets `TANDEM_…` variables of
-/// its own for a service of that name.
+/// its own for a service of that name. One that names a key and does not fit goes into `errors`: a node
+/// should not run with another setting than it was given.
 pub(super) fn overlay(
     text: &str,
     variables: impl IntoIterator<Item = (String, String)>,
     warnings: &mut Vec<String>,
+    errors: &mut Vec<String>,
 ) -> Result<Option<Table>, toml::de::Error> {
     let mut table: Table = toml::from_str(text)?;
     let mut changed = false;
@@ -38,6 +40,10 @@ pub(super) fn overlay(
                     entry.insert(key.to_owned(), value);
                     changed = true;
                 }
+            }
+            // serde's words for a key that the section does not have; there is no code for it.
+            Err(error) if !error.message().starts_with("unknown field") => {
+                errors.push(format!("the environment's {name}: {}", error.message()));
             }
             Err(error) => warnings.push(format!(
                 "the environment's {name} is ignored: {}",

@@ -84,12 +84,13 @@ impl Config {
     ) -> Result<Loaded, ConfigError> {
         // First as it stands, so that an error shows the line of the file.
         let plain = toml::from_str::<Self>(text).map_err(syntax)?;
-        let mut warnings = Vec::new();
-        let config = match env::overlay(text, variables, &mut warnings).map_err(syntax)? {
+        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+        let overlay = env::overlay(text, variables, &mut warnings, &mut errors);
+        let config = match overlay.map_err(syntax)? {
             Some(table) => table.try_into().map_err(syntax)?,
             None => plain,
         };
-        let errors = config.errors();
+        errors.extend(config.errors());
         if !errors.is_empty() {
             return Err(ConfigError::Invalid(errors));
         }

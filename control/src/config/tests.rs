@@ -109,6 +109,21 @@ fn the_environment_replaces_keys_of_every_type() {
 }
 
 #[test]
+fn a_variable_that_does_not_fit_its_key_stops_a_start() {
+    let variables = [
+        ("TANDEM_MEDIA_DATAPATH", "xpd"),
+        ("TANDEM_MEDIA_PORTS", "5-3"),
+        ("TANDEM_API_PORT_8080_TCP", "tcp://10.96.0.1:8080"),
+    ];
+    let ConfigError::Invalid(errors) = parse(EXAMPLE, &variables).unwrap_err() else {
+        panic!("not the values' fault");
+    };
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].contains("TANDEM_MEDIA_DATAPATH") && errors[0].contains("`xdp`"));
+    assert!(errors[1].contains("TANDEM_MEDIA_PORTS"));
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let mut config = parse(EXAMPLE, &[]).unwrap().config;
     config.store.url = "postgres://u:hunter2@h/d".to_owned();
