@@ -211,7 +211,7 @@ pub struct SessionStats {
     pub from_a: FlowStats,
     /// What the callee sent.
     pub from_b: FlowStats,
-    /// The path that its packets take now.
+    /// The path that its packets take now; of a session that is deleted, the one that most took.
     pub path: Path,
     /// Milliseconds since a packet came from either party, or since the start if none came.
     pub silent_ms: u64,

@@ -283,6 +283,7 @@ async fn a_call_moves_to_xdp_and_back(bed: &Bed) {
     };
     assert_eq!(last.from_a.packets, total.from_a.packets);
     assert_eq!(last.from_b.packets_xdp, total.from_b.packets_xdp);
+    assert_eq!(last.path, Path::Xdp, "a record says what carried the call");
     engine.stop().await;
     assert!(
         !std::fs::exists("/sys/fs/bpf/tandem/tandem").unwrap(),

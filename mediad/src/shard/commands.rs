@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::{Command, IoMode, Shard};
 use crate::io::{self as packet_io, PacketIo, monotonic_ns};
-use crate::session::{Leg, Session, side_index};
+use crate::session::{Leg, Reception, Session, side_index};
 
 /// Pairs that are tried for a leg, when other processes have their ports.
 const MAX_TRIES: usize = 128;
@@ -104,7 +104,11 @@ impl<I: PacketIo> Shard<I> {
         session.legs.iter().for_each(|leg| self.close_leg(leg));
         self.publish_load();
         debug!(session = %id, "session deleted");
-        Some(self.stats(&session))
+        // Nothing takes a path any more: what counts is the one that was taken.
+        Some(SessionStats {
+            path: self.path_taken(&session),
+            ..self.stats(&session)
+        })
     }
 
     fn list(&mut self, owner: &str) -> Vec<SessionId> {
@@ -136,6 +140,19 @@ impl<I: PacketIo> Shard<I> {
             .legs
             .iter()
             .any(|leg| leg.received.xdp_since.is_some());
+        self.path(offloaded)
+    }
+
+    /// The path of most of the packets that have come.
+    fn path_taken(&self, session: &Session) -> Path {
+        let sum = |count: fn(&Reception) -> u64| -> u64 {
+            session.legs.iter().map(|leg| count(&leg.received)).sum()
+        };
+        let by_xdp = sum(Reception::packets_xdp);
+        self.path(by_xdp > sum(Reception::packets).saturating_sub(by_xdp))
+    }
+
+    fn path(&self, offloaded: bool) -> Path {
         match (&self.offload, self.config.io) {
             (Some(offload), _) if offloaded => offload.path(),
             (_, IoMode::Uring) => Path::IoUring,
