@@ -28,7 +28,7 @@ pub(crate) struct CheckArgs {
     /// The file
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Print JSON: {\"ok\": true, \"errors\": [], \"warnings\": []}
+    /// Print JSON: {"ok": true, "errors": [], "warnings": []}
     #[arg(long)]
     json: bool,
 }
