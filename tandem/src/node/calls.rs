@@ -24,7 +24,7 @@ const PAGE: u32 = 1_000;
 pub(crate) struct CallsArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Print JSON: {\"items\": [...], \"next\": null}, as GET /v1/calls does
+    /// Print JSON: {"items": [...], "next": null}, as GET /v1/calls does
     #[arg(long)]
     json: bool,
 }
