@@ -103,6 +103,8 @@ impl Subject {
             }
             Self::Sockets | Self::IoUring | Self::Xdp => {
                 let mut command = pinned(node.command("taskset"), core);
+                // The bed removes what is pinned under its name, so that no run adopts another's calls.
+                command.env("TANDEM_NODE_NAME", bed.name());
                 command.arg(programs.join("mediad"));
                 command.args(["--address", &bed.node_ip(Family::V4).to_string()]);
                 command.args(["--ports", "20000-59999", "--shards", "1"]);
