@@ -39,7 +39,7 @@ const COMPLETIONS: u32 = 8192;
 const BATCH: usize = 64;
 /// ... or for this long after the first, in microseconds: batches make packets cheap, and the time
 /// is small against what a jitter buffer holds (20 ms and more).
-const BATCH_WAIT_US: u32 = 60;
+const BATCH_WAIT_US: u32 = 150;
 /// Buffer group number in the ring.
 const GROUP: u16 = 0;
 /// `IORING_ENTER_GETEVENTS`, which the crate keeps to itself.
