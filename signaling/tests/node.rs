@@ -128,6 +128,22 @@ fn free_port() -> u16 {
         .port()
 }
 
+/// Waits until a program has a UDP socket on `port`: an INVITE before that would be refused.
+async fn until_bound(port: u16) {
+    let end = format!(":{port:04X}");
+    for _ in 0..500 {
+        let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
+        let mut locals = table
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1));
+        if locals.any(|local| local.ends_with(&end)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing listens on UDP port {port}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_calls_sipp_over_udp_and_over_tcp() {
     if !has_sipp() {
@@ -136,8 +152,8 @@ async fn sipp_calls_sipp_over_udp_and_over_tcp() {
     let port = free_port();
     let node = node(([127, 0, 0, 1], port).into(), "bypass").await;
     let folder = node.folder.path().to_owned();
-    let port = port.to_string();
-    let mut callee = sipp(&folder, &["-sn", "uas", "-p", &port]);
+    let mut callee = sipp(&folder, &["-sn", "uas", "-p", &port.to_string()]);
+    until_bound(port).await;
     let tcp = node.running.listen()[1]
         .strip_prefix("tcp:")
         .unwrap()
