@@ -5,6 +5,7 @@
 //! what surrounds it moves bytes, asks mediad and writes records.
 
 mod call;
+mod directory;
 mod media;
 mod metrics;
 mod net;
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 
 use crate::{
     call::{Core, Policy},
+    directory::Directory,
     media::Hub,
     metrics::Metrics,
     net::{Bound, Dispatcher},
@@ -92,6 +94,7 @@ pub fn start(
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
+    let directory = Arc::new(Directory::new(config));
     let listen = listened(&bound);
     let dispatcher = Dispatcher::new(arrivals, metrics.clone());
     let network = bound.start(&dispatcher, &metrics, &tracker, &stop);
@@ -114,6 +117,7 @@ pub fn start(
         let session_mark = session_mark(mark, index);
         let core = Core::new(
             policy.clone(),
+            directory.clone(),
             metrics.clone(),
             rand::random(),
             session_mark,

@@ -132,14 +132,12 @@ impl Core {
         let Some(local) = policy.local(&way) else {
             return;
         };
-        let target = match branch.target {
-            Target::Host { trunk, host } => {
-                let host = policy
-                    .trunks
-                    .get(trunk)
-                    .and_then(|trunk| trunk.hosts.get(host));
+        let target = match &branch.target {
+            Target::Host(host) => {
                 let uri = exchange.routed.request.request_uri();
-                host.zip(uri.ok()).map(|(host, uri)| retarget(&uri, host))
+                host.host()
+                    .zip(uri.ok())
+                    .map(|(host, uri)| retarget(&uri, host))
             }
             Target::Next(_) => None,
         };
@@ -218,18 +216,11 @@ impl Core {
         if branch.heard {
             return;
         }
-        if let Target::Host { trunk, host } = branch.target {
-            let is_new = self
-                .penalties
-                .insert((trunk, host), now + HOST_PENALTY)
-                .is_none();
-            let place = self.policy.trunks.get(trunk);
-            if let Some((trunk, host)) = place
-                .and_then(|trunk| Some((trunk, trunk.hosts.get(host)?)))
-                .filter(|_| is_new)
-            {
-                info!(trunk = trunk.name, %host, "a host gives no answer; others are tried first");
-            }
+        if let Target::Host(place) = &branch.target
+            && place.punish(now + HOST_PENALTY)
+            && let Some(host) = place.host()
+        {
+            info!(trunk = place.trunk.name, %host, "a host gives no answer; others are tried first");
         }
     }
 
@@ -239,16 +230,11 @@ impl Core {
 
     fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: &Target) {
         let located = match target {
-            Target::Host { trunk, host } => {
-                let host = self
-                    .policy
-                    .trunks
-                    .get(*trunk)
-                    .and_then(|trunk| trunk.hosts.get(*host));
-                host.map_or(Located::Nowhere("it is not configured"), |host| {
+            Target::Host(host) => host
+                .host()
+                .map_or(Located::Nowhere("it is not configured"), |host| {
                     self.locate_host(host)
-                })
-            }
+                }),
             Target::Next(next) => self.locate(next),
         };
         let Some(exchange) = self.exchanges.get_mut(&id) else {
@@ -259,10 +245,10 @@ impl Core {
             .branches
             .resize_with(branch.0, || Branch::new(target.clone()));
         exchange.branches.push(Branch::new(target.clone()));
-        if let (Target::Host { trunk, .. }, Some(key)) = (target, exchange.call)
+        if let (Target::Host(host), Some(key)) = (target, exchange.call)
             && let Some(call) = self.calls.get_mut(&key)
         {
-            call.trunk = Some(*trunk);
+            call.trunk = Some(host.trunk.clone());
         }
         match located {
             Located::At(way) => self.on_ways(now, id, branch.0, vec![way]),

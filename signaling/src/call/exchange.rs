@@ -11,7 +11,7 @@ use sip::{
 };
 
 use super::CallKey;
-use crate::net::Flow;
+use crate::{directory::HostRef, net::Flow};
 
 /// Names an [`Exchange`] of this worker. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,13 +65,8 @@ pub(super) enum Role {
 /// A place to pass a request on to.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    /// A trunk's host, by indexes.
-    Host {
-        /// Into the policy's trunks.
-        trunk: usize,
-        /// Into the trunk's hosts.
-        host: usize,
-    },
+    /// A trunk's host.
+    Host(HostRef),
     /// Where the Route or the Request-URI says.
     Next(NextHop),
 }

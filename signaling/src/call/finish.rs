@@ -95,14 +95,13 @@ impl Core {
 
     /// A call as the control channel shows it.
     pub(super) fn info(&self, call: &Call) -> CallInfo {
-        let trunk = call.trunk.and_then(|trunk| self.policy.trunks.get(trunk));
         CallInfo {
             id: call.id.to_string(),
             call_id: call.call_id.clone(),
             from: call.from_uri.clone(),
             to: call.to_uri.clone(),
             source: call.source.to_string(),
-            trunk: trunk.map(|trunk| trunk.name.clone()),
+            trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
             state: call.state,
             started_ms: call.started.millis(),
             answered_ms: call.answered.map(store::Timestamp::millis),
@@ -209,12 +208,6 @@ impl Core {
             status: end.status,
             reason: end.cause.name().to_owned(),
         }));
-        let name = |trunk: usize| {
-            self.policy
-                .trunks
-                .get(trunk)
-                .map(|trunk| trunk.name.clone())
-        };
         let cdr = Cdr {
             id: call.id,
             call_id: call.call_id.clone(),
@@ -223,11 +216,8 @@ impl Core {
             request_uri: call.request_uri.clone(),
             source: call.source.remote,
             transport: call.source.transport.name().to_owned(),
-            trunk: call.trunk.and_then(name),
-            route: call
-                .route
-                .and_then(|route| self.policy.routes.get(route))
-                .map(|route| route.prefix.clone()),
+            trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
+            route: call.route.as_ref().map(|route| route.prefix.clone()),
             started: call.started,
             ringing: call.ringing,
             answered: call.answered,

@@ -196,7 +196,7 @@ impl Core {
     fn is_stranger(&self, flow: &Flow, request: &Message) -> bool {
         let begins = request.to().is_ok_and(|to| to.tag().is_none())
             && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
-        begins && self.policy.trunk_of(source_ip(flow)).is_none()
+        begins && self.directory.trunk_of(source_ip(flow)).is_none()
     }
 
     fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {

@@ -21,7 +21,6 @@ mod exchange;
 mod finish;
 mod input;
 mod local;
-mod number;
 mod output;
 mod policy;
 mod reply;
@@ -52,7 +51,7 @@ use self::{
     exchange::{Exchange, ExchangeId},
     state::{Call, CallKey},
 };
-use crate::{metrics::Metrics, net::Flow};
+use crate::{directory::Directory, metrics::Metrics, net::Flow};
 
 pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
@@ -64,6 +63,7 @@ pub(crate) use stream::OWNER;
 #[derive(Debug)]
 pub(crate) struct Core {
     policy: Arc<Policy>,
+    directory: Arc<Directory>,
     metrics: Arc<Metrics>,
     /// Marks the sessions of this worker: the node's run, and the worker's index.
     session_mark: [u8; 8],
@@ -84,8 +84,6 @@ pub(crate) struct Core {
     asked: HashMap<MediaToken, asked::Asked>,
     /// Names that are being resolved.
     resolving: HashMap<ResolveToken, target::Resolving>,
-    /// Hosts that gave no sign of life, until when: by indexes of trunk and host.
-    penalties: HashMap<(usize, usize), Instant>,
     media_up: bool,
 
     alarms: Alarms<Alarm>,
@@ -126,6 +124,7 @@ impl Core {
     /// session that it opens.
     pub(crate) fn new(
         policy: Arc<Policy>,
+        directory: Arc<Directory>,
         metrics: Arc<Metrics>,
         seed: u128,
         session_mark: [u8; 8],
@@ -136,6 +135,7 @@ impl Core {
         Self {
             layer: Layer::new(policy.timers, layer_seed),
             policy,
+            directory,
             metrics,
             session_mark,
             tokens,
@@ -149,7 +149,6 @@ impl Core {
             clients: HashMap::new(),
             asked: HashMap::new(),
             resolving: HashMap::new(),
-            penalties: HashMap::new(),
             media_up: true,
             alarms: Alarms::new(),
             outputs: VecDeque::new(),

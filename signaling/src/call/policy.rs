@@ -2,14 +2,9 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use control::config::{self, Config, MediaTreatment, Transport};
-use sip::{
-    proxy::Identity,
-    transaction::Timers,
-    uri::{Host, Uri},
-};
+use control::config::{Config, Transport};
+use sip::{proxy::Identity, transaction::Timers, uri::Host};
 
-use super::number::Prefixes;
 use crate::net::Local;
 
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
@@ -23,37 +18,15 @@ pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(12 * 3600);
 /// What a caller is told to wait when this node takes no calls, in seconds.
 pub(crate) const RETRY_AFTER: &str = "10";
 
-/// What the node does with calls. Shared by all workers.
+/// What of the node does not change while it runs. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) locals: Vec<Local>,
     pub(crate) identity: Identity,
     pub(crate) timers: Timers,
     pub(crate) timer_c: Duration,
-    pub(crate) trunks: Vec<Trunk>,
-    pub(crate) routes: Vec<Route>,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
-    domains: Vec<String>,
-    prefixes: Prefixes,
-}
-
-/// A carrier or a switch.
-#[derive(Debug)]
-pub(crate) struct Trunk {
-    pub(crate) name: String,
-    pub(crate) hosts: Vec<config::Host>,
-    allow: Vec<config::Cidr>,
-}
-
-/// Which trunks take a number.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) prefix: String,
-    /// Indexes of trunks, in order.
-    pub(crate) trunks: Vec<usize>,
-    pub(crate) relay: bool,
-    pub(crate) ring_timeout: Duration,
 }
 
 impl Policy {
@@ -67,20 +40,6 @@ impl Policy {
                 identity = identity.with_hop(host, local.address.port());
             }
         }
-        let trunks = config.trunks.iter().map(|trunk| Trunk {
-            name: trunk.name.clone(),
-            hosts: trunk.hosts.clone(),
-            allow: trunk.allow.clone(),
-        });
-        let trunks: Vec<_> = trunks.collect();
-        let index = |name: &String| trunks.iter().position(|trunk| trunk.name == *name);
-        let routes = config.routes.iter().map(|route| Route {
-            prefix: route.prefix.clone(),
-            trunks: route.trunks.iter().filter_map(index).collect(),
-            relay: route.media == MediaTreatment::Relay,
-            ring_timeout: route.ring_timeout(),
-        });
-        let routes: Vec<_> = routes.collect();
         Self {
             identity,
             timers: Timers {
@@ -90,34 +49,8 @@ impl Policy {
             timer_c: Duration::from_secs(config.sip.timer_c),
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
-            domains: config.sip.domains.clone(),
-            prefixes: Prefixes::new(routes.iter().map(|route| route.prefix.as_str())),
             locals,
-            trunks,
-            routes,
         }
-    }
-
-    /// The trunk that a source address belongs to; the first one that allows it.
-    pub(crate) fn trunk_of(&self, source: IpAddr) -> Option<usize> {
-        let allows = |trunk: &Trunk| trunk.allow.iter().any(|block| block.contains(source));
-        self.trunks.iter().position(allows)
-    }
-
-    /// The route of a Request-URI's user part.
-    pub(crate) fn route_of(&self, user: &str) -> Option<usize> {
-        self.prefixes.find(user)
-    }
-
-    /// Whether a URI names this node: one of its addresses or domains.
-    pub(crate) fn is_own(&self, uri: &Uri<'_>) -> bool {
-        let is_domain = || {
-            let host = uri.host();
-            self.domains
-                .iter()
-                .any(|domain| Host::parse(domain) == host)
-        };
-        self.identity.is_own_uri(uri) || is_domain()
     }
 
     /// Our addresses that can send over `transport` to `remote`'s family.

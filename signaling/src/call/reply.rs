@@ -48,8 +48,8 @@ impl Core {
             branch.rang = true;
         }
         let is_outage = status == 503 && !branch.ways.is_empty();
-        if let Target::Host { trunk, host } = branch.target {
-            self.penalties.remove(&(trunk, host));
+        if let Target::Host(host) = &branch.target {
+            host.absolve();
         }
         if is_outage {
             self.fail_over(now, id, index, true);
@@ -289,7 +289,7 @@ impl Core {
             call = %call.id,
             status = response.status(),
             setup_ms = setup.as_millis(),
-            trunk = call.trunk.and_then(|trunk| self.policy.trunks.get(trunk)).map(|t| t.name.as_str()),
+            trunk = call.trunk.as_ref().map(|trunk| trunk.name.as_str()),
             "answered"
         );
         self.tell_call(key);

@@ -129,12 +129,12 @@ impl Core {
     /// Where a request goes whose call this process does not know: a trunk's, along the Route that
     /// this node once recorded. So calls can be ended that were up before a restart.
     pub(super) fn orphan_hop(&self, flow: &Flow, routed: &Routed) -> Option<NextHop> {
-        self.policy.trunk_of(source_ip(flow))?;
+        self.directory.trunk_of(source_ip(flow))?;
         if routed.own_routes.is_empty() {
             return None;
         }
         let next = self.next_hop(routed, None)?;
-        let is_us = Uri::parse(&next.uri).is_ok_and(|uri| self.policy.is_own(&uri));
+        let is_us = Uri::parse(&next.uri).is_ok_and(|uri| self.is_own(&uri));
         (!is_us).then_some(next)
     }
 
@@ -182,7 +182,7 @@ impl Core {
         received: Message,
         routed: Routed,
     ) {
-        let Some(origin) = self.policy.trunk_of(source_ip(&flow)) else {
+        let Some(origin) = self.directory.trunk_of(source_ip(&flow)).cloned() else {
             return self.answer(now, server, &received, 403, &[]);
         };
         if self.draining {
@@ -200,7 +200,15 @@ impl Core {
             .unwrap_or_else(|| Method::Other("".into()));
         let (own, user) = self.called(&routed.request);
         if method == Method::Invite {
-            return self.set_up(now, server, flow, received, routed, origin, user.as_deref());
+            return self.set_up(
+                now,
+                server,
+                flow,
+                received,
+                routed,
+                &origin,
+                user.as_deref(),
+            );
         }
         let used_up = matches!(received.max_forwards(), Ok(Some(0)));
         let for_us = own && user.is_none();
@@ -224,10 +232,10 @@ impl Core {
                 self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]);
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
-            _ => match user.and_then(|user| self.policy.route_of(&user)) {
+            _ => match user.and_then(|user| self.directory.route_of(&user).cloned()) {
                 None => self.answer(now, server, &received, 404, &[]),
                 Some(route) => {
-                    let targets = self.hosts_of(now, route);
+                    let targets = Self::hosts_of(now, &route);
                     self.pass_on(now, server, flow, received, routed, targets);
                 }
             },
@@ -258,6 +266,11 @@ impl Core {
         self.run_actions(now, id);
     }
 
+    /// Whether a URI names this node: one of its addresses or domains.
+    pub(super) fn is_own(&self, uri: &Uri<'_>) -> bool {
+        self.policy.identity.is_own_uri(uri) || self.directory.has_domain(uri)
+    }
+
     /// Whether the Request-URI names this node, and its user part.
     fn called(&self, request: &Message) -> (bool, Option<String>) {
         let Ok(uri) = request.request_uri() else {
@@ -265,7 +278,7 @@ impl Core {
         };
         let user = uri.user_unescaped().filter(|user| !user.is_empty());
         let user = user.map(|user| String::from_utf8_lossy(&user).into_owned());
-        (self.policy.is_own(&uri), user)
+        (self.is_own(&uri), user)
     }
 }
 

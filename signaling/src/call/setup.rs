@@ -20,7 +20,7 @@ use super::{
     state::{Call, CallKey},
     stream::Media,
 };
-use crate::{metrics::Dropped, net::Flow};
+use crate::{directory::Trunk, metrics::Dropped, net::Flow};
 
 impl Core {
     /// A new call. `user` is whom the Request-URI names.
@@ -35,20 +35,18 @@ impl Core {
         flow: Flow,
         received: Message,
         routed: Routed,
-        origin: usize,
+        origin: &Trunk,
         user: Option<&str>,
     ) {
         let Some(key) = self.new_call(now, flow, &received, origin) else {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
         };
-        let Some(route) = user.and_then(|user| self.policy.route_of(user)) else {
+        let Some(route) = user.and_then(|user| self.directory.route_of(user)).cloned() else {
             return self.refuse(now, server, &received, key, 404, Cause::NoRoute, "no route");
         };
-        let (relay, ring_timeout) = match self.policy.routes.get(route) {
-            Some(route) => (route.relay, route.ring_timeout),
-            None => return,
-        };
+        let (relay, ring_timeout) = (route.relay, route.ring_timeout);
+        let targets = Self::hosts_of(now, &route);
         if relay && let Err(error) = check_offer(&received) {
             let status = error.status();
             let why = error.to_string();
@@ -75,7 +73,6 @@ impl Core {
                 call.media = Some(Media::new(family, family));
             }
         }
-        let targets = self.hosts_of(now, route);
         let timeout = Some(ring_timeout);
         let id = self.exchange(
             now,
@@ -169,7 +166,7 @@ impl Core {
         now: Instant,
         flow: Flow,
         received: &Message,
-        origin: usize,
+        origin: &Trunk,
     ) -> Option<CallKey> {
         let started = self.time(now);
         let (from, to) = (received.from().ok()?, received.to().ok()?);
@@ -200,18 +197,13 @@ impl Core {
             closing: 0,
             silence: None,
         };
-        let origin_name = self
-            .policy
-            .trunks
-            .get(origin)
-            .map_or("", |trunk| trunk.name.as_str());
         info!(
             call = %call.id,
             call_id = %call.call_id,
             from = %call.from_uri,
             to = %call.request_uri,
             source = %flow,
-            origin = origin_name,
+            origin = origin.name,
             "call"
         );
         let key = CallKey(self.number());

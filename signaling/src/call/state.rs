@@ -1,6 +1,6 @@
 //! One call: who, where, and how it stands.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use control::{FaultCode, channel::RequestError, media::SessionStats, signal::CallState};
 use sip::{
@@ -15,7 +15,10 @@ use super::{
     exchange::ExchangeId,
     stream::{Media, Turn},
 };
-use crate::net::Flow;
+use crate::{
+    directory::{Route, Trunk},
+    net::Flow,
+};
 
 /// Names a [`Call`] of this worker. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,10 +40,9 @@ pub(super) struct Call {
     pub(super) source: Flow,
     /// The way to the callee, once a branch was answered or the last one was tried.
     pub(super) callee: Option<Flow>,
-    /// The trunk that carries it, or was tried last, by index.
-    pub(super) trunk: Option<usize>,
-    /// The route, by index.
-    pub(super) route: Option<usize>,
+    /// The trunk that carries it, or was tried last.
+    pub(super) trunk: Option<Arc<Trunk>>,
+    pub(super) route: Option<Arc<Route>>,
     pub(super) state: CallState,
     pub(super) began: Instant,
     pub(super) started: Timestamp,

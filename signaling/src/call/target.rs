@@ -17,7 +17,10 @@ use super::{
     request::COOKIE,
     state::{Call, CallKey},
 };
-use crate::net::{Flow, Local};
+use crate::{
+    directory::{Route, Trunk},
+    net::{Flow, Local},
+};
 
 /// Who waits for a name's addresses.
 #[derive(Debug)]
@@ -72,23 +75,10 @@ impl Core {
     }
 
     /// The hosts of a route's trunks in order, those last that gave no sign of life lately.
-    pub(super) fn hosts_of(&mut self, now: Instant, route: usize) -> Vec<Target> {
-        self.penalties.retain(|_, until| *until > now);
-        let Some(route) = self.policy.routes.get(route) else {
-            return Vec::new();
-        };
-        let hosts = route.trunks.iter().flat_map(|trunk| {
-            let hosts = self
-                .policy
-                .trunks
-                .get(*trunk)
-                .map_or(0, |trunk| trunk.hosts.len());
-            (0..hosts).map(|host| (*trunk, host))
-        });
-        let (dead, alive): (Vec<_>, Vec<_>) =
-            hosts.partition(|place| self.penalties.contains_key(place));
-        let target = |(trunk, host)| Target::Host { trunk, host };
-        alive.into_iter().chain(dead).map(target).collect()
+    pub(super) fn hosts_of(now: Instant, route: &Route) -> Vec<Target> {
+        let hosts = route.trunks.iter().flat_map(Trunk::host_refs);
+        let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_punished(now));
+        alive.into_iter().chain(dead).map(Target::Host).collect()
     }
 
     /// Where a trunk's host is.

@@ -154,8 +154,8 @@ impl Core {
         let at_us = routed
             .request
             .request_uri()
-            .is_ok_and(|uri| self.policy.is_own(&uri));
-        let target_is_us = Uri::parse(target).is_ok_and(|uri| self.policy.is_own(&uri));
+            .is_ok_and(|uri| self.is_own(&uri));
+        let target_is_us = Uri::parse(target).is_ok_and(|uri| self.is_own(&uri));
         if at_us
             && !target_is_us
             && let Ok(request) = routed.request.edit().request_uri(target).finish()

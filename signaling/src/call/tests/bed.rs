@@ -26,6 +26,7 @@ use store::{Cdr, Timestamp};
 
 use crate::{
     call::{Core, Hop, MediaToken, Output, Policy},
+    directory::Directory,
     metrics::Metrics,
     net::{Flow, Local},
 };
@@ -131,10 +132,18 @@ impl Bed {
             local(Transport::Tcp, NODE),
         ];
         let policy = Arc::new(Policy::new(&config, locals, 7));
+        let directory = Arc::new(Directory::new(&config));
         let metrics = Arc::new(Metrics::new().unwrap());
         let now = Instant::now();
         let clock = (now, Timestamp::from_millis(1_700_000_000_000));
-        let core = Core::new(policy, metrics.clone(), 11, *b"mark\0\0\0\0", clock);
+        let core = Core::new(
+            policy,
+            directory,
+            metrics.clone(),
+            11,
+            *b"mark\0\0\0\0",
+            clock,
+        );
         Self {
             core,
             metrics,

@@ -1,0 +1,68 @@
+//! Who and where: trunks, routes and domains, as data that is never changed in place.
+//!
+//! A [`Directory`] is built whole, checked, and swapped in for the one before; calls that are under way
+//! keep the trunks and routes that they began with. What lives longer than one directory, such as
+//! whether a host answers, hangs on the [`Trunk`] and is handed on to the next one of its name.
+
+mod prefix;
+mod route;
+mod trunk;
+
+use std::{net::IpAddr, sync::Arc};
+
+use control::config::Config;
+use sip::uri::{Host, Uri};
+
+use self::prefix::Prefixes;
+
+pub(crate) use route::Route;
+pub(crate) use trunk::{HostRef, Trunk};
+
+/// What the node knows of the world, at one moment.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    trunks: Vec<Arc<Trunk>>,
+    routes: Vec<Arc<Route>>,
+    domains: Vec<String>,
+    prefixes: Prefixes,
+}
+
+impl Directory {
+    /// From a configuration that was checked.
+    pub(crate) fn new(config: &Config) -> Self {
+        let trunks: Vec<_> = config
+            .trunks
+            .iter()
+            .map(|trunk| Arc::new(Trunk::new(trunk)))
+            .collect();
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| Arc::new(Route::new(route, &trunks)));
+        let routes: Vec<_> = routes.collect();
+        Self {
+            domains: config.sip.domains.clone(),
+            prefixes: Prefixes::new(routes.iter().map(|route| route.prefix.as_str())),
+            trunks,
+            routes,
+        }
+    }
+
+    /// The trunk that a source address belongs to; the first one that allows it.
+    pub(crate) fn trunk_of(&self, source: IpAddr) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.allows(source))
+    }
+
+    /// The route of a Request-URI's user part.
+    pub(crate) fn route_of(&self, user: &str) -> Option<&Arc<Route>> {
+        self.routes.get(self.prefixes.find(user)?)
+    }
+
+    /// Whether a URI's host is one of this node's domains.
+    pub(crate) fn has_domain(&self, uri: &Uri<'_>) -> bool {
+        let host = uri.host();
+        self.domains
+            .iter()
+            .any(|domain| Host::parse(domain) == host)
+    }
+}
