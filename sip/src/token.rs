@@ -33,6 +33,13 @@ impl TokenGenerator {
         format!("{high:016x}{low:016x}")
     }
 
+    /// 64 bits that nobody who does not know the seed can foretell.
+    #[must_use]
+    pub fn bits(&mut self) -> u64 {
+        self.count = self.count.wrapping_add(1);
+        keyed_hash(self.seed, 2, self.count)
+    }
+
     /// A `tag` for From or To.
     #[must_use]
     pub fn tag(&mut self) -> String {

@@ -217,7 +217,7 @@ impl Core {
             source: call.source.remote,
             transport: call.source.transport.name().to_owned(),
             trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
-            route: call.route.as_ref().map(|route| route.prefix.clone()),
+            route: call.route.clone(),
             started: call.started,
             ringing: call.ringing,
             answered: call.answered,

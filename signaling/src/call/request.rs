@@ -235,7 +235,7 @@ impl Core {
             _ => match user.and_then(|user| self.directory.route_of(&user).cloned()) {
                 None => self.answer(now, server, &received, 404, &[]),
                 Some(route) => {
-                    let targets = Self::hosts_of(now, &route);
+                    let targets = Self::hosts_of(now, route.trunks.iter());
                     self.pass_on(now, server, flow, received, routed, targets);
                 }
             },

@@ -20,7 +20,11 @@ use super::{
     state::{Call, CallKey},
     stream::Media,
 };
-use crate::{directory::Trunk, metrics::Dropped, net::Flow};
+use crate::{
+    directory::{Caller, Decision, Destination, Presented, Query, Trunk},
+    metrics::Dropped,
+    net::Flow,
+};
 
 impl Core {
     /// A new call. `user` is whom the Request-URI names.
@@ -35,18 +39,39 @@ impl Core {
         flow: Flow,
         received: Message,
         routed: Routed,
-        origin: &Trunk,
+        origin: &std::sync::Arc<Trunk>,
         user: Option<&str>,
     ) {
         let Some(key) = self.new_call(now, flow, &received, origin) else {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
         };
-        let Some(route) = user.and_then(|user| self.directory.route_of(user)).cloned() else {
-            return self.refuse(now, server, &received, key, 404, Cause::NoRoute, "no route");
+        let caller = Caller::Trunk(origin.clone());
+        let query = Query {
+            caller: &caller,
+            from: Presented::default(),
+            called: user.unwrap_or_default(),
+            user: None,
+            at: self.time(now),
+            draw: self.tokens.bits(),
         };
-        let (relay, ring_timeout) = (route.relay, route.ring_timeout);
-        let targets = Self::hosts_of(now, &route);
+        let plan = match self.directory.decide(&query) {
+            Decision::Plan(plan) => plan,
+            Decision::Refuse(no) => {
+                return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
+            }
+            Decision::Silence => {
+                return self.finish(now, key, EndedBy::Node, Cause::NoRoute, 0, "blocked");
+            }
+        };
+        let carriers = match plan.stages.first().map(|stage| &stage.destination) {
+            Some(Destination::Carriers(carriers)) => carriers.as_slice(),
+            _ => &[],
+        };
+        let trunks = carriers.iter().map(|carrier| &carrier.trunk);
+        let targets = Self::hosts_of(now, trunks);
+        let relay = plan.relays();
+        let ring_timeout = plan.stages.first().map(|stage| stage.ring_timeout);
         if relay && let Err(error) = check_offer(&received) {
             let status = error.status();
             let why = error.to_string();
@@ -67,13 +92,12 @@ impl Core {
             return self.refuse(now, server, &received, key, 503, cause, why);
         }
         if let Some(call) = self.calls.get_mut(&key) {
-            call.route = Some(route);
+            call.route = plan.route;
             if relay {
                 let family = Family::of(&flow.local);
                 call.media = Some(Media::new(family, family));
             }
         }
-        let timeout = Some(ring_timeout);
         let id = self.exchange(
             now,
             server,
@@ -83,7 +107,7 @@ impl Core {
             Some(key),
             Role::Setup,
             targets,
-            timeout,
+            ring_timeout,
         );
         if let Some(call) = self.calls.get_mut(&key) {
             call.setup = Some(id);

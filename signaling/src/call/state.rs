@@ -15,10 +15,7 @@ use super::{
     exchange::ExchangeId,
     stream::{Media, Turn},
 };
-use crate::{
-    directory::{Route, Trunk},
-    net::Flow,
-};
+use crate::{directory::Trunk, net::Flow};
 
 /// Names a [`Call`] of this worker. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,7 +39,8 @@ pub(super) struct Call {
     pub(super) callee: Option<Flow>,
     /// The trunk that carries it, or was tried last.
     pub(super) trunk: Option<Arc<Trunk>>,
-    pub(super) route: Option<Arc<Route>>,
+    /// The prefix of the route that it took.
+    pub(super) route: Option<String>,
     pub(super) state: CallState,
     pub(super) began: Instant,
     pub(super) started: Timestamp,

@@ -1,6 +1,6 @@
 //! From URIs and hosts to flows.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use control::config::{self, Transport};
 use sip::{
@@ -18,7 +18,7 @@ use super::{
     state::{Call, CallKey},
 };
 use crate::{
-    directory::{Route, Trunk},
+    directory::Trunk,
     net::{Flow, Local},
 };
 
@@ -74,9 +74,12 @@ impl Core {
         self.outputs.push_back(Output::Resolve { token, authority });
     }
 
-    /// The hosts of a route's trunks in order, those last that gave no sign of life lately.
-    pub(super) fn hosts_of(now: Instant, route: &Route) -> Vec<Target> {
-        let hosts = route.trunks.iter().flat_map(Trunk::host_refs);
+    /// The hosts of trunks in order, those last that gave no sign of life lately.
+    pub(super) fn hosts_of<'t>(
+        now: Instant,
+        trunks: impl Iterator<Item = &'t Arc<Trunk>>,
+    ) -> Vec<Target> {
+        let hosts = trunks.flat_map(Trunk::host_refs);
         let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_punished(now));
         alive.into_iter().chain(dead).map(Target::Host).collect()
     }

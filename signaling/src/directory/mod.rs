@@ -4,19 +4,34 @@
 //! keep the trunks and routes that they began with. What lives longer than one directory, such as
 //! whether a host answers, hangs on the [`Trunk`] and is handed on to the next one of its name.
 
+mod decide;
+#[expect(dead_code, reason = "numbers, users and groups are decided on soon")]
+mod decision;
+#[cfg_attr(not(test), expect(dead_code, reason = "calls take their limits soon"))]
+mod limit;
 mod prefix;
 mod route;
 mod trunk;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use control::config::Config;
 use sip::uri::{Host, Uri};
 
 use self::prefix::Prefixes;
 
+#[expect(unused_imports, reason = "users and groups are decided on soon")]
+pub(crate) use decision::{
+    Aor, Caller, Carrier, Decision, Destination, Outcome, Plan, Presented, Query, Refusal, Ring,
+    Stage, When,
+};
+#[expect(unused_imports, reason = "calls take their limits soon")]
+pub(crate) use limit::{Bound, Exceeded, Hold, Limit, Meter};
 pub(crate) use route::Route;
 pub(crate) use trunk::{HostRef, Trunk};
+
+/// How long a user's phones ring where nothing else is said.
+const USER_RING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the node knows of the world, at one moment.
 #[derive(Debug)]

@@ -1,0 +1,202 @@
+//! What is asked of a directory, and what it answers: plain values that own what they name.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use store::Timestamp;
+
+use super::{Limit, Trunk};
+
+/// An address of record: a user of one of our domains.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Aor(Arc<str>);
+
+impl Aor {
+    /// `user` as it is, for users are told apart by case (RFC 3261 section 19.1.4), `domain` in
+    /// lower case.
+    pub(crate) fn new(user: &str, domain: &str) -> Self {
+        Self(format!("{user}@{}", domain.to_ascii_lowercase()).into())
+    }
+
+    /// `alice@example.test`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `alice`.
+    pub(crate) fn user(&self) -> &str {
+        self.0.rsplit_once('@').map_or(&self.0, |(user, _)| user)
+    }
+
+    /// `example.test`.
+    pub(crate) fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+impl fmt::Display for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who calls, as admission found out.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// A user, who proved it.
+    User(Aor),
+    /// A trunk, known by its source address.
+    Trunk(Arc<Trunk>),
+}
+
+/// One call to decide on.
+#[derive(Clone, Debug)]
+pub(crate) struct Query<'a> {
+    pub(crate) caller: &'a Caller,
+    /// What the request says of its caller.
+    pub(crate) from: Presented,
+    /// The user part of the Request-URI, unescaped, with the parameters of a `tel:` URI; a `urn:` one
+    /// whole.
+    pub(crate) called: &'a str,
+    /// The user that the Request-URI names, where it names one of our domains and that user exists.
+    pub(crate) user: Option<Aor>,
+    pub(crate) at: Timestamp,
+    /// Random bits, by which shares are drawn; the same bits, the same answer.
+    pub(crate) draw: u64,
+}
+
+/// What a request says of its caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Presented {
+    /// The user part of the URI in From, or in P-Asserted-Identity where its sender is trusted.
+    pub(crate) user: String,
+    /// The display name, without its quotes.
+    pub(crate) display: Option<String>,
+    /// The caller does not want to be known to the callee (RFC 3323).
+    pub(crate) private: bool,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Decision {
+    /// Nowhere, and the caller is told.
+    Refuse(Refusal),
+    /// Nowhere, and the caller is not answered at all.
+    Silence,
+    /// Along a plan.
+    Plan(Plan),
+}
+
+/// A final response of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// For the log and the call's record.
+    pub(crate) reason: String,
+    pub(crate) cause: store::Cause,
+}
+
+/// What is tried, and in which order.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The first one is where the call begins; where it fails, [`Plan::after`] tells which follows.
+    pub(crate) stages: Vec<Stage>,
+    /// What to take before anything is tried, and to hold until the call is over. Those of a trunk
+    /// that is tried are its carrier's.
+    pub(crate) limits: Vec<Limit>,
+    /// How long the call may last after its answer.
+    pub(crate) longest: Option<Duration>,
+    /// Never limited, never shed.
+    pub(crate) emergency: bool,
+    /// The called number as this node understands it: E.164 where it could tell.
+    pub(crate) called: String,
+    /// The prefix of the route that was taken first, for the call's record.
+    pub(crate) route: Option<String>,
+}
+
+/// A place, or several that are one choice, and what brings a call there.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    pub(crate) when: When,
+    pub(crate) destination: Destination,
+    /// From the INVITE that is sent to the answer; then CANCEL.
+    pub(crate) ring_timeout: Duration,
+    /// Whether RTP goes through mediad.
+    pub(crate) relay: bool,
+}
+
+/// What brings a call to a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// It begins there.
+    First,
+    /// The stage of this index ended so.
+    After(usize, Outcome),
+}
+
+/// How a stage ended that nobody answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// 486 or 600.
+    Busy,
+    /// It rang, and the time is over.
+    NoAnswer,
+    /// Nobody is registered, or nothing that could be reached gave an answer.
+    Unreachable,
+    /// Any other final response.
+    Failed,
+}
+
+/// Where a stage leads.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    /// To a user's bindings.
+    User(Aor),
+    /// To a group's users.
+    Group(Ring),
+    /// To a number beyond a trunk: one carrier after the other.
+    Carriers(Vec<Carrier>),
+    /// To a URI outside.
+    Uri(String),
+}
+
+/// The users of a group, as they are rung now.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    pub(crate) name: Arc<str>,
+    /// One step after the other; those of a step at once.
+    pub(crate) steps: Vec<Vec<Aor>>,
+    /// How long a step rings.
+    pub(crate) step_timeout: Duration,
+}
+
+/// A trunk that a call may go out by, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Carrier {
+    pub(crate) trunk: Arc<Trunk>,
+    /// The user part of the Request-URI, and of To, as this trunk wants it.
+    pub(crate) number: String,
+    /// Final responses after which the next carrier is tried; a silent host always counts.
+    pub(crate) failover: Arc<[u16]>,
+}
+
+impl Plan {
+    /// The stage that follows the one of index `from`, which ended so.
+    pub(crate) fn after(&self, from: usize, outcome: Outcome) -> Option<usize> {
+        let is_next = |wanted: Outcome| {
+            let follows = |stage: &Stage| stage.when == When::After(from, wanted);
+            self.stages.iter().position(follows)
+        };
+        is_next(outcome)
+    }
+
+    /// Whether any stage needs mediad.
+    pub(crate) fn relays(&self) -> bool {
+        self.stages.iter().any(|stage| stage.relay)
+    }
+}
