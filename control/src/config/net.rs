@@ -47,15 +47,61 @@ pub enum Transport {
     Udp,
     /// TCP.
     Tcp,
+    /// TLS over TCP (RFC 3261 26.2).
+    Tls,
+    /// WebSocket (RFC 7118).
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
-    /// As in the configuration, and as a URI's `transport` parameter.
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
+    /// As in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
+    }
+
+    /// As a URI's `transport` parameter, which has one word for both kinds of WebSocket (RFC 7118
+    /// section 5.2.4).
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Wss => "ws",
+            other => other.name(),
+        }
+    }
+
+    /// The port that is meant where none is written.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+
+    /// Whether it delivers by itself, so that nothing is sent again over it.
+    pub const fn is_reliable(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether it is encrypted, as a `sips:` URI wants.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether only the peer can open a connection: a browser listens nowhere.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
     }
 }
 
@@ -69,14 +115,10 @@ impl FromStr for Transport {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        match text.to_ascii_lowercase().as_str() {
-            "udp" => Ok(Self::Udp),
-            "tcp" => Ok(Self::Tcp),
-            _ => Err(ParseError::new(
-                text,
-                "a transport of this version (udp, tcp)",
-            )),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|transport| text.eq_ignore_ascii_case(transport.name()))
+            .ok_or_else(|| ParseError::new(text, "a transport: udp, tcp, tls, ws or wss"))
     }
 }
 
@@ -110,15 +152,18 @@ impl fmt::Display for Listen {
 }
 
 /// A trunk's host: `192.0.2.1`, `192.0.2.1:5060`, `[2001:db8::1]:5060`, `gw.example.com`, any of them
-/// after `tcp:` or `sip:`, and `;transport=tcp` after a `sip:` one.
+/// after `udp:`, `tcp:`, `tls:` or `sip:`, and `;transport=tls` after a `sip:` one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Host {
-    /// Over what.
+    /// Over what; UDP where nothing was said.
     pub transport: Transport,
+    /// Whether the transport was written. Where it was not, a request that is too long for UDP goes
+    /// over TCP.
+    pub explicit: bool,
     /// A name or an address; IPv6 without brackets.
     pub name: String,
-    /// The port; `None` where it was not written: 5060 then.
+    /// The port; `None` where it was not written: that of the transport then.
     pub port: Option<u16>,
 }
 
@@ -130,7 +175,7 @@ impl Host {
 
     /// The port, written or the default.
     pub fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(5060)
+        self.port.unwrap_or_else(|| self.transport.default_port())
     }
 }
 
@@ -140,22 +185,26 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let wrong =
             || ParseError::new(text, "a host, such as 192.0.2.1:5060 or sip:gw.example.com");
-        let (mut rest, mut transport) = (text, Transport::Udp);
+        let (mut rest, mut transport) = (text, None);
         if let Some(uri) = text.strip_prefix("sip:") {
             rest = uri;
             if let Some((host, parameters)) = uri.split_once(';') {
                 rest = host;
                 for parameter in parameters.split(';') {
-                    transport = parameter
-                        .strip_prefix("transport=")
-                        .ok_or_else(wrong)?
-                        .parse()?;
+                    let named = parameter.strip_prefix("transport=").ok_or_else(wrong)?;
+                    transport = Some(named.parse()?);
                 }
             }
-        } else if let Some(plain) = text.strip_prefix("udp:") {
-            rest = plain;
-        } else if let Some(plain) = text.strip_prefix("tcp:") {
-            (rest, transport) = (plain, Transport::Tcp);
+        } else if let Some((prefix, plain)) = text.split_once(':')
+            && let Ok(named) = prefix.parse()
+        {
+            (rest, transport) = (plain, Some(named));
+        }
+        if transport.is_some_and(Transport::is_websocket) {
+            return Err(ParseError::new(
+                text,
+                "reachable: over WebSocket only a client can connect (udp, tcp, tls)",
+            ));
         }
         let (name, port) = split_port(rest).ok_or_else(wrong)?;
         let is_name = !name.is_empty()
@@ -166,7 +215,8 @@ impl FromStr for Host {
             return Err(wrong());
         }
         Ok(Self {
-            transport,
+            transport: transport.unwrap_or(Transport::Udp),
+            explicit: transport.is_some(),
             name: name.to_owned(),
             port,
         })

@@ -160,7 +160,19 @@ fn hosts_are_read_as_operators_write_them() {
             (name, port, transport)
         );
     }
-    for text in ["", "a b", "gw:0", "gw:99999", "sip:gw;lr", "[::1", "tls:gw"] {
+    let tls: Host = "tls:gw.example.com".parse().unwrap();
+    assert_eq!((tls.port_or_default(), tls.explicit), (5061, true));
+    assert!(!"gw.example.com".parse::<Host>().unwrap().explicit);
+    for text in [
+        "",
+        "a b",
+        "gw:0",
+        "gw:99999",
+        "sip:gw;lr",
+        "[::1",
+        "ws:gw",
+        "sctp:gw:1:2",
+    ] {
         assert!(text.parse::<Host>().is_err(), "{text}");
     }
 }

@@ -379,5 +379,8 @@ pub(super) const fn via_transport(way: &Flow) -> Transport<'static> {
     match way.transport {
         control::config::Transport::Udp => Transport::Udp,
         control::config::Transport::Tcp => Transport::Tcp,
+        control::config::Transport::Tls => Transport::Tls,
+        control::config::Transport::Ws => Transport::Ws,
+        control::config::Transport::Wss => Transport::Wss,
     }
 }

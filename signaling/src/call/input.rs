@@ -232,7 +232,7 @@ fn reply_flow(mut flow: Flow, request: &Message) -> Flow {
         let port = match flow.transport {
             Transport::Udp if via.has_rport() => flow.remote.port(),
             // Over TCP the connection comes first, and this is for when it is gone.
-            Transport::Udp | Transport::Tcp => sent_by,
+            _ => sent_by,
         };
         flow.reply_to = SocketAddr::new(flow.remote.ip(), port);
     }

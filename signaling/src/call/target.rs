@@ -181,8 +181,8 @@ impl Core {
     /// Our Record-Route for one side of a call.
     pub(super) fn record_uri(local: &Local, key: CallKey) -> String {
         let transport = match local.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
+            Transport::Udp => String::new(),
+            other => format!(";transport={}", other.parameter()),
         };
         format!("sip:{};lr{transport};{COOKIE}={:x}", local.sent_by, key.0)
     }
@@ -273,8 +273,9 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
             }
         }
     }
-    if host.transport == Transport::Tcp {
-        target.push_str(";transport=tcp");
+    if host.transport != Transport::Udp {
+        target.push_str(";transport=");
+        target.push_str(host.transport.parameter());
     }
     target
 }

@@ -40,7 +40,7 @@ impl Flow {
 
 impl sip::transaction::Flow for Flow {
     fn is_reliable(&self) -> bool {
-        self.transport != Transport::Udp
+        self.transport.is_reliable()
     }
 }
 

@@ -81,6 +81,9 @@ pub(crate) fn bind(
                 bound.tcp.push(listener);
                 address
             }
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                return Err(failed(io::ErrorKind::Unsupported.into()));
+            }
         };
         let host = match advertise {
             Some(host) => bracketed(host),
@@ -149,6 +152,7 @@ impl Network {
     pub(crate) fn send(&self, flow: &Flow, payload: Bytes, sender: Sender) {
         match flow.transport {
             Transport::Tcp => self.tcp.send(flow, payload, sender),
+            Transport::Tls | Transport::Ws | Transport::Wss => self.dispatcher.failed(sender),
             Transport::Udp => {
                 let socket = self.udp.iter().find(|socket| socket.local == flow.local);
                 let sent = match socket {

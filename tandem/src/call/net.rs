@@ -97,6 +97,10 @@ impl Net {
                 };
                 write(&connection, &payload).await
             }
+            // `tandem call` refuses them before it starts, and a peer cannot bring them in.
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
         }
     }
 

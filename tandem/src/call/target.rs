@@ -74,6 +74,12 @@ impl Target {
                 self.uri
             ))
         })?;
+        if !matches!(host.transport, Transport::Udp | Transport::Tcp) {
+            return Err(Failure::other(format!(
+                "this command speaks udp and tcp, not {}: call through a node that does",
+                host.transport
+            )));
+        }
         Ok(Hop {
             transport: host.transport,
             remote: resolve(&host.name, host.port_or_default()).await?,
@@ -82,18 +88,20 @@ impl Target {
 }
 
 fn host_of(uri: &Uri<'_>) -> Result<Host, String> {
-    let transport = match uri.transport() {
-        Some(name) => name
-            .parse()
-            .map_err(|e: control::config::ParseError| e.to_string())?,
-        None => Transport::Udp,
+    let written = match uri.transport() {
+        Some(name) => Some(
+            name.parse()
+                .map_err(|e: control::config::ParseError| e.to_string())?,
+        ),
+        None => None,
     };
     let host = uri.host().ok_or("it has no host")?;
     let name = host
         .ip()
         .map_or_else(|| host.to_string(), |ip| ip.to_string());
     Ok(Host {
-        transport,
+        transport: written.unwrap_or(Transport::Udp),
+        explicit: written.is_some(),
         name,
         port: uri.port(),
     })

@@ -121,7 +121,7 @@ fn bind(listen: Listen) -> io::Result<()> {
     let address: SocketAddr = listen.address;
     match listen.transport {
         Transport::Udp => UdpSocket::bind(address).map(drop),
-        Transport::Tcp => TcpListener::bind(address).map(drop),
+        _ => TcpListener::bind(address).map(drop),
     }
 }
 

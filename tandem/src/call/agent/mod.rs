@@ -43,7 +43,7 @@ pub(super) struct Hop {
 
 impl Flow for Hop {
     fn is_reliable(&self) -> bool {
-        self.transport == Transport::Tcp
+        self.transport.is_reliable()
     }
 }
 
@@ -397,10 +397,7 @@ impl Ending {
 
 /// The Via of a new request.
 fn via(identity: &Identity, transport: Transport, tokens: &mut TokenGenerator) -> String {
-    let name = match transport {
-        Transport::Udp => "UDP",
-        Transport::Tcp => "TCP",
-    };
+    let name = transport.name().to_ascii_uppercase();
     format!(
         "SIP/2.0/{name} {};branch={};rport",
         identity.signaling,
@@ -414,7 +411,7 @@ fn contact(identity: &Identity, transport: Transport) -> String {
     let at = identity.signaling;
     match transport {
         Transport::Udp => format!("<sip:{user}@{at}>"),
-        Transport::Tcp => format!("<sip:{user}@{at};transport=tcp>"),
+        other => format!("<sip:{user}@{at};transport={}>", other.parameter()),
     }
 }
 
