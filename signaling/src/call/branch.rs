@@ -27,11 +27,12 @@ impl Core {
                 break;
             };
             match action {
-                Action::Try { branch, target } => self.try_target(now, id, branch, &target),
+                Action::Try { branch, target, .. } => self.try_target(now, id, branch, &target),
                 Action::Cancel { branch } => self.cancel_branch(now, id, branch),
                 Action::Forward { branch, response } => self.pass_back(now, id, branch, response),
                 Action::Reply { status } => self.reply(now, id, status),
                 Action::Abandon => self.abandon(now, id),
+                Action::Exhausted => exchange.context.conclude(),
                 Action::LateSuccess { branch, response } => {
                     self.disown(now, id, branch, &response);
                 }

@@ -6,7 +6,7 @@ use control::{media::Family, signal::CallState};
 use sip::{
     header::HeaderName,
     message::{Message, Method},
-    proxy::{self, Failover, ResponseContext, Routed},
+    proxy::{self, Group, ResponseContext, Routed},
     sdp::{self, Sdp, SdpError},
     transaction::ServerId,
 };
@@ -139,11 +139,12 @@ impl Core {
             .unwrap_or_else(|| Method::Other("".into()));
         let policy = proxy::Policy {
             timer_c: self.policy.timer_c,
-            ring_timeout,
-            failover: Failover::Unreachable,
+            ..proxy::Policy::default()
         };
         let count = targets.len();
-        let groups = targets.into_iter().map(|target| vec![target]);
+        let groups = targets
+            .into_iter()
+            .map(|target| Group::new(vec![target]).ring_timeout(ring_timeout));
         let exchange = Exchange {
             server,
             flow,

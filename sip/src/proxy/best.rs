@@ -1,14 +1,24 @@
 //! Which of several failures the caller hears (RFC 3261 section 16.7, steps 6 and 7).
 
-use super::context::BranchId;
+use std::cmp::Reverse;
+
+use super::context::{BranchId, Failure};
 use crate::header::HeaderName;
 use crate::message::Message;
 
 /// How a branch ended without success.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) struct Outcome {
+    pub(super) branch: BranchId,
+    /// The number of its group.
+    pub(super) group: usize,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
     /// A 3xx to 6xx.
-    Response { branch: BranchId, response: Message },
+    Response(Message),
     /// Nobody answered in time: counts as 408.
     Timeout,
     /// The request could not be delivered: counts as 503.
@@ -24,11 +34,19 @@ pub(super) enum Answer {
 }
 
 impl Outcome {
-    fn status(&self) -> u16 {
-        match self {
-            Self::Response { response, .. } => response.status().unwrap_or_default(),
-            Self::Timeout => 408,
-            Self::Unreachable => 503,
+    pub(super) fn status(&self) -> u16 {
+        match self.failure() {
+            Failure::Status(status) => status,
+            Failure::Timeout => 408,
+            Failure::Unreachable => 503,
+        }
+    }
+
+    pub(super) fn failure(&self) -> Failure {
+        match &self.kind {
+            Kind::Response(response) => Failure::Status(response.status().unwrap_or_default()),
+            Kind::Timeout => Failure::Timeout,
+            Kind::Unreachable => Failure::Unreachable,
         }
     }
 
@@ -38,22 +56,30 @@ impl Outcome {
     }
 
     /// The smaller, the better: any 6xx first, then the lowest class, and within 4xx what tells the
-    /// caller how to ask again.
-    fn rank(&self, cancelled: bool) -> (u8, u8) {
+    /// caller how to ask again. Of equals the last place that was tried.
+    fn rank(&self, cancelled: bool) -> (u8, u8, Reverse<usize>) {
         let status = self.status();
-        match status {
+        let (class, within) = match status {
             600.. => (0, 0),
             487 if cancelled => (1, 0),
             300..=399 => (2, 0),
             401 | 407 | 415 | 420 | 484 => (3, 0),
             // A response that somebody gave says more than a wait that ended.
-            400..=499 => (3, if matches!(self, Self::Timeout) { 2 } else { 1 }),
+            400..=499 => (
+                3,
+                if matches!(self.kind, Kind::Timeout) {
+                    2
+                } else {
+                    1
+                },
+            ),
             _ => (4, if status == 503 { 1 } else { 0 }),
-        }
+        };
+        (class, within, Reverse(self.group))
     }
 }
 
-/// Chooses the answer from what the branches said. Ties go to the first.
+/// Chooses the answer from what the branches said. Of equals in the same group the first.
 pub(super) fn choose(mut outcomes: Vec<Outcome>, invite: bool, cancelled: bool) -> Answer {
     if !invite {
         // RFC 4320 section 4.2: no 408 to a non-INVITE request, whoever says it.
@@ -66,14 +92,15 @@ pub(super) fn choose(mut outcomes: Vec<Outcome>, invite: bool, cancelled: bool) 
     let Some(best) = best else {
         return Answer::Nothing;
     };
-    match outcomes.swap_remove(best) {
-        Outcome::Timeout if cancelled => Answer::Reply(487),
-        Outcome::Timeout => Answer::Reply(408),
+    let Outcome { branch, kind, .. } = outcomes.swap_remove(best);
+    match kind {
+        Kind::Timeout if cancelled => Answer::Reply(487),
+        Kind::Timeout => Answer::Reply(408),
         // What is out of order is the way to one place, not this proxy: 503 would make the caller
         // give up on us for everything.
-        Outcome::Unreachable => Answer::Reply(500),
-        Outcome::Response { response, .. } if response.status() == Some(503) => Answer::Reply(500),
-        Outcome::Response { branch, response } => {
+        Kind::Unreachable => Answer::Reply(500),
+        Kind::Response(response) if response.status() == Some(503) => Answer::Reply(500),
+        Kind::Response(response) => {
             let response = with_challenges(response, &outcomes);
             Answer::Forward { branch, response }
         }
@@ -89,7 +116,7 @@ fn with_challenges(chosen: Message, others: &[Outcome]) -> Message {
     let mut edit = chosen.edit();
     let mut any = false;
     for outcome in others {
-        let Outcome::Response { response, .. } = outcome else {
+        let Kind::Response(response) = &outcome.kind else {
             continue;
         };
         if !is_challenge(response) {

@@ -4,41 +4,36 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::best::{self, Outcome};
+use super::best::{self, Kind, Outcome};
+use super::group::{Failover, Group};
 use super::via::pop_via;
 use crate::message::{Message, Method};
 
-/// How a request is spread over its targets, and for how long.
+/// How a request is spread over its targets, whatever their group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Timer C: how long an INVITE may go without a final response after its last provisional one
     /// other than 100. More than 3 minutes (RFC 3261 section 16.6); default 200 s.
     pub timer_c: Duration,
-    /// How long one branch of an INVITE may take to be answered, whatever it says meanwhile.
-    /// Then it is cancelled and counts as 408. Default `None`: timer C alone.
-    pub ring_timeout: Option<Duration>,
-    /// When the next group of targets is tried.
-    pub failover: Failover,
+    /// Branches at most, over all groups; further targets are not tried. Default 64.
+    pub branches: usize,
+    /// Branches at once (RFC 5393 section 5.3.3): what the request's Max-Breadth says, or 60. A
+    /// larger group is tried in several parts; with 0 the answer is 440.
+    pub breadth: u32,
+    /// Whether to ask for further targets ([`Action::Exhausted`]) before the caller hears of a
+    /// failure. Default `false`.
+    pub open: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             timer_c: Duration::from_secs(200),
-            ring_timeout: None,
-            failover: Failover::Unreachable,
+            branches: 64,
+            breadth: 60,
+            open: false,
         }
     }
-}
-
-/// When the next group of targets is tried, after every branch of a group has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failover {
-    /// Where every branch was out of reach: 503, 408, no answer in time, or a transport error. For
-    /// hosts that stand for one another: a busy callee is busy through each of them.
-    Unreachable,
-    /// After any 3xx to 5xx. For targets that are different places.
-    AnyFailure,
 }
 
 /// Names a branch within its [`ResponseContext`]: 0 for the first one tried.
@@ -54,6 +49,8 @@ pub enum Action<T> {
         branch: BranchId,
         /// The target as it was given.
         target: T,
+        /// The branch's share of Max-Breadth.
+        breadth: u32,
     },
     /// Cancel the branch ([`crate::transaction::Layer::cancel`]).
     Cancel {
@@ -69,9 +66,13 @@ pub enum Action<T> {
     },
     /// Send a response of our own making in the server transaction.
     Reply {
-        /// The status: 408, 480, 487, 500 or 503.
+        /// The status: 408, 440, 480, 487 or 500.
         status: u16,
     },
+    /// Every target has failed. Name further ones by [`ResponseContext::add`], or let the caller
+    /// hear of it by [`ResponseContext::conclude`]. Only with [`Policy::open`]; never after a 6xx or
+    /// the caller's CANCEL.
+    Exhausted,
     /// Give the (non-INVITE) server transaction up without an answer: all that could be said is
     /// 408, which RFC 4320 forbids ([`crate::transaction::Layer::abandon`]).
     Abandon,
@@ -95,9 +96,28 @@ enum State {
     Settled,
 }
 
+/// How a branch ended without success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// By this response, 300 to 699.
+    Status(u16),
+    /// Nobody answered in time.
+    Timeout,
+    /// The request could not be delivered.
+    Unreachable,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    group: Group<T>,
+    /// To be tried whatever the group before it said.
+    due: bool,
+}
+
 #[derive(Debug)]
 struct Branch {
     state: State,
+    group: usize,
     timer_c: Option<Instant>,
     ring: Option<Instant>,
     cancelled: bool,
@@ -113,13 +133,13 @@ enum Sent {
 
 /// Collects the responses of a request's branches into one.
 ///
-/// Targets come in groups: the members of a group are tried at once, the groups one after another.
-/// `T` is whatever the caller knows a target by.
+/// Targets come in groups: the members of a group are tried at once, the groups one after another,
+/// as far as the [`Failover`] of each allows. `T` is whatever the caller knows a target by.
 ///
 /// Drive it like this: create it, then after each call drain [`poll_action`](Self::poll_action).
 /// Report what the client transaction of each branch says by [`handle_response`], [`handle_timeout`
 /// of the branch](Self::handle_branch_timeout), [`handle_transport_error`] and
-/// [`handle_terminated`], the caller's CANCEL by [`handle_cancel`], and time by
+/// [`handle_terminated`], a redirection that is to be followed by [`handle_redirect`], the caller's CANCEL by [`handle_cancel`], and time by
 /// [`poll_timeout`](Self::poll_timeout) and [`handle_timeout`]. Drop it when
 /// [`is_finished`](Self::is_finished).
 ///
@@ -127,49 +147,57 @@ enum Sent {
 /// [`handle_transport_error`]: Self::handle_transport_error
 /// [`handle_terminated`]: Self::handle_terminated
 /// [`handle_cancel`]: Self::handle_cancel
+/// [`handle_redirect`]: Self::handle_redirect
 /// [`handle_timeout`]: Self::handle_timeout
 #[derive(Debug)]
 pub struct ResponseContext<T> {
     invite: bool,
     policy: Policy,
-    waiting: VecDeque<Vec<T>>,
+    waiting: VecDeque<Waiting<T>>,
     branches: Vec<Branch>,
     outcomes: Vec<Outcome>,
-    /// Where the outcomes of the group that is being tried begin.
+    /// How many groups were begun, and the failover of the last one.
     group: usize,
+    failover: Failover,
     sent: Sent,
     cancelled: bool,
+    /// A 6xx came: nobody else may be tried.
+    stopped: bool,
+    /// [`Action::Exhausted`] was said, and nothing heard since.
+    asking: bool,
     actions: VecDeque<Action<T>>,
 }
 
 impl<T> ResponseContext<T> {
     /// Starts with the first group: its `Try` actions are waiting. Without any target the answer
-    /// is 480 (Temporarily Unavailable).
-    pub fn new(
+    /// is 480 (Temporarily Unavailable), unless the context is [open](Policy::open).
+    pub fn new<G: Into<Group<T>>>(
         now: Instant,
         method: &Method,
         policy: Policy,
-        groups: impl IntoIterator<Item = Vec<T>>,
+        groups: impl IntoIterator<Item = G>,
     ) -> Self {
-        let waiting = groups
-            .into_iter()
-            .filter(|group| !group.is_empty())
-            .collect();
         let mut context = Self {
             invite: *method == Method::Invite,
             policy,
-            waiting,
+            waiting: VecDeque::new(),
             branches: Vec::new(),
             outcomes: Vec::new(),
             group: 0,
+            failover: Failover::AnyFailure,
             sent: Sent::Nothing,
             cancelled: false,
+            stopped: false,
+            asking: false,
             actions: VecDeque::new(),
         };
-        if !context.try_next_group(now) {
+        if context.policy.breadth == 0 {
             context.sent = Sent::Failure;
-            context.actions.push_back(Action::Reply { status: 480 });
+            context.actions.push_back(Action::Reply { status: 440 });
+            return context;
         }
+        context.push(groups);
+        context.proceed(now);
         context
     }
 
@@ -213,8 +241,9 @@ impl<T> ResponseContext<T> {
                 if state != State::Pending {
                     return;
                 }
-                self.settle(branch, Outcome::Response { branch, response });
-                if status >= 600 {
+                self.settle(branch, Kind::Response(response));
+                if status >= 600 && !self.failover.lists(status) {
+                    self.stopped = true;
                     self.waiting.clear();
                     self.cancel_pending();
                 }
@@ -223,20 +252,79 @@ impl<T> ResponseContext<T> {
         }
     }
 
+    /// A branch answered with a 3xx whose contacts are to be tried in its place (RFC 3261 section
+    /// 16.7, step 4): these groups come before those that wait already, once the branch's own group
+    /// is through. The 3xx itself is none of the answers to choose from.
+    ///
+    /// `false`, and nothing done, where the branch is through already or nobody else may be tried:
+    /// then the response is one like any other, for [`handle_response`](Self::handle_response).
+    pub fn handle_redirect<G: Into<Group<T>>>(
+        &mut self,
+        now: Instant,
+        branch: BranchId,
+        groups: impl IntoIterator<Item = G>,
+    ) -> bool {
+        let pending = |branch: &Branch| branch.state == State::Pending;
+        if self.is_closed() || !self.branches.get(branch.0).is_some_and(pending) {
+            return false;
+        }
+        let groups: Vec<_> = waiting(groups, true).collect();
+        if groups.is_empty() {
+            return false;
+        }
+        for group in groups.into_iter().rev() {
+            self.waiting.push_front(group);
+        }
+        self.branches[branch.0].settle();
+        self.proceed(now);
+        true
+    }
+
+    /// Names further targets, to be tried after those that wait already; at once where
+    /// [`Action::Exhausted`] asked for them. Tells whether any is tried because of that.
+    pub fn add<G: Into<Group<T>>>(
+        &mut self,
+        now: Instant,
+        groups: impl IntoIterator<Item = G>,
+    ) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        self.push(groups);
+        if !self.asking {
+            return false;
+        }
+        self.asking = !self.try_next_group(now);
+        !self.asking
+    }
+
+    /// After [`Action::Exhausted`]: there are no further targets. The best of the failures goes back.
+    pub fn conclude(&mut self) {
+        if std::mem::take(&mut self.asking) {
+            self.fail_request();
+        }
+    }
+
+    /// How the branches have failed that did, in the order in which they did.
+    pub fn failures(&self) -> impl Iterator<Item = (BranchId, Failure)> {
+        let failures = self.outcomes.iter();
+        failures.map(|outcome| (outcome.branch, outcome.failure()))
+    }
+
     /// The client transaction of a branch timed out: counts as 408.
     pub fn handle_branch_timeout(&mut self, now: Instant, branch: BranchId) {
-        self.fail(now, branch, Outcome::Timeout);
+        self.fail(now, branch, Kind::Timeout);
     }
 
     /// A branch could not be sent (or its target not be resolved): counts as 503.
     pub fn handle_transport_error(&mut self, now: Instant, branch: BranchId) {
-        self.fail(now, branch, Outcome::Unreachable);
+        self.fail(now, branch, Kind::Unreachable);
     }
 
     /// The client transaction of a branch is gone. A branch that was never sent is gone at once.
     pub fn handle_terminated(&mut self, now: Instant, branch: BranchId) {
         // Without any outcome so far none will come: never leave the caller waiting.
-        self.fail(now, branch, Outcome::Timeout);
+        self.fail(now, branch, Kind::Timeout);
         if let Some(branch) = self.branches.get_mut(branch.0) {
             branch.terminated = true;
             branch.timer_c = None;
@@ -253,6 +341,9 @@ impl<T> ResponseContext<T> {
         self.cancelled = true;
         self.waiting.clear();
         self.cancel_pending();
+        if std::mem::take(&mut self.asking) {
+            return self.fail_request();
+        }
         self.proceed(now);
     }
 
@@ -265,7 +356,7 @@ impl<T> ResponseContext<T> {
             }
             let id = BranchId(index);
             self.cancel(id);
-            self.settle(id, Outcome::Timeout);
+            self.settle(id, Kind::Timeout);
             self.branches[index].state = State::GivenUp;
             self.proceed(now);
         }
@@ -292,6 +383,7 @@ impl<T> ResponseContext<T> {
     fn on_success(&mut self, id: BranchId, response: Message) {
         self.branches[id.0].settle();
         self.waiting.clear();
+        self.asking = false;
         match self.sent {
             Sent::Nothing => {
                 self.sent = Sent::Success;
@@ -318,13 +410,13 @@ impl<T> ResponseContext<T> {
         }
     }
 
-    fn fail(&mut self, now: Instant, id: BranchId, outcome: Outcome) {
+    fn fail(&mut self, now: Instant, id: BranchId, kind: Kind) {
         let Some(branch) = self.branches.get_mut(id.0) else {
             return;
         };
         match branch.state {
             State::Pending => {
-                self.settle(id, outcome);
+                self.settle(id, kind);
                 self.proceed(now);
             }
             State::GivenUp => branch.settle(),
@@ -332,9 +424,23 @@ impl<T> ResponseContext<T> {
         }
     }
 
-    fn settle(&mut self, id: BranchId, outcome: Outcome) {
-        self.branches[id.0].settle();
-        self.outcomes.push(outcome);
+    fn settle(&mut self, id: BranchId, kind: Kind) {
+        let branch = &mut self.branches[id.0];
+        branch.settle();
+        self.outcomes.push(Outcome {
+            branch: id,
+            group: branch.group,
+            kind,
+        });
+    }
+
+    /// Whether no further target may be tried.
+    fn is_closed(&self) -> bool {
+        self.sent != Sent::Nothing || self.cancelled || self.stopped
+    }
+
+    fn push<G: Into<Group<T>>>(&mut self, groups: impl IntoIterator<Item = G>) {
+        self.waiting.extend(waiting(groups, false));
     }
 
     /// Goes on where every branch has an outcome: to the next group, or to the answer.
@@ -343,14 +449,28 @@ impl<T> ResponseContext<T> {
             .branches
             .iter()
             .any(|branch| branch.state == State::Pending);
-        if pending || self.sent != Sent::Nothing {
+        if pending || self.asking || self.sent != Sent::Nothing {
             return;
         }
         if self.may_fail_over() && self.try_next_group(now) {
             return;
         }
+        self.waiting.clear();
+        if self.policy.open && !self.is_closed() {
+            self.asking = true;
+            return self.actions.push_back(Action::Exhausted);
+        }
+        self.fail_request();
+    }
+
+    /// Tells the caller of the failure.
+    fn fail_request(&mut self) {
         self.sent = Sent::Failure;
         let outcomes = std::mem::take(&mut self.outcomes);
+        if outcomes.is_empty() {
+            let status = if self.cancelled { 487 } else { 480 };
+            return self.actions.push_back(Action::Reply { status });
+        }
         let answer = best::choose(outcomes, self.invite, self.cancelled);
         self.actions.push_back(match answer {
             best::Answer::Forward { branch, response } => Action::Forward { branch, response },
@@ -360,32 +480,61 @@ impl<T> ResponseContext<T> {
     }
 
     fn may_fail_over(&self) -> bool {
-        let group = self.outcomes.get(self.group..).unwrap_or_default();
-        match self.policy.failover {
-            Failover::Unreachable => group.iter().all(Outcome::is_unreachable),
+        if self.waiting.front().is_some_and(|waiting| waiting.due) {
+            return true;
+        }
+        let failed = self.outcomes.iter();
+        let mut failed = failed.filter(|outcome| outcome.group == self.group);
+        match self.failover {
+            Failover::Unreachable => failed.all(Outcome::is_unreachable),
+            Failover::Listed(set) => failed.all(|outcome| set.contains(outcome.status())),
             Failover::AnyFailure => true,
         }
     }
 
     fn try_next_group(&mut self, now: Instant) -> bool {
-        let Some(group) = self.waiting.pop_front() else {
+        let room = self.policy.branches.saturating_sub(self.branches.len());
+        if room == 0 {
+            self.waiting.clear();
+        }
+        let Some(Waiting { mut group, .. }) = self.waiting.pop_front() else {
             return false;
         };
-        self.group = self.outcomes.len();
-        for target in group {
+        group.targets.truncate(room);
+        let breadth = usize::try_from(self.policy.breadth).unwrap_or(usize::MAX);
+        self.failover = group.failover;
+        self.group += 1;
+        if group.targets.len() > breadth {
+            let rest = Group {
+                targets: group.targets.split_off(breadth),
+                ..group
+            };
+            self.waiting.push_front(Waiting {
+                group: rest,
+                due: true,
+            });
+        }
+        let count = u32::try_from(group.targets.len()).unwrap_or(u32::MAX);
+        let share = self.policy.breadth / count.max(1);
+        let mut spare = self.policy.breadth % count.max(1);
+        for target in group.targets {
             let branch = BranchId(self.branches.len());
             self.branches.push(Branch {
                 state: State::Pending,
+                group: self.group,
                 timer_c: self.invite.then(|| now + self.policy.timer_c),
-                ring: self
-                    .policy
+                ring: group
                     .ring_timeout
                     .filter(|_| self.invite)
                     .map(|after| now + after),
                 cancelled: false,
                 terminated: false,
             });
-            self.actions.push_back(Action::Try { branch, target });
+            self.actions.push_back(Action::Try {
+                branch,
+                target,
+                breadth: share + std::mem::take(&mut spare),
+            });
         }
         true
     }
@@ -407,6 +556,17 @@ impl<T> ResponseContext<T> {
             self.actions.push_back(Action::Cancel { branch: id });
         }
     }
+}
+
+/// Groups that have any target.
+fn waiting<T, G: Into<Group<T>>>(
+    groups: impl IntoIterator<Item = G>,
+    due: bool,
+) -> impl Iterator<Item = Waiting<T>> {
+    let groups = groups.into_iter().map(Into::into);
+    groups
+        .filter(|group: &Group<T>| !group.targets.is_empty())
+        .map(move |group| Waiting { group, due })
 }
 
 impl Branch {

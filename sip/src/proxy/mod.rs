@@ -51,7 +51,7 @@
 //! let hosts = [vec!["192.0.2.4:5060"], vec!["192.0.2.5:5060"]];
 //! let mut context = ResponseContext::new(now, &Method::Invite, Policy::default(), hosts);
 //! while let Some(action) = context.poll_action() {
-//!     let Action::Try { branch, target } = action else { continue };
+//!     let Action::Try { branch, target, .. } = action else { continue };
 //!     let own = "sip:192.0.2.10:5060;lr";
 //!     let target = format!("sip:bob@{target}");
 //!     let plan = Forward {
@@ -77,12 +77,14 @@
 mod admission;
 mod best;
 mod context;
+mod group;
 mod identity;
 mod route;
 mod via;
 
 pub use admission::{Admission, Refusal, admit};
-pub use context::{Action, BranchId, Failover, Policy, ResponseContext};
+pub use context::{Action, BranchId, Failure, Policy, ResponseContext};
+pub use group::{Failover, Group, StatusSet};
 pub use identity::Identity;
 pub use route::{Forward, RecordRoute, RouteError, Routed, forward, next_hop, preprocess};
 pub use via::{pop_via, stamp_via};

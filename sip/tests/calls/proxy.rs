@@ -9,8 +9,8 @@ use sip::dialog::{ProxyDialog, Side};
 use sip::header::Transport;
 use sip::message::{Message, Method};
 use sip::proxy::{
-    Action, BranchId, Forward, Identity, Policy, RecordRoute, ResponseContext, Routed, admit,
-    forward, next_hop, preprocess, stamp_via,
+    Action, BranchId, Forward, Group, Identity, Policy, RecordRoute, ResponseContext, Routed,
+    admit, forward, next_hop, preprocess, stamp_via,
 };
 use sip::token::TokenGenerator;
 use sip::transaction::{ClientId, Event, Layer, SendError, ServerId, Timers, TransactionId};
@@ -133,12 +133,11 @@ impl Proxy {
         }
         let routed = preprocess(&received, &self.identity).unwrap();
         let groups = self.targets(&routed);
-        let policy = Policy {
-            ring_timeout: Some(Duration::from_secs(60)),
-            ..Policy::default()
-        };
+        let groups = groups
+            .into_iter()
+            .map(|group| Group::new(group).ring_timeout(Some(Duration::from_secs(60))));
         let method = received.method().unwrap().clone();
-        let context = ResponseContext::new(now, &method, policy, groups);
+        let context = ResponseContext::new(now, &method, Policy::default(), groups);
         let call = Call {
             received,
             routed,
@@ -193,7 +192,7 @@ impl Proxy {
         action: Action<Option<SocketAddr>>,
     ) {
         match action {
-            Action::Try { branch, target } => {
+            Action::Try { branch, target, .. } => {
                 let mark = self.identity.branch(&mut self.tokens, &call.received);
                 let (path, request) = self.copy(&call.routed, target, &mark);
                 let client = self.layer.send_request(now, path, request).unwrap();
@@ -215,6 +214,7 @@ impl Proxy {
                 self.respond(now, id, &response);
             }
             Action::Abandon => self.layer.abandon(now, id),
+            Action::Exhausted => call.context.conclude(),
             Action::LateSuccess { response, .. } => {
                 self.late += 1;
                 let dialog = ProxyDialog::new(&call.received, &response, &self.identity);

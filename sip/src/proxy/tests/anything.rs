@@ -10,8 +10,8 @@ use crate::dialog::{Dialog, ProxyDialog, Side};
 use crate::header::{HeaderName, Transport};
 use crate::message::{Message, Method};
 use crate::proxy::{
-    Action, BranchId, Failover, Forward, Policy, RecordRoute, ResponseContext, admit, forward,
-    next_hop, pop_via, preprocess, stamp_via,
+    Action, BranchId, Failover, Forward, Group, Policy, RecordRoute, ResponseContext, StatusSet,
+    admit, forward, next_hop, pop_via, preprocess, stamp_via,
 };
 
 const PLAN: Forward<'_> = Forward {
@@ -126,7 +126,8 @@ struct Told {
 }
 
 impl Told {
-    fn drain(&mut self, context: &mut ResponseContext<u8>) {
+    /// `more` times further targets are named where they are asked for.
+    fn drain(&mut self, context: &mut ResponseContext<u8>, now: Instant, more: &mut Option<usize>) {
         while let Some(action) = context.poll_action() {
             match action {
                 Action::Forward { response, .. } => match response.status().unwrap() {
@@ -138,6 +139,14 @@ impl Told {
                 Action::LateSuccess { .. } => assert_eq!(self.failure, 1),
                 Action::Try { .. } => self.tried += 1,
                 Action::Cancel { branch } => assert!(branch.0 < self.tried),
+                Action::Exhausted => match more {
+                    Some(left @ 1..) => {
+                        *left -= 1;
+                        assert!(context.add(now, [vec![9u8, 10]]));
+                    }
+                    Some(_) => context.conclude(),
+                    None => panic!("nobody wanted to be asked"),
+                },
             }
         }
     }
@@ -178,23 +187,41 @@ proptest! {
         invite in any::<bool>(),
         any_failure in any::<bool>(),
         ring in prop::option::of(1u64..100),
+        breadth in 1u32..4,
+        mut more in prop::option::of(0usize..4),
         steps in vec(step(), 0..40),
     ) {
         let mut now = Instant::now();
         let policy = Policy {
-            ring_timeout: ring.map(Duration::from_secs),
-            failover: if any_failure { Failover::AnyFailure } else { Failover::Unreachable },
+            breadth,
+            open: more.is_some(),
             ..Policy::default()
         };
+        let failover = if any_failure {
+            Failover::AnyFailure
+        } else {
+            Failover::Listed(StatusSet::OUTAGE.with(603))
+        };
+        let group = |targets| {
+            Group::new(targets)
+                .failover(failover)
+                .ring_timeout(ring.map(Duration::from_secs))
+        };
         let method = if invite { Method::Invite } else { Method::Message };
-        let groups = [vec![1u8, 2], vec![3], vec![4, 5]];
+        let groups = [vec![1u8, 2], vec![3], vec![4, 5]].map(group);
         let mut context = ResponseContext::new(now, &method, policy, groups);
         let mut told = Told::default();
-        told.drain(&mut context);
+        told.drain(&mut context, now, &mut more);
         for step in steps {
             match step {
                 Step::Response { branch, status } => {
-                    context.handle_response(now, BranchId(branch), &response(status));
+                    let id = BranchId(branch);
+                    let follows = (300..400).contains(&status) && more.is_some_and(|left| left > 0);
+                    if follows && context.handle_redirect(now, id, [vec![6, 7], vec![8]]) {
+                        more = more.map(|left| left - 1);
+                    } else {
+                        context.handle_response(now, id, &response(status));
+                    }
                 }
                 Step::Timeout { branch } => context.handle_branch_timeout(now, BranchId(branch)),
                 Step::Fail { branch } => context.handle_transport_error(now, BranchId(branch)),
@@ -205,14 +232,14 @@ proptest! {
                     context.handle_timeout(now);
                 }
             }
-            told.drain(&mut context);
+            told.drain(&mut context, now, &mut more);
         }
-        // Five targets at most: the transactions of the last ones end after those before them.
-        for _ in 0..3 {
+        // The transactions of the last targets end after those before them.
+        for _ in 0..24 {
             for branch in 0..told.tried {
                 context.handle_terminated(now, BranchId(branch));
             }
-            told.drain(&mut context);
+            told.drain(&mut context, now, &mut more);
         }
         prop_assert!(context.is_finished());
         prop_assert_eq!(context.poll_timeout(), None);

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use super::{invite, values};
 use crate::header::HeaderName;
 use crate::message::{Message, Method};
-use crate::proxy::{Action, BranchId, Failover, Policy, ResponseContext};
+use crate::proxy::{
+    Action, BranchId, Failover, Failure, Group, Policy, ResponseContext, StatusSet,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,14 @@ impl Bed {
         }
     }
 
+    fn grouped(policy: Policy, groups: Vec<Group<&'static str>>) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            context: ResponseContext::new(now, &Method::Invite, policy, groups),
+        }
+    }
+
     fn invite(groups: &[&[&'static str]]) -> Self {
         Self::new(&Method::Invite, Policy::default(), groups)
     }
@@ -33,7 +43,7 @@ impl Bed {
         let mut words = Vec::new();
         while let Some(action) = self.context.poll_action() {
             words.push(match action {
-                Action::Try { branch, target } => format!("try {target} as {}", branch.0),
+                Action::Try { branch, target, .. } => format!("try {target} as {}", branch.0),
                 Action::Cancel { branch } => format!("cancel {}", branch.0),
                 Action::Forward { branch, response } => {
                     assert_eq!(response.vias().count(), 1, "our Via is off");
@@ -41,6 +51,7 @@ impl Bed {
                 }
                 Action::Reply { status } => format!("reply {status}"),
                 Action::Abandon => "abandon".to_owned(),
+                Action::Exhausted => "exhausted".to_owned(),
                 Action::LateSuccess { branch, response } => {
                     format!("late {} of {}", response.status().unwrap(), branch.0)
                 }
@@ -99,6 +110,10 @@ fn response(status: u16) -> Message {
     request.respond(status).to_tag("b").build().unwrap()
 }
 
+fn ringing(target: &'static str, seconds: u32) -> Group<&'static str> {
+    Group::new(vec![target]).ring_timeout(Some(seconds * SECOND))
+}
+
 #[test]
 fn one_target_rings_and_answers() {
     let mut bed = Bed::invite(&[&["a"]]);
@@ -136,11 +151,8 @@ fn the_next_host_is_tried_only_where_one_is_out_of_reach() {
 
 #[test]
 fn with_any_failure_the_next_place_is_tried_but_not_after_6xx() {
-    let policy = Policy {
-        failover: Failover::AnyFailure,
-        ..Policy::default()
-    };
-    let mut bed = Bed::new(&Method::Invite, policy, &[&["a"], &["b"], &["c"]]);
+    let any = |target| Group::new(vec![target]).failover(Failover::AnyFailure);
+    let mut bed = Bed::grouped(Policy::default(), vec![any("a"), any("b"), any("c")]);
     bed.actions();
     assert_eq!(bed.respond(0, 486), ["try b as 1"]);
     assert_eq!(bed.respond(1, 603), ["forward 603 of 1"]);
@@ -292,11 +304,7 @@ fn timer_c_runs_anew_with_each_provisional_response() {
 
 #[test]
 fn the_ring_timeout_tries_the_next_host_and_a_late_2xx_still_counts() {
-    let policy = Policy {
-        ring_timeout: Some(20 * SECOND),
-        ..Policy::default()
-    };
-    let mut bed = Bed::new(&Method::Invite, policy, &[&["a"], &["b"]]);
+    let mut bed = Bed::grouped(Policy::default(), vec![ringing("a", 20), ringing("b", 20)]);
     bed.actions();
     bed.respond(0, 180);
     assert_eq!(bed.context.poll_timeout(), Some(bed.now + 20 * SECOND));
@@ -308,11 +316,7 @@ fn the_ring_timeout_tries_the_next_host_and_a_late_2xx_still_counts() {
 
 #[test]
 fn a_2xx_after_the_caller_was_told_of_a_failure_is_late() {
-    let policy = Policy {
-        ring_timeout: Some(20 * SECOND),
-        ..Policy::default()
-    };
-    let mut bed = Bed::new(&Method::Invite, policy, &[&["a"]]);
+    let mut bed = Bed::grouped(Policy::default(), vec![ringing("a", 20)]);
     bed.actions();
     assert_eq!(bed.sleep(20 * SECOND), ["cancel 0", "reply 408"]);
     assert_eq!(bed.respond(0, 200), ["late 200 of 0"]);
@@ -357,4 +361,196 @@ fn a_response_for_nobody_behind_us_is_dropped() {
         .unwrap();
     assert!(bed.response(0, &bare).is_empty());
     assert!(bed.respond(7, 200).is_empty(), "no such branch");
+}
+
+/// A context that asks for further targets.
+fn open(groups: &[&[&'static str]]) -> Bed {
+    let policy = Policy {
+        open: true,
+        ..Policy::default()
+    };
+    Bed::new(&Method::Invite, policy, groups)
+}
+
+#[test]
+fn an_open_context_asks_before_it_gives_up_and_goes_on_with_what_it_is_given() {
+    let mut bed = open(&[&["a"], &["b"]]);
+    bed.actions();
+    assert_eq!(bed.respond(0, 486), ["exhausted"], "busy: b is not tried");
+    assert!(bed.context.add(bed.now, [vec!["c"], vec!["d"]]));
+    assert_eq!(bed.actions(), ["try c as 1"]);
+    bed.context.handle_transport_error(bed.now, BranchId(1));
+    assert_eq!(bed.actions(), ["try d as 2"]);
+    assert_eq!(bed.respond(2, 404), ["exhausted"]);
+    let failures: Vec<_> = bed.context.failures().collect();
+    assert_eq!(
+        failures,
+        [
+            (BranchId(0), Failure::Status(486)),
+            (BranchId(1), Failure::Unreachable),
+            (BranchId(2), Failure::Status(404)),
+        ]
+    );
+    bed.context.conclude();
+    assert_eq!(bed.actions(), ["forward 404 of 2"], "of equals the last");
+    bed.context.conclude();
+    assert!(!bed.context.add(bed.now, [vec!["e"]]));
+    bed.finish();
+}
+
+#[test]
+fn an_open_context_without_any_target_asks_too() {
+    let mut bed = open(&[]);
+    assert_eq!(bed.actions(), ["exhausted"]);
+    assert!(!bed.context.add(bed.now, [Vec::new()]));
+    bed.context.conclude();
+    assert_eq!(bed.actions(), ["reply 480"]);
+    bed.finish();
+}
+
+#[test]
+fn nobody_is_asked_after_a_6xx_or_a_cancel() {
+    let mut bed = open(&[&["a"]]);
+    bed.actions();
+    assert_eq!(bed.respond(0, 603), ["forward 603 of 0"]);
+    bed.finish();
+
+    let mut bed = open(&[&["a"]]);
+    bed.actions();
+    bed.cancel();
+    assert_eq!(bed.respond(0, 487), ["forward 487 of 0"]);
+    bed.finish();
+
+    // While it asks, which may take a while.
+    let mut bed = open(&[&["a"]]);
+    bed.actions();
+    assert_eq!(bed.respond(0, 404), ["exhausted"]);
+    assert_eq!(bed.cancel(), ["forward 404 of 0"]);
+    assert!(!bed.context.add(bed.now, [vec!["b"]]));
+    bed.finish();
+
+    let mut bed = open(&[]);
+    bed.actions();
+    assert_eq!(bed.cancel(), ["reply 487"]);
+    bed.finish();
+}
+
+#[test]
+fn a_2xx_that_comes_while_it_asks_is_the_answer() {
+    let policy = Policy {
+        open: true,
+        ..Policy::default()
+    };
+    let mut bed = Bed::grouped(policy, vec![ringing("a", 20)]);
+    bed.actions();
+    assert_eq!(bed.sleep(20 * SECOND), ["cancel 0", "exhausted"]);
+    assert_eq!(bed.respond(0, 200), ["forward 200 of 0"]);
+    assert!(!bed.context.add(bed.now, [vec!["b"]]));
+    bed.context.conclude();
+    assert!(bed.actions().is_empty());
+    bed.finish();
+}
+
+#[test]
+fn each_group_has_its_own_patience_and_its_own_failover() {
+    let listed = StatusSet::new().with(404).with(603);
+    let groups = vec![
+        ringing("a", 10),
+        ringing("b", 5).failover(Failover::Listed(listed)),
+        ringing("c", 30).failover(Failover::Listed(listed)),
+        Group::new(vec!["d"]),
+        Group::new(vec!["never"]),
+    ];
+    let mut bed = Bed::grouped(Policy::default(), groups);
+    bed.actions();
+    assert_eq!(bed.sleep(10 * SECOND), ["cancel 0", "try b as 1"]);
+    assert_eq!(bed.context.poll_timeout(), Some(bed.now + 5 * SECOND));
+    assert_eq!(bed.respond(1, 404), ["try c as 2"]);
+    assert_eq!(bed.respond(2, 603), ["try d as 3"], "listed: not the end");
+    assert_eq!(bed.respond(3, 486), ["forward 603 of 2"]);
+    bed.finish();
+
+    // One member that failed otherwise is enough to stop.
+    let groups = vec![
+        Group::new(vec!["a", "b"]).failover(Failover::Listed(StatusSet::OUTAGE)),
+        Group::new(vec!["never"]),
+    ];
+    let mut bed = Bed::grouped(Policy::default(), groups);
+    bed.actions();
+    assert!(bed.respond(0, 500).is_empty());
+    assert_eq!(bed.respond(1, 486), ["forward 486 of 1"]);
+    bed.finish();
+}
+
+#[test]
+fn a_redirection_is_followed_before_what_waits_and_is_no_answer() {
+    let mut bed = Bed::invite(&[&["a", "b"], &["later"]]);
+    bed.actions();
+    let contacts = [vec!["x", "y"], vec!["z"]];
+    assert!(
+        bed.context
+            .handle_redirect(bed.now, BranchId(0), contacts.clone())
+    );
+    assert!(bed.actions().is_empty(), "b is still asked");
+    assert!(
+        !bed.context
+            .handle_redirect(bed.now, BranchId(0), contacts.clone())
+    );
+    // Busy would end the search; what somebody was redirected to is tried all the same.
+    assert_eq!(bed.respond(1, 486), ["try x as 2", "try y as 3"]);
+    bed.respond(2, 503);
+    assert_eq!(bed.respond(3, 503), ["try z as 4"]);
+    assert_eq!(bed.respond(4, 503), ["try later as 5"]);
+    assert_eq!(bed.respond(5, 503), ["forward 486 of 1"]);
+    bed.finish();
+
+    // Nobody is to be tried any more: the 3xx is an answer.
+    let mut bed = Bed::invite(&[&["a"]]);
+    bed.actions();
+    bed.cancel();
+    assert!(!bed.context.handle_redirect(bed.now, BranchId(0), contacts));
+    assert_eq!(bed.respond(0, 302), ["forward 302 of 0"]);
+    bed.finish();
+}
+
+#[test]
+fn there_is_a_limit_to_the_branches_and_to_those_at_once() {
+    let policy = Policy {
+        branches: 4,
+        breadth: 2,
+        ..Policy::default()
+    };
+    let now = Instant::now();
+    let groups = [vec!["a", "b", "c"], vec!["d", "e"], vec!["f"]];
+    let context = ResponseContext::new(now, &Method::Invite, policy.clone(), groups);
+    let mut bed = Bed { now, context };
+    assert_eq!(bed.actions(), ["try a as 0", "try b as 1"]);
+    bed.respond(0, 503);
+    assert_eq!(bed.respond(1, 486), ["try c as 2"], "the rest of the group");
+    assert_eq!(bed.timeout(2), ["try d as 3"]);
+    assert_eq!(bed.timeout(3), ["forward 486 of 1"]);
+    bed.finish();
+
+    let policy = Policy {
+        breadth: 0,
+        ..policy
+    };
+    let mut bed = Bed::new(&Method::Invite, policy, &[&["a"]]);
+    assert_eq!(bed.actions(), ["reply 440"]);
+    assert!(bed.context.is_finished());
+}
+
+#[test]
+fn the_breadth_is_shared_among_the_members_of_a_group() {
+    let policy = Policy {
+        breadth: 7,
+        ..Policy::default()
+    };
+    let groups = [vec!["a", "b", "c"]];
+    let mut context = ResponseContext::new(Instant::now(), &Method::Invite, policy, groups);
+    let mut shares = Vec::new();
+    while let Some(Action::Try { breadth, .. }) = context.poll_action() {
+        shares.push(breadth);
+    }
+    assert_eq!(shares, [3, 2, 2]);
 }
