@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dialog;
+pub mod digest;
 pub mod header;
 pub mod message;
 pub mod proxy;
