@@ -11,6 +11,7 @@ mod metrics;
 mod net;
 mod resolve;
 mod service;
+mod trunks;
 mod worker;
 
 use std::{

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use super::{
     Alarm, Client, Core,
     exchange::{Branch, ExchangeId, Role, Target},
-    policy::{HOST_PATIENCE, HOST_PENALTY},
+    policy::HOST_PATIENCE,
     state::Work,
     target::{Located, Resolving, retarget},
 };
@@ -218,7 +218,7 @@ impl Core {
             return;
         }
         if let Target::Host(place) = &branch.target
-            && place.punish(now + HOST_PENALTY)
+            && place.on_silence(now).is_some()
             && let Some(host) = place.host()
         {
             info!(trunk = place.trunk.name, %host, "a host gives no answer; others are tried first");
@@ -249,6 +249,7 @@ impl Core {
         if let (Target::Host(host), Some(key)) = (target, exchange.call)
             && let Some(call) = self.calls.get_mut(&key)
         {
+            host.trunk.standing.count_offered();
             call.trunk = Some(host.trunk.clone());
         }
         match located {

@@ -10,8 +10,6 @@ use crate::net::Local;
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
 /// 32 s, more than a caller waits; a host that is up sends 100 within 200 ms.
 pub(crate) const HOST_PATIENCE: Duration = Duration::from_secs(4);
-/// How long a host that gave no sign of life is tried last.
-pub(crate) const HOST_PENALTY: Duration = Duration::from_secs(30);
 /// The longest that a call may last whose end this node could miss: one that bypasses mediad, or any
 /// where the media timeout is off.
 pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(12 * 3600);

@@ -48,8 +48,11 @@ impl Core {
             branch.rang = true;
         }
         let is_outage = status == 503 && !branch.ways.is_empty();
-        if let Target::Host(host) = &branch.target {
-            host.absolve();
+        if let Target::Host(place) = &branch.target
+            && place.on_answer().is_some()
+            && let Some(host) = place.host()
+        {
+            info!(trunk = place.trunk.name, %host, "a host answers again");
         }
         if is_outage {
             self.fail_over(now, id, index, true);
@@ -285,6 +288,9 @@ impl Core {
         call.state = CallState::Answered;
         let setup = now.saturating_duration_since(call.began);
         self.metrics.call_setup.observe(setup.as_secs_f64());
+        if let Some(trunk) = &call.trunk {
+            trunk.standing.count_answered();
+        }
         info!(
             call = %call.id,
             status = response.status(),

@@ -80,7 +80,7 @@ impl Core {
         trunks: impl Iterator<Item = &'t Arc<Trunk>>,
     ) -> Vec<Target> {
         let hosts = trunks.flat_map(Trunk::host_refs);
-        let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_punished(now));
+        let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_down(now));
         alive.into_iter().chain(dead).map(Target::Host).collect()
     }
 

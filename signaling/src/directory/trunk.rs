@@ -1,12 +1,10 @@
 //! A carrier or a switch.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use control::config::{self, Cidr, Host};
+
+use crate::trunks::{Change, Standing};
 
 /// Where calls go to and come from.
 #[derive(Debug)]
@@ -14,8 +12,8 @@ pub(crate) struct Trunk {
     pub(crate) name: String,
     pub(crate) hosts: Vec<Host>,
     allow: Vec<Cidr>,
-    /// Until when each host is tried last, since it gave no sign of life.
-    penalties: Mutex<Vec<Option<Instant>>>,
+    /// What is learned of it while the node runs.
+    pub(crate) standing: Standing,
 }
 
 /// One host of a trunk.
@@ -29,7 +27,7 @@ impl Trunk {
     pub(super) fn new(trunk: &config::Trunk) -> Self {
         Self {
             name: trunk.name.clone(),
-            penalties: Mutex::new(vec![None; trunk.hosts.len()]),
+            standing: Standing::new(&trunk.hosts, None),
             hosts: trunk.hosts.clone(),
             allow: trunk.allow.clone(),
         }
@@ -55,25 +53,20 @@ impl HostRef {
         self.trunk.hosts.get(self.index)
     }
 
-    /// Whether it gave no sign of life lately.
-    pub(crate) fn is_punished(&self, now: Instant) -> bool {
-        self.with(|until| until.is_some_and(|until| until > now))
+    /// Whether it is to be tried last.
+    pub(crate) fn is_down(&self, now: Instant) -> bool {
+        let health = self.trunk.standing.health(self.index);
+        health.is_some_and(|health| health.is_down(now))
     }
 
-    /// It gave no sign of life: it is tried last until then. Tells whether that is news.
-    pub(crate) fn punish(&self, until: Instant) -> bool {
-        self.with(|known| known.replace(until).is_none())
+    /// It gave a call no sign of life.
+    pub(crate) fn on_silence(&self, now: Instant) -> Option<Change> {
+        let health = self.trunk.standing.health(self.index)?;
+        health.on_silence(now)
     }
 
-    /// It answered.
-    pub(crate) fn absolve(&self) {
-        self.with(|until| *until = None);
-    }
-
-    fn with<T: Default>(&self, act: impl FnOnce(&mut Option<Instant>) -> T) -> T {
-        // Nothing panics while it holds the lock.
-        let penalties = self.trunk.penalties.lock();
-        let mut penalties = penalties.unwrap_or_else(PoisonError::into_inner);
-        penalties.get_mut(self.index).map(act).unwrap_or_default()
+    /// It answered a call.
+    pub(crate) fn on_answer(&self) -> Option<Change> {
+        self.trunk.standing.health(self.index)?.on_answer()
     }
 }
