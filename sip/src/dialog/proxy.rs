@@ -62,6 +62,34 @@ impl ProxyDialog {
         response: &Message,
         identity: &Identity,
     ) -> Result<Self, DialogError> {
+        let (caller, callee) = (contact(invite)?, contact(response)?);
+        Self::between(invite, response, identity, caller, callee)
+    }
+
+    /// The same for ends that gave no Contact, or none that can be read: `caller` and `callee` are
+    /// URIs by which they can be reached all the same, such as the addresses that they sent from.
+    ///
+    /// # Errors
+    /// A tag is missing, or a header cannot be read.
+    pub fn with_targets(
+        invite: &Message,
+        response: &Message,
+        identity: &Identity,
+        caller: &str,
+        callee: &str,
+    ) -> Result<Self, DialogError> {
+        let or = |message, uri: &str| contact(message).unwrap_or_else(|_| uri.to_owned());
+        let (caller, callee) = (or(invite, caller), or(response, callee));
+        Self::between(invite, response, identity, caller, callee)
+    }
+
+    fn between(
+        invite: &Message,
+        response: &Message,
+        identity: &Identity,
+        caller_target: String,
+        callee_target: String,
+    ) -> Result<Self, DialogError> {
         let cseq = invite.cseq()?.number;
         let to_callee = RouteSet::of(response)?
             .above(|uri| identity.is_own_uri(uri))
@@ -71,14 +99,14 @@ impl ProxyDialog {
             caller: End {
                 address: value(invite, HeaderName::From)?,
                 tag: tag(invite, HeaderName::From)?,
-                leg: Leg::new(contact(invite)?, RouteSet::of(invite)?),
+                leg: Leg::new(caller_target, RouteSet::of(invite)?),
                 cseq,
                 offered: None,
             },
             callee: End {
                 address: value(response, HeaderName::To)?,
                 tag: tag(response, HeaderName::To)?,
-                leg: Leg::new(contact(response)?, to_callee),
+                leg: Leg::new(callee_target, to_callee),
                 cseq: 0,
                 offered: None,
             },
@@ -89,13 +117,17 @@ impl ProxyDialog {
     /// Takes the way to the callee from a 2xx, which counts where an earlier response of the same
     /// dialog said otherwise (RFC 3261 section 13.2.2.4).
     ///
+    /// Where it has no Contact that can be read, the target stays.
+    ///
     /// # Errors
-    /// Its Contact or Record-Route cannot be read; nothing has changed.
+    /// Its Record-Route cannot be read; nothing has changed.
     pub fn confirm(&mut self, response: &Message, identity: &Identity) -> Result<(), DialogError> {
         let routes = RouteSet::of(response)?
             .above(|uri| identity.is_own_uri(uri))
             .reversed();
-        self.callee.leg = Leg::new(contact(response)?, routes);
+        let target = contact(response);
+        let target = target.unwrap_or_else(|_| std::mem::take(&mut self.callee.leg.target));
+        self.callee.leg = Leg::new(target, routes);
         Ok(())
     }
 

@@ -224,6 +224,21 @@ fn without_tag_or_contact_there_is_no_dialog() {
 }
 
 #[test]
+fn an_end_that_gave_no_contact_is_reached_where_it_sent_from() {
+    let bare = ok().edit().remove("Contact").finish().unwrap();
+    let (caller, callee) = ("sip:192.0.2.1:5062", "sip:192.0.2.4:5070");
+    let dialog = ProxyDialog::with_targets(&invite(), &bare, &identity(), caller, callee);
+    let mut dialog = dialog.unwrap();
+    assert_eq!(dialog.target(Side::Callee), callee);
+    assert_ne!(dialog.target(Side::Caller), caller, "its Contact counts");
+    dialog.confirm(&bare, &identity()).unwrap();
+    let bye = dialog.bye_towards(Side::Callee, VIA, None).unwrap();
+    assert_eq!(uri(&bye), callee);
+    dialog.confirm(&ok(), &identity()).unwrap();
+    assert_ne!(dialog.target(Side::Callee), callee);
+}
+
+#[test]
 fn a_caller_acknowledges_and_hangs_up_along_the_recorded_route() {
     let mut dialog = Dialog::uac(&invite(), &ok()).unwrap();
     let ack = dialog.ack(VIA).build().unwrap();

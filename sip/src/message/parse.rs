@@ -13,7 +13,8 @@ use crate::{
 pub struct Limits {
     /// Header fields in a message. 256 unless told.
     pub headers: usize,
-    /// Bytes of one header field or of the start line. 8192 unless told.
+    /// Bytes of one header field or of the start line. 8192 unless told. Via, Route, Record-Route and
+    /// Path, which grow with each hop and may stand on one line, get four times as much.
     pub header: usize,
     /// Bytes of a message, body included. 65536 unless told.
     pub message: usize,
@@ -209,7 +210,7 @@ impl Section<'_> {
             };
             if !is_clean {
                 self.fail(ParseErrorKind::BareLineEnd);
-            } else if end - at > self.limits.header {
+            } else if end - at > self.limits.header && !self.may_be_long(at, end) {
                 self.fail(ParseErrorKind::HeaderTooLong);
             } else if fields.len() == self.limits.headers {
                 self.fail(ParseErrorKind::TooManyHeaders);
@@ -221,6 +222,16 @@ impl Section<'_> {
             }
             at = end + 2;
         }
+    }
+
+    /// Whether the field is one that names a hop after the other, and not too long for that.
+    fn may_be_long(&self, at: usize, end: usize) -> bool {
+        let name = field(self.raw, at, end).and_then(|field| field.name);
+        let names_hops = matches!(
+            name,
+            Some(HeaderName::Via | HeaderName::Route | HeaderName::RecordRoute | HeaderName::Path)
+        );
+        names_hops && end - at <= self.limits.header.saturating_mul(4)
     }
 
     /// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR

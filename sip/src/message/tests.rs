@@ -176,9 +176,56 @@ fn validation_names_what_is_owed() {
     assert_eq!(owed("Max-Forwards: 70", "Max-Forwards: 256"), Err(400));
     assert_eq!(owed("X-Odd \t:", "t:"), Err(400));
     assert_eq!(owed("v: SIP/2.0/UDP c", "v: SIP/2.0/UDP :"), Err(400));
-    assert_eq!(owed("Contact: <", "Contact: \"x <"), Err(400));
-    assert_eq!(owed("<sip:alice@a.example>", "*"), Ok(()));
     assert_eq!(owed("From: <", "From: Smith, Al <"), Err(400));
+    assert_eq!(
+        owed("sip:bob@example.com SIP", "urn:service:sos SIP"),
+        Ok(())
+    );
+    assert_eq!(owed("sip:bob@example.com SIP", "urn:x:sos SIP"), Err(416));
+    // What only the far end reads is the far end's to judge.
+    assert_eq!(owed("Contact: <", "Contact: \"x <"), Ok(()));
+    assert_eq!(owed("Max-", "Expires: soon\r\nExpires: 1\r\nMax-"), Ok(()));
+
+    let registers = |from: &str, to: &str| {
+        let register = INVITE
+            .replace("INVITE sip", "REGISTER sip")
+            .replace("1 INVITE", "1 REGISTER");
+        let result = message(&register.replace(from, to)).validate();
+        result.map_err(|invalid| invalid.status())
+    };
+    assert_eq!(registers("<sip:alice@a.example>", "*"), Ok(()));
+    assert_eq!(registers("Contact: <", "Contact: \"x <"), Err(400));
+    assert_eq!(registers("Max-", "Expires: soon\r\nMax-"), Err(400));
+    assert_eq!(
+        registers("Max-", "Expires: 1\r\nExpires: 1\r\nMax-"),
+        Err(400)
+    );
+}
+
+#[test]
+fn a_route_set_may_be_long_where_another_header_may_not() {
+    let hops = (0..400).map(|hop| format!("<sip:p{hop}.example.test;lr>"));
+    let hops = hops.collect::<Vec<_>>().join(", ");
+    assert!(hops.len() > 8192);
+    let with = |name: &str| {
+        Message::parse(
+            INVITE
+                .replace("Max-", &format!("{name}: {hops}\r\nMax-"))
+                .into(),
+        )
+    };
+    let routed = with("Route").unwrap();
+    assert_eq!(routed.validate(), Ok(()));
+    let rest = routed
+        .edit()
+        .remove_first(HeaderName::Route)
+        .finish()
+        .unwrap();
+    assert_eq!(rest.routes().count(), 399);
+    assert_eq!(
+        with("X-Hops").unwrap_err().kind,
+        ParseErrorKind::HeaderTooLong
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Invalid {
 }
 
 /// Headers that stand once at most and that the core acts upon.
-const SINGLE: [HeaderName; 9] = [
+const SINGLE: [HeaderName; 7] = [
     HeaderName::From,
     HeaderName::To,
     HeaderName::CallId,
@@ -58,8 +58,6 @@ const SINGLE: [HeaderName; 9] = [
     HeaderName::MaxForwards,
     HeaderName::ContentLength,
     HeaderName::ContentType,
-    HeaderName::Expires,
-    HeaderName::Event,
 ];
 
 pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
@@ -87,24 +85,29 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
     message.call_id()?;
     let cseq = message.cseq()?;
     message.max_forwards()?;
-    message.content_type()?;
-    for name in [
-        HeaderName::Contact,
-        HeaderName::Route,
-        HeaderName::RecordRoute,
-    ] {
-        for value in message.values(name).filter(|value| *value != b"*") {
-            address(name, value)?;
-        }
-    }
-    if let Some(expires) = message.header(HeaderName::Expires) {
-        // RFC 3261 section 20.19: a decimal below 2^32.
-        let seconds = decimal(expires.value()).and_then(|seconds| u32::try_from(seconds).ok());
-        seconds.ok_or(HeaderError::Malformed(HeaderName::Expires))?;
+    for name in [HeaderName::Route, HeaderName::RecordRoute] {
+        addresses(message, name)?;
     }
     match &message.start {
         Start::Request { method, .. } => request(message, method, &cseq.method),
         Start::Response { .. } => Ok(()),
+    }
+}
+
+/// What only a registrar reads; on other requests it is the far end's to judge (RFC 3261 section
+/// 16.3: a proxy checks the parts that it has to understand).
+fn registration(message: &Message) -> Result<(), Invalid> {
+    message.content_type()?;
+    addresses(message, HeaderName::Contact)?;
+    let mut expires = message.headers_named(HeaderName::Expires);
+    if let Some(expires) = expires.next() {
+        // RFC 3261 section 20.19: a decimal below 2^32.
+        let seconds = decimal(expires.value()).and_then(|seconds| u32::try_from(seconds).ok());
+        seconds.ok_or(HeaderError::Malformed(HeaderName::Expires))?;
+    }
+    match expires.next() {
+        Some(_) => Err(Invalid::Repeated(HeaderName::Expires)),
+        None => Ok(()),
     }
 }
 
@@ -130,10 +133,19 @@ fn request(message: &Message, method: &Method, cseq: &Method) -> Result<(), Inva
     if uri.headers().next().is_some() {
         return Err(Invalid::RequestUriHeaders);
     }
+    if *method == Method::Register {
+        registration(message)?;
+    }
     match uri.scheme() {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => Ok(()),
+        Scheme::Other(_) if uri.is_service() => Ok(()),
         Scheme::Other(_) => Err(Invalid::Scheme),
     }
+}
+
+fn addresses(message: &Message, name: HeaderName) -> Result<(), HeaderError> {
+    let mut values = message.values(name).filter(|value| *value != b"*");
+    values.try_for_each(|value| address(name, value))
 }
 
 /// An address whose URI parses and whose display name hides no other value.

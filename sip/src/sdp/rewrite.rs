@@ -7,7 +7,8 @@ use super::{Connection, Line, Media, MediaLine, Sdp, SdpError};
 /// Where one stream is to be sent instead: an address and two ports of the relay.
 ///
 /// What changes: the ports of `m=`, every `c=` and `a=rtcp` of the stream, the address of `o=`. The
-/// relay is no ICE agent, so ICE's attributes go. An unspecified address (`0.0.0.0`) stays one: it
+/// relay is no ICE agent, so ICE's attributes go; each stream has ports of its own, so those of
+/// BUNDLE (RFC 9143) go too. An unspecified address (`0.0.0.0`) stays one: it
 /// puts the other side on hold. All else is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relay {
@@ -31,6 +32,9 @@ const ICE: [&[u8]; 9] = [
     b"ice-ufrag",
     b"remote-candidates",
 ];
+
+/// The group of streams that share one port; other groups (`LS`, `FID`) do not care for ports.
+const BUNDLE: &[u8] = b"group:BUNDLE";
 
 pub(super) fn rewrite(sdp: &Sdp<'_>, relays: &[Option<Relay>]) -> Result<Vec<u8>, SdpError> {
     if sdp.media.is_empty() {
@@ -79,7 +83,7 @@ impl Writer<'_, '_> {
                     let address = self.session_address(relay);
                     self.connection(&line, address);
                 }
-                b'a' if self.is_ice(&line) => {}
+                b'a' if self.is_void(&line) => {}
                 _ => self.copy(&line),
             }
         }
@@ -122,7 +126,7 @@ impl Writer<'_, '_> {
             }
             match line.kind {
                 b'c' => self.connection(&line, address),
-                b'a' if self.is_ice(&line) => {}
+                b'a' if self.is_void(&line) => {}
                 b'a' if is_attribute(self.value(&line), b"rtcp") => {
                     self.rtcp(&line, rtcp, address);
                 }
@@ -199,9 +203,15 @@ impl Writer<'_, '_> {
         self.line_end(line);
     }
 
-    fn is_ice(&self, line: &Line) -> bool {
+    /// Whether an attribute speaks of places or ports that are the relay's now.
+    fn is_void(&self, line: &Line) -> bool {
         let value = self.value(line);
-        ICE.iter().any(|name| is_attribute(value, name))
+        let bundles = value
+            .get(..BUNDLE.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(BUNDLE));
+        bundles
+            || is_attribute(value, b"bundle-only")
+            || ICE.iter().any(|name| is_attribute(value, name))
     }
 
     fn value(&self, line: &Line) -> &[u8] {

@@ -135,6 +135,31 @@ fn streams_of_different_relays_get_their_own_lines() {
 }
 
 #[test]
+fn streams_that_shared_a_port_have_their_own() {
+    let body = audio(
+        "c=IN IP4 192.0.2.1\r\na=group:BUNDLE 0 1\r\na=group:LS 0 1\r\n",
+        "m=audio 4000 RTP/AVP 0\r\na=mid:0\r\nm=video 4000 RTP/AVP 97\r\na=mid:1\r\na=bundle-only\r\n",
+    );
+    let rewritten = rewrite(
+        &body,
+        &[
+            Some(V4),
+            Some(Relay {
+                rtp: 20_004,
+                rtcp: 20_005,
+                ..V4
+            }),
+        ],
+    );
+    let rewritten = rewritten.unwrap();
+    assert!(
+        !rewritten.to_ascii_lowercase().contains("bundle"),
+        "{rewritten}"
+    );
+    assert!(rewritten.contains("a=group:LS 0 1\r\n") && rewritten.contains("a=mid:1\r\n"));
+}
+
+#[test]
 fn line_feeds_alone_stay_so() {
     let body = audio("c=IN IP4 192.0.2.1\r\n", "m=audio 4000 RTP/AVP 0\r\n").replace("\r\n", "\n");
     let rewritten = rewrite(&body, &[Some(V4)]).unwrap();

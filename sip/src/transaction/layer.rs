@@ -170,6 +170,12 @@ impl<F: Flow> Layer<F> {
             .respond(now, &self.timers, id, response, &mut self.out)
     }
 
+    /// The To tag that the peer was told last in a server transaction, be it only in the 200 to its
+    /// CANCEL: a final response of our own takes it over (RFC 3261 section 9.2).
+    pub fn tag(&self, id: ServerId) -> Option<&str> {
+        self.servers.tag(id)
+    }
+
     /// Gives up answering a request other than INVITE; its retransmissions are absorbed.
     pub fn abandon(&mut self, now: Instant, id: ServerId) {
         self.servers.abandon(now, &self.timers, id, &mut self.out);

@@ -39,7 +39,8 @@ struct Server<F> {
     request: Option<Message>,
     /// The response to repeat.
     last: Option<Bytes>,
-    /// The To tag of our latest response, which the 200 to a CANCEL takes over.
+    /// The To tag of our latest response, which the 200 to a CANCEL takes over; or that of a 200 to
+    /// a CANCEL which came before any, for the final response to take over (RFC 3261 section 9.2).
     tag: Option<Box<str>>,
     /// A CANCEL that the layer answered by itself: its fate interests nobody.
     quiet: bool,
@@ -177,6 +178,10 @@ impl<F: Flow> Servers<F> {
         self.finish(id, Actions::NONE, out);
     }
 
+    pub(super) fn tag(&self, id: ServerId) -> Option<&str> {
+        self.table.get(id.0)?.tag.as_deref()
+    }
+
     pub(super) fn set_flow(&mut self, id: ServerId, flow: F) {
         if let Some(server) = self.table.get_mut(id.0) {
             server.flow = flow;
@@ -290,13 +295,11 @@ impl<F: Flow> Servers<F> {
         request: Message,
         out: &mut Output<F>,
     ) {
-        let Some(server) = self.table.get(invite.0) else {
+        let Some(server) = self.table.get_mut(invite.0) else {
             return;
         };
-        let tag = server
-            .tag
-            .as_deref()
-            .map_or_else(|| self.tokens.tag(), Into::into);
+        let tag = server.tag.get_or_insert_with(|| self.tokens.tag().into());
+        let tag = tag.to_string();
         let pending = server.machine.is_pending();
         if let Some(response) = derived::ok(&request, &tag) {
             // A transaction that has just begun takes any response.

@@ -98,6 +98,14 @@ impl<'a> Uri<'a> {
         matches!(self.scheme, Scheme::Sip | Scheme::Sips)
     }
 
+    /// Whether this is a service URN (RFC 5031), as `urn:service:sos` that a phone calls for help.
+    pub fn is_service(&self) -> bool {
+        let prefix = "urn:service:";
+        let start = self.raw.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            && self.raw.len() > prefix.len()
+    }
+
     /// The user part as received, escapes included, without the password. For `tel` the number.
     pub fn user(&self) -> Option<&'a str> {
         self.user

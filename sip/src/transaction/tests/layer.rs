@@ -169,6 +169,24 @@ fn a_cancel_waits_for_a_provisional_response() {
 }
 
 #[test]
+fn a_cancel_before_any_tag_leaves_its_tag_to_the_final_response() {
+    let mut pair = Pair::new(Wire::Udp);
+    pair.send(invite());
+    let (server, received) = pair.request();
+    assert_eq!(pair.server.tag(server), None);
+    let cancel = crate::transaction::derived::cancel(&received, None).unwrap();
+    pair.server
+        .handle_message(pair.now, pair.wire, cancel)
+        .unwrap();
+    let ok = Message::parse(pair.server.poll_transmit().unwrap().payload).unwrap();
+    let tag = ok.to().unwrap().tag().unwrap();
+    assert_eq!(pair.server.tag(server), Some(tag));
+    // A callee's own tag counts once it is heard.
+    pair.respond(server, &answer(&received, 180));
+    assert_ne!(pair.server.tag(server), Some(tag));
+}
+
+#[test]
 fn a_second_cancel_changes_nothing() {
     let mut pair = Pair::new(Wire::Udp);
     let client = pair.send(invite());
