@@ -10,7 +10,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     type Request = Request;
     type Response = Response;
     type Event = Event;

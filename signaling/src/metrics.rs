@@ -1,5 +1,10 @@
 //! signaling's own metrics page, in Prometheus text.
 
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -87,6 +92,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     messages: IntCounterVec,
     responses: IntCounterVec,
+    /// What `responses` is filled from when the page is written: a message costs one addition.
+    codes: Codes,
     drops: IntCounterVec,
     calls: IntCounterVec,
     /// Calls that are up, those being set up or taken down included.
@@ -153,9 +160,10 @@ impl Metrics {
             )?,
             responses: counters(
                 "sip_responses_total",
-                "SIP responses by class.",
-                &["class", "direction"],
+                "SIP responses by status code.",
+                &["code", "direction"],
             )?,
+            codes: Codes::default(),
             drops: counters(
                 "sip_drops_total",
                 "SIP messages and connections that were dropped, by reason.",
@@ -207,17 +215,7 @@ impl Metrics {
 
     /// Counts a response.
     pub(crate) fn response(&self, status: u16, direction: Direction) {
-        let class = match status {
-            ..=199 => "1xx",
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            500..=599 => "5xx",
-            600.. => "6xx",
-        };
-        self.responses
-            .with_label_values(&[class, direction.name()])
-            .inc();
+        self.codes.count(status, direction);
     }
 
     /// Counts what was dropped.
@@ -232,11 +230,58 @@ impl Metrics {
 
     /// The page.
     pub(crate) fn text(&self) -> String {
+        self.codes.write(&self.responses);
         let mut page = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             tracing::error!(%error, "cannot write the metrics page");
         }
         String::from_utf8_lossy(&page).into_owned()
+    }
+}
+
+/// Responses by status code and direction.
+#[derive(Debug)]
+struct Codes {
+    counts: Box<[[AtomicU64; 2]]>,
+    /// What was written before.
+    written: Mutex<Box<[[u64; 2]]>>,
+}
+
+/// The lowest status code, and one more than the highest.
+const CODES: std::ops::Range<u16> = 100..700;
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self {
+            counts: CODES.map(|_| Default::default()).collect(),
+            written: Mutex::new(CODES.map(|_| [0; 2]).collect()),
+        }
+    }
+}
+
+impl Codes {
+    /// Counts a response; what is no status code counts nowhere.
+    fn count(&self, status: u16, direction: Direction) {
+        let index = usize::from(status.wrapping_sub(CODES.start));
+        if let Some(counts) = self.counts.get(index) {
+            counts[direction as usize].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Adds to `metric` what was counted since the last time.
+    fn write(&self, metric: &IntCounterVec) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for (code, (counts, written)) in CODES.zip(self.counts.iter().zip(written.iter_mut())) {
+            for direction in [Direction::In, Direction::Out] {
+                let now = counts[direction as usize].load(Relaxed);
+                let before = std::mem::replace(&mut written[direction as usize], now);
+                if now > before {
+                    metric
+                        .with_label_values(&[&code.to_string(), direction.name()])
+                        .inc_by(now - before);
+                }
+            }
+        }
     }
 }
 
@@ -251,6 +296,9 @@ mod tests {
         metrics.request(&Method::Other("X-1".into()), Direction::In);
         metrics.request(&Method::Other("X-2".into()), Direction::In);
         metrics.response(486, Direction::Out);
+        metrics.text();
+        metrics.response(486, Direction::Out);
+        metrics.response(99, Direction::Out);
         metrics.dropped(Dropped::Malformed);
         metrics.call(CallResult::Answered);
         metrics.call_setup.observe(0.02);
@@ -259,7 +307,7 @@ mod tests {
         for line in [
             "tandem_sip_messages_total{direction=\"in\",method=\"INVITE\"} 1",
             "tandem_sip_messages_total{direction=\"in\",method=\"other\"} 2",
-            "tandem_sip_responses_total{class=\"4xx\",direction=\"out\"} 1",
+            "tandem_sip_responses_total{code=\"486\",direction=\"out\"} 2",
             "tandem_sip_drops_total{reason=\"malformed\"} 1",
             "tandem_calls_active 0",
             "tandem_calls_total{result=\"answered\"} 1",

@@ -16,7 +16,7 @@ use super::{
     branch::via_transport,
     exchange::{ExchangeId, NextHop},
     state::{CallKey, End},
-    target::Located,
+    target::{Located, uri_of},
 };
 use crate::net::Flow;
 
@@ -108,8 +108,14 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let Ok(mut dialog) = ProxyDialog::new(&exchange.received, response, &self.policy.identity)
-        else {
+        let known = exchange.branches.get(index).and_then(|branch| branch.way);
+        let Ok(mut dialog) = ProxyDialog::with_targets(
+            &exchange.received,
+            response,
+            &self.policy.identity,
+            &uri_of(&exchange.flow),
+            &uri_of(&known.unwrap_or(exchange.flow)),
+        ) else {
             return warn!("cannot end a call that was answered too late: it makes no dialog");
         };
         let tag = dialog.tag(Side::Callee).to_owned();
@@ -117,7 +123,6 @@ impl Core {
         if is_new {
             exchange.disowned.push(tag);
         }
-        let known = exchange.branches.get(index).and_then(|branch| branch.way);
         let Some(way) = self.way_to(dialog.next_hop(Side::Callee), known) else {
             return;
         };

@@ -18,6 +18,7 @@ use super::{
     exchange::{ExchangeId, Role, Target},
     policy::RETRY_AFTER,
     state::{CallKey, Leg, MAX_DIALOGS, Work},
+    target,
 };
 use crate::metrics::Dropped;
 
@@ -239,7 +240,7 @@ impl Core {
             if success && !known.confirmed {
                 // The Contact and the Record-Route of the 2xx count.
                 if let Err(error) = known.dialog.confirm(response, &self.policy.identity) {
-                    debug!(call = %call.id, %error, "an answer has no readable Contact");
+                    debug!(call = %call.id, %error, "an answer has no readable Record-Route");
                 }
                 known.confirmed = true;
             }
@@ -249,7 +250,22 @@ impl Core {
             warn!(call = %call.id, "a call has too many dialogs; one more is not followed");
             return;
         }
-        match ProxyDialog::new(&exchange.received, response, &self.policy.identity) {
+        let made = if success {
+            // Without a Contact they are still where they sent from.
+            let caller = target::uri_of(&exchange.flow);
+            let way = exchange.branches.get(index).and_then(|branch| branch.way);
+            let callee = target::uri_of(&way.unwrap_or(exchange.flow));
+            ProxyDialog::with_targets(
+                &exchange.received,
+                response,
+                &self.policy.identity,
+                &caller,
+                &callee,
+            )
+        } else {
+            ProxyDialog::new(&exchange.received, response, &self.policy.identity)
+        };
+        match made {
             Ok(dialog) => call.dialogs.push(Leg {
                 dialog,
                 confirmed: success,

@@ -87,7 +87,9 @@ impl Core {
         status: u16,
         headers: &[(HeaderName, &str)],
     ) {
-        let mut response = received.respond(status).to_tag(self.tokens.tag());
+        let tag = self.layer.tag(server);
+        let tag = tag.map_or_else(|| self.tokens.tag(), str::to_owned);
+        let mut response = received.respond(status).to_tag(tag);
         for (name, value) in headers {
             response = response.header(Name::from(*name), value);
         }
@@ -276,6 +278,10 @@ impl Core {
         let Ok(uri) = request.request_uri() else {
             return (false, None);
         };
+        if uri.is_service() {
+            // It names what is wanted, and no place: a route has it as its prefix.
+            return (false, Some(uri.as_str().to_ascii_lowercase()));
+        }
         let user = uri.user_unescaped().filter(|user| !user.is_empty());
         let user = user.map(|user| String::from_utf8_lossy(&user).into_owned());
         (self.is_own(&uri), user)

@@ -15,6 +15,8 @@ use sip::{
     sdp::{self, Direction, Relay, Sdp, SdpError},
 };
 
+use super::state::MAX_DIALOGS;
+
 /// The owner that mediad is told.
 pub(crate) const OWNER: &str = "signaling";
 
@@ -30,6 +32,9 @@ pub(super) struct Media {
     offer: Option<Offer>,
     /// An offer went to the party that still owes its answer in PRACK or ACK.
     pub(super) owed: Option<Side>,
+    /// The answers that forks of the callee have given to the latest offer, by their To tags; the
+    /// one that is heard last.
+    forks: Vec<(String, Vec<Line>)>,
 }
 
 /// One `m=` line.
@@ -95,6 +100,7 @@ impl Media {
             streams: Vec::new(),
             offer: None,
             owed: None,
+            forks: Vec::new(),
         }
     }
 
@@ -137,8 +143,27 @@ impl Media {
         Ok(match turn {
             Turn::None | Turn::Again(_) => Needs::default(),
             Turn::Offer(by) => self.take_offer(by, lines, id),
-            Turn::Answer(by) => self.take_answer(by, &lines),
+            Turn::Answer(by) => {
+                self.note_fork(message, &lines);
+                self.take_answer(by, &lines)
+            }
         })
+    }
+
+    /// A callee accepts without a description: the one that counts is that which it gave before, and
+    /// not another fork's that came since (RFC 3261 section 13.2.2.4, RFC 3262 section 5).
+    pub(super) fn choose(&mut self, response: &Message) -> Needs {
+        let tag = response.to().ok().and_then(|to| to.tag());
+        let Some(at) = self.forks.iter().position(|(fork, _)| Some(&**fork) == tag) else {
+            return Needs::default();
+        };
+        if at + 1 == self.forks.len() {
+            return Needs::default();
+        }
+        let fork = self.forks.remove(at);
+        let needs = self.take_answer(Side::Callee, &fork.1);
+        self.forks.push(fork);
+        needs
     }
 
     /// The message with its description led to mediad: the other party is shown this node.
@@ -192,6 +217,7 @@ impl Media {
     pub(super) fn clear(&mut self) -> Vec<SessionId> {
         let ids = self.sessions().map(|session| session.id).collect();
         self.streams.clear();
+        self.forks.clear();
         self.offer = None;
         self.owed = None;
         ids
@@ -229,6 +255,17 @@ impl Media {
         self.sessions().any(Session::is_active)
     }
 
+    fn note_fork(&mut self, message: &Message, lines: &[Line]) {
+        let tag = message.to().ok().and_then(|to| to.tag());
+        let (false, Some(tag)) = (message.is_request(), tag) else {
+            return;
+        };
+        self.forks.retain(|(fork, _)| fork != tag);
+        if self.forks.len() < MAX_DIALOGS {
+            self.forks.push((tag.to_owned(), lines.to_vec()));
+        }
+    }
+
     fn take_offer(
         &mut self,
         by: Side,
@@ -258,6 +295,7 @@ impl Media {
             self.streams[index].session = Some(session);
         }
         self.offer = Some(Offer { by, lines });
+        self.forks.clear();
         needs
     }
 

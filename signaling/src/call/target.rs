@@ -236,8 +236,21 @@ impl Core {
     }
 }
 
+/// A URI for the far end of a way, where it has given none itself.
+pub(super) fn uri_of(way: &Flow) -> String {
+    let transport = match way.transport {
+        Transport::Udp => String::new(),
+        other => format!(";transport={other}"),
+    };
+    format!("sip:{}{transport}", way.reply_to)
+}
+
 /// The Request-URI for a trunk's host: the number and the parameters stay, the place is the host's.
 pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
+    if uri.is_service() {
+        // Who answers for it is the host's to say: it stays what it is (RFC 6881 section 9).
+        return uri.as_str().to_owned();
+    }
     let mut target = String::from("sip:");
     let is_tel = uri.scheme() == Scheme::Tel;
     if let Some(user) = uri.user() {
@@ -317,6 +330,7 @@ mod tests {
                 &v6,
                 "sip:+15550100;ext=5@[2001:db8::1]:5060;user=phone",
             ),
+            ("urn:service:sos", &tcp, "urn:service:sos"),
         ] {
             assert_eq!(retarget(&Uri::parse(uri).unwrap(), host), wanted);
         }

@@ -3,6 +3,7 @@
 mod bed;
 mod ending;
 mod media;
+mod odd;
 mod robust;
 mod setup;
 mod within;

@@ -191,7 +191,19 @@ impl Core {
             Work::Respond { response, .. } => response,
             Work::Request { received, .. } | Work::Ack { received, .. } => received,
         };
-        let mut needs = media.take(message, turn, || Self::session_id(tokens, mark))?;
+        let accepts = match work {
+            Work::Respond { exchange, .. } => {
+                let role = self.exchanges.get(exchange).map(|exchange| exchange.role);
+                let success = matches!(message.status(), Some(200..=299));
+                success && role == Some(Role::Setup) && call.answered.is_none()
+            }
+            _ => false,
+        };
+        let mut needs = if accepts && turn == Turn::None {
+            media.choose(message)
+        } else {
+            media.take(message, turn, || Self::session_id(tokens, mark))?
+        };
         match (work, turn) {
             // An offer in a response is answered in ACK or PRACK.
             (Work::Respond { .. }, Turn::Offer(by)) => media.owed = Some(by.other()),
