@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(loaded.warnings, Vec::<String>::new());
         let config = loaded.config;
         assert_eq!(config.node.data_dir, Path::new("/tmp/a \"b\" \\c"));
-        assert_eq!(config.trunks[0].hosts[0].port_or_default(), 5090);
+        assert_eq!(config.trunks[0].hosts[0].host.port_or_default(), 5090);
         assert!(
             config
                 .sip

@@ -3,10 +3,19 @@
 //! Unknown keys are refused, and every error in the file is told at once. Defaults are such that a
 //! file with nothing but trunks and routes runs on loopback.
 
+mod checks;
+mod codes;
 mod env;
 mod net;
+mod number;
+mod number_rule;
+mod route;
+mod routing;
 mod sections;
+mod trunk;
 
+#[cfg(test)]
+mod routing_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +25,14 @@ use serde::Deserialize;
 
 use crate::Endpoint;
 
+pub use codes::Codes;
 pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
-pub use sections::{Api, DatapathMode, Media, MediaTreatment, Node, Route, Sip, Store, Trunk};
+pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Number, Strategy};
+pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern, PatternError};
+pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
+pub use routing::Routing;
+pub use sections::{Api, DatapathMode, Media, Node, Sip, Store};
+pub use trunk::{HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkHost};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -37,6 +52,17 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// `[[routes]]`
     pub routes: Vec<Route>,
+    /// `[numbering]`: how users dial numbers, so that they can be read to E.164. Default: numbers stay
+    /// as they are dialled.
+    pub numbering: Option<Numbering>,
+    /// `[[numbers]]`
+    pub numbers: Vec<Number>,
+    /// `[[groups]]`
+    pub groups: Vec<Group>,
+    /// `[[blocks]]`
+    pub blocks: Vec<Block>,
+    /// `[[limits]]`
+    pub limits: Vec<LimitRule>,
 }
 
 /// A configuration that cannot be used.
@@ -108,6 +134,19 @@ impl Config {
         self.endpoint(self.sip.control.as_ref(), "signal.sock")
     }
 
+    /// What calls are decided by.
+    pub fn routing(&self) -> Routing<'_> {
+        Routing {
+            trunks: &self.trunks,
+            routes: &self.routes,
+            numbers: &self.numbers,
+            groups: &self.groups,
+            blocks: &self.blocks,
+            limits: &self.limits,
+            has_domain: !self.sip.domains.is_empty(),
+        }
+    }
+
     fn endpoint(&self, written: Option<&Endpoint>, name: &str) -> Endpoint {
         written
             .cloned()
@@ -119,24 +158,10 @@ impl Config {
         self.node.check(&mut errors);
         self.sip.check(&mut errors);
         self.media.check(&mut errors);
-        for (index, trunk) in self.trunks.iter().enumerate() {
-            trunk.check(&mut errors);
-            if self.trunks[..index].iter().any(|t| t.name == trunk.name) {
-                errors.push(format!("[[trunks]]: '{}' is there twice", trunk.name));
-            }
+        if let Some(numbering) = &self.numbering {
+            numbering.check("[numbering]", &mut errors);
         }
-        for (index, route) in self.routes.iter().enumerate() {
-            route.check(&self.trunks, &mut errors);
-            if self.routes[..index]
-                .iter()
-                .any(|r| r.prefix == route.prefix)
-            {
-                errors.push(format!(
-                    "[[routes]]: prefix '{}' is there twice; list its trunks in one route",
-                    route.prefix
-                ));
-            }
-        }
+        errors.extend(self.routing().errors());
         errors
     }
 
@@ -144,11 +169,11 @@ impl Config {
         let mut warnings = Vec::new();
         if self.trunks.is_empty() {
             warnings.push("no [[trunks]]: every call will be refused with 403".to_owned());
-        } else if self.routes.is_empty() {
+        } else if self.routes.is_empty() && self.numbers.is_empty() {
             warnings.push("no [[routes]]: every call will be refused with 404".to_owned());
         }
         for trunk in &self.trunks {
-            if trunk.allow.iter().any(|cidr| cidr.prefix() == 0) {
+            if trunk.allow.iter().any(|source| source.block.prefix() == 0) {
                 warnings.push(format!(
                     "trunk '{}' allows calls from everywhere: anyone can call through this node",
                     trunk.name

@@ -4,12 +4,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
-    time::Duration,
 };
 
 use serde::Deserialize;
 
-use super::net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
+use super::{
+    checks,
+    net::{Listen, MediaAddress, ParseError, PortRange, Transport},
+};
 use crate::Endpoint;
 
 /// `[node]`: this machine.
@@ -61,6 +63,10 @@ pub struct Sip {
     /// Timer C in seconds (RFC 3261 16.6): how long an INVITE may ring without a new provisional
     /// answer. Default 181.
     pub timer_c: u64,
+    /// Numbers of emergency services, as they are called here: never blocked and never limited. Each
+    /// needs a route. `urn:service:sos` counts as one, and is called as the first of them where it has
+    /// no route of its own. Default 112 and 911.
+    pub emergency: Vec<String>,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
 }
@@ -77,6 +83,7 @@ impl Default for Sip {
             workers: 0,
             t1: 500,
             timer_c: 181,
+            emergency: vec!["112".to_owned(), "911".to_owned()],
             control: None,
         }
     }
@@ -96,6 +103,11 @@ impl Sip {
         }
         if !(10..=5_000).contains(&self.t1) {
             errors.push(format!("[sip] t1 = {}: must be 10 to 5000 ms", self.t1));
+        }
+        for number in &self.emergency {
+            if let Some(wrong) = checks::bad_number(number) {
+                errors.push(format!("[sip] emergency: '{number}': {wrong}"));
+            }
         }
         if self.timer_c < 5 {
             errors.push(format!(
@@ -271,92 +283,4 @@ impl std::fmt::Debug for Store {
         let scheme = self.url.split(':').next().unwrap_or_default();
         f.debug_struct("Store").field("scheme", &scheme).finish()
     }
-}
-
-/// `[[trunks]]`: a carrier or a switch that calls come from and go to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trunk {
-    /// What routes and CDRs call it.
-    pub name: String,
-    /// Where calls to it go, tried in order; none for a trunk that only calls us.
-    #[serde(default)]
-    pub hosts: Vec<Host>,
-    /// Where calls from it come from; none for a trunk that only we call.
-    #[serde(default)]
-    pub allow: Vec<Cidr>,
-}
-
-impl Trunk {
-    pub(super) fn check(&self, errors: &mut Vec<String>) {
-        if self.name.is_empty() {
-            errors.push("[[trunks]]: name is empty".to_owned());
-        }
-        if self.hosts.is_empty() && self.allow.is_empty() {
-            errors.push(format!(
-                "trunk '{}' has neither hosts nor allow: it could not be used at all",
-                self.name
-            ));
-        }
-    }
-}
-
-/// `[[routes]]`: which trunks take a number.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// What the called number (the Request-URI's user) begins with; the longest prefix wins.
-    #[serde(default)]
-    pub prefix: String,
-    /// Names of trunks, tried in order.
-    pub trunks: Vec<String>,
-    /// Whether RTP goes through this node. Default `relay`.
-    #[serde(default)]
-    pub media: MediaTreatment,
-    /// Seconds from INVITE to an answer; then CANCEL and the next host, or 408. Default 60.
-    #[serde(default = "default_ring_timeout")]
-    pub ring_timeout: u32,
-}
-
-impl Route {
-    /// The same as a duration.
-    pub fn ring_timeout(&self) -> Duration {
-        Duration::from_secs(self.ring_timeout.into())
-    }
-
-    pub(super) fn check(&self, trunks: &[Trunk], errors: &mut Vec<String>) {
-        let prefix = &self.prefix;
-        if self.trunks.is_empty() {
-            errors.push(format!("route '{prefix}': trunks is empty"));
-        }
-        for name in &self.trunks {
-            match trunks.iter().find(|trunk| trunk.name == *name) {
-                None => errors.push(format!("route '{prefix}': there is no trunk '{name}'")),
-                Some(trunk) if trunk.hosts.is_empty() => errors.push(format!(
-                    "route '{prefix}': trunk '{name}' has no hosts to call"
-                )),
-                Some(_) => {}
-            }
-        }
-        if self.ring_timeout == 0 {
-            errors.push(format!(
-                "route '{prefix}': ring_timeout must be 1 s or more"
-            ));
-        }
-    }
-}
-
-const fn default_ring_timeout() -> u32 {
-    60
-}
-
-/// What a route does with media.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MediaTreatment {
-    /// RTP goes through mediad.
-    #[default]
-    Relay,
-    /// Signaling only: the parties' SDP is passed on as it is.
-    Bypass,
 }

@@ -19,7 +19,10 @@ pub(crate) struct Route {
 impl Route {
     /// Of a configuration that was checked, so that each trunk exists.
     pub(super) fn new(route: &config::Route, trunks: &[Arc<Trunk>]) -> Self {
-        let named = |name: &String| trunks.iter().find(|trunk| trunk.name == *name).cloned();
+        let named = |choice: &config::Choice| {
+            let named = |trunk: &&Arc<Trunk>| trunk.name == choice.trunk;
+            trunks.iter().find(named).cloned()
+        };
         Self {
             prefix: route.prefix.clone(),
             trunks: route.trunks.iter().filter_map(named).collect(),

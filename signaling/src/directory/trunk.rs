@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use control::config::{self, Cidr, Host};
+use control::config::{self, Host, Source};
 
 use crate::trunks::{Change, Standing};
 
@@ -11,7 +11,7 @@ use crate::trunks::{Change, Standing};
 pub(crate) struct Trunk {
     pub(crate) name: String,
     pub(crate) hosts: Vec<Host>,
-    allow: Vec<Cidr>,
+    allow: Vec<Source>,
     /// What is learned of it while the node runs.
     pub(crate) standing: Standing,
 }
@@ -27,8 +27,8 @@ impl Trunk {
     pub(super) fn new(trunk: &config::Trunk) -> Self {
         Self {
             name: trunk.name.clone(),
-            standing: Standing::new(&trunk.hosts, None),
-            hosts: trunk.hosts.clone(),
+            standing: Standing::new(trunk.hosts.iter().map(|host| &host.host), None),
+            hosts: trunk.hosts.iter().map(|host| host.host.clone()).collect(),
             allow: trunk.allow.clone(),
         }
     }

@@ -87,9 +87,9 @@ fn write(config: &Config, source: &Source, facts: &Facts, program: &str) -> Stri
 /// where both ends are on this machine.
 fn first_call(config: &Config, facts: &Facts) -> Option<(String, String)> {
     let route = config.routes.iter().find(|route| route.prefix.is_empty())?;
-    let name = route.trunks.first()?;
+    let name = &route.trunks.first()?.trunk;
     let trunk = config.trunks.iter().find(|trunk| trunk.name == *name)?;
-    let host = trunk.hosts.first()?;
+    let host = &trunk.hosts.first()?.host;
     let ip = host.ip().filter(std::net::IpAddr::is_loopback)?;
     let listen = std::net::SocketAddr::new(ip, host.port_or_default());
 
@@ -161,7 +161,8 @@ mod tests {
     fn a_configured_key_is_not_shown_and_no_call_is_proposed_that_cannot_work() {
         let mut config = starter();
         config.api.admin_key = Some("a-secret-of-the-operator".into());
-        config.trunks[0].hosts = vec!["192.0.2.1:5060".parse().unwrap()];
+        let host: control::config::Host = "192.0.2.1:5060".parse().unwrap();
+        config.trunks[0].hosts = vec![host.into()];
         let facts = Facts {
             new_key: None,
             ..facts()
