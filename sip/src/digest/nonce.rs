@@ -6,11 +6,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-/// Octets of a nonce before its encoding: time, uniqueness, truncated HMAC.
-const TIME: usize = 5;
+/// Octets of a nonce before its encoding: time, uniqueness, the issuer's mark, truncated HMAC.
+const TIME: usize = 4;
 const UNIQUE: usize = 8;
-const TAG: usize = 14;
-const LEN: usize = TIME + UNIQUE + TAG;
+const MARK: usize = 3;
+const TAG: usize = 12;
+const FRONT: usize = TIME + UNIQUE + MARK;
+const LEN: usize = FRONT + TAG;
 /// Characters of a nonce on the wire.
 const ENCODED: usize = LEN / 3 * 4;
 const _: () = assert!(LEN.is_multiple_of(3), "the encoding needs no padding");
@@ -25,8 +27,8 @@ impl fmt::Debug for NonceSecret {
     }
 }
 
-/// Makes nonces and judges them: `time | unique | HMAC-SHA-256(secret, realm, time, unique)`, the last
-/// cut to 112 bits.
+/// Makes nonces and judges them: `time | unique | mark | HMAC-SHA-256(secret, time, unique, mark, realm)`,
+/// the last cut to 96 bits.
 ///
 /// Whoever has the secret recognises them: other nodes, and this one after a restart. One is good for
 /// its realm and for its lifetime; that it is used once, or counted upwards, is the
@@ -44,6 +46,8 @@ pub struct Nonce {
     pub issued: u64,
     /// What distinguishes it from others of that second.
     pub unique: u64,
+    /// What the issuer wrote into it: to whom it was given, for example.
+    pub mark: u32,
 }
 
 /// What a nonce that came back is worth.
@@ -68,13 +72,15 @@ impl Nonces {
         self.lifetime
     }
 
-    /// A new nonce: `now` in seconds since 1970, `unique` random.
-    pub fn issue(&self, now: u64, unique: u64, realm: &str) -> String {
+    /// A new nonce: issued now, in seconds since 1970 and before 2106, with a random `unique` and 24 bits
+    /// of mark.
+    pub fn issue(&self, nonce: Nonce, realm: &str) -> String {
         let mut bytes = [0; LEN];
-        bytes[..TIME].copy_from_slice(&now.to_be_bytes()[8 - TIME..]);
-        bytes[TIME..TIME + UNIQUE].copy_from_slice(&unique.to_be_bytes());
-        let tag = self.tag(&bytes[..TIME + UNIQUE], realm);
-        bytes[TIME + UNIQUE..].copy_from_slice(&tag);
+        bytes[..TIME].copy_from_slice(&nonce.issued.to_be_bytes()[8 - TIME..]);
+        bytes[TIME..TIME + UNIQUE].copy_from_slice(&nonce.unique.to_be_bytes());
+        bytes[TIME + UNIQUE..FRONT].copy_from_slice(&nonce.mark.to_be_bytes()[4 - MARK..]);
+        let tag = self.tag(&bytes[..FRONT], realm);
+        bytes[FRONT..].copy_from_slice(&tag);
         encode(&bytes)
     }
 
@@ -84,15 +90,17 @@ impl Nonces {
         let Some(bytes) = decode(nonce) else {
             return Freshness::Forged;
         };
-        let (front, tag) = bytes.split_at(TIME + UNIQUE);
+        let (front, tag) = bytes.split_at(FRONT);
         if !bool::from(self.tag(front, realm).ct_eq(tag)) {
             return Freshness::Forged;
         }
-        let (time, unique) = front.split_at(TIME);
+        let (time, rest) = front.split_at(TIME);
+        let (unique, mark) = rest.split_at(UNIQUE);
         let number = |bytes: &[u8]| bytes.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
         let nonce = Nonce {
             issued: number(time),
             unique: number(unique),
+            mark: u32::try_from(number(mark)).unwrap_or_default(),
         };
         if nonce.issued.abs_diff(now) > self.lifetime {
             return Freshness::Stale;

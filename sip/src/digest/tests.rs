@@ -271,11 +271,12 @@ fn the_session_variant_and_auth_int_cover_more() {
 fn nonces_age_and_cannot_be_made_by_others() {
     let ours = Nonces::new(NonceSecret([7; 32]), 300);
     let theirs = Nonces::new(NonceSecret([8; 32]), 300);
-    let nonce = ours.issue(1_000, 42, "example.test");
     let known = Nonce {
         issued: 1_000,
         unique: 42,
+        mark: 0x00AB_CDEF,
     };
+    let nonce = ours.issue(known, "example.test");
     let again = Nonces::new(NonceSecret([7; 32]), 300);
     for (now, worth) in [
         (1_000, Freshness::Fresh(known)),
@@ -301,7 +302,11 @@ fn nonces_age_and_cannot_be_made_by_others() {
             Freshness::Forged
         );
     }
-    assert_ne!(nonce, ours.issue(1_000, 43, "example.test"));
+    let other = Nonce {
+        unique: 43,
+        ..known
+    };
+    assert_ne!(nonce, ours.issue(other, "example.test"));
 }
 
 #[test]
@@ -310,6 +315,7 @@ fn an_answer_is_let_in_once() {
     let nonce = |unique| Nonce {
         issued: 1_001,
         unique,
+        mark: 0,
     };
     assert_eq!(guard.admit(1_001, nonce(1), None), Use::First);
     assert_eq!(guard.admit(1_001, nonce(1), None), Use::Replayed);
@@ -335,7 +341,11 @@ fn an_answer_is_let_in_once() {
 #[test]
 fn what_is_forgotten_is_stale_and_never_let_in_again() {
     let mut guard = ReplayGuard::new(300, 4, 1_000);
-    let nonce = |issued| Nonce { issued, unique: 9 };
+    let nonce = |issued| Nonce {
+        issued,
+        unique: 9,
+        mark: 0,
+    };
     assert_eq!(guard.admit(1_000, nonce(999), Some(1)), Use::Stale);
     for issued in 1_001..1_050 {
         assert_eq!(guard.admit(1_100, nonce(issued), Some(1)), Use::First);
@@ -440,7 +450,7 @@ proptest! {
         let mut now = 101;
         for (unique, nc, later) in steps {
             now += later / 8;
-            let nonce = Nonce { issued: now - later.min(now - 101), unique };
+            let nonce = Nonce { issued: now - later.min(now - 101), unique, mark: 0 };
             if guard.admit(now, nonce, Some(nc)) == Use::First {
                 prop_assert!(seen.insert((nonce, nc)));
             }
