@@ -12,6 +12,7 @@ mod net;
 mod resolve;
 mod service;
 mod trunks;
+mod weighted;
 mod worker;
 
 use std::{
@@ -37,7 +38,7 @@ use crate::{
     media::Hub,
     metrics::Metrics,
     net::{Bound, Dispatcher},
-    resolve::Resolver,
+    resolve::{Resolver, Served},
     service::{Parts, Service},
     worker::{Command, Shell},
 };
@@ -96,11 +97,13 @@ pub fn start(
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
     let directory = Arc::new(Directory::new(config));
+    let served = bound.locals().iter();
+    let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
     let dispatcher = Dispatcher::new(arrivals, metrics.clone());
     let network = bound.start(&dispatcher, &metrics, &tracker, &stop);
     let events = Events::new();
-    let resolver = Arc::new(Resolver::default());
+    let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let mark: [u8; 6] = rand::random();
     for (index, (inbox, orders)) in inboxes.into_iter().zip(orders).enumerate() {
         let shell = Shell {

@@ -86,6 +86,30 @@ impl CallResult {
     }
 }
 
+/// How a search for a host's addresses ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// With addresses.
+    Found,
+    /// There are none.
+    Nothing,
+    /// Nobody could tell in time.
+    Trouble,
+    /// It was not begun: too many were under way.
+    Refused,
+}
+
+impl Search {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Nothing => "nothing",
+            Self::Trouble => "trouble",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Every metric of one signaling instance, in a registry of its own.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -96,6 +120,7 @@ pub(crate) struct Metrics {
     codes: Codes,
     drops: IntCounterVec,
     calls: IntCounterVec,
+    searches: IntCounterVec,
     /// Calls that are up, those being set up or taken down included.
     pub(crate) calls_active: IntGauge,
     /// INVITE to 200, in seconds.
@@ -174,6 +199,11 @@ impl Metrics {
                 "Calls that are over, by result.",
                 &["result"],
             )?,
+            searches: counters(
+                "dns_searches_total",
+                "Searches for the addresses of SIP hosts, by result.",
+                &["result"],
+            )?,
             calls_active: gauge("calls_active", "Calls that are up.")?,
             call_setup: histogram("call_setup_seconds", "From INVITE to 200.", &SETUP_BUCKETS)?,
             media_mos: histogram(
@@ -226,6 +256,11 @@ impl Metrics {
     /// Counts a call that is over.
     pub(crate) fn call(&self, result: CallResult) {
         self.calls.with_label_values(&[result.name()]).inc();
+    }
+
+    /// Counts a search for a host's addresses.
+    pub(crate) fn dns(&self, result: Search) {
+        self.searches.with_label_values(&[result.name()]).inc();
     }
 
     /// The page.

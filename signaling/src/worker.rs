@@ -1,6 +1,6 @@
 //! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use control::{
     Client,
@@ -51,7 +51,7 @@ pub(crate) struct Shell {
     pub(crate) index: usize,
     pub(crate) network: Network,
     pub(crate) media: Client<Media>,
-    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) resolver: Resolver,
     pub(crate) cdrs: CdrWriter,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -165,6 +165,10 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
 }
 
 fn resolve(shell: &Shell, token: ResolveToken, authority: Authority) {
+    if let Some(hops) = shell.resolver.known(&authority) {
+        // It fails only while the node is being taken down.
+        return drop(shell.commands.send(Command::Resolved(token, hops)));
+    }
     let (resolver, commands) = (shell.resolver.clone(), shell.commands.clone());
     shell.tracker.spawn(async move {
         let hops = resolver.resolve(authority).await;

@@ -67,6 +67,9 @@ pub struct Sip {
     /// needs a route. `urn:service:sos` counts as one, and is called as the first of them where it has
     /// no route of its own. Default 112 and 911.
     pub emergency: Vec<String>,
+    /// Name servers that are asked for hosts, each as `IP:PORT`. Default: those of the system. What
+    /// stands in `/etc/hosts` is not asked for.
+    pub resolver: Vec<SocketAddr>,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
 }
@@ -84,6 +87,7 @@ impl Default for Sip {
             t1: 500,
             timer_c: 181,
             emergency: vec!["112".to_owned(), "911".to_owned()],
+            resolver: Vec::new(),
             control: None,
         }
     }

@@ -255,8 +255,7 @@ impl Core {
         match located {
             Located::At(way) => self.on_ways(now, id, branch.0, vec![way]),
             Located::Ask(authority) => {
-                let transport = authority.transport;
-                self.ask_resolver(authority, Resolving::Branch(id, branch.0, transport));
+                self.ask_resolver(authority, Resolving::Branch(id, branch.0));
             }
             Located::Nowhere(why) => {
                 info!(?target, why, "cannot reach the next hop");

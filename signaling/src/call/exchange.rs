@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
-use control::config::Transport;
+use control::config::{self, Transport};
 use sip::{
     dialog::Side,
     message::{Message, Method},
@@ -82,20 +82,36 @@ pub(super) struct NextHop {
     pub(super) prefer: Option<(Transport, SocketAddr)>,
 }
 
-/// A host and port that has to be turned into addresses.
+/// A host as a URI names it, that has to be turned into addresses (RFC 3263).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Authority {
-    /// Over what.
-    pub(crate) transport: Transport,
+    /// Over what; `None` leaves it to the host's domain.
+    pub(crate) transport: Option<Transport>,
+    /// Only what is encrypted will do: the URI is a `sips:` one.
+    pub(crate) secure: bool,
     /// A name or an address.
     pub(crate) host: String,
-    /// The port.
-    pub(crate) port: u16,
+    /// The port; `None` leaves it to the host's domain.
+    pub(crate) port: Option<u16>,
+}
+
+impl Authority {
+    /// Of a host of the configuration.
+    pub(crate) fn of(host: &config::Host) -> Self {
+        Self {
+            transport: host.explicit.then_some(host.transport),
+            secure: false,
+            host: host.name.clone(),
+            port: host.port,
+        }
+    }
 }
 
 /// An address that an [`Authority`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
+    /// Over what.
+    pub(crate) transport: Transport,
     /// Where to send.
     pub(crate) remote: SocketAddr,
     /// The address that the kernel would send from, where it has a route.

@@ -1,11 +1,15 @@
 //! The configuration as the call logic uses it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use control::config::{Config, Transport};
 use sip::{proxy::Identity, transaction::Timers, uri::Host};
 
-use crate::net::Local;
+use super::Hop;
+use crate::net::{Flow, Local};
 
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
 /// 32 s, more than a caller waits; a host that is up sends 100 within 200 ms.
@@ -62,8 +66,22 @@ impl Policy {
         })
     }
 
+    /// The way to an address that the resolver gave: by `prefer` where that can reach it, else by the
+    /// address of ours that the kernel would send from.
+    pub(crate) fn way(&self, hop: Hop, prefer: Option<(Transport, SocketAddr)>) -> Option<Flow> {
+        let candidates: Vec<_> = self.locals_for(hop.transport, hop.remote.ip()).collect();
+        let preferred = candidates
+            .iter()
+            .find(|local| prefer == Some((local.transport, local.address)));
+        let routed = candidates
+            .iter()
+            .find(|local| Some(local.address.ip()) == hop.source);
+        let local = preferred.or(routed).or_else(|| candidates.first())?;
+        Some(Flow::to(hop.transport, local.address, hop.remote))
+    }
+
     /// The listener at an address.
-    pub(crate) fn local(&self, flow: &crate::net::Flow) -> Option<&Local> {
+    pub(crate) fn local(&self, flow: &Flow) -> Option<&Local> {
         self.locals
             .iter()
             .find(|local| local.transport == flow.transport && local.address == flow.local)

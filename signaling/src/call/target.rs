@@ -26,9 +26,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Resolving {
     /// A branch.
-    Branch(ExchangeId, usize, Transport),
+    Branch(ExchangeId, usize),
     /// The ACK of a 2xx.
-    Ack(Box<(Message, Routed)>, Transport),
+    Ack(Box<(Message, Routed)>),
 }
 
 /// What is known of where a next hop is.
@@ -46,17 +46,15 @@ impl Core {
     /// A name's addresses came; none where it has none or nobody could tell.
     pub(crate) fn handle_resolved(&mut self, now: Instant, token: ResolveToken, hops: &[Hop]) {
         match self.resolving.remove(&token) {
-            Some(Resolving::Branch(exchange, branch, transport)) => {
-                let ways = hops
-                    .iter()
-                    .filter_map(|hop| self.way(transport, *hop, None));
+            Some(Resolving::Branch(exchange, branch)) => {
+                let ways = hops.iter().filter_map(|hop| self.way(*hop, None));
                 let ways: Vec<_> = ways.collect();
                 self.on_ways(now, exchange, branch, ways);
                 self.run_actions(now, exchange);
             }
-            Some(Resolving::Ack(ack, transport)) => {
+            Some(Resolving::Ack(ack)) => {
                 let (received, routed) = *ack;
-                let way = hops.iter().find_map(|hop| self.way(transport, *hop, None));
+                let way = hops.iter().find_map(|hop| self.way(*hop, None));
                 match way {
                     Some(way) => self.send_ack(&received, &routed, way),
                     None => debug!("cannot pass an ACK on: its next hop has no address"),
@@ -92,11 +90,7 @@ impl Core {
                 SocketAddr::new(ip, host.port_or_default()),
                 None,
             ),
-            None => Located::Ask(Authority {
-                transport: host.transport,
-                host: host.name.clone(),
-                port: host.port_or_default(),
-            }),
+            None => Located::Ask(Authority::of(host)),
         }
     }
 
@@ -105,12 +99,16 @@ impl Core {
         let Ok(uri) = Uri::parse(&next.uri) else {
             return Located::Nowhere("its URI is malformed");
         };
-        if uri.scheme() != Scheme::Sip {
-            return Located::Nowhere("only sip: URIs can be reached");
-        }
+        let secure = match uri.scheme() {
+            Scheme::Sip => false,
+            Scheme::Sips => true,
+            _ => return Located::Nowhere("only sip: and sips: URIs can be reached"),
+        };
         let known = next.known;
         let written = match uri.transport().map(str::parse::<Transport>) {
             None => None,
+            // RFC 3261 section 26.2.2: `sips:` over TCP is TLS.
+            Some(Ok(Transport::Tcp)) if secure => Some(Transport::Tls),
             Some(Ok(transport)) => Some(transport),
             Some(Err(_)) => return Located::Nowhere("its transport is not served"),
         };
@@ -118,15 +116,23 @@ impl Core {
         let Some(host) = maddr.or_else(|| uri.host()) else {
             return Located::Nowhere("its URI has no host");
         };
-        let port = uri.port().unwrap_or(5060);
         let Some(ip) = host.ip() else {
-            let transport = written.unwrap_or(Transport::Udp);
             return Located::Ask(Authority {
-                transport,
+                transport: written,
+                secure,
                 host: host.to_string(),
-                port,
+                port: uri.port(),
             });
         };
+        let transport = written.unwrap_or(if secure {
+            Transport::Tls
+        } else {
+            Transport::Udp
+        });
+        if secure && !transport.is_secure() {
+            return Located::Nowhere("its URI wants encryption over a transport that has none");
+        }
+        let port = uri.port().unwrap_or_else(|| transport.default_port());
         let remote = SocketAddr::new(ip, port);
         // A party that came over a connection is answered over it: its Contact may name a port that
         // it does not listen at, or no transport.
@@ -138,26 +144,13 @@ impl Core {
                 reply_to: remote,
                 ..flow
             }),
-            None => self.locate_ip(written.unwrap_or(Transport::Udp), remote, next.prefer),
+            None => self.locate_ip(transport, remote, next.prefer),
         }
     }
 
     /// The way to an address that the resolver gave.
-    pub(super) fn way(
-        &self,
-        transport: Transport,
-        hop: Hop,
-        prefer: Option<(Transport, SocketAddr)>,
-    ) -> Option<Flow> {
-        let candidates: Vec<_> = self.policy.locals_for(transport, hop.remote.ip()).collect();
-        let preferred = candidates
-            .iter()
-            .find(|local| prefer == Some((local.transport, local.address)));
-        let routed = candidates
-            .iter()
-            .find(|local| Some(local.address.ip()) == hop.source);
-        let local = preferred.or(routed).or_else(|| candidates.first())?;
-        Some(Flow::to(transport, local.address, hop.remote))
+    pub(super) fn way(&self, hop: Hop, prefer: Option<(Transport, SocketAddr)>) -> Option<Flow> {
+        self.policy.way(hop, prefer)
     }
 
     /// Where a request whose Route was followed goes next.
@@ -203,14 +196,15 @@ impl Core {
             // The kernel knows which of our addresses reaches it.
             let host = remote.ip().to_string();
             return Located::Ask(Authority {
-                transport,
+                transport: Some(transport),
+                secure: false,
                 host,
-                port: remote.port(),
+                port: Some(remote.port()),
             });
         }
         match self.way(
-            transport,
             Hop {
+                transport,
                 remote,
                 source: None,
             },

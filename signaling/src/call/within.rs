@@ -116,9 +116,8 @@ impl Core {
         match self.locate(next) {
             Located::At(way) => self.send_ack(received, routed, way),
             Located::Ask(authority) => {
-                let transport = authority.transport;
                 let ack = Box::new((received.clone(), routed.clone()));
-                self.ask_resolver(authority, Resolving::Ack(ack, transport));
+                self.ask_resolver(authority, Resolving::Ack(ack));
             }
             Located::Nowhere(why) => debug!(why, "cannot pass an ACK on"),
         }

@@ -195,11 +195,14 @@ impl Bed {
                 Output::Resolve { token, authority } => {
                     let found = self.names.get(&authority.host).cloned().unwrap_or_else(|| {
                         let ip = authority.host.parse();
-                        ip.map_or(Vec::new(), |ip| vec![SocketAddr::new(ip, authority.port)])
+                        ip.map_or(Vec::new(), |ip| {
+                            vec![SocketAddr::new(ip, authority.port.unwrap_or(5060))]
+                        })
                     });
                     let hops: Vec<_> = found
                         .into_iter()
                         .map(|remote| Hop {
+                            transport: authority.transport.unwrap_or(Transport::Udp),
                             remote,
                             source: None,
                         })
