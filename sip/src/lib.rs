@@ -12,6 +12,7 @@ pub mod message;
 pub mod proxy;
 pub mod registrar;
 pub mod sdp;
+pub mod session_timer;
 pub mod stream;
 pub mod token;
 pub mod transaction;

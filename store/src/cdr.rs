@@ -148,6 +148,10 @@ named! {
         MediaUnusable = "media-unusable",
         /// A party stopped answering within the dialog.
         PartyLost = "party-lost",
+        /// No refresh came within the session interval that the parties had agreed on (RFC 4028).
+        SessionExpired = "session-expired",
+        /// The caller never acknowledged the answer.
+        NoAck = "no-ack",
         /// The node was draining or at its limit.
         Overload = "overload",
         /// An operator ended it.
