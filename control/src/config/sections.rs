@@ -70,6 +70,13 @@ pub struct Sip {
     /// Name servers that are asked for hosts, each as `IP:PORT`. Default: those of the system. What
     /// stands in `/etc/hosts` is not asked for.
     pub resolver: Vec<SocketAddr>,
+    /// The session interval to ask for in seconds (RFC 4028), 90 to 86,400: a call whose parties agree
+    /// on one is ended when no refresh comes for as long. 0: ask for none, and keep none. Default
+    /// 1,800.
+    pub session_expires: u32,
+    /// The shortest session interval that is put up with, in seconds, 90 to 86,400; less is refused
+    /// with 422. Default 90.
+    pub min_se: u32,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
 }
@@ -88,6 +95,8 @@ impl Default for Sip {
             timer_c: 181,
             emergency: vec!["112".to_owned(), "911".to_owned()],
             resolver: Vec::new(),
+            session_expires: 1_800,
+            min_se: 90,
             control: None,
         }
     }
@@ -112,6 +121,21 @@ impl Sip {
             if let Some(wrong) = checks::bad_number(number) {
                 errors.push(format!("[sip] emergency: '{number}': {wrong}"));
             }
+        }
+        let interval = 90..=86_400;
+        if self.session_expires != 0 && !interval.contains(&self.session_expires) {
+            errors.push(format!(
+                "[sip] session_expires = {}: must be 90 to 86400 s, or 0",
+                self.session_expires
+            ));
+        }
+        if !interval.contains(&self.min_se)
+            || self.session_expires != 0 && self.min_se > self.session_expires
+        {
+            errors.push(format!(
+                "[sip] min_se = {}: must be 90 s or more, and session_expires at most",
+                self.min_se
+            ));
         }
         if self.timer_c < 5 {
             errors.push(format!(

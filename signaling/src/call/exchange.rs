@@ -7,6 +7,7 @@ use sip::{
     dialog::Side,
     message::{Message, Method},
     proxy::{ResponseContext, Routed},
+    session_timer::Proposal,
     transaction::{ClientId, ServerId},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) branches: Vec<Branch>,
     /// Targets that were given to the context.
     pub(super) targets: usize,
+    /// The session timer that it asks for.
+    pub(super) timer: Option<Proposal>,
     /// This node gave the final response on its own account: what the context says is void.
     pub(super) replied: bool,
     /// Responses that wait in the call's queue.

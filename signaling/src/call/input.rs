@@ -91,6 +91,7 @@ impl Core {
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
                 Alarm::Call(key) => self.on_call_alarm(now, key),
+                Alarm::Dialog(key) => self.on_dialog_alarm(now, key),
             }
         }
         self.drain(now);

@@ -166,7 +166,14 @@ impl Core {
         }
     }
 
-    fn send_bye(&mut self, now: Instant, key: CallKey, index: usize, side: Side, reason: &str) {
+    pub(super) fn send_bye(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        index: usize,
+        side: Side,
+        reason: &str,
+    ) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -246,12 +253,14 @@ fn ack_of(response: &Message, target: &str, next: &str, via: &str) -> Option<Mes
 }
 
 /// What a Reason header and a record say of a call that the node ended.
-const fn words(cause: Cause) -> (u16, &'static str) {
+pub(super) const fn words(cause: Cause) -> (u16, &'static str) {
     match cause {
         Cause::MediaTimeout => (408, "no media"),
         Cause::MediaUnusable => (488, "media cannot be relayed"),
         Cause::MediaUnavailable => (503, "media engine lost"),
         Cause::PartyLost => (408, "the longest time of a call is over"),
+        Cause::SessionExpired => (408, "the session was not refreshed"),
+        Cause::NoAck => (408, "the answer was not acknowledged"),
         Cause::Operator => (200, "ended by an operator"),
         Cause::Shutdown => (503, "node stops"),
         _ => (500, "ended by the node"),

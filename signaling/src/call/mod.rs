@@ -29,6 +29,7 @@ mod setup;
 mod state;
 mod stream;
 mod target;
+mod timer;
 mod turn;
 mod within;
 
@@ -109,6 +110,8 @@ enum Alarm {
     Exchange(ExchangeId),
     /// The call has lasted as long as any may.
     Call(CallKey),
+    /// A dialog of the call was not refreshed, or its answer not acknowledged.
+    Dialog(CallKey),
 }
 
 /// What this worker has added to the gauges that all workers share.

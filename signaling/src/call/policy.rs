@@ -6,7 +6,7 @@ use std::{
 };
 
 use control::config::{Config, Transport};
-use sip::{proxy::Identity, transaction::Timers, uri::Host};
+use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::Hop;
 use crate::net::{Flow, Local};
@@ -27,11 +27,19 @@ pub(crate) struct Policy {
     pub(crate) identity: Identity,
     pub(crate) timers: Timers,
     pub(crate) timer_c: Duration,
+    /// Session timers; `None` where they are off.
+    pub(crate) session: Option<session_timer::Rules>,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
 }
 
 impl Policy {
+    /// How long the ACK of a 2xx may take: the callee gives up after 64 × T1 (RFC 3261 section
+    /// 13.3.1.4) and ends the call, this node some time later if nobody has.
+    pub(crate) fn ack_patience(&self) -> Duration {
+        self.timers.limit() + self.timers.t4
+    }
+
     /// From a configuration that was checked. `secret` is 128 random bits.
     pub(crate) fn new(config: &Config, locals: Vec<Local>, secret: u128) -> Self {
         let mut identity = Identity::new(secret);
@@ -49,6 +57,10 @@ impl Policy {
                 ..Timers::default()
             },
             timer_c: Duration::from_secs(config.sip.timer_c),
+            session: (config.sip.session_expires > 0).then_some(session_timer::Rules {
+                interval: config.sip.session_expires,
+                min: config.sip.min_se,
+            }),
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             locals,

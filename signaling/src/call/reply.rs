@@ -132,12 +132,19 @@ impl Core {
             return self.pass_back(now, id, branch, response.clone());
         }
         let (role, method) = (exchange.role, exchange.method.clone());
+        let timer = exchange.timer;
         let way = exchange
             .branches
             .get(branch.0)
             .and_then(|branch| branch.way);
         let status = response.status().unwrap_or(0);
-        self.send_back(now, id, response);
+        let agreed = timer.and_then(|timer| timer.settle(response));
+        let told = agreed.as_ref().and_then(|agreed| agreed.response.as_ref());
+        self.send_back(now, id, told.unwrap_or(response));
+        if (200..300).contains(&status) && matches!(method, Method::Invite | Method::Update) {
+            let interval = agreed.map(|agreed| agreed.interval);
+            self.watch_dialog(now, key, response, &method, interval);
+        }
         match role {
             Role::Setup if status < 200 => self.on_ringing(now, key, status),
             Role::Setup if status < 300 => {
@@ -266,11 +273,7 @@ impl Core {
             ProxyDialog::new(&exchange.received, response, &self.policy.identity)
         };
         match made {
-            Ok(dialog) => call.dialogs.push(Leg {
-                dialog,
-                confirmed: success,
-                over: false,
-            }),
+            Ok(dialog) => call.dialogs.push(Leg::new(dialog, success)),
             // A 180 without a Contact makes none, and needs none.
             Err(error) if success => {
                 warn!(call = %call.id, %error, "an answer makes no dialog: this node cannot end it");

@@ -38,13 +38,16 @@ impl Core {
         server: ServerId,
         flow: Flow,
         received: Message,
-        routed: Routed,
+        mut routed: Routed,
         origin: &std::sync::Arc<Trunk>,
         user: Option<&str>,
     ) {
         let Some(key) = self.new_call(now, flow, &received, origin) else {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
+        };
+        let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
+            return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
         let caller = Caller::Trunk(origin.clone());
         let query = Query {
@@ -109,6 +112,7 @@ impl Core {
             targets,
             ring_timeout,
         );
+        self.set_timer(id, timer);
         if let Some(call) = self.calls.get_mut(&key) {
             call.setup = Some(id);
         }
@@ -161,6 +165,7 @@ impl Core {
             cancelled: false,
             cancel_reason: None,
             disowned: Vec::new(),
+            timer: None,
         };
         let id = ExchangeId(self.number());
         self.exchanges.insert(id, exchange);

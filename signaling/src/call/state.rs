@@ -74,6 +74,60 @@ pub(super) struct Leg {
     pub(super) confirmed: bool,
     /// A BYE ended it.
     pub(super) over: bool,
+    /// When it ends, as no refresh has come (RFC 4028).
+    pub(super) expires: Option<Instant>,
+    pub(super) ack: Ack,
+}
+
+/// How it stands with the ACK of the latest 2xx to INVITE, known by its CSeq number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// No INVITE was accepted.
+    None,
+    /// It is to come until then.
+    Due(u32, Instant),
+    /// It came.
+    Seen(u32),
+}
+
+impl Leg {
+    pub(super) fn new(dialog: ProxyDialog, confirmed: bool) -> Self {
+        Self {
+            dialog,
+            confirmed,
+            over: false,
+            expires: None,
+            ack: Ack::None,
+        }
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.over || !self.confirmed {
+            return None;
+        }
+        let ack = match self.ack {
+            Ack::Due(_, at) => Some(at),
+            Ack::None | Ack::Seen(_) => None,
+        };
+        self.expires.into_iter().chain(ack).min()
+    }
+
+    /// A 2xx to an INVITE of this number passes.
+    pub(super) fn on_accepted(&mut self, cseq: u32, until: Instant) {
+        match self.ack {
+            // It comes again.
+            Ack::Due(known, _) | Ack::Seen(known) if known == cseq => {}
+            _ => self.ack = Ack::Due(cseq, until),
+        }
+    }
+
+    /// An ACK of this number passes.
+    pub(super) fn on_ack(&mut self, cseq: u32) {
+        if matches!(self.ack, Ack::Due(due, _) if due == cseq) {
+            self.ack = Ack::Seen(cseq);
+        }
+    }
 }
 
 /// How far the question is whether all of a call's sessions are silent.

@@ -6,4 +6,5 @@ mod media;
 mod odd;
 mod robust;
 mod setup;
+mod timer;
 mod within;

@@ -75,6 +75,12 @@ impl Core {
         let Some(next) = self.next_hop(&routed, known) else {
             return self.answer(now, server, &received, 400, &[]);
         };
+        let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
+            if offered {
+                self.roll_back(key);
+            }
+            return;
+        };
         if is_bye {
             self.tell_call(key);
         }
@@ -91,6 +97,7 @@ impl Core {
             targets,
             None,
         );
+        self.set_timer(id, timer);
         self.run_actions(now, id);
     }
 
@@ -105,6 +112,7 @@ impl Core {
         let target = leg.dialog.target(from.other()).to_owned();
         let direct = leg.dialog.next_hop(from.other()) == target;
         let known = Self::known_way(call, from.other());
+        self.note_ack(key, received);
         self.aim(&mut routed, direct.then_some(target.as_str()));
         if let Some(next) = self.next_hop(&routed, known) {
             self.forward_ack(received, &routed, &next);

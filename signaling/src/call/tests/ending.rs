@@ -48,6 +48,9 @@ fn silence_before_the_answer_is_asked_about_after_it() {
     bed.core.handle_media_news(bed.now, MediaNews::Silent(id));
     let text = sdp("192.0.2.20", &[5000], "sendrecv");
     bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &text));
+    bed.response(CALLER, 180);
+    let ok = bed.response(CALLER, 200);
+    bed.receive_message(CALLER, &Party::caller(&request, &ok).ack(""));
     bed.sent.clear();
     bed.pass_ms(59_000);
     bed.sent.clear();
