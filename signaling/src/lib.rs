@@ -37,7 +37,7 @@ use crate::{
     directory::Directory,
     media::Hub,
     metrics::Metrics,
-    net::{Bound, Dispatcher},
+    net::{Bound, Dispatcher, Shared, Tls},
     resolve::{Resolver, Served},
     service::{Parts, Service},
     worker::{Command, Shell},
@@ -46,6 +46,8 @@ use crate::{
 /// Arrivals that may wait for a worker: a second of the heaviest load, and as much as a burst after a
 /// pause of the process brings.
 const QUEUE: usize = 16_384;
+pub use net::TlsError;
+
 /// How often a stopping node looks whether its calls are over.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -60,6 +62,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A certificate cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -87,8 +92,9 @@ pub fn start(
     listener: Listener,
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new()?);
-    let bound = net::bind(&config.sip.listen, config.sip.advertise.as_deref())
-        .map_err(|(listen, error)| StartError::Bind { listen, error })?;
+    let tls = Tls::load(&config.sip.tls)?;
+    let bound =
+        net::bind(&config.sip).map_err(|(listen, error)| StartError::Bind { listen, error })?;
     let count = workers(config);
     let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE)).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
@@ -101,7 +107,12 @@ pub fn start(
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
     let dispatcher = Dispatcher::new(arrivals, metrics.clone());
-    let network = bound.start(&dispatcher, &metrics, &tracker, &stop);
+    let shared = Shared {
+        tls,
+        names: policy.names.clone(),
+        certified: policy.certified.clone(),
+    };
+    let network = bound.start(shared, &dispatcher, &metrics, &tracker, &stop);
     let events = Events::new();
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let mark: [u8; 6] = rand::random();
@@ -174,6 +185,17 @@ impl Running {
     /// Refuses new calls with 503 from now on, or takes them again.
     pub fn drain(&self, on: bool) {
         self.service.drain(on);
+    }
+
+    /// Reads the files of `[sip.tls]` again. Connections that are up stay; those that follow get what
+    /// the files have now. Where one cannot be used, all is as it was.
+    ///
+    /// # Errors
+    /// The first file that cannot be used, and why.
+    pub fn reload_certificates(&self, config: &Config) -> Result<(), TlsError> {
+        self.service.0.network.tls().reload(&config.sip.tls)?;
+        info!("certificates are read again");
+        Ok(())
     }
 
     /// How many calls are up.

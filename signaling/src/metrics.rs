@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use sip::message::Method;
 
@@ -133,8 +133,14 @@ pub(crate) struct Metrics {
     pub(crate) parse_errors: IntCounter,
     /// Messages that this node sent again because no answer came.
     pub(crate) retransmissions: IntCounter,
-    /// TCP connections that are open.
-    pub(crate) tcp_connections: IntGauge,
+    connections: IntGaugeVec,
+    connections_closed: IntCounterVec,
+    connections_refused: IntCounterVec,
+    /// TLS and WebSocket handshakes of clients that are under way.
+    pub(crate) handshakes: IntGauge,
+    /// TLS handshakes that failed, on either side.
+    pub(crate) tls_failures: IntCounter,
+    certificates: IntGaugeVec,
     /// Datagrams that the kernel dropped because a socket's buffer was full.
     pub(crate) kernel_drops: IntGauge,
     /// Whether mediad can be reached.
@@ -168,6 +174,11 @@ impl Metrics {
         };
         let gauge = |name: &str, help: &str| {
             let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
@@ -220,7 +231,34 @@ impl Metrics {
                 "sip_retransmissions_total",
                 "Messages that this node sent again because no answer came.",
             )?,
-            tcp_connections: gauge("sip_tcp_connections", "TCP connections that are open.")?,
+            connections: gauges(
+                "sip_connections",
+                "Connections that are open.",
+                &["transport"],
+            )?,
+            connections_closed: counters(
+                "sip_connections_closed_total",
+                "Connections that were closed, by reason.",
+                &["reason"],
+            )?,
+            connections_refused: counters(
+                "sip_connections_refused_total",
+                "Connections that were not taken, by the limit that they met.",
+                &["limit"],
+            )?,
+            handshakes: gauge(
+                "sip_handshakes",
+                "TLS and WebSocket handshakes of clients that are under way.",
+            )?,
+            tls_failures: counter(
+                "tls_handshake_failures_total",
+                "TLS handshakes that failed, on either side.",
+            )?,
+            certificates: gauges(
+                "tls_certificate_expires_seconds",
+                "Seconds until a certificate of this node ends.",
+                &["name"],
+            )?,
             kernel_drops: gauge(
                 "sip_kernel_drops",
                 "Datagrams that the kernel dropped because a SIP socket's buffer was full.",
@@ -251,6 +289,29 @@ impl Metrics {
     /// Counts what was dropped.
     pub(crate) fn dropped(&self, reason: Dropped) {
         self.drops.with_label_values(&[reason.name()]).inc();
+    }
+
+    /// The open connections of a transport.
+    pub(crate) fn connections(&self, transport: &str) -> IntGauge {
+        self.connections.with_label_values(&[transport])
+    }
+
+    /// Counts a connection that was closed.
+    pub(crate) fn connection_closed(&self, reason: &str) {
+        self.connections_closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection that was not taken.
+    pub(crate) fn connection_refused(&self, limit: &str) {
+        self.connections_refused.with_label_values(&[limit]).inc();
+    }
+
+    /// Shows how long this node's certificates are good for.
+    pub(crate) fn certificates(&self, left: &[(String, i64)]) {
+        self.certificates.reset();
+        for (name, seconds) in left {
+            self.certificates.with_label_values(&[name]).set(*seconds);
+        }
     }
 
     /// Counts a call that is over.

@@ -164,6 +164,7 @@ impl Parts {
     pub(crate) fn page(&self) -> String {
         let drops = i64::try_from(self.network.kernel_drops()).unwrap_or(i64::MAX);
         self.metrics.kernel_drops.set(drops);
+        self.metrics.certificates(&self.network.tls().expiries());
         self.metrics.text()
     }
 }

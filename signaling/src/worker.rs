@@ -119,6 +119,7 @@ fn take(core: &mut Core, now: Instant, arrival: Arrival) {
         Arrival::Framed { flow, message } => core.handle_framed(now, flow, message),
         Arrival::Failed { transaction } => core.handle_failed(now, transaction),
         Arrival::Unreachable { local, remote } => core.handle_unreachable(now, local, remote),
+        Arrival::Closed { flow } => core.handle_closed(now, &flow),
     }
 }
 

@@ -135,7 +135,12 @@ impl Framer {
             return Ok(None);
         }
         self.state = State::Head { searched: 0 };
-        let raw = self.buffer.split_to(total).freeze();
+        // Where nothing follows, the message takes the whole buffer with it, so that a silent connection
+        // holds none.
+        let raw = match self.buffer.len() {
+            length if length == total => std::mem::take(&mut self.buffer).freeze(),
+            _ => self.buffer.split_to(total).freeze(),
+        };
         Ok(Some(match Message::parse_with(raw, &self.limits) {
             Ok(message) => Frame::Message(message),
             Err(error) => Frame::Malformed(error),

@@ -12,6 +12,7 @@ mod number_rule;
 mod route;
 mod routing;
 mod sections;
+mod transport;
 mod trunk;
 
 #[cfg(test)]
@@ -32,6 +33,9 @@ pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern
 pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
 pub use routing::Routing;
 pub use sections::{Api, DatapathMode, Media, Node, Sip, Store};
+pub use transport::{
+    CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
+};
 pub use trunk::{HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkHost};
 
 /// The whole file.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{
     checks,
     net::{Listen, MediaAddress, ParseError, PortRange, Transport},
+    transport::{Connections, Keepalive, Tls, WebSocket},
 };
 use crate::Endpoint;
 
@@ -77,8 +78,20 @@ pub struct Sip {
     /// The shortest session interval that is put up with, in seconds, 90 to 86,400; less is refused
     /// with 422. Default 90.
     pub min_se: u32,
+    /// Requests that are longer go over TCP where the next hop's transport is not written, and over
+    /// UDP after all where that one takes none (RFC 3261 18.1.1), in bytes; 0 for never. Default
+    /// 1,300.
+    pub udp_limit: usize,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
+    /// `[sip.tls]`
+    pub tls: Tls,
+    /// `[sip.websocket]`
+    pub websocket: WebSocket,
+    /// `[sip.connections]`
+    pub connections: Connections,
+    /// `[sip.keepalive]`
+    pub keepalive: Keepalive,
 }
 
 impl Default for Sip {
@@ -97,7 +110,12 @@ impl Default for Sip {
             resolver: Vec::new(),
             session_expires: 1_800,
             min_se: 90,
+            udp_limit: 1300,
             control: None,
+            tls: Tls::default(),
+            websocket: WebSocket::default(),
+            connections: Connections::default(),
+            keepalive: Keepalive::default(),
         }
     }
 }
@@ -143,6 +161,11 @@ impl Sip {
                 self.timer_c
             ));
         }
+        let secure = self.listen.iter().any(|l| l.transport.is_secure());
+        self.tls.check(secure, errors);
+        self.websocket.check(errors);
+        self.connections.check(errors);
+        self.keepalive.check(errors);
     }
 }
 

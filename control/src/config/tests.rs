@@ -178,6 +178,36 @@ fn hosts_are_read_as_operators_write_them() {
 }
 
 #[test]
+fn what_secures_and_bounds_connections_is_read_and_checked() {
+    let loaded = parse(
+        "[sip]\nlisten = [\"tls:127.0.0.1:5061\", \"wss:127.0.0.1:443\"]\n\
+         [sip.tls]\ncertificates = [{ certificate = \"a.pem\", key = \"a.key\" }]\n\
+         client_auth = \"required\"\nclient_ca = \"ca.pem\"\n\
+         [sip.connections]\nper_source = 8\n[sip.keepalive]\nmethod = \"crlf\"\n",
+        &[],
+    )
+    .unwrap();
+    let sip = loaded.config.sip;
+    assert_eq!(sip.tls.client_auth, ClientAuth::Required);
+    assert_eq!(
+        (sip.connections.per_source, sip.connections.total),
+        (8, 16_384)
+    );
+    assert_eq!(sip.udp_limit, 1300);
+
+    let Err(ConfigError::Invalid(errors)) = parse(
+        "[sip]\nlisten = [\"tls:127.0.0.1:5061\"]\n[sip.tls]\nclient_auth = \"optional\"\n\
+         [sip.websocket]\norigins = [\"phone.example.com\"]\nping = 1\n\
+         [sip.connections]\ntotal = 0\nidle_timeout = 0\n\
+         [sip.keepalive]\ninterval = 1\nmethod = \"off\"\ndrop_after = 3\n",
+        &[],
+    ) else {
+        panic!("accepted");
+    };
+    assert_eq!(errors.len(), 8, "{errors:#?}");
+}
+
+#[test]
 fn blocks_contain_their_addresses() {
     let block: Cidr = "10.1.0.0/16".parse().unwrap();
     assert!(block.contains("10.1.255.255".parse().unwrap()));

@@ -22,6 +22,10 @@ pub struct Trunk {
     /// Where calls from it come from; none for a trunk that only we call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Source>,
+    /// Names of which its certificate has one, by which it is known from any address, where
+    /// `[sip.tls] client_auth` asks for certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Final responses after which the next host or carrier is tried. A host that gives no answer
     /// counts as 408 before it was heard, one that cannot be reached as 503.
     #[serde(default = "default_failover")]
@@ -297,6 +301,7 @@ impl Trunk {
             name: name.to_owned(),
             hosts: Vec::new(),
             allow: Vec::new(),
+            certificates: Vec::new(),
             failover: default_failover(),
             register: None,
             probe: None,
@@ -330,9 +335,10 @@ impl Trunk {
             return errors.push(format!("[[trunks]]: name = \"{name}\": {wrong}"));
         }
         let of = |part: &str| format!("trunk '{name}', {part}");
-        if self.hosts.is_empty() && self.allow.is_empty() {
+        if self.hosts.is_empty() && self.allow.is_empty() && self.certificates.is_empty() {
             errors.push(format!(
-                "trunk '{name}' has neither hosts nor allow: it could not be used at all"
+                "trunk '{name}' has neither hosts nor allow nor certificates: it could not be used \
+                 at all"
             ));
         }
         self.check_weights(errors);

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Instant,
 };
 
@@ -17,6 +18,7 @@ use tracing::debug;
 
 use super::{Alarm, Client, Core};
 use crate::{
+    directory::Trunk,
     metrics::{Direction, Dropped},
     net::Flow,
 };
@@ -68,6 +70,33 @@ impl Core {
                 let exchange = self.exchanges.get(exchange);
                 let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
                 branch.is_some_and(|branch| !branch.heard && affected(branch.way))
+            }
+            Client::Bye(..) | Client::Disowned => false,
+        };
+        let ids: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| waits(client))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.layer.handle_transport_error(TransactionId::Client(id));
+        }
+        self.drain(now);
+    }
+
+    /// A connection is closed: what waits for an answer on it need not, where its peer could not come
+    /// back to give it. Over TCP and TLS it could.
+    pub(crate) fn handle_closed(&mut self, now: Instant, flow: &Flow) {
+        if !flow.transport.is_websocket() {
+            return;
+        }
+        let waits = |client: &Client| match client {
+            Client::Branch(exchange, index) => {
+                let exchange = self.exchanges.get(exchange);
+                let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
+                let way = branch.and_then(|branch| branch.way);
+                way.is_some_and(|way| way.connection == flow.connection)
             }
             Client::Bye(..) | Client::Disowned => false,
         };
@@ -197,7 +226,15 @@ impl Core {
     fn is_stranger(&self, flow: &Flow, request: &Message) -> bool {
         let begins = request.to().is_ok_and(|to| to.tag().is_none())
             && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
-        begins && self.directory.trunk_of(source_ip(flow)).is_none()
+        begins && self.trunk_of(flow).is_none()
+    }
+
+    /// The trunk that a message came from: by its address, or by the certificate that it showed.
+    pub(super) fn trunk_of(&self, flow: &Flow) -> Option<&Arc<Trunk>> {
+        self.directory.trunk_of(source_ip(flow)).or_else(|| {
+            let names = self.policy.certified.names(flow)?;
+            self.directory.trunk_by_certificate(&names)
+        })
     }
 
     fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {

@@ -9,7 +9,7 @@ use control::config::{Config, Transport};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::Hop;
-use crate::net::{Flow, Local};
+use crate::net::{Certified, Flow, Local, Names};
 
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
 /// 32 s, more than a caller waits; a host that is up sends 100 within 200 ms.
@@ -24,6 +24,10 @@ pub(crate) const RETRY_AFTER: &str = "10";
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) locals: Vec<Local>,
+    /// Names of hosts that are connected to over TLS.
+    pub(crate) names: Names,
+    /// Who peers are by their certificates.
+    pub(crate) certified: Certified,
     pub(crate) identity: Identity,
     pub(crate) timers: Timers,
     pub(crate) timer_c: Duration,
@@ -64,6 +68,8 @@ impl Policy {
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             locals,
+            names: Names::default(),
+            certified: Certified::default(),
         }
     }
 

@@ -14,7 +14,6 @@ use tracing::{debug, warn};
 use super::{
     Core,
     exchange::{NextHop, Role, Target},
-    input::source_ip,
     policy::RETRY_AFTER,
     state::{CallKey, Work},
 };
@@ -131,7 +130,7 @@ impl Core {
     /// Where a request goes whose call this process does not know: a trunk's, along the Route that
     /// this node once recorded. So calls can be ended that were up before a restart.
     pub(super) fn orphan_hop(&self, flow: &Flow, routed: &Routed) -> Option<NextHop> {
-        self.directory.trunk_of(source_ip(flow))?;
+        self.trunk_of(flow)?;
         if routed.own_routes.is_empty() {
             return None;
         }
@@ -184,7 +183,7 @@ impl Core {
         received: Message,
         routed: Routed,
     ) {
-        let Some(origin) = self.directory.trunk_of(source_ip(&flow)).cloned() else {
+        let Some(origin) = self.trunk_of(&flow).cloned() else {
             return self.answer(now, server, &received, 403, &[]);
         };
         if self.draining {

@@ -68,6 +68,11 @@ impl Directory {
         self.trunks.iter().find(|trunk| trunk.allows(source))
     }
 
+    /// The trunk whose certificate a peer showed; the first one that has one of its names.
+    pub(crate) fn trunk_by_certificate(&self, names: &[String]) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.is_shown_by(names))
+    }
+
     /// The route of a Request-URI's user part.
     pub(crate) fn route_of(&self, user: &str) -> Option<&Arc<Route>> {
         self.routes.get(self.prefixes.find(user)?)

@@ -12,6 +12,7 @@ pub(crate) struct Trunk {
     pub(crate) name: String,
     pub(crate) hosts: Vec<Host>,
     allow: Vec<Source>,
+    certificates: Vec<String>,
     /// What is learned of it while the node runs.
     pub(crate) standing: Standing,
 }
@@ -30,12 +31,19 @@ impl Trunk {
             standing: Standing::new(trunk.hosts.iter().map(|host| &host.host), None),
             hosts: trunk.hosts.iter().map(|host| host.host.clone()).collect(),
             allow: trunk.allow.clone(),
+            certificates: trunk.certificates.clone(),
         }
     }
 
     /// Whether calls from this address are the trunk's.
     pub(crate) fn allows(&self, source: IpAddr) -> bool {
         self.allow.iter().any(|block| block.contains(source))
+    }
+
+    /// Whether a peer is the trunk whose certificate was verified and has these names.
+    pub(crate) fn is_shown_by(&self, names: &[String]) -> bool {
+        let is_shown = |own: &String| names.iter().any(|name| name.eq_ignore_ascii_case(own));
+        self.certificates.iter().any(is_shown)
     }
 
     /// All hosts, in order.

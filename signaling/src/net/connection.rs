@@ -1,40 +1,41 @@
-//! One TCP connection: what it reads, what it writes, and when it is closed.
+//! One connection that carries SIP as a stream of bytes, over TCP or TLS: what it reads, what it
+//! writes, and when it is closed.
 
 use std::{
-    fmt, io,
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Relaxed},
+        },
     },
+    task::{Context as TaskContext, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use sip::stream::{Frame, Framer, StreamError};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf},
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Dispatcher, Flow, Sender};
-use crate::metrics::Metrics;
-
-/// Silence in both directions after which a connection is closed. Longer than the two minutes at
-/// which RFC 5626 has a client ping.
-const IDLE: Duration = Duration::from_secs(300);
-/// How long a message may take from its first byte to its last.
-const SLOW: Duration = Duration::from_secs(10);
-/// How long a peer may take to make room for what is written to it.
-const STALLED: Duration = Duration::from_secs(10);
+use super::{Dispatcher, Flow, Sender, connections::Connections, limits::Limits};
+use crate::metrics::{Dropped, Metrics};
 
 /// How long a connection that is being closed may take to write what is left.
 const LAST: Duration = Duration::from_secs(1);
+/// Messages that are written by one call.
+const BATCH: usize = 32;
+/// What of a stream is read by one call.
+const CHUNK: usize = 32 << 10;
 
 /// A message that waits to be written.
 #[derive(Debug)]
@@ -47,13 +48,50 @@ pub(super) struct Outgoing {
 /// Why a connection was closed.
 #[derive(Debug)]
 pub(super) enum End {
+    /// The peer closed it.
     Closed,
+    /// Nobody said anything.
     Idle,
+    /// A client that never said anything whole.
+    Mute,
+    /// A message that took too long.
     Slow,
+    /// A handshake that took too long.
+    SlowHandshake,
+    /// A handshake that failed.
+    Handshake(String),
+    /// The peer does not read.
     Stalled,
+    /// The peer does not read, and more waits for it than may.
+    Overrun,
+    /// Somebody in this node wants it closed.
+    Ordered,
+    /// The node stops.
     Stopped,
-    Framing(StreamError),
+    /// What came is no SIP.
+    Framing(String),
+    /// The network failed.
     Failed(io::Error),
+}
+
+impl End {
+    /// As the metric has it.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Closed => "peer",
+            Self::Idle => "idle",
+            Self::Mute => "no-message",
+            Self::Slow => "slow-message",
+            Self::SlowHandshake => "slow-handshake",
+            Self::Handshake(_) => "handshake",
+            Self::Stalled => "stalled",
+            Self::Overrun => "overrun",
+            Self::Ordered => "ordered",
+            Self::Stopped => "stop",
+            Self::Framing(_) => "garbage",
+            Self::Failed(_) => "error",
+        }
+    }
 }
 
 impl fmt::Display for End {
@@ -61,31 +99,97 @@ impl fmt::Display for End {
         match self {
             Self::Closed => f.write_str("the peer closed it"),
             Self::Idle => f.write_str("nothing was said on it for too long"),
+            Self::Mute => f.write_str("no message came in time"),
             Self::Slow => f.write_str("a message took too long to arrive"),
+            Self::SlowHandshake => f.write_str("the handshake took too long"),
+            Self::Handshake(why) => write!(f, "the handshake failed: {why}"),
             Self::Stalled => f.write_str("the peer does not read"),
+            Self::Overrun => f.write_str("the peer does not read, and too much waits for it"),
+            Self::Ordered => f.write_str("its source is not wanted"),
             Self::Stopped => f.write_str("this node stops"),
-            Self::Framing(error) => write!(f, "{error}"),
+            Self::Framing(why) => f.write_str(why),
             Self::Failed(error) => write!(f, "{error}"),
         }
     }
 }
 
-/// Moves messages in both directions until one of them ends. What was not written comes back.
-pub(super) async fn run(
-    mut stream: TcpStream,
-    flow: Flow,
-    queue: mpsc::Sender<Outgoing>,
-    mut outgoing: mpsc::Receiver<Outgoing>,
-    dispatcher: &Dispatcher,
-    metrics: &Arc<Metrics>,
-    stop: &CancellationToken,
-) -> (End, mpsc::Receiver<Outgoing>) {
-    let (reader, writer) = stream.split();
-    let wrote = AtomicBool::new(false);
+/// What a connection's task works with.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) flow: Flow,
+    /// The peer opened it.
+    pub(super) accepted: bool,
+    pub(super) queue: mpsc::Sender<Outgoing>,
+    /// Bytes in the queue.
+    pub(super) queued: Arc<AtomicUsize>,
+    /// Cancelled when it is to be closed.
+    pub(super) close: CancellationToken,
+    pub(super) limits: Limits,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) connections: Connections,
+    /// Something was written since the reader looked last.
+    pub(super) wrote: AtomicBool,
+    /// A whole message came.
+    pub(super) spoke: AtomicBool,
+}
+
+impl Link {
+    /// Hands what came to its worker.
+    pub(super) fn deliver(&self, message: Result<sip::message::Message, sip::message::ParseError>) {
+        if !self.spoke.swap(true, Relaxed)
+            && let Ok(message) = &message
+        {
+            self.connections.alias(self, message);
+        }
+        self.dispatcher.framed(self.flow, message);
+    }
+
+    /// Queues the answer to a ping. One that finds the queue full is not missed: the connection is
+    /// busy.
+    pub(super) fn pong(&self) {
+        let payload = Bytes::from_static(b"\r\n");
+        self.queued.fetch_add(payload.len(), AcqRel);
+        let length = payload.len();
+        let pong = Outgoing {
+            payload,
+            sender: None,
+        };
+        if self.queue.try_send(pong).is_err() {
+            self.queued.fetch_sub(length, AcqRel);
+        }
+    }
+
+    /// Whether silence on it is no reason to close it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.wrote.swap(false, Relaxed)
+    }
+
+    /// A batch is written, or never will be.
+    pub(super) fn wrote(&self, batch: &[Outgoing]) {
+        let length = batch.iter().map(|one| one.payload.len()).sum();
+        self.queued.fetch_sub(length, AcqRel);
+        self.wrote.store(true, Relaxed);
+    }
+
+    /// The same of one that failed; its senders are told.
+    pub(super) fn failed(&self, batch: &[Outgoing]) {
+        for sender in batch.iter().filter_map(|one| one.sender) {
+            self.dispatcher.failed(sender);
+        }
+    }
+}
+
+/// Moves messages in both directions until one of them ends.
+pub(super) async fn run<S>(stream: S, link: &Link, outgoing: &mut mpsc::Receiver<Outgoing>) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let end = tokio::select! {
-        end = read(reader, flow, queue, dispatcher, metrics, &wrote) => end,
-        end = write(writer, &mut outgoing, dispatcher, &wrote) => end,
-        () = stop.cancelled() => End::Stopped,
+        end = read(&mut reader, link) => end,
+        end = write(&mut writer, link, outgoing) => end,
+        () = link.close.cancelled() => link.connections.why_closed(link),
     };
     // The refusal that the worker makes now, or what was said before the node stopped, should still
     // go out.
@@ -93,98 +197,124 @@ pub(super) async fn run(
         outgoing.close();
     }
     if matches!(end, End::Stopped | End::Framing(_)) {
-        let (_, writer) = stream.split();
-        drop(timeout(LAST, write(writer, &mut outgoing, dispatcher, &wrote)).await);
+        drop(timeout(LAST, write(&mut writer, link, outgoing)).await);
     }
-    (end, outgoing)
+    drop(timeout(LAST, writer.shutdown()).await);
+    end
 }
 
-/// Tells the senders of all that waits that it will not go out.
-pub(super) fn fail(mut unsent: mpsc::Receiver<Outgoing>, dispatcher: &Dispatcher) {
-    unsent.close();
-    while let Ok(outgoing) = unsent.try_recv() {
-        if let Some(sender) = outgoing.sender {
-            dispatcher.failed(sender);
-        }
-    }
-}
-
-async fn read(
-    mut reader: ReadHalf<'_>,
-    flow: Flow,
-    queue: mpsc::Sender<Outgoing>,
-    dispatcher: &Dispatcher,
-    metrics: &Metrics,
-    wrote: &AtomicBool,
-) -> End {
+async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, link: &Link) -> End {
     let mut framer = Framer::default();
-    let mut buffer = BytesMut::with_capacity(16 << 10);
+    let opened = Instant::now();
+    let mut heard = opened;
+    // When the message began that is not whole yet.
+    let mut begun: Option<Instant> = None;
     loop {
-        let waits = framer.pending() > 0;
-        match timeout(
-            if waits { SLOW } else { IDLE },
-            reader.read_buf(&mut buffer),
-        )
-        .await
-        {
-            Err(_) if waits => return End::Slow,
-            Err(_) if wrote.swap(false, Relaxed) => continue,
-            Err(_) => return End::Idle,
+        let mute = link.accepted && !link.spoke.load(Relaxed);
+        let (at, end) = match begun {
+            Some(begun) => (begun + link.limits.message, End::Slow),
+            None if mute => (opened + link.limits.first, End::Mute),
+            None => (heard + link.limits.idle, End::Idle),
+        };
+        match timeout_at(at, read_into(reader, &mut framer)).await {
+            Err(_) if matches!(end, End::Idle) && link.is_kept() => {
+                heard = Instant::now();
+                continue;
+            }
+            Err(_) => return end,
             Ok(Ok(0)) => return End::Closed,
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return End::Failed(error),
         }
-        framer.push(&buffer);
-        buffer.clear();
+        heard = Instant::now();
         loop {
             match framer.poll() {
-                Ok(Some(Frame::Message(message))) => dispatcher.framed(flow, Ok(message)),
-                Ok(Some(Frame::Malformed(error))) => dispatcher.framed(flow, Err(error)),
-                Ok(Some(Frame::Ping)) => {
-                    // A pong that finds the queue full is not missed: the connection is busy.
-                    let payload = Bytes::from_static(b"\r\n");
-                    drop(queue.try_send(Outgoing {
-                        payload,
-                        sender: None,
-                    }));
+                Ok(Some(Frame::Message(message))) => {
+                    begun = None;
+                    link.deliver(Ok(message));
                 }
+                Ok(Some(Frame::Malformed(error))) => {
+                    begun = None;
+                    link.deliver(Err(error));
+                }
+                Ok(Some(Frame::Ping)) => link.pong(),
                 Ok(None) => break,
-                Err(error) => {
-                    match &error {
-                        StreamError::Head(inner)
-                        | StreamError::NoContentLength(inner)
-                        | StreamError::TooLarge(inner) => {
-                            dispatcher.framed(flow, Err(inner.clone()));
-                        }
-                    }
-                    metrics.dropped(crate::metrics::Dropped::Malformed);
-                    return End::Framing(error);
-                }
+                Err(error) => return lost(link, &error),
             }
+        }
+        if framer.pending() == 0 {
+            begun = None;
+        } else if begun.is_none() {
+            begun = Some(heard);
         }
     }
 }
 
-async fn write(
-    mut writer: WriteHalf<'_>,
+/// Nobody knows where the next message begins: the worker refuses what there is.
+fn lost(link: &Link, error: &StreamError) -> End {
+    let (StreamError::Head(inner)
+    | StreamError::NoContentLength(inner)
+    | StreamError::TooLarge(inner)) = error;
+    link.metrics.dropped(Dropped::Malformed);
+    link.dispatcher.framed(link.flow, Err(inner.clone()));
+    End::Framing(error.to_string())
+}
+
+thread_local! {
+    /// What a read goes to before it is known how much it is: a connection that says nothing holds no
+    /// buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+}
+
+async fn read_into<S: AsyncRead>(
+    reader: &mut ReadHalf<S>,
+    framer: &mut Framer,
+) -> io::Result<usize> {
+    let mut read = |context: &mut TaskContext<'_>| -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+            framer.push(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    };
+    poll_fn(&mut read).await
+}
+
+async fn write<S: AsyncWrite>(
+    writer: &mut WriteHalf<S>,
+    link: &Link,
     outgoing: &mut mpsc::Receiver<Outgoing>,
-    dispatcher: &Dispatcher,
-    wrote: &AtomicBool,
 ) -> End {
-    while let Some(next) = outgoing.recv().await {
-        let end = match timeout(STALLED, writer.write_all(&next.payload)).await {
+    let mut batch = Vec::new();
+    while outgoing.recv_many(&mut batch, BATCH).await > 0 {
+        let end = match timeout(link.limits.write, write_all(writer, &batch)).await {
             Ok(Ok(())) => {
-                wrote.store(true, Relaxed);
+                link.wrote(&batch);
+                batch.clear();
                 continue;
             }
             Ok(Err(error)) => End::Failed(error),
             Err(_) => End::Stalled,
         };
-        if let Some(sender) = next.sender {
-            dispatcher.failed(sender);
-        }
+        link.failed(&batch);
         return end;
     }
-    // The reader holds a sender, so this is only seen when the task is being taken down.
+    // The link holds a sender, so this is only seen when the task is being taken down.
     End::Stopped
+}
+
+async fn write_all<S: AsyncWrite>(writer: &mut WriteHalf<S>, batch: &[Outgoing]) -> io::Result<()> {
+    match batch {
+        [one] => writer.write_all(&one.payload).await?,
+        several => {
+            let length = several.iter().map(|one| one.payload.len()).sum();
+            let mut joined = BytesMut::with_capacity(length);
+            for one in several {
+                joined.extend_from_slice(&one.payload);
+            }
+            writer.write_all(&joined).await?;
+        }
+    }
+    writer.flush().await
 }

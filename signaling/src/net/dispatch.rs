@@ -45,6 +45,11 @@ pub(crate) enum Arrival {
         /// Where datagrams were sent to.
         remote: SocketAddr,
     },
+    /// A connection is closed that messages had come by.
+    Closed {
+        /// As it was.
+        flow: Flow,
+    },
 }
 
 /// Hands what arrives to its worker. Clones share the workers.
@@ -92,6 +97,13 @@ impl Dispatcher {
     pub(crate) fn unreachable(&self, local: SocketAddr, remote: SocketAddr) {
         for index in 0..self.workers.len() {
             self.push(index, Arrival::Unreachable { local, remote });
+        }
+    }
+
+    /// Tells every worker that a connection is closed: any may wait for an answer on it.
+    pub(crate) fn closed(&self, flow: &Flow) {
+        for index in 0..self.workers.len() {
+            self.push(index, Arrival::Closed { flow: *flow });
         }
     }
 

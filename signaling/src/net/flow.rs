@@ -1,10 +1,15 @@
 //! Where a message came from, and so where its answer goes.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use control::config::Transport;
 
-/// One TCP connection. Never reused.
+use super::NameId;
+
+/// One connection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
@@ -13,8 +18,8 @@ pub(crate) struct ConnectionId(pub(crate) u64);
 pub(crate) struct Flow {
     /// Over what.
     pub(crate) transport: Transport,
-    /// The socket of ours. For TCP the listener whose address the peer knows us by, not the port of
-    /// this connection.
+    /// The socket of ours. For a connection the listener whose address the peer knows us by, not the
+    /// port of this connection.
     pub(crate) local: SocketAddr,
     /// Where a message came from; for one that goes out, the same as `reply_to`.
     pub(crate) remote: SocketAddr,
@@ -23,6 +28,14 @@ pub(crate) struct Flow {
     pub(crate) reply_to: SocketAddr,
     /// The connection, where it is one and it is known.
     pub(crate) connection: Option<ConnectionId>,
+    /// The address of ours that the peer wrote to, where `local` is every one: answers leave by it.
+    pub(crate) source: Option<IpAddr>,
+    /// The peer gives another address than its messages come from: it is behind a NAT, and what it
+    /// says of where it can be reached is of no use.
+    pub(crate) nat: bool,
+    /// The name that the peer's certificate must have, where a TLS connection has to be made and the
+    /// peer is known by a name.
+    pub(crate) name: Option<NameId>,
 }
 
 impl Flow {
@@ -34,6 +47,9 @@ impl Flow {
             remote,
             reply_to: remote,
             connection: None,
+            source: None,
+            nat: false,
+            name: None,
         }
     }
 }

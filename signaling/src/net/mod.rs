@@ -4,25 +4,37 @@
 //! the messages of one dialog never overtake each other; what could not be sent is reported back to
 //! the worker that sent it.
 
+#[cfg(test)]
+mod bed;
 mod call_id;
 mod connection;
+mod connections;
 mod dispatch;
 mod errors;
 mod flow;
-mod tcp;
+mod limits;
+#[cfg_attr(not(test), expect(dead_code, reason = "resolved names follow"))]
+mod names;
+mod tls;
 mod udp;
+mod websocket;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use control::config::{Listen, Transport};
+use control::config::{self, Listen, Transport};
 use sip::transaction::TransactionId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::connections::Connections;
 use crate::metrics::Metrics;
 
+pub(crate) use connections::Certified;
 pub(crate) use dispatch::{Arrival, Dispatcher};
 pub(crate) use flow::{ConnectionId, Flow};
+pub(crate) use names::{NameId, Names};
+pub(crate) use tls::Tls;
+pub use tls::TlsError;
 
 /// An address that this node receives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,44 +60,50 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 pub(crate) struct Bound {
     udp: Vec<udp::Bound>,
-    tcp: Vec<tcp::Bound>,
+    listeners: Vec<connections::Bound>,
     locals: Vec<Local>,
+    limits: limits::Limits,
+    origins: Vec<String>,
 }
 
-/// Binds every address in `listen`. `advertise` stands in Via and Record-Route in place of the bound
-/// host.
+/// What the network shares with those who decide.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// What connections are secured with.
+    pub(crate) tls: Tls,
+    /// The names of hosts that are connected to.
+    pub(crate) names: Names,
+    /// Who peers are by their certificates.
+    pub(crate) certified: Certified,
+}
+
+/// Binds every address that is to be listened on. `advertise` stands in Via and Record-Route in place
+/// of the bound host.
 ///
 /// # Errors
 /// The first address that cannot be bound, and why.
-pub(crate) fn bind(
-    listen: &[Listen],
-    advertise: Option<&str>,
-) -> Result<Bound, (Listen, io::Error)> {
+pub(crate) fn bind(config: &config::Sip) -> Result<Bound, (Listen, io::Error)> {
     let mut bound = Bound {
         udp: Vec::new(),
-        tcp: Vec::new(),
+        listeners: Vec::new(),
         locals: Vec::new(),
+        limits: limits::Limits::new(config),
+        origins: config.websocket.origins.clone(),
     };
-    for listen in listen {
+    for listen in &config.listen {
         let failed = |error| (*listen, error);
-        let address = match listen.transport {
-            Transport::Udp => {
-                let socket = udp::bind(listen.address).map_err(failed)?;
-                let address = socket.local;
-                bound.udp.push(socket);
-                address
-            }
-            Transport::Tcp => {
-                let listener = tcp::bind(listen.address).map_err(failed)?;
-                let address = listener.local;
-                bound.tcp.push(listener);
-                address
-            }
-            Transport::Tls | Transport::Ws | Transport::Wss => {
-                return Err(failed(io::ErrorKind::Unsupported.into()));
-            }
+        let address = if listen.transport == Transport::Udp {
+            let socket = udp::bind(listen.address).map_err(failed)?;
+            let address = socket.local;
+            bound.udp.push(socket);
+            address
+        } else {
+            let listener = connections::bind(listen.transport, listen.address).map_err(failed)?;
+            let address = listener.local;
+            bound.listeners.push(listener);
+            address
         };
-        let host = match advertise {
+        let host = match &config.advertise {
             Some(host) => bracketed(host),
             None => bracketed(&address.ip().to_string()),
         };
@@ -107,19 +125,23 @@ impl Bound {
     /// Starts to receive, until `stop`. The tasks are `tracker`'s.
     pub(crate) fn start(
         self,
+        shared: Shared,
         dispatcher: &Dispatcher,
         metrics: &Arc<Metrics>,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Network {
-        let tcp = tcp::Tcp::new(
-            dispatcher.clone(),
-            metrics.clone(),
-            tracker.clone(),
-            stop.clone(),
-        );
-        for listener in self.tcp {
-            tracker.spawn(tcp.clone().accept(listener));
+        let connections = Connections::new(connections::Parts {
+            limits: self.limits,
+            origins: self.origins,
+            shared: shared.clone(),
+            dispatcher: dispatcher.clone(),
+            metrics: metrics.clone(),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        });
+        for listener in self.listeners {
+            tracker.spawn(connections.clone().accept(listener));
         }
         let mut udp = Vec::new();
         for socket in self.udp {
@@ -130,7 +152,8 @@ impl Bound {
         }
         Network {
             udp: udp.into(),
-            tcp,
+            connections,
+            tls: shared.tls,
             metrics: metrics.clone(),
             dispatcher: dispatcher.clone(),
         }
@@ -141,7 +164,8 @@ impl Bound {
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     udp: Arc<[Arc<udp::Bound>]>,
-    tcp: tcp::Tcp,
+    connections: Connections,
+    tls: Tls,
     metrics: Arc<Metrics>,
     dispatcher: Dispatcher,
 }
@@ -150,28 +174,30 @@ impl Network {
     /// Sends `payload` where `flow` leads; never waits. A failure comes back to `sender`'s worker as
     /// [`Arrival::Failed`], later and from outside, also where it is known at once.
     pub(crate) fn send(&self, flow: &Flow, payload: Bytes, sender: Sender) {
-        match flow.transport {
-            Transport::Tcp => self.tcp.send(flow, payload, sender),
-            Transport::Tls | Transport::Ws | Transport::Wss => self.dispatcher.failed(sender),
-            Transport::Udp => {
-                let socket = self.udp.iter().find(|socket| socket.local == flow.local);
-                let sent = match socket {
-                    Some(socket) => socket.send(&payload, flow.reply_to),
-                    None => Err(io::ErrorKind::AddrNotAvailable.into()),
-                };
-                match sent {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        // As good as lost on the way: the transaction sends it again.
-                        self.metrics.dropped(crate::metrics::Dropped::SendQueue);
-                    }
-                    Err(error) => {
-                        tracing::debug!(to = %flow, %error, "cannot send");
-                        self.dispatcher.failed(sender);
-                    }
-                }
+        if flow.transport != Transport::Udp {
+            return self.connections.send(flow, payload, sender);
+        }
+        let socket = self.udp.iter().find(|socket| socket.local == flow.local);
+        let sent = match socket {
+            Some(socket) => socket.send(&payload, flow.reply_to),
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // As good as lost on the way: the transaction sends it again.
+                self.metrics.dropped(crate::metrics::Dropped::SendQueue);
+            }
+            Err(error) => {
+                tracing::debug!(to = %flow, %error, "cannot send");
+                self.dispatcher.failed(sender);
             }
         }
+    }
+
+    /// What connections are secured with.
+    pub(crate) const fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// Datagrams that the kernel dropped before they were read, over all sockets.

@@ -1,0 +1,203 @@
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::net::{
+    Arrival,
+    bed::{OPTIONS, PATIENCE, bed, read_some},
+};
+
+#[tokio::test]
+async fn messages_arrive_pings_are_answered_and_answers_use_the_connection() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read_some(&mut peer).await, "\r\n");
+
+    let (first, rest) = OPTIONS.split_at(50);
+    peer.write_all(first.as_bytes()).await.unwrap();
+    peer.write_all(rest.as_bytes()).await.unwrap();
+    let flow = bed.message().await;
+    assert_eq!(flow.remote, peer.local_addr().unwrap());
+
+    bed.send(&flow, "answer");
+    assert_eq!(read_some(&mut peer).await, "answer");
+    // A request to the same peer needs no connection of its own.
+    let request = Flow::to(Transport::Tcp, bed.local, flow.remote);
+    bed.send(&request, "request");
+    assert_eq!(read_some(&mut peer).await, "request");
+
+    drop(peer);
+    let arrival = bed.arrival().await;
+    assert!(
+        matches!(&arrival, Arrival::Closed { flow: closed } if closed.connection == flow.connection),
+        "{arrival:?}"
+    );
+    bed.stop.cancel();
+}
+
+#[tokio::test]
+async fn an_answer_whose_connection_is_gone_takes_a_new_one_to_sent_by() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let callback = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let mut flow = bed.message().await;
+    flow.reply_to = callback.local_addr().unwrap();
+    drop(peer);
+    assert!(matches!(bed.arrival().await, Arrival::Closed { .. }));
+
+    bed.send(&flow, "answer");
+    let (mut stream, _) = timeout(PATIENCE, callback.accept()).await.unwrap().unwrap();
+    assert_eq!(read_some(&mut stream).await, "answer");
+}
+
+#[tokio::test]
+async fn a_connection_stands_for_where_its_peer_listens_only_where_the_peer_asks_and_may() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peers = Vec::new();
+    for (via, shared) in [
+        ("127.0.0.1:5999;alias", true),
+        ("127.0.0.1:5998", false),
+        ("192.0.2.1:5997;alias", false),
+    ] {
+        let mut peer = TcpStream::connect(bed.local).await.unwrap();
+        let text = OPTIONS.replace("a.test", via);
+        peer.write_all(text.as_bytes()).await.unwrap();
+        let flow = bed.message().await;
+        let place = via.split(';').next().unwrap().parse().unwrap();
+        let target = Flow::to(Transport::Tcp, bed.local, place);
+        let found = bed
+            .connections
+            .table()
+            .candidates(&target, &bed.connections.0.parts);
+        assert_eq!(found.contains(&flow.connection), shared, "{via}");
+        peers.push(peer);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_framed_closes_the_connection() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let arrival = bed.arrival().await;
+    assert!(
+        matches!(
+            arrival,
+            Arrival::Framed {
+                message: Err(_),
+                ..
+            }
+        ),
+        "{arrival:?}"
+    );
+    assert_eq!(read_some(&mut peer).await, "");
+    bed.counted("tandem_sip_connections_closed_total{reason=\"garbage\"} 1")
+        .await;
+}
+
+#[tokio::test]
+async fn one_source_cannot_take_every_connection() {
+    let bed = bed(Transport::Tcp, |sip| sip.connections.per_source = 20);
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        peers.push(TcpStream::connect(bed.local).await.unwrap());
+    }
+    let mut refused = TcpStream::connect(bed.local).await.unwrap();
+    assert_eq!(read_some(&mut refused).await, "");
+    bed.counted("tandem_sip_connections_refused_total{limit=\"source\"} 1")
+        .await;
+    drop(peers.pop());
+    bed.counted("tandem_sip_connections{transport=\"tcp\"} 19")
+        .await;
+    let mut next = TcpStream::connect(bed.local).await.unwrap();
+    next.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read_some(&mut next).await, "\r\n");
+}
+
+#[tokio::test]
+async fn handshakes_are_bounded_in_number_and_time() {
+    let authority = crate::net::bed::Authority::new();
+    let files = authority.issue(&["a.test"]);
+    let bed = bed(Transport::Tls, |sip| {
+        sip.tls.certificates = vec![files];
+        sip.connections.handshakes_per_source = 2;
+        sip.connections.handshake_timeout = 1;
+    });
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(TcpStream::connect(bed.local).await.unwrap());
+    }
+    bed.counted("tandem_sip_handshakes 2").await;
+    let mut refused = TcpStream::connect(bed.local).await.unwrap();
+    assert_eq!(read_some(&mut refused).await, "");
+    bed.counted("tandem_sip_connections_refused_total{limit=\"source-handshakes\"} 1")
+        .await;
+    bed.counted("tandem_sip_connections_closed_total{reason=\"slow-handshake\"} 2")
+        .await;
+    bed.counted("tandem_sip_handshakes 0").await;
+}
+
+#[tokio::test]
+async fn slow_senders_are_cut_off_however_often_they_send_a_byte() {
+    let bed = bed(Transport::Tcp, |sip| {
+        sip.connections.message_timeout = 1;
+        sip.connections.first_message_timeout = 2;
+    });
+    let began = std::time::Instant::now();
+    let mut slow = TcpStream::connect(bed.local).await.unwrap();
+    let mut mute = TcpStream::connect(bed.local).await.unwrap();
+    let dribble = async {
+        for byte in OPTIONS.as_bytes() {
+            if slow.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody minded");
+    };
+    timeout(PATIENCE, dribble).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    bed.counted("tandem_sip_connections_closed_total{reason=\"slow-message\"} 1")
+        .await;
+    assert_eq!(read_some(&mut mute).await, "");
+    bed.counted("tandem_sip_connections_closed_total{reason=\"no-message\"} 1")
+        .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_off_and_its_memory_is_bounded() {
+    let mut bed = bed(Transport::Tcp, |sip| sip.connections.write_timeout = 1);
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let flow = bed.message().await;
+    let text: &'static str = "x".repeat(60_000).leak();
+    // More than any socket buffer takes, and then more than the queue does.
+    for _ in 0..400 {
+        bed.send(&flow, text);
+        tokio::task::yield_now().await;
+        let table = bed.connections.table();
+        let Some(connection) = flow.connection.and_then(|id| table.connections.get(&id)) else {
+            break;
+        };
+        assert!(connection.queued.load(Acquire) <= QUEUED);
+    }
+    let page = async {
+        loop {
+            let text = bed.metrics.text();
+            if text.contains("reason=\"overrun\"} 1") || text.contains("reason=\"stalled\"} 1") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, page).await.unwrap();
+    bed.counted("tandem_sip_connections{transport=\"tcp\"} 0")
+        .await;
+}
