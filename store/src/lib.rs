@@ -10,12 +10,15 @@
 //!
 //! The integration tests run each case on both engines.
 
+mod binding;
 mod cdr;
 mod engine;
 mod error;
 mod page;
 mod timestamp;
+mod user;
 
+pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, WriterCounts, WriterOptions, WriterTask,
 };
@@ -23,4 +26,5 @@ pub use engine::Store;
 pub use error::StoreError;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};
 pub use timestamp::{Timestamp, TimestampError};
+pub use user::User;
 pub use uuid::Uuid;

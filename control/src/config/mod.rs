@@ -14,13 +14,16 @@ mod routing;
 mod sections;
 mod transport;
 mod trunk;
+mod user;
 
 #[cfg(test)]
 mod routing_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_tests;
 
-use std::{fs, io, path::Path};
+use std::{collections::HashSet, fs, io, path::Path};
 
 use serde::Deserialize;
 
@@ -37,6 +40,7 @@ pub use transport::{
     CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
 };
 pub use trunk::{HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkHost};
+pub use user::{Auth, DigestHash, Profile, Registrar, User, WhenFull};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -67,6 +71,8 @@ pub struct Config {
     pub blocks: Vec<Block>,
     /// `[[limits]]`
     pub limits: Vec<LimitRule>,
+    /// `[[users]]`
+    pub users: Vec<User>,
 }
 
 /// A configuration that cannot be used.
@@ -165,15 +171,31 @@ impl Config {
         if let Some(numbering) = &self.numbering {
             numbering.check("[numbering]", &mut errors);
         }
+        let first = self.sip.domains.first().map(String::as_str);
+        let mut names = HashSet::new();
+        for user in &self.users {
+            user.check(first, &mut errors);
+            if !names.insert((&user.name, user.domain(first))) {
+                let domain = user.domain(first).unwrap_or_default();
+                errors.push(format!(
+                    "[[users]]: '{}@{domain}' is there twice",
+                    user.name
+                ));
+            }
+        }
         errors.extend(self.routing().errors());
         errors
     }
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.trunks.is_empty() {
-            warnings.push("no [[trunks]]: every call will be refused with 403".to_owned());
-        } else if self.routes.is_empty() && self.numbers.is_empty() {
+        if self.trunks.is_empty() && self.users.is_empty() {
+            warnings.push(
+                "no [[trunks]] and no [[users]]: every call will be refused with 403, but for \
+                 those of users in the store"
+                    .to_owned(),
+            );
+        } else if self.routes.is_empty() && self.numbers.is_empty() && self.users.is_empty() {
             warnings.push("no [[routes]]: every call will be refused with 404".to_owned());
         }
         for trunk in &self.trunks {

@@ -66,7 +66,7 @@ impl Forward {
         all.into_iter().flatten().map(String::as_str)
     }
 
-    fn check(&self, of: &str, errors: &mut Vec<String>) {
+    pub(super) fn check(&self, of: &str, errors: &mut Vec<String>) {
         for target in self.targets() {
             let is_uri = target.starts_with("sip:") || target.starts_with("sips:");
             let is_user = target.split_once('@').is_some_and(|(user, domain)| {

@@ -12,6 +12,7 @@ use super::{
     checks,
     net::{Listen, MediaAddress, ParseError, PortRange, Transport},
     transport::{Connections, Keepalive, Tls, WebSocket},
+    user::{self, Auth, Registrar},
 };
 use crate::Endpoint;
 
@@ -52,7 +53,8 @@ impl Node {
 pub struct Sip {
     /// Where SIP is received. Default UDP and TCP on 127.0.0.1:5060.
     pub listen: Vec<Listen>,
-    /// Names that mean this node in a Request-URI, beside its addresses. Default none.
+    /// Names that mean this node in a Request-URI, beside its addresses; the domains of users are added
+    /// to them. Default none.
     pub domains: Vec<String>,
     /// The host or address that Via and Record-Route show, where peers cannot reach the one that is
     /// bound. Default: the bound one.
@@ -92,6 +94,10 @@ pub struct Sip {
     pub connections: Connections,
     /// `[sip.keepalive]`
     pub keepalive: Keepalive,
+    /// `[sip.auth]`
+    pub auth: Auth,
+    /// `[sip.registrar]`
+    pub registrar: Registrar,
 }
 
 impl Default for Sip {
@@ -116,6 +122,8 @@ impl Default for Sip {
             websocket: WebSocket::default(),
             connections: Connections::default(),
             keepalive: Keepalive::default(),
+            auth: Auth::default(),
+            registrar: Registrar::default(),
         }
     }
 }
@@ -166,6 +174,13 @@ impl Sip {
         self.websocket.check(errors);
         self.connections.check(errors);
         self.keepalive.check(errors);
+        for domain in &self.domains {
+            if !user::is_domain(domain) {
+                errors.push(format!("[sip] domains: '{domain}' is no domain"));
+            }
+        }
+        self.auth.check(errors);
+        self.registrar.check(errors);
     }
 }
 

@@ -85,7 +85,7 @@ impl Register {
         let call_id = request
             .call_id()
             .ok()
-            .filter(|id| id.len() <= LONGEST_CALL_ID)
+            .filter(|id| id.len() <= LONGEST_CALL_ID && !id.contains(is_control))
             .ok_or(Refusal::Malformed(HeaderName::CallId))?;
         let cseq = request
             .cseq()
@@ -182,6 +182,9 @@ fn contact(
         // Within a display name or a quoted value. Its place is kept: the URI holds no line end.
         text = text.replace(['\r', '\n'], " ");
     }
+    if text.contains(is_control) {
+        return Err(malformed);
+    }
     let flow = outbound.then(|| flow(&address)).flatten();
     Ok(Contact {
         value: text,
@@ -218,9 +221,18 @@ fn path(request: &Message) -> Result<Vec<String>, Refusal> {
         if !is_sip || !address.is_bracketed() || octets > LONGEST {
             return Err(malformed);
         }
-        path.push(text.replace(['\r', '\n'], " "));
+        let text = text.replace(['\r', '\n'], " ");
+        if text.contains(is_control) {
+            return Err(malformed);
+        }
+        path.push(text);
     }
     Ok(path)
+}
+
+/// What a value may be parsed with and no database, nor any list that is shown, should hold.
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\t'
 }
 
 /// Whether the hop next to the client is this node, or says in Path that it keeps flows (RFC 5626

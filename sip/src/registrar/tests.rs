@@ -165,6 +165,10 @@ fn what_is_wrong_is_refused() {
         (&[&long], Refusal::Malformed(HeaderName::Contact)),
         (&[&many], Refusal::Malformed(HeaderName::Contact)),
         (
+            &["Contact: <sip:a@x>;a=\"\0\""],
+            Refusal::Malformed(HeaderName::Contact),
+        ),
+        (
             &["Contact: <sip:a@x>", "Path: <tel:123>"],
             Refusal::Malformed(HeaderName::Path),
         ),

@@ -10,6 +10,7 @@
 
 mod cases;
 mod postgres;
+mod users;
 
 use std::{
     future::Future,
@@ -39,22 +40,23 @@ impl Place {
 type Case = fn(Place) -> Pin<Box<dyn Future<Output = ()>>>;
 
 macro_rules! cases {
-    ($($case:ident)+) => {
+    ($($module:ident: $($case:ident)+;)+) => {
         mod sqlite {
-            $(#[test]
+            $($(#[test]
             fn $case() {
                 let dir = tempfile::tempdir().unwrap();
                 let place = super::Place { url: "sqlite:test.db".into(), dir: dir.path().into() };
-                super::run(super::cases::$case(place));
-            })+
+                super::run(super::$module::$case(place));
+            })+)+
         }
 
         const CASES: &[(&str, Case)] =
-            &[$((stringify!($case), |place| Box::pin(cases::$case(place)))),+];
+            &[$($((stringify!($case), |place| Box::pin($module::$case(place)))),+),+];
     };
 }
 
 cases! {
+    cases:
     a_record_comes_back_as_it_was_written
     a_record_without_optional_values_comes_back
     writing_twice_leaves_one_record
@@ -69,7 +71,14 @@ cases! {
     a_second_start_keeps_the_data
     processes_may_start_together
     a_newer_schema_is_refused
-    the_writer_writes_everything
+    the_writer_writes_everything;
+    users:
+    users_are_created_once
+    many_users_are_found_at_once
+    bindings_are_replaced_by_address
+    nodes_have_their_own_bindings
+    bindings_are_read_in_pages_of_whole_addresses
+    bindings_that_are_over_are_purged;
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! The table `users`.
+
+use std::fmt;
+
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::{
+    Store, StoreError, Timestamp,
+    engine::{on_engine, within},
+};
+
+/// Users asked for in one statement: two parameters each.
+const ASKED: usize = 500;
+
+/// A user of one of our domains.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// In lower case.
+    pub domain: String,
+    /// Told apart by case.
+    pub name: String,
+    /// HA1 for MD5 in hex digits; like the next two as good as the password, within this domain.
+    pub ha1_md5: Option<String>,
+    /// HA1 for SHA-256.
+    pub ha1_sha256: Option<String>,
+    /// HA1 for SHA-512/256.
+    pub ha1_sha512: Option<String>,
+    /// What callees may be shown.
+    pub display: Option<String>,
+    /// Whether it may register, call and be called.
+    pub enabled: bool,
+    /// A JSON document: forwards, limits and the like.
+    pub profile: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it was changed last.
+    pub updated: Timestamp,
+}
+
+impl Store {
+    /// Creates those of `users` that do not exist yet, and leaves the others as they are. Tells how
+    /// many were created.
+    ///
+    /// # Errors
+    /// If the database fails; none was created then.
+    pub async fn create_users(&self, users: &[User]) -> Result<u64, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let mut created = 0;
+                let mut transaction = pool.begin().await?;
+                for users in users.chunks(ASKED) {
+                    let mut query = QueryBuilder::new(
+                        "INSERT INTO users (domain, name, ha1_md5, ha1_sha256, ha1_sha512, display, \
+                         enabled, profile, created_ms, updated_ms) ",
+                    );
+                    query.push_values(users, |mut row, user| {
+                        row.push_bind(user.domain.as_str())
+                            .push_bind(user.name.as_str())
+                            .push_bind(user.ha1_md5.as_deref())
+                            .push_bind(user.ha1_sha256.as_deref())
+                            .push_bind(user.ha1_sha512.as_deref())
+                            .push_bind(user.display.as_deref())
+                            .push_bind(i32::from(user.enabled))
+                            .push_bind(user.profile.as_str())
+                            .push_bind(user.created.millis())
+                            .push_bind(user.updated.millis());
+                    });
+                    query.push(" ON CONFLICT (domain, name) DO NOTHING");
+                    created += query.build().execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(created)
+            })
+        })
+        .await
+    }
+
+    /// Those of the users named (domain, name) that exist, in any order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn users(&self, named: &[(&str, &str)]) -> Result<Vec<User>, StoreError> {
+        let mut users = Vec::with_capacity(named.len());
+        for named in named.chunks(ASKED) {
+            let rows: Vec<Row> = within(async {
+                on_engine!(self, pool => {
+                    let mut query = QueryBuilder::new("SELECT * FROM users WHERE (domain, name) IN (");
+                    query.push_values(named, |mut row, (domain, name)| {
+                        row.push_bind(*domain).push_bind(*name);
+                    });
+                    query.push(")");
+                    Ok(query.build_query_as().fetch_all(pool).await?)
+                })
+            })
+            .await?;
+            users.extend(rows.into_iter().map(User::from));
+        }
+        Ok(users)
+    }
+
+    /// Changes a user, all but its names and the time when it was created. Tells whether there is one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn update_user(&self, user: &User) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let done = sqlx::query(
+                    "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2, ha1_sha512 = $3, display = $4, \
+                     enabled = $5, profile = $6, updated_ms = $7 WHERE domain = $8 AND name = $9",
+                )
+                .bind(user.ha1_md5.as_deref())
+                .bind(user.ha1_sha256.as_deref())
+                .bind(user.ha1_sha512.as_deref())
+                .bind(user.display.as_deref())
+                .bind(i32::from(user.enabled))
+                .bind(user.profile.as_str())
+                .bind(user.updated.millis())
+                .bind(user.domain.as_str())
+                .bind(user.name.as_str())
+                .execute(pool)
+                .await?;
+                Ok(done.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
+    /// Every domain that a user is of.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn user_domains(&self) -> Result<Vec<String>, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                Ok(sqlx::query_scalar("SELECT DISTINCT domain FROM users ORDER BY domain")
+                    .fetch_all(pool)
+                    .await?)
+            })
+        })
+        .await
+    }
+}
+
+/// Without what proves who it is.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("domain", &self.domain)
+            .field("name", &self.name)
+            .field("enabled", &self.enabled)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    domain: String,
+    name: String,
+    ha1_md5: Option<String>,
+    ha1_sha256: Option<String>,
+    ha1_sha512: Option<String>,
+    display: Option<String>,
+    enabled: i32,
+    profile: String,
+    created_ms: i64,
+    updated_ms: i64,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self {
+            domain: row.domain,
+            name: row.name,
+            ha1_md5: row.ha1_md5,
+            ha1_sha256: row.ha1_sha256,
+            ha1_sha512: row.ha1_sha512,
+            display: row.display,
+            enabled: row.enabled != 0,
+            profile: row.profile,
+            created: Timestamp::from_millis(row.created_ms),
+            updated: Timestamp::from_millis(row.updated_ms),
+        }
+    }
+}
