@@ -7,6 +7,7 @@ use sip::{
     message::{Message, Method},
     proxy::{self, Action, BranchId, Forward, RecordRoute, Routed},
     transaction::ClientId,
+    uri::Scheme,
 };
 use tracing::{debug, info};
 
@@ -73,6 +74,7 @@ impl Core {
 
     /// The addresses of a branch's target are known.
     pub(super) fn on_ways(&mut self, now: Instant, id: ExchangeId, index: usize, ways: Vec<Flow>) {
+        let ways = self.widened(now, id, index, ways);
         if let Some(branch) = self.branch(id, index) {
             branch.ways = ways.into();
         }
@@ -144,7 +146,9 @@ impl Core {
         };
         let record = match (exchange.role, exchange.call, policy.local(&exchange.flow)) {
             (Role::Setup, Some(key), Some(ingress)) => {
-                Some((Self::record_uri(ingress, key), Self::record_uri(local, key)))
+                let secure = is_sips(&exchange.received);
+                let record = |local| Self::record_uri(local, key, secure);
+                Some((record(ingress), record(local)))
             }
             _ => None,
         };
@@ -214,9 +218,12 @@ impl Core {
         let Some(branch) = self.branch(id, index) else {
             return;
         };
-        if branch.heard {
+        if branch.heard || self.note_no_tcp(now, id, index) {
             return;
         }
+        let Some(branch) = self.branch(id, index) else {
+            return;
+        };
         if let Target::Host(place) = &branch.target
             && place.on_silence(now).is_some()
             && let Some(host) = place.host()
@@ -230,11 +237,15 @@ impl Core {
     }
 
     fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: &Target) {
+        let secure = self
+            .exchanges
+            .get(&id)
+            .is_some_and(|exchange| is_sips(&exchange.received));
         let located = match target {
             Target::Host(host) => host
                 .host()
                 .map_or(Located::Nowhere("it is not configured"), |host| {
-                    self.locate_host(host)
+                    self.locate_host(host, secure)
                 }),
             Target::Next(next) => self.locate(next),
         };
@@ -373,6 +384,13 @@ impl Core {
             self.layer.cancel(now, client, reason);
         }
     }
+}
+
+/// Whether a request is to be encrypted all the way.
+fn is_sips(request: &Message) -> bool {
+    request
+        .request_uri()
+        .is_ok_and(|uri| uri.scheme() == Scheme::Sips)
 }
 
 /// The transport of our Via on a way.

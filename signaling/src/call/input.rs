@@ -273,6 +273,8 @@ fn reply_flow(mut flow: Flow, request: &Message) -> Flow {
             _ => sent_by,
         };
         flow.reply_to = SocketAddr::new(flow.remote.ip(), port);
+        let own = via.host().ip().map(|ip| ip.to_canonical());
+        flow.nat = own.is_some_and(|own| own != flow.remote.ip().to_canonical());
     }
     flow
 }

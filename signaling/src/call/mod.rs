@@ -31,10 +31,12 @@ mod stream;
 mod target;
 mod timer;
 mod turn;
+mod way;
 mod within;
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     sync::Arc,
     time::Instant,
 };
@@ -84,7 +86,9 @@ pub(crate) struct Core {
     /// What mediad was asked and has not answered.
     asked: HashMap<MediaToken, asked::Asked>,
     /// Names that are being resolved.
-    resolving: HashMap<ResolveToken, target::Resolving>,
+    resolving: HashMap<ResolveToken, target::Asked>,
+    /// Addresses that take no TCP, and until when that is believed.
+    no_tcp: HashMap<SocketAddr, Instant>,
     media_up: bool,
 
     alarms: Alarms<Alarm>,
@@ -152,6 +156,7 @@ impl Core {
             clients: HashMap::new(),
             asked: HashMap::new(),
             resolving: HashMap::new(),
+            no_tcp: HashMap::new(),
             media_up: true,
             alarms: Alarms::new(),
             outputs: VecDeque::new(),

@@ -33,6 +33,8 @@ pub(crate) struct Policy {
     pub(crate) timer_c: Duration,
     /// Session timers; `None` where they are off.
     pub(crate) session: Option<session_timer::Rules>,
+    /// Longer requests go over TCP where that is left to us; 0 for never.
+    pub(crate) udp_limit: usize,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
 }
@@ -65,6 +67,7 @@ impl Policy {
                 interval: config.sip.session_expires,
                 min: config.sip.min_se,
             }),
+            udp_limit: config.sip.udp_limit,
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             locals,

@@ -16,6 +16,7 @@ use super::{
     exchange::{ExchangeId, NextHop, Target},
     request::COOKIE,
     state::{Call, CallKey},
+    way::{Wish, by_flow},
 };
 use crate::{
     directory::Trunk,
@@ -29,6 +30,15 @@ pub(super) enum Resolving {
     Branch(ExchangeId, usize),
     /// The ACK of a 2xx.
     Ack(Box<(Message, Routed)>),
+}
+
+/// A question to the resolver.
+#[derive(Debug)]
+pub(super) struct Asked {
+    who: Resolving,
+    /// The name that was asked for: over TLS the one that its certificate must have (RFC 5922 section
+    /// 7.3), whatever the answer's host is called.
+    host: String,
 }
 
 /// What is known of where a next hop is.
@@ -45,22 +55,25 @@ pub(super) enum Located {
 impl Core {
     /// A name's addresses came; none where it has none or nobody could tell.
     pub(crate) fn handle_resolved(&mut self, now: Instant, token: ResolveToken, hops: &[Hop]) {
-        match self.resolving.remove(&token) {
-            Some(Resolving::Branch(exchange, branch)) => {
-                let ways = hops.iter().filter_map(|hop| self.way(*hop, None));
-                let ways: Vec<_> = ways.collect();
-                self.on_ways(now, exchange, branch, ways);
-                self.run_actions(now, exchange);
-            }
-            Some(Resolving::Ack(ack)) => {
-                let (received, routed) = *ack;
-                let way = hops.iter().find_map(|hop| self.way(*hop, None));
-                match way {
-                    Some(way) => self.send_ack(&received, &routed, way),
-                    None => debug!("cannot pass an ACK on: its next hop has no address"),
+        if let Some(Asked { who, host }) = self.resolving.remove(&token) {
+            let way = |hop: &Hop| {
+                let mut way = self.way(*hop, None)?;
+                if way.transport == Transport::Tls {
+                    way.name = self.policy.names.id(&host);
                 }
+                Some(way)
+            };
+            match who {
+                Resolving::Branch(exchange, branch) => {
+                    let ways: Vec<_> = hops.iter().filter_map(way).collect();
+                    self.on_ways(now, exchange, branch, ways);
+                    self.run_actions(now, exchange);
+                }
+                Resolving::Ack(ack) => match hops.iter().find_map(way) {
+                    Some(way) => self.send_ack(&ack.0, &ack.1, way),
+                    None => debug!("cannot pass an ACK on: its next hop has no address"),
+                },
             }
-            None => {}
         }
         self.drain(now);
     }
@@ -68,7 +81,8 @@ impl Core {
     /// Asks for addresses.
     pub(super) fn ask_resolver(&mut self, authority: Authority, who: Resolving) {
         let token = ResolveToken(self.number());
-        self.resolving.insert(token, who);
+        let host = authority.host.clone();
+        self.resolving.insert(token, Asked { who, host });
         self.outputs.push_back(Output::Resolve { token, authority });
     }
 
@@ -82,8 +96,12 @@ impl Core {
         alive.into_iter().chain(dead).map(Target::Host).collect()
     }
 
-    /// Where a trunk's host is.
-    pub(super) fn locate_host(&self, host: &config::Host) -> Located {
+    /// Where a trunk's host is; `secure` where it was called by a `sips:` URI, which must not go on
+    /// over anything but TLS (RFC 3261 section 26.2.2).
+    pub(super) fn locate_host(&self, host: &config::Host, secure: bool) -> Located {
+        if secure && !host.transport.is_secure() {
+            return Located::Nowhere("a sips: URI was called, and the host is not one of TLS");
+        }
         match host.ip() {
             Some(ip) => self.locate_ip(
                 host.transport,
@@ -104,7 +122,6 @@ impl Core {
             Scheme::Sips => true,
             _ => return Located::Nowhere("only sip: and sips: URIs can be reached"),
         };
-        let known = next.known;
         let written = match uri.transport().map(str::parse::<Transport>) {
             None => None,
             // RFC 3261 section 26.2.2: `sips:` over TCP is TLS.
@@ -116,6 +133,15 @@ impl Core {
         let Some(host) = maddr.or_else(|| uri.host()) else {
             return Located::Nowhere("its URI has no host");
         };
+        let wish = Wish {
+            host,
+            port: uri.port(),
+            transport: written,
+            secure,
+        };
+        if let Some(way) = next.known.and_then(|known| by_flow(&known, &wish)) {
+            return Located::At(way);
+        }
         let Some(ip) = host.ip() else {
             return Located::Ask(Authority {
                 transport: written,
@@ -134,18 +160,7 @@ impl Core {
         }
         let port = uri.port().unwrap_or_else(|| transport.default_port());
         let remote = SocketAddr::new(ip, port);
-        // A party that came over a connection is answered over it: its Contact may name a port that
-        // it does not listen at, or no transport.
-        let same = |flow: &Flow| {
-            flow.remote.ip() == ip && written.is_none_or(|transport| transport == flow.transport)
-        };
-        match known.filter(same) {
-            Some(flow) => Located::At(Flow {
-                reply_to: remote,
-                ..flow
-            }),
-            None => self.locate_ip(transport, remote, next.prefer),
-        }
+        self.locate_ip(transport, remote, next.prefer)
     }
 
     /// The way to an address that the resolver gave.
@@ -171,13 +186,21 @@ impl Core {
         }
     }
 
-    /// Our Record-Route for one side of a call.
-    pub(super) fn record_uri(local: &Local, key: CallKey) -> String {
+    /// Our Record-Route for one side of a call; with `secure` where the request is to a `sips:` URI,
+    /// and its dialog stays encrypted (RFC 3261 section 16.6, step 4).
+    pub(super) fn record_uri(local: &Local, key: CallKey, secure: bool) -> String {
+        let secure = secure && local.transport.is_secure();
+        let scheme = if secure { "sips" } else { "sip" };
         let transport = match local.transport {
             Transport::Udp => String::new(),
+            // It is what `sips:` means.
+            Transport::Tls if secure => String::new(),
             other => format!(";transport={}", other.parameter()),
         };
-        format!("sip:{};lr{transport};{COOKIE}={:x}", local.sent_by, key.0)
+        format!(
+            "{scheme}:{};lr{transport};{COOKIE}={:x}",
+            local.sent_by, key.0
+        )
     }
 
     fn locate_ip(
@@ -219,12 +242,22 @@ impl Core {
     /// dialog knows us.
     fn recorded_local(&self, routed: &Routed) -> Option<(Transport, SocketAddr)> {
         let uri = Uri::parse(routed.own_routes.last()?).ok()?;
-        let transport = match uri.transport() {
-            None => Transport::Udp,
-            Some(transport) => transport.parse().ok()?,
+        let secure = uri.scheme() == Scheme::Sips;
+        let written: Option<Transport> = match uri.transport() {
+            None => None,
+            Some(transport) => Some(transport.parse().ok()?),
         };
-        let sent_by = format!("{}:{}", uri.host()?, uri.port().unwrap_or(5060));
-        let named = |local: &&Local| local.transport == transport && local.sent_by == sent_by;
+        let transport = match written {
+            None | Some(Transport::Tcp) if secure => Transport::Tls,
+            None => Transport::Udp,
+            Some(transport) => transport,
+        };
+        let port = uri.port().unwrap_or_else(|| transport.default_port());
+        let sent_by = format!("{}:{port}", uri.host()?);
+        // Both kinds of WebSocket have one word, and listen at two places.
+        let named = |local: &&Local| {
+            local.transport.parameter() == transport.parameter() && local.sent_by == sent_by
+        };
         let local = self.policy.locals.iter().find(named)?;
         Some((local.transport, local.address))
     }
@@ -245,7 +278,8 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
         // Who answers for it is the host's to say: it stays what it is (RFC 6881 section 9).
         return uri.as_str().to_owned();
     }
-    let mut target = String::from("sip:");
+    let is_sips = uri.scheme() == Scheme::Sips;
+    let mut target = String::from(if is_sips { "sips:" } else { "sip:" });
     let is_tel = uri.scheme() == Scheme::Tel;
     if let Some(user) = uri.user() {
         target.push_str(user);
@@ -280,7 +314,7 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
             }
         }
     }
-    if host.transport != Transport::Udp {
+    if host.transport != Transport::Udp && !is_sips {
         target.push_str(";transport=");
         target.push_str(host.transport.parameter());
     }

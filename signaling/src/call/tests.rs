@@ -7,4 +7,5 @@ mod odd;
 mod robust;
 mod setup;
 mod timer;
+mod transport;
 mod within;

@@ -145,7 +145,8 @@ impl Certified {
         known.get(&id).cloned()
     }
 
-    fn set(&self, id: ConnectionId, names: Vec<String>) {
+    /// A peer has shown a good certificate.
+    pub(crate) fn set(&self, id: ConnectionId, names: Vec<String>) {
         if !names.is_empty() {
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
             known.insert(id, names.into());

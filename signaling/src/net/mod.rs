@@ -13,7 +13,6 @@ mod dispatch;
 mod errors;
 mod flow;
 mod limits;
-#[cfg_attr(not(test), expect(dead_code, reason = "resolved names follow"))]
 mod names;
 mod tls;
 mod udp;

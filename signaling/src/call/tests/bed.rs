@@ -21,6 +21,7 @@ use sip::{
     dialog::Dialog,
     header::HeaderName,
     message::{Message, Method},
+    transaction::TransactionId,
 };
 use store::{Cdr, Timestamp};
 
@@ -28,11 +29,14 @@ use crate::{
     call::{Core, Hop, MediaToken, Output, Policy},
     directory::Directory,
     metrics::Metrics,
-    net::{Flow, Local},
+    net::{ConnectionId, Flow, Local, Names},
 };
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
 pub(super) const NODE6: &str = "[2001:db8::1]:5060";
+/// Where the node listens for TLS and for browsers.
+pub(super) const SECURE: &str = "192.0.2.1:5061";
+pub(super) const BROWSERS: &str = "192.0.2.1:443";
 pub(super) const CALLER: &str = "192.0.2.10:5060";
 pub(super) const CALLEE: &str = "192.0.2.20:5060";
 pub(super) const SECOND: &str = "192.0.2.21:5060";
@@ -61,6 +65,14 @@ hosts = ["[2001:db8::20]", "192.0.2.20"]
 [[trunks]]
 name = "tcp"
 hosts = ["tcp:192.0.2.20"]
+[[trunks]]
+name = "tls"
+hosts = ["tls:gw.secure.test"]
+certificates = ["pbx.secure.test"]
+[[routes]]
+prefix = "+8"
+trunks = ["tls"]
+media = "bypass"
 [[routes]]
 prefix = "+1"
 trunks = ["carrier"]
@@ -92,9 +104,11 @@ pub(super) fn at(text: &str) -> SocketAddr {
 pub(super) struct Sent {
     pub(super) flow: Flow,
     pub(super) message: Message,
+    pub(super) transaction: Option<TransactionId>,
 }
 
 pub(super) struct Bed {
+    policy: Arc<Policy>,
     pub(super) core: Core,
     pub(super) metrics: Arc<Metrics>,
     pub(super) now: Instant,
@@ -130,6 +144,8 @@ impl Bed {
             local(Transport::Udp, NODE),
             local(Transport::Udp, NODE6),
             local(Transport::Tcp, NODE),
+            local(Transport::Tls, SECURE),
+            local(Transport::Wss, BROWSERS),
         ];
         let policy = Arc::new(Policy::new(&config, locals, 7));
         let directory = Arc::new(Directory::new(&config));
@@ -137,7 +153,7 @@ impl Bed {
         let now = Instant::now();
         let clock = (now, Timestamp::from_millis(1_700_000_000_000));
         let core = Core::new(
-            policy,
+            policy.clone(),
             directory,
             metrics.clone(),
             11,
@@ -145,6 +161,7 @@ impl Bed {
             clock,
         );
         Self {
+            policy,
             core,
             metrics,
             now,
@@ -179,9 +196,17 @@ impl Bed {
                 return;
             };
             match output {
-                Output::Transmit { flow, payload, .. } => {
+                Output::Transmit {
+                    flow,
+                    payload,
+                    transaction,
+                } => {
                     let message = Message::parse(payload).unwrap();
-                    self.sent.push_back(Sent { flow, message });
+                    self.sent.push_back(Sent {
+                        flow,
+                        message,
+                        transaction,
+                    });
                 }
                 Output::Media { token, request } => {
                     self.mediad.asked.push(request.clone());
@@ -233,6 +258,17 @@ impl Bed {
             self.settle();
         }
         self.now = until;
+    }
+
+    /// The names that flows to TLS hosts carry.
+    pub(super) fn names_of_hosts(&self) -> &Names {
+        &self.policy.names
+    }
+
+    /// The peer of a connection has shown a certificate for `name`.
+    pub(super) fn certify(&self, connection: ConnectionId, name: &str) {
+        let names = vec![name.to_ascii_lowercase()];
+        self.policy.certified.set(connection, names);
     }
 
     pub(super) fn pass_ms(&mut self, ms: u64) {
