@@ -1,5 +1,7 @@
 //! What api and the command line ask of signaling.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{channel::Protocol, media::MediaStatus};
@@ -42,6 +44,16 @@ pub enum Request {
     },
     /// The metrics page; answered with [`Response::Metrics`].
     Metrics,
+    /// The messages of a call that are kept; answered with [`Response::Trace`], or
+    /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
+    Trace {
+        /// Tandem's id of the call (until a minute after its end), or a Call-ID.
+        id: String,
+        /// Only those after this [`TracePage::next`]; 0 for all.
+        after: u64,
+        /// With each message's whole text.
+        full: bool,
+    },
 }
 
 /// signaling to client.
@@ -55,6 +67,42 @@ pub enum Response {
     Done,
     /// Prometheus text.
     Metrics(String),
+    /// Messages of a call.
+    Trace(TracePage),
+}
+
+/// Messages of a call in their order. Credentials, passwords and keys are hidden in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePage {
+    /// The Call-ID header field.
+    pub call_id: String,
+    /// Whether the call is up.
+    pub up: bool,
+    /// 500 at most.
+    pub messages: Vec<TracedMessage>,
+    /// To be asked for as `after`: there may be more.
+    pub next: u64,
+}
+
+/// A message that was received or sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedMessage {
+    /// When, in microseconds since 1970 (UTC).
+    pub at_us: i64,
+    /// Received; else sent.
+    pub received: bool,
+    /// `udp`, `tcp` and so on.
+    pub transport: String,
+    /// This node's address.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub peer: SocketAddr,
+    /// The first line.
+    pub line: String,
+    /// The CSeq, as `1 INVITE`, where it can be read.
+    pub cseq: Option<String>,
+    /// The whole message, where it was asked for.
+    pub text: Option<String>,
 }
 
 /// A call that is up.

@@ -244,7 +244,8 @@ impl Running {
     }
 }
 
-fn workers(config: &Config) -> usize {
+/// How many workers there are: one at least.
+pub(crate) fn workers(config: &Config) -> usize {
     match config.sip.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => workers.into(),

@@ -63,6 +63,7 @@ impl Handler<Signal> for Service {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
                 }
+                Request::Trace { id, after, full } => this.trace(id, after, full).await,
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
             }
         }
@@ -117,6 +118,20 @@ impl Service {
             FaultCode::NotFound,
             format!("there is no call '{id}'; list the calls first"),
         ))
+    }
+
+    async fn trace(&self, id: String, after: u64, full: bool) -> Result<Response, Fault> {
+        let found = self
+            .all(|answer| Command::Trace(id.clone(), after, full, answer))
+            .await;
+        // All messages of a Call-ID are one worker's.
+        if let Some(page) = found.into_iter().flatten().next() {
+            return Ok(Response::Trace(page));
+        }
+        let message = format!(
+            "no message of '{id}' is kept: messages are kept for as long as [sip] trace has room"
+        );
+        Err(Fault::new(FaultCode::NotFound, message))
     }
 
     async fn status(&self) -> SignalStatus {

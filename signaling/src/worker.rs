@@ -6,7 +6,7 @@ use control::{
     Client,
     channel::{Events, RequestError},
     media::{self, Media},
-    signal::{CallInfo, Signal},
+    signal::{CallInfo, Signal, TracePage},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{CdrWriter, Timestamp};
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Count(oneshot::Sender<usize>),
     /// End a call; tell whether it was there.
     HangUp(String, oneshot::Sender<bool>),
+    /// Tell a call's messages after one of them, in full or not.
+    Trace(String, u64, bool, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
     Drain(bool),
     /// End all calls.
@@ -129,6 +131,9 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::List(answer) => drop(answer.send(core.list())),
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
+        Command::Trace(id, after, full, answer) => {
+            drop(answer.send(core.trace(&id, after, full)));
+        }
         Command::Drain(on) => core.set_draining(on),
         Command::Stop => core.stop(now),
         Command::GiveUp(answer) => {

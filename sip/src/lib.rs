@@ -10,6 +10,7 @@ pub mod digest;
 pub mod header;
 pub mod message;
 pub mod proxy;
+pub mod redact;
 pub mod registrar;
 pub mod sdp;
 pub mod session_timer;

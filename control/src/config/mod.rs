@@ -35,7 +35,7 @@ pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Numbe
 pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern, PatternError};
 pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
 pub use routing::Routing;
-pub use sections::{Api, DatapathMode, Media, Node, Sip, Store};
+pub use sections::{Api, DatapathMode, Media, Nat, Node, Sip, Store};
 pub use transport::{
     CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
 };

@@ -84,6 +84,12 @@ pub struct Sip {
     /// UDP after all where that one takes none (RFC 3261 18.1.1), in bytes; 0 for never. Default
     /// 1,300.
     pub udp_limit: usize,
+    /// MiB of messages that are kept for `tandem trace`, of all workers together; 0 keeps none, 4,096
+    /// at most. Default 16.
+    pub trace: u32,
+    /// When requests within a call go to where a party sends from, instead of to its Contact. Default
+    /// `auto`.
+    pub nat: Nat,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
     /// `[sip.tls]`
@@ -117,6 +123,8 @@ impl Default for Sip {
             session_expires: 1_800,
             min_se: 90,
             udp_limit: 1300,
+            trace: 16,
+            nat: Nat::Auto,
             control: None,
             tls: Tls::default(),
             websocket: WebSocket::default(),
@@ -163,6 +171,9 @@ impl Sip {
                 self.min_se
             ));
         }
+        if self.trace > 4_096 {
+            errors.push(format!("[sip] trace = {}: 4096 MiB at most", self.trace));
+        }
         if self.timer_c < 5 {
             errors.push(format!(
                 "[sip] timer_c = {}: must be 5 s or more",
@@ -182,6 +193,20 @@ impl Sip {
         self.auth.check(errors);
         self.registrar.check(errors);
     }
+}
+
+/// What `nat` may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// Where the Contact cannot be the way: it is loopback, link-local or unspecified, or private
+    /// while the party sends from a public address; or its name ends in `.invalid` (RFC 7118).
+    #[default]
+    Auto,
+    /// Wherever the Contact's address is another than the party sends from.
+    Always,
+    /// Only where its name ends in `.invalid`.
+    Off,
 }
 
 /// `[media]`: mediad.

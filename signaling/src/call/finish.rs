@@ -138,6 +138,7 @@ impl Core {
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();
         self.record(&call);
+        self.trace.remember(now, call.id, call.call_id);
         for work in left {
             self.drop_work(now, work);
         }

@@ -29,7 +29,8 @@ const EXTENSIONS: [&str; 0] = [];
 impl Core {
     /// A datagram came.
     pub(crate) fn handle_datagram(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        self.handle_framed(now, flow, Message::parse(bytes));
+        self.trace.push(now, Direction::In, flow, &bytes);
+        self.take(now, flow, Message::parse(bytes));
     }
 
     /// A message came, or what was sent in place of one.
@@ -39,6 +40,17 @@ impl Core {
         flow: Flow,
         message: Result<Message, ParseError>,
     ) {
+        let framed = match &message {
+            Ok(message) => Some(message),
+            Err(error) => error.partial.as_deref(),
+        };
+        if let Some(framed) = framed {
+            self.trace.push(now, Direction::In, flow, framed.as_bytes());
+        }
+        self.take(now, flow, message);
+    }
+
+    fn take(&mut self, now: Instant, flow: Flow, message: Result<Message, ParseError>) {
         match message {
             Ok(message) if message.is_request() => self.handle_request(now, flow, message),
             Ok(message) => self.handle_response(now, flow, message),
@@ -115,7 +127,7 @@ impl Core {
     /// Time has passed. To be called at or after [`Core::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.layer.handle_timeout(now);
-        self.drain_transmits(true);
+        self.drain_transmits(now, true);
         while let Some(alarm) = self.alarms.take_due(now) {
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
@@ -131,7 +143,7 @@ impl Core {
         while let Some(event) = self.layer.poll_event() {
             self.on_event(now, event);
         }
-        self.drain_transmits(false);
+        self.drain_transmits(now, false);
     }
 
     fn on_event(&mut self, now: Instant, event: Event<Flow>) {

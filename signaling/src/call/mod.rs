@@ -30,6 +30,7 @@ mod state;
 mod stream;
 mod target;
 mod timer;
+mod trace;
 mod turn;
 mod way;
 mod within;
@@ -91,6 +92,7 @@ pub(crate) struct Core {
     no_tcp: HashMap<SocketAddr, Instant>,
     media_up: bool,
 
+    trace: trace::Trace,
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
     next: u64,
@@ -138,6 +140,7 @@ impl Core {
         clock: (Instant, Timestamp),
     ) -> Self {
         let mut tokens = TokenGenerator::new(seed);
+        let trace_limit = policy.trace_limit;
         let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
         Self {
             layer: Layer::new(policy.timers, layer_seed),
@@ -158,6 +161,7 @@ impl Core {
             resolving: HashMap::new(),
             no_tcp: HashMap::new(),
             media_up: true,
+            trace: trace::Trace::new(trace_limit),
             alarms: Alarms::new(),
             outputs: VecDeque::new(),
             next: 0,

@@ -1,5 +1,7 @@
 //! What a worker wants done.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use control::{media, signal};
 use sip::transaction::TransactionId;
@@ -60,9 +62,11 @@ impl Core {
 
     /// Moves what the transaction layer wants sent to the outputs. `again` where only timers have
     /// run, so that what goes out was sent before.
-    pub(super) fn drain_transmits(&mut self, again: bool) {
+    pub(super) fn drain_transmits(&mut self, now: Instant, again: bool) {
         while let Some(transmit) = self.layer.poll_transmit() {
             count(&self.metrics, &transmit.payload, again);
+            self.trace
+                .push(now, Direction::Out, transmit.flow, &transmit.payload);
             self.outputs.push_back(Output::Transmit {
                 flow: transmit.flow,
                 payload: transmit.payload,

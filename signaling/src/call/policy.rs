@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     pub(crate) session: Option<session_timer::Rules>,
     /// Longer requests go over TCP where that is left to us; 0 for never.
     pub(crate) udp_limit: usize,
+    /// Bytes of messages that each worker keeps for a trace.
+    pub(crate) trace_limit: usize,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
 }
@@ -63,6 +65,7 @@ impl Policy {
                 ..Timers::default()
             },
             timer_c: Duration::from_secs(config.sip.timer_c),
+            trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             session: (config.sip.session_expires > 0).then_some(session_timer::Rules {
                 interval: config.sip.session_expires,
                 min: config.sip.min_se,

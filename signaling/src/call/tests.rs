@@ -7,5 +7,6 @@ mod odd;
 mod robust;
 mod setup;
 mod timer;
+mod trace;
 mod transport;
 mod within;

@@ -6,7 +6,7 @@
 
 #[cfg(test)]
 mod bed;
-mod call_id;
+pub(crate) mod call_id;
 mod connection;
 mod connections;
 mod dispatch;

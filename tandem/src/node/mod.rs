@@ -5,12 +5,14 @@ mod drain;
 mod find;
 mod hangup;
 mod status;
+mod trace;
 
 pub(crate) use calls::{CallsArgs, calls};
 pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use find::{NodeArgs, Source, check, load, read};
 pub(crate) use hangup::{HangupArgs, hangup};
 pub(crate) use status::{StatusArgs, status};
+pub(crate) use trace::{TraceArgs, trace};
 
 use control::{
     Client,

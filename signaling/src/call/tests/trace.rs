@@ -1,0 +1,75 @@
+//! The messages of a call, as an operator sees them.
+
+use std::time::Duration;
+
+use sip::message::Method;
+
+use super::bed::*;
+
+#[test]
+fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    let id = bed.core.list()[0].id.clone();
+    call(&mut bed, "+2555", "c2");
+    bed.pass_ms(1_000);
+    let info = up.caller.send(&Method::parse(b"INFO").unwrap(), "");
+    let info = info
+        .edit()
+        .push("Proxy-Authorization", "Digest response=\"hunter2\"");
+    bed.receive_message(CALLER, &info.finish().unwrap());
+    let passed = bed.next(CALLEE).message;
+    bed.receive_message(CALLEE, &passed.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+
+    let lines = |bed: &Bed, id: &str, after: u64| -> Vec<String> {
+        let page = bed.core.trace(id, after, true).unwrap();
+        assert_eq!(page.call_id, "c1@pbx.test");
+        let shown = page.messages.iter().map(|message| {
+            let text = message.text.as_deref().unwrap();
+            assert!(
+                text.contains("c1@pbx.test") && !text.contains("hunter2"),
+                "{text}"
+            );
+            let arrow = if message.received { "<" } else { ">" };
+            let word = message
+                .line
+                .split(' ')
+                .find(|word| !word.starts_with("SIP/"));
+            let peer = if message.peer == at(CALLER) { 1 } else { 2 };
+            format!("{peer} {arrow} {}", word.unwrap())
+        });
+        shown.collect()
+    };
+    let wanted = [
+        "1 < INVITE",
+        "2 > INVITE",
+        "2 < 180",
+        "1 > 180",
+        "2 < 200",
+        "1 > 200",
+        "1 < ACK",
+        "2 > ACK",
+        "1 < INFO",
+        "2 > INFO",
+        "2 < 200",
+        "1 > 200",
+    ];
+    assert_eq!(lines(&bed, "c1@pbx.test", 0), wanted);
+    assert_eq!(lines(&bed, &id, 0), wanted);
+    let page = bed.core.trace(&id, 0, false).unwrap();
+    assert!(page.up && page.messages.iter().all(|message| message.text.is_none()));
+    let (first, last) = (&page.messages[0], &page.messages[11]);
+    assert_eq!(last.at_us - first.at_us, 1_000_000);
+    assert_eq!(first.at_us, 1_700_000_000_000_000);
+
+    hang_up(&mut bed, &mut up);
+    assert_eq!(lines(&bed, &id, page.next).len(), 4);
+    // A callee that missed it all says its 200 again.
+    bed.receive(CALLEE, passed.respond(200).build().unwrap().into_bytes());
+    assert_eq!(lines(&bed, &id, page.next).len(), 5);
+    bed.pass(Duration::from_secs(61));
+    call(&mut bed, "+2555", "c3");
+    assert!(!bed.core.trace("c1@pbx.test", 0, false).unwrap().up);
+    assert!(bed.core.trace("nobody", 0, false).is_none());
+}
