@@ -65,6 +65,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// A worker has no thread, or its sockets no place in it.
+    #[error("cannot start a worker: {0}")]
+    Thread(io::Error),
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -93,9 +96,13 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
-    let bound =
-        net::bind(&config.sip).map_err(|(listen, error)| StartError::Bind { listen, error })?;
     let count = workers(config);
+    let bound = net::bind(&config.sip, count)
+        .map_err(|(listen, error)| StartError::Bind { listen, error })?;
+    let runtimes = (0..count).map(|_| worker::Own::new());
+    let runtimes: Vec<_> = runtimes
+        .collect::<io::Result<_>>()
+        .map_err(StartError::Thread)?;
     let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE)).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -112,11 +119,14 @@ pub fn start(
         names: policy.names.clone(),
         certified: policy.certified.clone(),
     };
-    let network = bound.start(shared, &dispatcher, &metrics, &tracker, &stop);
+    let network = bound
+        .start(&runtimes, shared, &dispatcher, &metrics, &tracker, &stop)
+        .map_err(StartError::Thread)?;
     let events = Events::new();
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let mark: [u8; 6] = rand::random();
-    for (index, (inbox, orders)) in inboxes.into_iter().zip(orders).enumerate() {
+    let inboxes = inboxes.into_iter().zip(orders).zip(runtimes);
+    for (index, ((inbox, orders), runtime)) in inboxes.enumerate() {
         let shell = Shell {
             index,
             network: network.clone(),
@@ -138,7 +148,9 @@ pub fn start(
             session_mark,
             clock,
         );
-        tracker.spawn(worker::run(core, shell, inbox, orders));
+        runtime
+            .start(core, shell, inbox, orders)
+            .map_err(StartError::Thread)?;
     }
 
     let hub = Hub {

@@ -1,6 +1,6 @@
 //! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
 
-use std::time::Instant;
+use std::{io, thread, time::Instant};
 
 use control::{
     Client,
@@ -10,7 +10,10 @@ use control::{
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use store::{CdrWriter, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::{self, Handle, Runtime},
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -61,8 +64,56 @@ pub(crate) struct Shell {
     pub(crate) stop: CancellationToken,
 }
 
+/// The runtime of one worker's thread: the worker itself and its UDP sockets, so that a datagram of
+/// one of its own calls wakes no other thread.
+#[derive(Debug)]
+pub(crate) struct Own(Option<Runtime>);
+
+impl Own {
+    /// Not running yet.
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// To spawn onto, and to register sockets with.
+    pub(crate) fn handle(&self) -> Option<&Handle> {
+        self.0.as_ref().map(Runtime::handle)
+    }
+
+    /// Starts a worker in a thread of its own, which ends with the node.
+    pub(crate) fn start(
+        self,
+        core: Core,
+        shell: Shell,
+        arrivals: mpsc::Receiver<Arrival>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> io::Result<()> {
+        let token = shell.tracker.token();
+        let name = format!("sip-{}", shell.index);
+        let work = move || {
+            if let Some(runtime) = &self.0 {
+                runtime.block_on(run(core, shell, arrivals, commands));
+            }
+            drop(token);
+        };
+        thread::Builder::new().name(name).spawn(work).map(drop)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Where the node does not start, this happens inside another runtime, which must not wait.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Runs until the node stops.
-pub(crate) async fn run(
+async fn run(
     mut core: Core,
     shell: Shell,
     mut arrivals: mpsc::Receiver<Arrival>,

@@ -26,7 +26,7 @@ use sip::transaction::TransactionId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connections::Connections;
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, worker::Own};
 
 pub(crate) use connections::Certified;
 pub(crate) use dispatch::{Arrival, Dispatcher};
@@ -76,12 +76,12 @@ pub(crate) struct Shared {
     pub(crate) certified: Certified,
 }
 
-/// Binds every address that is to be listened on. `advertise` stands in Via and Record-Route in place
-/// of the bound host.
+/// Binds every address that is to be listened on, for UDP with a socket for each of `workers`.
+/// `advertise` stands in Via and Record-Route in place of the bound host.
 ///
 /// # Errors
 /// The first address that cannot be bound, and why.
-pub(crate) fn bind(config: &config::Sip) -> Result<Bound, (Listen, io::Error)> {
+pub(crate) fn bind(config: &config::Sip, workers: usize) -> Result<Bound, (Listen, io::Error)> {
     let mut bound = Bound {
         udp: Vec::new(),
         listeners: Vec::new(),
@@ -92,9 +92,9 @@ pub(crate) fn bind(config: &config::Sip) -> Result<Bound, (Listen, io::Error)> {
     for listen in &config.listen {
         let failed = |error| (*listen, error);
         let address = if listen.transport == Transport::Udp {
-            let socket = udp::bind(listen.address).map_err(failed)?;
-            let address = socket.local;
-            bound.udp.push(socket);
+            let sockets = udp::bind(listen.address, workers).map_err(failed)?;
+            let address = sockets.local;
+            bound.udp.push(sockets);
             address
         } else {
             let listener = connections::bind(listen.transport, listen.address).map_err(failed)?;
@@ -121,15 +121,20 @@ impl Bound {
         &self.locals
     }
 
-    /// Starts to receive, until `stop`. The tasks are `tracker`'s.
+    /// Starts to receive: UDP in the runtime of each socket's worker, for as long as that one runs, and
+    /// connections in the present one until `stop`; their tasks are `tracker`'s.
+    ///
+    /// # Errors
+    /// The system gives no more descriptors.
     pub(crate) fn start(
         self,
+        workers: &[Own],
         shared: Shared,
         dispatcher: &Dispatcher,
         metrics: &Arc<Metrics>,
         tracker: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Network {
+    ) -> io::Result<Network> {
         let connections = Connections::new(connections::Parts {
             limits: self.limits,
             origins: self.origins,
@@ -143,26 +148,36 @@ impl Bound {
             tracker.spawn(connections.clone().accept(listener));
         }
         let mut udp = Vec::new();
-        for socket in self.udp {
-            let socket = Arc::new(socket);
-            let run = udp::receive(socket.clone(), dispatcher.clone(), metrics.clone());
-            tracker.spawn(stop.clone().run_until_cancelled_owned(run));
-            udp.push(socket);
+        for bound in self.udp {
+            let mut sockets = Vec::new();
+            let handles = workers.iter().filter_map(Own::handle);
+            for (socket, worker) in bound.sockets.into_iter().zip(handles) {
+                let _inside = worker.enter();
+                let socket = Arc::new(udp::Udp::new(bound.local, socket)?);
+                worker.spawn(udp::receive(
+                    socket.clone(),
+                    dispatcher.clone(),
+                    metrics.clone(),
+                ));
+                sockets.push(socket);
+            }
+            udp.push((bound.local, sockets));
         }
-        Network {
+        Ok(Network {
             udp: udp.into(),
             connections,
             tls: shared.tls,
             metrics: metrics.clone(),
             dispatcher: dispatcher.clone(),
-        }
+        })
     }
 }
 
 /// Sends. Clones share the sockets.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    udp: Arc<[Arc<udp::Bound>]>,
+    /// By their address: the sockets of the workers.
+    udp: Arc<[(SocketAddr, Vec<Arc<udp::Udp>>)]>,
     connections: Connections,
     tls: Tls,
     metrics: Arc<Metrics>,
@@ -176,7 +191,8 @@ impl Network {
         if flow.transport != Transport::Udp {
             return self.connections.send(flow, payload, sender);
         }
-        let socket = self.udp.iter().find(|socket| socket.local == flow.local);
+        let sockets = self.udp.iter().find(|(local, _)| *local == flow.local);
+        let socket = sockets.and_then(|(_, sockets)| sockets.get(sender.worker));
         let sent = match socket {
             Some(socket) => socket.send(&payload, flow.reply_to),
             None => Err(io::ErrorKind::AddrNotAvailable.into()),
@@ -201,7 +217,7 @@ impl Network {
 
     /// Datagrams that the kernel dropped before they were read, over all sockets.
     pub(crate) fn kernel_drops(&self) -> u64 {
-        udp::kernel_drops(self.udp.iter().map(|socket| socket.local))
+        udp::kernel_drops(self.udp.iter().map(|(local, _)| *local))
     }
 }
 

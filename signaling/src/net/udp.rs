@@ -16,34 +16,59 @@ const BUFFER: usize = 8 << 20;
 /// Datagrams that are read before others have their turn.
 const BURST: usize = 64;
 
-/// A bound socket.
+/// The sockets of one address, one for each worker; not read yet.
 #[derive(Debug)]
 pub(super) struct Bound {
+    pub(super) local: SocketAddr,
+    pub(super) sockets: Vec<std::net::UdpSocket>,
+}
+
+/// One of an address's sockets, in the runtime of its worker.
+#[derive(Debug)]
+pub(super) struct Udp {
     pub(super) local: SocketAddr,
     socket: UdpSocket,
 }
 
-/// Binds `address`.
-pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+/// Binds `address` `count` times. The kernel gives all datagrams of a peer to the same socket.
+pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Bound> {
+    let first = socket(address)?;
+    // Alone, so that an address that somebody else uses is found out.
+    first.bind(&address.into())?;
+    first.set_reuse_port(true)?;
+    let first = std::net::UdpSocket::from(first);
+    let local = first.local_addr()?;
+    errors::enable(&first, local)?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let next = socket(address)?;
+        next.set_reuse_port(true)?;
+        next.bind(&local.into())?;
+        errors::enable(&next, local)?;
+        sockets.push(next.into());
+    }
+    Ok(Bound { local, sockets })
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_recv_buffer_size(BUFFER)?;
     socket.set_send_buffer_size(BUFFER)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    let socket = UdpSocket::from_std(socket.into())?;
-    let local = socket.local_addr()?;
-    errors::enable(&socket, local)?;
-    Ok(Bound { local, socket })
+    Ok(socket)
 }
 
-impl Bound {
+impl Udp {
+    /// Must be called inside the runtime of the worker that reads it.
+    pub(super) fn new(local: SocketAddr, socket: std::net::UdpSocket) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(socket)?;
+        Ok(Self { local, socket })
+    }
+
     /// Sends one datagram; never waits.
     pub(super) fn send(&self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
         match self.socket.try_send_to(payload, to) {
@@ -64,7 +89,7 @@ impl Bound {
 }
 
 /// Reads datagrams and hands them on, for ever.
-pub(super) async fn receive(bound: Arc<Bound>, dispatcher: Dispatcher, metrics: Arc<Metrics>) {
+pub(super) async fn receive(bound: Arc<Udp>, dispatcher: Dispatcher, metrics: Arc<Metrics>) {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match bound
@@ -178,9 +203,34 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_address_has_a_socket_for_each_worker_and_one_owner() {
+        let bound = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        for socket in &bound.sockets {
+            assert_eq!(socket.local_addr().unwrap(), bound.local);
+        }
+        let taken = bind(bound.local, 3).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+
+        // What one peer sends comes to one of them.
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in 0..20u8 {
+            peer.send_to(&[number], bound.local).unwrap();
+        }
+        let counts = bound.sockets.iter().map(|socket| {
+            let mut byte = [0];
+            (0..).take_while(|_| socket.recv(&mut byte).is_ok()).count()
+        });
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [0, 0, 20]);
+    }
+
     #[tokio::test]
     async fn datagrams_arrive_keepalives_do_not_and_a_dead_port_is_told() {
-        let bound = Arc::new(bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let Bound { local, mut sockets } = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let bound = Arc::new(Udp::new(local, sockets.remove(0)).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let (sender, mut arrived) = mpsc::channel(8);
         let dispatcher = Dispatcher::new(vec![sender], metrics.clone());
