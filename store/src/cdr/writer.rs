@@ -25,6 +25,9 @@ pub struct WriterOptions {
     pub backlog: usize,
     /// Records in one transaction at most.
     pub batch: usize,
+    /// How long the first record of a transaction waits for others. A transaction costs SQLite a
+    /// `fsync` and a page of each index: one for each record would take as long as the call itself.
+    pub linger: Duration,
     /// The wait after the first failure, and the longest; it doubles in between.
     pub backoff: (Duration, Duration),
 }
@@ -33,7 +36,8 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self {
             backlog: 65_536,
-            batch: 256,
+            batch: 1024,
+            linger: Duration::from_millis(200),
             backoff: (Duration::from_millis(100), Duration::from_secs(5)),
         }
     }
@@ -208,10 +212,27 @@ impl<S: Sink> Worker<S> {
                     if taken == 0 {
                         return;
                     }
+                    self.linger(batch).await;
                     self.write(batch).await;
                 }
                 _ = stop(&mut self.stopped), if !self.incoming.is_closed() => self.incoming.close(),
             }
+        }
+    }
+
+    /// Waits for records to join those in `batch`, unless there are enough or the end has come.
+    async fn linger(&mut self, batch: &mut Vec<Cdr>) {
+        if batch.len() >= self.options.batch || self.incoming.is_closed() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(self.options.linger) => {}
+            _ = stop(&mut self.stopped) => self.incoming.close(),
+        }
+        while batch.len() < self.options.batch
+            && let Ok(cdr) = self.incoming.try_recv()
+        {
+            batch.push(cdr);
         }
     }
 

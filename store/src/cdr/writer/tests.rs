@@ -94,6 +94,7 @@ fn options(backlog: usize, batch: usize) -> WriterOptions {
     WriterOptions {
         backlog,
         batch,
+        linger: Duration::ZERO,
         ..WriterOptions::default()
     }
 }
@@ -113,6 +114,35 @@ async fn records_wait_out_an_outage_and_are_written_once() {
     assert_eq!((counts.written, counts.dropped), (25, 0));
     assert_eq!((counts.queued, counts.failures), (0, 7));
     assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_waits_for_others_but_not_at_the_end() {
+    let linger = Duration::from_millis(200);
+    let sink = Flaky::new(0, EVER);
+    let options = WriterOptions {
+        linger,
+        ..options(100, 10)
+    };
+    let (writer, task) = start(sink.clone(), options);
+    for n in 0..5 {
+        writer.submit(cdr(&n.to_string()));
+        sleep(Duration::from_millis(30)).await;
+    }
+    assert_eq!(writer.counts().written, 0);
+    sleep(Duration::from_millis(60)).await;
+    assert_eq!(*sink.0.batches.lock().unwrap(), [5]);
+
+    // A full batch does not wait.
+    (0..10).for_each(|n| writer.submit(cdr(&n.to_string())));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(*sink.0.batches.lock().unwrap(), [5, 10]);
+
+    writer.submit(cdr("last"));
+    let begin = Instant::now();
+    assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
+    assert!(begin.elapsed() < linger);
+    assert_eq!(*sink.0.batches.lock().unwrap(), [5, 10, 1]);
 }
 
 #[tokio::test(start_paused = true)]
