@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use control::config::{Config, Transport};
+use control::config::{Config, Nat, Transport};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::Hop;
@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     pub(crate) session: Option<session_timer::Rules>,
     /// Longer requests go over TCP where that is left to us; 0 for never.
     pub(crate) udp_limit: usize,
+    /// Whether a party's Contact is believed.
+    pub(crate) nat: Nat,
     /// Bytes of messages that each worker keeps for a trace.
     pub(crate) trace_limit: usize,
     /// The media timeout; `None` for never.
@@ -65,6 +67,7 @@ impl Policy {
                 ..Timers::default()
             },
             timer_c: Duration::from_secs(config.sip.timer_c),
+            nat: config.sip.nat,
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             session: (config.sip.session_expires > 0).then_some(session_timer::Rules {
                 interval: config.sip.session_expires,

@@ -139,7 +139,10 @@ impl Core {
             transport: written,
             secure,
         };
-        if let Some(way) = next.known.and_then(|known| by_flow(&known, &wish)) {
+        if let Some(way) = next
+            .known
+            .and_then(|known| by_flow(&known, &wish, self.policy.nat))
+        {
             return Located::At(way);
         }
         let Some(ip) = host.ip() else {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::config::Transport;
+use control::config::{Nat, Transport};
 use sip::uri::Host;
 
 use super::{
@@ -38,7 +38,7 @@ pub(super) struct Wish<'a> {
 ///
 /// A browser listens nowhere. A party behind a NAT names an address of its own network. A party that
 /// has a connection to us is answered over it: its Contact may name a port that it does not listen at.
-pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>) -> Option<Flow> {
+pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>, nat: Nat) -> Option<Flow> {
     let fits = match wish.transport {
         None => true,
         Some(Transport::Ws) => flow.transport.is_websocket(),
@@ -63,7 +63,7 @@ pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>) -> Option<Flow> {
     if ip.to_canonical() == source {
         let port = wish.port.unwrap_or_else(|| flow.transport.default_port());
         return Some(Flow {
-            reply_to: if flow.nat {
+            reply_to: if flow.nat && nat != Nat::Off {
                 flow.remote
             } else {
                 SocketAddr::new(ip, port)
@@ -71,7 +71,19 @@ pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>) -> Option<Flow> {
             ..*flow
         });
     }
-    (is_private(ip) && (flow.nat || !is_private(source))).then_some(home)
+    let foreign = match nat {
+        Nat::Auto => is_private(ip) && (flow.nat || !is_private(source)) || is_nowhere(ip, source),
+        Nat::Always => true,
+        Nat::Off => false,
+    };
+    foreign.then_some(home)
+}
+
+/// Whether an address is none that anybody could be reached at from here: the party's own loopback,
+/// or no address at all.
+fn is_nowhere(ip: IpAddr, source: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_unspecified() || ip.is_loopback() && !source.is_loopback()
 }
 
 /// Whether an address means something in one network only, or nothing.
@@ -184,6 +196,16 @@ mod tests {
     }
 
     fn way(flow: &Flow, host: &str, transport: Option<Transport>, secure: bool) -> Option<String> {
+        way_by(Nat::Auto, flow, host, transport, secure)
+    }
+
+    fn way_by(
+        nat: Nat,
+        flow: &Flow,
+        host: &str,
+        transport: Option<Transport>,
+        secure: bool,
+    ) -> Option<String> {
         let (host, port) = match host.rsplit_once(':') {
             Some((host, port)) => (host, Some(port.parse().unwrap())),
             None => (host, None),
@@ -194,7 +216,7 @@ mod tests {
             transport,
             secure,
         };
-        by_flow(flow, &wish).map(|flow| flow.reply_to.to_string())
+        by_flow(flow, &wish, nat).map(|flow| flow.reply_to.to_string())
     }
 
     #[test]
@@ -235,6 +257,31 @@ mod tests {
             way(&behind, "192.168.1.2:5060", None, false),
             Some("10.0.0.9:5060".to_owned())
         );
+    }
+
+    #[test]
+    fn the_operator_says_whether_contacts_are_believed() {
+        use Transport::{Udp, Wss};
+
+        let inside = flow(Udp, "10.0.0.9:5060", false);
+        let home = Some("10.0.0.9:5060".to_owned());
+        let always = |host| way_by(Nat::Always, &inside, host, None, false);
+        assert_eq!(always("10.0.0.1:5060"), home);
+        assert_eq!(always("203.0.113.5"), home);
+        let outside = flow(Udp, "198.51.100.7:40000", true);
+        let off = |host| way_by(Nat::Off, &outside, host, None, false);
+        assert_eq!(off("10.0.0.1:5060"), None);
+        assert_eq!(
+            off("198.51.100.7:5062"),
+            Some("198.51.100.7:5062".to_owned())
+        );
+        let browser = flow(Wss, "198.51.100.7:40000", true);
+        let reached = way_by(Nat::Off, &browser, "x7.invalid", None, false);
+        assert_eq!(reached, Some("198.51.100.7:40000".to_owned()));
+        // A phone that gives its own loopback is not there, unless all is on one machine.
+        assert_eq!(way(&inside, "127.0.0.1:5060", None, false), home);
+        let local = flow(Udp, "127.0.0.1:5070", false);
+        assert_eq!(way(&local, "127.0.0.2:5060", None, false), None);
     }
 
     #[test]

@@ -61,14 +61,11 @@ impl Core {
                 call.state = control::signal::CallState::Ending;
             }
         }
-        match from {
-            // Where it is now is where it can be reached.
-            Side::Caller => call.source.connection = flow.connection.or(call.source.connection),
-            Side::Callee => {
-                if let Some(way) = &mut call.callee {
-                    way.connection = flow.connection.or(way.connection);
-                }
-            }
+        // Where it is now is where it can be reached.
+        match (from, &mut call.callee) {
+            (Side::Caller, _) => call.source.follow(&flow),
+            (Side::Callee, Some(way)) => way.follow(&flow),
+            (Side::Callee, None) => {}
         }
         let known = Self::known_way(call, from.other());
         self.aim(&mut routed, direct.then_some(target.as_str()));

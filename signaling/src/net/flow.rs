@@ -52,6 +52,18 @@ impl Flow {
             name: None,
         }
     }
+
+    /// The peer was heard again, perhaps over another connection, or by another port of the NAT that
+    /// it is behind.
+    pub(crate) fn follow(&mut self, heard: &Self) {
+        self.connection = heard.connection.or(self.connection);
+        let same = heard.transport == self.transport && heard.remote.ip() == self.remote.ip();
+        if heard.nat && same {
+            self.remote = heard.remote;
+            self.reply_to = heard.reply_to;
+            self.nat = true;
+        }
+    }
 }
 
 impl sip::transaction::Flow for Flow {
