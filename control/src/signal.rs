@@ -54,6 +54,23 @@ pub enum Request {
         /// With each message's whole text.
         full: bool,
     },
+    /// The bans in force, in no order; answered with [`Response::Bans`].
+    Bans,
+    /// Ban a source whatever it did, or ban it anew for another time; answered with
+    /// [`Response::Done`], or refused where it is in the allow set.
+    Ban {
+        /// An address, or a block such as `192.0.2.0/24`.
+        source: String,
+        /// For how long, 1 to 31,536,000 s.
+        seconds: u32,
+        /// Why, as the list shall say; 200 characters at most.
+        reason: String,
+    },
+    /// End a ban; answered with [`Response::Done`], or [`FaultCode::NotFound`](crate::FaultCode).
+    Lift {
+        /// As in [`BanInfo::source`], or an address of it.
+        source: String,
+    },
 }
 
 /// signaling to client.
@@ -69,6 +86,8 @@ pub enum Response {
     Metrics(String),
     /// Messages of a call.
     Trace(TracePage),
+    /// The bans.
+    Bans(Vec<BanInfo>),
 }
 
 /// Messages of a call in their order. Credentials, passwords and keys are hidden in them.
@@ -103,6 +122,24 @@ pub struct TracedMessage {
     pub cseq: Option<String>,
     /// The whole message, where it was asked for.
     pub text: Option<String>,
+}
+
+/// A ban in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanInfo {
+    /// Who: an address, the /64 of an IPv6 one, or a block.
+    pub source: String,
+    /// What led to it, such as `wrong-password`, or `operator`.
+    pub reason: String,
+    /// An operator's words; empty otherwise.
+    pub words: String,
+    /// Seconds since it began.
+    pub age_s: u64,
+    /// Seconds until it ends.
+    pub left_s: u64,
+    /// Messages and connections that signaling itself refused; what the XDP program dropped is not in
+    /// it.
+    pub hits: u64,
 }
 
 /// A call that is up.

@@ -5,6 +5,7 @@
 //! what surrounds it moves bytes, asks mediad and writes records.
 
 mod call;
+mod defence;
 mod directory;
 mod media;
 mod metrics;
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 
 use crate::{
     call::{Core, Policy},
+    defence::Guard,
     directory::Directory,
     media::Hub,
     metrics::Metrics,
@@ -43,9 +45,6 @@ use crate::{
     worker::{Command, Shell},
 };
 
-/// Arrivals that may wait for a worker: a second of the heaviest load, and as much as a burst after a
-/// pause of the process brings.
-const QUEUE: usize = 16_384;
 pub use net::TlsError;
 
 /// How often a stopping node looks whether its calls are over.
@@ -103,7 +102,7 @@ pub fn start(
     let runtimes: Vec<_> = runtimes
         .collect::<io::Result<_>>()
         .map_err(StartError::Thread)?;
-    let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE)).unzip();
+    let (queues, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| net::lanes()).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -113,7 +112,7 @@ pub fn start(
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
-    let dispatcher = Dispatcher::new(arrivals, metrics.clone());
+    let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone());
     let shared = Shared {
         tls,
         names: policy.names.clone(),
@@ -153,6 +152,12 @@ pub fn start(
             .map_err(StartError::Thread)?;
     }
 
+    let guard = Guard {
+        defence: policy.defence.clone(),
+        network: network.clone(),
+        metrics: metrics.clone(),
+    };
+    tracker.spawn(stop.clone().run_until_cancelled_owned(guard.run()));
     let hub = Hub {
         client: media.clone(),
         workers: commands.clone(),
@@ -172,6 +177,7 @@ pub fn start(
         media,
         cdrs,
         draining: AtomicBool::new(false),
+        defence: policy.defence.clone(),
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
     tracker.spawn(stop.clone().run_until_cancelled_owned(serving));

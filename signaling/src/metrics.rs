@@ -46,6 +46,12 @@ pub(crate) enum Dropped {
     SendQueue,
     /// Too many connections, of one source or at all.
     ConnectionLimit,
+    /// Its source is banned.
+    Banned,
+    /// A scanner's, by its User-Agent.
+    Scanner,
+    /// Its source, or its network, asks more than a stranger may.
+    RateLimit,
 }
 
 impl Dropped {
@@ -58,6 +64,9 @@ impl Dropped {
             Self::StrayAck => "stray-ack",
             Self::SendQueue => "send-queue",
             Self::ConnectionLimit => "connection-limit",
+            Self::Banned => "banned",
+            Self::Scanner => "scanner",
+            Self::RateLimit => "rate-limit",
         }
     }
 }
@@ -121,6 +130,11 @@ pub(crate) struct Metrics {
     drops: IntCounterVec,
     calls: IntCounterVec,
     searches: IntCounterVec,
+    bans: IntCounterVec,
+    /// Bans in force.
+    pub(crate) bans_active: IntGauge,
+    /// Requests that were refused because there was too much to do.
+    pub(crate) shed: IntCounter,
     /// Calls that are up, those being set up or taken down included.
     pub(crate) calls_active: IntGauge,
     /// INVITE to 200, in seconds.
@@ -214,6 +228,12 @@ impl Metrics {
                 "dns_searches_total",
                 "Searches for the addresses of SIP hosts, by result.",
                 &["result"],
+            )?,
+            bans: counters("bans_total", "Bans, by what led to them.", &["reason"])?,
+            bans_active: gauge("bans_active", "Sources and blocks that are banned.")?,
+            shed: counter(
+                "sip_shed_total",
+                "Requests refused with 503 because they had waited too long, or too many waited.",
             )?,
             calls_active: gauge("calls_active", "Calls that are up.")?,
             call_setup: histogram("call_setup_seconds", "From INVITE to 200.", &SETUP_BUCKETS)?,
@@ -312,6 +332,11 @@ impl Metrics {
         for (name, seconds) in left {
             self.certificates.with_label_values(&[name]).set(*seconds);
         }
+    }
+
+    /// Counts a ban.
+    pub(crate) fn banned(&self, reason: &'static str) {
+        self.bans.with_label_values(&[reason]).inc();
     }
 
     /// Counts a call that is over.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{metrics::Metrics, net::Network, worker::Command};
+use crate::{defence::Defence, metrics::Metrics, net::Network, worker::Command};
 
 /// How long a worker may take to answer; it never waits for anything itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) media: Client<Media>,
     pub(crate) cdrs: CdrWriter,
     pub(crate) draining: AtomicBool,
+    pub(crate) defence: Arc<Defence>,
 }
 
 impl Handler<Signal> for Service {
@@ -65,6 +66,16 @@ impl Handler<Signal> for Service {
                 }
                 Request::Trace { id, after, full } => this.trace(id, after, full).await,
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
+                Request::Bans => Ok(this.0.defence.bans(Instant::now())),
+                Request::Ban {
+                    source,
+                    seconds,
+                    reason,
+                } => this
+                    .0
+                    .defence
+                    .order(Instant::now(), &source, seconds, &reason),
+                Request::Lift { source } => this.0.defence.pardon(&source),
             }
         }
     }

@@ -9,6 +9,7 @@ use control::{
     signal::{CallInfo, Signal, TracePage},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use sip::message::Message;
 use store::{CdrWriter, Timestamp};
 use tokio::{
     runtime::{self, Handle, Runtime},
@@ -18,12 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Authority, Core, Hop, MediaNews, MediaToken, Output, ResolveToken},
-    net::{Arrival, Network, Sender},
+    net::{Arrival, Inbox, Network, Queued, Sender},
     resolve::Resolver,
 };
-
-/// Arrivals that are worked on before the outputs of all of them go out.
-const BATCH: usize = 64;
 
 /// What a worker hears from the rest of the process.
 #[derive(Debug)]
@@ -88,14 +86,14 @@ impl Own {
         self,
         core: Core,
         shell: Shell,
-        arrivals: mpsc::Receiver<Arrival>,
+        inbox: Inbox,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> io::Result<()> {
         let token = shell.tracker.token();
         let name = format!("sip-{}", shell.index);
         let work = move || {
             if let Some(runtime) = &self.0 {
-                runtime.block_on(run(core, shell, arrivals, commands));
+                runtime.block_on(run(core, shell, inbox, commands));
             }
             drop(token);
         };
@@ -116,7 +114,7 @@ impl Drop for Own {
 async fn run(
     mut core: Core,
     shell: Shell,
-    mut arrivals: mpsc::Receiver<Arrival>,
+    mut inbox: Inbox,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let (questions, asked) = mpsc::unbounded_channel();
@@ -124,7 +122,7 @@ async fn run(
     shell
         .tracker
         .spawn(shell.stop.clone().run_until_cancelled_owned(asking));
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::new();
     loop {
         let wake = core.poll_timeout();
         let sleep = async {
@@ -140,13 +138,13 @@ async fn run(
                 let now = clock(&mut core);
                 obey(&mut core, now, command);
             }
-            taken = arrivals.recv_many(&mut batch, BATCH) => {
-                if taken == 0 {
+            more = inbox.recv(&mut batch) => {
+                if !more {
                     return;
                 }
                 let now = clock(&mut core);
-                for arrival in batch.drain(..) {
-                    take(&mut core, now, arrival);
+                for queued in batch.drain(..) {
+                    take(&mut core, now, queued);
                 }
             }
             () = sleep => {
@@ -166,8 +164,14 @@ fn clock(core: &mut Core) -> Instant {
     now
 }
 
-fn take(core: &mut Core, now: Instant, arrival: Arrival) {
-    match arrival {
+fn take(core: &mut Core, now: Instant, queued: Queued) {
+    let waited = now.saturating_duration_since(queued.at);
+    let is_late = queued.is_sheddable && (queued.is_crowded || core.is_too_late(waited));
+    match queued.arrival {
+        Arrival::Datagram { flow, bytes } if is_late => {
+            core.handle_late(now, flow, Message::parse(bytes));
+        }
+        Arrival::Framed { flow, message } if is_late => core.handle_late(now, flow, message),
         Arrival::Datagram { flow, bytes } => core.handle_datagram(now, flow, bytes),
         Arrival::Framed { flow, message } => core.handle_framed(now, flow, message),
         Arrival::Failed { transaction } => core.handle_failed(now, transaction),

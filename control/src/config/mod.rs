@@ -5,6 +5,7 @@
 
 mod checks;
 mod codes;
+mod defence;
 mod env;
 mod net;
 mod number;
@@ -30,6 +31,7 @@ use serde::Deserialize;
 use crate::Endpoint;
 
 pub use codes::Codes;
+pub use defence::Defence;
 pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
 pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Number, Strategy};
 pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern, PatternError};

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     str::FromStr,
 };
@@ -270,6 +270,38 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The block of `address` that shares its `prefix` leading bits; more bits than the address has
+    /// count as all of them.
+    pub const fn new(address: IpAddr, prefix: u8) -> Self {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = if prefix > most { most } else { prefix };
+        Self { address, prefix }
+    }
+
+    /// The same block by its first address, so that two spellings of one are equal.
+    pub fn network(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix))
+                    .unwrap_or(0);
+                Ipv4Addr::from(u32::from(ip) & mask).into()
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix))
+                    .unwrap_or(0);
+                Ipv6Addr::from(u128::from(ip) & mask).into()
+            }
+        };
+        Self { address, ..self }
+    }
+
+    /// An address in the block, as it was written.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// How many leading bits count, 0 to 32 or 128.
     pub const fn prefix(&self) -> u8 {
         self.prefix

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     checks,
+    defence::Defence,
     net::{Listen, MediaAddress, ParseError, PortRange, Transport},
     transport::{Connections, Keepalive, Tls, WebSocket},
     user::{self, Auth, Registrar},
@@ -104,6 +105,8 @@ pub struct Sip {
     pub auth: Auth,
     /// `[sip.registrar]`
     pub registrar: Registrar,
+    /// Bans, limits for strangers, overload.
+    pub defence: Defence,
 }
 
 impl Default for Sip {
@@ -132,6 +135,7 @@ impl Default for Sip {
             keepalive: Keepalive::default(),
             auth: Auth::default(),
             registrar: Registrar::default(),
+            defence: Defence::default(),
         }
     }
 }
@@ -174,6 +178,7 @@ impl Sip {
         if self.trace > 4_096 {
             errors.push(format!("[sip] trace = {}: 4096 MiB at most", self.trace));
         }
+        self.defence.check(errors);
         if self.timer_c < 5 {
             errors.push(format!(
                 "[sip] timer_c = {}: must be 5 s or more",

@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::{Alarm, Client, Core};
 use crate::{
+    defence::Evidence,
     directory::Trunk,
     metrics::{Direction, Dropped},
     net::Flow,
@@ -151,7 +152,11 @@ impl Core {
             Event::Request { id, flow, request } => self.on_request(now, id, flow, request),
             Event::Cancelled { invite, request } => self.on_cancel(now, invite, &request),
             Event::Ack { flow, request, .. } => self.on_ack(now, flow, request),
-            Event::Response { id, response, .. } => self.on_response(now, id, &response),
+            Event::Response { id, flow, response } => {
+                // Only its receiver knows the branch of our request.
+                self.policy.defence.report(now, &flow, Evidence::Answered);
+                self.on_response(now, id, &response);
+            }
             Event::StrayResponse { .. } => self.metrics.dropped(Dropped::Stray),
             Event::ClientTimeout { id } => self.on_client_failed(now, id, false),
             Event::ClientTransportError { id } => self.on_client_failed(now, id, true),
@@ -261,7 +266,7 @@ impl Core {
     }
 
     /// A To tag that is the same each time the same request comes (RFC 3261 section 8.2.7).
-    fn stateless_tag(&self, request: &Message) -> String {
+    pub(super) fn stateless_tag(&self, request: &Message) -> String {
         let branch = self.policy.identity.stateless_branch(request);
         let tag = branch.trim_start_matches("z9hG4bK");
         tag.split('.').next().unwrap_or(tag).to_owned()
@@ -276,7 +281,7 @@ pub(super) fn source_ip(flow: &Flow) -> IpAddr {
 /// The flow with the place that answers to this request go to (RFC 3261 section 18.2.2): the source's
 /// address always, whatever `maddr` asks for, since a stranger's word must not lead our answers to
 /// others; the source's port with `rport`, else that of `sent-by`.
-fn reply_flow(mut flow: Flow, request: &Message) -> Flow {
+pub(super) fn reply_flow(mut flow: Flow, request: &Message) -> Flow {
     if let Ok(via) = request.via() {
         let sent_by = via.port().unwrap_or_else(|| via.transport().default_port());
         let port = match flow.transport {

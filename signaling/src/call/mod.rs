@@ -26,6 +26,7 @@ mod policy;
 mod reply;
 mod request;
 mod setup;
+mod shed;
 mod state;
 mod stream;
 mod target;

@@ -2,14 +2,18 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use control::config::{Config, Nat, Transport};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::Hop;
-use crate::net::{Certified, Flow, Local, Names};
+use crate::{
+    defence::Defence,
+    net::{Certified, Flow, Local, Names},
+};
 
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
 /// 32 s, more than a caller waits; a host that is up sends 100 within 200 ms.
@@ -41,6 +45,8 @@ pub(crate) struct Policy {
     pub(crate) trace_limit: usize,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
+    /// What sources did is reported to it.
+    pub(crate) defence: Arc<Defence>,
 }
 
 impl Policy {
@@ -60,10 +66,17 @@ impl Policy {
                 identity = identity.with_hop(host, local.address.port());
             }
         }
+        let t1 = Duration::from_millis(config.sip.t1);
+        let defence = Defence::new(&config.sip.defence, t1, Instant::now());
+        let trunks = config.trunks.iter();
+        let allow = trunks.flat_map(|trunk| trunk.allow.iter().map(|source| source.block));
+        let allow = allow.chain(config.sip.defence.allow.iter().copied());
+        defence.set_policy(Instant::now(), allow, config.sip.emergency.clone());
         Self {
             identity,
+            defence: Arc::new(defence),
             timers: Timers {
-                t1: Duration::from_millis(config.sip.t1),
+                t1,
                 ..Timers::default()
             },
             timer_c: Duration::from_secs(config.sip.timer_c),

@@ -6,6 +6,7 @@ mod media;
 mod odd;
 mod robust;
 mod setup;
+mod shed;
 mod timer;
 mod trace;
 mod transport;

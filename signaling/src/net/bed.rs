@@ -27,18 +27,18 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     net::TcpStream,
-    sync::mpsc::{self, Receiver},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Arrival, Certified, Dispatcher, Flow, Names, Sender, Shared, Tls,
+    Arrival, Certified, Dispatcher, Flow, Inbox, Names, Sender, Shared, Tls,
     connections::{self, Connections, Parts},
+    lanes::lanes,
     limits::Limits,
 };
-use crate::metrics::Metrics;
+use crate::{defence::Defence, metrics::Metrics};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const OPTIONS: &str = "OPTIONS sip:node SIP/2.0\r\n\
@@ -51,7 +51,8 @@ pub(super) struct Bed {
     pub(super) local: SocketAddr,
     pub(super) shared: Shared,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) arrived: Receiver<Arrival>,
+    pub(super) arrived: Inbox,
+    pub(super) defence: Arc<Defence>,
     pub(super) stop: CancellationToken,
 }
 
@@ -60,7 +61,12 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
     let mut sip = config::Sip::default();
     change(&mut sip);
     let metrics = Arc::new(Metrics::new().unwrap());
-    let (sender, arrived) = mpsc::channel(1024);
+    let (worker, arrived) = lanes();
+    let defence = Arc::new(Defence::new(
+        &sip.defence,
+        Duration::from_millis(sip.t1),
+        Instant::now(),
+    ));
     let stop = CancellationToken::new();
     let shared = Shared {
         tls: Tls::load(&sip.tls).unwrap(),
@@ -72,7 +78,7 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
         limits: Limits::new(&sip),
         origins: sip.websocket.origins.clone(),
         shared: shared.clone(),
-        dispatcher: Dispatcher::new(vec![sender], metrics.clone()),
+        dispatcher: Dispatcher::new(vec![worker], defence.clone(), metrics.clone()),
         metrics: metrics.clone(),
         tracker: tracker.clone(),
         stop: stop.clone(),
@@ -86,6 +92,7 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
         shared,
         metrics,
         arrived,
+        defence,
         stop,
     }
 }
@@ -93,7 +100,7 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
 impl Bed {
     /// The next thing that came.
     pub(super) async fn arrival(&mut self) -> Arrival {
-        timeout(PATIENCE, self.arrived.recv())
+        timeout(PATIENCE, self.arrived.next())
             .await
             .unwrap()
             .unwrap()

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{
@@ -33,7 +33,10 @@ use super::{
     limits::{Counts, Limits},
     tls, websocket,
 };
-use crate::metrics::{Dropped, Metrics};
+use crate::{
+    defence::Evidence,
+    metrics::{Dropped, Metrics},
+};
 
 /// Messages that may wait to be written to one connection.
 const QUEUE: usize = 4096;
@@ -259,6 +262,16 @@ impl Connections {
         }
     }
 
+    /// Closes the connections of every address that `covers` names, without a word.
+    pub(super) fn close(&self, covers: impl Fn(IpAddr) -> bool) {
+        let table = self.table();
+        for connection in table.connections.values() {
+            if covers(connection.peer.remote.ip()) {
+                connection.close.cancel();
+            }
+        }
+    }
+
     /// Why a connection that is told to close was.
     pub(super) fn why_closed(&self, link: &Link) -> End {
         if self.0.parts.stop.is_cancelled() {
@@ -277,6 +290,9 @@ impl Connections {
 
     fn accepted(&self, stream: TcpStream, bound: &Bound, remote: SocketAddr) {
         let parts = &self.0.parts;
+        if !parts.dispatcher.admits_connection(remote) {
+            return;
+        }
         let mut table = self.table();
         let greeting = bound.transport != Transport::Tcp;
         let source = remote.ip().to_canonical();
@@ -489,6 +505,13 @@ impl Connections {
         let parts = &self.0.parts;
         debug!(peer = %link.flow, %end, "a connection is closed");
         parts.metrics.connection_closed(end.name());
+        if link.accepted && matches!(end, End::Handshake(_)) {
+            let evidence = match link.flow.transport {
+                Transport::Ws => Evidence::BadUpgrade,
+                _ => Evidence::HandshakeFailed,
+            };
+            parts.dispatcher.report(&link.flow, evidence);
+        }
         // First out of the table, so that no message finds a queue that nobody reads.
         self.forget(link);
         unsent.close();

@@ -4,17 +4,20 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
 use sip::{
-    message::{Message, ParseError},
+    message::{Message, ParseError, ParseErrorKind},
     transaction::TransactionId,
 };
-use tokio::sync::mpsc;
 
-use super::{Flow, Sender, call_id};
-use crate::metrics::{Dropped, Metrics};
+use super::{Flow, Lanes, Sender, lanes::Urgency};
+use crate::{
+    defence::{Defence, Evidence, Peek, Verdict},
+    metrics::{Dropped, Metrics},
+};
 
 /// What a worker hears from the network.
 #[derive(Debug)]
@@ -52,74 +55,150 @@ pub(crate) enum Arrival {
     },
 }
 
-/// Hands what arrives to its worker. Clones share the workers.
+/// Hands what arrives to its worker, unless its source is held off. Clones share the workers.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatcher {
-    workers: Arc<[mpsc::Sender<Arrival>]>,
+    workers: Arc<[Lanes]>,
     hasher: RandomState,
+    defence: Arc<Defence>,
     metrics: Arc<Metrics>,
 }
 
 impl Dispatcher {
     /// Between sockets and `workers`, of which there is one at least.
-    pub(crate) fn new(workers: Vec<mpsc::Sender<Arrival>>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(workers: Vec<Lanes>, defence: Arc<Defence>, metrics: Arc<Metrics>) -> Self {
         Self {
             workers: workers.into(),
             hasher: RandomState::new(),
+            defence,
             metrics,
         }
     }
 
     /// Hands a datagram to the worker of its Call-ID; drops it where that one's queue is full.
     pub(crate) fn datagram(&self, flow: Flow, bytes: Bytes) {
-        let index = self.index(&bytes);
-        self.push(index, Arrival::Datagram { flow, bytes });
+        let now = now();
+        if !self.admits(now, &flow) {
+            return;
+        }
+        let peek = Peek::at(&bytes);
+        if let Some((index, urgency)) = self.place(now, &flow, &peek) {
+            self.push(index, now, urgency, Arrival::Datagram { flow, bytes });
+        }
     }
 
     /// The same with what a connection gave.
     pub(crate) fn framed(&self, flow: Flow, message: Result<Message, ParseError>) {
+        let now = now();
+        if !self.admits(now, &flow) {
+            return;
+        }
         let framed = match &message {
-            Ok(message) => Some(message.as_bytes()),
-            Err(error) => error.partial.as_ref().map(|partial| partial.as_bytes()),
+            Ok(message) => message.as_bytes(),
+            Err(error) => error
+                .partial
+                .as_ref()
+                .map_or(&[][..], |partial| partial.as_bytes()),
         };
-        let index = framed.map_or(0, |bytes| self.index(bytes));
-        self.push(index, Arrival::Framed { flow, message });
+        if let Err(error) = &message
+            && error.kind == ParseErrorKind::NotSip
+        {
+            self.defence.report(now, &flow, Evidence::NotSip);
+        }
+        if let Some((index, urgency)) = self.place(now, &flow, &Peek::at(framed)) {
+            self.push(index, now, urgency, Arrival::Framed { flow, message });
+        }
+    }
+
+    /// Whether a source may connect. One that is banned is refused before anything is kept of it.
+    pub(crate) fn admits_connection(&self, remote: SocketAddr) -> bool {
+        let is_banned = self.defence.is_banned(now(), remote.ip());
+        if is_banned {
+            self.metrics.dropped(Dropped::Banned);
+        }
+        !is_banned
+    }
+
+    /// Reports what a source did on its way to a message: before there is one.
+    pub(crate) fn report(&self, flow: &Flow, evidence: Evidence) {
+        self.defence.report(now(), flow, evidence);
     }
 
     /// Tells a message's sender that it could not be delivered.
     pub(crate) fn failed(&self, sender: Sender) {
         if let Some(transaction) = sender.transaction {
-            self.push(sender.worker, Arrival::Failed { transaction });
+            let arrival = Arrival::Failed { transaction };
+            self.push(sender.worker, now(), Urgency::Urgent, arrival);
         }
     }
 
     /// Tells every worker: an ICMP error does not say whose datagram it was about.
     pub(crate) fn unreachable(&self, local: SocketAddr, remote: SocketAddr) {
         for index in 0..self.workers.len() {
-            self.push(index, Arrival::Unreachable { local, remote });
+            let arrival = Arrival::Unreachable { local, remote };
+            self.push(index, now(), Urgency::Urgent, arrival);
         }
     }
 
     /// Tells every worker that a connection is closed: any may wait for an answer on it.
     pub(crate) fn closed(&self, flow: &Flow) {
         for index in 0..self.workers.len() {
-            self.push(index, Arrival::Closed { flow: *flow });
+            let arrival = Arrival::Closed { flow: *flow };
+            self.push(index, now(), Urgency::Ordinary, arrival);
         }
     }
 
-    fn index(&self, message: &[u8]) -> usize {
-        let Some(call_id) = call_id::find(message) else {
+    fn admits(&self, now: Instant, flow: &Flow) -> bool {
+        let is_banned = self.defence.is_banned(now, flow.remote.ip());
+        if is_banned {
+            self.metrics.dropped(Dropped::Banned);
+        }
+        !is_banned
+    }
+
+    /// Which worker a message goes to, and how urgently; `None` where it is refused.
+    fn place(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Option<(usize, Urgency)> {
+        match self.defence.judge(now, flow, peek) {
+            Verdict::Pass => {}
+            Verdict::Scanner => {
+                self.metrics.dropped(Dropped::Scanner);
+                return None;
+            }
+            Verdict::Limited => {
+                self.metrics.dropped(Dropped::RateLimit);
+                return None;
+            }
+        }
+        // A stranger's probes wait like all he sends.
+        let may_overtake =
+            peek.may_overtake() && (!peek.is_probe || self.defence.is_allowed(flow.remote.ip()));
+        let urgency = if may_overtake {
+            Urgency::Urgent
+        } else if peek.is_sheddable() && !self.defence.is_emergency(peek.uri) {
+            Urgency::Sheddable
+        } else {
+            Urgency::Ordinary
+        };
+        Some((self.index(peek.call_id), urgency))
+    }
+
+    fn index(&self, call_id: Option<&[u8]>) -> usize {
+        let Some(call_id) = call_id else {
             return 0;
         };
         let workers = self.workers.len() as u64;
         usize::try_from(self.hasher.hash_one(call_id) % workers.max(1)).unwrap_or(0)
     }
 
-    fn push(&self, index: usize, arrival: Arrival) {
+    fn push(&self, index: usize, at: Instant, urgency: Urgency, arrival: Arrival) {
         if let Some(worker) = self.workers.get(index)
-            && let Err(mpsc::error::TrySendError::Full(_)) = worker.try_send(arrival)
+            && !worker.push(at, urgency, arrival)
         {
             self.metrics.dropped(Dropped::Overload);
         }
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -12,13 +12,18 @@ mod connections;
 mod dispatch;
 mod errors;
 mod flow;
+mod lanes;
 mod limits;
 mod names;
 mod tls;
 mod udp;
 mod websocket;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use control::config::{self, Listen, Transport};
@@ -31,6 +36,7 @@ use crate::{metrics::Metrics, worker::Own};
 pub(crate) use connections::Certified;
 pub(crate) use dispatch::{Arrival, Dispatcher};
 pub(crate) use flow::{ConnectionId, Flow};
+pub(crate) use lanes::{Inbox, Lanes, Queued, lanes};
 pub(crate) use names::{NameId, Names};
 pub(crate) use tls::Tls;
 pub use tls::TlsError;
@@ -213,6 +219,11 @@ impl Network {
     /// What connections are secured with.
     pub(crate) const fn tls(&self) -> &Tls {
         &self.tls
+    }
+
+    /// Closes the connections of every address that `covers` names.
+    pub(crate) fn close(&self, covers: impl Fn(IpAddr) -> bool) {
+        self.connections.close(covers);
     }
 
     /// Datagrams that the kernel dropped before they were read, over all sockets.

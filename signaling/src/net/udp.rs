@@ -184,12 +184,15 @@ fn proc_address(address: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use tokio::{sync::mpsc, time::timeout};
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::net::Arrival;
+    use crate::{
+        defence::Defence,
+        net::{Arrival, lanes},
+    };
 
     #[test]
     fn the_kernels_spelling_of_addresses() {
@@ -232,18 +235,22 @@ mod tests {
         let Bound { local, mut sockets } = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
         let bound = Arc::new(Udp::new(local, sockets.remove(0)).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let (sender, mut arrived) = mpsc::channel(8);
-        let dispatcher = Dispatcher::new(vec![sender], metrics.clone());
+        let (worker, mut arrived) = lanes();
+        let (config, t1) = (
+            control::config::Defence::default(),
+            Duration::from_millis(500),
+        );
+        let defence = Arc::new(Defence::new(&config, t1, Instant::now()));
+        let dispatcher = Dispatcher::new(vec![worker], defence, metrics.clone());
         let task = tokio::spawn(receive(bound.clone(), dispatcher, metrics));
 
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         peer.send_to(b"\r\n\r\n", bound.local).await.unwrap();
         peer.send_to(b"hello", bound.local).await.unwrap();
-        let first = timeout(Duration::from_secs(5), arrived.recv())
-            .await
-            .unwrap()
-            .unwrap();
-        match first {
+        let mut batch = Vec::new();
+        let patience = Duration::from_secs(5);
+        assert!(timeout(patience, arrived.recv(&mut batch)).await.unwrap());
+        match batch.remove(0).arrival {
             Arrival::Datagram { flow, bytes } => {
                 assert_eq!(bytes, "hello");
                 assert_eq!(flow.remote, peer.local_addr().unwrap());
@@ -254,11 +261,8 @@ mod tests {
         let dead = peer.local_addr().unwrap();
         drop(peer);
         bound.send(b"anyone?", dead).unwrap();
-        let second = timeout(Duration::from_secs(5), arrived.recv())
-            .await
-            .unwrap()
-            .unwrap();
-        match second {
+        assert!(timeout(patience, arrived.recv(&mut batch)).await.unwrap());
+        match batch.remove(0).arrival {
             Arrival::Unreachable { remote, .. } => assert_eq!(remote, dead),
             other => panic!("{other:?}"),
         }

@@ -101,6 +101,11 @@ impl<F: Flow> Layer<F> {
         }
     }
 
+    /// Whether a request repeats one that has a server transaction.
+    pub fn knows(&mut self, request: &Message) -> bool {
+        self.servers.knows(request)
+    }
+
     /// Time has passed. To be called at or after [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.out.due(now) {

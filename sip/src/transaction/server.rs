@@ -71,6 +71,11 @@ impl<F: Flow> Servers<F> {
         self.len() == 0 && self.keys.is_empty()
     }
 
+    pub(super) fn knows(&mut self, request: &Message) -> bool {
+        let method = request.method();
+        method.is_some_and(|method| matches!(self.find(request, method), Ok(Some(_))))
+    }
+
     pub(super) fn handle_request(
         &mut self,
         now: Instant,

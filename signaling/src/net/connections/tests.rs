@@ -1,9 +1,12 @@
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
-use crate::net::{
-    Arrival,
-    bed::{OPTIONS, PATIENCE, bed, read_some},
+use crate::{
+    defence::Change,
+    net::{
+        Arrival,
+        bed::{OPTIONS, PATIENCE, bed, read_some},
+    },
 };
 
 #[tokio::test]
@@ -200,4 +203,28 @@ async fn a_peer_that_does_not_read_is_cut_off_and_its_memory_is_bounded() {
     timeout(PATIENCE, page).await.unwrap();
     bed.counted("tandem_sip_connections{transport=\"tcp\"} 0")
         .await;
+}
+
+#[tokio::test]
+async fn what_is_no_sip_bans_its_source_and_a_ban_closes_what_is_open() {
+    let mut bed = bed(Transport::Tcp, |sip| sip.defence.allow.clear());
+    let mut open = TcpStream::connect(bed.local).await.unwrap();
+    open.write_all(OPTIONS.as_bytes()).await.unwrap();
+    bed.message().await;
+    for _ in 0..4 {
+        let mut peer = TcpStream::connect(bed.local).await.unwrap();
+        let garbage = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        peer.write_all(garbage).await.unwrap();
+        assert!(matches!(bed.arrival().await, Arrival::Framed { .. }));
+        assert_eq!(read_some(&mut peer).await, "");
+    }
+    timeout(PATIENCE, bed.defence.changed()).await.unwrap();
+    let changes = bed.defence.take_changes().unwrap();
+    let [Change::Banned(block, _)] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    bed.connections.close(|address| block.contains(address));
+    assert_eq!(read_some(&mut open).await, "");
+    let mut refused = TcpStream::connect(bed.local).await.unwrap();
+    assert_eq!(read_some(&mut refused).await, "");
 }

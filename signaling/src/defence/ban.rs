@@ -1,0 +1,326 @@
+//! Who is banned, who is close to it, and until when. Pure: the time comes with each call.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Source,
+    evidence::{Evidence, STRONG},
+};
+
+/// A ban lasts, or slides on, for this many times the first one's length at most.
+const MOST: u32 = 24;
+/// How long a source that is one of ours counts as one: phones register again within the hour.
+const GOOD: Duration = Duration::from_secs(3_900);
+/// A ban for a flood. Short and never longer, since anybody's address can be on a datagram.
+pub(super) const FLOOD: Duration = Duration::from_secs(30);
+
+/// How strict to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Points that ban.
+    pub(super) threshold: u32,
+    /// Time in which that many are forgotten.
+    pub(super) window: Duration,
+    /// Length of a first ban; zero for none.
+    pub(super) first: Duration,
+    /// Sources that are remembered, and bans, at most each.
+    pub(super) sources: usize,
+    pub(super) bans: usize,
+}
+
+/// Why a source is banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Evidence against it, of which this was the last.
+    Evidence(Evidence),
+    /// It went on sending far more than strangers may.
+    Flood,
+    /// An operator said so, in these words.
+    Operator(String),
+}
+
+impl Reason {
+    /// As metrics name it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Evidence(evidence) => evidence.name(),
+            Self::Flood => "flood",
+            Self::Operator(_) => "operator",
+        }
+    }
+}
+
+/// Its name, and an operator's words.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(words) if !words.is_empty() => write!(f, "operator: {words}"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+/// A ban that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ban {
+    pub(crate) reason: Reason,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
+    /// Messages and connections that this process refused for it.
+    pub(crate) hits: u64,
+    /// By how much it slides on with each sign of life; zero for not.
+    step: Duration,
+    latest: Instant,
+}
+
+/// A banned source tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// The ban's new end, where it slid on.
+    pub(super) moved: Option<Instant>,
+}
+
+impl Ban {
+    /// One that an operator wants. It does not slide.
+    pub(super) fn by_operator(now: Instant, length: Duration, words: &str) -> Self {
+        let until = now + length;
+        Self {
+            reason: Reason::Operator(words.to_owned()),
+            since: now,
+            until,
+            hits: 0,
+            step: Duration::ZERO,
+            latest: until,
+        }
+    }
+}
+
+/// What is remembered of a source that is not banned.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    points: u32,
+    at: Instant,
+    /// Bans so far.
+    offences: u32,
+    /// Forgotten then.
+    offences_until: Option<Instant>,
+    good_until: Option<Instant>,
+}
+
+/// A part of all sources.
+#[derive(Debug)]
+pub(super) struct Bans {
+    rules: Rules,
+    records: HashMap<Source, Record>,
+    /// In the order in which they came, for forgetting the oldest.
+    order: VecDeque<Source>,
+    bans: HashMap<Source, Ban>,
+    expiries: BTreeSet<(Instant, Source)>,
+}
+
+impl Bans {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            records: HashMap::new(),
+            order: VecDeque::new(),
+            bans: HashMap::new(),
+            expiries: BTreeSet::new(),
+        }
+    }
+
+    /// Whether `source` is banned. Its trying counts: the ban slides on.
+    pub(super) fn hit(&mut self, now: Instant, source: Source) -> Option<Hit> {
+        let ban = self.bans.get_mut(&source)?;
+        if ban.until <= now {
+            return None;
+        }
+        ban.hits += 1;
+        let slid = (now + ban.step).min(ban.latest);
+        // In steps of an eighth, so that a flood does not move it with each packet.
+        if slid <= ban.until + ban.step / 8 {
+            return Some(Hit { moved: None });
+        }
+        self.expiries.remove(&(ban.until, source));
+        ban.until = slid;
+        self.expiries.insert((slid, source));
+        Some(Hit { moved: Some(slid) })
+    }
+
+    /// The ban of `source`, without counting.
+    pub(super) fn find(&self, now: Instant, source: Source) -> Option<&Ban> {
+        self.bans.get(&source).filter(|ban| ban.until > now)
+    }
+
+    /// Takes evidence of so many points; tells whether it bans.
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        source: Source,
+        evidence: Evidence,
+        points: u32,
+    ) -> bool {
+        if evidence.is_good() {
+            // What only keeps a record good needs none where nothing is held against the source.
+            let record = self.record(now, source);
+            record.good_until = Some(now + GOOD);
+            if evidence == Evidence::Success {
+                record.points = 0;
+                record.offences = 0;
+            }
+            return false;
+        }
+        if points == 0 || self.rules.first.is_zero() || self.find(now, source).is_some() {
+            return false;
+        }
+        let Rules {
+            threshold,
+            window,
+            first,
+            ..
+        } = self.rules;
+        // One point is forgotten at a time.
+        let step = window / threshold;
+        let record = self.record(now, source);
+        let elapsed = now.saturating_duration_since(record.at);
+        let forgotten = u32::try_from(elapsed.as_nanos() / step.as_nanos().max(1));
+        let forgotten = forgotten.unwrap_or(u32::MAX);
+        if forgotten >= record.points {
+            (record.points, record.at) = (0, now);
+        } else {
+            record.points -= forgotten;
+            record.at += step * forgotten;
+        }
+        record.points += points;
+        if record.points < threshold {
+            return false;
+        }
+        if record.offences_until.is_some_and(|until| until <= now) {
+            record.offences = 0;
+        }
+        let length = first * 2_u32.saturating_pow(record.offences).min(MOST);
+        record.offences = record.offences.saturating_add(1);
+        record.offences_until = Some(now + length + first * MOST);
+        // One more strong sign after the ban is enough for the next one.
+        record.points = threshold.saturating_sub(STRONG);
+        record.at = now + length;
+        let ban = Ban {
+            reason: Reason::Evidence(evidence),
+            since: now,
+            until: now + length,
+            hits: 0,
+            step: length,
+            latest: now + (first * MOST).max(length),
+        };
+        self.put(source, ban);
+        true
+    }
+
+    /// Bans a source that floods, unless it is one of ours.
+    pub(super) fn flood(&mut self, now: Instant, source: Source) -> bool {
+        if self.rules.first.is_zero()
+            || self.is_good(now, source)
+            || self.find(now, source).is_some()
+        {
+            return false;
+        }
+        let ban = Ban {
+            reason: Reason::Flood,
+            since: now,
+            until: now + FLOOD,
+            hits: 0,
+            step: Duration::ZERO,
+            latest: now + FLOOD,
+        };
+        self.put(source, ban);
+        true
+    }
+
+    /// Whether it showed lately that it is one of ours.
+    pub(super) fn is_good(&self, now: Instant, source: Source) -> bool {
+        let record = self.records.get(&source);
+        record.is_some_and(|record| record.good_until.is_some_and(|until| until > now))
+    }
+
+    /// Bans a source whatever it did.
+    pub(super) fn add(&mut self, source: Source, ban: Ban) {
+        self.put(source, ban);
+    }
+
+    /// Ends a ban, and forgets what led to it.
+    pub(super) fn lift(&mut self, source: Source) -> bool {
+        if let Some(record) = self.records.get_mut(&source) {
+            record.points = 0;
+            record.offences = 0;
+        }
+        let Some(ban) = self.bans.remove(&source) else {
+            return false;
+        };
+        self.expiries.remove(&(ban.until, source));
+        true
+    }
+
+    /// Takes out the bans that are over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some((until, source)) = self.expiries.first().copied()
+            && until <= now
+        {
+            self.expiries.pop_first();
+            self.bans.remove(&source);
+        }
+    }
+
+    /// How many there are, those that ended and were not taken out yet included.
+    pub(super) fn len(&self) -> usize {
+        self.bans.len()
+    }
+
+    /// Each that is in force.
+    pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (Source, &Ban)> {
+        self.bans
+            .iter()
+            .filter(move |(_, ban)| ban.until > now)
+            .map(|(source, ban)| (*source, ban))
+    }
+
+    /// How many sources are remembered.
+    #[cfg(test)]
+    pub(super) fn records(&self) -> usize {
+        self.records.len().max(self.order.len())
+    }
+
+    fn put(&mut self, source: Source, ban: Ban) {
+        if let Some(old) = self.bans.remove(&source) {
+            self.expiries.remove(&(old.until, source));
+        }
+        if self.bans.len() >= self.rules.bans
+            && let Some((_, first)) = self.expiries.pop_first()
+        {
+            self.bans.remove(&first);
+        }
+        self.expiries.insert((ban.until, source));
+        self.bans.insert(source, ban);
+    }
+
+    fn record(&mut self, now: Instant, source: Source) -> &mut Record {
+        if !self.records.contains_key(&source) {
+            if self.order.len() >= self.rules.sources
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.records.remove(&oldest);
+            }
+            self.order.push_back(source);
+        }
+        self.records.entry(source).or_insert(Record {
+            points: 0,
+            at: now,
+            offences: 0,
+            offences_until: None,
+            good_until: None,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! What a source is seen to do, and how much it says about the source.
+
+use control::config::Transport;
+
+/// What was seen of a source.
+///
+/// A failure of this node's own, such as a store that is down, is none of these and is not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "not all of it is looked for yet")]
+pub(crate) enum Evidence {
+    /// A digest that does not fit the password. Only of a nonce that was given to this very address.
+    WrongPassword,
+    /// A digest of a user that there is not. Only of a nonce that was given to this very address.
+    UnknownUser,
+    /// A nonce that was given to this very address came again with a count that was used before.
+    ReplayedNonce,
+    /// A nonce that this node never made, or made for another address.
+    ForgedNonce,
+    /// The first bytes of a connection are no SIP.
+    NotSip,
+    /// An HTTP request to a WebSocket listener that asks for something else than SIP.
+    BadUpgrade,
+    /// A tool that looks for open switches, by its User-Agent.
+    Scanner,
+    /// A TLS handshake that failed.
+    HandshakeFailed,
+    /// An INVITE whose final answer was never acknowledged.
+    NeverAcked,
+    /// A request without credentials: the first leg of every digest.
+    NoCredentials,
+    /// Credentials that hold.
+    Success,
+    /// It answered a request of ours, with the branch that only it was told.
+    Answered,
+}
+
+/// No honest peer does it often: four of them ban by the default threshold.
+pub(super) const STRONG: u32 = 3;
+/// It happens to honest peers too.
+const WEAK: u32 = 1;
+
+impl Evidence {
+    /// Points against the source, where it was seen over `transport`.
+    ///
+    /// Anybody can put anybody's address on a datagram. So over UDP only what shows that the sender
+    /// receives at its address counts, else a third party could have an innocent banned. A stream's
+    /// handshake has shown it.
+    pub(crate) const fn points(self, transport: Transport) -> u32 {
+        let is_forgeable = matches!(transport, Transport::Udp);
+        match self {
+            Self::WrongPassword | Self::UnknownUser | Self::ReplayedNonce => STRONG,
+            Self::ForgedNonce | Self::NotSip | Self::BadUpgrade | Self::Scanner
+                if !is_forgeable =>
+            {
+                STRONG
+            }
+            Self::HandshakeFailed | Self::NeverAcked if !is_forgeable => WEAK,
+            _ => 0,
+        }
+    }
+
+    /// Whether it shows that the source is one of ours.
+    pub(super) const fn is_good(self) -> bool {
+        matches!(self, Self::Success | Self::Answered)
+    }
+
+    /// As bans and metrics name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong-password",
+            Self::UnknownUser => "unknown-user",
+            Self::ReplayedNonce => "replayed-nonce",
+            Self::ForgedNonce => "forged-nonce",
+            Self::NotSip => "not-sip",
+            Self::BadUpgrade => "bad-upgrade",
+            Self::Scanner => "scanner",
+            Self::HandshakeFailed => "handshake-failed",
+            Self::NeverAcked => "never-acked",
+            Self::NoCredentials => "no-credentials",
+            Self::Success => "success",
+            Self::Answered => "answered",
+        }
+    }
+}

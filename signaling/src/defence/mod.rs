@@ -1,0 +1,478 @@
+//! Who is held off, and how much strangers may ask.
+//!
+//! In the order of what it costs: the XDP program drops what banned sources send to the SIP ports;
+//! what comes past it is refused here before it is parsed ([`Defence::is_banned`],
+//! [`Defence::judge`]); a worker reports what a source then does ([`Defence::report`]), and enough of
+//! it within the window bans the source. Sources of the allow set are never held against anything.
+//!
+//! # What may ban whom
+//!
+//! Anybody can put anybody's address on a datagram. So over UDP a source is only banned for what shows
+//! that it receives at its address: a digest with a nonce that was made for it. What datagrams alone can
+//! bring about is silence for scanners, empty buckets, and a ban of half a minute for a source whose
+//! bucket has long been empty, which takes nothing from it that the empty bucket had left; and not even
+//! that where the source has shown before that it is one of ours.
+//!
+//! Everything here is told the time. What sockets, logs and mediad have to do with it is in `task`.
+
+mod ban;
+mod blocks;
+mod bucket;
+mod command;
+mod evidence;
+mod peek;
+mod source;
+mod task;
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use control::config::{self, Cidr, Transport};
+use tokio::sync::Notify;
+
+use self::{
+    ban::{Bans, Hit, Rules},
+    blocks::Blocks,
+    bucket::{Buckets, Class, NETWORK, Taken},
+};
+use crate::net::Flow;
+
+pub(crate) use ban::Ban;
+pub(crate) use evidence::Evidence;
+pub(crate) use peek::{Kind, Peek};
+pub(crate) use source::Source;
+pub(crate) use task::Guard;
+
+/// Parts that the sources are spread over, so that workers seldom wait for each other.
+const SHARDS: usize = 16;
+/// Bans at most: what the XDP program's table holds.
+pub(crate) const BANS: usize = 65_536;
+/// Sources with a record at most.
+const SOURCES: usize = 262_144;
+/// Sets of four buckets at most.
+const SETS: usize = 16_384;
+/// Banned blocks of an operator at most.
+pub(crate) const RANGES: usize = 1_024;
+/// Changes that may wait for being made known; beyond that, all bans are made known anew.
+const CHANGES: usize = 4_096;
+
+/// What the sources of a node have done, and what follows for them. Shared by all workers and sockets.
+#[derive(Debug)]
+pub(crate) struct Defence {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    epoch: Instant,
+    policy: ArcSwap<Policy>,
+    ranges: ArcSwap<Blocks<Ban>>,
+    /// Bans and banned blocks in force: nothing is looked up while there is none.
+    active: AtomicUsize,
+    changes: Mutex<Vec<Change>>,
+    overrun: AtomicBool,
+    changed: Notify,
+    shed_after: Duration,
+}
+
+/// What a reload may replace.
+#[derive(Debug, Default)]
+struct Policy {
+    allow: Blocks<()>,
+    /// In lower case.
+    scanners: Vec<Vec<u8>>,
+    /// The user parts that call for help.
+    emergency: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    bans: Bans,
+    buckets: Buckets,
+}
+
+/// What became of a ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is in force, from now until then.
+    Banned(Cidr, Ban),
+    /// Its end has moved.
+    Moved(Cidr, Instant),
+    /// It was lifted.
+    Lifted(Cidr),
+}
+
+/// What to do with a message that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Work on it.
+    Pass,
+    /// A scanner's: silence tells it nothing.
+    Scanner,
+    /// The source, or its network, has asked too much.
+    Limited,
+}
+
+/// Why a ban was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BanError {
+    /// It would shut out an address that is never banned.
+    #[error("it is in, or around, a block of a trunk's allow or of [sip.defence] allow")]
+    Allowed,
+    /// The table of blocks is full.
+    #[error("there are {RANGES} banned blocks already: lift some, or use the firewall")]
+    Full,
+}
+
+impl Defence {
+    /// With nobody banned. `t1` is the transactions' timer; `now` begins the engine's time.
+    pub(crate) fn new(config: &config::Defence, t1: Duration, now: Instant) -> Self {
+        let rules = Rules {
+            threshold: config.threshold.max(1),
+            window: Duration::from_secs(config.window.into()),
+            first: Duration::from_secs(config.ban.into()),
+            sources: SOURCES / SHARDS,
+            bans: BANS / SHARDS,
+        };
+        let within = 500_u32.max(config.invites.saturating_mul(10));
+        let rates = [config.registers, config.invites, config.others, within];
+        let shard = || {
+            Mutex::new(Shard {
+                bans: Bans::new(rules),
+                buckets: Buckets::new(SETS / SHARDS, rates),
+            })
+        };
+        let scanners = config.scanners.iter();
+        let policy = Policy {
+            allow: config.allow.iter().copied().collect(),
+            scanners: scanners
+                .map(|pattern| pattern.trim().to_ascii_lowercase().into_bytes())
+                .collect(),
+            emergency: Vec::new(),
+        };
+        let shed_after = config
+            .shed_after
+            .map_or(16 * t1, |millis| Duration::from_millis(u64::from(millis)));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            epoch: now,
+            policy: ArcSwap::from_pointee(policy),
+            ranges: ArcSwap::default(),
+            active: AtomicUsize::new(0),
+            changes: Mutex::default(),
+            overrun: AtomicBool::new(false),
+            changed: Notify::new(),
+            shed_after,
+        }
+    }
+
+    /// Replaces the allow set, and the user parts of emergency calls. Whoever is allowed now is not
+    /// banned any more.
+    pub(crate) fn set_policy(
+        &self,
+        now: Instant,
+        allow: impl IntoIterator<Item = Cidr>,
+        emergency: Vec<String>,
+    ) {
+        let policy = Policy {
+            allow: allow.into_iter().collect(),
+            scanners: self.policy.load().scanners.clone(),
+            emergency,
+        };
+        self.policy.store(policy.into());
+        let is_freed = |block: &Cidr| self.is_allowed(block.address());
+        let freed = self.list(now).into_iter().map(|(block, _)| block);
+        for block in freed.filter(is_freed).collect::<Vec<_>>() {
+            self.lift(block);
+        }
+    }
+
+    /// Whether an address is in the allow set.
+    pub(crate) fn is_allowed(&self, address: IpAddr) -> bool {
+        self.policy.load().allow.find(address).is_some()
+    }
+
+    /// How long a request may wait in this node.
+    pub(crate) const fn shed_after(&self) -> Duration {
+        self.shed_after
+    }
+
+    /// Whether a source is banned, as it sends something or opens a connection. That it tries makes its
+    /// ban last longer.
+    pub(crate) fn is_banned(&self, now: Instant, address: IpAddr) -> bool {
+        if self.active.load(Relaxed) == 0 || self.is_allowed(address) {
+            return false;
+        }
+        let ranges = self.ranges.load();
+        if ranges.find(address).is_some_and(|ban| ban.until > now) {
+            return true;
+        }
+        let source = Source::of(address);
+        let hit = self.shard(address).bans.hit(now, source);
+        if let Some(Hit { moved: Some(until) }) = hit {
+            self.push(Change::Moved(source.block(), until));
+        }
+        hit.is_some()
+    }
+
+    /// What to do with a message of a source that is not banned.
+    pub(crate) fn judge(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Verdict {
+        let class = match peek.kind {
+            Kind::Response => return Verdict::Pass,
+            Kind::Register => Class::Register,
+            Kind::Invite => Class::Invite,
+            Kind::Within | Kind::Cancel => Class::Within,
+            Kind::Other => Class::Other,
+        };
+        let address = flow.remote.ip();
+        let policy = self.policy.load();
+        if policy.allow.find(address).is_some() {
+            return Verdict::Pass;
+        }
+        if policy.is_scanner(peek) {
+            drop(policy);
+            self.report(now, flow, Evidence::Scanner);
+            // Each costs a token, so that one that is never answered and goes on floods.
+            self.take(now, flow, class);
+            return Verdict::Scanner;
+        }
+        if class == Class::Invite && policy.is_emergency(peek.uri) {
+            return Verdict::Pass;
+        }
+        drop(policy);
+        self.take(now, flow, class)
+    }
+
+    /// Whether a call for help: never limited, never shed.
+    pub(crate) fn is_emergency(&self, uri: &[u8]) -> bool {
+        self.policy.load().is_emergency(uri)
+    }
+
+    /// Reports what the source of `flow` did. Tells whether it is banned for it from now on.
+    pub(crate) fn report(&self, now: Instant, flow: &Flow, evidence: Evidence) -> bool {
+        self.report_from(now, flow.remote.ip(), flow.transport, evidence)
+    }
+
+    /// The same where there is no flow yet, or none any more.
+    pub(crate) fn report_from(
+        &self,
+        now: Instant,
+        address: IpAddr,
+        transport: Transport,
+        evidence: Evidence,
+    ) -> bool {
+        let points = evidence.points(transport);
+        if points == 0 && !evidence.is_good() || self.is_allowed(address) {
+            return false;
+        }
+        let source = Source::of(address);
+        let mut shard = self.shard(address);
+        let banned = shard.bans.report(now, source, evidence, points);
+        if banned {
+            self.announce(now, &shard, source);
+        }
+        banned
+    }
+
+    /// Bans a block for so long, whatever it did; `words` say why.
+    pub(crate) fn ban(
+        &self,
+        now: Instant,
+        block: Cidr,
+        length: Duration,
+        words: &str,
+    ) -> Result<(), BanError> {
+        let allow = self.policy.load();
+        if allow.allow.find(block.address()).is_some() || allow.allow.touches(block) {
+            return Err(BanError::Allowed);
+        }
+        let source = Source::of(block.address());
+        if source.block() == block.network() {
+            let mut shard = self.shard(block.address());
+            shard.bans.add(source, Ban::by_operator(now, length, words));
+            self.announce(now, &shard, source);
+            return Ok(());
+        }
+        let mut ranges = Blocks::clone(&self.ranges.load());
+        if ranges.len() >= RANGES {
+            return Err(BanError::Full);
+        }
+        let ban = Ban::by_operator(now, length, words);
+        ranges.insert(block, ban.clone());
+        self.ranges.store(ranges.into());
+        self.recount();
+        self.push(Change::Banned(block.network(), ban));
+        Ok(())
+    }
+
+    /// Lifts the ban of exactly this block. Tells whether there was one.
+    pub(crate) fn lift(&self, block: Cidr) -> bool {
+        let source = Source::of(block.address());
+        let mut lifted = false;
+        // An address of a /64 stands for all of it.
+        if source.block().contains(block.address()) && block.prefix() >= source.block().prefix() {
+            lifted |= self.shard(block.address()).bans.lift(source);
+            if lifted {
+                self.push(Change::Lifted(source.block()));
+            }
+        }
+        let mut ranges = Blocks::clone(&self.ranges.load());
+        if ranges.remove(block).is_some() {
+            self.ranges.store(ranges.into());
+            self.push(Change::Lifted(block.network()));
+            lifted = true;
+        }
+        self.recount();
+        lifted
+    }
+
+    /// Every ban in force.
+    pub(crate) fn list(&self, now: Instant) -> Vec<(Cidr, Ban)> {
+        let mut bans: Vec<_> = self
+            .ranges
+            .load()
+            .iter()
+            .filter(|(_, ban)| ban.until > now)
+            .map(|(block, ban)| (block, ban.clone()))
+            .collect();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let own = shard.bans.iter(now);
+            bans.extend(own.map(|(source, ban)| (source.block(), ban.clone())));
+        }
+        bans
+    }
+
+    /// Takes out what is over; to be called once in a while.
+    pub(crate) fn expire(&self, now: Instant) {
+        for shard in &self.shards {
+            lock(shard).bans.expire(now);
+        }
+        let ranges = self.ranges.load();
+        if ranges.iter().any(|(_, ban)| ban.until <= now) {
+            let left = ranges.iter().filter(|(_, ban)| ban.until > now);
+            let left: Blocks<Ban> = left.map(|(block, ban)| (block, ban.clone())).collect();
+            self.ranges.store(left.into());
+        }
+        self.recount();
+    }
+
+    /// What changed since the last time; `None` where so much did that all has to be looked at.
+    pub(crate) fn take_changes(&self) -> Option<Vec<Change>> {
+        let changes = std::mem::take(&mut *lock(&self.changes));
+        (!self.overrun.swap(false, Relaxed)).then_some(changes)
+    }
+
+    /// Completes when [`Defence::take_changes`] has something to give.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// How many bans and banned blocks there are.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Relaxed)
+    }
+
+    fn take(&self, now: Instant, flow: &Flow, class: Class) -> Verdict {
+        let address = flow.remote.ip();
+        let is_stream = flow.transport != Transport::Udp;
+        let time = u64::try_from(now.saturating_duration_since(self.epoch).as_nanos());
+        let time = time.unwrap_or(u64::MAX);
+        let source = Source::of(address);
+        // A stream's address is no forgery: what datagrams in its name ask is counted apart.
+        let own = self.hasher.hash_one((address.to_canonical(), is_stream));
+        let network = Source::network(address);
+        let shared = self.hasher.hash_one((network, is_stream));
+        let mut shard = self.shard(address);
+        let Shard { bans, buckets } = &mut *shard;
+        let good = || bans.is_good(now, source);
+        let taken = match buckets.take(time, own, class, 1, good) {
+            Taken::Within => {
+                buckets.take(time, shared, class, NETWORK, || bans.is_good(now, source))
+            }
+            // The network's others are not this one's business.
+            refused => refused,
+        };
+        match taken {
+            Taken::Within => Verdict::Pass,
+            Taken::Over => Verdict::Limited,
+            Taken::Flood => {
+                if shard.bans.flood(now, source) {
+                    self.announce(now, &shard, source);
+                }
+                Verdict::Limited
+            }
+        }
+    }
+
+    fn announce(&self, now: Instant, shard: &Shard, source: Source) {
+        if let Some(ban) = shard.bans.find(now, source) {
+            self.active.fetch_add(1, Relaxed);
+            self.push(Change::Banned(source.block(), ban.clone()));
+        }
+    }
+
+    fn recount(&self) {
+        let bans: usize = self.shards.iter().map(|shard| lock(shard).bans.len()).sum();
+        self.active.store(bans + self.ranges.load().len(), Relaxed);
+    }
+
+    fn push(&self, change: Change) {
+        let mut changes = lock(&self.changes);
+        if changes.len() < CHANGES {
+            changes.push(change);
+        } else {
+            self.overrun.store(true, Relaxed);
+        }
+        drop(changes);
+        self.changed.notify_one();
+    }
+
+    fn shard(&self, address: IpAddr) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(Source::network(address));
+        let index = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
+        lock(&self.shards[index])
+    }
+}
+
+impl Policy {
+    fn is_scanner(&self, peek: &Peek<'_>) -> bool {
+        let Some(agent) = peek.user_agent else {
+            return false;
+        };
+        let has = |pattern: &Vec<u8>| {
+            let mut windows = agent.windows(pattern.len().max(1));
+            windows.any(|window| window.eq_ignore_ascii_case(pattern))
+        };
+        self.scanners.iter().any(has)
+    }
+
+    fn is_emergency(&self, uri: &[u8]) -> bool {
+        let Ok(uri) = str::from_utf8(uri) else {
+            return false;
+        };
+        let Some((scheme, rest)) = uri.split_once(':') else {
+            return false;
+        };
+        if scheme.eq_ignore_ascii_case("urn") {
+            let service = rest.get(..11);
+            return service.is_some_and(|service| service.eq_ignore_ascii_case("service:sos"));
+        }
+        let user = rest.split(['@', ';']).next().unwrap_or_default();
+        self.emergency.iter().any(|number| number == user)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock; if something did, the table is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! A look at a message that is not parsed: enough to sort it, at a fraction of a parse.
+
+use memchr::{memchr, memchr_iter};
+
+/// What a message is, as far as sorting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Response,
+    /// ACK, and any request with a To tag.
+    Within,
+    Cancel,
+    Register,
+    Invite,
+    /// Any other request outside of a dialog.
+    Other,
+}
+
+/// What was seen. Whatever a parser would refuse gives some answer, and the same one for the same
+/// bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peek<'a> {
+    pub(crate) kind: Kind,
+    /// OPTIONS outside of a dialog: what probes send.
+    pub(crate) is_probe: bool,
+    /// The Request-URI; empty for a response.
+    pub(crate) uri: &'a [u8],
+    /// The first Call-ID.
+    pub(crate) call_id: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+}
+
+impl<'a> Peek<'a> {
+    /// Looks at the header section of `message`.
+    pub(crate) fn at(message: &'a [u8]) -> Self {
+        let start = message
+            .iter()
+            .position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let message = &message[start.unwrap_or(message.len())..];
+        let mut ends = memchr_iter(b'\n', message);
+        let first = ends.next().unwrap_or(message.len());
+        let mut words = message[..first]
+            .trim_ascii_end()
+            .split(|byte| *byte == b' ');
+        let method = words.next().unwrap_or_default();
+        let is_response = method
+            .get(..4)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/"));
+        let uri = words.next().filter(|_| !is_response).unwrap_or_default();
+        let mut seen = Self {
+            kind: kind_of(method, is_response),
+            is_probe: method == b"OPTIONS",
+            uri,
+            call_id: None,
+            user_agent: None,
+        };
+        let mut from = first + 1;
+        let mut had_to = false;
+        for end in ends.chain([message.len()]) {
+            let line = message.get(from..end).unwrap_or_default();
+            from = end + 1;
+            if line.trim_ascii().is_empty() {
+                break;
+            }
+            let Some(colon) = memchr(b':', line) else {
+                continue;
+            };
+            let (name, value) = (line[..colon].trim_ascii_end(), &line[colon + 1..]);
+            match name.len() {
+                1 if name.eq_ignore_ascii_case(b"i") => seen.see_call_id(value),
+                7 if name.eq_ignore_ascii_case(b"call-id") => seen.see_call_id(value),
+                1 if name.eq_ignore_ascii_case(b"t") => seen.see_to(value, &mut had_to),
+                2 if name.eq_ignore_ascii_case(b"to") => seen.see_to(value, &mut had_to),
+                10 if name.eq_ignore_ascii_case(b"user-agent") => {
+                    seen.user_agent = seen.user_agent.or_else(|| Some(value.trim_ascii()));
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// Whether it may be refused when there is too much to do: it begins something, and its sender can
+    /// try again.
+    pub(crate) const fn is_sheddable(&self) -> bool {
+        matches!(self.kind, Kind::Register | Kind::Invite | Kind::Other)
+    }
+
+    /// Whether it may go before what waits: nothing that waits belongs before it. A CANCEL may not
+    /// overtake its INVITE.
+    pub(crate) const fn may_overtake(&self) -> bool {
+        self.is_probe || matches!(self.kind, Kind::Response | Kind::Within)
+    }
+
+    fn see_call_id(&mut self, value: &'a [u8]) {
+        self.call_id = self.call_id.or_else(|| Some(value.trim_ascii()));
+    }
+
+    fn see_to(&mut self, value: &[u8], had_to: &mut bool) {
+        if std::mem::replace(had_to, true) || !has_tag(value) {
+            return;
+        }
+        self.is_probe = false;
+        if !matches!(self.kind, Kind::Response | Kind::Cancel) {
+            self.kind = Kind::Within;
+        }
+    }
+}
+
+fn kind_of(method: &[u8], is_response: bool) -> Kind {
+    match method {
+        _ if is_response => Kind::Response,
+        b"ACK" => Kind::Within,
+        b"CANCEL" => Kind::Cancel,
+        b"REGISTER" => Kind::Register,
+        b"INVITE" => Kind::Invite,
+        _ => Kind::Other,
+    }
+}
+
+/// Whether a To value has a tag: a parameter after the angle bracket, or of a bare URI.
+fn has_tag(value: &[u8]) -> bool {
+    let after = value
+        .iter()
+        .rposition(|byte| *byte == b'>')
+        .map_or(0, |at| at + 1);
+    let mut params = value[after..].split(|byte| *byte == b';').skip(1);
+    params.any(|param| {
+        let name = param.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"tag")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(start: &str, to: &str) -> Vec<u8> {
+        let text = format!(
+            "{start}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: {to}\r\n\
+             Call-ID : x@y \r\nUser-Agent: Friendly-Scanner\r\nContent-Length: 9\r\n\r\ni: wrong\n"
+        );
+        text.into_bytes()
+    }
+
+    #[test]
+    fn messages_are_sorted_by_method_and_tag() {
+        for (start, to, kind) in [
+            ("INVITE sip:1@h SIP/2.0", "<sip:1@h;tag=no>", Kind::Invite),
+            ("INVITE sip:1@h SIP/2.0", "<sip:1@h>;tag=x", Kind::Within),
+            ("INVITE sip:1@h SIP/2.0", "sip:1@h ; TAG = x", Kind::Within),
+            ("BYE sip:1@h SIP/2.0", "sip:1@h;tag=x", Kind::Within),
+            ("BYE sip:1@h SIP/2.0", "sip:1@h", Kind::Other),
+            ("ACK sip:1@h SIP/2.0", "sip:1@h", Kind::Within),
+            ("CANCEL sip:1@h SIP/2.0", "sip:1@h;tag=odd", Kind::Cancel),
+            ("REGISTER sip:h SIP/2.0", "sip:1@h", Kind::Register),
+            ("OPTIONS sip:h SIP/2.0", "sip:h", Kind::Other),
+            ("SIP/2.0 200 OK", "sip:1@h;tag=x", Kind::Response),
+            ("SIP/2.0 100 Trying", "sip:1@h", Kind::Response),
+            ("\r\n\r\nINVITE sip:1@h SIP/2.0", "sip:1@h", Kind::Invite),
+        ] {
+            let message = message(start, to);
+            let peek = Peek::at(&message);
+            assert_eq!(peek.kind, kind, "{start}, {to}");
+            assert_eq!(peek.call_id, Some(&b"x@y"[..]), "{start}");
+            assert_eq!(peek.user_agent, Some(&b"Friendly-Scanner"[..]));
+            assert_eq!(peek.is_probe, start.starts_with("OPTIONS"));
+        }
+    }
+
+    #[test]
+    fn a_cancel_overtakes_nothing_and_is_not_shed() {
+        let message = message("CANCEL sip:1@h SIP/2.0", "sip:1@h");
+        let peek = Peek::at(&message);
+        assert!(!peek.may_overtake() && !peek.is_sheddable());
+    }
+
+    #[test]
+    fn what_is_no_message_has_no_call_id() {
+        for bytes in [
+            &b""[..],
+            b"\r\n\r\n",
+            b"i: a start line is none",
+            b"GET / HTTP/1.1\r\n\r\nCall-ID: body",
+            &[0xff; 64],
+        ] {
+            assert_eq!(Peek::at(bytes).call_id, None, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The defence as a whole, in simulated time.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Bed {
+    defence: Defence,
+    now: Instant,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self::with(&config::Defence::default())
+    }
+
+    fn with(config: &config::Defence) -> Self {
+        let now = Instant::now();
+        Self {
+            defence: Defence::new(config, Duration::from_millis(500), now),
+            now,
+        }
+    }
+
+    fn report(&self, flow: &Flow, evidence: Evidence) -> bool {
+        self.defence.report(self.now, flow, evidence)
+    }
+
+    fn is_banned(&self, address: &str) -> bool {
+        self.defence.is_banned(self.now, address.parse().unwrap())
+    }
+
+    /// Reports until a ban comes; tells how many it took, of 100 at most.
+    fn until_banned(&self, flow: &Flow, evidence: Evidence) -> Option<usize> {
+        (1..=100).find(|_| self.report(flow, evidence))
+    }
+
+    /// How long the ban of `address` lasts from now on.
+    fn length(&self, address: &str) -> Duration {
+        let source = Source::of(address.parse().unwrap());
+        let bans = self.defence.list(self.now);
+        let ban = bans.iter().find(|(block, _)| *block == source.block());
+        ban.map_or(Duration::ZERO, |(_, ban)| ban.until - self.now)
+    }
+
+    fn judge(&self, flow: &Flow, message: &str) -> Verdict {
+        self.defence
+            .judge(self.now, flow, &Peek::at(message.as_bytes()))
+    }
+}
+
+fn flow(transport: Transport, remote: &str) -> Flow {
+    let remote: SocketAddr = remote.parse().unwrap();
+    Flow::to(transport, "192.0.2.1:5060".parse().unwrap(), remote)
+}
+
+fn tcp() -> Flow {
+    flow(Transport::Tcp, "203.0.113.5:4000")
+}
+
+fn udp() -> Flow {
+    flow(Transport::Udp, "203.0.113.5:5060")
+}
+
+fn register(agent: &str) -> String {
+    format!("REGISTER sip:h SIP/2.0\r\nTo: <sip:a@h>\r\nCall-ID: 1\r\nUser-Agent: {agent}\r\n\r\n")
+}
+
+#[test]
+fn guessing_passwords_bans_over_either_transport_and_weak_signs_take_longer() {
+    for flow in [tcp(), udp()] {
+        assert_eq!(
+            Bed::new().until_banned(&flow, Evidence::WrongPassword),
+            Some(4)
+        );
+    }
+    let weak = Bed::new().until_banned(&tcp(), Evidence::HandshakeFailed);
+    assert_eq!(weak, Some(12));
+    assert_eq!(
+        Bed::new().until_banned(&tcp(), Evidence::NoCredentials),
+        None
+    );
+}
+
+#[test]
+fn nobody_can_have_another_banned_by_datagrams_in_his_name() {
+    for evidence in [
+        Evidence::ForgedNonce,
+        Evidence::NotSip,
+        Evidence::Scanner,
+        Evidence::NeverAcked,
+    ] {
+        assert_eq!(
+            Bed::new().until_banned(&udp(), evidence),
+            None,
+            "{evidence:?}"
+        );
+        assert!(
+            Bed::new().until_banned(&tcp(), evidence).is_some(),
+            "{evidence:?}"
+        );
+    }
+}
+
+#[test]
+fn success_resets_and_time_forgets() {
+    let mut bed = Bed::new();
+    for _ in 0..20 {
+        for _ in 0..3 {
+            assert!(!bed.report(&udp(), Evidence::WrongPassword));
+        }
+        assert!(!bed.report(&udp(), Evidence::Success));
+    }
+    for _ in 0..3 {
+        assert!(!bed.report(&udp(), Evidence::WrongPassword));
+    }
+    bed.now += 10 * MINUTE;
+    assert!(!bed.report(&udp(), Evidence::WrongPassword));
+}
+
+#[test]
+fn each_ban_is_longer_up_to_24_times_and_patience_is_shorter() {
+    let mut bed = Bed::new();
+    let mut lengths = Vec::new();
+    for nth in 0..7 {
+        let signs = bed.until_banned(&udp(), Evidence::WrongPassword);
+        assert_eq!(signs, Some(if nth == 0 { 4 } else { 1 }), "ban {nth}");
+        let length = bed.length("203.0.113.5");
+        lengths.push(length.as_secs() / 300);
+        bed.now += length;
+        assert!(!bed.is_banned("203.0.113.5"));
+    }
+    assert_eq!(lengths, [1, 2, 4, 8, 16, 24, 24]);
+    bed.now += Duration::from_secs(25 * 300);
+    assert_eq!(bed.until_banned(&udp(), Evidence::WrongPassword), Some(4));
+    assert_eq!(bed.length("203.0.113.5"), 5 * MINUTE);
+}
+
+#[test]
+fn a_ban_slides_while_its_source_goes_on_but_not_for_ever() {
+    let mut bed = Bed::new();
+    bed.until_banned(&tcp(), Evidence::WrongPassword).unwrap();
+    let start = bed.now;
+    while bed.is_banned("203.0.113.5") {
+        bed.now += MINUTE;
+        assert!(bed.now < start + 500 * MINUTE);
+    }
+    assert_eq!(bed.now - start, 24 * 5 * MINUTE);
+}
+
+#[test]
+fn the_allow_set_is_beyond_everything() {
+    let bed = Bed::with(&config::Defence {
+        allow: vec!["203.0.113.0/24".parse().unwrap()],
+        ..config::Defence::default()
+    });
+    assert_eq!(bed.until_banned(&tcp(), Evidence::Scanner), None);
+    for _ in 0..10_000 {
+        assert_eq!(bed.judge(&udp(), &register("sipvicious")), Verdict::Pass);
+    }
+    for block in [
+        "203.0.113.7/32",
+        "203.0.113.0/25",
+        "203.0.0.0/8",
+        "0.0.0.0/0",
+    ] {
+        let block = block.parse().unwrap();
+        let banned = bed.defence.ban(bed.now, block, MINUTE, "");
+        assert_eq!(banned, Err(BanError::Allowed), "{block}");
+    }
+}
+
+#[test]
+fn a_source_that_is_allowed_later_is_free_at_once() {
+    let bed = Bed::new();
+    bed.until_banned(&tcp(), Evidence::WrongPassword).unwrap();
+    assert!(bed.is_banned("203.0.113.5"));
+    let allow = ["203.0.113.0/24".parse().unwrap()];
+    bed.defence.set_policy(bed.now, allow, Vec::new());
+    assert!(!bed.is_banned("203.0.113.5"));
+    assert_eq!(bed.defence.list(bed.now), []);
+}
+
+#[test]
+fn a_customer_of_ipv6_is_banned_with_all_addresses() {
+    let bed = Bed::new();
+    let flow = flow(Transport::Tcp, "[2001:db8:1::5]:4000");
+    bed.until_banned(&flow, Evidence::WrongPassword).unwrap();
+    assert!(bed.is_banned("2001:db8:1::77"));
+    assert!(!bed.is_banned("2001:db8:1:1::5"));
+}
+
+#[test]
+fn scanners_get_silence_over_udp_and_a_ban_over_tcp() {
+    let bed = Bed::new();
+    for agent in ["friendly-scanner", "X SIPVicious/0.3", "sipcli/v1.8"] {
+        assert_eq!(bed.judge(&udp(), &register(agent)), Verdict::Scanner);
+    }
+    assert!(!bed.is_banned("203.0.113.5"));
+    assert_eq!(bed.judge(&udp(), &register("Yealink T46")), Verdict::Pass);
+    for _ in 0..4 {
+        assert_eq!(bed.judge(&tcp(), &register("pplsip")), Verdict::Scanner);
+    }
+    assert!(bed.is_banned("203.0.113.5"));
+}
+
+#[test]
+fn a_flood_is_limited_then_banned_for_a_moment_and_never_one_of_ours() {
+    let mut bed = Bed::new();
+    let verdicts: Vec<_> = (0..1_000)
+        .map(|_| bed.judge(&udp(), &register("x")))
+        .collect();
+    let passed = verdicts.iter().filter(|v| **v == Verdict::Pass).count();
+    assert_eq!(passed, 500);
+    assert_eq!(bed.length("203.0.113.5"), ban::FLOOD);
+    bed.now += ban::FLOOD;
+    assert!(!bed.is_banned("203.0.113.5"));
+
+    let ours = flow(Transport::Udp, "203.0.113.6:5060");
+    bed.report(&ours, Evidence::Success);
+    for _ in 0..100_000 {
+        bed.judge(&ours, &register("x"));
+    }
+    assert!(!bed.is_banned("203.0.113.6"));
+}
+
+#[test]
+fn forged_datagrams_do_not_empty_the_bucket_of_a_connection() {
+    let bed = Bed::new();
+    for _ in 0..900 {
+        bed.judge(&udp(), &register("x"));
+    }
+    assert_eq!(bed.judge(&udp(), &register("x")), Verdict::Limited);
+    assert_eq!(bed.judge(&tcp(), &register("x")), Verdict::Pass);
+}
+
+#[test]
+fn a_network_may_ask_eight_times_as_much_as_one_of_it() {
+    let bed = Bed::new();
+    let passed = (0..=255)
+        .flat_map(|last| (0..100).map(move |_| last))
+        .filter(|last| {
+            let flow = flow(Transport::Udp, &format!("203.0.113.{last}:5060"));
+            bed.judge(&flow, &register("x")) == Verdict::Pass
+        })
+        .count();
+    assert_eq!(passed, 8 * 500);
+}
+
+#[test]
+fn calls_for_help_and_responses_are_not_limited() {
+    let bed = Bed::new();
+    let allow = [];
+    bed.defence
+        .set_policy(bed.now, allow, vec!["112".to_owned()]);
+    for _ in 0..5_000 {
+        for uri in [
+            "sip:112@h",
+            "urn:service:sos.fire",
+            "tel:112;phone-context=x",
+        ] {
+            let invite = format!("INVITE {uri} SIP/2.0\r\nTo: <{uri}>\r\nCall-ID: 1\r\n\r\n");
+            assert_eq!(bed.judge(&udp(), &invite), Verdict::Pass, "{uri}");
+        }
+        let response = "SIP/2.0 200 OK\r\nTo: <sip:1@h>;tag=1\r\n\r\n";
+        assert_eq!(bed.judge(&udp(), response), Verdict::Pass);
+    }
+    let other = "INVITE sip:1120@h SIP/2.0\r\nTo: <sip:1@h>\r\n\r\n";
+    let passed = (0..500).filter(|_| bed.judge(&udp(), other) == Verdict::Pass);
+    assert_eq!(passed.count(), 200);
+}
+
+#[test]
+fn operators_ban_blocks_and_lift_them() {
+    let mut bed = Bed::new();
+    let block: Cidr = "198.51.100.9/24".parse().unwrap();
+    bed.defence.ban(bed.now, block, MINUTE, "abuse").unwrap();
+    let one: Cidr = "203.0.113.5".parse().unwrap();
+    bed.defence.ban(bed.now, one, MINUTE, "abuse").unwrap();
+    assert!(bed.is_banned("198.51.100.200") && bed.is_banned("203.0.113.5"));
+    assert!(bed.defence.lift("198.51.100.0/24".parse().unwrap()));
+    assert!(!bed.is_banned("198.51.100.200"));
+    assert!(!bed.defence.lift("198.51.100.0/24".parse().unwrap()));
+    bed.now += MINUTE;
+    assert!(!bed.is_banned("203.0.113.5"));
+    bed.defence.expire(bed.now);
+    assert_eq!(bed.defence.active(), 0);
+}
+
+#[test]
+fn changes_are_told_in_order_and_too_many_as_one() {
+    let bed = Bed::new();
+    bed.until_banned(&tcp(), Evidence::WrongPassword).unwrap();
+    let block = Source::of("203.0.113.5".parse().unwrap()).block();
+    bed.defence.lift(block);
+    let changes = bed.defence.take_changes().unwrap();
+    assert!(
+        matches!(changes[..], [Change::Banned(b, _), Change::Lifted(l)] if b == block && l == block)
+    );
+    assert_eq!(bed.defence.take_changes(), Some(Vec::new()));
+    for n in 0..10_000_u32 {
+        let block = Cidr::new(IpAddr::V4((0x0b00_0000 + n).into()), 32);
+        bed.defence.ban(bed.now, block, MINUTE, "").unwrap();
+    }
+    assert_eq!(bed.defence.take_changes(), None);
+    assert_eq!(bed.defence.list(bed.now).len(), 10_000);
+}
+
+#[test]
+fn no_table_grows_beyond_its_bound() {
+    let bed = Bed::new();
+    for n in 0..200_000_u32 {
+        let remote = IpAddr::V4((0x0b00_0000 + n * 7).into());
+        for _ in 0..4 {
+            let evidence = Evidence::WrongPassword;
+            bed.defence
+                .report_from(bed.now, remote, Transport::Tcp, evidence);
+        }
+    }
+    assert!(bed.defence.list(bed.now).len() <= BANS);
+    for shard in &bed.defence.shards {
+        let shard = lock(shard);
+        assert!(shard.bans.len() <= BANS / SHARDS);
+        assert!(shard.bans.records() <= SOURCES / SHARDS);
+    }
+}
