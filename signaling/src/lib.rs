@@ -16,6 +16,8 @@ mod trunks;
 mod weighted;
 mod worker;
 
+pub use directory::{PrefixMap, PrefixMapBuilder};
+
 use std::{
     io,
     sync::{Arc, atomic::AtomicBool},
@@ -108,7 +110,7 @@ pub fn start(
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
-    let directory = Arc::new(Directory::new(config));
+    let directory = Arc::new(Directory::new(config, None));
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
@@ -181,6 +183,7 @@ pub fn start(
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
     tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
+    info!(directory = directory.describe(), "routing");
     info!(
         listen = listen.join(" "),
         workers = count,

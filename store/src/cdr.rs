@@ -152,6 +152,8 @@ named! {
         SessionExpired = "session-expired",
         /// The caller never acknowledged the answer.
         NoAck = "no-ack",
+        /// The caller, or where it goes to, is blocked.
+        Blocked = "blocked",
         /// The node was draining or at its limit.
         Overload = "overload",
         /// An operator ended it.

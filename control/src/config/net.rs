@@ -307,6 +307,25 @@ impl Cidr {
         self.prefix
     }
 
+    /// Its first address.
+    pub fn network(&self) -> IpAddr {
+        Self::network_of(self.address, self.prefix)
+    }
+
+    /// The first address of the block of `prefix` leading bits that `address` is in.
+    pub fn network_of(address: IpAddr, prefix: u8) -> IpAddr {
+        match address {
+            IpAddr::V4(address) => {
+                let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                IpAddr::V4((u32::from(address) & !host).into())
+            }
+            IpAddr::V6(address) => {
+                let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                IpAddr::V6((u128::from(address) & !host).into())
+            }
+        }
+    }
+
     /// Whether `address` is in the block; an IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -132,7 +132,8 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Whose calls: each list that is not empty has to hold the caller.
+/// Whose calls: the caller's number has to fit, and the call has to come from one of the trunks or
+/// users; what is empty does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Callers {

@@ -1,10 +1,6 @@
 //! What comes in: bytes, failures and time.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use control::config::Transport;
@@ -248,7 +244,8 @@ impl Core {
 
     /// The trunk that a message came from: by its address, or by the certificate that it showed.
     pub(super) fn trunk_of(&self, flow: &Flow) -> Option<&Arc<Trunk>> {
-        self.directory.trunk_of(source_ip(flow)).or_else(|| {
+        let known = self.directory.trunk_of(flow.transport, flow.remote);
+        known.or_else(|| {
             let names = self.policy.certified.names(flow)?;
             self.directory.trunk_by_certificate(&names)
         })
@@ -271,11 +268,6 @@ impl Core {
         let tag = branch.trim_start_matches("z9hG4bK");
         tag.split('.').next().unwrap_or(tag).to_owned()
     }
-}
-
-/// The address that a message came from, IPv4 also where it came by an IPv6 socket.
-pub(super) fn source_ip(flow: &Flow) -> IpAddr {
-    flow.remote.ip().to_canonical()
 }
 
 /// The flow with the place that answers to this request go to (RFC 3261 section 18.2.2): the source's

@@ -17,7 +17,11 @@ use super::{
     policy::RETRY_AFTER,
     state::{CallKey, Work},
 };
-use crate::{metrics::Dropped, net::Flow};
+use crate::{
+    directory::{Caller, Decision},
+    metrics::Dropped,
+    net::Flow,
+};
 
 /// What the node does for itself. Whatever else is passed on is its receiver's to judge.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
@@ -233,10 +237,11 @@ impl Core {
                 self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]);
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
-            _ => match user.and_then(|user| self.directory.route_of(&user).cloned()) {
-                None => self.answer(now, server, &received, 404, &[]),
-                Some(route) => {
-                    let targets = Self::hosts_of(now, route.trunks.iter());
+            _ => match self.decide(now, &Caller::Trunk(origin), &received, user.as_deref()) {
+                Decision::Silence => {}
+                Decision::Refuse(no) => self.answer(now, server, &received, no.status, &[]),
+                Decision::Plan(plan) => {
+                    let targets = Self::first_hosts(now, &plan);
                     self.pass_on(now, server, flow, received, routed, targets);
                 }
             },

@@ -21,7 +21,7 @@ use super::{
     stream::Media,
 };
 use crate::{
-    directory::{Caller, Decision, Destination, Presented, Query, Trunk},
+    directory::{Caller, Decision, Destination, Plan, Presented, Query, Trunk},
     metrics::Dropped,
     net::Flow,
 };
@@ -50,15 +50,7 @@ impl Core {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
         let caller = Caller::Trunk(origin.clone());
-        let query = Query {
-            caller: &caller,
-            from: Presented::default(),
-            called: user.unwrap_or_default(),
-            user: None,
-            at: self.time(now),
-            draw: self.tokens.bits(),
-        };
-        let plan = match self.directory.decide(&query) {
+        let plan = match self.decide(now, &caller, &received, user) {
             Decision::Plan(plan) => plan,
             Decision::Refuse(no) => {
                 return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
@@ -67,12 +59,7 @@ impl Core {
                 return self.finish(now, key, EndedBy::Node, Cause::NoRoute, 0, "blocked");
             }
         };
-        let carriers = match plan.stages.first().map(|stage| &stage.destination) {
-            Some(Destination::Carriers(carriers)) => carriers.as_slice(),
-            _ => &[],
-        };
-        let trunks = carriers.iter().map(|carrier| &carrier.trunk);
-        let targets = Self::hosts_of(now, trunks);
+        let targets = Self::first_hosts(now, &plan);
         let relay = plan.relays();
         let ring_timeout = plan.stages.first().map(|stage| stage.ring_timeout);
         if relay && let Err(error) = check_offer(&received) {
@@ -118,6 +105,34 @@ impl Core {
         }
         self.tell_call(key);
         self.run_actions(now, id);
+    }
+
+    /// Where a request goes that begins something.
+    pub(super) fn decide(
+        &mut self,
+        now: Instant,
+        caller: &Caller,
+        received: &Message,
+        called: Option<&str>,
+    ) -> Decision {
+        let query = Query {
+            caller,
+            from: Presented::of(received, caller),
+            called: called.unwrap_or_default(),
+            user: None,
+            at: self.time(now),
+            draw: self.tokens.bits(),
+        };
+        self.directory.decide(&query)
+    }
+
+    /// The hosts of a plan's first stage.
+    pub(super) fn first_hosts(now: Instant, plan: &Plan) -> Vec<Target> {
+        let carriers = match plan.stages.first().map(|stage| &stage.destination) {
+            Some(Destination::Carriers(carriers)) => carriers.as_slice(),
+            _ => &[],
+        };
+        Self::hosts_of(now, carriers.iter().map(|carrier| &carrier.trunk))
     }
 
     /// Starts to pass a request on. Its first actions wait in the context.

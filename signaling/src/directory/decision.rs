@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use control::config::Cost;
 use store::Timestamp;
 
-use super::{Limit, Trunk};
+use super::{Edits, Limit, Trunk};
 
 /// An address of record: a user of one of our domains.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) emergency: bool,
     /// The called number as this node understands it: E.164 where it could tell.
     pub(crate) called: String,
+    /// What the request is changed in before it goes to a user or a URI; a carrier has its own.
+    pub(crate) edits: Edits,
     /// The prefix of the route that was taken first, for the call's record.
     pub(crate) route: Option<String>,
 }
@@ -128,6 +131,9 @@ pub(crate) struct Stage {
     pub(crate) ring_timeout: Duration,
     /// Whether RTP goes through mediad.
     pub(crate) relay: bool,
+    /// What to take, beside the plan's, before the stage is tried: those of a number that a call is
+    /// forwarded to. Where one refuses, the stage fails.
+    pub(crate) limits: Vec<Limit>,
 }
 
 /// What brings a call to a stage.
@@ -150,6 +156,17 @@ pub(crate) enum Outcome {
     Unreachable,
     /// Any other final response.
     Failed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "busy",
+            Self::NoAnswer => "not answered",
+            Self::Unreachable => "not reached",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 /// Where a stage leads.
@@ -179,20 +196,25 @@ pub(crate) struct Ring {
 #[derive(Clone, Debug)]
 pub(crate) struct Carrier {
     pub(crate) trunk: Arc<Trunk>,
-    /// The user part of the Request-URI, and of To, as this trunk wants it.
+    /// The user part of the Request-URI as this trunk wants it, escaped.
     pub(crate) number: String,
+    /// What the request is changed in before it goes there: who calls, and headers.
+    pub(crate) edits: Edits,
     /// Final responses after which the next carrier is tried; a silent host always counts.
     pub(crate) failover: Arc<[u16]>,
+    /// A 3xx of it is followed, not passed back.
+    pub(crate) follows: bool,
+    /// What to take before it is tried, and to give back when it fails.
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) cost: Cost,
+    pub(crate) share: Option<u16>,
 }
 
 impl Plan {
     /// The stage that follows the one of index `from`, which ended so.
     pub(crate) fn after(&self, from: usize, outcome: Outcome) -> Option<usize> {
-        let is_next = |wanted: Outcome| {
-            let follows = |stage: &Stage| stage.when == When::After(from, wanted);
-            self.stages.iter().position(follows)
-        };
-        is_next(outcome)
+        let follows = |stage: &Stage| stage.when == When::After(from, outcome);
+        self.stages.iter().position(follows)
     }
 
     /// Whether any stage needs mediad.

@@ -1,71 +1,159 @@
-//! Who and where: trunks, routes and domains, as data that is never changed in place.
+//! Who and where: trunks, routes, numbers and domains, as data that is never changed in place.
 //!
 //! A [`Directory`] is built whole, checked, and swapped in for the one before; calls that are under way
-//! keep the trunks and routes that they began with. What lives longer than one directory, such as
-//! whether a host answers, hangs on the [`Trunk`] and is handed on to the next one of its name.
+//! keep the trunks and plans that they began with. What lives longer than one directory, such as
+//! whether a host answers or how many calls count against a limit, is handed on by name.
+//!
+//! [`Directory::decide`] turns a call into a [`Decision`]. It is pure: the time of day and the random
+//! bits that shares are drawn by are given, so that the same question has the same answer, on the wire
+//! as for `tandem route`.
 
+mod blocks;
 mod decide;
-#[expect(dead_code, reason = "numbers, users and groups are decided on soon")]
+#[expect(dead_code, reason = "calls follow their whole plan soon")]
 mod decision;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "carriers' edits are applied soon")
+)]
+mod edits;
+mod groups;
 #[cfg_attr(not(test), expect(dead_code, reason = "calls take their limits soon"))]
 mod limit;
+mod limits;
+mod numbers;
 mod prefix;
-mod route;
+mod routes;
+mod sources;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "`tandem route` reads them soon")
+)]
+mod trail;
 mod trunk;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
 
-use control::config::Config;
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use control::config::{Config, Number, Numbering, Transport};
 use sip::uri::{Host, Uri};
 
-use self::prefix::Prefixes;
+use self::{
+    blocks::Blocks,
+    groups::Group,
+    limits::{Limits, Meters},
+    routes::{Routes, RoutesBuilder},
+    sources::Sources,
+};
 
-#[expect(unused_imports, reason = "users and groups are decided on soon")]
 pub(crate) use decision::{
     Aor, Caller, Carrier, Decision, Destination, Outcome, Plan, Presented, Query, Refusal, Ring,
     Stage, When,
 };
+pub(crate) use edits::Edits;
 #[expect(unused_imports, reason = "calls take their limits soon")]
 pub(crate) use limit::{Bound, Exceeded, Hold, Limit, Meter};
-pub(crate) use route::Route;
+pub(crate) use numbers::plain;
+pub use prefix::{PrefixMap, PrefixMapBuilder};
+pub(crate) use trail::Trail;
 pub(crate) use trunk::{HostRef, Trunk};
 
 /// How long a user's phones ring where nothing else is said.
 const USER_RING_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same where another place follows.
+const FORWARDED_RING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the node knows of the world, at one moment.
 #[derive(Debug)]
 pub(crate) struct Directory {
     trunks: Vec<Arc<Trunk>>,
-    routes: Vec<Arc<Route>>,
+    sources: Sources,
+    routes: Routes,
+    /// Numbers of ours, without their plus.
+    numbers: HashMap<String, Number>,
+    /// The number that a user is shown by.
+    shown: HashMap<Aor, Vec<String>>,
+    groups: HashMap<String, Group>,
+    blocks: Blocks,
+    limits: Limits,
+    meters: Arc<Meters>,
     domains: Vec<String>,
-    prefixes: Prefixes,
+    numbering: Option<Numbering>,
+    emergency: Vec<String>,
 }
 
 impl Directory {
-    /// From a configuration that was checked.
-    pub(crate) fn new(config: &Config) -> Self {
-        let trunks: Vec<_> = config
-            .trunks
-            .iter()
-            .map(|trunk| Arc::new(Trunk::new(trunk)))
+    /// From a configuration that was checked. `before` is the directory that this one replaces.
+    pub(crate) fn new(config: &Config, before: Option<&Self>) -> Self {
+        let mut routes = RoutesBuilder::default();
+        let places: HashMap<&str, u32> = (0..)
+            .zip(&config.trunks)
+            .map(|(place, trunk)| (trunk.name.as_str(), place))
             .collect();
-        let routes = config
-            .routes
+        for route in &config.routes {
+            routes.push(route, |name| places.get(name).copied());
+        }
+        Self::build(config, routes, before)
+    }
+
+    fn build(config: &Config, routes: RoutesBuilder, before: Option<&Self>) -> Self {
+        let known: HashMap<&str, &Trunk> = before
             .iter()
-            .map(|route| Arc::new(Route::new(route, &trunks)));
-        let routes: Vec<_> = routes.collect();
+            .flat_map(|before| &before.trunks)
+            .map(|trunk| (trunk.name.as_str(), trunk.as_ref()))
+            .collect();
+        let trunks = config.trunks.iter().map(|trunk| {
+            let before = known.get(trunk.name.as_str()).copied();
+            Arc::new(Trunk::new(trunk, before))
+        });
+        let trunks: Vec<_> = trunks.collect();
+        let domain = config.sip.domains.first().cloned().unwrap_or_default();
+        let aor = |user: &str| match user.rsplit_once('@') {
+            Some((user, domain)) => Aor::new(user, domain),
+            None => Aor::new(user, &domain),
+        };
+        let mut shown = HashMap::<Aor, Vec<String>>::new();
+        let mut numbers = HashMap::new();
+        for number in &config.numbers {
+            let key = bare(&plain(&number.number)).to_owned();
+            let mut number = number.clone();
+            if let Some(user) = &mut number.user {
+                let aor = aor(user);
+                *user = aor.as_str().to_owned();
+                shown.entry(aor).or_default().push(number.number.clone());
+            }
+            numbers.insert(key, number);
+        }
+        let groups = config.groups.iter().map(|group| {
+            let before = before.and_then(|before| before.groups.get(&group.name));
+            let members = group.members.iter().map(|user| aor(user));
+            (group.name.clone(), Group::new(group, members, before))
+        });
+        let groups = groups.collect();
+        let meters = before
+            .map(|before| before.meters.clone())
+            .unwrap_or_default();
         Self {
+            sources: Sources::new(trunks.iter().map(|trunk| trunk.config.allow.as_slice())),
+            routes: routes.build(),
+            numbers,
+            shown,
+            groups,
+            blocks: Blocks::new(&config.blocks),
+            limits: Limits::new(&config.limits, &config.trunks, aor, meters.clone()),
+            meters,
             domains: config.sip.domains.clone(),
-            prefixes: Prefixes::new(routes.iter().map(|route| route.prefix.as_str())),
+            numbering: config.numbering.clone(),
+            emergency: config.sip.emergency.clone(),
             trunks,
-            routes,
         }
     }
 
-    /// The trunk that a source address belongs to; the first one that allows it.
-    pub(crate) fn trunk_of(&self, source: IpAddr) -> Option<&Arc<Trunk>> {
-        self.trunks.iter().find(|trunk| trunk.allows(source))
+    /// The trunk that a source belongs to: that of the smallest block that allows it.
+    pub(crate) fn trunk_of(&self, transport: Transport, source: SocketAddr) -> Option<&Arc<Trunk>> {
+        self.trunks.get(self.sources.trunk_of(transport, source)?)
     }
 
     /// The trunk whose certificate a peer showed; the first one that has one of its names.
@@ -73,9 +161,21 @@ impl Directory {
         self.trunks.iter().find(|trunk| trunk.is_shown_by(names))
     }
 
-    /// The route of a Request-URI's user part.
-    pub(crate) fn route_of(&self, user: &str) -> Option<&Arc<Route>> {
-        self.routes.get(self.prefixes.find(user)?)
+    /// What it holds, for the log.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "{} trunks, {} routes in {} KB, {} numbers",
+            self.trunks.len(),
+            self.routes.count(),
+            self.routes.bytes() / 1024,
+            self.numbers.len()
+        )
+    }
+
+    /// Every trunk, in order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "probing asks for them soon"))]
+    pub(crate) fn trunks(&self) -> &[Arc<Trunk>] {
+        &self.trunks
     }
 
     /// Whether a URI's host is one of this node's domains.
@@ -85,4 +185,23 @@ impl Directory {
             .iter()
             .any(|domain| Host::parse(domain) == host)
     }
+
+    /// Whether a number, as it is called, is that of an emergency service.
+    pub(crate) fn is_emergency(&self, called: &str) -> bool {
+        let sos = called.get(..EMERGENCY_URN.len());
+        let is_urn = sos.is_some_and(|sos| sos.eq_ignore_ascii_case(EMERGENCY_URN))
+            && matches!(
+                called.as_bytes().get(EMERGENCY_URN.len()),
+                None | Some(b'.')
+            );
+        let called = plain(called);
+        is_urn || self.emergency.iter().any(|number| *number == called)
+    }
+}
+
+/// RFC 5031 section 4.2: this one and what begins with it and a dot.
+const EMERGENCY_URN: &str = "urn:service:sos";
+
+fn bare(number: &str) -> &str {
+    number.strip_prefix('+').unwrap_or(number)
 }

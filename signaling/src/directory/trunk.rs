@@ -1,8 +1,8 @@
 //! A carrier or a switch.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use control::config::{self, Host, Source};
+use control::config::{self, Host};
 
 use crate::trunks::{Change, Standing};
 
@@ -11,8 +11,10 @@ use crate::trunks::{Change, Standing};
 pub(crate) struct Trunk {
     pub(crate) name: String,
     pub(crate) hosts: Vec<Host>,
-    allow: Vec<Source>,
-    certificates: Vec<String>,
+    /// Everything else that is said of it.
+    pub(crate) config: config::Trunk,
+    /// Final responses after which the next carrier is tried.
+    pub(super) failover: Arc<[u16]>,
     /// What is learned of it while the node runs.
     pub(crate) standing: Standing,
 }
@@ -25,25 +27,22 @@ pub(crate) struct HostRef {
 }
 
 impl Trunk {
-    pub(super) fn new(trunk: &config::Trunk) -> Self {
+    /// Of a trunk that was checked; `before` is the one of that name in the directory before.
+    pub(crate) fn new(trunk: &config::Trunk, before: Option<&Self>) -> Self {
+        let hosts = trunk.hosts.iter().map(|host| &host.host);
         Self {
             name: trunk.name.clone(),
-            standing: Standing::new(trunk.hosts.iter().map(|host| &host.host), None),
-            hosts: trunk.hosts.iter().map(|host| host.host.clone()).collect(),
-            allow: trunk.allow.clone(),
-            certificates: trunk.certificates.clone(),
+            standing: Standing::new(hosts.clone(), before.map(|before| &before.standing)),
+            hosts: hosts.cloned().collect(),
+            failover: trunk.failover.iter().collect(),
+            config: trunk.clone(),
         }
-    }
-
-    /// Whether calls from this address are the trunk's.
-    pub(crate) fn allows(&self, source: IpAddr) -> bool {
-        self.allow.iter().any(|block| block.contains(source))
     }
 
     /// Whether a peer is the trunk whose certificate was verified and has these names.
     pub(crate) fn is_shown_by(&self, names: &[String]) -> bool {
         let is_shown = |own: &String| names.iter().any(|name| name.eq_ignore_ascii_case(own));
-        self.certificates.iter().any(is_shown)
+        self.config.certificates.iter().any(is_shown)
     }
 
     /// All hosts, in order.

@@ -148,7 +148,7 @@ impl Bed {
             local(Transport::Wss, BROWSERS),
         ];
         let policy = Arc::new(Policy::new(&config, locals, 7));
-        let directory = Arc::new(Directory::new(&config));
+        let directory = Arc::new(Directory::new(&config, None));
         let metrics = Arc::new(Metrics::new().unwrap());
         let now = Instant::now();
         let clock = (now, Timestamp::from_millis(1_700_000_000_000));
