@@ -308,12 +308,12 @@ impl Cidr {
     }
 
     /// Its first address.
-    pub fn network(&self) -> IpAddr {
-        Self::network_of(self.address, self.prefix)
+    pub fn first(&self) -> IpAddr {
+        Self::first_of(self.address, self.prefix)
     }
 
     /// The first address of the block of `prefix` leading bits that `address` is in.
-    pub fn network_of(address: IpAddr, prefix: u8) -> IpAddr {
+    pub fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
         match address {
             IpAddr::V4(address) => {
                 let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);

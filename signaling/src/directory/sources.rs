@@ -32,13 +32,13 @@ impl Sources {
         for (trunk, sources) in trunks.enumerate() {
             for source in sources {
                 let block = source.block;
-                let lengths = if block.network().is_ipv4() {
+                let lengths = if block.first().is_ipv4() {
                     &mut v4
                 } else {
                     &mut v6
                 };
                 lengths.insert(block.prefix());
-                let owners = this.blocks.entry((block.network(), block.prefix()));
+                let owners = this.blocks.entry((block.first(), block.prefix()));
                 owners.or_default().push(Owner {
                     trunk,
                     port: source.port,
@@ -68,7 +68,7 @@ impl Sources {
             &self.v6
         };
         lengths.iter().find_map(|length| {
-            let network = Cidr::network_of(address, *length);
+            let network = Cidr::first_of(address, *length);
             let owners = self.blocks.get(&(network, *length))?;
             let fits = |owner: &&Owner| {
                 owner.port.is_none_or(|port| port == source.port())
