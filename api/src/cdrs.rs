@@ -20,6 +20,8 @@ pub(crate) struct CdrsQuery {
     call_id: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    origin: Option<String>,
+    callee_user: Option<String>,
     trunk: Option<String>,
     status: Option<u16>,
     since: Option<Timestamp>,
@@ -36,6 +38,10 @@ pub(crate) struct CdrView {
     request_uri: String,
     /// `udp:192.0.2.1:5060`
     source: String,
+    /// Who called: the trunk's name, or the user's address.
+    origin: Option<String>,
+    /// The user who was called.
+    callee_user: Option<String>,
     trunk: Option<String>,
     route: Option<String>,
     started: Timestamp,
@@ -69,6 +75,8 @@ impl From<Cdr> for CdrView {
             to: cdr.to_uri,
             request_uri: cdr.request_uri,
             source: format!("{}:{}", cdr.transport, cdr.source),
+            origin: cdr.origin,
+            callee_user: cdr.callee_user,
             trunk: cdr.trunk,
             route: cdr.route,
             started: cdr.started,
@@ -100,6 +108,8 @@ pub(crate) async fn list(
         call_id: query.call_id,
         from: query.from.map(number),
         to: query.to.map(number),
+        origin: query.origin,
+        callee_user: query.callee_user,
         trunk: query.trunk,
         status: query.status,
         since: query.since,

@@ -237,6 +237,8 @@ async fn a_cdr_is_shown_whole() {
         "to": "sip:+15550100@example.test",
         "request_uri": "sip:+15550100@198.51.100.1",
         "source": "tcp:[2001:db8::1]:5060",
+        "origin": "alice@example.test",
+        "callee_user": null,
         "trunk": "carrier-a",
         "route": "+1",
         "started": "2025-11-21T04:40:00.000Z",

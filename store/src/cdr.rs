@@ -31,6 +31,12 @@ pub struct Cdr {
     pub source: SocketAddr,
     /// Over what, in lower case: `udp`, `tcp`.
     pub transport: String,
+    /// Who called, as the node found out: the trunk's name, or the user's address.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// The user whose phone answered, or was rung last: `alice@example.test`.
+    #[serde(default)]
+    pub callee_user: Option<String>,
     /// The trunk that carried the call on, or was the last to be tried.
     pub trunk: Option<String>,
     /// The prefix of the route that matched; the route for everything has an empty one.
@@ -154,6 +160,10 @@ named! {
         NoAck = "no-ack",
         /// The caller, or where it goes to, is blocked.
         Blocked = "blocked",
+        /// A number, user, trunk or prefix has as many calls as it may have.
+        Limit = "limit",
+        /// The call lasted as long as it may.
+        LongestCall = "longest-call",
         /// The node was draining or at its limit.
         Overload = "overload",
         /// An operator ended it.

@@ -79,6 +79,8 @@ pub(crate) fn cdr(n: u8) -> Cdr {
         request_uri: "sip:+15550100@198.51.100.1".into(),
         source: "[2001:db8::1]:5060".parse().unwrap(),
         transport: "tcp".into(),
+        origin: Some("alice@example.test".into()),
+        callee_user: None,
         trunk: Some("carrier-a".into()),
         route: Some("+1".into()),
         started: at(0),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sip::{
     header::Transport,
-    message::{Message, Method},
+    message::{EditError, Message, Method},
     proxy::{self, Action, BranchId, Forward, RecordRoute, Routed},
     transaction::ClientId,
     uri::Scheme,
@@ -13,8 +13,8 @@ use tracing::{debug, info};
 
 use super::{
     Alarm, Client, Core,
-    exchange::{Branch, ExchangeId, Role, Target},
-    policy::HOST_PATIENCE,
+    exchange::{Branch, ExchangeId, NextHop, Place, Role, Target},
+    policy::{HOST_PATIENCE, MAX_BREADTH, MAX_BREADTH_NAME},
     state::Work,
     target::{Located, Resolving, retarget},
 };
@@ -28,12 +28,16 @@ impl Core {
                 break;
             };
             match action {
-                Action::Try { branch, target, .. } => self.try_target(now, id, branch, &target),
+                Action::Try {
+                    branch,
+                    target,
+                    breadth,
+                } => self.try_target(now, id, branch, &target, breadth),
                 Action::Cancel { branch } => self.cancel_branch(now, id, branch),
                 Action::Forward { branch, response } => self.pass_back(now, id, branch, response),
                 Action::Reply { status } => self.reply(now, id, status),
                 Action::Abandon => self.abandon(now, id),
-                Action::Exhausted => exchange.context.conclude(),
+                Action::Exhausted => self.on_exhausted(now, id),
                 Action::LateSuccess { branch, response } => {
                     self.disown(now, id, branch, &response);
                 }
@@ -62,6 +66,9 @@ impl Core {
             return;
         };
         exchange.context.handle_timeout(now);
+        if exchange.feigning.take_if(|until| *until <= now).is_some() {
+            exchange.context.conclude();
+        }
         let late = |branch: &Branch| branch.deadline.is_some_and(|at| at <= now);
         let late: Vec<_> = (0..exchange.branches.len())
             .filter(|index| late(&exchange.branches[*index]))
@@ -135,14 +142,16 @@ impl Core {
         let Some(local) = policy.local(&way) else {
             return;
         };
-        let target = match &branch.target {
-            Target::Host(host) => {
-                let uri = exchange.routed.request.request_uri();
-                host.host()
-                    .zip(uri.ok())
-                    .map(|(host, uri)| retarget(&uri, host))
+        let (target, path) = aim(&branch.target, &exchange.routed.request);
+        let path: Vec<_> = path.iter().map(String::as_str).collect();
+        let dressed = dress(&branch.target, request)
+            .and_then(|request| with_breadth(&exchange.received, request, branch.breadth));
+        let request = match dressed {
+            Ok(request) => request,
+            Err(error) => {
+                info!(to = %way, %error, "cannot pass a request on");
+                return self.fail_branch(now, id, index, true);
             }
-            Target::Next(_) => None,
         };
         let record = match (exchange.role, exchange.call, policy.local(&exchange.flow)) {
             (Role::Setup, Some(key), Some(ingress)) => {
@@ -162,7 +171,7 @@ impl Core {
         };
         let plan = Forward {
             target: target.as_deref(),
-            route: &[],
+            route: &path,
             record_route,
             transport: via_transport(&way),
             sent_by: &local.sent_by,
@@ -177,7 +186,14 @@ impl Core {
             });
         match sent {
             Ok(client) => {
-                let has_alternative = exchange.has_alternative(index);
+                let course = exchange.call.filter(|_| exchange.role == Role::Setup);
+                let course = course.and_then(|key| self.calls.get(&key)?.course.as_ref());
+                let others = exchange.context.is_waiting()
+                    || course.is_some_and(super::course::Course::has_alternative);
+                let is_alone = exchange.context.pending() == 1;
+                let branch = exchange.branches.get_mut(index);
+                let has_alternative =
+                    others && is_alone || branch.is_some_and(|branch| !branch.ways.is_empty());
                 if let Some(branch) = exchange.branches.get_mut(index) {
                     branch.clients.push(client);
                     branch.heard = false;
@@ -224,7 +240,7 @@ impl Core {
         let Some(branch) = self.branch(id, index) else {
             return;
         };
-        if let Target::Host(place) = &branch.target
+        if let Some(place) = branch.target.host()
             && place.on_silence(now).is_some()
             && let Some(host) = place.host()
         {
@@ -236,18 +252,27 @@ impl Core {
         self.exchanges.get_mut(&id)?.branches.get_mut(index)
     }
 
-    fn try_target(&mut self, now: Instant, id: ExchangeId, branch: BranchId, target: &Target) {
+    fn try_target(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        branch: BranchId,
+        target: &Target,
+        breadth: u32,
+    ) {
         let secure = self
             .exchanges
             .get(&id)
             .is_some_and(|exchange| is_sips(&exchange.received));
-        let located = match target {
-            Target::Host(host) => host
+        let located = match &target.place {
+            Place::Host(host) => host
                 .host()
                 .map_or(Located::Nowhere("it is not configured"), |host| {
                     self.locate_host(host, secure)
                 }),
-            Target::Next(next) => self.locate(next),
+            Place::Contact(contact) => self.locate_contact(contact),
+            Place::Uri(uri) => self.locate(&NextHop::new(uri.clone())),
+            Place::Next(next) => self.locate(next),
         };
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
@@ -255,9 +280,14 @@ impl Core {
         // The context numbers branches in the order in which it names them.
         exchange
             .branches
-            .resize_with(branch.0, || Branch::new(target.clone()));
-        exchange.branches.push(Branch::new(target.clone()));
-        if let (Target::Host(host), Some(key)) = (target, exchange.call)
+            .resize_with(branch.0, || Branch::new(target.clone(), breadth));
+        exchange.branches.push(Branch::new(target.clone(), breadth));
+        if let (Some(user), Some(key)) = (&target.user, exchange.call)
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.callee_user = Some(user.clone());
+        }
+        if let (Some(host), Some(key)) = (target.host(), exchange.call)
             && let Some(call) = self.calls.get_mut(&key)
         {
             host.trunk.standing.count_offered();
@@ -269,7 +299,7 @@ impl Core {
                 self.ask_resolver(authority, Resolving::Branch(id, branch.0));
             }
             Located::Nowhere(why) => {
-                info!(?target, why, "cannot reach the next hop");
+                info!(place = ?target.place, why, "cannot reach the next hop");
                 self.on_ways(now, id, branch.0, Vec::new());
             }
         }
@@ -391,6 +421,41 @@ fn is_sips(request: &Message) -> bool {
     request
         .request_uri()
         .is_ok_and(|uri| uri.scheme() == Scheme::Sips)
+}
+
+/// The Request-URI for a target, where it changes, and the Route to it.
+fn aim(target: &Target, request: &Message) -> (Option<String>, Vec<String>) {
+    match &target.place {
+        Place::Host(host) => {
+            let number = target.number.as_deref();
+            let uri = host.host().zip(request.request_uri().ok());
+            (
+                uri.map(|(host, uri)| retarget(&uri, host, number)),
+                Vec::new(),
+            )
+        }
+        Place::Contact(contact) => (Some(contact.uri.clone()), contact.path.clone()),
+        Place::Uri(uri) => (Some(uri.clone()), Vec::new()),
+        Place::Next(_) => (None, Vec::new()),
+    }
+}
+
+/// The request as this target is to see it.
+fn dress(target: &Target, request: Message) -> Result<Message, EditError> {
+    let Some(edits) = &target.edits else {
+        return Ok(request);
+    };
+    Ok(edits.apply(&request)?.unwrap_or(request))
+}
+
+/// The request with the branch's share of Max-Breadth (RFC 5393 section 5.3.3), where its sender gave
+/// one or it is forked.
+fn with_breadth(received: &Message, request: Message, breadth: u32) -> Result<Message, EditError> {
+    if breadth == MAX_BREADTH && received.header(MAX_BREADTH_NAME).is_none() {
+        return Ok(request);
+    }
+    let breadth = breadth.to_string();
+    request.edit().replace(MAX_BREADTH_NAME, breadth).finish()
 }
 
 /// The transport of our Via on a way.

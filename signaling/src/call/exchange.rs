@@ -1,18 +1,21 @@
 //! One request that is being passed on, and the places that it was passed on to.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use control::config::{self, Transport};
 use sip::{
     dialog::Side,
     message::{Message, Method},
-    proxy::{ResponseContext, Routed},
+    proxy::{BranchId, ResponseContext, Routed},
     session_timer::Proposal,
     transaction::{ClientId, ServerId},
 };
 
 use super::CallKey;
-use crate::{directory::HostRef, net::Flow};
+use crate::{
+    directory::{Aor, Edits, HostRef},
+    net::Flow,
+};
 
 /// Names an [`Exchange`] of this worker. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,10 +36,10 @@ pub(super) struct Exchange {
     pub(super) role: Role,
     pub(super) context: ResponseContext<Target>,
     pub(super) branches: Vec<Branch>,
-    /// Targets that were given to the context.
-    pub(super) targets: usize,
     /// The session timer that it asks for.
     pub(super) timer: Option<Proposal>,
+    /// It rings for the caller though nobody is called; until then.
+    pub(super) feigning: Option<Instant>,
     /// This node gave the final response on its own account: what the context says is void.
     pub(super) replied: bool,
     /// Responses that wait in the call's queue.
@@ -65,13 +68,68 @@ pub(super) enum Role {
     Outside,
 }
 
-/// A place to pass a request on to.
+/// A place to pass a request on to, and what holds for what is sent there.
 #[derive(Clone, Debug)]
-pub(super) enum Target {
+pub(super) struct Target {
+    pub(super) place: Place,
+    /// Whether its RTP goes through mediad.
+    pub(super) relay: bool,
+    /// The user part of the Request-URI as the trunk wants it, escaped.
+    pub(super) number: Option<Arc<str>>,
+    /// What the request is changed in.
+    pub(super) edits: Option<Arc<Edits>>,
+    /// A 3xx of it is followed.
+    pub(super) follows: bool,
+    /// The user whose phone it is.
+    pub(super) user: Option<Aor>,
+}
+
+/// Where a target is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
     /// A trunk's host.
     Host(HostRef),
+    /// A phone that is registered.
+    Contact(Box<Contact>),
+    /// A URI outside, that a forward or a redirection names.
+    Uri(String),
     /// Where the Route or the Request-URI says.
     Next(NextHop),
+}
+
+/// A phone that is registered.
+#[derive(Clone, Debug)]
+pub(super) struct Contact {
+    /// Its Contact: the Request-URI.
+    pub(super) uri: String,
+    /// What it registered through, to be followed on the way to it (RFC 3327).
+    pub(super) path: Vec<String>,
+    /// Where its REGISTER came from: the only way back through its NAT, or over its connection.
+    pub(super) flow: Option<Flow>,
+    /// Its preference, 0 to 1000.
+    pub(super) q: u16,
+}
+
+impl Target {
+    /// A place by itself.
+    pub(super) const fn to(place: Place) -> Self {
+        Self {
+            place,
+            relay: false,
+            number: None,
+            edits: None,
+            follows: false,
+            user: None,
+        }
+    }
+
+    /// The trunk's host that it is.
+    pub(super) const fn host(&self) -> Option<&HostRef> {
+        match &self.place {
+            Place::Host(host) => Some(host),
+            _ => None,
+        }
+    }
 }
 
 /// Where the next message of a dialog goes.
@@ -83,6 +141,17 @@ pub(super) struct NextHop {
     pub(super) known: Option<Flow>,
     /// Our address that the Route asks to send from.
     pub(super) prefer: Option<(Transport, SocketAddr)>,
+}
+
+impl NextHop {
+    /// A URI of which nothing else is known.
+    pub(super) const fn new(uri: String) -> Self {
+        Self {
+            uri,
+            known: None,
+            prefer: None,
+        }
+    }
 }
 
 /// A host as a URI names it, that has to be turned into addresses (RFC 3263).
@@ -141,10 +210,12 @@ pub(super) struct Branch {
     pub(super) deadline: Option<Instant>,
     /// Cancelled before it was sent.
     pub(super) dropped: bool,
+    /// Its share of Max-Breadth.
+    pub(super) breadth: u32,
 }
 
 impl Branch {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: Target, breadth: u32) -> Self {
         Self {
             target,
             ways: VecDeque::new(),
@@ -155,6 +226,7 @@ impl Branch {
             rang: false,
             deadline: None,
             dropped: false,
+            breadth,
         }
     }
 }
@@ -163,16 +235,14 @@ impl Exchange {
     /// When it wants to be woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let branches = self.branches.iter().filter_map(|branch| branch.deadline);
-        branches.chain(self.context.poll_timeout()).min()
+        let own = [self.context.poll_timeout(), self.feigning];
+        branches.chain(own.into_iter().flatten()).min()
     }
 
-    /// Whether another place than the branch's present one could be tried.
-    pub(super) fn has_alternative(&self, branch: usize) -> bool {
-        let more_ways = self
-            .branches
-            .get(branch)
-            .is_some_and(|branch| !branch.ways.is_empty());
-        more_ways || self.branches.len() < self.targets
+    /// Whether the RTP of a branch goes through mediad.
+    pub(super) fn relays(&self, branch: BranchId) -> bool {
+        let branch = self.branches.get(branch.0);
+        branch.is_some_and(|branch| branch.target.relay)
     }
 
     /// The caller gave up, or this node did in its name.

@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::{
     Alarm, Core, Output,
+    setup::origin_of,
     state::{Call, CallKey, End, Work},
 };
 use crate::metrics::CallResult;
@@ -33,6 +34,8 @@ impl Core {
             return;
         };
         call.setup = None;
+        call.course = None;
+        call.holds.clear();
         call.state = CallState::Ending;
         let reason = if reason.is_empty() {
             reason_phrase(status)
@@ -218,6 +221,8 @@ impl Core {
             request_uri: call.request_uri.clone(),
             source: call.source.remote,
             transport: call.source.transport.name().to_owned(),
+            origin: Some(origin_of(&call.caller).to_owned()),
+            callee_user: call.callee_user.as_ref().map(ToString::to_string),
             trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
             route: call.route.clone(),
             started: call.started,

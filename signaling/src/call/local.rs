@@ -154,7 +154,8 @@ impl Core {
         let answerer = asker.other();
         let next = leg.dialog.next_hop(answerer).to_owned();
         let target = leg.dialog.target(answerer).to_owned();
-        let known = Self::known_way(call, answerer);
+        let way = leg.way;
+        let known = call.way_to(way, answerer);
         let Some(way) = self.way_to(&next, known) else {
             return;
         };
@@ -181,7 +182,7 @@ impl Core {
             return;
         };
         let next = leg.dialog.next_hop(side).to_owned();
-        let way = self.way_to(&next, Self::known_way(call, side));
+        let way = self.way_to(&next, call.way_to(leg.way, side));
         let Some((way, via)) = way.and_then(|way| Some((way, self.own_via(&way)?))) else {
             return;
         };
@@ -207,9 +208,8 @@ impl Core {
     /// The way to a URI; where it is a name, the way by which that party was reached last.
     fn way_to(&self, uri: &str, known: Option<Flow>) -> Option<Flow> {
         let next = NextHop {
-            uri: uri.to_owned(),
             known,
-            prefer: None,
+            ..NextHop::new(uri.to_owned())
         };
         match self.locate(&next) {
             Located::At(way) => Some(way),

@@ -17,16 +17,19 @@ mod alarm;
 mod asked;
 mod branch;
 mod command;
+mod course;
 mod exchange;
 mod finish;
 mod input;
 mod local;
 mod output;
 mod policy;
+mod redirect;
 mod reply;
 mod request;
 mod setup;
 mod shed;
+mod stage;
 mod state;
 mod stream;
 mod target;
@@ -92,6 +95,8 @@ pub(crate) struct Core {
     /// Addresses that take no TCP, and until when that is believed.
     no_tcp: HashMap<SocketAddr, Instant>,
     media_up: bool,
+    /// The phones of each user.
+    phones: HashMap<crate::directory::Aor, Vec<exchange::Contact>>,
 
     trace: trace::Trace,
     alarms: Alarms<Alarm>,
@@ -115,7 +120,7 @@ enum Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Alarm {
     Exchange(ExchangeId),
-    /// The call has lasted as long as any may.
+    /// The call has lasted as long as it may.
     Call(CallKey),
     /// A dialog of the call was not refreshed, or its answer not acknowledged.
     Dialog(CallKey),
@@ -163,6 +168,7 @@ impl Core {
             no_tcp: HashMap::new(),
             media_up: true,
             trace: trace::Trace::new(trace_limit),
+            phones: HashMap::new(),
             alarms: Alarms::new(),
             outputs: VecDeque::new(),
             next: 0,

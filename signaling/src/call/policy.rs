@@ -18,6 +18,10 @@ use crate::{
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
 /// 32 s, more than a caller waits; a host that is up sends 100 within 200 ms.
 pub(crate) const HOST_PATIENCE: Duration = Duration::from_secs(4);
+/// Branches at once for a request that brings no limit of its own (RFC 5393 section 5.3.3).
+pub(crate) const MAX_BREADTH: u32 = 60;
+/// The header of that limit.
+pub(crate) const MAX_BREADTH_NAME: &str = "Max-Breadth";
 /// The longest that a call may last whose end this node could miss: one that bypasses mediad, or any
 /// where the media timeout is off.
 pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(12 * 3600);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use control::signal::CallState;
 use sip::{
-    dialog::ProxyDialog,
+    dialog::{ProxyDialog, Side},
     header::HeaderName,
     message::{Message, Method},
     proxy::BranchId,
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Client, Core,
-    exchange::{ExchangeId, Role, Target},
+    exchange::{ExchangeId, Role},
     policy::RETRY_AFTER,
     state::{CallKey, Leg, MAX_DIALOGS, Work},
     target,
@@ -49,7 +49,7 @@ impl Core {
             branch.rang = true;
         }
         let is_outage = status == 503 && !branch.ways.is_empty();
-        if let Target::Host(place) = &branch.target
+        if let Some(place) = branch.target.host()
             && place.on_answer().is_some()
             && let Some(host) = place.host()
         {
@@ -57,6 +57,9 @@ impl Core {
         }
         if is_outage {
             self.fail_over(now, id, index, true);
+            return self.run_actions(now, id);
+        }
+        if (300..400).contains(&status) && self.follow(now, id, index, response) {
             return self.run_actions(now, id);
         }
         if (101..300).contains(&status) {
@@ -133,11 +136,10 @@ impl Core {
         }
         let (role, method) = (exchange.role, exchange.method.clone());
         let timer = exchange.timer;
-        let way = exchange
-            .branches
-            .get(branch.0)
-            .and_then(|branch| branch.way);
         let status = response.status().unwrap_or(0);
+        if role == Role::Setup && matches!(status, 200..=299) && self.is_loser(key, response) {
+            return self.disown(now, id, branch, response);
+        }
         let agreed = timer.and_then(|timer| timer.settle(response));
         let told = agreed.as_ref().and_then(|agreed| agreed.response.as_ref());
         self.send_back(now, id, told.unwrap_or(response));
@@ -148,10 +150,7 @@ impl Core {
         match role {
             Role::Setup if status < 200 => self.on_ringing(now, key, status),
             Role::Setup if status < 300 => {
-                if let Some(call) = self.calls.get_mut(&key) {
-                    call.callee = way.or(call.callee);
-                }
-                self.on_answered(now, key, id, response);
+                self.on_answered(now, key, id, branch, response);
             }
             Role::Setup => self.on_setup_failed(now, key, id, status, &response.reason()),
             Role::Within { from, .. } if status >= 200 => {
@@ -168,6 +167,25 @@ impl Core {
             }
             Role::Within { .. } | Role::Outside => {}
         }
+    }
+
+    /// Whether a 2xx is of another callee than the one whose 2xx the caller has, and cannot be had
+    /// beside it: two that picked up at once. Where mediad relays, the media of a call is that of one
+    /// callee, and the other is hung up; else the caller is told of both (RFC 3261 section 16.7).
+    fn is_loser(&mut self, key: CallKey, response: &Message) -> bool {
+        let call = self.calls.get_mut(&key);
+        let Some(call) = call.filter(|call| call.is_answered() && call.media.is_some()) else {
+            return false;
+        };
+        let tag = response.to().ok().and_then(|to| to.tag());
+        if tag.is_none() || call.winner.as_deref() == tag {
+            return false;
+        }
+        let mut legs = call.dialogs.iter_mut();
+        if let Some(leg) = legs.find(|leg| Some(leg.dialog.tag(Side::Callee)) == tag) {
+            leg.over = true;
+        }
+        true
     }
 
     /// A final response of our own, since no branch had a better one.
@@ -233,16 +251,15 @@ impl Core {
         let Some(tag) = response.to().ok().and_then(|to| to.tag()) else {
             return;
         };
-        call.callee = exchange
-            .branches
-            .get(index)
-            .and_then(|branch| branch.way)
-            .or(call.callee);
+        if !call.is_answered() {
+            let branch = exchange.branches.get(index);
+            call.callee = branch.and_then(|branch| branch.way).or(call.callee);
+        }
         let success = matches!(response.status(), Some(200..=299));
         let known = call
             .dialogs
             .iter_mut()
-            .find(|leg| leg.dialog.tag(sip::dialog::Side::Callee) == tag);
+            .find(|leg| leg.dialog.tag(Side::Callee) == tag);
         if let Some(known) = known {
             if success && !known.confirmed {
                 // The Contact and the Record-Route of the 2xx count.
@@ -257,10 +274,11 @@ impl Core {
             warn!(call = %call.id, "a call has too many dialogs; one more is not followed");
             return;
         }
+        let branch = exchange.branches.get(index);
         let made = if success {
             // Without a Contact they are still where they sent from.
             let caller = target::uri_of(&exchange.flow);
-            let way = exchange.branches.get(index).and_then(|branch| branch.way);
+            let way = branch.and_then(|branch| branch.way);
             let callee = target::uri_of(&way.unwrap_or(exchange.flow));
             ProxyDialog::with_targets(
                 &exchange.received,
@@ -273,7 +291,12 @@ impl Core {
             ProxyDialog::new(&exchange.received, response, &self.policy.identity)
         };
         match made {
-            Ok(dialog) => call.dialogs.push(Leg::new(dialog, success)),
+            Ok(dialog) => {
+                let mut leg = Leg::new(dialog, success);
+                leg.relay = branch.is_some_and(|branch| branch.target.relay);
+                leg.way = branch.and_then(|branch| branch.way);
+                call.dialogs.push(leg);
+            }
             // A 180 without a Contact makes none, and needs none.
             Err(error) if success => {
                 warn!(call = %call.id, %error, "an answer makes no dialog: this node cannot end it");
@@ -294,16 +317,45 @@ impl Core {
         }
     }
 
-    fn on_answered(&mut self, now: Instant, key: CallKey, id: ExchangeId, response: &Message) {
+    fn on_answered(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        id: ExchangeId,
+        branch: BranchId,
+        response: &Message,
+    ) {
         let time = self.time(now);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let exchange = self.exchanges.get(&id);
+        let branch = exchange.and_then(|exchange| exchange.branches.get(branch.0));
+        if let Some(branch) = branch {
+            call.callee = branch.way.or(call.callee);
+        }
         call.setup = call.setup.filter(|setup| *setup != id);
         if call.answered.is_some() {
             return;
         }
         call.answered = Some(time);
+        let tag = response.to().ok().and_then(|to| to.tag());
+        call.winner = tag.map(str::to_owned);
+        let mut bypassed = Vec::new();
+        if let Some(branch) = branch {
+            call.trunk = branch.target.host().map(|host| host.trunk.clone());
+            call.callee_user = branch.target.user.clone();
+            if !branch.target.relay
+                && let Some(mut media) = call.media.take()
+            {
+                bypassed = media.clear();
+            }
+        }
+        if let Some(course) = call.course.take() {
+            call.holds.extend(course.stage_holds);
+            call.holds.extend(course.holds);
+            call.longest = course.plan.longest;
+        }
         call.state = CallState::Answered;
         let setup = now.saturating_duration_since(call.began);
         self.metrics.call_setup.observe(setup.as_secs_f64());
@@ -317,6 +369,7 @@ impl Core {
             trunk = call.trunk.as_ref().map(|trunk| trunk.name.as_str()),
             "answered"
         );
+        self.close(key, bypassed);
         self.tell_call(key);
         self.after_answer(now, key);
     }
@@ -373,13 +426,7 @@ impl Core {
         self.finish(now, key, by, cause, status, reason);
     }
 
-    fn on_bye_answered(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        from: sip::dialog::Side,
-        response: &Message,
-    ) {
+    fn on_bye_answered(&mut self, now: Instant, key: CallKey, from: Side, response: &Message) {
         if matches!(response.status(), Some(401 | 407)) {
             // The party has to ask again with credentials: the call goes on.
             return self.revive(key, response);
@@ -392,9 +439,9 @@ impl Core {
 }
 
 /// Who hung up.
-pub(super) const fn ended_by(side: sip::dialog::Side) -> EndedBy {
+pub(super) const fn ended_by(side: Side) -> EndedBy {
     match side {
-        sip::dialog::Side::Caller => EndedBy::Caller,
-        sip::dialog::Side::Callee => EndedBy::Callee,
+        Side::Caller => EndedBy::Caller,
+        Side::Callee => EndedBy::Callee,
     }
 }

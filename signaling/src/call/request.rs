@@ -5,7 +5,7 @@ use std::time::Instant;
 use sip::{
     header::{HeaderName, Name},
     message::{Message, Method},
-    proxy::{self, Routed},
+    proxy::{self, Group, Routed},
     transaction::ServerId,
     uri::Uri,
 };
@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::{
     Core,
-    exchange::{NextHop, Role, Target},
+    exchange::{NextHop, Place, Role, Target},
     policy::RETRY_AFTER,
     state::{CallKey, Work},
 };
@@ -172,7 +172,7 @@ impl Core {
                     flow,
                     received,
                     routed,
-                    vec![Target::Next(next)],
+                    vec![Group::new(vec![Target::to(Place::Next(next))])],
                 );
             }
             None => self.answer(now, server, &received, 481, &[]),
@@ -199,6 +199,7 @@ impl Core {
             debug!(source = %flow, "refused a request: its Route names other hosts than this node");
             return self.answer(now, server, &received, 403, &[]);
         }
+        let caller = Caller::Trunk(origin);
         let method = received
             .method()
             .cloned()
@@ -211,7 +212,7 @@ impl Core {
                 flow,
                 received,
                 routed,
-                &origin,
+                &caller,
                 user.as_deref(),
             );
         }
@@ -237,13 +238,13 @@ impl Core {
                 self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]);
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
-            _ => match self.decide(now, &Caller::Trunk(origin), &received, user.as_deref()) {
-                Decision::Silence => {}
-                Decision::Refuse(no) => self.answer(now, server, &received, no.status, &[]),
+            _ => match self.decide(now, &caller, &received, user.as_deref()) {
                 Decision::Plan(plan) => {
-                    let targets = Self::first_hosts(now, &plan);
-                    self.pass_on(now, server, flow, received, routed, targets);
+                    let groups = self.groups_of(now, &plan);
+                    self.pass_on(now, server, flow, received, routed, groups);
                 }
+                Decision::Refuse(no) => self.answer(now, server, &received, no.status, &[]),
+                Decision::Silence => self.layer.abandon(now, server),
             },
         }
     }
@@ -256,7 +257,7 @@ impl Core {
         flow: Flow,
         received: Message,
         routed: Routed,
-        targets: Vec<Target>,
+        groups: Vec<Group<Target>>,
     ) {
         let id = self.exchange(
             now,
@@ -266,8 +267,7 @@ impl Core {
             routed,
             None,
             Role::Outside,
-            targets,
-            None,
+            groups,
         );
         self.run_actions(now, id);
     }

@@ -8,26 +8,29 @@ use sip::{
     message::{Message, Method},
     proxy::{self, Group, ResponseContext, Routed},
     sdp::{self, Sdp, SdpError},
+    session_timer::Proposal,
     transaction::ServerId,
+    uri::Uri,
 };
 use store::{Cause, EndedBy, Uuid};
 use tracing::{info, warn};
 
 use super::{
     Alarm, Core,
+    course::Course,
     exchange::{Exchange, ExchangeId, Role, Target},
-    policy::{LONGEST_CALL, RETRY_AFTER},
+    policy::{LONGEST_CALL, MAX_BREADTH, MAX_BREADTH_NAME, RETRY_AFTER},
     state::{Call, CallKey},
     stream::Media,
 };
 use crate::{
-    directory::{Caller, Decision, Destination, Plan, Presented, Query, Trunk},
+    directory::{Aor, Bound, Caller, Decision, Exceeded, Hold, Limit, Plan, Presented, Query},
     metrics::Dropped,
     net::Flow,
 };
 
 impl Core {
-    /// A new call. `user` is whom the Request-URI names.
+    /// A new call. `user` is the user part of the Request-URI.
     #[expect(
         clippy::too_many_arguments,
         reason = "what is known of a request when it becomes a call"
@@ -39,72 +42,51 @@ impl Core {
         flow: Flow,
         received: Message,
         mut routed: Routed,
-        origin: &std::sync::Arc<Trunk>,
+        caller: &Caller,
         user: Option<&str>,
     ) {
-        let Some(key) = self.new_call(now, flow, &received, origin) else {
+        let Some(key) = self.new_call(now, flow, &received, caller.clone()) else {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
         };
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
-        let caller = Caller::Trunk(origin.clone());
-        let plan = match self.decide(now, &caller, &received, user) {
+        let plan = match self.decide(now, caller, &received, user) {
             Decision::Plan(plan) => plan,
             Decision::Refuse(no) => {
                 return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
             }
-            Decision::Silence => {
-                return self.finish(now, key, EndedBy::Node, Cause::NoRoute, 0, "blocked");
+            Decision::Silence => return self.feign(now, server, flow, received, routed, key),
+        };
+        if let Err((status, cause, why)) = self.may_relay(&plan, &received) {
+            return self.refuse(now, server, &received, key, status, cause, &why);
+        }
+        let holds = match take_all(now, plan.limits.iter().filter(|_| !plan.emergency)) {
+            Ok(holds) => holds,
+            Err(exceeded) => {
+                let why = exceeded.to_string();
+                let status = match exceeded.bound {
+                    // Somebody has all the calls that he may: he is busy.
+                    Bound::Calls(_) => 486,
+                    Bound::Cps(_) => 503,
+                };
+                return self.refuse(now, server, &received, key, status, Cause::Limit, &why);
             }
         };
-        let targets = Self::first_hosts(now, &plan);
-        let relay = plan.relays();
-        let ring_timeout = plan.stages.first().map(|stage| stage.ring_timeout);
-        if relay && let Err(error) = check_offer(&received) {
-            let status = error.status();
-            let why = error.to_string();
-            return self.refuse(
-                now,
-                server,
-                &received,
-                key,
-                status,
-                Cause::MediaUnusable,
-                &why,
-            );
-        }
-        if relay && !self.media_up {
-            let why = "mediad cannot be reached";
-            warn!("refused a call: {why}; is it running?");
-            let cause = Cause::MediaUnavailable;
-            return self.refuse(now, server, &received, key, 503, cause, why);
-        }
+        let steps = self.first_steps(now, &plan);
         if let Some(call) = self.calls.get_mut(&key) {
-            call.route = plan.route;
-            if relay {
+            call.holds = holds;
+            call.route = plan.route.clone();
+            if plan.relays() {
                 let family = Family::of(&flow.local);
                 call.media = Some(Media::new(family, family));
             }
+            let mut course = Course::new(plan);
+            course.set_steps(steps);
+            call.course = Some(course);
         }
-        let id = self.exchange(
-            now,
-            server,
-            flow,
-            received,
-            routed,
-            Some(key),
-            Role::Setup,
-            targets,
-            ring_timeout,
-        );
-        self.set_timer(id, timer);
-        if let Some(call) = self.calls.get_mut(&key) {
-            call.setup = Some(id);
-        }
-        self.tell_call(key);
-        self.run_actions(now, id);
+        self.begin_setup(now, server, flow, received, routed, key, timer);
     }
 
     /// Where a request goes that begins something.
@@ -119,20 +101,105 @@ impl Core {
             caller,
             from: Presented::of(received, caller),
             called: called.unwrap_or_default(),
-            user: None,
+            user: received
+                .request_uri()
+                .ok()
+                .and_then(|uri| self.user_of(&uri)),
             at: self.time(now),
             draw: self.tokens.bits(),
         };
         self.directory.decide(&query)
     }
 
-    /// The hosts of a plan's first stage.
-    pub(super) fn first_hosts(now: Instant, plan: &Plan) -> Vec<Target> {
-        let carriers = match plan.stages.first().map(|stage| &stage.destination) {
-            Some(Destination::Carriers(carriers)) => carriers.as_slice(),
-            _ => &[],
+    /// Where a URI of ours leads that somebody redirects to.
+    pub(super) fn decide_for(&mut self, now: Instant, caller: &Caller, uri: &Uri<'_>) -> Decision {
+        let user = uri.user_unescaped().unwrap_or_default();
+        let called = String::from_utf8_lossy(&user);
+        let from = match caller {
+            Caller::User(aor) => aor.user().to_owned(),
+            Caller::Trunk(_) => String::new(),
         };
-        Self::hosts_of(now, carriers.iter().map(|carrier| &carrier.trunk))
+        let query = Query {
+            caller,
+            from: Presented {
+                user: from,
+                ..Presented::default()
+            },
+            called: &called,
+            user: self.user_of(uri),
+            at: self.time(now),
+            draw: self.tokens.bits(),
+        };
+        self.directory.decide(&query)
+    }
+
+    /// The user of ours that a Request-URI names.
+    fn user_of(&self, uri: &Uri<'_>) -> Option<Aor> {
+        if !self.directory.has_domain(uri) {
+            return None;
+        }
+        let user = uri.user_unescaped()?;
+        let aor = Aor::new(&String::from_utf8_lossy(&user), &uri.host()?.to_string());
+        self.phones.contains_key(&aor).then_some(aor)
+    }
+
+    /// Begins the exchange of a call's INVITE.
+    #[expect(clippy::too_many_arguments, reason = "all that a call begins with")]
+    fn begin_setup(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+        key: CallKey,
+        timer: Option<Proposal>,
+    ) -> ExchangeId {
+        let (call, role) = (Some(key), Role::Setup);
+        let id = self.exchange(now, server, flow, received, routed, call, role, Vec::new());
+        self.set_timer(id, timer);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.setup = Some(id);
+        }
+        self.tell_call(key);
+        self.run_actions(now, id);
+        id
+    }
+
+    /// A caller that is not to learn that he is blocked: it rings for him, and nobody picks up.
+    fn feign(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        flow: Flow,
+        received: Message,
+        routed: Routed,
+        key: CallKey,
+    ) {
+        let ringing = received.respond(180).to_tag(self.tokens.tag()).build();
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.feigned = true;
+        }
+        let id = self.begin_setup(now, server, flow, received, routed, key, None);
+        if let Ok(ringing) = ringing {
+            self.send_back(now, id, &ringing);
+        }
+    }
+
+    /// Whether the media of a call can be relayed where its plan wants that: else the status that the
+    /// caller is owed.
+    fn may_relay(&self, plan: &Plan, received: &Message) -> Result<(), (u16, Cause, String)> {
+        if !plan.relays() {
+            return Ok(());
+        }
+        check_offer(received)
+            .map_err(|error| (error.status(), Cause::MediaUnusable, error.to_string()))?;
+        if !self.media_up {
+            let why = "mediad cannot be reached";
+            warn!("refused a call: {why}; is it running?");
+            return Err((503, Cause::MediaUnavailable, why.to_owned()));
+        }
+        Ok(())
     }
 
     /// Starts to pass a request on. Its first actions wait in the context.
@@ -149,8 +216,7 @@ impl Core {
         routed: Routed,
         call: Option<CallKey>,
         role: Role,
-        targets: Vec<Target>,
-        ring_timeout: Option<std::time::Duration>,
+        groups: Vec<Group<Target>>,
     ) -> ExchangeId {
         let method = received
             .method()
@@ -158,12 +224,10 @@ impl Core {
             .unwrap_or_else(|| Method::Other("".into()));
         let policy = proxy::Policy {
             timer_c: self.policy.timer_c,
+            breadth: breadth_of(&received),
+            open: role == Role::Setup,
             ..proxy::Policy::default()
         };
-        let count = targets.len();
-        let groups = targets
-            .into_iter()
-            .map(|target| Group::new(vec![target]).ring_timeout(ring_timeout));
         let exchange = Exchange {
             server,
             flow,
@@ -174,7 +238,7 @@ impl Core {
             call,
             role,
             branches: Vec::new(),
-            targets: count,
+            feigning: None,
             replied: false,
             queued: 0,
             cancelled: false,
@@ -211,7 +275,7 @@ impl Core {
         now: Instant,
         flow: Flow,
         received: &Message,
-        origin: &Trunk,
+        caller: Caller,
     ) -> Option<CallKey> {
         let started = self.time(now);
         let (from, to) = (received.from().ok()?, received.to().ok()?);
@@ -224,13 +288,20 @@ impl Core {
             request_uri: String::from_utf8_lossy(received.request_uri_raw()).into_owned(),
             source: flow,
             callee: None,
+            caller,
+            callee_user: None,
             trunk: None,
             route: None,
+            course: None,
+            holds: Vec::new(),
+            longest: None,
+            feigned: false,
             state: CallState::Trying,
             began: now,
             started,
             ringing: None,
             answered: None,
+            winner: None,
             setup: None,
             dialogs: Vec::new(),
             media: None,
@@ -248,7 +319,7 @@ impl Core {
             from = %call.from_uri,
             to = %call.request_uri,
             source = %flow,
-            origin = origin.name,
+            origin = origin_of(&call.caller),
             "call"
         );
         let key = CallKey(self.number());
@@ -267,6 +338,30 @@ impl Core {
         let millis = u64::try_from(time.millis()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
+}
+
+/// Takes a place within each limit, or in none.
+pub(super) fn take_all<'l>(
+    now: Instant,
+    limits: impl Iterator<Item = &'l Limit>,
+) -> Result<Vec<Hold>, Exceeded> {
+    // What was taken before one refused is given back with the vector.
+    limits.map(|limit| limit.take(now)).collect()
+}
+
+/// Who calls, for people: the trunk's name, or the user's address.
+pub(super) fn origin_of(caller: &Caller) -> &str {
+    match caller {
+        Caller::User(aor) => aor.as_str(),
+        Caller::Trunk(trunk) => &trunk.name,
+    }
+}
+
+/// How many branches a request may have at once.
+fn breadth_of(received: &Message) -> u32 {
+    let header = received.header(MAX_BREADTH_NAME);
+    let written = header.and_then(|header| header.text().trim().parse().ok());
+    written.map_or(MAX_BREADTH, |breadth: u32| breadth.min(MAX_BREADTH))
 }
 
 /// Whether an INVITE's offer, if it has one, can be relayed at all.

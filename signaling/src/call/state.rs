@@ -1,6 +1,10 @@
 //! One call: who, where, and how it stands.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use control::{FaultCode, channel::RequestError, media::SessionStats, signal::CallState};
 use sip::{
@@ -12,10 +16,14 @@ use sip::{
 use store::{Cause, EndedBy, Timestamp, Uuid};
 
 use super::{
+    course::Course,
     exchange::ExchangeId,
     stream::{Media, Turn},
 };
-use crate::{directory::Trunk, net::Flow};
+use crate::{
+    directory::{Aor, Caller, Hold, Trunk},
+    net::Flow,
+};
 
 /// Names a [`Call`] of this worker. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,15 +45,29 @@ pub(super) struct Call {
     pub(super) source: Flow,
     /// The way to the callee, once a branch was answered or the last one was tried.
     pub(super) callee: Option<Flow>,
+    /// Who calls.
+    pub(super) caller: Caller,
+    /// The user whose phone answered, or was tried last.
+    pub(super) callee_user: Option<Aor>,
     /// The trunk that carries it, or was tried last.
     pub(super) trunk: Option<Arc<Trunk>>,
     /// The prefix of the route that it took.
     pub(super) route: Option<String>,
+    /// How far it has come along its plan, while it is being set up.
+    pub(super) course: Option<Course>,
+    /// Its places within the limits that hold for it; given back when it ends.
+    pub(super) holds: Vec<Hold>,
+    /// How long it may last after its answer.
+    pub(super) longest: Option<Duration>,
+    /// Its caller is blocked and is not to know: it rings for nobody.
+    pub(super) feigned: bool,
     pub(super) state: CallState,
     pub(super) began: Instant,
     pub(super) started: Timestamp,
     pub(super) ringing: Option<Timestamp>,
     pub(super) answered: Option<Timestamp>,
+    /// The tag of the callee whose answer counts.
+    pub(super) winner: Option<String>,
     /// The INVITE, while it has no final response.
     pub(super) setup: Option<ExchangeId>,
     pub(super) dialogs: Vec<Leg>,
@@ -77,6 +99,10 @@ pub(super) struct Leg {
     /// When it ends, as no refresh has come (RFC 4028).
     pub(super) expires: Option<Instant>,
     pub(super) ack: Ack,
+    /// Its RTP goes through mediad.
+    pub(super) relay: bool,
+    /// The way to the callee.
+    pub(super) way: Option<Flow>,
 }
 
 /// How it stands with the ACK of the latest 2xx to INVITE, known by its CSeq number.
@@ -98,6 +124,8 @@ impl Leg {
             over: false,
             expires: None,
             ack: Ack::None,
+            relay: true,
+            way: None,
         }
     }
 
@@ -216,6 +244,14 @@ impl Call {
     /// Whether any dialog of an answered call is still up.
     pub(super) fn has_dialog(&self) -> bool {
         self.dialogs.iter().any(|leg| leg.confirmed && !leg.over)
+    }
+
+    /// The way to a party; `callee` is that to the callee of the dialog in question.
+    pub(super) fn way_to(&self, callee: Option<Flow>, side: sip::dialog::Side) -> Option<Flow> {
+        match side {
+            sip::dialog::Side::Caller => Some(self.source),
+            sip::dialog::Side::Callee => callee.or(self.callee),
+        }
     }
 
     /// The dialog of a request, and who sent it.

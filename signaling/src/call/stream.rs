@@ -145,7 +145,8 @@ impl Media {
             Turn::Offer(by) => self.take_offer(by, lines, id),
             Turn::Answer(by) => {
                 self.note_fork(message, &lines);
-                self.take_answer(by, &lines)
+                let last = !matches!(message.status(), Some(101..=199));
+                self.take_answer(by, &lines, last)
             }
         })
     }
@@ -157,11 +158,8 @@ impl Media {
         let Some(at) = self.forks.iter().position(|(fork, _)| Some(&**fork) == tag) else {
             return Needs::default();
         };
-        if at + 1 == self.forks.len() {
-            return Needs::default();
-        }
         let fork = self.forks.remove(at);
-        let needs = self.take_answer(Side::Callee, &fork.1);
+        let needs = self.take_answer(Side::Callee, &fork.1, true);
         self.forks.push(fork);
         needs
     }
@@ -299,7 +297,8 @@ impl Media {
         needs
     }
 
-    fn take_answer(&mut self, by: Side, answer: &[Line]) -> Needs {
+    /// `last`: no other fork will answer the same offer.
+    fn take_answer(&mut self, by: Side, answer: &[Line], last: bool) -> Needs {
         let mut needs = Needs::default();
         let refused = Line {
             remote: None,
@@ -313,9 +312,11 @@ impl Media {
             let answered = answer.get(index).unwrap_or(&refused);
             let offered = offer.lines.get(index).unwrap_or(&refused);
             if answered.remote.is_none() || offered.remote.is_none() {
-                needs
-                    .closed
-                    .extend(stream.session.take().map(|session| session.id));
+                // Another callee that rings may have use for it.
+                if last {
+                    let session = stream.session.take();
+                    needs.closed.extend(session.map(|session| session.id));
+                }
                 continue;
             }
             let Some(session) = &mut stream.session else {

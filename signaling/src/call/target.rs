@@ -1,10 +1,9 @@
 //! From URIs and hosts to flows.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
 use control::config::{self, Transport};
 use sip::{
-    dialog::Side,
     message::Message,
     proxy::{self, Routed},
     uri::{Scheme, Uri},
@@ -13,13 +12,13 @@ use tracing::debug;
 
 use super::{
     Authority, Core, Hop, Output, ResolveToken,
-    exchange::{ExchangeId, NextHop, Target},
+    exchange::{Contact, ExchangeId, NextHop},
     request::COOKIE,
-    state::{Call, CallKey},
+    state::CallKey,
     way::{Wish, by_flow},
 };
 use crate::{
-    directory::Trunk,
+    directory::Aor,
     net::{Flow, Local},
 };
 
@@ -86,14 +85,20 @@ impl Core {
         self.outputs.push_back(Output::Resolve { token, authority });
     }
 
-    /// The hosts of trunks in order, those last that gave no sign of life lately.
-    pub(super) fn hosts_of<'t>(
-        now: Instant,
-        trunks: impl Iterator<Item = &'t Arc<Trunk>>,
-    ) -> Vec<Target> {
-        let hosts = trunks.flat_map(Trunk::host_refs);
-        let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_down(now));
-        alive.into_iter().chain(dead).map(Target::Host).collect()
+    /// The phones that a user has registered.
+    pub(super) fn contacts_of(&self, _now: Instant, aor: &Aor) -> Vec<Contact> {
+        self.phones.get(aor).cloned().unwrap_or_default()
+    }
+
+    /// Where a phone is: over the flow that it registered by, or through what it registered through.
+    pub(super) fn locate_contact(&self, contact: &Contact) -> Located {
+        match (contact.path.first(), contact.flow) {
+            (None, Some(flow)) => Located::At(flow),
+            (first, known) => self.locate(&NextHop {
+                known,
+                ..NextHop::new(first.unwrap_or(&contact.uri).clone())
+            }),
+        }
     }
 
     /// Where a trunk's host is; `secure` where it was called by a `sips:` URI, which must not go on
@@ -179,14 +184,6 @@ impl Core {
             known,
             prefer: self.recorded_local(routed),
         })
-    }
-
-    /// The way by which a party of a call was reached last.
-    pub(super) fn known_way(call: &Call, side: Side) -> Option<Flow> {
-        match side {
-            Side::Caller => Some(call.source),
-            Side::Callee => call.callee,
-        }
     }
 
     /// Our Record-Route for one side of a call; with `secure` where the request is to a `sips:` URI,
@@ -276,7 +273,8 @@ pub(super) fn uri_of(way: &Flow) -> String {
 }
 
 /// The Request-URI for a trunk's host: the number and the parameters stay, the place is the host's.
-pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
+/// `number` is what this trunk is to see as the user part, escaped.
+pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host, number: Option<&str>) -> String {
     if uri.is_service() {
         // Who answers for it is the host's to say: it stays what it is (RFC 6881 section 9).
         return uri.as_str().to_owned();
@@ -284,9 +282,9 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host) -> String {
     let is_sips = uri.scheme() == Scheme::Sips;
     let mut target = String::from(if is_sips { "sips:" } else { "sip:" });
     let is_tel = uri.scheme() == Scheme::Tel;
-    if let Some(user) = uri.user() {
+    if let Some(user) = number.or_else(|| uri.user()) {
         target.push_str(user);
-        if is_tel {
+        if is_tel && !user.contains(';') {
             // RFC 3261 section 19.1.6: a tel URI's parameters belong to the user part.
             target.push_str(uri.params().as_str());
         }
@@ -363,7 +361,7 @@ mod tests {
             ),
             ("urn:service:sos", &tcp, "urn:service:sos"),
         ] {
-            assert_eq!(retarget(&Uri::parse(uri).unwrap(), host), wanted);
+            assert_eq!(retarget(&Uri::parse(uri).unwrap(), host, None), wanted);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bed;
 mod ending;
+mod forking;
 mod media;
 mod odd;
 mod robust;

@@ -105,20 +105,37 @@ impl Core {
                 .iter()
                 .find_map(|leg| leg.dialog.sender(message))
         };
+        // A branch that bypasses mediad beside others that do not.
+        let relays = |message: &Message| {
+            let mut legs = call.dialogs.iter();
+            legs.find(|leg| leg.dialog.sender(message).is_some())
+                .is_none_or(|leg| leg.relay)
+        };
         match work {
-            Work::Send { exchange, .. } => match self.exchanges.get(exchange) {
-                Some(exchange) if has_sdp(&exchange.received) => Turn::Offer(Side::Caller),
+            Work::Send { exchange, branch } => match self.exchanges.get(exchange) {
+                Some(exchange) if exchange.relays(*branch) && has_sdp(&exchange.received) => {
+                    Turn::Offer(Side::Caller)
+                }
                 _ => Turn::None,
             },
             Work::Respond {
-                exchange, response, ..
+                exchange,
+                branch,
+                response,
             } => {
-                if !matches!(response.status(), Some(101..=299)) || !has_sdp(response) {
-                    return Turn::None;
-                }
                 let Some(exchange) = self.exchanges.get(exchange) else {
                     return Turn::None;
                 };
+                let relays = match exchange.role {
+                    Role::Setup => exchange.relays(*branch),
+                    _ => relays(response),
+                };
+                if !relays || !matches!(response.status(), Some(101..=299)) {
+                    return Turn::None;
+                }
+                if !has_sdp(response) {
+                    return Turn::None;
+                }
                 let (offered, by) = match exchange.role {
                     Role::Setup => (has_sdp(&exchange.received), Side::Callee),
                     Role::Within { from, offered } => (offered, from.other()),
@@ -136,7 +153,7 @@ impl Core {
             }
             Work::Request { received, .. } => match (received.method(), sender(received)) {
                 (Some(Method::Invite | Method::Update | Method::Prack), Some(by))
-                    if has_sdp(received) =>
+                    if has_sdp(received) && relays(received) =>
                 {
                     let answers =
                         received.method() == Some(&Method::Prack) && media.owed == Some(by);
@@ -149,7 +166,7 @@ impl Core {
                 _ => Turn::None,
             },
             Work::Ack { received, .. } => match sender(received) {
-                Some(by) if has_sdp(received) => {
+                Some(by) if has_sdp(received) && relays(received) => {
                     if media.owed == Some(by) {
                         Turn::Answer(by)
                     } else {
@@ -178,6 +195,7 @@ impl Core {
                 let way = exchange
                     .branches
                     .get(branch.0)
+                    .filter(|branch| branch.target.relay)
                     .and_then(|branch| branch.way);
                 if let Some(family) = way.map(|way| Family::of(&way.local))
                     && family != media.callee

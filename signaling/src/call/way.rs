@@ -11,7 +11,7 @@ use sip::uri::Host;
 
 use super::{
     Core, Hop,
-    exchange::{ExchangeId, Target},
+    exchange::{ExchangeId, Place, Target},
 };
 use crate::net::Flow;
 
@@ -172,12 +172,16 @@ impl Core {
 
 /// Whether nothing says over which transport a target is to be reached.
 fn leaves_transport_to_us(target: &Target) -> bool {
-    match target {
-        Target::Host(host) => host.host().is_some_and(|host| !host.explicit),
-        Target::Next(next) => {
-            let uri = sip::uri::Uri::parse(&next.uri).ok();
-            next.known.is_none() && uri.is_some_and(|uri| uri.transport().is_none())
-        }
+    let says_none = |uri: &str| {
+        let uri = sip::uri::Uri::parse(uri);
+        uri.is_ok_and(|uri| uri.transport().is_none())
+    };
+    match &target.place {
+        Place::Host(host) => host.host().is_some_and(|host| !host.explicit),
+        Place::Next(next) => next.known.is_none() && says_none(&next.uri),
+        Place::Uri(uri) => says_none(uri),
+        // It is reached as it registered.
+        Place::Contact(_) => false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use sip::{
     dialog::Side,
     message::{Message, Method},
-    proxy::{self, Forward, Routed},
+    proxy::{self, Forward, Group, Routed},
     transaction::ServerId,
     uri::Uri,
 };
@@ -15,7 +15,7 @@ use tracing::debug;
 use super::{
     Core,
     branch::via_transport,
-    exchange::{NextHop, Role, Target},
+    exchange::{NextHop, Place, Role, Target},
     state::{CallKey, End},
     target::{Located, Resolving},
 };
@@ -62,12 +62,18 @@ impl Core {
             }
         }
         // Where it is now is where it can be reached.
-        match (from, &mut call.callee) {
-            (Side::Caller, _) => call.source.follow(&flow),
-            (Side::Callee, Some(way)) => way.follow(&flow),
-            (Side::Callee, None) => {}
+        match from {
+            Side::Caller => call.source.follow(&flow),
+            Side::Callee => {
+                if let Some((leg, _)) = call.leg_of(&received)
+                    && let Some(way) = &mut leg.way
+                {
+                    way.follow(&flow);
+                }
+            }
         }
-        let known = Self::known_way(call, from.other());
+        let way = call.leg_of(&received).and_then(|(leg, _)| leg.way);
+        let known = call.way_to(way, from.other());
         self.aim(&mut routed, direct.then_some(target.as_str()));
         let Some(next) = self.next_hop(&routed, known) else {
             return self.answer(now, server, &received, 400, &[]);
@@ -82,18 +88,8 @@ impl Core {
             self.tell_call(key);
         }
         let role = Role::Within { from, offered };
-        let targets = vec![Target::Next(next)];
-        let id = self.exchange(
-            now,
-            server,
-            flow,
-            received,
-            routed,
-            Some(key),
-            role,
-            targets,
-            None,
-        );
+        let groups = vec![Group::new(vec![Target::to(Place::Next(next))])];
+        let id = self.exchange(now, server, flow, received, routed, Some(key), role, groups);
         self.set_timer(id, timer);
         self.run_actions(now, id);
     }
@@ -108,7 +104,8 @@ impl Core {
         };
         let target = leg.dialog.target(from.other()).to_owned();
         let direct = leg.dialog.next_hop(from.other()) == target;
-        let known = Self::known_way(call, from.other());
+        let way = leg.way;
+        let known = call.way_to(way, from.other());
         self.note_ack(key, received);
         self.aim(&mut routed, direct.then_some(target.as_str()));
         if let Some(next) = self.next_hop(&routed, known) {

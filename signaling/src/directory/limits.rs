@@ -9,7 +9,8 @@ use std::{
 use control::config::{LimitRule, Trunk};
 
 use super::{
-    Aor, Limit, Meter,
+    Aor, Limit,
+    limit::Meter,
     prefix::{PrefixMap, PrefixMapBuilder},
 };
 

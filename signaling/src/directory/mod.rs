@@ -12,10 +12,6 @@ mod blocks;
 mod decide;
 #[expect(dead_code, reason = "calls follow their whole plan soon")]
 mod decision;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "carriers' edits are applied soon")
-)]
 mod edits;
 mod groups;
 #[cfg_attr(not(test), expect(dead_code, reason = "calls take their limits soon"))]
@@ -53,8 +49,7 @@ pub(crate) use decision::{
     Stage, When,
 };
 pub(crate) use edits::Edits;
-#[expect(unused_imports, reason = "calls take their limits soon")]
-pub(crate) use limit::{Bound, Exceeded, Hold, Limit, Meter};
+pub(crate) use limit::{Bound, Exceeded, Hold, Limit};
 pub(crate) use numbers::plain;
 pub use prefix::{PrefixMap, PrefixMapBuilder};
 pub(crate) use trail::Trail;

@@ -305,6 +305,19 @@ impl<T> ResponseContext<T> {
         }
     }
 
+    /// Whether further targets wait for those that are being tried.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many branches are being tried.
+    pub fn pending(&self) -> usize {
+        let pending = self.branches.iter();
+        pending
+            .filter(|branch| branch.state == State::Pending)
+            .count()
+    }
+
     /// How the branches have failed that did, in the order in which they did.
     pub fn failures(&self) -> impl Iterator<Item = (BranchId, Failure)> {
         let failures = self.outcomes.iter();

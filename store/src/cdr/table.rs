@@ -20,6 +20,10 @@ pub struct CdrFilter {
     pub from: Option<String>,
     /// The callee, likewise of To.
     pub to: Option<String>,
+    /// Who called: the trunk's name, or the user's address.
+    pub origin: Option<String>,
+    /// The user who was called.
+    pub callee_user: Option<String>,
     /// The trunk's name.
     pub trunk: Option<String>,
     /// The final status.
@@ -30,11 +34,11 @@ pub struct CdrFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Rows in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535; a row has 30.
+/// Rows in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535; a row has 32.
 const ROWS: usize = 500;
 
 const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
-    request_uri, source, transport, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
+    request_uri, source, transport, origin, callee_user, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
     status, reason, ended_by, cause, datapath, \
     from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
     from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
@@ -62,6 +66,8 @@ impl Store {
                             .push_bind(text(&cdr.request_uri))
                             .push_bind(cdr.source.to_string())
                             .push_bind(text(&cdr.transport))
+                            .push_bind(cdr.origin.as_deref().map(text))
+                            .push_bind(cdr.callee_user.as_deref().map(text))
                             .push_bind(cdr.trunk.as_deref().map(text))
                             .push_bind(cdr.route.as_deref().map(text))
                             .push_bind(cdr.started.millis())
@@ -132,6 +138,12 @@ impl Store {
             if let Some(to) = &filter.to {
                 query.push(format_args!(" AND to_{} = ", party(to))).push_bind(text(to));
             }
+            if let Some(origin) = &filter.origin {
+                query.push(" AND origin = ").push_bind(text(origin));
+            }
+            if let Some(user) = &filter.callee_user {
+                query.push(" AND callee_user = ").push_bind(text(user));
+            }
             if let Some(trunk) = &filter.trunk {
                 query.push(" AND trunk = ").push_bind(text(trunk));
             }
@@ -176,6 +188,8 @@ struct Row {
     request_uri: String,
     source: String,
     transport: String,
+    origin: Option<String>,
+    callee_user: Option<String>,
     trunk: Option<String>,
     route: Option<String>,
     started_ms: i64,
@@ -213,6 +227,8 @@ impl TryFrom<Row> for Cdr {
                 SocketAddr::from_str(source).ok()
             })?,
             transport: row.transport,
+            origin: row.origin,
+            callee_user: row.callee_user,
             trunk: row.trunk,
             route: row.route,
             started: Timestamp::from_millis(row.started_ms),

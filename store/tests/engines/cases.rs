@@ -22,6 +22,8 @@ fn cdr(ms: i64) -> Cdr {
         request_uri: "sip:+15550100@198.51.100.1:5060".into(),
         source: "[2001:db8::1]:5060".parse().unwrap(),
         transport: "udp".into(),
+        origin: Some("alice@example.test".into()),
+        callee_user: Some("bob@example.test".into()),
         trunk: Some("carrier-a".into()),
         route: Some(String::new()),
         started: at(0),
@@ -80,6 +82,8 @@ pub(crate) async fn a_record_comes_back_as_it_was_written(place: Place) {
 
 pub(crate) async fn a_record_without_optional_values_comes_back(place: Place) {
     let mut one = Cdr {
+        origin: None,
+        callee_user: None,
         trunk: None,
         route: None,
         ringing: None,
@@ -212,6 +216,8 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
     cdrs[1].from_uri = "sip:carol@example.test".into();
     cdrs[2].to_uri = "tel:+15550177".into();
     cdrs[3].trunk = Some("carrier-b".into());
+    cdrs[2].origin = Some("pbx".into());
+    cdrs[4].callee_user = None;
     cdrs[4].trunk = None;
     cdrs[5].status = 486;
     let store = filled(&place, &cdrs).await;
@@ -219,7 +225,7 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
     let at = |ms: i64| Some(Timestamp::from_millis(T0 + ms));
     let text = |text: &str| Some(text.to_owned());
     let none = CdrFilter::default;
-    let expected: [(CdrFilter, &[usize]); 14] = [
+    let expected: [(CdrFilter, &[usize]); 16] = [
         (none(), &[5, 4, 3, 2, 1, 0]),
         (
             CdrFilter {
@@ -279,6 +285,21 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
         ),
         (
             CdrFilter {
+                origin: text("pbx"),
+                ..none()
+            },
+            &[2],
+        ),
+        (
+            CdrFilter {
+                callee_user: text("bob@example.test"),
+                since: at(3),
+                ..none()
+            },
+            &[5, 3],
+        ),
+        (
+            CdrFilter {
                 status: Some(486),
                 ..none()
             },
@@ -331,6 +352,8 @@ pub(crate) async fn filters_are_data_not_sql(place: Place) {
         call_id: evil(),
         from: evil(),
         to: evil(),
+        origin: evil(),
+        callee_user: evil(),
         trunk: evil(),
         ..CdrFilter::default()
     };

@@ -572,3 +572,14 @@ pub(super) fn hang_up(bed: &mut Bed, up: &mut Up) {
 pub(super) fn body(message: &Message) -> String {
     String::from_utf8(message.body().to_vec()).unwrap()
 }
+
+/// The CANCEL of an INVITE.
+pub(super) fn cancel_of(invite: &Message) -> String {
+    let text = String::from_utf8(invite.as_bytes().to_vec()).unwrap();
+    let head = text.split("\r\n\r\n").next().unwrap();
+    let lines = head
+        .split("\r\n")
+        .filter(|line| !line.starts_with("Content-"));
+    let text: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("{text}Content-Length: 0\r\n\r\n").replace("INVITE", "CANCEL")
+}

@@ -199,7 +199,7 @@ fn a_bypassed_call_ends_after_the_longest_time_of_a_call() {
 #[test]
 fn a_second_callee_behind_a_fork_keeps_the_call_up() {
     let mut bed = Bed::new();
-    let request = invite("+2555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
+    let request = invite("+1555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
     bed.receive_message(CALLER, &request);
     let forwarded = bed.request(CALLEE, &Method::Invite);
     let text = sdp("192.0.2.20", &[5000], "sendrecv");

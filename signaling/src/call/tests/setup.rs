@@ -379,17 +379,6 @@ fn answers_go_to_the_port_that_via_names_where_rport_is_not_asked_for() {
     bed.assert_empty();
 }
 
-/// The CANCEL of an INVITE.
-fn cancel_of(invite: &sip::message::Message) -> String {
-    let text = String::from_utf8(invite.as_bytes().to_vec()).unwrap();
-    let head = text.split("\r\n\r\n").next().unwrap();
-    let lines = head
-        .split("\r\n")
-        .filter(|line| !line.starts_with("Content-"));
-    let text: String = lines.map(|line| format!("{line}\r\n")).collect();
-    format!("{text}Content-Length: 0\r\n\r\n").replace("INVITE", "CANCEL")
-}
-
 impl Bed {
     /// The INVITE to `to`, those that were sent again to others dropped.
     fn request_after_retransmissions(&mut self, to: &str) -> sip::message::Message {

@@ -65,6 +65,8 @@ fn cdr(call_id: &str) -> Cdr {
         request_uri: "sip:bob@example.test".into(),
         source: "192.0.2.1:5060".parse().unwrap(),
         transport: "udp".into(),
+        origin: None,
+        callee_user: None,
         trunk: None,
         route: None,
         started: Timestamp::from_millis(0),

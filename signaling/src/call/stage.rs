@@ -1,0 +1,239 @@
+//! The stages of a call: who is tried, in which order, and what follows where nobody answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sip::proxy::{Failover, Group};
+use tracing::info;
+
+use super::{
+    Core,
+    course::{Step, carrier_failover, outcome_of},
+    exchange::{Contact, ExchangeId, Place, Role, Target},
+    setup::take_all,
+    state::CallKey,
+};
+use crate::directory::{Aor, Carrier, Destination, Edits, Plan, Stage};
+
+/// How long it rings for a caller who is blocked and is not to know.
+const FEIGNED_RING: Duration = Duration::from_secs(60);
+/// The phones of a user that are called at most; further ones are left out.
+const MAX_CONTACTS: usize = 16;
+
+impl Core {
+    /// An exchange has nobody else to try: names further targets, or lets the caller hear of it.
+    pub(super) fn on_exhausted(&mut self, now: Instant, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let (Role::Setup, Some(key)) = (exchange.role, exchange.call) else {
+            return exchange.context.conclude();
+        };
+        let feigned = self.calls.get(&key).is_some_and(|call| call.feigned);
+        if feigned && !exchange.replied {
+            exchange.feigning = Some(now + FEIGNED_RING);
+            return;
+        }
+        while let Some(step) = self.next_step(now, id, key) {
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                return;
+            };
+            if exchange.context.add(now, step.groups) {
+                return;
+            }
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.context.conclude();
+        }
+    }
+
+    /// The next step of a call's plan, if how it went so far leads to one.
+    fn next_step(&mut self, now: Instant, id: ExchangeId, key: CallKey) -> Option<Step> {
+        let exchange = self.exchanges.get(&id)?;
+        let branches = exchange.branches.len();
+        let failures = exchange.context.failures();
+        let failures: Vec<_> = failures.map(|(branch, how)| (branch.0, how)).collect();
+        loop {
+            let call = self.calls.get_mut(&key)?;
+            let course = call.course.as_mut()?;
+            if let Some(step) = course.next_step(branches, &failures) {
+                match take_all(now, step.limits.iter()) {
+                    Ok(holds) => course.holds = holds,
+                    Err(exceeded) => {
+                        info!(call = %call.id, %exceeded, "a trunk is full; the next is tried");
+                        continue;
+                    }
+                }
+                return Some(step);
+            }
+            let stage = course.stage_branches(branches);
+            let failed: Vec<_> = failures
+                .iter()
+                .filter(|(at, _)| stage.contains(at))
+                .copied()
+                .collect();
+            let exchange = self.exchanges.get(&id)?;
+            let heard = |at: usize| exchange.branches.get(at).is_some_and(|branch| branch.rang);
+            let outcome = outcome_of(&failed, heard);
+            if !course.next_stage(branches, outcome) {
+                return None;
+            }
+            let stage = course.plan.stages.get(course.stage)?.clone();
+            info!(call = %call.id, ?outcome, to = ?stage.destination, "the call goes on");
+            match take_all(now, stage.limits.iter()) {
+                Ok(holds) => course.stage_holds = holds,
+                Err(exceeded) => {
+                    info!(call = %call.id, %exceeded, "a forward is full");
+                    continue;
+                }
+            }
+            let edits = Arc::new(course.plan.edits.clone());
+            let steps = self.steps_of(now, &stage, &edits);
+            let call = self.calls.get_mut(&key)?;
+            call.course.as_mut()?.set_steps(steps);
+        }
+    }
+
+    /// All places of a plan's first stage, for a request that is no call.
+    pub(super) fn groups_of(&self, now: Instant, plan: &Plan) -> Vec<Group<Target>> {
+        let steps = self.first_steps(now, plan).into_iter();
+        let groups = steps.flat_map(|step| {
+            let mut groups = step.groups;
+            if let Some(last) = groups.last_mut() {
+                last.failover = step.failover;
+            }
+            groups
+        });
+        groups.collect()
+    }
+
+    /// The steps of a plan's first stage.
+    pub(super) fn first_steps(&self, now: Instant, plan: &Plan) -> Vec<Step> {
+        let edits = Arc::new(plan.edits.clone());
+        let first = plan.stages.first();
+        first.map_or_else(Vec::new, |stage| self.steps_of(now, stage, &edits))
+    }
+
+    /// The steps of a stage; `edits` for what goes to users and URIs.
+    fn steps_of(&self, now: Instant, stage: &Stage, edits: &Arc<Edits>) -> Vec<Step> {
+        let patience = Some(stage.ring_timeout);
+        let like = Target {
+            relay: stage.relay,
+            edits: Some(edits.clone()).filter(|edits| !edits.is_empty()),
+            ..Target::to(Place::Uri(String::new()))
+        };
+        match &stage.destination {
+            Destination::User(aor) => {
+                let groups = self.phones_of(now, aor, &like, patience);
+                vec![phones(groups)]
+            }
+            Destination::Group(ring) => {
+                let step = |users: &Vec<Aor>| {
+                    let patience = Some(ring.step_timeout.min(stage.ring_timeout));
+                    let phones_of = |aor| self.phones_of(now, aor, &like, patience);
+                    phones(merge(users.iter().map(phones_of)))
+                };
+                ring.steps.iter().map(step).collect()
+            }
+            Destination::Carriers(carriers) => {
+                let carrier = |carrier| carrier_step(now, carrier, stage.relay, patience);
+                let steps = carriers.iter().map(carrier);
+                // A carrier none of whose hosts gave a sign of life lately is asked last.
+                let (alive, dead): (Vec<_>, Vec<_>) = steps.partition(|(alive, _)| *alive);
+                let steps = alive.into_iter().chain(dead);
+                steps.map(|(_, step)| step).collect()
+            }
+            Destination::Uri(uri) => {
+                let target = Target {
+                    place: Place::Uri(uri.clone()),
+                    ..like
+                };
+                let group = Group::new(vec![target]).ring_timeout(patience);
+                vec![phones(vec![group])]
+            }
+        }
+    }
+
+    /// A user's phones: those of the same q at once, the higher q first.
+    fn phones_of(
+        &self,
+        now: Instant,
+        aor: &Aor,
+        like: &Target,
+        patience: Option<Duration>,
+    ) -> Vec<Group<Target>> {
+        let mut contacts = self.contacts_of(now, aor);
+        contacts.truncate(MAX_CONTACTS);
+        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q));
+        let same_q = contacts.chunk_by(|a, b| a.q == b.q);
+        let group = |contacts: &[Contact]| {
+            let target = |contact: &Contact| Target {
+                place: Place::Contact(Box::new(contact.clone())),
+                user: Some(aor.clone()),
+                ..like.clone()
+            };
+            Group::new(contacts.iter().map(target).collect())
+                .ring_timeout(patience)
+                .failover(Failover::AnyFailure)
+        };
+        same_q.map(group).collect()
+    }
+}
+
+/// A step of phones: whatever they said, the next step may follow.
+fn phones(groups: Vec<Group<Target>>) -> Step {
+    Step {
+        groups,
+        failover: Failover::AnyFailure,
+        limits: Vec::new(),
+    }
+}
+
+/// The hosts of a carrier's trunk, one after the other; `false` with it where none of them gave a
+/// sign of life lately.
+fn carrier_step(
+    now: Instant,
+    carrier: &Carrier,
+    relay: bool,
+    patience: Option<Duration>,
+) -> (bool, Step) {
+    let like = Target {
+        relay,
+        number: Some(carrier.number.as_str().into()),
+        edits: Some(Arc::new(carrier.edits.clone())).filter(|edits| !edits.is_empty()),
+        follows: carrier.follows,
+        ..Target::to(Place::Uri(String::new()))
+    };
+    let hosts = carrier.trunk.host_refs();
+    let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_down(now));
+    let is_alive = !alive.is_empty();
+    let groups = alive.into_iter().chain(dead).map(|host| {
+        let target = Target {
+            place: Place::Host(host),
+            ..like.clone()
+        };
+        Group::new(vec![target]).ring_timeout(patience)
+    });
+    let step = Step {
+        groups: groups.collect(),
+        failover: carrier_failover(carrier),
+        limits: carrier.limits.clone(),
+    };
+    (is_alive, step)
+}
+
+/// The phones of several users as one: all first choices at once, then all second ones.
+fn merge(users: impl Iterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
+    let mut merged: Vec<Group<Target>> = Vec::new();
+    for groups in users {
+        for (rank, group) in groups.into_iter().enumerate() {
+            match merged.get_mut(rank) {
+                Some(known) => known.targets.extend(group.targets),
+                None => merged.push(group),
+            }
+        }
+    }
+    merged
+}
