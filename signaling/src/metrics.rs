@@ -156,7 +156,9 @@ pub(crate) struct Metrics {
     pub(crate) tls_failures: IntCounter,
     certificates: IntGaugeVec,
     /// Datagrams that the kernel dropped because a socket's buffer was full.
-    pub(crate) kernel_drops: IntGauge,
+    kernel_drops: IntGaugeVec,
+    /// STUN binding requests that were answered.
+    pub(crate) stun: IntCounter,
     /// Whether mediad can be reached.
     pub(crate) media_up: IntGauge,
     /// Media sessions that calls hold.
@@ -279,9 +281,14 @@ impl Metrics {
                 "Seconds until a certificate of this node ends.",
                 &["name"],
             )?,
-            kernel_drops: gauge(
+            kernel_drops: gauges(
                 "sip_kernel_drops",
                 "Datagrams that the kernel dropped because a SIP socket's buffer was full.",
+                &["local", "socket"],
+            )?,
+            stun: counter(
+                "sip_stun_requests_total",
+                "STUN binding requests that came to a SIP port and were answered.",
             )?,
             media_up: gauge("media_up", "1 while mediad can be reached.")?,
             media_sessions: gauge("media_sessions_held", "Media sessions that calls hold.")?,
@@ -314,6 +321,13 @@ impl Metrics {
     /// The open connections of a transport.
     pub(crate) fn connections(&self, transport: &str) -> IntGauge {
         self.connections.with_label_values(&[transport])
+    }
+
+    /// Shows how many datagrams the kernel has dropped on a socket.
+    pub(crate) fn kernel_drops(&self, local: &str, socket: usize, count: u64) {
+        self.kernel_drops
+            .with_label_values(&[local, &socket.to_string()])
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a connection that was closed.

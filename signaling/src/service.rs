@@ -188,8 +188,7 @@ impl Service {
 impl Parts {
     /// The metrics page.
     pub(crate) fn page(&self) -> String {
-        let drops = i64::try_from(self.network.kernel_drops()).unwrap_or(i64::MAX);
-        self.metrics.kernel_drops.set(drops);
+        self.network.show_kernel_drops();
         self.metrics.certificates(&self.network.tls().expiries());
         self.metrics.text()
     }

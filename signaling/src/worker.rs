@@ -81,6 +81,13 @@ impl Own {
         self.0.as_ref().map(Runtime::handle)
     }
 
+    /// Runs in the present thread until `future` is done.
+    pub(crate) fn block_on(&self, future: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.0 {
+            runtime.block_on(future);
+        }
+    }
+
     /// Starts a worker in a thread of its own, which ends with the node.
     pub(crate) fn start(
         self,
@@ -92,9 +99,7 @@ impl Own {
         let token = shell.tracker.token();
         let name = format!("sip-{}", shell.index);
         let work = move || {
-            if let Some(runtime) = &self.0 {
-                runtime.block_on(run(core, shell, inbox, commands));
-            }
+            self.block_on(run(core, shell, inbox, commands));
             drop(token);
         };
         thread::Builder::new().name(name).spawn(work).map(drop)

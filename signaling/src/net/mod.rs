@@ -10,11 +10,11 @@ pub(crate) mod call_id;
 mod connection;
 mod connections;
 mod dispatch;
-mod errors;
 mod flow;
 mod lanes;
 mod limits;
 mod names;
+mod stun;
 mod tls;
 mod udp;
 mod websocket;
@@ -83,7 +83,6 @@ pub(crate) struct Shared {
 }
 
 /// Binds every address that is to be listened on, for UDP with a socket for each of `workers`.
-/// `advertise` stands in Via and Record-Route in place of the bound host.
 ///
 /// # Errors
 /// The first address that cannot be bound, and why.
@@ -153,24 +152,10 @@ impl Bound {
         for listener in self.listeners {
             tracker.spawn(connections.clone().accept(listener));
         }
-        let mut udp = Vec::new();
-        for bound in self.udp {
-            let mut sockets = Vec::new();
-            let handles = workers.iter().filter_map(Own::handle);
-            for (socket, worker) in bound.sockets.into_iter().zip(handles) {
-                let _inside = worker.enter();
-                let socket = Arc::new(udp::Udp::new(bound.local, socket)?);
-                worker.spawn(udp::receive(
-                    socket.clone(),
-                    dispatcher.clone(),
-                    metrics.clone(),
-                ));
-                sockets.push(socket);
-            }
-            udp.push((bound.local, sockets));
-        }
+        let udp = self.udp.into_iter();
+        let udp = udp.map(|bound| bound.start(workers, dispatcher, metrics));
         Ok(Network {
-            udp: udp.into(),
+            udp: udp.collect::<io::Result<_>>()?,
             connections,
             tls: shared.tls,
             metrics: metrics.clone(),
@@ -182,8 +167,7 @@ impl Bound {
 /// Sends. Clones share the sockets.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    /// By their address: the sockets of the workers.
-    udp: Arc<[(SocketAddr, Vec<Arc<udp::Udp>>)]>,
+    udp: Arc<[udp::Group]>,
     connections: Connections,
     tls: Tls,
     metrics: Arc<Metrics>,
@@ -197,10 +181,9 @@ impl Network {
         if flow.transport != Transport::Udp {
             return self.connections.send(flow, payload, sender);
         }
-        let sockets = self.udp.iter().find(|(local, _)| *local == flow.local);
-        let socket = sockets.and_then(|(_, sockets)| sockets.get(sender.worker));
-        let sent = match socket {
-            Some(socket) => socket.send(&payload, flow.reply_to),
+        let group = self.udp.iter().find(|group| group.local == flow.local);
+        let sent = match group {
+            Some(group) => group.send(&payload, flow, sender.worker),
             None => Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         match sent {
@@ -226,9 +209,16 @@ impl Network {
         self.connections.close(covers);
     }
 
-    /// Datagrams that the kernel dropped before they were read, over all sockets.
-    pub(crate) fn kernel_drops(&self) -> u64 {
-        udp::kernel_drops(self.udp.iter().map(|(local, _)| *local))
+    /// Shows which datagrams the kernel dropped before they were read.
+    pub(crate) fn show_kernel_drops(&self) {
+        for drops in self.udp.iter().flat_map(udp::Group::drops) {
+            let udp::Drops {
+                local,
+                socket,
+                count,
+            } = drops;
+            self.metrics.kernel_drops(&local, socket, count);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use nix::{
     },
 };
 
+use super::address;
+
 /// Errors that mean that nobody is there, now.
 const UNREACHABLE: [Errno; 4] = [
     Errno::ECONNREFUSED,
@@ -50,13 +52,4 @@ pub(super) fn next(socket: &impl AsFd) -> io::Result<Option<SocketAddr>> {
     });
     let peer = message.address.as_ref().and_then(address);
     Ok(peer.filter(|_| unreachable))
-}
-
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    if let Some(v4) = storage.as_sockaddr_in() {
-        return Some(SocketAddr::V4((*v4).into()));
-    }
-    storage
-        .as_sockaddr_in6()
-        .map(|v6| SocketAddr::V6((*v6).into()))
 }

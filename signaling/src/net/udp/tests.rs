@@ -1,0 +1,192 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use super::*;
+use crate::{
+    defence::Defence,
+    net::{Arrival, Inbox, Queued, lanes},
+};
+
+struct Bed {
+    group: Group,
+    metrics: Arc<Metrics>,
+    inbox: Inbox,
+    arrived: VecDeque<Queued>,
+    stop: Arc<Notify>,
+}
+
+/// A node's sockets, each read in a thread of its own.
+fn bed(address: &str, count: usize) -> Bed {
+    let bound = bind(address.parse().unwrap(), count).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (worker, inbox) = lanes();
+    let (config, t1) = (
+        control::config::Defence::default(),
+        Duration::from_millis(500),
+    );
+    let defence = Arc::new(Defence::new(&config, t1, Instant::now()));
+    let dispatcher = Dispatcher::new(vec![worker], defence, metrics.clone());
+    let runtimes: Vec<_> = (0..count).map(|_| Own::new().unwrap()).collect();
+    let group = bound.start(&runtimes, &dispatcher, &metrics).unwrap();
+    let stop = Arc::new(Notify::new());
+    for runtime in runtimes {
+        let stop = stop.clone();
+        std::thread::spawn(move || runtime.block_on(stop.notified()));
+    }
+    Bed {
+        group,
+        metrics,
+        inbox,
+        arrived: VecDeque::new(),
+        stop,
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.stop.notify_waiters();
+    }
+}
+
+impl Bed {
+    async fn arrival(&mut self) -> Arrival {
+        if self.arrived.is_empty() {
+            let mut batch = Vec::new();
+            let more = timeout(Duration::from_secs(5), self.inbox.recv(&mut batch));
+            assert!(more.await.unwrap());
+            self.arrived.extend(batch);
+        }
+        self.arrived.pop_front().unwrap().arrival
+    }
+
+    async fn datagram(&mut self) -> (Flow, Bytes) {
+        match self.arrival().await {
+            Arrival::Datagram { flow, bytes } => (flow, bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn read(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 2048];
+    let read = timeout(Duration::from_secs(5), peer.recv_from(&mut buffer));
+    let (length, from) = read.await.unwrap().unwrap();
+    (buffer[..length].to_vec(), from)
+}
+
+#[tokio::test]
+async fn datagrams_arrive_keepalives_do_not_and_a_dead_port_is_told() {
+    let mut bed = bed("127.0.0.1:0", 1);
+    let local = bed.group.local;
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for keepalive in [&b"\r\n\r\n"[..], &[0; 4], &[]] {
+        peer.send_to(keepalive, local).await.unwrap();
+    }
+    peer.send_to(b"hello", local).await.unwrap();
+    let (flow, bytes) = bed.datagram().await;
+    assert_eq!(bytes, "hello");
+    assert_eq!(flow.remote, peer.local_addr().unwrap());
+
+    let dead = peer.local_addr().unwrap();
+    drop(peer);
+    let flow = Flow::to(Transport::Udp, local, dead);
+    bed.group.send(b"anyone?", &flow, 0).unwrap();
+    match bed.arrival().await {
+        Arrival::Unreachable { remote, .. } => assert_eq!(remote, dead),
+        other => panic!("{other:?}"),
+    }
+    let drops = bed.group.drops();
+    assert_eq!((drops.len(), drops[0].count), (1, 0));
+}
+
+#[tokio::test]
+async fn each_peer_keeps_its_order_over_many_sockets_and_all_sockets_are_used() {
+    let mut bed = bed("127.0.0.1:0", 4);
+    let local = bed.group.local;
+    let mut peers = Vec::new();
+    for _ in 0..32 {
+        peers.push(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    }
+    for number in 0..100u32 {
+        for peer in &peers {
+            let text = format!("{number} sip:a SIP/2.0\r\nCall-ID: c\r\n\r\n");
+            peer.send_to(text.as_bytes(), local).await.unwrap();
+        }
+    }
+    let mut last: HashMap<SocketAddr, u32> = HashMap::new();
+    for _ in 0..3_200 {
+        let (flow, bytes) = bed.datagram().await;
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let number: u32 = text.split(' ').next().unwrap().parse().unwrap();
+        let next = last.entry(flow.remote).or_default();
+        assert_eq!(number, *next, "{}", flow.remote);
+        *next += 1;
+    }
+    assert_eq!(last.len(), 32);
+    assert_eq!(bed.group.drops().len(), 4);
+}
+
+#[test]
+fn another_node_cannot_take_the_address_too() {
+    let first = bind("127.0.0.1:0".parse().unwrap(), 4).unwrap();
+    let error = bind(first.local, 4).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn answers_leave_by_the_address_that_was_written_to() {
+    for (any, one, peer) in [
+        ("127.0.0.1:0", "127.0.0.1", "127.0.0.1:0"),
+        ("0.0.0.0:0", "127.0.0.77", "127.0.0.1:0"),
+        ("[::]:0", "::1", "[::1]:0"),
+        ("[::1]:0", "::1", "[::1]:0"),
+        ("0.0.0.0:0", "127.0.0.78", "127.0.0.1:0"),
+    ] {
+        let mut bed = bed(any, 2);
+        let to = SocketAddr::new(one.parse().unwrap(), bed.group.local.port());
+        let peer = UdpSocket::bind(peer).await.unwrap();
+        peer.send_to(b"hello", to).await.unwrap();
+        let (flow, _) = bed.datagram().await;
+        let is_any = bed.group.local.ip().is_unspecified();
+        assert_eq!(flow.source, is_any.then_some(to.ip()));
+        assert_eq!(flow.remote, peer.local_addr().unwrap());
+        bed.group.send(b"answer", &flow, 1).unwrap();
+        assert_eq!(read(&peer).await, (b"answer".to_vec(), to));
+    }
+}
+
+#[tokio::test]
+async fn stun_is_answered_on_the_same_port() {
+    let mut bed = bed("127.0.0.1:0", 1);
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([7; 12]);
+    peer.send_to(&request, bed.group.local).await.unwrap();
+    let (answer, from) = read(&peer).await;
+    assert_eq!((from, &answer[..2]), (bed.group.local, &[1, 1][..]));
+    assert_eq!(bed.metrics.stun.get(), 1);
+    peer.send_to(b"next", bed.group.local).await.unwrap();
+    assert_eq!(bed.datagram().await.1, "next");
+}
+
+#[tokio::test]
+async fn more_than_a_batch_is_read_without_loss() {
+    let mut bed = bed("127.0.0.1:0", 1);
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let large = vec![b'x'; 60_000];
+    for number in 0..200u32 {
+        let text = format!("{number}");
+        peer.send_to(text.as_bytes(), bed.group.local)
+            .await
+            .unwrap();
+    }
+    peer.send_to(&large, bed.group.local).await.unwrap();
+    for number in 0..200u32 {
+        assert_eq!(bed.datagram().await.1, number.to_string());
+    }
+    assert_eq!(bed.datagram().await.1, large);
+}
