@@ -170,6 +170,10 @@ impl Core {
         if let Some(method) = request.method() {
             self.metrics.request(method, Direction::In);
         }
+        // Its answer would have no Via either, and find nobody.
+        if request.header(HeaderName::Via).is_none() {
+            return self.metrics.dropped(Dropped::Malformed);
+        }
         let request = proxy::stamp_via(request, flow.remote);
         let flow = reply_flow(flow, &request);
         if let Err(refusal) = proxy::admit(&request, &self.policy.identity, &EXTENSIONS) {
