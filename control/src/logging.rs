@@ -1,25 +1,154 @@
 //! One way to log for every process: to standard error, filtered by `RUST_LOG`, as text for people or
 //! as JSON lines with `TANDEM_LOG_FORMAT=json`.
+//!
+//! What is logged can be changed while the process runs: [`raise`] replaces the filter, and [`watched`]
+//! lets debug lines of one piece of work through that the filter would stop, once
+//! [`set_watching`] has said that there is any such work. While there is none a stopped line costs what
+//! it always does: nothing.
 
-use std::io::IsTerminal;
+mod verbosity;
 
-use tracing_subscriber::EnvFilter;
+use std::{
+    cell::Cell,
+    io::IsTerminal,
+    marker::PhantomData,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use verbosity::{Handle, Verbosity};
+
+/// The filter of this process, once [`init`] has set it up.
+static FILTER: OnceLock<Mutex<Filter>> = OnceLock::new();
+
+#[derive(Debug)]
+struct Filter {
+    handle: Handle,
+    /// What the process was started with.
+    first: String,
+    now: String,
+    watching: bool,
+}
+
+/// Why the log stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another subscriber than [`init`]'s is at work.
+    #[error("the log of this process was not set up in a way that can be changed")]
+    NotOurs,
+    /// The text is no filter.
+    #[error(
+        "'{filter}' is no log filter: {error}; say error, warn, info, debug, trace, or as RUST_LOG has it"
+    )]
+    Malformed {
+        /// As it was given.
+        filter: String,
+        /// What is wrong with it.
+        error: String,
+    },
+}
 
 /// Starts logging for the whole process. `default` is the filter where `RUST_LOG` says nothing, such
 /// as `info`. A second call does nothing.
 pub fn init(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let usable = !wanted.is_empty() && Verbosity::parse(&wanted).is_ok();
+    let first = if usable { wanted } else { default.to_owned() };
+    let Ok(base) = Verbosity::parse(&first) else {
+        return;
+    };
+    let (filter, handle) = verbosity::reloadable(base);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);
     let json = std::env::var("TANDEM_LOG_FORMAT").is_ok_and(|format| format == "json");
-    // Already initialised means that a test or an embedding program chose its own way.
-    drop(if json {
-        builder.json().try_init()
+    let lines = if json {
+        lines.json().boxed()
     } else {
-        builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init()
-    });
+        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+    };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+    // Already initialised means that a test or an embedding program chose its own way.
+    if subscriber.try_init().is_ok() {
+        let filter = Filter {
+            handle,
+            now: first.clone(),
+            first,
+            watching: false,
+        };
+        drop(FILTER.set(Mutex::new(filter)));
+    }
+}
+
+/// Logs by another filter from now on, such as `debug` or `info,signaling=debug`; with `None` by the
+/// one that the process was started with.
+///
+/// # Errors
+/// It is no filter, or the log is not ours.
+pub fn raise(filter: Option<&str>) -> Result<(), LogError> {
+    change(|state| {
+        let wanted = filter.map_or_else(|| state.first.clone(), str::to_owned);
+        let base = Verbosity::parse(&wanted).map_err(|error| LogError::Malformed {
+            filter: wanted.clone(),
+            error: error.to_string(),
+        })?;
+        state.handle.set(Some(base), state.watching);
+        state.now = wanted;
+        Ok(())
+    })
+}
+
+/// Whether any work is [`watched`].
+///
+/// # Errors
+/// The log is not ours.
+pub fn set_watching(on: bool) -> Result<(), LogError> {
+    change(|state| {
+        if state.watching != on {
+            state.watching = on;
+            state.handle.set(None, on);
+        }
+        Ok(())
+    })
+}
+
+/// The filter that is in force; empty where the log is not ours.
+pub fn filter() -> String {
+    FILTER.get().map_or_else(String::new, |state| {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now.clone()
+    })
+}
+
+fn change(change: impl FnOnce(&mut Filter) -> Result<(), LogError>) -> Result<(), LogError> {
+    let state = FILTER.get().ok_or(LogError::NotOurs)?;
+    change(&mut state.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+thread_local! {
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, what this thread does is watched. Not to be held across an await.
+#[derive(Debug)]
+#[must_use = "the work is watched while the guard lives"]
+pub struct Watched {
+    before: bool,
+    /// It belongs to its thread.
+    here: PhantomData<*const ()>,
+}
+
+/// Lets debug lines of this thread through until the guard is dropped.
+pub fn watched() -> Watched {
+    Watched {
+        before: WATCHED.replace(true),
+        here: PhantomData,
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        WATCHED.set(self.before);
+    }
 }

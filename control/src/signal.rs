@@ -1,6 +1,6 @@
 //! What api and the command line ask of signaling.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub enum Request {
     },
     /// The metrics page; answered with [`Response::Metrics`].
     Metrics,
+    /// Change what the process logs; answered with [`Response::Log`].
+    Log(LogOrder),
     /// The messages of a call that are kept; answered with [`Response::Trace`], or
     /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
     Trace {
@@ -88,6 +90,53 @@ pub enum Response {
     Trace(TracePage),
     /// The bans.
     Bans(Vec<BanInfo>),
+    /// What is logged now.
+    Log(LogState),
+}
+
+/// What is to become of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogOrder {
+    /// Nothing: only tell.
+    Show,
+    /// Log by this filter, in `RUST_LOG`'s words, for 1 to 86,400 s.
+    Raise {
+        /// Such as `debug`, or `info,signaling=debug`.
+        filter: String,
+        /// For how long.
+        seconds: u32,
+    },
+    /// Let debug lines about this through for 1 to 86,400 s. A watch for the same subject is replaced.
+    Watch {
+        /// About whom.
+        subject: Subject,
+        /// For how long.
+        seconds: u32,
+    },
+    /// Back to what the process was started with, without any watch.
+    Reset,
+}
+
+/// Whose messages a watch is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// Those of a Call-ID.
+    CallId(String),
+    /// Those from and to an address.
+    Source(IpAddr),
+    /// Those of a user, `alice` or `alice@example.test`, in From, To or the Request-URI.
+    User(String),
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogState {
+    /// The filter.
+    pub filter: String,
+    /// Seconds until it is again what the process was started with; `None` where it is that.
+    pub left_s: Option<u64>,
+    /// Whose debug lines pass, and for how many seconds yet.
+    pub watches: Vec<(Subject, u64)>,
 }
 
 /// Messages of a call in their order. Credentials, passwords and keys are hidden in them.

@@ -13,6 +13,7 @@ mod net;
 mod resolve;
 mod service;
 mod trunks;
+mod watch;
 mod weighted;
 mod worker;
 
@@ -179,6 +180,7 @@ pub fn start(
         media,
         cdrs,
         draining: AtomicBool::new(false),
+        watches: policy.watches.clone(),
         defence: policy.defence.clone(),
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{defence::Defence, metrics::Metrics, net::Network, worker::Command};
+use crate::{defence::Defence, metrics::Metrics, net::Network, watch::Watches, worker::Command};
 
 /// How long a worker may take to answer; it never waits for anything itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) media: Client<Media>,
     pub(crate) cdrs: CdrWriter,
     pub(crate) draining: AtomicBool,
+    pub(crate) watches: Arc<Watches>,
     pub(crate) defence: Arc<Defence>,
 }
 
@@ -65,6 +66,10 @@ impl Handler<Signal> for Service {
                     Ok(Response::Status(this.status().await))
                 }
                 Request::Trace { id, after, full } => this.trace(id, after, full).await,
+                Request::Log(order) => match this.0.watches.obey(order) {
+                    Ok(state) => Ok(Response::Log(state)),
+                    Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
+                },
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {

@@ -47,6 +47,7 @@ impl Core {
         answer: Result<media::Response, RequestError>,
     ) {
         if let Some(asked) = self.asked.remove(&token) {
+            let _heard = self.hear_call(asked.call);
             if let Err(error) = &answer {
                 self.metrics.media_errors.inc();
                 debug!(session = %asked.session, purpose = ?asked.purpose, %error, "mediad refused");

@@ -48,6 +48,14 @@ impl Core {
     }
 
     fn take(&mut self, now: Instant, flow: Flow, message: Result<Message, ParseError>) {
+        let framed = match &message {
+            Ok(message) => Some(message),
+            Err(error) => error.partial.as_deref(),
+        };
+        let _heard = self.hear(now, &flow, framed);
+        if let Some(framed) = framed {
+            debug!(from = %flow, line = %FirstLine(framed.as_bytes()), "received");
+        }
         match message {
             Ok(message) if message.is_request() => self.handle_request(now, flow, message),
             Ok(message) => self.handle_response(now, flow, message),
@@ -126,6 +134,10 @@ impl Core {
         self.layer.handle_timeout(now);
         self.drain_transmits(now, true);
         while let Some(alarm) = self.alarms.take_due(now) {
+            let _heard = match alarm {
+                Alarm::Exchange(id) => self.hear_exchange(id),
+                Alarm::Call(key) | Alarm::Dialog(key) => self.hear_call(key),
+            };
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
                 Alarm::Call(key) => self.on_call_alarm(now, key),
@@ -271,6 +283,16 @@ impl Core {
         let branch = self.policy.identity.stateless_branch(request);
         let tag = branch.trim_start_matches("z9hG4bK");
         tag.split('.').next().unwrap_or(tag).to_owned()
+    }
+}
+
+/// What the log says of a message, made only where it is written.
+pub(super) struct FirstLine<'m>(pub(super) &'m [u8]);
+
+impl std::fmt::Display for FirstLine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = self.0.split(|byte| *byte == b'\r').next();
+        f.write_str(&sip::redact::line(line.unwrap_or_default()))
     }
 }
 

@@ -20,6 +20,7 @@ mod command;
 mod course;
 mod exchange;
 mod finish;
+mod heard;
 mod input;
 mod local;
 mod output;
@@ -65,7 +66,7 @@ pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
 pub(crate) use output::{MediaToken, Output, ResolveToken};
 pub(crate) use policy::Policy;
-pub(crate) use stream::OWNER;
+pub(crate) use stream::{Families, OWNER};
 
 /// One worker's calls and transactions.
 #[derive(Debug)]
@@ -99,6 +100,8 @@ pub(crate) struct Core {
     phones: HashMap<crate::directory::Aor, Vec<exchange::Contact>>,
 
     trace: trace::Trace,
+    /// Call-IDs of which a message was watched.
+    heard: VecDeque<String>,
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
     next: u64,
@@ -169,6 +172,7 @@ impl Core {
             media_up: true,
             trace: trace::Trace::new(trace_limit),
             phones: HashMap::new(),
+            heard: VecDeque::new(),
             alarms: Alarms::new(),
             outputs: VecDeque::new(),
             next: 0,

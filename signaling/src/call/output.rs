@@ -6,8 +6,9 @@ use bytes::Bytes;
 use control::{media, signal};
 use sip::transaction::TransactionId;
 use store::Cdr;
+use tracing::debug;
 
-use super::{Authority, Core};
+use super::{Authority, Core, input::FirstLine};
 use crate::{metrics::Direction, net::Flow};
 
 /// Names a question to mediad.
@@ -67,6 +68,7 @@ impl Core {
             count(&self.metrics, &transmit.payload, again);
             self.trace
                 .push(now, Direction::Out, transmit.flow, &transmit.payload);
+            debug!(to = %transmit.flow, line = %FirstLine(&transmit.payload), again, "sending");
             self.outputs.push_back(Output::Transmit {
                 flow: transmit.flow,
                 payload: transmit.payload,

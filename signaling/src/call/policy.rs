@@ -9,10 +9,11 @@ use std::{
 use control::config::{Config, Nat, Transport};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
-use super::Hop;
+use super::{Families, Hop};
 use crate::{
     defence::Defence,
     net::{Certified, Flow, Local, Names},
+    watch::Watches,
 };
 
 /// How long a host may take to say anything at all before the next one is tried. Timer B would be
@@ -43,6 +44,10 @@ pub(crate) struct Policy {
     pub(crate) session: Option<session_timer::Rules>,
     /// Longer requests go over TCP where that is left to us; 0 for never.
     pub(crate) udp_limit: usize,
+    /// Whose debug lines are wanted.
+    pub(crate) watches: Arc<Watches>,
+    /// Where mediad can relay.
+    pub(crate) families: Families,
     /// Whether a party's Contact is believed.
     pub(crate) nat: Nat,
     /// Bytes of messages that each worker keeps for a trace.
@@ -84,6 +89,8 @@ impl Policy {
                 ..Timers::default()
             },
             timer_c: Duration::from_secs(config.sip.timer_c),
+            watches: Arc::default(),
+            families: Families::of(&config.media.address),
             nat: config.sip.nat,
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             session: (config.sip.session_expires > 0).then_some(session_timer::Rules {

@@ -80,7 +80,7 @@ impl Core {
             call.route = plan.route.clone();
             if plan.relays() {
                 let family = Family::of(&flow.local);
-                call.media = Some(Media::new(family, family));
+                call.media = Some(Media::new(self.policy.families, family, family));
             }
             let mut course = Course::new(plan);
             course.set_steps(steps);

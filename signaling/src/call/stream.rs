@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use control::config::MediaAddress;
 use control::media::{self, Create, Family, Format, Modify, Remote, SessionId, SessionInfo};
 use sip::{
     dialog::Side,
@@ -20,10 +21,46 @@ use super::state::MAX_DIALOGS;
 /// The owner that mediad is told.
 pub(crate) const OWNER: &str = "signaling";
 
+/// The families that mediad has addresses of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Families {
+    pub(crate) v4: bool,
+    pub(crate) v6: bool,
+}
+
+impl Families {
+    /// Of `[media] address`.
+    pub(crate) fn of(address: &MediaAddress) -> Self {
+        let mut bound = address.pairs().iter().map(|(bound, _)| *bound);
+        Self {
+            v4: bound.clone().any(|address| address.is_ipv4()),
+            v6: bound.any(|address| address.is_ipv6()),
+        }
+    }
+
+    const fn has(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    /// This one where mediad has it, else the other.
+    pub(super) const fn nearest(self, family: Family) -> Family {
+        match (family, self.has(family)) {
+            (_, true) => family,
+            (Family::V4, false) => Family::V6,
+            (Family::V6, false) => Family::V4,
+        }
+    }
+}
+
 /// The media of one call.
 #[derive(Debug)]
 pub(super) struct Media {
-    /// The family that each party is given, by its side.
+    pub(super) families: Families,
+    /// The family that each party is given, by its side: that of its signaling, until it shows by an
+    /// offer which one it has media in.
     pub(super) caller: Family,
     pub(super) callee: Family,
     /// By the index of their `m=` lines.
@@ -93,10 +130,11 @@ pub(super) struct Needs {
 }
 
 impl Media {
-    pub(super) fn new(caller: Family, callee: Family) -> Self {
+    pub(super) fn new(families: Families, caller: Family, callee: Family) -> Self {
         Self {
-            caller,
-            callee,
+            families,
+            caller: families.nearest(caller),
+            callee: families.nearest(callee),
             streams: Vec::new(),
             offer: None,
             owed: None,
@@ -253,6 +291,23 @@ impl Media {
         self.sessions().any(Session::is_active)
     }
 
+    /// Before anything is open a party gets an address of the family that its media has, whatever its
+    /// signaling came over.
+    fn meet(&mut self, by: Side, lines: &[Line]) {
+        let mut places = lines.iter().filter_map(|line| line.remote.as_ref());
+        let place = places.find(|remote| !remote.rtp.ip().is_unspecified());
+        let family = place.map(|remote| Family::of(&remote.rtp));
+        let Some(family) = family.filter(|family| self.families.has(*family)) else {
+            return;
+        };
+        if self.sessions().next().is_none() {
+            match by {
+                Side::Caller => self.caller = family,
+                Side::Callee => self.callee = family,
+            }
+        }
+    }
+
     fn note_fork(&mut self, message: &Message, lines: &[Line]) {
         let tag = message.to().ok().and_then(|to| to.tag());
         let (false, Some(tag)) = (message.is_request(), tag) else {
@@ -271,6 +326,7 @@ impl Media {
         mut id: impl FnMut() -> SessionId,
     ) -> Needs {
         let mut needs = Needs::default();
+        self.meet(by, &lines);
         if lines.len() > self.streams.len() {
             self.streams.resize_with(lines.len(), Stream::default);
         }

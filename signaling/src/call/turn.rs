@@ -197,7 +197,8 @@ impl Core {
                     .get(branch.0)
                     .filter(|branch| branch.target.relay)
                     .and_then(|branch| branch.way);
-                if let Some(family) = way.map(|way| Family::of(&way.local))
+                let families = media.families;
+                if let Some(family) = way.map(|way| families.nearest(Family::of(&way.local)))
                     && family != media.callee
                 {
                     // The next host is in the other family: its leg needs another address.

@@ -4,6 +4,7 @@ mod calls;
 mod drain;
 mod find;
 mod hangup;
+mod log;
 mod status;
 mod trace;
 
@@ -11,6 +12,7 @@ pub(crate) use calls::{CallsArgs, calls};
 pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use find::{NodeArgs, Source, check, load, read};
 pub(crate) use hangup::{HangupArgs, hangup};
+pub(crate) use log::{LogArgs, log};
 pub(crate) use status::{StatusArgs, status};
 pub(crate) use trace::{TraceArgs, trace};
 

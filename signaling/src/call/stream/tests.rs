@@ -40,7 +40,11 @@ fn take(media: &mut Media, turn: Turn, lines: &str) -> Needs {
 }
 
 fn media() -> Media {
-    Media::new(Family::V4, Family::V4)
+    let families = Families {
+        v4: true,
+        v6: false,
+    };
+    Media::new(families, Family::V4, Family::V4)
 }
 
 #[test]
@@ -158,4 +162,31 @@ fn a_party_without_an_address_yet_waits_for_one() {
     assert!(!session.is_active());
     let led = media.rewrite(&message(&sdp(held)), Side::Caller).unwrap();
     assert!(String::from_utf8_lossy(led.body()).contains("c=IN IP4 0.0.0.0"));
+}
+
+#[test]
+fn a_party_gets_the_family_of_its_media_where_there_is_an_address_of_it() {
+    let six = sdp("m=audio 4000 RTP/AVP 0\r\n").replace("IP4 192.0.2.1", "IP6 2001:db8::9");
+    let offer = |families, sip: Family| {
+        let mut media = Media::new(families, sip, sip);
+        let id = || SessionId([1; 16]);
+        let needs = media.take(&message(&six), Turn::Offer(Side::Caller), id);
+        assert_eq!(needs.unwrap().requests.len(), 1);
+        (media.caller, media.callee)
+    };
+    let (v4, v6) = (Family::V4, Family::V6);
+    let both = Families { v4: true, v6: true };
+    assert_eq!(offer(both, v4), (v6, v4));
+    assert_eq!(offer(both, v6), (v6, v6));
+    // mediad says itself that it cannot take this one.
+    assert_eq!(
+        offer(
+            Families {
+                v4: true,
+                v6: false
+            },
+            v6
+        ),
+        (v4, v4)
+    );
 }

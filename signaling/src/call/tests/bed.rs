@@ -47,6 +47,7 @@ const CONFIG: &str = r#"
 [sip]
 domains = ["node.test"]
 [media]
+address = "198.51.100.1,2001:db8:ffff::1"
 timeout = 60
 [[trunks]]
 name = "pbx"
