@@ -46,6 +46,8 @@ pub enum Request {
     Metrics,
     /// Change what the process logs; answered with [`Response::Log`].
     Log(LogOrder),
+    /// The trunks and how they are; answered with [`Response::Trunks`].
+    Trunks,
     /// The messages of a call that are kept; answered with [`Response::Trace`], or
     /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
     Trace {
@@ -86,6 +88,8 @@ pub enum Response {
     Done,
     /// Prometheus text.
     Metrics(String),
+    /// Every trunk, in the order of the configuration.
+    Trunks(Vec<TrunkInfo>),
     /// Messages of a call.
     Trace(TracePage),
     /// The bans.
@@ -189,6 +193,45 @@ pub struct BanInfo {
     /// Messages and connections that signaling itself refused; what the XDP program dropped is not in
     /// it.
     pub hits: u64,
+}
+
+/// A trunk as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkInfo {
+    /// Its name.
+    pub name: String,
+    /// Its hosts, in the order of the configuration.
+    pub hosts: Vec<TrunkHostInfo>,
+    /// Calls to it that are up, those that ring included.
+    pub calls: u64,
+    /// Calls that were tried through it since the node started.
+    pub offered: u64,
+    /// Those of them that it answered.
+    pub answered: u64,
+    /// Our registration with it; `None` where it wants none.
+    pub registration: Option<RegistrationInfo>,
+}
+
+/// A host of a trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkHostInfo {
+    /// As configured.
+    pub host: String,
+    /// Whether it is thought to be up; one that is not is tried last.
+    pub up: bool,
+    /// Whether OPTIONS ask it.
+    pub probed: bool,
+    /// What went wrong with it last.
+    pub error: Option<String>,
+}
+
+/// A registration of this node with a trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationInfo {
+    /// Seconds until it ends; `None` where we are not registered.
+    pub expires_s: Option<u64>,
+    /// Why the last attempt failed; `None` where it did not.
+    pub error: Option<String>,
 }
 
 /// A call that is up.

@@ -115,7 +115,10 @@ pub fn start(
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
-    let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone());
+    let (agent, agent_inbox) = net::lanes();
+    let agent_mark = trunks::mark();
+    let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone())
+        .with_agent(agent, agent_mark.clone());
     let shared = Shared {
         tls,
         names: policy.names.clone(),
@@ -161,6 +164,21 @@ pub fn start(
         metrics: metrics.clone(),
     };
     tracker.spawn(stop.clone().run_until_cancelled_owned(guard.run()));
+    let trunks = trunks::start(
+        trunks::Parts {
+            index: count,
+            mark: agent_mark,
+            policy: policy.clone(),
+            metrics: metrics.clone(),
+            network: network.clone(),
+            resolver,
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        },
+        agent_inbox,
+    );
+    trunks.set(directory.trunks().to_vec());
+
     let hub = Hub {
         client: media.clone(),
         workers: commands.clone(),
@@ -176,6 +194,7 @@ pub fn start(
         listen: listen.clone(),
         workers: commands.clone(),
         network,
+        trunks,
         metrics,
         media,
         cdrs,
@@ -238,6 +257,8 @@ impl Running {
         let calls = self.calls().await;
         info!(calls, "signaling stops");
         self.service.drain(true);
+        let leaving = self.service.0.trunks.leave(grace);
+        let leaving = self.tracker.spawn(leaving);
         for worker in &self.workers {
             drop(worker.send(Command::Stop));
         }
@@ -254,6 +275,9 @@ impl Running {
         };
         if left > 0 {
             warn!(calls = left, "some parties did not answer our BYE in time");
+        }
+        if leaving.await.is_ok_and(|left| !left) {
+            warn!("a trunk did not answer in time that we are no longer registered");
         }
         self.stop.cancel();
         self.tracker.close();

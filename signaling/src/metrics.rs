@@ -135,6 +135,8 @@ pub(crate) struct Metrics {
     pub(crate) bans_active: IntGauge,
     /// Requests that were refused because there was too much to do.
     pub(crate) shed: IntCounter,
+    trunk_up: IntGaugeVec,
+    trunk_registered: IntGaugeVec,
     /// Calls that are up, those being set up or taken down included.
     pub(crate) calls_active: IntGauge,
     /// INVITE to 200, in seconds.
@@ -225,6 +227,16 @@ impl Metrics {
                 "calls_total",
                 "Calls that are over, by result.",
                 &["result"],
+            )?,
+            trunk_up: gauges(
+                "trunk_up",
+                "1 while a trunk's host is thought to be up.",
+                &["trunk", "host"],
+            )?,
+            trunk_registered: gauges(
+                "trunk_registered",
+                "1 while this node is registered with a trunk that wants it.",
+                &["trunk"],
             )?,
             searches: counters(
                 "dns_searches_total",
@@ -356,6 +368,24 @@ impl Metrics {
     /// Counts a call that is over.
     pub(crate) fn call(&self, result: CallResult) {
         self.calls.with_label_values(&[result.name()]).inc();
+    }
+
+    /// Shows which hosts are up and where we are registered: all that are not named are forgotten.
+    pub(crate) fn trunks<'a>(
+        &self,
+        hosts: impl Iterator<Item = (&'a str, String, bool)>,
+        registered: impl Iterator<Item = (&'a str, bool)>,
+    ) {
+        self.trunk_up.reset();
+        for (trunk, host, up) in hosts {
+            let gauge = self.trunk_up.with_label_values(&[trunk, host.as_str()]);
+            gauge.set(up.into());
+        }
+        self.trunk_registered.reset();
+        for (trunk, is_registered) in registered {
+            let gauge = self.trunk_registered.with_label_values(&[trunk]);
+            gauge.set(is_registered.into());
+        }
     }
 
     /// Counts a search for a host's addresses.

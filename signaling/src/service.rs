@@ -1,6 +1,7 @@
 //! signaling's own control channel: what api and the command line ask.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -21,7 +22,10 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{defence::Defence, metrics::Metrics, net::Network, watch::Watches, worker::Command};
+use crate::{
+    defence::Defence, metrics::Metrics, net::Network, trunks::Trunks, watch::Watches,
+    worker::Command,
+};
 
 /// How long a worker may take to answer; it never waits for anything itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) listen: Vec<String>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) network: Network,
+    pub(crate) trunks: Trunks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) media: Client<Media>,
     pub(crate) cdrs: CdrWriter,
@@ -70,6 +75,7 @@ impl Handler<Signal> for Service {
                     Ok(state) => Ok(Response::Log(state)),
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
                 },
+                Request::Trunks => Ok(this.trunks().await),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {
@@ -150,6 +156,14 @@ impl Service {
         Err(Fault::new(FaultCode::NotFound, message))
     }
 
+    async fn trunks(&self) -> Response {
+        let mut calls = HashMap::new();
+        for (trunk, count) in self.all(Command::CallsByTrunk).await.into_iter().flatten() {
+            *calls.entry(trunk).or_insert(0) += count;
+        }
+        Response::Trunks(self.0.trunks.list(&calls))
+    }
+
     async fn status(&self) -> SignalStatus {
         SignalStatus {
             node: self.0.node.clone(),
@@ -195,6 +209,7 @@ impl Parts {
     pub(crate) fn page(&self) -> String {
         self.network.show_kernel_drops();
         self.metrics.certificates(&self.network.tls().expiries());
+        self.trunks.measure(&self.metrics);
         self.metrics.text()
     }
 }

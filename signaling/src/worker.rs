@@ -1,6 +1,6 @@
 //! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
 
-use std::{io, thread, time::Instant};
+use std::{collections::HashMap, io, thread, time::Instant};
 
 use control::{
     Client,
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     List(oneshot::Sender<Vec<CallInfo>>),
     /// Tell how many calls are up.
     Count(oneshot::Sender<usize>),
+    /// Tell how many calls to each trunk are up.
+    CallsByTrunk(oneshot::Sender<HashMap<String, u64>>),
     /// End a call; tell whether it was there.
     HangUp(String, oneshot::Sender<bool>),
     /// Tell a call's messages after one of them, in full or not.
@@ -189,6 +191,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
     // Who asked may have gone meanwhile.
     match command {
         Command::List(answer) => drop(answer.send(core.list())),
+        Command::CallsByTrunk(answer) => drop(answer.send(core.calls_by_trunk())),
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Trace(id, after, full, answer) => {

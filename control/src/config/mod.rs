@@ -41,7 +41,9 @@ pub use sections::{Api, DatapathMode, Media, Nat, Node, Sip, Store};
 pub use transport::{
     CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
 };
-pub use trunk::{HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkHost};
+pub use trunk::{
+    HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkAuth, TrunkHost,
+};
 pub use user::{Auth, DigestHash, Profile, Registrar, User, WhenFull};
 
 /// The whole file.

@@ -30,6 +30,10 @@ pub struct Trunk {
     /// counts as 408 before it was heard, one that cannot be reached as 503.
     #[serde(default = "default_failover")]
     pub failover: Codes,
+    /// User and password with which the trunk's challenges are answered (RFC 3261 section 22). Default:
+    /// those of `register`; without either a challenge counts as a failure of the trunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<TrunkAuth>,
     /// Where this node registers itself with user and password. Default: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<Register>,
@@ -215,10 +219,13 @@ pub struct Register {
     /// The domain of the address that is registered. Default: the registrar's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// The one realm whose challenges are answered. Default: the one that the trunk's first challenge
-    /// names.
+    /// The one realm whose challenges are answered. Default: the registrar's or a host's name, or a
+    /// domain that it is in; the first of them with which a registration succeeds, from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub realm: Option<String>,
+    /// The user part of the Contact: what calls to us are addressed to. Default `user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact_user: Option<String>,
     /// Seconds that are asked for, 60 to 86,400. Default 3600.
     #[serde(default = "default_expires")]
     pub expires: u32,
@@ -229,6 +236,28 @@ impl fmt::Debug for Register {
         f.debug_struct("Register")
             .field("user", &self.user)
             .field("registrar", &self.registrar)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who this node is to a trunk that challenges.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkAuth {
+    /// The name in the credentials.
+    pub user: String,
+    /// Never shown.
+    pub password: String,
+    /// The one realm whose challenges are answered. Default: a host's name, or a domain that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+}
+
+impl fmt::Debug for TrunkAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrunkAuth")
+            .field("user", &self.user)
+            .field("realm", &self.realm)
             .finish_non_exhaustive()
     }
 }
@@ -246,7 +275,7 @@ pub struct Probe {
     /// Answers in a row after which it is up again. Default 1.
     #[serde(default = "default_successes")]
     pub successes: u32,
-    /// Answers that count as failures. Default 503: any answer else is a sign of life.
+    /// Answers that count as failures. Default 408, 502, 503 and 504; any other is a sign of life.
     #[serde(default = "default_probe_bad")]
     pub bad: Codes,
 }
@@ -303,6 +332,7 @@ impl Trunk {
             allow: Vec::new(),
             certificates: Vec::new(),
             failover: default_failover(),
+            auth: None,
             register: None,
             probe: None,
             numbers_in: Vec::new(),
@@ -355,6 +385,9 @@ impl Trunk {
             ("headers_out", &self.headers_out),
         ] {
             rules.check(&of(part), errors);
+        }
+        if self.auth.as_ref().is_some_and(|auth| auth.user.is_empty()) {
+            errors.push(of("auth: user is empty"));
         }
         if let Some(register) = &self.register {
             register.check(self, errors);
@@ -508,7 +541,7 @@ fn default_failover() -> Codes {
 }
 
 fn default_probe_bad() -> Codes {
-    Codes::from_iter([503])
+    Codes::from_iter([408, 502, 503, 504])
 }
 
 const fn yes() -> bool {

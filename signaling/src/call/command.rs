@@ -1,6 +1,6 @@
 //! What the node's other parts want of a worker: operators, mediad's channel, the end of the process.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use control::{
     channel::RequestError,
@@ -37,6 +37,18 @@ impl Core {
     /// The calls that are up, in no order.
     pub(crate) fn list(&self) -> Vec<CallInfo> {
         self.calls.values().map(|call| self.info(call)).collect()
+    }
+
+    /// How many calls to each trunk are up.
+    pub(crate) fn calls_by_trunk(&self) -> HashMap<String, u64> {
+        let mut counts = HashMap::new();
+        for trunk in self.calls.values().filter_map(|call| call.trunk.as_ref()) {
+            match counts.get_mut(&trunk.name) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(trunk.name.clone(), 1)),
+            }
+        }
+        counts
     }
 
     /// Ends the call of this id in an operator's name. `false` where there is none.

@@ -168,7 +168,6 @@ impl Directory {
     }
 
     /// Every trunk, in order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "probing asks for them soon"))]
     pub(crate) fn trunks(&self) -> &[Arc<Trunk>] {
         &self.trunks
     }

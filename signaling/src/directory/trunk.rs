@@ -32,7 +32,7 @@ impl Trunk {
         let hosts = trunk.hosts.iter().map(|host| &host.host);
         Self {
             name: trunk.name.clone(),
-            standing: Standing::new(hosts.clone(), before.map(|before| &before.standing)),
+            standing: Standing::new(trunk, before.map(|before| &before.standing)),
             hosts: hosts.cloned().collect(),
             failover: trunk.failover.iter().collect(),
             config: trunk.clone(),
@@ -66,10 +66,15 @@ impl HostRef {
         health.is_some_and(|health| health.is_down(now))
     }
 
+    /// What went wrong with it last.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.trunk.standing.health(self.index)?.last_error()
+    }
+
     /// It gave a call no sign of life.
     pub(crate) fn on_silence(&self, now: Instant) -> Option<Change> {
         let health = self.trunk.standing.health(self.index)?;
-        health.on_silence(now)
+        health.on_silence(now, self.trunk.standing.is_probed())
     }
 
     /// It answered a call.

@@ -15,7 +15,7 @@ use sip::{
 
 use super::{Flow, Lanes, Sender, lanes::Urgency};
 use crate::{
-    defence::{Defence, Evidence, Peek, Verdict},
+    defence::{Defence, Evidence, Kind, Peek, Verdict},
     metrics::{Dropped, Metrics},
 };
 
@@ -59,6 +59,8 @@ pub(crate) enum Arrival {
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatcher {
     workers: Arc<[Lanes]>,
+    /// What the Call-IDs of the node's own user agent begin with, which is the last of the workers.
+    agent_mark: Option<Arc<str>>,
     hasher: RandomState,
     defence: Arc<Defence>,
     metrics: Arc<Metrics>,
@@ -69,9 +71,20 @@ impl Dispatcher {
     pub(crate) fn new(workers: Vec<Lanes>, defence: Arc<Defence>, metrics: Arc<Metrics>) -> Self {
         Self {
             workers: workers.into(),
+            agent_mark: None,
             hasher: RandomState::new(),
             defence,
             metrics,
+        }
+    }
+
+    /// Hands responses whose Call-ID begins with `mark` to `agent`, which counts as one more worker.
+    pub(crate) fn with_agent(self, agent: Lanes, mark: Arc<str>) -> Self {
+        let workers = self.workers.iter().cloned().chain([agent]);
+        Self {
+            workers: workers.collect(),
+            agent_mark: Some(mark),
+            ..self
         }
     }
 
@@ -169,6 +182,15 @@ impl Dispatcher {
                 return None;
             }
         }
+        // A request that a stranger marks so is a worker's, as any other.
+        if peek.kind == Kind::Response
+            && let Some(mark) = &self.agent_mark
+            && peek
+                .call_id
+                .is_some_and(|id| id.starts_with(mark.as_bytes()))
+        {
+            return Some((self.workers.len() - 1, Urgency::Urgent));
+        }
         // A stranger's probes wait like all he sends.
         let may_overtake =
             peek.may_overtake() && (!peek.is_probe || self.defence.is_allowed(flow.remote.ip()));
@@ -186,7 +208,8 @@ impl Dispatcher {
         let Some(call_id) = call_id else {
             return 0;
         };
-        let workers = self.workers.len() as u64;
+        let workers = self.workers.len() - usize::from(self.agent_mark.is_some());
+        let workers = workers as u64;
         usize::try_from(self.hasher.hash_one(call_id) % workers.max(1)).unwrap_or(0)
     }
 

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tracing::{info, warn};
 
 use self::{
@@ -56,6 +56,8 @@ struct Inner {
     source: Dns,
     served: Served,
     metrics: Arc<Metrics>,
+    /// Where searches run: not where who waits does.
+    runtime: Handle,
     memory: Mutex<Memory>,
 }
 
@@ -84,12 +86,13 @@ enum Look {
 
 impl Resolver {
     /// Asks `servers`, or those of the system where there are none, for what can be reached by
-    /// `served`.
+    /// `served`. Must be called inside the tokio runtime that searches are to run in.
     pub(crate) fn new(servers: &[SocketAddr], served: Served, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             source: Dns::new(servers),
             served,
             metrics,
+            runtime: Handle::current(),
             memory: Mutex::default(),
         }))
     }
@@ -102,7 +105,7 @@ impl Resolver {
     }
 
     /// The addresses in the order in which they should be tried; none where there are none, or nobody
-    /// could tell in time. Must be called inside a tokio runtime.
+    /// could tell in time.
     pub(crate) async fn resolve(&self, authority: Authority) -> Vec<Hop> {
         match self.look(authority) {
             Look::Known(places) => drawn(&places),
@@ -138,7 +141,7 @@ impl Resolver {
         memory.searches.insert(authority.clone(), found.clone());
         drop(memory);
         let inner = self.0.clone();
-        tokio::spawn(async move {
+        self.0.runtime.spawn(async move {
             let search = search(&inner.source, &inner.served, &authority);
             let outcome = timeout(PATIENCE, search).await;
             let outcome = outcome.unwrap_or(Err(Missing::Trouble));

@@ -1,51 +1,67 @@
 //! A trunk as it stands.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
-use control::config::Host;
+use control::config::{self, Host};
 
-use super::Health;
+use super::{Credentials, Health};
 
 /// What is known of a trunk, beside what is configured.
 #[derive(Debug)]
 pub(crate) struct Standing {
     hosts: Vec<(Host, Arc<Health>)>,
+    credentials: Option<Arc<Credentials>>,
+    /// OPTIONS are sent to its hosts.
+    probed: bool,
     shared: Arc<Shared>,
 }
 
-/// What does not depend on the hosts that the trunk has.
+/// What does not depend on how the trunk is configured.
 #[derive(Debug, Default)]
 struct Shared {
-    /// INVITEs of new calls that it was sent, and those that it answered with 2xx.
     offered: AtomicU64,
     answered: AtomicU64,
+    registration: Mutex<Option<Registered>>,
+}
+
+/// How the registration with a trunk stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registered {
+    /// Until when we are registered; `None` where we are not.
+    pub(crate) until: Option<Instant>,
+    /// Why the last attempt failed; `None` where it did not.
+    pub(crate) error: Option<String>,
 }
 
 impl Standing {
-    /// Of a trunk with these hosts. What `before`, the standing of the same trunk in the directory
-    /// before, knows of them goes on.
-    pub(crate) fn new<'a>(
-        hosts: impl IntoIterator<Item = &'a Host>,
-        before: Option<&Self>,
-    ) -> Self {
-        let known = |host: &Host| {
+    /// Of a configured trunk. What `before`, the standing of the trunk of this name in the directory
+    /// before, knows goes on.
+    pub(crate) fn new(trunk: &config::Trunk, before: Option<&Self>) -> Self {
+        let health = |host: &Host| {
             let hosts = before
                 .map(|before| before.hosts.as_slice())
                 .unwrap_or_default();
-            hosts
-                .iter()
-                .find(|(known, _)| known == host)
-                .map(|(_, health)| health.clone())
-                .unwrap_or_default()
+            let known = hosts.iter().find(|(known, _)| known == host);
+            known.map(|(_, health)| health.clone()).unwrap_or_default()
         };
+        let hosts = trunk.hosts.iter().map(|host| &host.host);
+        let credentials = Credentials::of(trunk).map(|new| {
+            let known = before.and_then(|before| before.credentials.clone());
+            // The realm that it has pinned is for these alone.
+            known
+                .filter(|known| known.is_same(&new))
+                .unwrap_or_else(|| Arc::new(new))
+        });
         Self {
-            hosts: hosts
-                .into_iter()
-                .map(|host| (host.clone(), known(host)))
-                .collect(),
+            hosts: hosts.map(|host| (host.clone(), health(host))).collect(),
+            credentials,
+            probed: trunk.probe.is_some(),
             shared: before
                 .map(|before| before.shared.clone())
                 .unwrap_or_default(),
@@ -57,6 +73,16 @@ impl Standing {
         self.hosts.get(host).map(|(_, health)| health)
     }
 
+    /// Whether probes tell when a host is up.
+    pub(crate) const fn is_probed(&self) -> bool {
+        self.probed
+    }
+
+    /// Who we are to it; `None` where it is not to challenge us.
+    pub(crate) const fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
+    }
+
     /// It was sent the INVITE of a new call.
     pub(crate) fn count_offered(&self) {
         self.shared.offered.fetch_add(1, Relaxed);
@@ -66,30 +92,68 @@ impl Standing {
     pub(crate) fn count_answered(&self) {
         self.shared.answered.fetch_add(1, Relaxed);
     }
+
+    /// How many calls it was sent, and how many of them it answered.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let answered = self.shared.answered.load(Relaxed);
+        (self.shared.offered.load(Relaxed), answered)
+    }
+
+    /// How our registration with it stands; `None` where there is none to be.
+    pub(crate) fn registration(&self) -> Option<Registered> {
+        self.registered().clone()
+    }
+
+    /// The registration has changed.
+    pub(super) fn set_registration(&self, registered: Option<Registered>) {
+        *self.registered() = registered;
+    }
+
+    fn registered(&self) -> std::sync::MutexGuard<'_, Option<Registered>> {
+        // Nothing panics while it holds the lock.
+        let registration = self.shared.registration.lock();
+        registration.unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
+
+    fn trunk(text: &str) -> config::Trunk {
+        let text = format!("[[trunks]]\nname = \"a\"\n{text}\n");
+        let loaded = config::Config::parse(&text, Vec::new()).unwrap();
+        loaded.config.trunks.into_iter().next().unwrap()
+    }
 
     #[test]
     fn what_is_known_of_a_host_outlives_a_directory() {
-        let host = |text: &str| text.parse::<Host>().unwrap();
-        let (a, b, c) = (host("192.0.2.1"), host("192.0.2.2"), host("192.0.2.3"));
         let now = Instant::now();
-        let first = Standing::new([&a, &b], None);
-        first.health(1).unwrap().on_silence(now);
+        let first = Standing::new(&trunk("hosts = [\"192.0.2.1\", \"192.0.2.2\"]"), None);
+        first.health(1).unwrap().on_silence(now, false);
         first.count_offered();
-        let next = Standing::new([&c, &b, &a], Some(&first));
+        let next = trunk("hosts = [\"192.0.2.3\", \"192.0.2.2\", \"192.0.2.1\"]");
+        let next = Standing::new(&next, Some(&first));
         let down: Vec<_> = (0..3)
             .map(|i| next.health(i).unwrap().is_down(now))
             .collect();
         assert_eq!(down, [false, true, false]);
         assert!(next.health(3).is_none());
         next.count_answered();
-        assert_eq!(first.shared.answered.load(Relaxed), 1);
-        assert_eq!(next.shared.offered.load(Relaxed), 1);
+        assert_eq!(first.counts(), (1, 1));
+    }
+
+    #[test]
+    fn a_pinned_realm_is_kept_for_the_same_credentials_alone() {
+        let with = |password: &str| {
+            let auth = format!("auth = {{ user = \"u\", password = \"{password}\" }}");
+            trunk(&format!("hosts = [\"gw.test\"]\n{auth}"))
+        };
+        let first = Standing::new(&with("p"), None);
+        let same = Standing::new(&with("p"), Some(&first));
+        let other = Standing::new(&with("q"), Some(&first));
+        let of = |standing: &Standing| standing.credentials().unwrap().clone();
+        assert!(Arc::ptr_eq(&of(&first), &of(&same)));
+        assert!(!Arc::ptr_eq(&of(&first), &of(&other)));
     }
 }

@@ -7,6 +7,7 @@ mod hangup;
 mod log;
 mod status;
 mod trace;
+mod trunks;
 
 pub(crate) use calls::{CallsArgs, calls};
 pub(crate) use drain::{DrainArgs, drain};
@@ -15,6 +16,7 @@ pub(crate) use hangup::{HangupArgs, hangup};
 pub(crate) use log::{LogArgs, log};
 pub(crate) use status::{StatusArgs, status};
 pub(crate) use trace::{TraceArgs, trace};
+pub(crate) use trunks::{TrunksArgs, trunks};
 
 use control::{
     Client,
