@@ -48,7 +48,12 @@ impl Directory {
         } else if let Some(decision) = draft.blocked(&called) {
             return decision;
         }
-        match draft.lead(&called, When::First, 0) {
+        let led = match called.as_str() {
+            // A route of no prefix is for every number, and this is none.
+            "" => Err(no_route("nobody is named")),
+            called => draft.lead(called, When::First, 0),
+        };
+        match led {
             Ok(()) => Decision::Plan(draft.finish(called)),
             Err(refusal) => {
                 draft

@@ -58,13 +58,14 @@ impl Node {
     pub(crate) async fn answer(&self, socket: &UdpSocket) -> Result<Option<u16>, String> {
         let from = socket.local_addr().unwrap();
         let probe = format!(
-            "OPTIONS sip:{} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKprobe;rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:a@a.test>;tag=1\r\nTo: <sip:node.test>\r\n\
-             Call-ID: probe-{from}\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            "MESSAGE sip:{} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKprobe;rport\r\n\
+             Max-Forwards: 0\r\nFrom: <sip:a@a.test>;tag=1\r\nTo: <sip:node.test>\r\n\
+             Call-ID: probe-{from}\r\nCSeq: 7 MESSAGE\r\nContent-Length: 0\r\n\r\n",
             self.address
         );
         let mut status = None;
-        // The one worker works in order: when it answers the probe it has worked on what came before.
+        // The one worker works in order, and a MESSAGE overtakes nothing: when it is answered, for the
+        // hops that it has not left, what came before has been worked on.
         // An answer of the host's is on its way until it is here.
         socket
             .send_to(probe.as_bytes(), self.address)
@@ -74,7 +75,7 @@ impl Node {
             let response = receive(socket).await;
             if response.call_id().is_ok_and(|id| id.starts_with("probe-")) {
                 return match response.status() {
-                    Some(200) => Ok(status),
+                    Some(483) => Ok(status),
                     other => Err(format!("the probe was answered {other:?}")),
                 };
             }
