@@ -12,7 +12,7 @@ use sip::{
 use tracing::{debug, info};
 
 use super::{
-    Alarm, Client, Core,
+    Alarm, Client, Core, divert,
     exchange::{Branch, ExchangeId, NextHop, Place, Role, Target},
     policy::{HOST_PATIENCE, MAX_BREADTH, MAX_BREADTH_NAME},
     state::Work,
@@ -442,10 +442,14 @@ fn aim(target: &Target, request: &Message) -> (Option<String>, Vec<String>) {
 
 /// The request as this target is to see it.
 fn dress(target: &Target, request: Message) -> Result<Message, EditError> {
-    let Some(edits) = &target.edits else {
-        return Ok(request);
+    let request = match &target.edits {
+        Some(edits) => edits.apply(&request)?.unwrap_or(request),
+        None => request,
     };
-    Ok(edits.apply(&request)?.unwrap_or(request))
+    match &target.diversion {
+        Some(diversion) => divert::write(&request, diversion),
+        None => Ok(request),
+    }
 }
 
 /// The request with the branch's share of Max-Breadth (RFC 5393 section 5.3.3), where its sender gave

@@ -11,7 +11,7 @@ use sip::{
     transaction::{ClientId, ServerId},
 };
 
-use super::CallKey;
+use super::{CallKey, divert::Diversion};
 use crate::{
     directory::{Aor, Edits, HostRef},
     net::Flow,
@@ -80,6 +80,8 @@ pub(super) struct Target {
     pub(super) edits: Option<Arc<Edits>>,
     /// A 3xx of it is followed.
     pub(super) follows: bool,
+    /// Who diverted the call there, where somebody did.
+    pub(super) diversion: Option<Arc<Diversion>>,
     /// The user whose phone it is.
     pub(super) user: Option<Aor>,
 }
@@ -119,6 +121,7 @@ impl Target {
             number: None,
             edits: None,
             follows: false,
+            diversion: None,
             user: None,
         }
     }

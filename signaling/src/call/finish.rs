@@ -130,6 +130,7 @@ impl Core {
             return;
         };
         self.alarms.set(Alarm::Call(key), None);
+        self.alarms.set(Alarm::Longest(key), None);
         self.alarms.set(Alarm::Dialog(key), None);
         let index = (call.call_id.clone(), call.caller_tag.clone());
         if let Some(keys) = self.by_dialog.get_mut(&index) {

@@ -10,6 +10,7 @@ use sip::{
     proxy,
     transaction::{Event, TransactionId},
 };
+use store::Cause;
 use tracing::debug;
 
 use super::{Alarm, Client, Core};
@@ -136,11 +137,12 @@ impl Core {
         while let Some(alarm) = self.alarms.take_due(now) {
             let _heard = match alarm {
                 Alarm::Exchange(id) => self.hear_exchange(id),
-                Alarm::Call(key) | Alarm::Dialog(key) => self.hear_call(key),
+                Alarm::Call(key) | Alarm::Longest(key) | Alarm::Dialog(key) => self.hear_call(key),
             };
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
                 Alarm::Call(key) => self.on_call_alarm(now, key),
+                Alarm::Longest(key) => self.hang_up(now, key, Cause::LongestCall),
                 Alarm::Dialog(key) => self.on_dialog_alarm(now, key),
             }
         }

@@ -261,6 +261,7 @@ pub(super) const fn words(cause: Cause) -> (u16, &'static str) {
         Cause::PartyLost => (408, "the longest time of a call is over"),
         Cause::SessionExpired => (408, "the session was not refreshed"),
         Cause::NoAck => (408, "the answer was not acknowledged"),
+        Cause::LongestCall => (408, "the call lasted as long as it may"),
         Cause::Operator => (200, "ended by an operator"),
         Cause::Shutdown => (503, "node stops"),
         _ => (500, "ended by the node"),

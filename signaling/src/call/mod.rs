@@ -18,6 +18,7 @@ mod asked;
 mod branch;
 mod command;
 mod course;
+mod divert;
 mod exchange;
 mod finish;
 mod heard;
@@ -123,8 +124,10 @@ enum Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Alarm {
     Exchange(ExchangeId),
-    /// The call has lasted as long as it may.
+    /// The call has lasted as long as any may.
     Call(CallKey),
+    /// It has lasted as long as its limits let it.
+    Longest(CallKey),
     /// A dialog of the call was not refreshed, or its answer not acknowledged.
     Dialog(CallKey),
 }

@@ -17,8 +17,10 @@ use tracing::info;
 use super::{
     Core,
     course::MAX_REDIRECTS,
+    divert::{Diversion, Reason},
     exchange::{ExchangeId, Place, Role, Target},
     setup::take_all,
+    stage::divert,
     state::CallKey,
 };
 use crate::directory::{Caller, Decision};
@@ -57,7 +59,15 @@ impl Core {
                 groups.extend(self.redirected(now, key, &from, &uri));
             }
         }
-        let call = self.calls.get(&key).map(|call| call.id);
+        let call = self.calls.get(&key);
+        if let Some(call) = call {
+            let diversion = Diversion {
+                from: call.request_uri.clone(),
+                reason: Reason::Redirected,
+            };
+            divert(&mut groups, &std::sync::Arc::new(diversion));
+        }
+        let call = call.map(|call| call.id);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return false;
         };

@@ -14,7 +14,7 @@ use store::{Cause, EndedBy};
 use tracing::{debug, info, warn};
 
 use super::{
-    Client, Core,
+    Alarm, Client, Core,
     exchange::{ExchangeId, Role},
     policy::RETRY_AFTER,
     state::{CallKey, Leg, MAX_DIALOGS, Work},
@@ -341,7 +341,7 @@ impl Core {
         call.answered = Some(time);
         let tag = response.to().ok().and_then(|to| to.tag());
         call.winner = tag.map(str::to_owned);
-        let mut bypassed = Vec::new();
+        let (mut bypassed, mut longest) = (Vec::new(), None);
         if let Some(branch) = branch {
             call.trunk = branch.target.host().map(|host| host.trunk.clone());
             call.callee_user = branch.target.user.clone();
@@ -354,7 +354,7 @@ impl Core {
         if let Some(course) = call.course.take() {
             call.holds.extend(course.stage_holds);
             call.holds.extend(course.holds);
-            call.longest = course.plan.longest;
+            longest = course.plan.longest;
         }
         call.state = CallState::Answered;
         let setup = now.saturating_duration_since(call.began);
@@ -370,6 +370,9 @@ impl Core {
             "answered"
         );
         self.close(key, bypassed);
+        if let Some(longest) = longest {
+            self.alarms.set(Alarm::Longest(key), Some(now + longest));
+        }
         self.tell_call(key);
         self.after_answer(now, key);
     }
@@ -418,6 +421,9 @@ impl Core {
         let rang = exchange.branches.iter().any(|branch| branch.rang);
         let (by, cause) = match status {
             487 if exchange.cancelled => (EndedBy::Caller, Cause::Cancel),
+            _ if self.calls.get(&key).is_some_and(|call| call.feigned) => {
+                (EndedBy::Node, Cause::Blocked)
+            }
             _ if !reason.is_empty() => (EndedBy::Callee, Cause::Rejected),
             408 if rang => (EndedBy::Node, Cause::RingTimeout),
             487 => (EndedBy::Caller, Cause::Cancel),

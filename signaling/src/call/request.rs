@@ -190,7 +190,7 @@ impl Core {
         let Some(origin) = self.trunk_of(&flow).cloned() else {
             return self.answer(now, server, &received, 403, &[]);
         };
-        if self.draining {
+        if self.draining && !self.is_emergency(&routed.request) {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
             return self.answer(now, server, &received, 503, &retry);
         }
@@ -247,6 +247,13 @@ impl Core {
                 Decision::Silence => self.layer.abandon(now, server),
             },
         }
+    }
+
+    /// Whether somebody calls for help: that is let in, come what may.
+    fn is_emergency(&self, request: &Message) -> bool {
+        let (_, called) = self.called(request);
+        request.method() == Some(&Method::Invite)
+            && called.is_some_and(|called| self.directory.is_emergency(&called))
     }
 
     /// Passes on a request that belongs to no call.

@@ -294,7 +294,6 @@ impl Core {
             route: None,
             course: None,
             holds: Vec::new(),
-            longest: None,
             feigned: false,
             state: CallState::Trying,
             began: now,

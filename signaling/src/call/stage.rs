@@ -11,6 +11,7 @@ use tracing::info;
 use super::{
     Core,
     course::{Step, carrier_failover, outcome_of},
+    divert::{self, Diversion, MAX_DIVERSIONS, Reason},
     exchange::{Contact, ExchangeId, Place, Role, Target},
     setup::take_all,
     state::CallKey,
@@ -81,6 +82,11 @@ impl Core {
                 return None;
             }
             let stage = course.plan.stages.get(course.stage)?.clone();
+            let received = self.exchanges.get(&id).map(|exchange| &exchange.received);
+            if received.is_some_and(|received| divert::count(received) >= MAX_DIVERSIONS) {
+                info!(call = %call.id, "the call was diverted too often to go on");
+                return None;
+            }
             info!(call = %call.id, ?outcome, to = ?stage.destination, "the call goes on");
             match take_all(now, stage.limits.iter()) {
                 Ok(holds) => course.stage_holds = holds,
@@ -90,7 +96,14 @@ impl Core {
                 }
             }
             let edits = Arc::new(course.plan.edits.clone());
-            let steps = self.steps_of(now, &stage, &edits);
+            let diversion = Arc::new(Diversion {
+                from: call.request_uri.clone(),
+                reason: Reason::After(outcome),
+            });
+            let mut steps = self.steps_of(now, &stage, &edits);
+            for step in &mut steps {
+                divert(&mut step.groups, &diversion);
+            }
             let call = self.calls.get_mut(&key)?;
             call.course.as_mut()?.set_steps(steps);
         }
@@ -222,6 +235,14 @@ fn carrier_step(
         limits: carrier.limits.clone(),
     };
     (is_alive, step)
+}
+
+/// Notes who diverted the call to these places.
+pub(super) fn divert(groups: &mut [Group<Target>], diversion: &Arc<Diversion>) {
+    let targets = groups.iter_mut().flat_map(|group| &mut group.targets);
+    for target in targets {
+        target.diversion = Some(diversion.clone());
+    }
 }
 
 /// The phones of several users as one: all first choices at once, then all second ones.

@@ -1,10 +1,6 @@
 //! One call: who, where, and how it stands.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use control::{FaultCode, channel::RequestError, media::SessionStats, signal::CallState};
 use sip::{
@@ -57,8 +53,6 @@ pub(super) struct Call {
     pub(super) course: Option<Course>,
     /// Its places within the limits that hold for it; given back when it ends.
     pub(super) holds: Vec<Hold>,
-    /// How long it may last after its answer.
-    pub(super) longest: Option<Duration>,
     /// Its caller is blocked and is not to know: it rings for nobody.
     pub(super) feigned: bool,
     pub(super) state: CallState,

@@ -5,6 +5,7 @@ mod ending;
 mod forking;
 mod media;
 mod odd;
+mod plans;
 mod robust;
 mod setup;
 mod shed;

@@ -1,0 +1,326 @@
+//! Calls along plans: one carrier after the other, forwards, limits, and who is let in when.
+
+use std::{sync::Arc, time::Duration};
+
+use control::Config;
+use sip::{
+    header::HeaderName,
+    message::{Message, Method},
+};
+use store::{Cause, EndedBy};
+
+use super::bed::*;
+use crate::directory::Directory;
+
+const CONFIG: &str = r#"
+[sip]
+domains = ["node.test"]
+[[trunks]]
+name = "pbx"
+hosts = ["192.0.2.10"]
+allow = ["192.0.2.10/32"]
+[[trunks]]
+name = "one"
+hosts = ["192.0.2.20"]
+redirect = "follow"
+calls = 1
+[[trunks]]
+name = "two"
+hosts = ["192.0.2.21"]
+headers_out = { remove = ["X-Custom"], add = { X-Account = "42" } }
+failover = [404]
+[[trunks]]
+name = "three"
+hosts = ["192.0.2.22"]
+[[routes]]
+prefix = "+1"
+trunks = ["one", "two", "three"]
+media = "bypass"
+ring_timeout = 30
+[[routes]]
+prefix = "112"
+trunks = ["one"]
+media = "bypass"
+[[numbers]]
+number = "+200"
+trunk = "one"
+ring_timeout = 10
+[numbers.forward]
+busy = "sip:busy@192.0.2.21"
+no_answer = "+1555"
+unreachable = "sip:away@192.0.2.21"
+[[numbers]]
+number = "+201"
+user = "carol@node.test"
+[numbers.forward]
+unreachable = "sip:carol@192.0.2.21"
+[[numbers]]
+number = "+202"
+forward = "sip:dave@192.0.2.21"
+[[limits]]
+number = "+202"
+calls = 1
+longest = 90
+[[blocks]]
+number = "alice"
+to = "+203"
+action = "silence"
+"#;
+
+const THIRD: &str = "192.0.2.22:5060";
+
+fn bed() -> Bed {
+    let mut bed = Bed::new();
+    let config = Config::parse(CONFIG, []).unwrap().config;
+    bed.core.directory = Arc::new(Directory::new(&config, None));
+    bed
+}
+
+fn refuse(bed: &mut Bed, to: &str, request: &Message, status: u16) {
+    bed.receive_message(to, &answer(request, status, to, ""));
+    bed.request(to, &Method::Ack);
+}
+
+fn take(bed: &mut Bed, to: &str, request: &Message) {
+    bed.receive_message(to, &answer(request, 200, to, ""));
+    bed.response(CALLER, 200);
+}
+
+/// Ends all that is up, and sees that nothing is left, neither of calls nor of what they held.
+fn end(bed: &mut Bed) {
+    bed.core.stop(bed.now);
+    bed.settle();
+    bed.assert_empty();
+    bed.core.set_draining(false);
+}
+
+#[test]
+fn carriers_follow_one_another_by_what_each_says() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    assert!(one.header("X-Custom").is_some());
+    refuse(&mut bed, CALLEE, &one, 503);
+    let two = bed.request(SECOND, &Method::Invite);
+    assert!(two.header("X-Custom").is_none());
+    assert_eq!(two.header("X-Account").unwrap().value(), b"42");
+    // Its own list of failures: 404 leads on, 503 from it does not.
+    refuse(&mut bed, SECOND, &two, 404);
+    let three = bed.request(THIRD, &Method::Invite);
+    refuse(&mut bed, THIRD, &three, 486);
+    bed.response(CALLER, 486);
+    assert_eq!(bed.cdr().trunk.as_deref(), Some("three"));
+    bed.assert_empty();
+
+    bed.receive_message(CALLER, &invite("+1555", "c2", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &one, 404);
+    bed.response(CALLER, 404);
+    bed.assert_quiet();
+    bed.receive_message(CALLER, &invite("+1555", "c3", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &one, 500);
+    let two = bed.request(SECOND, &Method::Invite);
+    refuse(&mut bed, SECOND, &two, 500);
+    bed.response(CALLER, 500);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
+
+#[test]
+fn a_trunk_that_is_full_is_passed_over_and_has_room_again_when_its_call_ends() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    // While it rings, and when it is up.
+    bed.receive_message(CALLER, &invite("+1556", "c2", ""));
+    let two = bed.request(SECOND, &Method::Invite);
+    take(&mut bed, SECOND, &two);
+    take(&mut bed, CALLEE, &one);
+    bed.receive_message(CALLER, &invite("+1557", "c3", ""));
+    bed.request(SECOND, &Method::Invite);
+    end(&mut bed);
+
+    // A carrier that failed gives its place back at once, though the call goes on elsewhere.
+    bed.receive_message(CALLER, &invite("+1555", "c4", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &one, 503);
+    bed.request(SECOND, &Method::Invite);
+    bed.receive_message(CALLER, &invite("+1555", "c5", ""));
+    bed.request(CALLEE, &Method::Invite);
+    end(&mut bed);
+}
+
+#[test]
+fn a_call_goes_on_to_where_its_number_is_forwarded() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+200", "c1", ""));
+    let first = bed.request(CALLEE, &Method::Invite);
+    assert!(first.header(HeaderName::Diversion).is_none());
+    refuse(&mut bed, CALLEE, &first, 486);
+    let busy = bed.request(SECOND, &Method::Invite);
+    assert_eq!(busy.request_uri_raw(), b"sip:busy@192.0.2.21");
+    assert_eq!(
+        busy.header(HeaderName::Diversion).unwrap().value(),
+        b"<sip:+200@192.0.2.1:5060>;reason=user-busy;counter=1"
+    );
+    take(&mut bed, SECOND, &busy);
+    end(&mut bed);
+
+    bed.receive_message(CALLER, &invite("+200", "c2", ""));
+    let first = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &first, 503);
+    let away = bed.request(SECOND, &Method::Invite);
+    assert_eq!(away.request_uri_raw(), b"sip:away@192.0.2.21");
+    refuse(&mut bed, SECOND, &away, 480);
+    bed.response(CALLER, 480);
+    bed.assert_empty();
+
+    bed.receive_message(CALLER, &invite("+200", "c3", ""));
+    let first = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&first, 180, CALLEE, ""));
+    bed.response(CALLER, 180);
+    bed.pass(Duration::from_secs(10));
+    let cancel = bed.request(CALLEE, &Method::Cancel);
+    bed.receive_message(CALLEE, &cancel.respond(200).build().unwrap());
+    // A number, by its route; its first carrier has room again.
+    let next = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&first, 487, CALLEE, ""));
+    bed.request(CALLEE, &Method::Ack);
+    assert_eq!(next.request_uri_raw(), b"sip:+1555@192.0.2.20");
+    assert!(
+        next.header(HeaderName::Diversion)
+            .unwrap()
+            .text()
+            .contains("no-answer")
+    );
+    take(&mut bed, CALLEE, &next);
+    end(&mut bed);
+
+    bed.receive_message(CALLER, &invite("+201", "c4", ""));
+    let carol = bed.request(SECOND, &Method::Invite);
+    assert_eq!(carol.request_uri_raw(), b"sip:carol@192.0.2.21");
+    refuse(&mut bed, SECOND, &carol, 603);
+    bed.response(CALLER, 603);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_call_that_was_diverted_too_often_goes_nowhere_else() {
+    let mut bed = bed();
+    let text = String::from_utf8(invite("+201", "c1", "").as_bytes().to_vec()).unwrap();
+    let diverted = "Diversion: <sip:1@a>, <sip:2@a>, <sip:3@a>\r\nDiversion: <sip:4@a>, <sip:5@a>";
+    bed.receive(CALLER, text.replace("X-Custom: kept", diverted));
+    bed.response(CALLER, 480);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
+
+#[test]
+fn a_number_has_so_many_calls_and_each_lasts_so_long() {
+    let mut bed = bed();
+    let request = invite("+202", "c1", "");
+    bed.receive_message(CALLER, &request);
+    let first = bed.request(SECOND, &Method::Invite);
+    bed.receive_message(CALLER, &invite("+202", "c2", ""));
+    bed.response(CALLER, 486);
+    assert_eq!((bed.cdr().cause, bed.cdr().status), (Cause::Limit, 486));
+    bed.receive_message(SECOND, &answer(&first, 200, SECOND, ""));
+    let ok = bed.response(CALLER, 200);
+    let mut caller = Party::caller(&request, &ok);
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(SECOND, &Method::Ack);
+    bed.pass(Duration::from_secs(89));
+    // The other call's answer is still sent, as nobody acknowledged it.
+    bed.sent.retain(|sent| sent.message.status() != Some(486));
+    bed.assert_quiet();
+    bed.pass(Duration::from_secs(1));
+    for party in [CALLER, SECOND] {
+        let bye = bed.request(party, &Method::Bye);
+        assert!(bye.header(HeaderName::Reason).is_some());
+        bed.receive_message(party, &bye.respond(200).build().unwrap());
+    }
+    let cdr = &bed.cdrs[1];
+    assert_eq!(
+        (cdr.cause, cdr.ended_by),
+        (Cause::LongestCall, EndedBy::Node)
+    );
+    assert_eq!(cdr.talk_time().as_secs(), 90);
+    bed.receive_message(CALLER, &invite("+202", "c3", ""));
+    bed.request(SECOND, &Method::Invite);
+    end(&mut bed);
+}
+
+#[test]
+fn for_a_caller_who_is_not_to_know_that_he_is_blocked_it_rings() {
+    let mut bed = bed();
+    let request = invite("+203", "c1", "");
+    bed.receive_message(CALLER, &request);
+    bed.response(CALLER, 180);
+    bed.pass(Duration::from_secs(59));
+    bed.assert_quiet();
+    bed.pass(Duration::from_secs(1));
+    bed.response(CALLER, 480);
+    assert_eq!((bed.cdr().cause, bed.cdr().status), (Cause::Blocked, 480));
+    bed.assert_empty();
+
+    let request = invite("+203", "c2", "");
+    bed.receive_message(CALLER, &request);
+    bed.response(CALLER, 180);
+    bed.receive(CALLER, cancel_of(&request));
+    bed.response(CALLER, 200);
+    bed.response(CALLER, 487);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_trunk_that_redirects_is_followed_but_not_in_circles() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let mut request = bed.request(CALLEE, &Method::Invite);
+    let mut to = CALLEE;
+    for (contact, next) in [
+        (
+            "<sip:a@192.0.2.21>;q=0.1, <sip:b@192.0.2.22?x=y>;q=0.9, <sips:c@192.0.2.22>",
+            THIRD,
+        ),
+        ("<sip:a@192.0.2.21>, <sip:b@192.0.2.22>", SECOND),
+    ] {
+        let redirect = request.respond(302).to_tag("r");
+        let redirect = redirect
+            .header(HeaderName::Contact, contact)
+            .build()
+            .unwrap();
+        bed.receive_message(to, &redirect);
+        bed.request(to, &Method::Ack);
+        request = bed.request(next, &Method::Invite);
+        to = next;
+    }
+    assert_eq!(request.request_uri_raw(), b"sip:a@192.0.2.21");
+    assert!(
+        request
+            .header(HeaderName::Diversion)
+            .unwrap()
+            .text()
+            .contains("deflection")
+    );
+    refuse(&mut bed, SECOND, &request, 486);
+    bed.response(CALLER, 302);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
+
+#[test]
+fn a_call_for_help_is_let_in_whatever_the_limits_and_while_the_node_drains() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    bed.request(CALLEE, &Method::Invite);
+    bed.core.set_draining(true);
+    bed.receive_message(CALLER, &invite("+1556", "c2", ""));
+    bed.response(CALLER, 503);
+    bed.receive_message(CALLER, &invite("112", "c3", ""));
+    let help = bed.request(CALLEE, &Method::Invite);
+    assert_eq!(help.request_uri_raw(), b"sip:112@192.0.2.20");
+    take(&mut bed, CALLEE, &help);
+    end(&mut bed);
+}
