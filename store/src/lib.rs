@@ -14,6 +14,7 @@ mod binding;
 mod cdr;
 mod engine;
 mod error;
+mod message;
 mod page;
 mod timestamp;
 mod user;
@@ -24,6 +25,7 @@ pub use cdr::{
 };
 pub use engine::Store;
 pub use error::StoreError;
+pub use message::Message;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;

@@ -9,6 +9,7 @@
 )]
 
 mod cases;
+mod messages;
 mod postgres;
 mod users;
 
@@ -72,6 +73,10 @@ cases! {
     processes_may_start_together
     a_newer_schema_is_refused
     the_writer_writes_everything;
+    messages:
+    messages_are_read_in_order_until_they_are_forgotten
+    a_user_has_so_many_messages_for_so_long
+    a_message_may_be_anything;
     users:
     users_are_created_once
     many_users_are_found_at_once
