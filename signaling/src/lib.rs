@@ -75,6 +75,14 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Reads the files of `[sip.tls]`, and uses them for nothing.
+///
+/// # Errors
+/// The first file that cannot be used, and why.
+pub fn check_certificates(config: &Config) -> Result<(), TlsError> {
+    Tls::load(&config.sip.tls).map(drop)
+}
+
 /// signaling, running.
 #[derive(Debug)]
 pub struct Running {

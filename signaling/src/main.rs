@@ -1,9 +1,14 @@
 //! signaling on its own, for a node whose daemons are separate processes.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use control::{Client, Config, Endpoint, logging};
+use signaling::Running;
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
@@ -55,12 +60,29 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(config.media_endpoint());
     let running = signaling::start(&config, media, cdrs, listener)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => reload(&running, &flags.config),
+        }
     }
     running.stop(GRACE).await;
     writer.stop(RECORDS).await;
     store.close().await;
     Ok(())
+}
+
+/// Takes over the certificates that the file names now.
+fn reload(running: &Running, path: &Path) {
+    let result = Config::load(path)
+        .map_err(|error| error.to_string())
+        .and_then(|loaded| {
+            let done = running.reload_certificates(&loaded.config);
+            done.map_err(|error| error.to_string())
+        });
+    if let Err(error) = result {
+        error!("SIGHUP: certificates stay as they were: {error}");
+    }
 }

@@ -3,6 +3,8 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use control::config;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::warn;
 
 /// `[sip.connections]` and `[sip.websocket]` as they are used.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,32 @@ impl Limits {
             idle: Duration::from_secs(connections.idle_timeout),
             ping: Duration::from_secs(config.websocket.ping),
         }
+    }
+}
+
+/// Descriptors that are for other things than connections.
+const OTHERS: u64 = 1024;
+
+/// Raises the descriptors that this process may have to what its connections take, as far as the
+/// system lets it, and warns where that is not enough.
+pub(super) fn raise_descriptors(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
+    let wanted = wanted.saturating_add(OTHERS);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft >= wanted {
+        return;
+    }
+    let given = wanted.min(hard);
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, given, hard);
+    if given < wanted || raised.is_err() {
+        warn!(
+            limit = given,
+            wanted,
+            "fewer descriptors than [sip.connections] total needs; raise ulimit -n, or \
+             LimitNOFILE of the service"
+        );
     }
 }
 

@@ -94,6 +94,9 @@ pub(crate) fn bind(config: &config::Sip, workers: usize) -> Result<Bound, (Liste
         limits: limits::Limits::new(config),
         origins: config.websocket.origins.clone(),
     };
+    if config.listen.iter().any(|l| l.transport.is_reliable()) {
+        limits::raise_descriptors(config.connections.total);
+    }
     for listen in &config.listen {
         let failed = |error| (*listen, error);
         let address = if listen.transport == Transport::Udp {

@@ -23,6 +23,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     sip(config, &mut warnings);
+    if let Err(error) = signaling::check_certificates(config) {
+        warnings.push(error.to_string());
+    }
     media(config, &mut warnings);
     api(config, &mut warnings);
     data_dir(&config.node.data_dir, &mut warnings);

@@ -29,8 +29,8 @@ use node::Node;
 ./tandem-data.
 
 Signals: SIGTERM or Ctrl-C refuses new calls, ends those that are up with BYE, writes their records and
-stops; a second one stops at once. SIGHUP reads the file again and says what has changed: this version
-takes changes only by a restart.
+stops; a second one stops at once. SIGHUP reads the file again, takes over the
+certificates, and says what else has changed: that needs a restart.
 
 Examples:
   tandem run
@@ -77,7 +77,11 @@ async fn serve(source: &Source, loaded: Loaded) -> Result<Exit, Failure> {
         tokio::select! {
             told = signals.next() => match told {
                 Told::Stop => break None,
-                Told::Reload => reload::check(source, &config),
+                Told::Reload => {
+                    if let Some(read) = reload::check(source, &config) {
+                        node.reload(&read);
+                    }
+                }
             },
             reason = node.failed() => break Some(reason),
         }

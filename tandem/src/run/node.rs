@@ -13,7 +13,7 @@ use signaling::Running;
 use store::{CdrWriter, Store, WriterOptions, WriterTask};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::exit::Failure;
 
@@ -110,6 +110,13 @@ impl Node {
             mediad,
             api: Task { task, stop },
         })
+    }
+
+    /// Takes over the certificates that a configuration which was read again names.
+    pub(super) fn reload(&self, config: &Config) {
+        if let Err(error) = self.signaling.reload_certificates(config) {
+            error!("SIGHUP: certificates stay as they were: {error}");
+        }
     }
 
     /// Waits until a daemon ends by itself, which none should, and tells why.

@@ -5,16 +5,16 @@ use tracing::{error, info, warn};
 
 use crate::node::{Source, read};
 
-/// Reads the configuration again and says in the log what has changed. Nothing is taken over: that
-/// needs a restart.
-pub(super) fn check(source: &Source, running: &Config) {
+/// Reads the configuration again and says in the log what has changed. Gives it where it can be used:
+/// for the certificates that it names, which are taken over; all else needs a restart.
+pub(super) fn check(source: &Source, running: &Config) -> Option<Config> {
     let loaded = match read(source) {
         Ok(loaded) => loaded,
         Err(failure) => {
             error!(
                 "SIGHUP: the node runs on as it is, for the configuration cannot be used: {failure}"
             );
-            return;
+            return None;
         }
     };
     for warning in &loaded.warnings {
@@ -27,6 +27,7 @@ pub(super) fn check(source: &Source, running: &Config) {
             "SIGHUP: the configuration is good, and has changed; restart the node to take it over"
         ),
     }
+    Some(loaded.config)
 }
 
 /// The sections that differ.
