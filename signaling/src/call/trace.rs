@@ -28,6 +28,8 @@ const PAGE: usize = 500;
 const MEMORY: Duration = Duration::from_secs(60);
 /// Calls that are over and remembered, at most.
 const REMEMBERED: usize = 8_192;
+/// What stands before the method of a response, as nearly everybody writes it.
+const CSEQ: &[u8] = b"\nCSeq:";
 /// Of eight parts of the memory, how many are for calls.
 const FOR_CALLS: usize = 6;
 
@@ -36,6 +38,7 @@ const FOR_CALLS: usize = 6;
 pub(super) struct Trace {
     calls: Ring,
     others: Ring,
+    cseq: memmem::Finder<'static>,
     next: u64,
     /// Calls that are over: when, Tandem's id, and the Call-ID.
     finished: VecDeque<(Instant, Uuid, String)>,
@@ -64,6 +67,7 @@ impl Trace {
         Self {
             calls: Ring::new(calls),
             others: Ring::new(limit - calls),
+            cseq: memmem::Finder::new(CSEQ),
             next: 0,
             finished: VecDeque::new(),
         }
@@ -71,7 +75,7 @@ impl Trace {
 
     /// Keeps a message.
     pub(super) fn push(&mut self, at: Instant, direction: Direction, flow: Flow, raw: &Bytes) {
-        let ring = match is_call(raw) {
+        let ring = match is_call(&self.cseq, raw) {
             true => &mut self.calls,
             false => &mut self.others,
         };
@@ -157,17 +161,18 @@ impl Entry {
     }
 }
 
-/// Whether a message belongs to a call, or might: not to what phones send all the time.
-fn is_call(raw: &[u8]) -> bool {
-    const CHATTER: [&[u8]; 2] = [b"REGISTER ", b"OPTIONS "];
-    const ANSWERED: [&[u8]; 2] = [b" REGISTER\r\n", b" OPTIONS\r\n"];
-    if !raw.starts_with(b"SIP/2.0 ") {
-        return !CHATTER.iter().any(|method| raw.starts_with(method));
-    }
-    let head = raw.get(..1024).unwrap_or(raw);
-    !ANSWERED
-        .iter()
-        .any(|method| memmem::find(head, method).is_some())
+/// Whether a message belongs to a call, or might: not to what phones send all the time. Looks at one
+/// line only, for this is asked of every message.
+fn is_call(cseq: &memmem::Finder<'static>, raw: &[u8]) -> bool {
+    const CHATTER: [&[u8]; 2] = [b"REGISTER", b"OPTIONS"];
+    let method = if raw.starts_with(b"SIP/2.0 ") {
+        let value = cseq.find(raw).and_then(|at| raw.get(at + CSEQ.len()..));
+        let line = value.and_then(|value| value.split(|byte| *byte == b'\r').next());
+        line.and_then(|line| line.rsplit(|byte| *byte == b' ').next())
+    } else {
+        raw.split(|byte| *byte == b' ').next()
+    };
+    !method.is_some_and(|method| CHATTER.contains(&method))
 }
 
 impl Core {

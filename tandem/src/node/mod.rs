@@ -1,5 +1,6 @@
 //! Commands that ask a running node: where it is found, and what is asked of it.
 
+mod bans;
 mod calls;
 mod drain;
 mod find;
@@ -9,6 +10,7 @@ mod status;
 mod trace;
 mod trunks;
 
+pub(crate) use bans::{BansArgs, bans};
 pub(crate) use calls::{CallsArgs, calls};
 pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use find::{NodeArgs, Source, check, load, read};

@@ -166,6 +166,19 @@ fn a_call_goes_through_the_node_and_every_view_of_it_agrees() {
         output(&table)
     );
 
+    let id = calls[0]["id"].as_str().unwrap().to_owned();
+    let ladder = node.ask(&["trace", &id]);
+    let drawn = String::from_utf8_lossy(&ladder.stdout).into_owned();
+    assert!(
+        drawn.contains("1------->|           INVITE sip:100@"),
+        "{}",
+        output(&ladder)
+    );
+    assert!(
+        drawn.contains("<-------2  SIP/2.0 200 OK  [1 INVITE]"),
+        "{drawn}"
+    );
+
     let call = call.finish();
     assert!(call.status.success(), "{}", output(&call));
     let report = json(&call);
@@ -177,12 +190,58 @@ fn a_call_goes_through_the_node_and_every_view_of_it_agrees() {
     assert_ne!(report["call_id"], "");
     assert!(answer.finish().status.success());
     node.wait_until(|| node.calls().is_empty());
+    let trace = node.ask(&["trace", &id, "--json", "--full"]);
+    assert!(trace.status.success(), "{}", output(&trace));
+    let trace = json(&trace);
+    assert_eq!(
+        (&trace["up"], &trace["call_id"]),
+        (&false.into(), &report["call_id"])
+    );
+    let last = trace["items"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["direction"], &last["line"]),
+        (&"out".into(), &"SIP/2.0 200 OK".into())
+    );
+    assert!(last["message"].as_str().unwrap().contains("BYE"), "{last}");
+    let none = node.ask(&["trace", "nobody@nowhere"]);
+    assert_eq!(none.status.code(), Some(1), "{}", output(&none));
     node.wait_until(|| {
         node.get("/v1/cdrs").1["items"]
             .as_array()
             .is_some_and(|items| items.len() == 1)
     });
     assert_eq!(node.status()["media"]["sessions"], 0);
+}
+
+#[test]
+fn the_log_of_one_user_is_raised_while_the_node_runs() {
+    let node = Node::start();
+    let said = |arguments: &[&str]| {
+        let done = node.ask(arguments);
+        assert!(done.status.success(), "{}", output(&done));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    assert_eq!(said(&["log"]), "filter  info\n");
+    let watched = said(&["log", "--level", "debug", "--user", "100", "--for", "1m"]);
+    assert!(watched.contains("debug   user 100, for"), "{watched}");
+    assert!(said(&["log", "--level", "warn", "--for", "2h"]).contains("filter  warn, for"));
+    let wrong = node.ask(&["log", "--level", "no=such=filter"]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", output(&wrong));
+
+    let answer = node.answer(&["--echo"]);
+    let call = node.call(&["--duration", "1"]).finish();
+    assert!(call.status.success(), "{}", output(&call));
+    assert!(answer.finish().status.success());
+    assert_eq!(said(&["log", "--reset"]), "filter  info\n");
+
+    node.process.signal("TERM");
+    let ended = node.process.finish();
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        log.contains("DEBUG received") && log.contains("line=INVITE sip:100@"),
+        "{log}"
+    );
+    assert!(log.contains("DEBUG sending"), "{log}");
 }
 
 #[test]
