@@ -4,7 +4,10 @@
 //! the client chose, and may be repeated: creating a session that is there answers with its ports,
 //! deleting one that is not there succeeds.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +101,48 @@ pub enum Request {
     Status,
     /// The metrics page; answered with [`Response::Metrics`].
     Metrics,
+    /// Who is banned from the SIP ports of this machine; answered with [`Response::Banned`].
+    ///
+    /// A mediad that is new knows of none: to be told all again when the channel is up again.
+    Bans(Bans),
+}
+
+/// Changes of who is banned. What is said twice is done once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bans {
+    /// Forget all that was said before, and begin with this.
+    pub anew: Option<Guarded>,
+    /// Those whose ban ends. Done before `ban`.
+    pub lift: Vec<Block>,
+    /// Those who are banned, or whose ban has another end now. 1,024 at most.
+    pub ban: Vec<BanOf>,
+}
+
+/// What bans are of, and who is exempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarded {
+    /// The ports of UDP and TCP to which packets are dropped.
+    pub ports: Vec<u16>,
+    /// Those who are never banned.
+    pub allow: Vec<Block>,
+}
+
+/// A ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanOf {
+    /// Whose.
+    pub block: Block,
+    /// How long it lasts from now on, in milliseconds.
+    pub for_ms: u64,
+}
+
+/// A block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Block {
+    /// One of them.
+    pub address: IpAddr,
+    /// The leading bits that they share, 0 to 32 or 128.
+    pub prefix: u8,
 }
 
 /// A new session.
@@ -180,6 +225,13 @@ pub enum Response {
     Status(MediaStatus),
     /// Prometheus text.
     Metrics(String),
+    /// The bans were taken note of.
+    Banned {
+        /// Whether they are in force here: the node has XDP.
+        in_force: bool,
+        /// Those that there was no room for.
+        missed: u32,
+    },
 }
 
 /// Where the parties of a session should send.

@@ -3,11 +3,11 @@
 use aya_ebpf::programs::XdpContext;
 use ebpf::packet::Frame;
 use ebpf_abi::{
-    Address, Counter, Slot, flags,
+    Address, Counter, Slot, SourceKey, flags, ipv4_key,
     wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, RTCP_LEN, RTP_LEN, TAG_LEN, UDP_LEN},
 };
 
-use crate::{Outcome, maps::SLOTS, rewrite};
+use crate::{Outcome, guard, maps::SLOTS, rewrite};
 
 /// A slot in the map, which mediad may be writing at this moment.
 ///
@@ -54,7 +54,8 @@ pub(crate) fn ipv4<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
             frame.read::<u8>(L3 + 8),
         )
     };
-    let live = find(port, false, local)?;
+    let source = ipv4_key(peer[0] as u32);
+    let live = find(port, false, local).map_err(|counter| stranger(counter, port, source))?;
     let rtcp = admit(live, frame, L3 + IPV4_LEN, octets, peer)?;
     on_link::<L3>(live, ttl)?;
     rewrite::ipv4::<L3>(
@@ -81,7 +82,9 @@ pub(crate) fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
             frame.read::<u8>(L3 + 7),
         )
     };
-    let live = find(port, true, local)?;
+    let [high, low]: [[u32; 2]; 2] = peer.map(halves);
+    let source = [high[0], high[1], low[0], low[1]];
+    let live = find(port, true, local).map_err(|counter| stranger(counter, port, source))?;
     let rtcp = admit(live, frame, L3 + IPV6_LEN, octets, peer)?;
     on_link::<L3>(live, hops)?;
     rewrite::ipv6::<L3>(
@@ -94,6 +97,22 @@ pub(crate) fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
             rtcp,
         },
     )
+}
+
+/// A packet that no slot is for may be for a SIP port.
+#[inline(always)]
+fn stranger(counter: Counter, port: u16, source: SourceKey) -> Counter {
+    match counter {
+        Counter::PassNoSlot => guard::judge(port, source, counter),
+        other => other,
+    }
+}
+
+/// Two words as they lie in memory.
+#[inline(always)]
+fn halves(word: u64) -> [u32; 2] {
+    // The program's target is little-endian.
+    [word as u32, (word >> 32) as u32]
 }
 
 /// The slot of `port`, if it is valid, forwards, and is for packets to `local`.

@@ -1,4 +1,5 @@
-//! Tandem's XDP program: forwards the RTP and RTCP of established calls, and passes the rest.
+//! Tandem's XDP program: forwards the RTP and RTCP of established calls, drops what banned sources
+//! send to the SIP ports, and passes the rest.
 //!
 //! The rule that everything follows: on any doubt the *original* packet goes to userspace. So a
 //! frame is only read until the last question is answered, and then written in one go.
@@ -11,6 +12,7 @@
 )]
 
 mod gate;
+mod guard;
 mod maps;
 mod parse;
 mod rewrite;

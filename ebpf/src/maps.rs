@@ -1,11 +1,14 @@
 //! The maps that the program shares with mediad.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, DevMapHash, PerCpuArray},
+    maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray},
 };
-use ebpf_abi::{COUNTERS_LEN, Counter, DEVICES as DEVICES_LEN, Flow, PORTS, Slot};
+use ebpf_abi::{
+    BANS as BANS_LEN, BLOCKS, Ban, COUNTERS_LEN, Counter, DEVICES as DEVICES_LEN, Flow, PORT_WORDS,
+    PORTS, Slot, SourceKey,
+};
 
 /// What to do, by local port. mediad maps it into its memory and writes it there.
 #[map]
@@ -18,6 +21,25 @@ pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(PORTS, BPF_F_MMAP
 /// The interfaces that the program may send from, by index.
 #[map]
 pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(DEVICES_LEN, 0);
+
+/// The ports that bans are of, a bit each.
+#[map]
+pub(crate) static SIP_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+
+/// Banned sources. Userspace writes it seldom, so memory is taken as it is needed.
+#[map]
+pub(crate) static BANS: HashMap<SourceKey, Ban> =
+    HashMap::with_max_entries(BANS_LEN, BPF_F_NO_PREALLOC);
+
+/// Banned blocks.
+#[map]
+pub(crate) static BAN_RANGES: LpmTrie<SourceKey, Ban> =
+    LpmTrie::with_max_entries(BLOCKS, BPF_F_NO_PREALLOC);
+
+/// Blocks that no ban is of.
+#[map]
+pub(crate) static ALLOWED: LpmTrie<SourceKey, u32> =
+    LpmTrie::with_max_entries(BLOCKS, BPF_F_NO_PREALLOC);
 
 #[map]
 static COUNTERS: PerCpuArray<[u64; COUNTERS_LEN]> = PerCpuArray::with_max_entries(1, 0);

@@ -3,14 +3,14 @@
 use aya_ebpf::programs::XdpContext;
 use ebpf::packet::Frame;
 use ebpf_abi::{
-    Counter, TPID_CUSTOMER, TPID_SERVICE,
+    Counter, TPID_CUSTOMER, TPID_SERVICE, ipv4_key,
     wire::{
-        ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN, IPV6_LEN, PROTOCOL_UDP, TAG_LEN,
-        UDP_LEN,
+        ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN, IPV6_LEN, PROTOCOL_TCP,
+        PROTOCOL_UDP, TAG_LEN, TCP_PORTS_LEN, UDP_LEN,
     },
 };
 
-use crate::{Outcome, gate};
+use crate::{Outcome, gate, guard};
 
 const ONE_TAG: usize = ETHERNET_LEN + TAG_LEN;
 const TWO_TAGS: usize = ETHERNET_LEN + 2 * TAG_LEN;
@@ -82,7 +82,21 @@ fn ipv4<const L3: usize>(context: &XdpContext, frame: Frame) -> Outcome {
         )
     };
     if protocol != PROTOCOL_UDP {
-        return Err(Counter::PassNotUdp);
+        let is_plain = protocol == PROTOCOL_TCP
+            && fragment & FRAGMENT == 0
+            && version == IPV4_NO_OPTIONS
+            && frame.has(L3 + IPV4_LEN + TCP_PORTS_LEN);
+        if !is_plain {
+            return Err(Counter::PassNotUdp);
+        }
+        // SAFETY: the addresses and the ports are there.
+        let (source, port) = unsafe {
+            (
+                ipv4_key(frame.read(L3 + 12)),
+                frame.read_be16(L3 + IPV4_LEN + 2),
+            )
+        };
+        return Err(guard::judge(port, source, Counter::PassNotUdp));
     }
     // A later fragment has no UDP header, and a first one is not whole.
     if fragment & FRAGMENT != 0 {
@@ -113,6 +127,11 @@ fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame) -> Outcome {
     }
     // SAFETY: the header is there.
     let (length, next) = unsafe { (frame.read_be16(L3 + 4), frame.read::<u8>(L3 + 6)) };
+    if next == PROTOCOL_TCP && frame.has(L3 + IPV6_LEN + TCP_PORTS_LEN) {
+        // SAFETY: the addresses and the ports are there.
+        let (source, port) = unsafe { (frame.read(L3 + 8), frame.read_be16(L3 + IPV6_LEN + 2)) };
+        return Err(guard::judge(port, source, Counter::PassNotUdp));
+    }
     if next != PROTOCOL_UDP {
         return Err(match next {
             // Hop-by-hop, routing, fragment, authentication, destination options, mobility.

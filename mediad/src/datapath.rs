@@ -13,9 +13,10 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use control::config::{DatapathMode, Media};
-use control::media::Path;
+use control::media::{Bans, Path};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tracing::{error, warn};
@@ -182,6 +183,14 @@ impl Datapath {
                 None
             }
         }
+    }
+
+    /// Bans sources from the SIP ports; `None` without XDP.
+    pub(crate) fn ban(&self, bans: &Bans) -> Option<Result<u32, XdpError>> {
+        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Duration::from_nanos(crate::io::monotonic_ns());
+        let xdp = xdp.as_mut()?;
+        Some(xdp.sweep_bans(now).and_then(|_| xdp.ban(now, bans)))
     }
 
     /// Slots that were in force when this process came.

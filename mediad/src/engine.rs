@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::config;
-use control::media::{Create, Media, MediaStatus, Request, Response, SessionId};
+use control::media::{Bans, Create, Media, MediaStatus, Request, Response, SessionId};
 use control::{Fault, FaultCode};
 use prometheus::Registry;
 use thiserror::Error;
@@ -24,6 +24,9 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
+
+/// Bans in one request at most.
+const BANS: usize = 1_024;
 
 /// A handle on the media engine.
 #[derive(Debug, Clone)]
@@ -352,6 +355,28 @@ impl Engine {
         }
     }
 
+    /// A thousand writes to a map take about a millisecond, so nobody waits long for this.
+    fn ban(&self, bans: &Bans) -> Result<Response, Fault> {
+        if bans.ban.len() > BANS {
+            let message = format!("{} bans in one request: {BANS} at most", bans.ban.len());
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        match self.0.datapath.ban(bans) {
+            None => Ok(Response::Banned {
+                in_force: false,
+                missed: 0,
+            }),
+            Some(Ok(missed)) => Ok(Response::Banned {
+                in_force: true,
+                missed,
+            }),
+            Some(Err(error)) => {
+                warn!(%error, "cannot tell the XDP program who is banned");
+                Err(Fault::new(FaultCode::Internal, error.to_string()))
+            }
+        }
+    }
+
     fn list(&self, owner: &str) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
         let answers: Vec<_> = (0..self.0.shards.len())
             .map(|shard| self.ask(shard, move |reply| Command::List(owner.to_owned(), reply)))
@@ -390,6 +415,10 @@ impl Handler<Media> for Engine {
             Request::Status => {
                 let status = self.status();
                 Box::pin(async move { Ok(Response::Status(status)) })
+            }
+            Request::Bans(bans) => {
+                let answer = self.ban(&bans);
+                Box::pin(async move { answer })
             }
             Request::Metrics => {
                 let page = self.metrics();

@@ -6,6 +6,8 @@
     reason = "a test may say that it cannot fail"
 )]
 
+#[path = "xdp_program/bans.rs"]
+mod bans;
 #[path = "xdp_common/mod.rs"]
 mod common;
 #[path = "xdp_program/flows.rs"]

@@ -127,6 +127,8 @@ pub fn start(
     let agent_mark = trunks::mark();
     let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone())
         .with_agent(agent, agent_mark.clone());
+    let ports = bound.locals().iter().map(|local| local.address.port());
+    let ports = ports.collect();
     let shared = Shared {
         tls,
         names: policy.names.clone(),
@@ -170,6 +172,8 @@ pub fn start(
         defence: policy.defence.clone(),
         network: network.clone(),
         metrics: metrics.clone(),
+        media: media.clone(),
+        ports,
     };
     tracker.spawn(stop.clone().run_until_cancelled_owned(guard.run()));
     let trunks = trunks::start(

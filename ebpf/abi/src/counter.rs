@@ -97,6 +97,8 @@ counters! {
     PassDevice = 22, Passed, "pass_device";
     /// From another address or port than the slot accepts.
     DropSource = 23, Dropped, "drop_source";
+    /// From a banned source to a SIP port.
+    DropBanned = 24, Dropped, "drop_banned";
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@
 
 #![cfg_attr(not(test), no_std)]
 
+mod ban;
 pub mod checksum;
 mod counter;
 mod flow;
 mod slot;
 
+pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
 pub use counter::{COUNTERS_LEN, Counter, CounterKind};
 pub use flow::{Flow, Rtp, tick};
 pub use slot::{
@@ -35,6 +37,15 @@ pub const PORTS: u32 = 65_536;
 /// How many entries the device map has: the interfaces that the program may send from.
 pub const DEVICES: u32 = 64;
 
+/// How many single sources can be banned.
+pub const BANS: u32 = 65_536;
+
+/// How many blocks can be banned, and how many be exempt.
+pub const BLOCKS: u32 = 65_536;
+
+/// How many words the bitmap of SIP ports has.
+pub const PORT_WORDS: u32 = PORTS / 64;
+
 /// The names of the maps in the object and under the pin directory.
 pub mod map {
     /// An array of [`Slot`](crate::Slot) by local port.
@@ -45,6 +56,17 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// A device hash map by interface index.
     pub const DEVICES: &str = "DEVICES";
+
+    // These are not pinned: whoever bans says all of it again to a mediad that is new.
+
+    /// A bitmap of the ports of which bans are: an array of `u64`.
+    pub const SIP_PORTS: &str = "SIP_PORTS";
+    /// A hash of [`Ban`](crate::Ban) by [`ban_key`](crate::ban_key).
+    pub const BANS: &str = "BANS";
+    /// A longest-prefix trie of [`Ban`](crate::Ban) by [`SourceKey`](crate::SourceKey).
+    pub const BAN_RANGES: &str = "BAN_RANGES";
+    /// The same of those who are never banned; the value says nothing.
+    pub const ALLOWED: &str = "ALLOWED";
 }
 
 /// The names of the programs in the objects.
@@ -80,4 +102,8 @@ pub mod wire {
     pub const ETHERTYPE_IPV6: u16 = 0x86dd;
     /// The protocol number of UDP.
     pub const PROTOCOL_UDP: u8 = 17;
+    /// The protocol number of TCP.
+    pub const PROTOCOL_TCP: u8 = 6;
+    /// Length of both ports of a TCP header.
+    pub const TCP_PORTS_LEN: usize = 4;
 }

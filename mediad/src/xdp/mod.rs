@@ -11,6 +11,7 @@
 //! ```
 
 mod attach;
+mod bans;
 mod counters;
 mod error;
 mod pins;
@@ -34,6 +35,7 @@ pub use ebpf_abi::{
 pub use error::XdpError;
 pub use tables::{FlowTable, SlotTable};
 
+use bans::BanTable;
 use pins::Pins;
 
 /// The program, as `build.rs` has built it.
@@ -115,6 +117,7 @@ pub struct Xdp {
     flows: FlowTable,
     counters: PerCpuArray<MapData, [u64; COUNTERS_LEN]>,
     devices: DevMapHash<MapData>,
+    bans: BanTable,
     pins: Option<Pins>,
     links: Vec<FdLink>,
     object: Ebpf,
@@ -178,6 +181,7 @@ impl Xdp {
         let counters = take(map::COUNTERS)?.try_into()?;
         let devices = take(map::DEVICES)?.try_into()?;
 
+        let bans = BanTable::new(&mut object)?;
         media_program(&mut object)?.load()?;
         Ok(Self {
             mode,
@@ -186,6 +190,7 @@ impl Xdp {
             flows: FlowTable::new(&flows)?,
             counters,
             devices,
+            bans,
             pins,
             links: Vec::new(),
             object,
@@ -240,6 +245,23 @@ impl Xdp {
         self.devices
             .insert(key, index, None, 0)
             .map_err(|error| XdpError::Device { index, error })
+    }
+
+    /// Bans sources from the SIP ports. `now` is CLOCK_MONOTONIC. How many could not be banned because
+    /// the tables are full.
+    ///
+    /// # Errors
+    /// When the kernel refuses to write a map.
+    pub fn ban(&mut self, now: Duration, bans: &control::media::Bans) -> Result<u32, XdpError> {
+        self.bans.apply(now, bans)
+    }
+
+    /// Frees the places of bans that are over; how many are left.
+    ///
+    /// # Errors
+    /// When the kernel refuses to write a map.
+    pub fn sweep_bans(&mut self, now: Duration) -> Result<u32, XdpError> {
+        self.bans.sweep(now)
     }
 
     /// Runs the program on `frame` as if it had come in by the loopback interface, `repeat` times,

@@ -20,6 +20,7 @@ mod blocks;
 mod bucket;
 mod command;
 mod evidence;
+mod kernel;
 mod peek;
 mod source;
 mod task;
@@ -186,6 +187,9 @@ impl Defence {
             emergency,
         };
         self.policy.store(policy.into());
+        // mediad has to know the allow set too.
+        self.overrun.store(true, Relaxed);
+        self.changed.notify_one();
         let is_freed = |block: &Cidr| self.is_allowed(block.address());
         let freed = self.list(now).into_iter().map(|(block, _)| block);
         for block in freed.filter(is_freed).collect::<Vec<_>>() {
@@ -347,6 +351,12 @@ impl Defence {
             bans.extend(own.map(|(source, ban)| (source.block(), ban.clone())));
         }
         bans
+    }
+
+    /// The blocks of the allow set.
+    pub(crate) fn allowed(&self) -> Vec<Cidr> {
+        let policy = self.policy.load();
+        policy.allow.iter().map(|(block, ())| block).collect()
     }
 
     /// Takes out what is over; to be called once in a while.

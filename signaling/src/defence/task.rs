@@ -1,14 +1,22 @@
-//! What follows from a ban outside of the defence: the log, the metrics, connections that are open.
+//! What follows from a ban outside of the defence: the log, the metrics, connections that are open,
+//! and the XDP program.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use control::{
+    Client, Notice,
+    media::{self, Media},
+};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, MissedTickBehavior, interval},
+};
 use tracing::{info, warn};
 
-use super::{Change, Defence};
+use super::{Change, Defence, kernel::Kernel};
 use crate::{metrics::Metrics, net::Network};
 
-/// How often bans that are over are taken out.
+/// How often bans that are over are taken out, and mediad is told what it missed.
 const TICK: Duration = Duration::from_secs(1);
 /// Bans that are logged in a second, one line each; of the others only the number is.
 const LINES: usize = 10;
@@ -19,19 +27,45 @@ pub(crate) struct Guard {
     pub(crate) defence: Arc<Defence>,
     pub(crate) network: Network,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) media: Client<Media>,
+    /// Where this node receives SIP.
+    pub(crate) ports: Vec<u16>,
 }
 
 impl Guard {
     /// Runs for ever.
     pub(crate) async fn run(self) {
+        let mut notices = self.media.notices();
+        let mut kernel = Kernel::new(self.media.clone(), self.ports.clone());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lines = 0;
         loop {
             tokio::select! {
-                () = self.defence.changed() => self.follow(&mut lines),
+                () = self.defence.changed() => match self.defence.take_changes() {
+                    Some(changes) => {
+                        self.follow(&changes, &mut lines);
+                        kernel.follow(now(), &changes).await;
+                    }
+                    None => {
+                        self.network.close(|address| self.defence.is_banned(now(), address));
+                        kernel.lose();
+                        kernel.catch_up(now(), &self.defence).await;
+                    }
+                },
+                notice = notices.recv() => match notice {
+                    Ok(Notice::Event(media::Event::Learned { .. } | media::Event::Timeout { .. })) => {}
+                    Err(RecvError::Closed) => return,
+                    Ok(Notice::Disconnected) => kernel.lose(),
+                    // A notice that was missed may have been that of another mediad.
+                    Ok(Notice::Connected { .. }) | Err(RecvError::Lagged(_)) => {
+                        kernel.lose();
+                        kernel.catch_up(now(), &self.defence).await;
+                    }
+                },
                 _ = tick.tick() => {
                     self.defence.expire(now());
+                    kernel.catch_up(now(), &self.defence).await;
                     if lines > LINES {
                         warn!(bans = lines - LINES, "more sources were banned in the same second");
                     }
@@ -43,13 +77,7 @@ impl Guard {
         }
     }
 
-    fn follow(&self, lines: &mut usize) {
-        let Some(changes) = self.defence.take_changes() else {
-            warn!("bans changed faster than they can be followed: looking at all of them");
-            self.network
-                .close(|address| self.defence.is_banned(now(), address));
-            return;
-        };
+    fn follow(&self, changes: &[Change], lines: &mut usize) {
         for change in changes {
             let Change::Banned(block, ban) = change else {
                 continue;
