@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use sip::{
+    dialog::Side,
     header::Transport,
     message::{EditError, Message, Method},
     proxy::{self, Action, BranchId, Forward, RecordRoute, Routed},
@@ -12,7 +13,7 @@ use sip::{
 use tracing::{debug, info};
 
 use super::{
-    Alarm, Client, Core, divert,
+    Alarm, Client, Core, challenge, divert,
     exchange::{Branch, ExchangeId, NextHop, Place, Role, Target},
     policy::{HOST_PATIENCE, MAX_BREADTH, MAX_BREADTH_NAME},
     state::Work,
@@ -142,6 +143,22 @@ impl Core {
         let Some(local) = policy.local(&way) else {
             return;
         };
+        // Within a dialog whose INVITE was challenged, all that follows is ahead by as much.
+        let ahead = match (exchange.role, exchange.call) {
+            (
+                Role::Within {
+                    from: Side::Caller, ..
+                },
+                Some(key),
+            ) => {
+                let call = self.calls.get_mut(&key);
+                let leg = call.and_then(|call| call.leg_of(&exchange.received));
+                leg.map_or(0, |(leg, _)| leg.dialog.shift())
+            }
+            _ => 0,
+        };
+        branch.shift = ahead;
+        branch.challenged = 0;
         let (target, path) = aim(&branch.target, &exchange.routed.request);
         let path: Vec<_> = path.iter().map(String::as_str).collect();
         let dressed = dress(&branch.target, request)
@@ -179,7 +196,9 @@ impl Core {
         };
         let sent = proxy::forward(&routed, &plan)
             .map_err(|error| error.to_string())
+            .and_then(|message| challenge::ahead(message, ahead).map_err(|error| error.to_string()))
             .and_then(|message| {
+                branch.sent = Some(message.clone());
                 self.layer
                     .send_request(now, way, message)
                     .map_err(|error| error.to_string())
@@ -344,7 +363,13 @@ impl Core {
     }
 
     /// Tells the context that a branch leads nowhere.
-    fn fail_branch(&mut self, now: Instant, id: ExchangeId, index: usize, unreachable: bool) {
+    pub(super) fn fail_branch(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        index: usize,
+        unreachable: bool,
+    ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };

@@ -215,6 +215,12 @@ pub(super) struct Branch {
     pub(super) dropped: bool,
     /// Its share of Max-Breadth.
     pub(super) breadth: u32,
+    /// What was sent last.
+    pub(super) sent: Option<Message>,
+    /// The trunk's challenges that were answered.
+    pub(super) challenged: u32,
+    /// How far the CSeq number is ahead of the one that was received.
+    pub(super) shift: u32,
 }
 
 impl Branch {
@@ -230,6 +236,9 @@ impl Branch {
             deadline: None,
             dropped: false,
             breadth,
+            sent: None,
+            challenged: 0,
+            shift: 0,
         }
     }
 }

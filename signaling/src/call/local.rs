@@ -118,6 +118,8 @@ impl Core {
         ) else {
             return warn!("cannot end a call that was answered too late: it makes no dialog");
         };
+        let branch = exchange.branches.get(index);
+        dialog.set_shift(branch.map_or(0, |branch| branch.shift));
         let tag = dialog.tag(Side::Callee).to_owned();
         let is_new = !exchange.disowned.contains(&tag);
         if is_new {
@@ -155,6 +157,10 @@ impl Core {
         let next = leg.dialog.next_hop(answerer).to_owned();
         let target = leg.dialog.target(answerer).to_owned();
         let way = leg.way;
+        let shift = match answerer {
+            Side::Callee => leg.dialog.shift(),
+            Side::Caller => 0,
+        };
         let known = call.way_to(way, answerer);
         let Some(way) = self.way_to(&next, known) else {
             return;
@@ -162,7 +168,7 @@ impl Core {
         let Some(via) = self.own_via(&way) else {
             return;
         };
-        if let Some(ack) = ack_of(response, &target, &next, &via) {
+        if let Some(ack) = ack_of(response, shift, &target, &next, &via) {
             self.layer.send_stateless(way, ack);
         }
     }
@@ -231,13 +237,13 @@ impl Core {
     }
 }
 
-/// An ACK made of a 2xx alone.
-fn ack_of(response: &Message, target: &str, next: &str, via: &str) -> Option<Message> {
+/// An ACK made of a 2xx alone. `shift` is how far its receiver is ahead.
+fn ack_of(response: &Message, shift: u32, target: &str, next: &str, via: &str) -> Option<Message> {
     use sip::{
         header::HeaderName,
         message::{Method, RequestBuilder},
     };
-    let cseq = response.cseq().ok()?.number;
+    let cseq = response.cseq().ok()?.number.saturating_add(shift);
     let mut ack = RequestBuilder::new(&Method::Ack, target)
         .header(HeaderName::Via, via)
         .header(HeaderName::MaxForwards, "70");

@@ -16,6 +16,7 @@
 mod alarm;
 mod asked;
 mod branch;
+mod challenge;
 mod command;
 mod course;
 mod divert;

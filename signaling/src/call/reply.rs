@@ -14,7 +14,7 @@ use store::{Cause, EndedBy};
 use tracing::{debug, info, warn};
 
 use super::{
-    Alarm, Client, Core,
+    Alarm, Client, Core, challenge,
     exchange::{ExchangeId, Role},
     policy::RETRY_AFTER,
     state::{CallKey, Leg, MAX_DIALOGS, Work},
@@ -48,6 +48,17 @@ impl Core {
         if (180..200).contains(&status) {
             branch.rang = true;
         }
+        let behind;
+        let response = match branch.shift {
+            0 => response,
+            shift => match challenge::behind(response, shift) {
+                Ok(rewritten) => {
+                    behind = rewritten;
+                    &behind
+                }
+                Err(error) => return debug!(%error, "a response cannot be passed back"),
+            },
+        };
         let is_outage = status == 503 && !branch.ways.is_empty();
         if let Some(place) = branch.target.host()
             && place.on_answer().is_some()
@@ -57,6 +68,10 @@ impl Core {
         }
         if is_outage {
             self.fail_over(now, id, index, true);
+            return self.run_actions(now, id);
+        }
+        if matches!(status, 401 | 407) && self.is_for_trunk(id, index) {
+            self.on_challenge(now, id, index, response);
             return self.run_actions(now, id);
         }
         if (300..400).contains(&status) && self.follow(now, id, index, response) {
@@ -291,7 +306,8 @@ impl Core {
             ProxyDialog::new(&exchange.received, response, &self.policy.identity)
         };
         match made {
-            Ok(dialog) => {
+            Ok(mut dialog) => {
+                dialog.set_shift(branch.map_or(0, |branch| branch.shift));
                 let mut leg = Leg::new(dialog, success);
                 leg.relay = branch.is_some_and(|branch| branch.target.relay);
                 leg.way = branch.and_then(|branch| branch.way);

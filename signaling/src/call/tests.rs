@@ -1,6 +1,7 @@
 //! Whole calls in simulated time: the core, a caller, callees and a mediad that are played here.
 
 mod bed;
+mod challenge;
 mod ending;
 mod forking;
 mod media;

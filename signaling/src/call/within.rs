@@ -15,6 +15,7 @@ use tracing::debug;
 use super::{
     Core,
     branch::via_transport,
+    challenge,
     exchange::{NextHop, Place, Role, Target},
     state::{CallKey, End},
     target::{Located, Resolving},
@@ -105,6 +106,14 @@ impl Core {
         let target = leg.dialog.target(from.other()).to_owned();
         let direct = leg.dialog.next_hop(from.other()) == target;
         let way = leg.way;
+        let shift = match from {
+            Side::Caller => leg.dialog.shift(),
+            Side::Callee => 0,
+        };
+        match challenge::ahead(routed.request.clone(), shift) {
+            Ok(request) => routed.request = request,
+            Err(error) => return debug!(%error, "cannot pass an ACK on"),
+        }
         let known = call.way_to(way, from.other());
         self.note_ack(key, received);
         self.aim(&mut routed, direct.then_some(target.as_str()));

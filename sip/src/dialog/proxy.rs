@@ -36,6 +36,8 @@ pub struct ProxyDialog {
     callee: End,
     /// The CSeq number of the INVITE that made the dialog.
     invite_cseq: u32,
+    /// How far the caller's CSeq numbers are ahead on the callee's side.
+    shift: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -111,6 +113,7 @@ impl ProxyDialog {
                 offered: None,
             },
             invite_cseq: cseq,
+            shift: 0,
         })
     }
 
@@ -129,6 +132,20 @@ impl ProxyDialog {
         let target = target.unwrap_or_else(|_| std::mem::take(&mut self.callee.leg.target));
         self.callee.leg = Leg::new(target, routes);
         Ok(())
+    }
+
+    /// How far the caller's CSeq numbers are ahead on the callee's side: by one for each challenge of
+    /// the callee's side that this proxy answered itself (RFC 3261 section 22.2 has such a request
+    /// counted as a new one). Messages that are passed in to this object have the caller's numbers,
+    /// those that it writes have the receiver's.
+    #[must_use]
+    pub fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// A challenge was answered: the callee's side is ahead by this much now.
+    pub fn set_shift(&mut self, shift: u32) {
+        self.shift = shift;
     }
 
     /// Call-ID.
@@ -240,6 +257,10 @@ impl ProxyDialog {
 
     fn write(&self, to: Side, method: &Method, cseq: u32, via: &str) -> RequestBuilder {
         let receiver = self.end(to);
+        let cseq = match to {
+            Side::Callee => cseq.saturating_add(self.shift),
+            Side::Caller => cseq,
+        };
         receiver
             .leg
             .request(method, via)

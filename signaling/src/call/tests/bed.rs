@@ -70,6 +70,14 @@ hosts = ["tcp:192.0.2.20"]
 name = "tls"
 hosts = ["tls:gw.secure.test"]
 certificates = ["pbx.secure.test"]
+[[trunks]]
+name = "challenging"
+hosts = ["192.0.2.20"]
+auth = { user = "u", password = "secret", realm = "carrier.test" }
+[[routes]]
+prefix = "+9"
+trunks = ["challenging"]
+ring_timeout = 30
 [[routes]]
 prefix = "+8"
 trunks = ["tls"]
