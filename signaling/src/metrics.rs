@@ -135,6 +135,7 @@ pub(crate) struct Metrics {
     pub(crate) bans_active: IntGauge,
     /// Requests that were refused because there was too much to do.
     pub(crate) shed: IntCounter,
+    trunk_calls: IntCounterVec,
     trunk_up: IntGaugeVec,
     trunk_registered: IntGaugeVec,
     /// Calls that are up, those being set up or taken down included.
@@ -227,6 +228,11 @@ impl Metrics {
                 "calls_total",
                 "Calls that are over, by result.",
                 &["result"],
+            )?,
+            trunk_calls: counters(
+                "trunk_calls_total",
+                "Calls that are over, by the trunk that carried them or was tried last, and the last status.",
+                &["trunk", "code"],
             )?,
             trunk_up: gauges(
                 "trunk_up",
@@ -365,6 +371,14 @@ impl Metrics {
         self.bans.with_label_values(&[reason]).inc();
     }
 
+    /// Counts a call that is over by the trunk that it went to. `status` is what the caller was told
+    /// last: 200 where it was answered.
+    pub(crate) fn trunk_call(&self, trunk: &str, status: u16) {
+        self.trunk_calls
+            .with_label_values(&[trunk, &status.to_string()])
+            .inc();
+    }
+
     /// Counts a call that is over.
     pub(crate) fn call(&self, result: CallResult) {
         self.calls.with_label_values(&[result.name()]).inc();
@@ -466,6 +480,7 @@ mod tests {
         metrics.response(99, Direction::Out);
         metrics.dropped(Dropped::Malformed);
         metrics.call(CallResult::Answered);
+        metrics.trunk_call("carrier", 486);
         metrics.call_setup.observe(0.02);
         metrics.media_mos.observe(4.4);
         let page = metrics.text();
@@ -475,6 +490,7 @@ mod tests {
             "tandem_sip_responses_total{code=\"486\",direction=\"out\"} 2",
             "tandem_sip_drops_total{reason=\"malformed\"} 1",
             "tandem_calls_active 0",
+            "tandem_trunk_calls_total{code=\"486\",trunk=\"carrier\"} 1",
             "tandem_calls_total{result=\"answered\"} 1",
             "tandem_call_setup_seconds_count 1",
             "tandem_media_mos_count 1",

@@ -187,6 +187,9 @@ impl Core {
             _ => CallResult::Refused,
         };
         self.metrics.call(result);
+        if let Some(trunk) = &call.trunk {
+            self.metrics.trunk_call(&trunk.name, end.status);
+        }
         let talk = call
             .answered
             .map_or(0.0, |answered| end.at.since(answered).as_secs_f64());
