@@ -14,5 +14,8 @@ else
   echo "skipped the side-by-side runs: they need root for network namespaces and XDP"
 fi
 echo
+echo "== SIP proxies side by side: Kamailio, and signaling"
+"$bin/sip_proxy" --rate "${CALL_RATE:-600}" --seconds "${SECONDS_EACH:-15}" --rounds "${ROUNDS:-5}"
+echo
 echo "== criterion"
 cargo bench --locked --package benches

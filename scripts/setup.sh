@@ -28,6 +28,8 @@ for purpose in "${@:-build}"; do
     ;;
   bench)
     want rtpengine rtpengine-daemon
+    want kamailio kamailio
+    want sipp sip-tester
     ;;
   *)
     echo "setup: no such purpose: $purpose (build, demo, test, bench)" >&2

@@ -1,4 +1,7 @@
 //! What the side-by-side runs are made of; the criterion benches stand in `benches/`.
 
+mod cpu;
 pub mod relay;
+pub mod sip;
+mod spread;
 pub mod xdp_cost;

@@ -6,7 +6,6 @@
 //! cost: what is compared is the time that generator, relay and kernel took together, less what they
 //! take with a bare XDP program that sends every packet back where it came from.
 
-mod cpu;
 mod generator;
 mod ng;
 mod report;
@@ -23,6 +22,7 @@ pub use report::{Figures, Report};
 pub use subject::Subject;
 
 use self::generator::Generator;
+use crate::cpu;
 
 /// The core that sends and receives.
 const GENERATOR_CORE: usize = 0;

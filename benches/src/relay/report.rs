@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use serde_json::{Value, json};
 
 use super::{Plan, Subject, Work, generator::Traffic};
+use crate::spread::Spread;
 
 /// What one run measured.
 #[derive(Clone, Copy, Debug)]
@@ -150,40 +151,6 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
-    }
-}
-
-/// A median with its extremes.
-struct Spread(Vec<f64>);
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self(values)
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "median": self.median(),
-            "lowest": self.0.first(),
-            "highest": self.0.last(),
-        })
-    }
-
-    fn median(&self) -> Option<f64> {
-        self.0.get(self.0.len() / 2).copied()
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = f.precision().unwrap_or(2);
-        match (self.median(), self.0.first(), self.0.last()) {
-            (Some(median), Some(low), Some(high)) => {
-                write!(f, "{median:.digits$} ({low:.digits$} to {high:.digits$})")
-            }
-            _ => f.write_str("-"),
-        }
     }
 }
 

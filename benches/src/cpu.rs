@@ -7,7 +7,7 @@
 use std::{fs, io, time::Duration};
 
 /// The time that a process's threads have run.
-pub(super) fn of_process(pid: u32) -> io::Result<Duration> {
+pub(crate) fn of_process(pid: u32) -> io::Result<Duration> {
     let mut total = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         total += of_schedstat(&thread?.path().join("schedstat"));
@@ -15,8 +15,24 @@ pub(super) fn of_process(pid: u32) -> io::Result<Duration> {
     Ok(total)
 }
 
+/// The time that a process, and all that it has started, have run. One that has ended is not in it.
+pub(crate) fn of_tree(pid: u32) -> io::Result<Duration> {
+    let mut total = of_process(pid)?;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        for child in children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+        {
+            // It may have ended meanwhile.
+            total += of_tree(child).unwrap_or_default();
+        }
+    }
+    Ok(total)
+}
+
 /// The time that the kernel's packet threads have run.
-pub(super) fn of_softirqs() -> io::Result<Duration> {
+pub(crate) fn of_softirqs() -> io::Result<Duration> {
     let mut total = Duration::ZERO;
     for process in fs::read_dir("/proc")? {
         let folder = process?.path();

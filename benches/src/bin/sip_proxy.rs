@@ -1,0 +1,63 @@
+//! Runs calls through Kamailio and through Tandem in turns, and compares their processor time.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use benches::sip::{self, Plan};
+use clap::Parser;
+
+/// Compares SIP proxies on one bed: processor time for a call, setup time, failures.
+#[derive(Parser)]
+struct Arguments {
+    /// Calls a second, of all callers together.
+    #[arg(long, default_value_t = 600)]
+    rate: u32,
+    /// SIPp processes that call, and as many that answer.
+    #[arg(long, default_value_t = 2)]
+    agents: u16,
+    /// Seconds that each run is measured.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Turns of each proxy.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/sip_proxy.json")]
+    report: PathBuf,
+    /// The folder with Tandem's programs: this one's own unless told.
+    #[arg(long)]
+    programs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("sip_proxy: not clean");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("sip_proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    let plan = Plan {
+        rate: arguments.rate,
+        agents: arguments.agents.max(1),
+        time: Duration::from_secs(arguments.seconds),
+        rounds: arguments.rounds,
+    };
+    let own = std::env::current_exe()?;
+    let own = own.parent().ok_or("this program is in no folder")?;
+    let programs = arguments.programs.as_deref().unwrap_or(own);
+    let report = sip::run(plan, programs, &mut |line| eprintln!("{line}"))?;
+    println!("\n{report}");
+    if let Some(folder) = arguments.report.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
+    println!("report: {}", arguments.report.display());
+    Ok(report.is_clean())
+}
