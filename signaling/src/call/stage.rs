@@ -219,7 +219,7 @@ fn carrier_step(
         follows: carrier.follows,
         ..Target::to(Place::Uri(String::new()))
     };
-    let hosts = carrier.trunk.host_refs();
+    let hosts = carrier.trunk.drawn_hosts().into_iter();
     let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_down(now));
     let is_alive = !alive.is_empty();
     let groups = alive.into_iter().chain(dead).map(|host| {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use control::config::{self, Host};
 
-use crate::trunks::{Change, Standing};
+use crate::{
+    trunks::{Change, Standing},
+    weighted::{self, Weighted},
+};
 
 /// Where calls go to and come from.
 #[derive(Debug)]
@@ -45,7 +48,22 @@ impl Trunk {
         self.config.certificates.iter().any(is_shown)
     }
 
-    /// All hosts, in order.
+    /// All hosts in the order in which a call tries them: by priority, and within it by weight.
+    pub(crate) fn drawn_hosts(self: &Arc<Self>) -> Vec<HostRef> {
+        let entry = |(host, item): (&config::TrunkHost, HostRef)| Weighted {
+            priority: host.priority,
+            // None has a weight, or all have: without, they are tried as they are written.
+            weight: host.weight.unwrap_or(0),
+            item,
+        };
+        let entries = self.config.hosts.iter().zip(self.host_refs());
+        weighted::draw(entries.map(entry).collect(), |most| match most {
+            0 => 0,
+            most => self.standing.draw(most),
+        })
+    }
+
+    /// All hosts, as they are written.
     pub(crate) fn host_refs(self: &Arc<Self>) -> impl Iterator<Item = HostRef> {
         (0..self.hosts.len()).map(|index| HostRef {
             trunk: self.clone(),
@@ -80,5 +98,47 @@ impl HostRef {
     /// It answered a call.
     pub(crate) fn on_answer(&self) -> Option<Change> {
         self.trunk.standing.health(self.index)?.on_answer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trunk(hosts: &str) -> Arc<Trunk> {
+        let text = format!("[[trunks]]\nname = \"a\"\nhosts = [{hosts}]\n");
+        let config = config::Config::parse(&text, Vec::new()).unwrap().config;
+        Arc::new(Trunk::new(&config.trunks[0], None))
+    }
+
+    fn order(trunk: &Arc<Trunk>) -> Vec<String> {
+        let hosts = trunk.drawn_hosts();
+        hosts
+            .iter()
+            .map(|place| place.host().unwrap().name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn hosts_are_tried_as_written_where_nothing_else_is_said() {
+        let trunk = trunk("\"b.test\", \"a.test\", \"c.test\"");
+        for _ in 0..10 {
+            assert_eq!(order(&trunk), ["b.test", "a.test", "c.test"]);
+        }
+    }
+
+    #[test]
+    fn priorities_and_weights_rule() {
+        let trunk = trunk(
+            "{ host = \"last.test\", priority = 2 }, { host = \"a.test\", weight = 70 }, \
+             { host = \"b.test\", weight = 30 }",
+        );
+        let mut first = 0;
+        for _ in 0..1_000 {
+            let order = order(&trunk);
+            assert_eq!(order[2], "last.test");
+            first += u32::from(order[0] == "a.test");
+        }
+        assert!((680..=720).contains(&first), "{first} of 1000 went to 70 %");
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Standing {
 struct Shared {
     offered: AtomicU64,
     answered: AtomicU64,
+    /// How many draws were made among its hosts.
+    draws: AtomicU64,
     registration: Mutex<Option<Registered>>,
 }
 
@@ -91,6 +93,14 @@ impl Standing {
     /// It answered one with 2xx.
     pub(crate) fn count_answered(&self) {
         self.shared.answered.fetch_add(1, Relaxed);
+    }
+
+    /// A number from `0..=most` to choose a host by. The numbers of all workers together are spread
+    /// evenly (multiples of the golden ratio), so that shares come true in few calls.
+    pub(crate) fn draw(&self, most: u32) -> u32 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let drawn = self.shared.draws.fetch_add(1, Relaxed).wrapping_mul(GOLDEN) >> 32;
+        u32::try_from((drawn * (u64::from(most) + 1)) >> 32).unwrap_or(0)
     }
 
     /// How many calls it was sent, and how many of them it answered.
