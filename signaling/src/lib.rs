@@ -10,6 +10,7 @@ mod directory;
 mod media;
 mod metrics;
 mod net;
+mod post;
 mod resolve;
 mod service;
 mod trunks;
@@ -31,7 +32,7 @@ use control::{
     config::Listen,
     media::Media,
 };
-use store::{CdrWriter, Timestamp};
+use store::{CdrWriter, Store, Timestamp};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -43,6 +44,7 @@ use crate::{
     media::Hub,
     metrics::Metrics,
     net::{Bound, Dispatcher, Shared, Tls},
+    post::Post,
     resolve::{Resolver, Served},
     service::{Parts, Service},
     worker::{Command, Shell},
@@ -93,7 +95,8 @@ pub struct Running {
 }
 
 /// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Calls whose
-/// media is relayed need the mediad that `media` reaches, others do not. Must be called inside a tokio
+/// media is relayed need the mediad that `media` reaches, others do not. `store` keeps what is for
+/// users who are away. Must be called inside a tokio
 /// runtime.
 ///
 /// # Errors
@@ -101,6 +104,7 @@ pub struct Running {
 pub fn start(
     config: &Config,
     media: Client<Media>,
+    store: Store,
     cdrs: CdrWriter,
     listener: Listener,
 ) -> Result<Running, StartError> {
@@ -138,6 +142,8 @@ pub fn start(
         .start(&runtimes, shared, &dispatcher, &metrics, &tracker, &stop)
         .map_err(StartError::Thread)?;
     let events = Events::new();
+    let post = Post::new(store);
+    tracker.spawn(stop.clone().run_until_cancelled_owned(post.clone().run()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let mark: [u8; 6] = rand::random();
     let inboxes = inboxes.into_iter().zip(orders).zip(runtimes);
@@ -148,6 +154,7 @@ pub fn start(
             media: media.clone(),
             resolver: resolver.clone(),
             cdrs: cdrs.clone(),
+            post: post.clone(),
             events: events.clone(),
             commands: commands[index].clone(),
             tracker: tracker.clone(),

@@ -59,7 +59,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(&config.store.url, &config.node.data_dir).await?;
     let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(config.media_endpoint());
-    let running = signaling::start(&config, media, cdrs, listener)?;
+    let running = signaling::start(&config, media, store.clone(), cdrs, listener)?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {

@@ -18,8 +18,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    call::{Authority, Core, Hop, MediaNews, MediaToken, Output, ResolveToken},
+    call::{Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken},
+    directory::Aor,
     net::{Arrival, Inbox, Network, Queued, Sender},
+    post::Post,
     resolve::Resolver,
 };
 
@@ -46,6 +48,10 @@ pub(crate) enum Command {
     Media(MediaToken, Result<media::Response, RequestError>),
     /// The resolver answered.
     Resolved(ResolveToken, Vec<Hop>),
+    /// The store has kept a message, or has not.
+    Kept(KeepToken, Kept),
+    /// What is kept for a user who registered.
+    Collected(Aor, Vec<store::Message>),
     /// mediad was heard of.
     News(MediaNews),
 }
@@ -58,6 +64,7 @@ pub(crate) struct Shell {
     pub(crate) media: Client<Media>,
     pub(crate) resolver: Resolver,
     pub(crate) cdrs: CdrWriter,
+    pub(crate) post: Post,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) tracker: TaskTracker,
@@ -206,6 +213,8 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         }
         Command::Media(token, answer) => core.handle_media(now, token, answer),
         Command::Resolved(token, hops) => core.handle_resolved(now, token, &hops),
+        Command::Kept(token, kept) => core.handle_kept(now, token, kept),
+        Command::Collected(aor, messages) => core.handle_collected(now, &aor, messages),
         Command::News(news) => core.handle_media_news(now, news),
     }
 }
@@ -230,6 +239,25 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
         Output::Resolve { token, authority } => resolve(shell, token, authority),
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
+        Output::Keep { token, message } => {
+            let (post, commands) = (shell.post.clone(), shell.commands.clone());
+            shell.tracker.spawn(async move {
+                let kept = post.keep(&message).await;
+                drop(commands.send(Command::Kept(token, kept)));
+            });
+        }
+        Output::Collect { aor } if shell.post.has(&aor) => {
+            let (post, commands) = (shell.post.clone(), shell.commands.clone());
+            shell.tracker.spawn(async move {
+                let messages = post.collect(&aor).await;
+                drop(commands.send(Command::Collected(aor, messages)));
+            });
+        }
+        Output::Collect { .. } => {}
+        Output::Forget { id } => {
+            let post = shell.post.clone();
+            shell.tracker.spawn(async move { post.forget(id).await });
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     pub(super) branches: Vec<Branch>,
     /// The session timer that it asks for.
     pub(super) timer: Option<Proposal>,
+    /// The user for whom it is kept where it finds nobody: a MESSAGE.
+    pub(super) keep_for: Option<Aor>,
     /// It rings for the caller though nobody is called; until then.
     pub(super) feigning: Option<Instant>,
     /// This node gave the final response on its own account: what the context says is void.

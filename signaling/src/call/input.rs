@@ -89,7 +89,7 @@ impl Core {
                 let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
                 branch.is_some_and(|branch| !branch.heard && affected(branch.way))
             }
-            Client::Bye(..) | Client::Disowned => false,
+            Client::Bye(..) | Client::Disowned | Client::Kept => false,
         };
         let ids: Vec<_> = self
             .clients
@@ -116,7 +116,7 @@ impl Core {
                 let way = branch.and_then(|branch| branch.way);
                 way.is_some_and(|way| way.connection == flow.connection)
             }
-            Client::Bye(..) | Client::Disowned => false,
+            Client::Bye(..) | Client::Disowned | Client::Kept => false,
         };
         let ids: Vec<_> = self
             .clients

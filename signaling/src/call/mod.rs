@@ -25,6 +25,7 @@ mod finish;
 mod heard;
 mod input;
 mod local;
+mod message;
 mod output;
 mod policy;
 mod redirect;
@@ -66,6 +67,7 @@ use crate::{directory::Directory, metrics::Metrics, net::Flow};
 
 pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
+pub(crate) use message::{KeepToken, Kept};
 pub(crate) use output::{MediaToken, Output, ResolveToken};
 pub(crate) use policy::Policy;
 pub(crate) use stream::{Families, OWNER};
@@ -104,6 +106,11 @@ pub(crate) struct Core {
     trace: trace::Trace,
     /// Call-IDs of which a message was watched.
     heard: VecDeque<String>,
+    /// Messages that the store is to keep.
+    keeping: HashMap<KeepToken, (ServerId, sip::message::Message)>,
+    /// Messages on their way to users who came back, and the transactions that carry them.
+    delivering: HashMap<crate::directory::Aor, message::Delivery>,
+    delivered_by: HashMap<ClientId, crate::directory::Aor>,
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
     next: u64,
@@ -119,6 +126,8 @@ enum Client {
     Bye(CallKey, Side),
     /// A BYE of our own to a callee that nobody waits for.
     Disowned,
+    /// A message that was kept for its user.
+    Kept,
 }
 
 /// Who is to be woken.
@@ -177,6 +186,9 @@ impl Core {
             trace: trace::Trace::new(trace_limit),
             phones: HashMap::new(),
             heard: VecDeque::new(),
+            keeping: HashMap::new(),
+            delivering: HashMap::new(),
+            delivered_by: HashMap::new(),
             alarms: Alarms::new(),
             outputs: VecDeque::new(),
             next: 0,
@@ -214,6 +226,9 @@ impl Core {
             && self.clients.is_empty()
             && self.asked.is_empty()
             && self.resolving.is_empty()
+            && self.keeping.is_empty()
+            && self.delivering.is_empty()
+            && self.delivered_by.is_empty()
             && self.alarms.is_empty()
             && self.outputs.is_empty()
     }

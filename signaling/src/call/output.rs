@@ -8,8 +8,8 @@ use sip::transaction::TransactionId;
 use store::Cdr;
 use tracing::debug;
 
-use super::{Authority, Core, input::FirstLine};
-use crate::{metrics::Direction, net::Flow};
+use super::{Authority, Core, KeepToken, input::FirstLine};
+use crate::{directory::Aor, metrics::Direction, net::Flow};
 
 /// Names a question to mediad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +44,23 @@ pub(crate) enum Output {
         token: ResolveToken,
         /// Whose.
         authority: Authority,
+    },
+    /// Keep a message for a user who is away, and tell [`Core::handle_kept`].
+    Keep {
+        /// To be given back with the outcome.
+        token: KeepToken,
+        /// The message.
+        message: Box<store::Message>,
+    },
+    /// Find what is kept for a user, if anything, and tell [`Core::handle_collected`].
+    Collect {
+        /// Who has registered.
+        aor: Aor,
+    },
+    /// A message that was kept was delivered.
+    Forget {
+        /// Which one.
+        id: store::Uuid,
     },
     /// Tell those who watch.
     Event(signal::Event),

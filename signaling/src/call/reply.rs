@@ -31,7 +31,8 @@ impl Core {
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));
             }
-            Some(Client::Bye(..) | Client::Disowned) => return,
+            Some(Client::Kept) if status >= 200 => return self.on_delivered(now, client, status),
+            Some(Client::Bye(..) | Client::Disowned | Client::Kept) => return,
             None => return self.metrics.dropped(Dropped::Stray),
         };
         let Some(branch) = self.branch(id, index) else {
@@ -119,6 +120,7 @@ impl Core {
                     },
                 );
             }
+            None if self.keep(now, id, response.status().unwrap_or(0)) => {}
             None => self.send_back(now, id, &response),
         }
     }
@@ -212,12 +214,18 @@ impl Core {
             return;
         }
         let (server, received) = (exchange.server, exchange.received.clone());
+        if self.keep(now, id, status) {
+            return;
+        }
         self.answer(now, server, &received, status, &[]);
         self.on_own_final(now, id, status);
     }
 
     /// No answer is owed any more, and none can be given.
     pub(super) fn abandon(&mut self, now: Instant, id: ExchangeId) {
+        if self.keep(now, id, 408) {
+            return;
+        }
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };

@@ -18,7 +18,7 @@ use super::{
     state::{CallKey, Work},
 };
 use crate::{
-    directory::{Caller, Decision},
+    directory::{Aor, Caller, Decision, Destination},
     metrics::Dropped,
     net::Flow,
 };
@@ -173,6 +173,7 @@ impl Core {
                     received,
                     routed,
                     vec![Group::new(vec![Target::to(Place::Next(next))])],
+                    None,
                 );
             }
             None => self.answer(now, server, &received, 481, &[]),
@@ -241,7 +242,13 @@ impl Core {
             _ => match self.decide(now, &caller, &received, user.as_deref()) {
                 Decision::Plan(plan) => {
                     let groups = self.groups_of(now, &plan);
-                    self.pass_on(now, server, flow, received, routed, groups);
+                    let keep_for = match plan.stages.first().map(|stage| &stage.destination) {
+                        Some(Destination::User(aor)) if method == Method::Message => {
+                            Some(aor.clone())
+                        }
+                        _ => None,
+                    };
+                    self.pass_on(now, server, flow, received, routed, groups, keep_for);
                 }
                 Decision::Refuse(no) => self.answer(now, server, &received, no.status, &[]),
                 Decision::Silence => self.layer.abandon(now, server),
@@ -257,6 +264,7 @@ impl Core {
     }
 
     /// Passes on a request that belongs to no call.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request")]
     fn pass_on(
         &mut self,
         now: Instant,
@@ -265,6 +273,7 @@ impl Core {
         received: Message,
         routed: Routed,
         groups: Vec<Group<Target>>,
+        keep_for: Option<Aor>,
     ) {
         let id = self.exchange(
             now,
@@ -276,6 +285,9 @@ impl Core {
             Role::Outside,
             groups,
         );
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.keep_for = keep_for;
+        }
         self.run_actions(now, id);
     }
 

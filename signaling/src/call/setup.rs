@@ -238,6 +238,7 @@ impl Core {
             call,
             role,
             branches: Vec::new(),
+            keep_for: None,
             feigning: None,
             replied: false,
             queued: 0,
@@ -330,7 +331,7 @@ impl Core {
     }
 
     /// A UUID version 7: its front is the time.
-    fn call_uuid(&mut self, time: store::Timestamp) -> Uuid {
+    pub(super) fn call_uuid(&mut self, time: store::Timestamp) -> Uuid {
         let random = u128::from_str_radix(&self.tokens.token(), 16).unwrap_or_default();
         let mut bytes = [0; 10];
         bytes.copy_from_slice(&random.to_be_bytes()[..10]);

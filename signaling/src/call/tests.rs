@@ -5,6 +5,7 @@ mod challenge;
 mod ending;
 mod forking;
 mod media;
+mod messages;
 mod odd;
 mod plans;
 mod robust;

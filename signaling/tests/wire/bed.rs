@@ -37,10 +37,10 @@ impl Node {
         );
         let config = Config::parse(&text, []).unwrap().config;
         let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
-        let (cdrs, _writer) = CdrWriter::start(store, WriterOptions::default());
+        let (cdrs, _writer) = CdrWriter::start(store.clone(), WriterOptions::default());
         let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
         let (listener, _endpoint) = Endpoint::memory();
-        let running = signaling::start(&config, media, cdrs, listener).unwrap();
+        let running = signaling::start(&config, media, store, cdrs, listener).unwrap();
         let [udp, tcp] = [(0, "udp:"), (1, "tcp:")].map(|(index, transport)| {
             let listen: &str = &running.listen()[index];
             listen.strip_prefix(transport).unwrap().parse().unwrap()

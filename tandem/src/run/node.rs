@@ -87,7 +87,8 @@ impl Node {
         let mut mediad = start_mediad(config.clone(), media_listener);
         let status = media_status(&media, &mut mediad).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
-        let signaling = match signaling::start(config, media, cdrs, signal_listener) {
+        let signaling = match signaling::start(config, media, store.clone(), cdrs, signal_listener)
+        {
             Ok(signaling) => signaling,
             Err(error) => {
                 // The XDP program must not outlive a node that never ran.

@@ -26,7 +26,7 @@ use sip::{
 use store::{Cdr, Timestamp};
 
 use crate::{
-    call::{Core, Hop, MediaToken, Output, Policy},
+    call::{Core, Hop, Kept, MediaToken, Output, Policy},
     directory::Directory,
     metrics::Metrics,
     net::{ConnectionId, Flow, Local, Names},
@@ -124,6 +124,8 @@ pub(super) struct Bed {
     pub(super) sent: VecDeque<Sent>,
     pub(super) mediad: Mediad,
     pub(super) cdrs: Vec<Cdr>,
+    /// Messages that are kept: two at most.
+    pub(super) kept: Vec<store::Message>,
     pub(super) events: Vec<signal::Event>,
     pub(super) names: HashMap<String, Vec<SocketAddr>>,
 }
@@ -180,6 +182,7 @@ impl Bed {
                 ..Mediad::default()
             },
             cdrs: Vec::new(),
+            kept: Vec::new(),
             events: Vec::new(),
             names: HashMap::new(),
         }
@@ -245,6 +248,20 @@ impl Bed {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Cdr(cdr) => self.cdrs.push(*cdr),
+                Output::Keep { token, message } => {
+                    let full = self.kept.len() >= 2;
+                    if !full {
+                        self.kept.push(*message);
+                    }
+                    let kept = if full { Kept::Full } else { Kept::Yes };
+                    self.core.handle_kept(self.now, token, kept);
+                }
+                Output::Collect { aor } => {
+                    let is_for = |message: &&store::Message| message.recipient == aor.as_str();
+                    let found = self.kept.iter().filter(is_for).cloned().collect();
+                    self.core.handle_collected(self.now, &aor, found);
+                }
+                Output::Forget { id } => self.kept.retain(|message| message.id != id),
             }
         }
     }

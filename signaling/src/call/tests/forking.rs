@@ -13,12 +13,12 @@ use super::bed::*;
 use crate::{call::exchange::Contact, directory::Aor, net::Flow};
 
 /// Phones behind NATs: what they say of themselves is not where they are.
-const DESK: &str = "198.51.100.31:40031";
+pub(super) const DESK: &str = "198.51.100.31:40031";
 const MOBILE: &str = "198.51.100.32:40032";
 const SOFT: &str = "198.51.100.33:40033";
 
 /// Registers bob's phones, each with its q in thousandths.
-fn register(bed: &mut Bed, phones: &[(&str, u16)]) {
+pub(super) fn register(bed: &mut Bed, phones: &[(&str, u16)]) {
     let contact = |(address, q): &(&str, u16)| Contact {
         uri: format!("sip:bob@10.0.0.{};ob", at(address).port() - 40_000),
         path: Vec::new(),
