@@ -146,10 +146,10 @@ async fn node(sip: &str, trunk: &str) -> Node {
     );
     let config = Config::parse(&text, []).unwrap().config;
     let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
-    let (cdrs, _writer) = CdrWriter::start(store, WriterOptions::default());
+    let (cdrs, _writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
-    let running = signaling::start(&config, media, cdrs, listener).unwrap();
+    let running = signaling::start(&config, media, store, cdrs, listener).unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
     Node {
         address: address.parse().unwrap(),
