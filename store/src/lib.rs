@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod message;
 mod page;
+mod routing;
 mod timestamp;
 mod user;
 
@@ -27,6 +28,7 @@ pub use engine::Store;
 pub use error::StoreError;
 pub use message::Message;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};
+pub use routing::{RoutingDocument, RoutingKind};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;
 pub use uuid::Uuid;

@@ -11,6 +11,7 @@
 mod cases;
 mod messages;
 mod postgres;
+mod routing;
 mod users;
 
 use std::{
@@ -84,6 +85,10 @@ cases! {
     nodes_have_their_own_bindings
     bindings_are_read_in_pages_of_whole_addresses
     bindings_that_are_over_are_purged;
+    routing:
+    routing_is_written_read_and_counted
+    routing_is_created_where_it_is_missing
+    many_routes_are_replaced_at_once;
 }
 
 #[test]

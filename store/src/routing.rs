@@ -1,0 +1,220 @@
+//! The table `routing`: documents that calls are routed by, and the count of their changes.
+
+use sqlx::QueryBuilder;
+
+use crate::{
+    Store, StoreError,
+    engine::{on_engine, within},
+};
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoutingKind {
+    /// A trunk, by its name.
+    Trunk,
+    /// A route, by any id.
+    Route,
+    /// A number, as it is written.
+    Number,
+    /// A ring group, by its name.
+    Group,
+    /// A block, by any id.
+    Block,
+    /// A limit, by any id.
+    Limit,
+}
+
+/// A document and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingDocument {
+    /// Unlike that of any other of its kind.
+    pub id: String,
+    /// JSON.
+    pub document: String,
+}
+
+/// Rows in one statement: three parameters each, of the 32,766 that SQLite takes.
+const ROWS: usize = 5_000;
+
+impl RoutingKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Trunk,
+        Self::Route,
+        Self::Number,
+        Self::Group,
+        Self::Block,
+        Self::Limit,
+    ];
+
+    /// As in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trunk => "trunk",
+            Self::Route => "route",
+            Self::Number => "number",
+            Self::Group => "group",
+            Self::Block => "block",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+impl Store {
+    /// How often what calls are routed by was changed.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing_revision(&self) -> Result<i64, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let query = "SELECT revision FROM revisions WHERE name = 'routing'";
+                let revision: i64 = sqlx::query_scalar(query).fetch_one(pool).await?;
+                Ok(revision)
+            })
+        })
+        .await
+    }
+
+    /// Up to `limit` documents of a kind, by id, from after `after` on; empty for the first ones.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing(
+        &self,
+        kind: RoutingKind,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<RoutingDocument>, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let rows: Vec<(String, String)> = sqlx::query_as(
+                    "SELECT id, document FROM routing WHERE kind = $1 AND id > $2 \
+                     ORDER BY id LIMIT $3",
+                )
+                .bind(kind.name())
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+                Ok(rows
+                    .into_iter()
+                    .map(|(id, document)| RoutingDocument { id, document })
+                    .collect())
+            })
+        })
+        .await
+    }
+
+    /// Writes documents, each id once, all or none; those whose ids are there already are replaced.
+    ///
+    /// # Errors
+    /// If the database fails; nothing was changed then.
+    pub async fn put_routing(
+        &self,
+        kind: RoutingKind,
+        documents: &[RoutingDocument],
+    ) -> Result<(), StoreError> {
+        let conflict = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document";
+        self.write_routing(kind, documents, conflict, false).await?;
+        Ok(())
+    }
+
+    /// Writes those documents whose ids are not there yet, and tells how many they were.
+    ///
+    /// # Errors
+    /// If the database fails; nothing was changed then.
+    pub async fn create_routing(
+        &self,
+        kind: RoutingKind,
+        documents: &[RoutingDocument],
+    ) -> Result<u64, StoreError> {
+        let conflict = " ON CONFLICT (kind, id) DO NOTHING";
+        self.write_routing(kind, documents, conflict, false).await
+    }
+
+    /// Puts these documents, each id once, in the place of all others of their kind, all or none.
+    ///
+    /// # Errors
+    /// If the database fails; nothing was changed then.
+    pub async fn replace_routing(
+        &self,
+        kind: RoutingKind,
+        documents: &[RoutingDocument],
+    ) -> Result<(), StoreError> {
+        let conflict = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document";
+        self.write_routing(kind, documents, conflict, true).await?;
+        Ok(())
+    }
+
+    /// Removes a document. Tells whether it was there.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remove_routing(&self, kind: RoutingKind, id: &str) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let mut transaction = pool.begin().await?;
+                let done = sqlx::query("DELETE FROM routing WHERE kind = $1 AND id = $2")
+                    .bind(kind.name())
+                    .bind(id)
+                    .execute(&mut *transaction)
+                    .await?;
+                let was_there = done.rows_affected() > 0;
+                if was_there {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(was_there)
+            })
+        })
+        .await
+    }
+
+    /// One transaction, however many documents: each statement in it is waited for by itself.
+    async fn write_routing(
+        &self,
+        kind: RoutingKind,
+        documents: &[RoutingDocument],
+        conflict: &'static str,
+        replace: bool,
+    ) -> Result<u64, StoreError> {
+        on_engine!(self, pool => {
+            let mut transaction = within(async { Ok(pool.begin().await?) }).await?;
+            let mut written = 0;
+            if replace {
+                within(async {
+                    let delete = sqlx::query("DELETE FROM routing WHERE kind = $1");
+                    written += delete.bind(kind.name()).execute(&mut *transaction).await?.rows_affected();
+                    Ok(())
+                })
+                .await?;
+            }
+            for part in documents.chunks(ROWS) {
+                let mut query = QueryBuilder::new("INSERT INTO routing (kind, id, document) ");
+                query.push_values(part, |mut row, document| {
+                    row.push_bind(kind.name())
+                        .push_bind(document.id.as_str())
+                        .push_bind(document.document.as_str());
+                });
+                query.push(conflict);
+                within(async {
+                    written += query.build().execute(&mut *transaction).await?.rows_affected();
+                    Ok(())
+                })
+                .await?;
+            }
+            within(async {
+                if written > 0 {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(())
+            })
+            .await?;
+            Ok(written)
+        })
+    }
+}
+
+const COUNT: &str = "UPDATE revisions SET revision = revision + 1 WHERE name = 'routing'";
