@@ -11,6 +11,7 @@ mod media;
 mod metrics;
 mod net;
 mod post;
+mod provision;
 mod resolve;
 mod service;
 mod trunks;
@@ -18,7 +19,8 @@ mod watch;
 mod weighted;
 mod worker;
 
-pub use directory::{PrefixMap, PrefixMapBuilder};
+pub use directory::{PrefixMap, PrefixMapBuilder, explain};
+pub use provision::Reread;
 
 use std::{
     io,
@@ -26,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use control::{
     Client, Config, Listener,
     channel::{Events, serve},
@@ -40,11 +43,11 @@ use tracing::{info, warn};
 use crate::{
     call::{Core, Policy},
     defence::Guard,
-    directory::Directory,
     media::Hub,
     metrics::Metrics,
     net::{Bound, Dispatcher, Shared, Tls},
     post::Post,
+    provision::{Provision, State},
     resolve::{Resolver, Served},
     service::{Parts, Service},
     worker::{Command, Shell},
@@ -94,15 +97,17 @@ pub struct Running {
     stop: CancellationToken,
 }
 
-/// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Calls whose
-/// media is relayed need the mediad that `media` reaches, others do not. `store` keeps what is for
-/// users who are away. Must be called inside a tokio
+/// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
+/// `config` and `store`, which also keeps what is for users who are away; `reread` reads the
+/// configuration again when that is asked for. Calls whose media is relayed need the mediad that `media`
+/// reaches, others do not. Must be called inside a tokio
 /// runtime.
 ///
 /// # Errors
 /// An address cannot be bound.
-pub fn start(
+pub async fn start(
     config: &Config,
+    reread: Reread,
     media: Client<Media>,
     store: Store,
     cdrs: CdrWriter,
@@ -123,7 +128,8 @@ pub fn start(
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
-    let directory = Arc::new(Directory::new(config, None));
+    let (directory, revision) = provision::first(config, &store).await;
+    let directory = Arc::new(directory);
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let listen = listened(&bound);
@@ -142,7 +148,7 @@ pub fn start(
         .start(&runtimes, shared, &dispatcher, &metrics, &tracker, &stop)
         .map_err(StartError::Thread)?;
     let events = Events::new();
-    let post = Post::new(store);
+    let post = Post::new(store.clone());
     tracker.spawn(stop.clone().run_until_cancelled_owned(post.clone().run()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let mark: [u8; 6] = rand::random();
@@ -207,6 +213,26 @@ pub fn start(
     };
     let hub = hub.run(media.notices());
     tracker.spawn(stop.clone().run_until_cancelled_owned(hub));
+    let (roster, tls) = (trunks.clone(), network.tls().clone());
+    let provision = Arc::new(Provision {
+        store,
+        reread,
+        current: Arc::new(ArcSwap::new(directory.clone())),
+        workers: commands.clone(),
+        defence: policy.defence.clone(),
+        certificates: Box::new(move |config| {
+            let done = tls.reload(&config.sip.tls);
+            done.map_err(|error| error.to_string())
+        }),
+        trunks: Box::new(move |trunks| roster.set(trunks.to_vec())),
+        state: tokio::sync::Mutex::new(State {
+            config: config.clone(),
+            revision,
+        }),
+    });
+    provision.protect(&directory, config);
+    let watching = provision.clone().watch();
+    tracker.spawn(stop.clone().run_until_cancelled_owned(watching));
     let service = Service(Arc::new(Parts {
         node: config.node.name.clone(),
         started: Instant::now(),
@@ -220,6 +246,7 @@ pub fn start(
         draining: AtomicBool::new(false),
         watches: policy.watches.clone(),
         defence: policy.defence.clone(),
+        provision,
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
     tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
@@ -248,15 +275,10 @@ impl Running {
         self.service.drain(on);
     }
 
-    /// Reads the files of `[sip.tls]` again. Connections that are up stay; those that follow get what
-    /// the files have now. Where one cannot be used, all is as it was.
-    ///
-    /// # Errors
-    /// The first file that cannot be used, and why.
-    pub fn reload_certificates(&self, config: &Config) -> Result<(), TlsError> {
-        self.service.0.network.tls().reload(&config.sip.tls)?;
-        info!("certificates are read again");
-        Ok(())
+    /// Reads the configuration and the store again, and routes by them where they are good. What came of
+    /// it is in the log.
+    pub async fn reload(&self) {
+        drop(self.service.reload().await);
     }
 
     /// How many calls are up.

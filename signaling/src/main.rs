@@ -1,14 +1,9 @@
 //! signaling on its own, for a node whose daemons are separate processes.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use control::{Client, Config, Endpoint, logging};
-use signaling::Running;
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
@@ -51,6 +46,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let config = loaded.config;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let Endpoint::Unix(path) = config.signal_endpoint() else {
         return Err("[sip] control must be a unix: path".into());
     };
@@ -59,30 +55,24 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(&config.store.url, &config.node.data_dir).await?;
     let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(config.media_endpoint());
-    let running = signaling::start(&config, media, store.clone(), cdrs, listener)?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let path = flags.config.clone();
+    let reread = Box::new(move || {
+        let loaded = Config::load(&path).map_err(|error| vec![error.to_string()])?;
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        Ok(loaded.config)
+    });
+    let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hangup.recv() => reload(&running, &flags.config),
+            _ = hangup.recv() => running.reload().await,
         }
     }
     running.stop(GRACE).await;
     writer.stop(RECORDS).await;
     store.close().await;
     Ok(())
-}
-
-/// Takes over the certificates that the file names now.
-fn reload(running: &Running, path: &Path) {
-    let result = Config::load(path)
-        .map_err(|error| error.to_string())
-        .and_then(|loaded| {
-            let done = running.reload_certificates(&loaded.config);
-            done.map_err(|error| error.to_string())
-        });
-    if let Err(error) = result {
-        error!("SIGHUP: certificates stay as they were: {error}");
-    }
 }

@@ -13,18 +13,18 @@ use control::{
     Client, Fault, FaultCode,
     channel::Handler,
     media::{self, Media, MediaStatus},
-    signal::{CallInfo, Request, Response, Signal, SignalStatus},
+    signal::{CallInfo, Request, Response, RouteQuestion, Signal, SignalStatus},
 };
-use store::CdrWriter;
+use store::{CdrWriter, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
-    defence::Defence, metrics::Metrics, net::Network, trunks::Trunks, watch::Watches,
-    worker::Command,
+    defence::Defence, metrics::Metrics, net::Network, provision::Provision, trunks::Trunks,
+    watch::Watches, worker::Command,
 };
 
 /// How long a worker may take to answer; it never waits for anything itself.
@@ -53,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) draining: AtomicBool,
     pub(crate) watches: Arc<Watches>,
     pub(crate) defence: Arc<Defence>,
+    pub(crate) provision: Arc<Provision>,
 }
 
 impl Handler<Signal> for Service {
@@ -77,6 +78,8 @@ impl Handler<Signal> for Service {
                 },
                 Request::Trunks => Ok(this.trunks().await),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
+                Request::Reload => this.reload().await,
+                Request::Route(question) => this.route(&question),
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {
                     source,
@@ -101,6 +104,29 @@ impl Service {
         for worker in &self.0.workers {
             drop(worker.send(Command::Drain(on)));
         }
+    }
+
+    /// Reads the configuration and the store again.
+    pub(crate) async fn reload(&self) -> Result<Response, Fault> {
+        match self.0.provision.reload().await {
+            Ok(routing) => {
+                info!(routing, "reloaded");
+                Ok(Response::Reloaded(routing))
+            }
+            Err(reasons) => {
+                let reasons = reasons.join("\n");
+                error!("not reloaded, the node goes on with what it has: {reasons}");
+                Err(Fault::new(FaultCode::Invalid, reasons))
+            }
+        }
+    }
+
+    fn route(&self, question: &RouteQuestion) -> Result<Response, Fault> {
+        let directory = self.0.provision.current.load();
+        let report = directory.explain(question, Instant::now(), Timestamp::now());
+        report
+            .map(|report| Response::Route(Box::new(report)))
+            .map_err(|wrong| Fault::new(FaultCode::Invalid, wrong))
     }
 
     /// How many calls are up.

@@ -1,6 +1,6 @@
 //! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
 
-use std::{collections::HashMap, io, thread, time::Instant};
+use std::{collections::HashMap, io, sync::Arc, thread, time::Instant};
 
 use control::{
     Client,
@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken},
-    directory::Aor,
+    directory::{Aor, Directory},
     net::{Arrival, Inbox, Network, Queued, Sender},
     post::Post,
     resolve::Resolver,
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Trace(String, u64, bool, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
     Drain(bool),
+    /// Decide on new calls by this from now on.
+    Directory(Arc<Directory>),
     /// End all calls.
     Stop,
     /// Wait for no party any more; tell how many calls were left.
@@ -205,6 +207,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
             drop(answer.send(core.trace(&id, after, full)));
         }
         Command::Drain(on) => core.set_draining(on),
+        Command::Directory(directory) => core.set_directory(directory),
         Command::Stop => core.stop(now),
         Command::GiveUp(answer) => {
             let left = core.calls();

@@ -50,7 +50,11 @@ async fn node(callee: SocketAddr, media: &str) -> Node {
     let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let client = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
-    let running = signaling::start(&config, client, store.clone(), cdrs, listener).unwrap();
+    let same = config.clone();
+    let reread = Box::new(move || Ok(same.clone()));
+    let running = signaling::start(&config, reread, client, store.clone(), cdrs, listener)
+        .await
+        .unwrap();
     let address = running.listen()[0]
         .strip_prefix("udp:")
         .unwrap()

@@ -6,6 +6,7 @@ mod exit;
 mod init;
 mod node;
 mod output;
+mod routes;
 mod run;
 mod starter;
 
@@ -53,6 +54,9 @@ enum Command {
     Trunks(node::TrunksArgs),
     Bans(node::BansArgs),
     Drain(node::DrainArgs),
+    Reload(node::ReloadArgs),
+    Route(node::RouteArgs),
+    Routes(routes::RoutesArgs),
     Call(call::CallArgs),
     Answer(call::AnswerArgs),
 }
@@ -81,6 +85,9 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Trunks(args) => ask(node::trunks(args)),
         Command::Bans(args) => ask(node::bans(args)),
         Command::Drain(args) => ask(node::drain(args)),
+        Command::Reload(args) => ask(node::reload(args)),
+        Command::Route(args) => ask(node::route(args)),
+        Command::Routes(args) => ask(routes::routes(args)),
         Command::Call(args) => ask(call::call(args)),
         Command::Answer(args) => ask(call::answer(args)),
     }

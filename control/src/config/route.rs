@@ -348,6 +348,20 @@ pub enum MediaTreatment {
 }
 
 impl Route {
+    /// A route of a prefix to one trunk, with everything else as it is by default.
+    pub fn to(prefix: &str, trunk: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            trunks: vec![trunk.to_owned().into()],
+            from: Callers::default(),
+            times: Vec::new(),
+            zone: None,
+            failover: None,
+            media: MediaTreatment::default(),
+            ring_timeout: default_ring_timeout(),
+        }
+    }
+
     /// `ring_timeout` as a duration.
     pub fn ring_timeout(&self) -> Duration {
         Duration::from_secs(self.ring_timeout.into())

@@ -1,6 +1,6 @@
 //! What the node's other parts want of a worker: operators, mediad's channel, the end of the process.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use control::{
     channel::RequestError,
@@ -9,6 +9,8 @@ use control::{
 };
 use store::{Cause, EndedBy};
 use tracing::{info, warn};
+
+use crate::directory::Directory;
 
 use super::{
     Alarm, Core,
@@ -63,6 +65,11 @@ impl Core {
         self.hang_up(now, key, Cause::Operator);
         self.drain(now);
         true
+    }
+
+    /// Decides on new calls by another directory from now on; those that are up keep what they have.
+    pub(crate) fn set_directory(&mut self, directory: Arc<Directory>) {
+        self.directory = directory;
     }
 
     /// Refuses new calls from now on, or takes them again.

@@ -10,21 +10,16 @@
 
 mod blocks;
 mod decide;
-#[expect(dead_code, reason = "calls follow their whole plan soon")]
 mod decision;
 mod edits;
+mod explain;
 mod groups;
-#[cfg_attr(not(test), expect(dead_code, reason = "calls take their limits soon"))]
 mod limit;
 mod limits;
 mod numbers;
 mod prefix;
 mod routes;
 mod sources;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "`tandem route` reads them soon")
-)]
 mod trail;
 mod trunk;
 
@@ -33,14 +28,14 @@ mod tests;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use control::config::{Config, Number, Numbering, Transport};
+use control::config::{Cidr, Config, Number, Numbering, Transport};
 use sip::uri::{Host, Uri};
 
 use self::{
     blocks::Blocks,
     groups::Group,
     limits::{Limits, Meters},
-    routes::{Routes, RoutesBuilder},
+    routes::Routes,
     sources::Sources,
 };
 
@@ -49,9 +44,11 @@ pub(crate) use decision::{
     Stage, When,
 };
 pub(crate) use edits::Edits;
+pub use explain::explain;
 pub(crate) use limit::{Bound, Exceeded, Hold, Limit};
 pub(crate) use numbers::plain;
 pub use prefix::{PrefixMap, PrefixMapBuilder};
+pub(crate) use routes::RoutesBuilder;
 pub(crate) use trail::Trail;
 pub(crate) use trunk::{HostRef, Trunk};
 
@@ -93,7 +90,8 @@ impl Directory {
         Self::build(config, routes, before)
     }
 
-    fn build(config: &Config, routes: RoutesBuilder, before: Option<&Self>) -> Self {
+    /// The same with routes that were collected before: those of `config` and others.
+    pub(crate) fn build(config: &Config, routes: RoutesBuilder, before: Option<&Self>) -> Self {
         let known: HashMap<&str, &Trunk> = before
             .iter()
             .flat_map(|before| &before.trunks)
@@ -154,6 +152,12 @@ impl Directory {
     /// The trunk whose certificate a peer showed; the first one that has one of its names.
     pub(crate) fn trunk_by_certificate(&self, names: &[String]) -> Option<&Arc<Trunk>> {
         self.trunks.iter().find(|trunk| trunk.is_shown_by(names))
+    }
+
+    /// The blocks of addresses that trunks call from.
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = Cidr> {
+        let sources = self.trunks.iter().flat_map(|trunk| &trunk.config.allow);
+        sources.map(|source| source.block)
     }
 
     /// What it holds, for the log.

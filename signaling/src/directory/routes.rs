@@ -63,7 +63,7 @@ pub(super) struct Asker<'q> {
 
 /// Collects routes.
 #[derive(Debug, Default)]
-pub(super) struct RoutesBuilder {
+pub(crate) struct RoutesBuilder {
     table: PrefixMapBuilder<Entry>,
     terms: Vec<Terms>,
     known: HashMap<String, u32>,
@@ -71,7 +71,7 @@ pub(super) struct RoutesBuilder {
 
 impl RoutesBuilder {
     /// Adds a route that was checked: each of its trunks exists.
-    pub(super) fn push(&mut self, route: &config::Route, trunk: impl Fn(&str) -> Option<u32>) {
+    pub(crate) fn push(&mut self, route: &config::Route, trunk: impl Fn(&str) -> Option<u32>) {
         let terms = self.terms_of(route);
         let prefix = super::plain(&route.prefix);
         for choice in &route.trunks {

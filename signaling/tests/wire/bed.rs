@@ -40,7 +40,11 @@ impl Node {
         let (cdrs, _writer) = CdrWriter::start(store.clone(), WriterOptions::default());
         let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
         let (listener, _endpoint) = Endpoint::memory();
-        let running = signaling::start(&config, media, store, cdrs, listener).unwrap();
+        let same = config.clone();
+        let reread = Box::new(move || Ok(same.clone()));
+        let running = signaling::start(&config, reread, media, store, cdrs, listener)
+            .await
+            .unwrap();
         let [udp, tcp] = [(0, "udp:"), (1, "tcp:")].map(|(index, transport)| {
             let listen: &str = &running.listen()[index];
             listen.strip_prefix(transport).unwrap().parse().unwrap()

@@ -29,6 +29,11 @@ pub(crate) struct NodeArgs {
 }
 
 impl NodeArgs {
+    /// The configuration itself.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(load(self.config.as_deref())?.1.config)
+    }
+
     /// signaling's control endpoint.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Failure> {
         if let Some(endpoint) = &self.control {

@@ -6,7 +6,6 @@
 
 mod banner;
 mod node;
-mod reload;
 
 use std::path::PathBuf;
 
@@ -29,8 +28,8 @@ use node::Node;
 ./tandem-data.
 
 Signals: SIGTERM or Ctrl-C refuses new calls, ends those that are up with BYE, writes their records and
-stops; a second one stops at once. SIGHUP reads the file again, takes over the
-certificates, and says what else has changed: that needs a restart.
+stops; a second one stops at once. SIGHUP reads the file and the store again and takes the
+certificates over, as 'tandem reload' does.
 
 Examples:
   tandem run
@@ -65,7 +64,7 @@ async fn serve(source: &Source, loaded: Loaded) -> Result<Exit, Failure> {
     }
     let config = loaded.config;
     let mut node = tokio::select! {
-        node = Node::start(&config) => node?,
+        node = Node::start(&config, source) => node?,
         () = signals.stop() => return Ok(Exit::Interrupted),
     };
     // A log collector that is not listening is no reason to stop.
@@ -77,11 +76,7 @@ async fn serve(source: &Source, loaded: Loaded) -> Result<Exit, Failure> {
         tokio::select! {
             told = signals.next() => match told {
                 Told::Stop => break None,
-                Told::Reload => {
-                    if let Some(read) = reload::check(source, &config) {
-                        node.reload(&read);
-                    }
-                }
+                Told::Reload => node.reload().await,
             },
             reason = node.failed() => break Some(reason),
         }

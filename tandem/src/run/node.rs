@@ -13,9 +13,12 @@ use signaling::Running;
 use store::{CdrWriter, Store, WriterOptions, WriterTask};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::exit::Failure;
+use crate::{
+    exit::Failure,
+    node::{Source, read},
+};
 
 /// How long mediad may take to start: the verifier reads the XDP program, and ports are bound.
 const MEDIA_START: Duration = Duration::from_secs(30);
@@ -61,7 +64,7 @@ struct Task<T> {
 impl Node {
     /// Starts everything: first what others stand on, and what fails most easily before what takes
     /// longest.
-    pub(super) async fn start(config: &Config) -> Result<Self, Failure> {
+    pub(super) async fn start(config: &Config, source: &Source) -> Result<Self, Failure> {
         let data_dir = &config.node.data_dir;
         make_private(data_dir)?;
         let (key, is_new) = admin_key(config)?;
@@ -87,8 +90,9 @@ impl Node {
         let mut mediad = start_mediad(config.clone(), media_listener);
         let status = media_status(&media, &mut mediad).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
-        let signaling = match signaling::start(config, media, store.clone(), cdrs, signal_listener)
-        {
+        let (again, routing) = (reread(source), store.clone());
+        let started = signaling::start(config, again, media, routing, cdrs, signal_listener);
+        let signaling = match started.await {
             Ok(signaling) => signaling,
             Err(error) => {
                 // The XDP program must not outlive a node that never ran.
@@ -113,11 +117,9 @@ impl Node {
         })
     }
 
-    /// Takes over the certificates that a configuration which was read again names.
-    pub(super) fn reload(&self, config: &Config) {
-        if let Err(error) = self.signaling.reload_certificates(config) {
-            error!("SIGHUP: certificates stay as they were: {error}");
-        }
+    /// Reads the configuration and the store again; the log tells what came of it.
+    pub(super) async fn reload(&self) {
+        self.signaling.reload().await;
     }
 
     /// Waits until a daemon ends by itself, which none should, and tells why.
@@ -198,6 +200,18 @@ fn ended_early(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> F
         Ok(Ok(())) => "mediad has ended; its last words are in the log".to_owned(),
         Ok(Err(error)) => format!("mediad: {error}"),
         Err(error) => format!("mediad failed: {error}"),
+    })
+}
+
+/// How signaling reads the configuration again.
+fn reread(source: &Source) -> signaling::Reread {
+    let source = source.clone();
+    Box::new(move || {
+        let loaded = read(&source).map_err(|failure| vec![failure.to_string()])?;
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        Ok(loaded.config)
     })
 }
 

@@ -1,0 +1,188 @@
+use std::sync::Mutex;
+
+use control::{config, signal::RouteQuestion};
+use tempfile::TempDir;
+
+use super::*;
+
+const CONFIG: &str = r#"
+[sip]
+domains = ["example.test"]
+[[trunks]]
+name = "a"
+hosts = ["192.0.2.1"]
+allow = ["192.0.2.1"]
+[[routes]]
+prefix = "+1"
+trunks = ["a"]
+[[numbers]]
+number = "100"
+user = "alice"
+"#;
+
+struct Bed {
+    provision: Arc<Provision>,
+    store: Store,
+    /// What the file says now.
+    file: Arc<Mutex<Result<Config, Vec<String>>>>,
+    orders: mpsc::UnboundedReceiver<Command>,
+    _folder: TempDir,
+}
+
+fn parsed(text: &str) -> Config {
+    Config::parse(text, []).unwrap().config
+}
+
+fn row(id: &str, document: &str) -> Vec<RoutingDocument> {
+    vec![RoutingDocument {
+        id: id.into(),
+        document: document.into(),
+    }]
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
+        let config = parsed(CONFIG);
+        let file = Arc::new(Mutex::new(Ok(config.clone())));
+        let (worker, orders) = mpsc::unbounded_channel();
+        let (directory, revision) = first(&config, &store).await;
+        let again = file.clone();
+        let t1 = Duration::from_millis(500);
+        let defence = Defence::new(&config::Defence::default(), t1, Instant::now());
+        let provision = Arc::new(Provision {
+            store: store.clone(),
+            reread: Box::new(move || again.lock().unwrap().clone()),
+            current: Arc::new(ArcSwap::new(directory.into())),
+            workers: vec![worker],
+            defence: Arc::new(defence),
+            certificates: Box::new(|_| Ok(())),
+            trunks: Box::new(|_| {}),
+            state: tokio::sync::Mutex::new(State { config, revision }),
+        });
+        Self {
+            provision,
+            store,
+            file,
+            orders,
+            _folder: folder,
+        }
+    }
+
+    /// Whether a number leads anywhere.
+    fn leads(&self, number: &str) -> bool {
+        let question = RouteQuestion {
+            from: "1".into(),
+            to: number.into(),
+            trunk: Some("a".into()),
+            ..RouteQuestion::default()
+        };
+        let directory = self.provision.current.load();
+        let time = store::Timestamp::now();
+        let report = directory.explain(&question, Instant::now(), time).unwrap();
+        report.decision == control::signal::RouteDecision::Plan
+    }
+
+    /// How many directories the worker was given since the last time.
+    fn given(&mut self) -> usize {
+        std::iter::from_fn(|| self.orders.try_recv().ok())
+            .filter(|order| matches!(order, Command::Directory(_)))
+            .count()
+    }
+}
+
+#[tokio::test]
+async fn the_store_and_the_file_make_one_directory() {
+    let mut bed = Bed::new().await;
+    assert!(bed.leads("100") && bed.leads("+1555") && !bed.leads("+44"));
+    let route = row("r", r#"{"prefix": "+44", "trunks": ["b"]}"#);
+    let trunk = row("b", r#"{"name": "b", "hosts": ["192.0.2.2"]}"#);
+    bed.store
+        .put_routing(RoutingKind::Trunk, &trunk)
+        .await
+        .unwrap();
+    bed.store
+        .put_routing(RoutingKind::Route, &route)
+        .await
+        .unwrap();
+    assert!(!bed.leads("+44"), "nothing is taken over halfway");
+    bed.provision.reload().await.unwrap();
+    assert!(bed.leads("+44") && bed.leads("+1555"));
+    assert_eq!(bed.given(), 1);
+}
+
+#[tokio::test]
+async fn the_store_is_the_truth_of_numbers() {
+    let bed = Bed::new().await;
+    let kind = RoutingKind::Number;
+    assert_eq!(bed.store.routing(kind, "", 9).await.unwrap().len(), 1);
+    let other = row("100", r#"{"number": "100", "forward": "+44"}"#);
+    bed.store.put_routing(kind, &other).await.unwrap();
+    bed.provision.reload().await.unwrap();
+    assert!(
+        !bed.leads("100"),
+        "the store's number leads to a number without a route"
+    );
+}
+
+#[tokio::test]
+async fn what_is_wrong_leaves_the_directory_as_it_is() {
+    let mut bed = Bed::new().await;
+    *bed.file.lock().unwrap() = Err(vec!["line 3: no".into()]);
+    assert_eq!(bed.provision.reload().await.unwrap_err(), ["line 3: no"]);
+    *bed.file.lock().unwrap() = Ok(parsed(CONFIG));
+    for (kind, document, part) in [
+        (
+            RoutingKind::Route,
+            r#"{"prefix": "+44", "trunks": ["gone"]}"#,
+            "no trunk 'gone'",
+        ),
+        (RoutingKind::Route, "{", "route 'x'"),
+        (
+            RoutingKind::Group,
+            r#"{"name": "g", "members": []}"#,
+            "members",
+        ),
+        (RoutingKind::Block, r#"{"prefixx": "1"}"#, "prefixx"),
+    ] {
+        bed.store
+            .put_routing(kind, &row("x", document))
+            .await
+            .unwrap();
+        let reasons = bed.provision.reload().await.unwrap_err().join("\n");
+        assert!(reasons.contains(part), "{part}: {reasons}");
+        assert!(bed.leads("+1555"));
+        bed.store.remove_routing(kind, "x").await.unwrap();
+    }
+    assert_eq!(bed.given(), 0);
+    bed.provision.reload().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_leaves_the_directory_as_it_is() {
+    let mut bed = Bed::new().await;
+    bed.store.close().await;
+    bed.provision.reload().await.unwrap_err();
+    assert!(bed.leads("100") && bed.leads("+1555"));
+    assert_eq!(bed.given(), 0);
+}
+
+#[tokio::test]
+async fn a_change_of_the_store_is_seen_by_itself() {
+    let mut bed = Bed::new().await;
+    let watching = tokio::spawn(bed.provision.clone().watch());
+    let route = row("r", r#"{"prefix": "+44", "trunks": ["a"]}"#);
+    bed.store
+        .put_routing(RoutingKind::Route, &route)
+        .await
+        .unwrap();
+    let seen = async {
+        while !bed.leads("+44") {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    time::timeout(3 * POLL, seen).await.unwrap();
+    watching.abort();
+    assert_eq!(bed.given(), 1);
+}

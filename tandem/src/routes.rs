@@ -1,0 +1,229 @@
+//! `tandem routes`: the routes in the store, in and out as CSV.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use control::config::{Choice, Cost, Route};
+use store::{RoutingDocument, RoutingKind, Store};
+
+use crate::{
+    exit::{Exit, Failure},
+    node, output,
+};
+
+/// Routes of the store that are read at a time.
+const PAGE: u32 = 10_000;
+/// Errors that are told at most.
+const ERRORS: usize = 20;
+
+/// Puts routes into the store, and writes them out.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A line is PREFIX,TRUNK[,COST[,SHARE]]; one that begins with '#' and an empty one do not count. Routes \
+with times or other conditions belong into the configuration. A running node takes the new routes over \
+by itself, within seconds, and refuses them as a whole where a trunk of theirs does not exist.
+
+Examples:
+  tandem routes import rates.csv
+  tandem routes export > rates.csv"
+)]
+pub(crate) struct RoutesArgs {
+    #[command(subcommand)]
+    command: RoutesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoutesCommand {
+    /// Puts the routes of a file in the place of all that the store has
+    Import {
+        /// The file; - for standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The node's configuration
+        #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Writes the store's routes to standard output
+    Export {
+        /// The node's configuration
+        #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn routes(args: RoutesArgs) -> Result<Exit, Failure> {
+    match args.command {
+        RoutesCommand::Import { file, config } => import(&file, config.as_deref()).await,
+        RoutesCommand::Export { config } => export(config.as_deref()).await,
+    }
+}
+
+async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
+    let shown = file.display().to_string();
+    let input: Box<dyn io::Read> = if shown == "-" {
+        Box::new(io::stdin())
+    } else {
+        let opened = fs::File::open(file);
+        Box::new(opened.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?)
+    };
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    for (number, line) in (1_u64..).zip(BufReader::new(input).lines()) {
+        let line = line.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match read(line) {
+            Ok(route) => documents.push(document(number, &route)?),
+            Err(error) => errors.push(format!("{shown}:{number}: {error}")),
+        }
+    }
+    if !errors.is_empty() {
+        for error in errors.iter().take(ERRORS) {
+            eprintln!("tandem: {}", output::printable(error));
+        }
+        let count = u64::try_from(errors.len()).unwrap_or(u64::MAX);
+        let lines = output::count(count, "line");
+        return Err(Failure::other(format!(
+            "{lines} cannot be read; no route was changed"
+        )));
+    }
+    let store = open(config).await?;
+    store
+        .replace_routing(RoutingKind::Route, &documents)
+        .await
+        .map_err(|error| Failure::other(error.to_string()))?;
+    output::line(format!("{} routes are in the store", documents.len()))?;
+    store.close().await;
+    Ok(Exit::Done)
+}
+
+async fn export(config: Option<&Path>) -> Result<Exit, Failure> {
+    let store = open(config).await?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut after = String::new();
+    loop {
+        let page = store.routing(RoutingKind::Route, &after, PAGE).await;
+        let page = page.map_err(|error| Failure::other(error.to_string()))?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.id);
+        for document in &page {
+            out.write_all(lines(document)?.as_bytes())
+                .map_err(Failure::Output)?;
+        }
+    }
+    out.flush().map_err(Failure::Output)?;
+    Ok(Exit::Done)
+}
+
+async fn open(config: Option<&Path>) -> Result<Store, Failure> {
+    let config = node::load(config)?.1.config;
+    let store = Store::open(&config.store.url, &config.node.data_dir).await;
+    store.map_err(|error| Failure::other(error.to_string()))
+}
+
+/// A route of a line.
+fn read(line: &str) -> Result<Route, String> {
+    let fields: Vec<_> = line.split(',').map(str::trim).collect();
+    let (prefix, trunk, rest) = match fields.as_slice() {
+        [prefix, trunk, rest @ ..] if rest.len() <= 2 && !trunk.is_empty() => (prefix, trunk, rest),
+        _ => return Err("write PREFIX,TRUNK[,COST[,SHARE]]".to_owned()),
+    };
+    let written = |place: usize| rest.get(place).filter(|text| !text.is_empty());
+    let cost = written(0).map(|cost| {
+        let number = cost
+            .parse::<f64>()
+            .map_err(|_| format!("'{cost}' is no cost"))?;
+        Cost::try_from(number).map_err(|error| error.to_string())
+    });
+    let share = written(1).map(|share| share.parse().map_err(|_| format!("'{share}' is no share")));
+    let is_dialled = |b: u8| b.is_ascii_alphanumeric() || b"+*#".contains(&b);
+    if prefix.len() > 63 || !prefix.bytes().all(is_dialled) {
+        return Err(format!("'{prefix}' is no prefix"));
+    }
+    let mut route = Route::to(prefix, trunk);
+    if let Some(Choice {
+        cost: known,
+        share: part,
+        ..
+    }) = route.trunks.first_mut()
+    {
+        *known = cost.transpose()?.unwrap_or_default();
+        *part = share.transpose()?;
+    }
+    Ok(route)
+}
+
+fn document(line: u64, route: &Route) -> Result<RoutingDocument, Failure> {
+    let document = serde_json::to_string(route);
+    let document = document.map_err(|error| Failure::other(error.to_string()))?;
+    // What was written first comes first.
+    let id = format!("csv-{line:012}");
+    Ok(RoutingDocument { id, document })
+}
+
+/// The lines of a route: one for each of its trunks.
+fn lines(document: &RoutingDocument) -> Result<String, Failure> {
+    let route: Route = serde_json::from_str(&document.document)
+        .map_err(|error| Failure::other(format!("route '{}': {error}", document.id)))?;
+    let mut text = String::new();
+    for choice in &route.trunks {
+        let share = choice
+            .share
+            .map(|share| format!(",{share}"))
+            .unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{},{},{}{share}",
+            route.prefix, choice.trunk, choice.cost
+        );
+    }
+    if route.is_conditional() {
+        text = format!(
+            "# with conditions, which CSV does not hold:\n# {}",
+            text.replace('\n', "\n# ")
+        );
+        text.truncate(text.trim_end_matches("# ").len());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_in_and_out() {
+        for (line, out) in [
+            ("+49, a", "+49,a,0\n"),
+            ("49,a,0.0105", "49,a,0.0105\n"),
+            (",a,1,70", ",a,1,70\n"),
+        ] {
+            let document = document(1, &read(line).unwrap()).unwrap();
+            assert_eq!(lines(&document).unwrap(), out);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told() {
+        for (line, part) in [
+            ("49", "PREFIX,TRUNK"),
+            ("49,", "PREFIX,TRUNK"),
+            ("49,a,x", "'x' is no cost"),
+            ("49,a,-1", "a cost from 0"),
+            ("49,a,1,-5", "'-5' is no share"),
+            ("4 9,a", "'4 9' is no prefix"),
+            ("49,a,1,2,3", "PREFIX,TRUNK"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}
