@@ -149,7 +149,11 @@ async fn node(sip: &str, trunk: &str) -> Node {
     let (cdrs, _writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
-    let running = signaling::start(&config, media, store, cdrs, listener).unwrap();
+    let same = config.clone();
+    let reread = Box::new(move || Ok(same.clone()));
+    let running = signaling::start(&config, reread, media, store, cdrs, listener)
+        .await
+        .unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
     Node {
         address: address.parse().unwrap(),
