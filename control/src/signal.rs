@@ -53,6 +53,14 @@ pub enum Request {
     Reload,
     /// Where a call would go, and why; answered with [`Response::Route`]. Nobody is called.
     Route(RouteQuestion),
+    /// What users have registered, by the order of their addresses; answered with
+    /// [`Response::Registrations`].
+    Registrations {
+        /// The address of record of the last user of the page before; empty for the first page.
+        after: String,
+        /// Users at most, 1 to 10,000.
+        limit: u32,
+    },
     /// The messages of a call that are kept; answered with [`Response::Trace`], or
     /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
     Trace {
@@ -99,6 +107,8 @@ pub enum Response {
     Reloaded(String),
     /// Where a call would go.
     Route(Box<RouteReport>),
+    /// Contacts of users, whole users only.
+    Registrations(Vec<BindingInfo>),
     /// Messages of a call.
     Trace(TracePage),
     /// The bans.
@@ -202,6 +212,23 @@ pub struct BanInfo {
     /// Messages and connections that signaling itself refused; what the XDP program dropped is not in
     /// it.
     pub hits: u64,
+}
+
+/// A contact that a user has registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingInfo {
+    /// The user's address of record.
+    pub user: String,
+    /// The URI of its Contact.
+    pub contact: String,
+    /// Its preference in thousandths, where it names one.
+    pub q: Option<u16>,
+    /// Where it came from, as `udp:192.0.2.1:5060`.
+    pub source: String,
+    /// Its User-Agent; empty where it names none.
+    pub user_agent: String,
+    /// Seconds that are left.
+    pub expires_s: u32,
 }
 
 /// A trunk as it is.

@@ -4,9 +4,11 @@
 //! ends the calls and takes all down. A worker's logic is pure, and knows nothing of sockets or time;
 //! what surrounds it moves bytes, asks mediad and writes records.
 
+mod accounts;
 mod call;
 mod defence;
 mod directory;
+mod location;
 mod media;
 mod metrics;
 mod net;
@@ -35,12 +37,13 @@ use control::{
     config::Listen,
     media::Media,
 };
-use store::{CdrWriter, Store, Timestamp};
+use store::{CdrWriter, Store, StoreError, Timestamp};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    accounts::Access,
     call::{Core, Policy},
     defence::Guard,
     media::Hub,
@@ -53,6 +56,7 @@ use crate::{
     worker::{Command, Shell},
 };
 
+pub use accounts::SecretError;
 pub use net::TlsError;
 
 /// How often a stopping node looks whether its calls are over.
@@ -75,6 +79,12 @@ pub enum StartError {
     /// A worker has no thread, or its sockets no place in it.
     #[error("cannot start a worker: {0}")]
     Thread(io::Error),
+    /// What lasts cannot be read or written.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Nonces cannot be made so that others recognise them.
+    #[error("{0}")]
+    Secret(#[from] SecretError),
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -98,13 +108,13 @@ pub struct Running {
 }
 
 /// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
-/// `config` and `store`, which also keeps what is for users who are away; `reread` reads the
+/// `config` and `store`, which also has the users, what they had registered, and what is kept for those
+/// who are away; users of the configuration that it lacks are created first. `reread` reads the
 /// configuration again when that is asked for. Calls whose media is relayed need the mediad that `media`
-/// reaches, others do not. Must be called inside a tokio
-/// runtime.
+/// reaches, others do not. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// An address cannot be bound.
+/// An address cannot be bound, or the store cannot be used.
 pub async fn start(
     config: &Config,
     reread: Reread,
@@ -113,6 +123,10 @@ pub async fn start(
     cdrs: CdrWriter,
     listener: Listener,
 ) -> Result<Running, StartError> {
+    accounts::provision::users(config, &store).await?;
+    let mut config = config.clone();
+    config.sip.domains = accounts::provision::domains(&config, &store).await?;
+    let config = &config;
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
     let count = workers(config);
@@ -132,6 +146,11 @@ pub async fn start(
     let directory = Arc::new(directory);
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
+    let now = u64::try_from(Timestamp::now().millis() / 1_000).unwrap_or_default();
+    let access = Arc::new(Access::new(config, accounts::secret(config)?, now));
+    let node = config.node.name.clone();
+    let location = access.location.clone();
+    let bindings = location::writer::load(&location, &store, &node, bound.locals()).await?;
     let listen = listened(&bound);
     let (agent, agent_inbox) = net::lanes();
     let agent_mark = trunks::mark();
@@ -151,6 +170,24 @@ pub async fn start(
     let post = Post::new(store.clone());
     tracker.spawn(stop.clone().run_until_cancelled_owned(post.clone().run()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
+    let (asker, asking) = accounts::ask(store.clone(), access.accounts.clone(), {
+        let commands = commands.clone();
+        Arc::new(move |worker: usize, aor, answer| {
+            if let Some(worker) = commands.get(worker) {
+                // It fails only while the node is being taken down.
+                drop(worker.send(Command::Account(aor, answer)));
+            }
+        })
+    });
+    tracker.spawn(stop.clone().run_until_cancelled_owned(asking));
+    let expiring = location::writer::expire(location.clone());
+    tracker.spawn(stop.clone().run_until_cancelled_owned(expiring));
+    tracker.spawn(location::writer::run(
+        location.clone(),
+        store.clone(),
+        node,
+        stop.clone(),
+    ));
     let mark: [u8; 6] = rand::random();
     let inboxes = inboxes.into_iter().zip(orders).zip(runtimes);
     for (index, ((inbox, orders), runtime)) in inboxes.enumerate() {
@@ -159,6 +196,7 @@ pub async fn start(
             network: network.clone(),
             media: media.clone(),
             resolver: resolver.clone(),
+            asker: asker.clone(),
             cdrs: cdrs.clone(),
             post: post.clone(),
             events: events.clone(),
@@ -171,6 +209,7 @@ pub async fn start(
         let core = Core::new(
             policy.clone(),
             directory.clone(),
+            access.clone(),
             metrics.clone(),
             rand::random(),
             session_mark,
@@ -245,6 +284,7 @@ pub async fn start(
         cdrs,
         draining: AtomicBool::new(false),
         watches: policy.watches.clone(),
+        location,
         defence: policy.defence.clone(),
         provision,
     }));
@@ -254,6 +294,7 @@ pub async fn start(
     info!(
         listen = listen.join(" "),
         workers = count,
+        bindings,
         "signaling is up"
     );
     Ok(Running {

@@ -11,6 +11,8 @@ use prometheus::{
 };
 use sip::message::Method;
 
+use crate::call::Proof;
+
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -162,6 +164,9 @@ pub(crate) struct Metrics {
     kernel_drops: IntGaugeVec,
     /// STUN binding requests that were answered.
     pub(crate) stun: IntCounter,
+    /// Contacts that are registered.
+    pub(crate) bindings: IntGauge,
+    proofs: IntCounterVec,
     /// Whether mediad can be reached.
     pub(crate) media_up: IntGauge,
     /// Media sessions that calls hold.
@@ -308,6 +313,15 @@ impl Metrics {
                 "sip_stun_requests_total",
                 "STUN binding requests that came to a SIP port and were answered.",
             )?,
+            bindings: gauge(
+                "registered_contacts",
+                "Contacts that users have registered.",
+            )?,
+            proofs: counters(
+                "sip_auth_total",
+                "Requests of users by what they showed about who sent them.",
+                &["result"],
+            )?,
             media_up: gauge("media_up", "1 while mediad can be reached.")?,
             media_sessions: gauge("media_sessions_held", "Media sessions that calls hold.")?,
             media_errors: counter("media_errors_total", "Requests to mediad that failed.")?,
@@ -377,6 +391,11 @@ impl Metrics {
         self.trunk_calls
             .with_label_values(&[trunk, &status.to_string()])
             .inc();
+    }
+
+    /// Counts what a request showed about who sent it.
+    pub(crate) fn proof(&self, proof: Proof) {
+        self.proofs.with_label_values(&[proof.name()]).inc();
     }
 
     /// Counts a call that is over.

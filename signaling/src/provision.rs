@@ -22,6 +22,7 @@ use tokio::{sync::mpsc, time};
 use tracing::{error, info, warn};
 
 use crate::{
+    accounts,
     defence::Defence,
     directory::{Directory, RoutesBuilder, Trunk},
     worker::Command,
@@ -102,6 +103,13 @@ impl Provision {
     pub(crate) async fn reload(&self) -> Result<String, Vec<String>> {
         let mut state = self.state.lock().await;
         let mut read = (self.reread)()?;
+        let told = |error: StoreError| vec![error.to_string()];
+        accounts::provision::users(&read, &self.store)
+            .await
+            .map_err(told)?;
+        read.sip.domains = accounts::provision::domains(&read, &self.store)
+            .await
+            .map_err(told)?;
         let changed = fixed_sections(&state.config, &read);
         if !changed.is_empty() {
             warn!(
@@ -109,8 +117,6 @@ impl Provision {
                 "a part of the configuration has changed that takes effect at the next start only"
             );
         }
-        // What the node was started with goes on: domains too, since users are known by them.
-        read.sip.domains.clone_from(&state.config.sip.domains);
         let (directory, revision) = match self.load(&read).await {
             Ok(loaded) => loaded,
             Err(LoadError::Invalid(reasons)) => return Err(reasons),
@@ -203,6 +209,7 @@ fn fixed_sections(running: &Config, read: &Config) -> Vec<&'static str> {
     let mut sip = read.sip.clone();
     sip.emergency.clone_from(&running.sip.emergency);
     sip.tls.clone_from(&running.sip.tls);
+    sip.domains.clone_from(&running.sip.domains);
     let sections = [
         ("[node]", running.node == read.node),
         ("[sip]", running.sip == sip),

@@ -23,8 +23,8 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    defence::Defence, metrics::Metrics, net::Network, provision::Provision, trunks::Trunks,
-    watch::Watches, worker::Command,
+    defence::Defence, location::Location, metrics::Metrics, net::Network, provision::Provision,
+    trunks::Trunks, watch::Watches, worker::Command,
 };
 
 /// How long a worker may take to answer; it never waits for anything itself.
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) cdrs: CdrWriter,
     pub(crate) draining: AtomicBool,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) location: Arc<Location>,
     pub(crate) defence: Arc<Defence>,
     pub(crate) provision: Arc<Provision>,
 }
@@ -77,6 +78,7 @@ impl Handler<Signal> for Service {
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
                 },
                 Request::Trunks => Ok(this.trunks().await),
+                Request::Registrations { after, limit } => this.registrations(&after, limit),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Reload => this.reload().await,
                 Request::Route(question) => this.route(&question),
@@ -153,6 +155,16 @@ impl Service {
         calls.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         calls.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Response::Calls(calls))
+    }
+
+    fn registrations(&self, after: &str, limit: u32) -> Result<Response, Fault> {
+        if !(1..=PAGE).contains(&limit) {
+            let message = format!("limit is {limit}: ask for 1 to {PAGE} users");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let list = self.0.location.list(Timestamp::now(), after, limit);
+        Ok(Response::Registrations(list))
     }
 
     async fn hang_up(&self, id: &str) -> Result<Response, Fault> {
@@ -234,6 +246,8 @@ impl Parts {
     /// The metrics page.
     pub(crate) fn page(&self) -> String {
         self.network.show_kernel_drops();
+        let bindings = i64::try_from(self.location.len()).unwrap_or(i64::MAX);
+        self.metrics.bindings.set(bindings);
         self.metrics.certificates(&self.network.tls().expiries());
         self.trunks.measure(&self.metrics);
         self.metrics.text()

@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    accounts::{Answer, Asker},
     call::{Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken},
     directory::{Aor, Directory},
     net::{Arrival, Inbox, Network, Queued, Sender},
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Kept(KeepToken, Kept),
     /// What is kept for a user who registered.
     Collected(Aor, Vec<store::Message>),
+    /// The store said who a user is, or that it cannot tell.
+    Account(Aor, Answer),
     /// mediad was heard of.
     News(MediaNews),
 }
@@ -65,6 +68,7 @@ pub(crate) struct Shell {
     pub(crate) network: Network,
     pub(crate) media: Client<Media>,
     pub(crate) resolver: Resolver,
+    pub(crate) asker: Asker,
     pub(crate) cdrs: CdrWriter,
     pub(crate) post: Post,
     pub(crate) events: Events<Signal>,
@@ -218,6 +222,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::Resolved(token, hops) => core.handle_resolved(now, token, &hops),
         Command::Kept(token, kept) => core.handle_kept(now, token, kept),
         Command::Collected(aor, messages) => core.handle_collected(now, &aor, messages),
+        Command::Account(aor, answer) => core.handle_account(now, &aor, &answer),
         Command::News(news) => core.handle_media_news(now, news),
     }
 }
@@ -240,6 +245,7 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
         // It fails only while the node is being taken down.
         Output::Media { token, request } => drop(questions.send((token, request))),
         Output::Resolve { token, authority } => resolve(shell, token, authority),
+        Output::Account { aor } => shell.asker.ask(aor, shell.index),
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
         Output::Keep { token, message } => {

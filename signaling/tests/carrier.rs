@@ -139,10 +139,12 @@ struct Node {
 async fn node(sip: &str, trunk: &str) -> Node {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "[sip]\nlisten = [\"udp:127.0.0.1:0\"]\nworkers = 2\n{sip}\n\
+        "[node]\ndata_dir = \"{}\"\n\
+         [sip]\nlisten = [\"udp:127.0.0.1:0\"]\nworkers = 2\n{sip}\n\
          [[trunks]]\nname = \"carrier\"\n{trunk}\n\
          [[trunks]]\nname = \"pbx\"\nallow = [\"127.0.0.1\"]\n\
-         [[routes]]\ntrunks = [\"carrier\"]\nmedia = \"bypass\"\n"
+         [[routes]]\ntrunks = [\"carrier\"]\nmedia = \"bypass\"\n",
+        folder.path().display()
     );
     let config = Config::parse(&text, []).unwrap().config;
     let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();

@@ -41,9 +41,11 @@ struct Node {
 async fn node(callee: SocketAddr, media: &str) -> Node {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 2\n\
+        "[node]\ndata_dir = \"{}\"\n\
+         [sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 2\n\
          [[trunks]]\nname = \"all\"\nhosts = [\"{callee}\"]\nallow = [\"127.0.0.1\"]\n\
-         [[routes]]\ntrunks = [\"all\"]\nmedia = \"{media}\"\n"
+         [[routes]]\ntrunks = [\"all\"]\nmedia = \"{media}\"\n",
+        folder.path().display()
     );
     let config = Config::parse(&text, []).unwrap().config;
     let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();

@@ -14,6 +14,7 @@ use sip::{
 use super::{CallKey, divert::Diversion};
 use crate::{
     directory::{Aor, Edits, HostRef},
+    location::Contact,
     net::Flow,
 };
 
@@ -99,19 +100,6 @@ pub(super) enum Place {
     Uri(String),
     /// Where the Route or the Request-URI says.
     Next(NextHop),
-}
-
-/// A phone that is registered.
-#[derive(Clone, Debug)]
-pub(super) struct Contact {
-    /// Its Contact: the Request-URI.
-    pub(super) uri: String,
-    /// What it registered through, to be followed on the way to it (RFC 3327).
-    pub(super) path: Vec<String>,
-    /// Where its REGISTER came from: the only way back through its NAT, or over its connection.
-    pub(super) flow: Option<Flow>,
-    /// Its preference, 0 to 1000.
-    pub(super) q: u16,
 }
 
 impl Target {

@@ -1,6 +1,10 @@
 //! What comes in: bytes, failures and time.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use control::config::Transport;
@@ -106,6 +110,9 @@ impl Core {
     /// A connection is closed: what waits for an answer on it need not, where its peer could not come
     /// back to give it. Over TCP and TLS it could.
     pub(crate) fn handle_closed(&mut self, now: Instant, flow: &Flow) {
+        if let Some(connection) = flow.connection {
+            self.access.location.lose(connection);
+        }
         if !flow.transport.is_websocket() {
             return;
         }
@@ -199,9 +206,11 @@ impl Core {
             }
             return;
         }
-        if self.is_stranger(&flow, &request) {
-            debug!(source = %flow, "refused a request: no trunk allows this source");
-            self.respond_stateless(flow, &request, 403);
+        if begins(&request) {
+            return self.identify(now, flow, request);
+        }
+        let is_cancel = request.method() == Some(&Method::Cancel);
+        if is_cancel && self.cancel_parked(flow, &request) {
             return;
         }
         if self.layer.handle_message(now, flow, request).is_err() {
@@ -253,13 +262,6 @@ impl Core {
         self.respond_stateless(flow, &request, status);
     }
 
-    /// Whether nobody knows the sender of a request that would begin something.
-    fn is_stranger(&self, flow: &Flow, request: &Message) -> bool {
-        let begins = request.to().is_ok_and(|to| to.tag().is_none())
-            && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
-        begins && self.trunk_of(flow).is_none()
-    }
-
     /// The trunk that a message came from: by its address, or by the certificate that it showed.
     pub(super) fn trunk_of(&self, flow: &Flow) -> Option<&Arc<Trunk>> {
         let known = self.directory.trunk_of(flow.transport, flow.remote);
@@ -269,15 +271,8 @@ impl Core {
         })
     }
 
-    fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {
-        let tag = self.stateless_tag(request);
-        match request.respond(status).to_tag(tag).build() {
-            Ok(response) => self.layer.send_stateless(flow, response),
-            Err(error) => {
-                debug!(source = %flow, %error, "cannot answer a request");
-                self.metrics.dropped(Dropped::Malformed);
-            }
-        }
+    pub(super) fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {
+        self.respond_with(flow, request, status, &[]);
     }
 
     /// A To tag that is the same each time the same request comes (RFC 3261 section 8.2.7).
@@ -296,6 +291,17 @@ impl std::fmt::Display for FirstLine<'_> {
         let line = self.0.split(|byte| *byte == b'\r').next();
         f.write_str(&sip::redact::line(line.unwrap_or_default()))
     }
+}
+
+/// Whether a request would begin something: a call, a registration, an exchange of its own.
+fn begins(request: &Message) -> bool {
+    request.to().is_ok_and(|to| to.tag().is_none())
+        && !matches!(request.method(), Some(Method::Ack | Method::Cancel))
+}
+
+/// The address that a message came from, IPv4 also where it came by an IPv6 socket.
+pub(super) fn source_ip(flow: &Flow) -> IpAddr {
+    flow.remote.ip().to_canonical()
 }
 
 /// The flow with the place that answers to this request go to (RFC 3261 section 18.2.2): the source's

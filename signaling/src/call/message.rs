@@ -97,7 +97,6 @@ impl Core {
     }
 
     /// A user has registered a phone: what is kept for the user may be delivered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the registrar tells soon"))]
     pub(super) fn on_registered(&mut self, aor: &Aor) {
         if !self.delivering.contains_key(aor) && self.delivering.len() < MAX_DELIVERIES {
             let aor = aor.clone();

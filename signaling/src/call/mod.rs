@@ -7,14 +7,16 @@
 //!
 //! # The way of a message
 //!
-//! `input` parses it and gives it to the transaction layer; `request` admits it and decides what it
-//! is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
+//! `input` parses it; `auth` finds out who a request is from that begins something, before the
+//! transaction layer keeps anything of it, and `register` binds a user's phones; `request` decides what
+//! a request is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
 //! takes responses back; `within` passes on what belongs to a call. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record.
 
 mod alarm;
 mod asked;
+mod auth;
 mod branch;
 mod challenge;
 mod command;
@@ -29,6 +31,7 @@ mod message;
 mod output;
 mod policy;
 mod redirect;
+mod register;
 mod reply;
 mod request;
 mod setup;
@@ -63,8 +66,14 @@ use self::{
     exchange::{Exchange, ExchangeId},
     state::{Call, CallKey},
 };
-use crate::{directory::Directory, metrics::Metrics, net::Flow};
+use crate::{
+    accounts::Access,
+    directory::{Caller, Directory},
+    metrics::Metrics,
+    net::Flow,
+};
 
+pub(crate) use auth::Proof;
 pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
 pub(crate) use message::{KeepToken, Kept};
@@ -77,6 +86,7 @@ pub(crate) use stream::{Families, OWNER};
 pub(crate) struct Core {
     policy: Arc<Policy>,
     directory: Arc<Directory>,
+    access: Arc<Access>,
     metrics: Arc<Metrics>,
     /// Marks the sessions of this worker: the node's run, and the worker's index.
     session_mark: [u8; 8],
@@ -100,8 +110,10 @@ pub(crate) struct Core {
     /// Addresses that take no TCP, and until when that is believed.
     no_tcp: HashMap<SocketAddr, Instant>,
     media_up: bool,
-    /// The phones of each user.
-    phones: HashMap<crate::directory::Aor, Vec<exchange::Contact>>,
+    /// Requests whose sender the store has to tell.
+    parked: auth::Parked,
+    /// Who the request is from that the transaction layer is being given.
+    admitted: Option<Caller>,
 
     trace: trace::Trace,
     /// Call-IDs of which a message was watched.
@@ -156,6 +168,7 @@ impl Core {
     pub(crate) fn new(
         policy: Arc<Policy>,
         directory: Arc<Directory>,
+        access: Arc<Access>,
         metrics: Arc<Metrics>,
         seed: u128,
         session_mark: [u8; 8],
@@ -168,6 +181,7 @@ impl Core {
             layer: Layer::new(policy.timers, layer_seed),
             policy,
             directory,
+            access,
             metrics,
             session_mark,
             tokens,
@@ -183,8 +197,9 @@ impl Core {
             resolving: HashMap::new(),
             no_tcp: HashMap::new(),
             media_up: true,
+            parked: auth::Parked::default(),
+            admitted: None,
             trace: trace::Trace::new(trace_limit),
-            phones: HashMap::new(),
             heard: VecDeque::new(),
             keeping: HashMap::new(),
             delivering: HashMap::new(),
@@ -229,6 +244,7 @@ impl Core {
             && self.keeping.is_empty()
             && self.delivering.is_empty()
             && self.delivered_by.is_empty()
+            && self.parked.is_empty()
             && self.alarms.is_empty()
             && self.outputs.is_empty()
     }

@@ -62,6 +62,11 @@ pub(crate) enum Output {
         /// Which one.
         id: store::Uuid,
     },
+    /// Ask the store about a user, and tell [`Core::handle_account`].
+    Account {
+        /// Whom about.
+        aor: Aor,
+    },
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

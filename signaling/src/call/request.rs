@@ -18,13 +18,13 @@ use super::{
     state::{CallKey, Work},
 };
 use crate::{
-    directory::{Aor, Caller, Decision, Destination},
+    directory::{Aor, Decision, Destination},
     metrics::Dropped,
     net::Flow,
 };
 
 /// What the node does for itself. Whatever else is passed on is its receiver's to judge.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
 
 impl Core {
     /// A request that is in order, with a server transaction.
@@ -188,7 +188,7 @@ impl Core {
         received: Message,
         routed: Routed,
     ) {
-        let Some(origin) = self.trunk_of(&flow).cloned() else {
+        let Some(caller) = self.admitted.take() else {
             return self.answer(now, server, &received, 403, &[]);
         };
         if self.draining && !self.is_emergency(&routed.request) {
@@ -200,7 +200,6 @@ impl Core {
             debug!(source = %flow, "refused a request: its Route names other hosts than this node");
             return self.answer(now, server, &received, 403, &[]);
         }
-        let caller = Caller::Trunk(origin);
         let method = received
             .method()
             .cloned()
@@ -231,12 +230,8 @@ impl Core {
             Method::Bye | Method::Prack | Method::Update | Method::Info => {
                 self.answer(now, server, &received, 481, &[]);
             }
-            Method::Register if !own => self.answer(now, server, &received, 403, &[]),
             Method::Other(_) if for_us => {
                 self.answer(now, server, &received, 501, &[(HeaderName::Allow, ALLOW)]);
-            }
-            Method::Register => {
-                self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]);
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
             _ => match self.decide(now, &caller, &received, user.as_deref()) {

@@ -24,6 +24,7 @@ use super::{
     stream::Media,
 };
 use crate::{
+    accounts::Answer,
     directory::{Aor, Bound, Caller, Decision, Exceeded, Hold, Limit, Plan, Presented, Query},
     metrics::Dropped,
     net::Flow,
@@ -135,12 +136,13 @@ impl Core {
 
     /// The user of ours that a Request-URI names.
     fn user_of(&self, uri: &Uri<'_>) -> Option<Aor> {
-        if !self.directory.has_domain(uri) {
-            return None;
-        }
-        let user = uri.user_unescaped()?;
-        let aor = Aor::new(&String::from_utf8_lossy(&user), &uri.host()?.to_string());
-        self.phones.contains_key(&aor).then_some(aor)
+        let aor = self.own_user(uri)?;
+        // Admission has asked the store; what it could not tell, a binding does.
+        let exists = match self.access.accounts.recall(&aor) {
+            Answer::Known(account) => account.enabled,
+            Answer::Unknown | Answer::Unavailable => self.access.location.has(&aor),
+        };
+        exists.then_some(aor)
     }
 
     /// Begins the exchange of a call's INVITE.

@@ -12,11 +12,14 @@ use super::{
     Core,
     course::{Step, carrier_failover, outcome_of},
     divert::{self, Diversion, MAX_DIVERSIONS, Reason},
-    exchange::{Contact, ExchangeId, Place, Role, Target},
+    exchange::{ExchangeId, Place, Role, Target},
     setup::take_all,
     state::CallKey,
 };
-use crate::directory::{Aor, Carrier, Destination, Edits, Plan, Stage};
+use crate::{
+    directory::{Aor, Carrier, Destination, Edits, Plan, Stage},
+    location::Contact,
+};
 
 /// How long it rings for a caller who is blocked and is not to know.
 const FEIGNED_RING: Duration = Duration::from_secs(60);

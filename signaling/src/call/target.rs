@@ -12,13 +12,14 @@ use tracing::debug;
 
 use super::{
     Authority, Core, Hop, Output, ResolveToken,
-    exchange::{Contact, ExchangeId, NextHop},
+    exchange::{ExchangeId, NextHop},
     request::COOKIE,
     state::CallKey,
     way::{Wish, by_flow},
 };
 use crate::{
     directory::Aor,
+    location::Contact,
     net::{Flow, Local},
 };
 
@@ -86,8 +87,8 @@ impl Core {
     }
 
     /// The phones that a user has registered.
-    pub(super) fn contacts_of(&self, _now: Instant, aor: &Aor) -> Vec<Contact> {
-        self.phones.get(aor).cloned().unwrap_or_default()
+    pub(super) fn contacts_of(&self, now: Instant, aor: &Aor) -> Vec<Contact> {
+        self.access.location.contacts(self.time(now), aor)
     }
 
     /// Where a phone is: over the flow that it registered by, or through what it registered through.

@@ -1,5 +1,6 @@
 //! Whole calls in simulated time: the core, a caller, callees and a mediad that are played here.
 
+mod auth;
 mod bed;
 mod challenge;
 mod ending;

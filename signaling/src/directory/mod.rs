@@ -176,6 +176,14 @@ impl Directory {
         &self.trunks
     }
 
+    /// The domain of ours that is a URI's host, in lower case.
+    pub(crate) fn domain_of(&self, uri: &Uri<'_>) -> Option<String> {
+        let host = uri.host();
+        let mut domains = self.domains.iter();
+        let domain = domains.find(|domain| Host::parse(domain) == host)?;
+        Some(domain.to_ascii_lowercase())
+    }
+
     /// Whether a URI's host is one of this node's domains.
     pub(crate) fn has_domain(&self, uri: &Uri<'_>) -> bool {
         let host = uri.host();

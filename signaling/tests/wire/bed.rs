@@ -30,9 +30,11 @@ impl Node {
         let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
-            "[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 1\n\
+            "[node]\ndata_dir = \"{}\"\n\
+             [sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 1\n\
              [[trunks]]\nname = \"all\"\nhosts = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n\
              [[routes]]\ntrunks = [\"all\"]\nmedia = \"bypass\"\n",
+            folder.path().display(),
             host.local_addr().unwrap()
         );
         let config = Config::parse(&text, []).unwrap().config;

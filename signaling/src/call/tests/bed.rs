@@ -19,6 +19,7 @@ use control::{
 };
 use sip::{
     dialog::Dialog,
+    digest::{Ha1, Hash, NonceSecret},
     header::HeaderName,
     message::{Message, Method},
     transaction::TransactionId,
@@ -26,8 +27,9 @@ use sip::{
 use store::{Cdr, Timestamp};
 
 use crate::{
+    accounts::{Access, Answer},
     call::{Core, Hop, Kept, MediaToken, Output, Policy},
-    directory::Directory,
+    directory::{Aor, Directory},
     metrics::Metrics,
     net::{ConnectionId, Flow, Local, Names},
 };
@@ -45,7 +47,7 @@ pub(super) const STRANGER: &str = "203.0.113.66:5060";
 
 const CONFIG: &str = r#"
 [sip]
-domains = ["node.test"]
+domains = ["node.test", "two.test"]
 [media]
 address = "198.51.100.1,2001:db8:ffff::1"
 timeout = 60
@@ -108,6 +110,26 @@ pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// The password of every user.
+pub(super) const PASSWORD: &str = "correct horse";
+
+/// A user as the store has it.
+pub(super) fn user(name: &str, domain: &str, password: &str) -> store::User {
+    let ha1 = |hash| Some(Ha1::new(hash, name, domain, password).expose().to_owned());
+    store::User {
+        domain: domain.to_owned(),
+        name: name.to_owned(),
+        ha1_md5: ha1(Hash::Md5),
+        ha1_sha256: ha1(Hash::Sha256),
+        ha1_sha512: None,
+        display: None,
+        enabled: true,
+        profile: "{}".to_owned(),
+        created: Timestamp::from_millis(0),
+        updated: Timestamp::from_millis(0),
+    }
+}
+
 /// What left the core.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -118,6 +140,13 @@ pub(super) struct Sent {
 
 pub(super) struct Bed {
     policy: Arc<Policy>,
+    pub(super) access: Arc<Access>,
+    /// What the store has, and whether it can be asked.
+    pub(super) users: HashMap<Aor, store::User>,
+    pub(super) store_up: bool,
+    /// Questions about users wait while it does.
+    pub(super) store_holds: bool,
+    pub(super) questions: VecDeque<Aor>,
     pub(super) core: Core,
     pub(super) metrics: Arc<Metrics>,
     pub(super) now: Instant,
@@ -163,16 +192,33 @@ impl Bed {
         let metrics = Arc::new(Metrics::new().unwrap());
         let now = Instant::now();
         let clock = (now, Timestamp::from_millis(1_700_000_000_000));
+        let secret = NonceSecret([5; 32]);
+        let access = Arc::new(Access::new(&config, secret, 1_700_000_000));
         let core = Core::new(
             policy.clone(),
             directory,
+            access.clone(),
             metrics.clone(),
             11,
             *b"mark\0\0\0\0",
             clock,
         );
+        let users = [
+            ("alice", "node.test"),
+            ("bob", "node.test"),
+            ("alice", "two.test"),
+        ];
+        let users = users.map(|(name, domain)| {
+            let user = user(name, domain, PASSWORD);
+            (Aor::new(name, domain), user)
+        });
         Self {
             policy,
+            access,
+            users: users.into(),
+            store_up: true,
+            store_holds: false,
+            questions: VecDeque::new(),
             core,
             metrics,
             now,
@@ -246,6 +292,12 @@ impl Bed {
                         .collect();
                     self.core.handle_resolved(self.now, token, &hops);
                 }
+                Output::Account { aor } => {
+                    self.questions.push_back(aor);
+                    if !self.store_holds {
+                        self.answer_questions();
+                    }
+                }
                 Output::Event(event) => self.events.push(event),
                 Output::Cdr(cdr) => self.cdrs.push(*cdr),
                 Output::Keep { token, message } => {
@@ -263,6 +315,23 @@ impl Bed {
                 }
                 Output::Forget { id } => self.kept.retain(|message| message.id != id),
             }
+        }
+    }
+
+    /// Answers what was asked about users.
+    pub(super) fn answer_questions(&mut self) {
+        while let Some(aor) = self.questions.pop_front() {
+            let cache = &self.access.accounts;
+            let answer = match self.users.get(&aor) {
+                _ if !self.store_up => cache.recall(&aor),
+                Some(user) => Answer::Known(cache.learn(self.now, user.clone().into())),
+                None => {
+                    cache.learn_absent(self.now, &aor);
+                    Answer::Unknown
+                }
+            };
+            self.core.handle_account(self.now, &aor, &answer);
+            self.settle();
         }
     }
 

@@ -6,11 +6,12 @@ use control::config::Transport;
 use sip::{
     header::HeaderName,
     message::{Message, Method},
+    registrar::{Bounds, Register},
 };
-use store::{Cause, EndedBy};
+use store::{Cause, EndedBy, Timestamp};
 
 use super::bed::*;
-use crate::{call::exchange::Contact, directory::Aor, net::Flow};
+use crate::{directory::Aor, location::Came, net::Flow};
 
 /// Phones behind NATs: what they say of themselves is not where they are.
 pub(super) const DESK: &str = "198.51.100.31:40031";
@@ -19,16 +20,40 @@ const SOFT: &str = "198.51.100.33:40033";
 
 /// Registers bob's phones, each with its q in thousandths.
 pub(super) fn register(bed: &mut Bed, phones: &[(&str, u16)]) {
-    let contact = |(address, q): &(&str, u16)| Contact {
-        uri: format!("sip:bob@10.0.0.{};ob", at(address).port() - 40_000),
-        path: Vec::new(),
-        flow: Some(Flow::to(Transport::Udp, at(NODE), at(address))),
-        q: *q,
+    for (phone, q) in phones {
+        bind(bed, phone, *q, "");
+    }
+}
+
+/// Registers a phone of bob's through `path`.
+fn bind(bed: &Bed, phone: &str, q: u16, path: &str) {
+    let bounds = Bounds {
+        min: 60,
+        default: 3_600,
+        max: 7_200,
     };
-    let bob = Aor::new("bob", "node.test");
-    bed.core
-        .phones
-        .insert(bob, phones.iter().map(contact).collect());
+    let host = at(phone).port() - 40_000;
+    let text = format!(
+        "REGISTER sip:node.test SIP/2.0\r\nCall-ID: {phone}\r\nCSeq: 1 REGISTER\r\n{path}\
+         Contact: <sip:bob@10.0.0.{host};ob>;q={}.{:03}\r\n\r\n",
+        q / 1_000,
+        q % 1_000
+    );
+    let request = Message::parse(text.into()).unwrap();
+    let request = Register::parse(&request, &bounds).unwrap();
+    let came = Came {
+        flow: Flow::to(Transport::Udp, at(NODE), at(phone)),
+        user_agent: "",
+    };
+    let (now, bob) = (
+        Timestamp::from_millis(1_700_000_000_000),
+        Aor::new("bob", "node.test"),
+    );
+    let capacity = bed.access.capacity(None);
+    let location = &bed.access.location;
+    location
+        .register(now, &bob, &request, &came, capacity)
+        .unwrap();
 }
 
 /// An INVITE to bob.
@@ -280,10 +305,8 @@ fn a_user_without_a_phone_is_480() {
 #[test]
 fn a_phone_is_reached_through_the_path_that_it_registered_by() {
     let mut bed = Bed::new();
-    register(&mut bed, &[(DESK, 1000)]);
-    let bob = Aor::new("bob", "node.test");
-    let contact = &mut bed.core.phones.get_mut(&bob).unwrap()[0];
-    contact.path = vec!["sip:192.0.2.40;lr".into(), "sip:edge.test;lr".into()];
+    let path = "Path: <sip:192.0.2.40;lr>, <sip:edge.test;lr>\r\n";
+    bind(&bed, DESK, 1000, path);
     bed.receive_message(CALLER, &to_bob("c1", ""));
     let invite = bed.request("192.0.2.40:5060", &Method::Invite);
     assert_eq!(invite.request_uri_raw(), b"sip:bob@10.0.0.31;ob");

@@ -285,7 +285,8 @@ fn who_may_not_call_is_told_so_without_state() {
         method("OPTIONS", "sip:node.test").replace(CALLER, STRANGER),
         403,
     );
-    refused(CALLER, method("REGISTER", "sip:node.test"), 405);
+    // A REGISTER is a user's, whatever address it comes from.
+    refused(CALLER, method("REGISTER", "sip:node.test"), 401);
     refused(CALLER, method("REGISTER", "sip:elsewhere.test"), 403);
     refused(CALLER, method("MESSAGE", "sip:node.test"), 405);
     refused(CALLER, method("FROBNICATE", "sip:node.test"), 501);

@@ -1,0 +1,220 @@
+//! What admission and the registrar work with: shared by all workers, and unchanged while they run.
+
+use std::{
+    collections::HashMap,
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use control::config::{self, Config, DigestHash};
+use sip::{
+    digest::{Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
+    registrar::{Bounds, Capacity, WhenFull},
+};
+
+use super::Cache;
+use crate::location::Location;
+
+/// Parts of the memory of used nonces, each behind a lock of its own.
+const GUARDS: usize = 16;
+/// Nonces that are remembered as used, over all parts, before their lifetime is over.
+const USED: usize = 2_000_000;
+
+/// Who may do what, and where phones are.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) accounts: Arc<Cache>,
+    pub(crate) location: Arc<Location>,
+    pub(crate) bounds: Bounds,
+    capacity: Capacity,
+    nonces: Nonces,
+    used: Vec<Mutex<ReplayGuard>>,
+    /// For the mark of whom a nonce was given to.
+    salt: u64,
+    hashes: Vec<Hash>,
+    by_domain: HashMap<String, Vec<Hash>>,
+}
+
+/// The secret of nonces cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot keep the secret of nonces in {path}: {error}; set [sip.auth] nonce_secret, or make the \
+         data directory writable"
+)]
+pub struct SecretError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Access {
+    /// From a configuration that was checked. `now` in seconds since 1970.
+    pub(crate) fn new(config: &Config, secret: NonceSecret, now: u64) -> Self {
+        let auth = &config.sip.auth;
+        let registrar = &config.sip.registrar;
+        let lifetime = u64::from(auth.nonce_lifetime);
+        let guard = || Mutex::new(ReplayGuard::new(lifetime, USED / GUARDS, now));
+        let salt = secret.0.chunks(8).fold(0u64, |salt, chunk| {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            salt.rotate_left(17) ^ u64::from_be_bytes(bytes)
+        });
+        let by_domain = auth.by_domain.iter();
+        Self {
+            accounts: Arc::default(),
+            location: Arc::new(Location::new(wide(registrar.max_bindings))),
+            bounds: Bounds {
+                min: registrar.min_expires,
+                default: registrar.default_expires,
+                max: registrar.max_expires,
+            },
+            capacity: Capacity {
+                most: wide(registrar.max_contacts),
+                when_full: match registrar.when_full {
+                    config::WhenFull::Refuse => WhenFull::Refuse,
+                    config::WhenFull::ReplaceOldest => WhenFull::ReplaceOldest,
+                },
+            },
+            nonces: Nonces::new(secret, lifetime),
+            used: (0..GUARDS).map(|_| guard()).collect(),
+            salt,
+            hashes: hashes(&auth.algorithms),
+            by_domain: by_domain
+                .map(|(domain, list)| (domain.to_ascii_lowercase(), hashes(list)))
+                .collect(),
+        }
+    }
+
+    /// How many contacts a user may have, `own` being what its profile says.
+    pub(crate) fn capacity(&self, own: Option<u32>) -> Capacity {
+        let most = own.map_or(self.capacity.most, wide);
+        Capacity {
+            most,
+            ..self.capacity
+        }
+    }
+
+    /// The algorithms that a domain offers, in order.
+    pub(crate) fn hashes(&self, realm: &str) -> &[Hash] {
+        self.by_domain.get(realm).unwrap_or(&self.hashes)
+    }
+
+    /// A nonce for whoever is at `source`. `random` is 64 bits of that.
+    pub(crate) fn nonce(&self, now: u64, random: u64, realm: &str, source: IpAddr) -> String {
+        let nonce = Nonce {
+            issued: now,
+            unique: random,
+            mark: self.mark(source),
+        };
+        self.nonces.issue(nonce, realm)
+    }
+
+    /// What a nonce that came back is worth.
+    pub(crate) fn judge(&self, now: u64, nonce: &str, realm: &str) -> Freshness {
+        self.nonces.judge(now, nonce, realm)
+    }
+
+    /// Whether a nonce was given to this very address.
+    pub(crate) fn is_given_to(&self, nonce: &Nonce, source: IpAddr) -> bool {
+        nonce.mark == self.mark(source)
+    }
+
+    /// Right credentials use a nonce.
+    pub(crate) fn admit(&self, now: u64, nonce: Nonce, nc: Option<u32>) -> Use {
+        let index = usize::try_from(nonce.unique).unwrap_or(0) % GUARDS;
+        let guard = self.used[index].lock();
+        // Nothing panics while it holds the lock.
+        let mut guard = guard.unwrap_or_else(PoisonError::into_inner);
+        guard.admit(now, nonce, nc)
+    }
+
+    fn mark(&self, source: IpAddr) -> u32 {
+        use std::hash::Hasher as _;
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.salt);
+        match source.to_canonical() {
+            IpAddr::V4(address) => hasher.write(&address.octets()),
+            IpAddr::V6(address) => hasher.write(&address.octets()),
+        }
+        // 24 bits, which is what a nonce has room for.
+        u32::try_from(hasher.finish() >> 40).unwrap_or_default()
+    }
+}
+
+/// The secret of nonces: what `[sip.auth] nonce_secret` says, or 256 random bits that are made at the
+/// first start and kept in the data directory.
+///
+/// # Errors
+/// If they cannot be kept.
+pub(crate) fn secret(config: &Config) -> Result<NonceSecret, SecretError> {
+    use sip::digest::{Ha1, Hash as Function};
+    if let Some(text) = &config.sip.auth.nonce_secret {
+        // Any text to a key: through the hash that is at hand.
+        let digest = Ha1::new(Function::Sha256, "nonce secret", "", text);
+        let mut key = [0; 32];
+        for (byte, pair) in key.iter_mut().zip(digest.expose().as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).unwrap_or_default();
+            *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
+        }
+        return Ok(NonceSecret(key));
+    }
+    let path = config.node.data_dir.join("nonce.secret");
+    kept(&path)
+        .map(NonceSecret)
+        .map_err(|error| SecretError { path, error })
+}
+
+fn kept(path: &Path) -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    match File::open(path) {
+        Ok(mut file) => {
+            file.read_exact(&mut key)?;
+            return Ok(key);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    // Under another name first: a file that is there is whole.
+    let unfinished = path.with_extension(format!("{:08x}", rand::random::<u32>()));
+    let random: [[u8; 16]; 2] = [rand::random(), rand::random()];
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(random.as_flattened())?;
+    file.sync_all()?;
+    // Where another process was quicker, its secret counts.
+    let linked = std::fs::hard_link(&unfinished, path);
+    std::fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => {
+            File::open(path)?.read_exact(&mut key)?;
+            Ok(key)
+        }
+    }
+}
+
+fn hashes(list: &[DigestHash]) -> Vec<Hash> {
+    let hash = |hash: &DigestHash| match hash {
+        DigestHash::Md5 => Hash::Md5,
+        DigestHash::Sha256 => Hash::Sha256,
+        DigestHash::Sha512_256 => Hash::Sha512_256,
+    };
+    list.iter().map(hash).collect()
+}
+
+fn wide(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

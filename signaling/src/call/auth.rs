@@ -1,0 +1,573 @@
+//! Who a request is from, before anything is kept of it.
+//!
+//! A request that begins something comes from a trunk, which its address shows, or from a user, who
+//! has to prove it by digest. Until the proof holds there is no transaction: challenges and refusals go
+//! out statelessly, and what has to wait for the store to tell who a user is waits in a bounded queue.
+//! A REGISTER is a user's whatever its address; its answer comes from [`super::register`].
+
+use std::{collections::HashMap, time::Instant};
+
+use control::config::Transport;
+use sip::{
+    digest::{Challenge, Credentials, DigestError, Freshness, Ha1, Use},
+    header::{HeaderName, Name},
+    message::{Message, Method},
+    uri::Uri,
+};
+use tracing::{debug, info};
+
+use super::{Core, Output, input::source_ip, policy::RETRY_AFTER};
+use crate::{
+    accounts::{Answer, Cached},
+    defence::Evidence,
+    directory::{Aor, Caller},
+    metrics::Dropped,
+    net::Flow,
+};
+
+/// Requests of one worker that may wait for the store, and their octets.
+const PARKED: usize = 2_048;
+const PARKED_OCTETS: usize = 8 << 20;
+
+/// Octets of a challenge beside what it repeats and the challenges themselves: the first line, the tag
+/// and the length.
+const FRAME: usize = 96;
+
+/// Requests that wait until the store has told who a user is.
+#[derive(Debug)]
+pub(super) struct Parked {
+    /// As many as may wait.
+    pub(super) most: usize,
+    by_user: HashMap<Aor, Vec<Waiting>>,
+    count: usize,
+    octets: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    flow: Flow,
+    request: Message,
+    /// Who sent it, once that is known: then it is its callee who is asked for.
+    caller: Option<Caller>,
+}
+
+/// What a request showed about who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Right credentials.
+    Success,
+    /// No credentials: the first leg of every digest.
+    NoCredentials,
+    /// Credentials over a nonce that is too old, or was used before this process began.
+    StaleNonce,
+    /// A nonce that this node never made for that realm.
+    ForgedNonce,
+    /// Right credentials that were used before.
+    Replayed,
+    /// A digest that does not fit the password.
+    WrongPassword,
+    /// A user that there is not.
+    UnknownUser,
+    /// Right credentials of another user than the request is from, or of one who is disabled.
+    Forbidden,
+    /// Nobody could tell.
+    Unavailable,
+}
+
+impl Proof {
+    /// As metrics name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::NoCredentials => "no-credentials",
+            Self::StaleNonce => "stale-nonce",
+            Self::ForgedNonce => "forged-nonce",
+            Self::Replayed => "replayed",
+            Self::WrongPassword => "wrong-password",
+            Self::UnknownUser => "unknown-user",
+            Self::Forbidden => "forbidden",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Whom a request says that it is from, and in which realm that has to be proven.
+#[derive(Debug)]
+struct Claim {
+    realm: String,
+    /// `None` for a caller who does not want to be known (RFC 3323): the credentials tell.
+    aor: Option<Aor>,
+}
+
+impl Core {
+    /// A request that would begin something.
+    pub(super) fn identify(&mut self, now: Instant, flow: Flow, request: Message) {
+        // A retransmission was let in once, and its credentials are used up.
+        if self.layer.knows(&request) {
+            return self.hand_over(now, flow, request, None);
+        }
+        let is_register = request.method() == Some(&Method::Register);
+        if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_register) {
+            return self.admit(now, flow, request, Caller::Trunk(trunk), None);
+        }
+        match self.claim(&request) {
+            Ok(claim) => self.prove(now, flow, request, &claim, None),
+            Err(status) => {
+                debug!(source = %flow, status, "refused a request of nobody known");
+                self.respond_stateless(flow, &request, status);
+            }
+        }
+    }
+
+    /// The store said who a user is, or that it cannot tell.
+    pub(crate) fn handle_account(&mut self, now: Instant, aor: &Aor, answer: &Answer) {
+        let told = Some((aor, answer));
+        for Waiting {
+            flow,
+            request,
+            caller,
+        } in self.parked.take(aor)
+        {
+            // A retransmission may have overtaken it.
+            if self.layer.knows(&request) {
+                continue;
+            }
+            match caller {
+                Some(caller) => self.admit(now, flow, request, caller, told),
+                None => match self.claim(&request) {
+                    Ok(claim) => self.prove(now, flow, request, &claim, told),
+                    Err(status) => self.respond_stateless(flow, &request, status),
+                },
+            }
+        }
+        self.drain(now);
+    }
+
+    /// A CANCEL came: where its INVITE still waits for the store, both are answered. Tells whether it
+    /// does.
+    pub(super) fn cancel_parked(&mut self, flow: Flow, cancel: &Message) -> bool {
+        let Some(invite) = self.parked.cancel(cancel) else {
+            return false;
+        };
+        self.respond_stateless(flow, cancel, 200);
+        self.respond_stateless(invite.flow, &invite.request, 487);
+        true
+    }
+
+    /// Reports what a request showed about who sent it. `is_given` where it answered a nonce that
+    /// was given to that very address, so that it is no forgery in somebody else's name.
+    pub(super) fn witness(&mut self, now: Instant, flow: &Flow, proof: Proof, is_given: bool) {
+        self.metrics.proof(proof);
+        let evidence = match proof {
+            Proof::Success => Some(Evidence::Success),
+            Proof::NoCredentials => Some(Evidence::NoCredentials),
+            Proof::WrongPassword if is_given => Some(Evidence::WrongPassword),
+            Proof::UnknownUser if is_given => Some(Evidence::UnknownUser),
+            Proof::Replayed if is_given => Some(Evidence::ReplayedNonce),
+            Proof::ForgedNonce => Some(Evidence::ForgedNonce),
+            _ => None,
+        };
+        if let Some(evidence) = evidence {
+            self.policy.defence.report(now, flow, evidence);
+        }
+        if matches!(
+            proof,
+            Proof::WrongPassword | Proof::UnknownUser | Proof::ForgedNonce
+        ) {
+            debug!(source = %flow, proof = proof.name(), is_given, "refused credentials");
+        }
+    }
+
+    /// Lets a request in, once it is known whether there is the user that it is for. `told` is what the
+    /// store said, where this request waited for it.
+    fn admit(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Message,
+        caller: Caller,
+        told: Option<(&Aor, &Answer)>,
+    ) {
+        let uri = request.request_uri().ok();
+        if let Some(callee) = uri.and_then(|uri| self.own_user(&uri)) {
+            let told = told.filter(|(about, _)| **about == callee);
+            let answer = match told {
+                Some((_, answer)) => answer.clone(),
+                None => match self.access.accounts.find(now, &callee) {
+                    Cached::Fresh(answer) => answer,
+                    Cached::Ask => return self.park(now, callee, flow, request, Some(caller)),
+                },
+            };
+            // A number may have another way than to a user; a name has none.
+            let is_name = callee.user().contains(|c: char| c.is_alphabetic());
+            let unclear = matches!(answer, Answer::Unavailable) && is_name;
+            if unclear && !self.access.location.has(&callee) {
+                return self.respond_later(flow, &request);
+            }
+        }
+        self.hand_over(now, flow, request, Some(caller));
+    }
+
+    /// Gives a request to the transaction layer, and with it to `request`.
+    fn hand_over(&mut self, now: Instant, flow: Flow, request: Message, caller: Option<Caller>) {
+        self.admitted = caller;
+        if self.layer.handle_message(now, flow, request).is_err() {
+            self.metrics.dropped(Dropped::Malformed);
+        }
+        // All that it leads to, before anything else can come between.
+        self.drain(now);
+        self.admitted = None;
+    }
+
+    /// Whom a request is from by its own words; `Err` with the status that it is owed where those name
+    /// nobody of ours.
+    fn claim(&self, request: &Message) -> Result<Claim, u16> {
+        if request.method() == Some(&Method::Register) {
+            // RFC 3261 section 10.3, steps 1 and 5.
+            let place = request.request_uri().map_err(|_| 400u16)?;
+            if !self.is_own(&place) {
+                return Err(403);
+            }
+            let to = request.to().ok().and_then(|to| to.uri().ok());
+            return to.and_then(|to| self.own_claim(&to)).ok_or(404);
+        }
+        let preferred = request.name_addrs(HeaderName::PPreferredIdentity).flatten();
+        let preferred = preferred.filter_map(|address| address.uri().ok());
+        let from = request.from().ok().and_then(|from| from.uri().ok());
+        let own = preferred.chain(from).find_map(|uri| self.own_claim(&uri));
+        if let Some(claim) = own {
+            return Ok(claim);
+        }
+        let is_anonymous = from.is_some_and(|uri| {
+            let host = uri.host().map(|host| host.to_string());
+            host.is_some_and(|host| host.eq_ignore_ascii_case("anonymous.invalid"))
+        });
+        let place = request.request_uri().ok().filter(|_| is_anonymous);
+        let realm = place.and_then(|place| self.directory.domain_of(&place));
+        realm.map(|realm| Claim { realm, aor: None }).ok_or(403)
+    }
+
+    fn own_claim(&self, uri: &Uri<'_>) -> Option<Claim> {
+        let aor = self.own_user(uri)?;
+        let realm = aor.domain().to_owned();
+        Some(Claim {
+            realm,
+            aor: Some(aor),
+        })
+    }
+
+    /// The user of one of our domains that a URI names, whether or not there is one.
+    pub(super) fn own_user(&self, uri: &Uri<'_>) -> Option<Aor> {
+        let domain = self.directory.domain_of(uri)?;
+        let user = uri.user_unescaped().filter(|user| !user.is_empty())?;
+        Some(Aor::new(std::str::from_utf8(&user).ok()?, &domain))
+    }
+
+    /// Checks a request's credentials, and lets it in. `told` is what the store said, where this request
+    /// waited for it.
+    fn prove(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Message,
+        claim: &Claim,
+        told: Option<(&Aor, &Answer)>,
+    ) {
+        let is_register = request.method() == Some(&Method::Register);
+        let header = if is_register {
+            HeaderName::Authorization
+        } else {
+            HeaderName::ProxyAuthorization
+        };
+        let time = self.unix_time(now);
+        let source = source_ip(&flow);
+        let found = Credentials::of_request(&request, header, &claim.realm);
+        let credentials = match found {
+            Ok(Some(credentials)) => credentials,
+            Ok(None) | Err(DigestError::Unsupported) => {
+                self.witness(now, &flow, Proof::NoCredentials, false);
+                return self.challenge(now, flow, &request, &claim.realm, false);
+            }
+            Err(error) => {
+                debug!(source = %flow, %error, "refused a request");
+                return self.respond_stateless(flow, &request, 400);
+            }
+        };
+        let offered = self.access.hashes(&claim.realm);
+        if credentials.userhash || !offered.contains(&credentials.algorithm.hash) {
+            self.witness(now, &flow, Proof::NoCredentials, false);
+            return self.challenge(now, flow, &request, &claim.realm, false);
+        }
+        let nonce = match self.access.judge(time, credentials.nonce, &claim.realm) {
+            Freshness::Fresh(nonce) => nonce,
+            Freshness::Stale => {
+                self.witness(now, &flow, Proof::StaleNonce, false);
+                return self.challenge(now, flow, &request, &claim.realm, true);
+            }
+            Freshness::Forged => {
+                self.witness(now, &flow, Proof::ForgedNonce, false);
+                return self.challenge(now, flow, &request, &claim.realm, false);
+            }
+        };
+        let is_given = self.access.is_given_to(&nonce, source);
+
+        let aor = Aor::new(&credentials.username, &claim.realm);
+        let told = told.filter(|(about, _)| **about == aor);
+        let answer = match told {
+            Some((_, answer)) => answer.clone(),
+            None => match self.access.accounts.find(now, &aor) {
+                Cached::Fresh(answer) => answer,
+                Cached::Ask => return self.park(now, aor, flow, request, None),
+            },
+        };
+        let account = match answer {
+            Answer::Known(account) => account,
+            Answer::Unknown => {
+                // As long as for a user that there is.
+                let nobody = Ha1::new(credentials.algorithm.hash, "", "", "");
+                let _ = credentials.verify(&nobody, "", request.body());
+                self.witness(now, &flow, Proof::UnknownUser, is_given);
+                return self.challenge(now, flow, &request, &claim.realm, false);
+            }
+            Answer::Unavailable => {
+                self.witness(now, &flow, Proof::Unavailable, false);
+                return self.respond_later(flow, &request);
+            }
+        };
+        let method = request.method().map_or("", Method::as_str);
+        let ha1 = account.ha1(credentials.algorithm.hash);
+        if !ha1.is_some_and(|ha1| credentials.verify(ha1, method, request.body())) {
+            self.witness(now, &flow, Proof::WrongPassword, is_given);
+            return self.challenge(now, flow, &request, &claim.realm, false);
+        }
+        let used = self.access.admit(time, nonce, credentials.nc);
+        if used != Use::First {
+            if used == Use::Replayed
+                && is_register
+                && self.is_sent_again(now, &flow, &request, &aor)
+            {
+                return self.list_bindings(now, flow, &request, &account);
+            }
+            let proof = match used {
+                Use::Replayed => Proof::Replayed,
+                _ => Proof::StaleNonce,
+            };
+            self.witness(now, &flow, proof, is_given);
+            return self.challenge(now, flow, &request, &claim.realm, true);
+        }
+        let is_own = claim.aor.as_ref().is_none_or(|claimed| *claimed == aor);
+        if !is_own || !account.enabled {
+            self.witness(now, &flow, Proof::Forbidden, is_given);
+            let claimed = claim.aor.as_ref().map(Aor::as_str);
+            info!(source = %flow, user = %aor, claimed, enabled = account.enabled,
+                "refused a user's request");
+            return self.respond_stateless(flow, &request, 403);
+        }
+        self.witness(now, &flow, Proof::Success, is_given);
+        if is_register {
+            return self.register(now, flow, &request, &account);
+        }
+        let request = without_credentials(request, &claim.realm);
+        self.admit(now, flow, request, Caller::User(aor), None);
+    }
+
+    /// Keeps a request until the store has told of `aor`: of its sender, or with a `caller` of whom it
+    /// is for.
+    fn park(
+        &mut self,
+        now: Instant,
+        aor: Aor,
+        flow: Flow,
+        request: Message,
+        caller: Option<Caller>,
+    ) {
+        let is_new = !self.parked.by_user.contains_key(&aor);
+        let waiting = Waiting {
+            flow,
+            request,
+            caller,
+        };
+        match self.parked.add(&aor, waiting) {
+            Ok(()) if is_new => self.outputs.push_back(Output::Account { aor }),
+            Ok(()) => {}
+            Err(refused) => {
+                let Waiting { flow, request, .. } = *refused;
+                self.witness(now, &flow, Proof::Unavailable, false);
+                self.respond_later(flow, &request);
+            }
+        }
+    }
+
+    /// 401 or 407 with a new nonce, one challenge for each algorithm of the realm. What a stranger asks
+    /// for over UDP goes to whatever address is on the datagram: it gets no answer that is much
+    /// longer than what it sent, as long as one challenge is in it.
+    fn challenge(&mut self, now: Instant, flow: Flow, request: &Message, realm: &str, stale: bool) {
+        let (status, header) = match request.method() {
+            Some(Method::Register) => (401, HeaderName::WwwAuthenticate),
+            _ => (407, HeaderName::ProxyAuthenticate),
+        };
+        let random = u64::from_str_radix(&self.tokens.tag(), 16).unwrap_or_default();
+        let time = self.unix_time(now);
+        let nonce = self.access.nonce(time, random, realm, source_ip(&flow));
+        let asked = request.as_bytes().len();
+        let mut room = match flow.transport {
+            Transport::Udp => (asked + asked / 2).saturating_sub(repeated(request) + FRAME),
+            _ => usize::MAX,
+        };
+        let mut headers = Vec::new();
+        for hash in self.access.hashes(realm) {
+            let challenge = Challenge {
+                stale,
+                ..Challenge::new(realm, &nonce, (*hash).into())
+            };
+            let Ok(value) = challenge.to_value() else {
+                continue;
+            };
+            let octets = header.as_str().len() + value.len() + 4;
+            if !headers.is_empty() && octets > room {
+                break;
+            }
+            room = room.saturating_sub(octets);
+            headers.push((header, value));
+        }
+        self.respond_with(flow, request, status, &headers);
+    }
+
+    /// 500: what is needed to answer is away for the moment.
+    fn respond_later(&mut self, flow: Flow, request: &Message) {
+        let retry = (HeaderName::RetryAfter, RETRY_AFTER.to_owned());
+        self.respond_with(flow, request, 500, &[retry]);
+    }
+
+    /// A final response outside of any transaction.
+    pub(super) fn respond_with(
+        &mut self,
+        flow: Flow,
+        request: &Message,
+        status: u16,
+        headers: &[(HeaderName, String)],
+    ) {
+        let mut response = request.respond(status).to_tag(self.stateless_tag(request));
+        for (name, value) in headers {
+            response = response.header(Name::from(*name), value);
+        }
+        match response.build() {
+            Ok(response) => self.layer.send_stateless(flow, response),
+            Err(error) => {
+                debug!(source = %flow, %error, "cannot answer a request");
+                self.metrics.dropped(Dropped::Malformed);
+            }
+        }
+    }
+
+    /// Seconds since 1970.
+    fn unix_time(&self, now: Instant) -> u64 {
+        u64::try_from(self.time(now).millis() / 1_000).unwrap_or_default()
+    }
+}
+
+impl Default for Parked {
+    fn default() -> Self {
+        Self {
+            most: PARKED,
+            by_user: HashMap::new(),
+            count: 0,
+            octets: 0,
+        }
+    }
+}
+
+impl Parked {
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_user.is_empty() && self.count == 0 && self.octets == 0
+    }
+
+    /// `Err` with the request where there is no room for it.
+    fn add(&mut self, aor: &Aor, waiting: Waiting) -> Result<(), Box<Waiting>> {
+        let octets = waiting.request.as_bytes().len();
+        let others = self.by_user.get(aor).map_or(&[][..], Vec::as_slice);
+        let is_same = |other: &Waiting| is_same(&other.request, &waiting.request);
+        if others.iter().any(is_same) {
+            return Ok(());
+        }
+        if self.count >= self.most || self.octets + octets > PARKED_OCTETS {
+            return Err(waiting.into());
+        }
+        self.count += 1;
+        self.octets += octets;
+        self.by_user.entry(aor.clone()).or_default().push(waiting);
+        Ok(())
+    }
+
+    fn take(&mut self, aor: &Aor) -> Vec<Waiting> {
+        let taken = self.by_user.remove(aor).unwrap_or_default();
+        self.count -= taken.len();
+        let octets = taken.iter().map(|one| one.request.as_bytes().len());
+        self.octets -= octets.sum::<usize>();
+        taken
+    }
+
+    /// Takes out the INVITE of a CANCEL. Its user stays asked for.
+    fn cancel(&mut self, cancel: &Message) -> Option<Waiting> {
+        let is_its = |waiting: &Waiting| {
+            waiting.request.method() == Some(&Method::Invite)
+                && has_same_branch(&waiting.request, cancel)
+        };
+        let mut lists = self.by_user.values_mut();
+        let taken = lists.find_map(|list| {
+            let at = list.iter().position(is_its)?;
+            Some(list.remove(at))
+        })?;
+        self.count -= 1;
+        self.octets -= taken.request.as_bytes().len();
+        Some(taken)
+    }
+}
+
+/// Whether one is a retransmission of the other.
+fn is_same(a: &Message, b: &Message) -> bool {
+    a.method() == b.method() && has_same_branch(a, b)
+}
+
+fn has_same_branch(a: &Message, b: &Message) -> bool {
+    let (Ok(via), Ok(other)) = (a.via(), b.via()) else {
+        return false;
+    };
+    via.branch() == other.branch()
+        && via.sent_by().eq_ignore_ascii_case(other.sent_by())
+        && a.call_id() == b.call_id()
+}
+
+/// The octets of a request that its answer repeats.
+fn repeated(request: &Message) -> usize {
+    let names = [
+        HeaderName::Via,
+        HeaderName::From,
+        HeaderName::To,
+        HeaderName::CallId,
+        HeaderName::CSeq,
+    ];
+    let fields = request.headers();
+    let fields = fields.filter(|field| field.known().is_some_and(|name| names.contains(&name)));
+    fields
+        .map(|field| field.name().len() + field.value().len() + 4)
+        .sum()
+}
+
+/// The request without the credentials that were for us (RFC 3261 section 22.3): nobody behind this
+/// node has to see them.
+fn without_credentials(request: Message, realm: &str) -> Message {
+    let header = HeaderName::ProxyAuthorization;
+    let is_ours = |value: &[u8]| {
+        let credentials = Credentials::parse(value);
+        credentials.is_ok_and(|credentials| credentials.realm.eq_ignore_ascii_case(realm))
+    };
+    let others = request.values(header).filter(|value| !is_ours(value));
+    let edit = others.fold(request.edit().remove(header), |edit, value| {
+        edit.push(header, value)
+    });
+    let stripped = edit.finish();
+    stripped.unwrap_or(request)
+}

@@ -1,0 +1,428 @@
+//! Users prove who they are: challenges, proofs, and what is refused before anything is kept of it.
+
+use std::time::Duration;
+
+use sip::{
+    digest::{Answer, Challenge, Secret, answer as answer_to},
+    header::HeaderName,
+    message::{Message, Method},
+};
+
+use super::bed::*;
+use crate::directory::Aor;
+
+const PHONE: &str = "198.51.100.7:40007";
+
+/// A phone of a user, with its password and what it was challenged with.
+pub(super) struct Phone {
+    address: &'static str,
+    user: &'static str,
+    domain: &'static str,
+    password: &'static str,
+    cseq: u32,
+    uses: u32,
+    challenge: Option<Message>,
+}
+
+impl Phone {
+    pub(super) fn new(user: &'static str, domain: &'static str) -> Self {
+        Self {
+            address: PHONE,
+            user,
+            domain,
+            password: PASSWORD,
+            cseq: 0,
+            uses: 0,
+            challenge: None,
+        }
+    }
+
+    /// A request, with credentials where it was challenged before.
+    fn request(&mut self, method: &Method, uri: &str, headers: &str) -> Message {
+        self.cseq += 1;
+        let Self {
+            address,
+            user,
+            domain,
+            cseq,
+            ..
+        } = *self;
+        let to = match method {
+            Method::Register => format!("<sip:{user}@{domain}>"),
+            _ => format!("<{uri}>"),
+        };
+        let text = format!(
+            "{} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK{user}{cseq};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{user}@{domain}>;tag=f\r\nTo: {to}\r\n\
+             Call-ID: {user}@phone\r\nCSeq: {cseq} {}\r\nContact: <sip:{user}@10.0.0.7:5060>\r\n\
+             User-Agent: Phone\r\n{headers}\r\n",
+            method.as_str(),
+            method.as_str(),
+        );
+        let plain = Message::parse(text.into()).unwrap();
+        let Some(challenge) = &self.challenge else {
+            return plain;
+        };
+        self.uses += 1;
+        let proof = Answer {
+            username: user,
+            secret: Secret::Password(self.password),
+            realm: Some(domain),
+            method: method.as_str(),
+            uri,
+            body: b"",
+            cnonce: "cn",
+            nc: self.uses,
+        };
+        let (value, _) = answer_to(&Challenge::of_response(challenge), &proof).unwrap();
+        let name = match challenge.status() {
+            Some(401) => HeaderName::Authorization,
+            _ => HeaderName::ProxyAuthorization,
+        };
+        plain.edit().push(name, value).finish().unwrap()
+    }
+
+    /// Sends a request; its final answer by the node itself. A challenge is remembered.
+    fn send(&mut self, bed: &mut Bed, method: &Method, uri: &str, headers: &str) -> Message {
+        let request = self.request(method, uri, headers);
+        bed.receive_message(self.address, &request);
+        let answer = bed.next(self.address).message;
+        if matches!(answer.status(), Some(401 | 407)) {
+            self.challenge = Some(answer.clone());
+            self.uses = 0;
+        }
+        answer
+    }
+
+    fn register(&mut self, bed: &mut Bed, headers: &str) -> Message {
+        let uri = format!("sip:{}", self.domain);
+        self.send(bed, &Method::Register, &uri, headers)
+    }
+}
+
+fn status(message: &Message) -> u16 {
+    message.status().unwrap()
+}
+
+fn is_stale(challenge: &Message) -> bool {
+    Challenge::of_response(challenge)[0].stale
+}
+
+fn proofs(bed: &Bed, result: &str) -> u64 {
+    let page = bed.metrics.text();
+    let name = format!("tandem_sip_auth_total{{result=\"{result}\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&name));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn a_phone_registers_and_is_found() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    let challenge = phone.register(&mut bed, "Expires: 600\r\n");
+    assert_eq!(status(&challenge), 401);
+    let offered = Challenge::of_response(&challenge);
+    let names: Vec<_> = offered
+        .iter()
+        .map(|c| c.algorithm.unwrap().to_string())
+        .collect();
+    assert_eq!(names[0], "MD5");
+    assert!(!offered[0].stale);
+    // Nothing is kept of it.
+    assert!(bed.core.is_empty());
+
+    let ok = phone.register(&mut bed, "Expires: 600\r\n");
+    assert_eq!(status(&ok), 200);
+    let contact = ok.header(HeaderName::Contact).unwrap().text().into_owned();
+    assert_eq!(contact, "<sip:alice@10.0.0.7:5060>;expires=600");
+    let date = ok.header(HeaderName::Date).unwrap().text().into_owned();
+    assert_eq!(date, "Tue, 14 Nov 2023 22:13:20 GMT");
+    assert!(bed.core.is_empty());
+    let time = store::Timestamp::from_millis(1_700_000_000_000);
+    let found = bed
+        .access
+        .location
+        .contacts(time, &Aor::new("alice", "node.test"));
+    assert_eq!(found[0].flow.unwrap().remote, at(PHONE));
+    // The same nonce, counted upwards, and the other domain's user of that name is another.
+    assert_eq!(status(&phone.register(&mut bed, "Expires: 600\r\n")), 200);
+    assert!(
+        bed.access
+            .location
+            .contacts(time, &Aor::new("alice", "two.test"))
+            .is_empty()
+    );
+    assert_eq!(
+        (proofs(&bed, "success"), proofs(&bed, "no-credentials")),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_user_of_one_domain_is_nobody_in_the_other() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("bob", "node.test");
+    phone.register(&mut bed, "");
+    assert_eq!(status(&phone.register(&mut bed, "")), 200);
+    // Its nonce is good for its realm only.
+    let raw = phone.request(&Method::Register, "sip:two.test", "");
+    let text = String::from_utf8(raw.as_bytes().to_vec()).unwrap();
+    let text = text.replace("To: <sip:bob@node.test>", "To: <sip:bob@two.test>");
+    let forged = text.replace("realm=\"node.test\"", "realm=\"two.test\"");
+    bed.receive(PHONE, forged);
+    bed.response(PHONE, 401);
+    assert_eq!(proofs(&bed, "forged-nonce"), 1);
+    let mut stranger = Phone::new("bob", "two.test");
+    stranger.register(&mut bed, "");
+    let again = stranger.register(&mut bed, "");
+    assert_eq!(status(&again), 401);
+    assert_eq!(proofs(&bed, "unknown-user"), 1);
+}
+
+#[test]
+fn who_is_unknown_and_who_is_wrong_are_told_the_same() {
+    let mut bed = Bed::new();
+    let mut answers = Vec::new();
+    for (user, password) in [("alice", "wrong"), ("nobody", PASSWORD)] {
+        let mut phone = Phone::new(user, "node.test");
+        phone.password = password;
+        phone.register(&mut bed, "");
+        let again = phone.register(&mut bed, "");
+        assert!(!is_stale(&again));
+        let headers = again.headers().map(|header| header.name().to_owned());
+        answers.push((status(&again), headers.collect::<Vec<_>>()));
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0].0, 401);
+    assert_eq!(
+        (proofs(&bed, "wrong-password"), proofs(&bed, "unknown-user")),
+        (1, 1)
+    );
+    assert!(bed.core.is_empty());
+    assert_eq!(bed.access.location.len(), 0);
+}
+
+#[test]
+fn an_old_nonce_is_stale_and_a_used_one_is_not_let_in_again() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    let first = phone.request(&Method::Register, "sip:node.test", "");
+    bed.receive_message(PHONE, &first);
+    bed.response(PHONE, 200);
+    // Sent again by the phone: the same answer. By somebody elsewhere: a challenge.
+    bed.receive_message(PHONE, &first);
+    let again = bed.response(PHONE, 200);
+    assert!(again.header(HeaderName::Contact).is_some());
+    bed.receive_message("198.51.100.8:5060", &first);
+    let replayed = bed.response("198.51.100.8:5060", 401);
+    assert!(is_stale(&replayed));
+    assert_eq!(proofs(&bed, "replayed"), 1);
+    // Another request with the old credentials.
+    let text = String::from_utf8(first.as_bytes().to_vec()).unwrap();
+    let other = text
+        .replace("CSeq: 2", "CSeq: 9")
+        .replace("alice2", "alice9");
+    bed.receive(PHONE, other);
+    bed.response(PHONE, 401);
+    assert_eq!(proofs(&bed, "replayed"), 2);
+
+    bed.pass(Duration::from_secs(301));
+    let stale = phone.register(&mut bed, "");
+    assert!(status(&stale) == 401 && is_stale(&stale));
+    assert_eq!(status(&phone.register(&mut bed, "")), 200);
+}
+
+#[test]
+fn a_registration_keeps_the_rules() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    let brief = phone.register(&mut bed, "Expires: 10\r\n");
+    assert_eq!(status(&brief), 423);
+    assert_eq!(brief.header(HeaderName::MinExpires).unwrap().value(), b"60");
+    let unknown = phone.register(&mut bed, "Require: gruu, path\r\n");
+    assert_eq!(status(&unknown), 420);
+    assert_eq!(
+        unknown.header(HeaderName::Unsupported).unwrap().value(),
+        b"gruu"
+    );
+    let path = "Supported: path\r\nPath: <sip:edge.test;lr>\r\n";
+    let ok = phone.register(&mut bed, path);
+    assert_eq!(
+        ok.header(HeaderName::Path).unwrap().value(),
+        b"<sip:edge.test;lr>"
+    );
+    // An hour later it is over, without a word.
+    bed.access
+        .location
+        .expire(store::Timestamp::from_millis(1_700_003_600_000));
+    assert_eq!(bed.access.location.len(), 0);
+}
+
+#[test]
+fn a_register_for_others_is_refused() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "elsewhere.test");
+    assert_eq!(status(&phone.register(&mut bed, "")), 403);
+    let raw = phone.request(&Method::Register, "sip:node.test", "");
+    bed.receive_message(PHONE, &raw);
+    bed.response(PHONE, 404);
+    // Right credentials, and another's address of record.
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    let raw = phone.request(&Method::Register, "sip:node.test", "");
+    let text = String::from_utf8(raw.as_bytes().to_vec()).unwrap();
+    bed.receive(PHONE, text.replace("To: <sip:alice@", "To: <sip:bob@"));
+    bed.response(PHONE, 403);
+    assert_eq!(bed.access.location.len(), 0);
+    // One that is disabled is told no more than that.
+    let alice = Aor::new("alice", "node.test");
+    bed.users.get_mut(&alice).unwrap().enabled = false;
+    bed.pass(Duration::from_secs(60));
+    assert_eq!(status(&phone.register(&mut bed, "")), 403);
+}
+
+#[test]
+fn a_call_of_a_user_is_challenged_once_and_goes_out_without_the_credentials() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    let challenge = phone.send(&mut bed, &Method::Invite, "sip:+1555@node.test", "");
+    assert_eq!(status(&challenge), 407);
+    assert!(bed.core.is_empty());
+    let other = "Proxy-Authorization: Digest username=a,realm=far,nonce=n,uri=u,response=0\r\n";
+    let invite = phone.request(&Method::Invite, "sip:+1555@node.test", other);
+    bed.receive_message(PHONE, &invite);
+    let sent = bed.request(CALLEE, &Method::Invite);
+    let left: Vec<_> = sent.values(HeaderName::ProxyAuthorization).collect();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].starts_with(b"Digest username=a,realm=far"));
+    // Its retransmission is no replay.
+    bed.receive_message(PHONE, &invite);
+    bed.pass_ms(250);
+    bed.response(PHONE, 100);
+    assert_eq!(proofs(&bed, "replayed"), 0);
+    bed.receive_message(CALLEE, &sent.respond(486).to_tag("x").build().unwrap());
+    bed.request(CALLEE, &Method::Ack);
+    while bed.next(PHONE).message.status() != Some(486) {}
+    bed.drain();
+    bed.assert_empty();
+}
+
+#[test]
+fn a_caller_is_whom_it_proves_to_be() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.send(&mut bed, &Method::Message, "sip:+1555@node.test", "");
+    let raw = phone.request(&Method::Message, "sip:+1555@node.test", "");
+    let text = String::from_utf8(raw.as_bytes().to_vec()).unwrap();
+    bed.receive(PHONE, text.replace("From: <sip:alice@", "From: <sip:bob@"));
+    bed.response(PHONE, 403);
+    assert_eq!(proofs(&bed, "forbidden"), 1);
+    // Who does not want to be known proves it all the same.
+    let hidden = |text: String| {
+        text.replace(
+            "From: <sip:alice@node.test>",
+            "From: <sip:anonymous@anonymous.invalid>",
+        )
+    };
+    let raw = phone.request(&Method::Message, "sip:+1555@node.test", "");
+    bed.receive(
+        PHONE,
+        hidden(String::from_utf8(raw.as_bytes().to_vec()).unwrap()),
+    );
+    bed.request(CALLEE, &Method::Message);
+    let mut none = Phone::new("alice", "node.test");
+    let raw = none.request(&Method::Message, "sip:+1555@node.test", "");
+    let raw = hidden(String::from_utf8(raw.as_bytes().to_vec()).unwrap());
+    bed.receive(PHONE, raw.replace("alice1", "another"));
+    bed.response(PHONE, 407);
+    // A From of nobody's is refused without a question.
+    let mut stranger = Phone::new("alice", "far.test");
+    let answer = stranger.send(&mut bed, &Method::Invite, "sip:+1555@node.test", "");
+    assert_eq!(status(&answer), 403);
+    assert_eq!(bed.core.list().len(), 0);
+}
+
+#[test]
+fn where_the_store_is_away_who_was_seen_goes_on() {
+    let mut bed = Bed::new();
+    let mut alice = Phone::new("alice", "node.test");
+    alice.register(&mut bed, "");
+    assert_eq!(status(&alice.register(&mut bed, "")), 200);
+    bed.store_up = false;
+    bed.pass(Duration::from_secs(120));
+    assert_eq!(status(&alice.register(&mut bed, "")), 200);
+    let mut bob = Phone::new("bob", "node.test");
+    assert_eq!(status(&bob.register(&mut bed, "")), 401);
+    let refused = bob.register(&mut bed, "");
+    assert_eq!(status(&refused), 500);
+    assert!(refused.header(HeaderName::RetryAfter).is_some());
+    assert!(bed.core.is_empty());
+    bed.store_up = true;
+    assert_eq!(status(&bob.register(&mut bed, "")), 200);
+}
+
+#[test]
+fn no_challenge_is_much_longer_than_what_asked_for_it() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    let allow = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER, INFO, MESSAGE, UPDATE\r\n\
+        Allow-Events: talk, hold, conference, refer, check-sync\r\nSupported: path, outbound\r\n\
+        X-Serial: 0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
+    let request = phone.request(&Method::Register, "sip:node.test", allow);
+    bed.receive_message(PHONE, &request);
+    let long = bed.next(PHONE).message;
+    let (asked, told) = (request.as_bytes().len(), long.as_bytes().len());
+    let challenges = Challenge::of_response(&long).len();
+    assert_eq!(challenges, 2);
+    assert!(told * 2 <= asked * 3, "{told} octets for {asked}");
+    // A short one gets one challenge.
+    let short = "REGISTER sip:node.test SIP/2.0\r\nv: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK1\r\n\
+        f: <sip:a@node.test>;tag=1\r\nt: <sip:a@node.test>\r\ni: 1\r\nCSeq: 1 REGISTER\r\n\r\n";
+    bed.receive("198.51.100.7:5060", short);
+    let answer = bed.next("198.51.100.7:5060").message;
+    assert_eq!(Challenge::of_response(&answer).len(), 1);
+}
+
+#[test]
+fn what_waits_for_the_store_is_bounded_and_can_be_cancelled() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.send(&mut bed, &Method::Invite, "sip:+1555@node.test", "");
+    bed.store_holds = true;
+    let invite = phone.request(&Method::Invite, "sip:+1555@node.test", "");
+    bed.receive_message(PHONE, &invite);
+    bed.receive_message(PHONE, &invite);
+    bed.assert_quiet();
+    assert_eq!(bed.questions.len(), 1);
+    let text = String::from_utf8(invite.as_bytes().to_vec()).unwrap();
+    let cancel = text.replace("INVITE", "CANCEL");
+    bed.receive(PHONE, cancel);
+    bed.response(PHONE, 200);
+    bed.response(PHONE, 487);
+    bed.core.parked.most = 16;
+    for _ in 0..20 {
+        let next = phone.request(&Method::Message, "sip:+1555@node.test", "");
+        bed.receive_message(PHONE, &next);
+    }
+    // Each is told to come back, or waits.
+    let refused = bed
+        .sent
+        .iter()
+        .filter(|sent| sent.message.status() == Some(500))
+        .count();
+    assert_eq!(refused, 20 - 16);
+    bed.sent.clear();
+    bed.store_holds = false;
+    bed.answer_questions();
+    let passed = bed
+        .sent
+        .iter()
+        .filter(|sent| sent.message.is_request())
+        .count();
+    assert_eq!(passed, 16);
+    bed.sent.clear();
+    bed.drain();
+    bed.assert_empty();
+}

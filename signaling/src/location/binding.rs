@@ -1,0 +1,275 @@
+//! One binding, packed: there are hundreds of thousands of them.
+
+use control::{config::Transport, signal::BindingInfo};
+use sip::{
+    header::{HeaderName, ListValues, NameAddr},
+    registrar::{self, Change, Known, Register, Wish},
+};
+use store::Timestamp;
+
+use super::{Came, Contact};
+use crate::{
+    directory::Aor,
+    net::{Flow, Local},
+};
+
+/// Octets of a User-Agent that are kept.
+const USER_AGENT: usize = 64;
+/// The q of a Contact without one.
+const NO_Q: u16 = u16::MAX;
+
+/// A phone of a user.
+#[derive(Debug)]
+pub(super) struct Binding {
+    /// The Contact value, the Call-ID, the Path values, the instance and the User-Agent in a row.
+    text: Box<str>,
+    /// Where each of them but the last ends.
+    ends: [u16; 4],
+    /// Where in the Contact value the URI is.
+    uri: (u16, u16),
+    q: u16,
+    /// 0 for none: then the instance is empty too.
+    reg_id: u32,
+    cseq: u32,
+    /// Seconds since 1970.
+    renewed: u32,
+    expires: u32,
+    flow: Flow,
+}
+
+impl Binding {
+    fn new(contact: &registrar::Contact, request: &Register, came: &Came<'_>, now: u32) -> Self {
+        let flow = contact.flow.as_ref();
+        Self::pack(
+            [
+                &contact.value,
+                &request.call_id,
+                &request.path.join(", "),
+                flow.map_or("", |flow| &flow.instance),
+                came.user_agent,
+            ],
+            Self {
+                text: Box::default(),
+                ends: [0; 4],
+                uri: (short(contact.uri.start), short(contact.uri.end)),
+                q: contact.q.unwrap_or(NO_Q),
+                reg_id: flow.map_or(0, |flow| flow.reg_id),
+                cseq: request.cseq,
+                renewed: now,
+                expires: now.saturating_add(contact.expires),
+                flow: came.flow,
+            },
+        )
+    }
+
+    /// Of a row in the store; `None` where it cannot be reached any more, or makes no sense.
+    pub(super) fn restore(row: &store::Binding, locals: &[Local]) -> Option<Self> {
+        let transport: Transport = row.transport.parse().ok()?;
+        if matches!(transport, Transport::Ws | Transport::Wss) {
+            return None;
+        }
+        let (local, remote) = (row.local.parse().ok()?, row.remote.parse().ok()?);
+        let mut fitting = locals.iter().filter(|own| own.transport == transport);
+        let same = fitting.clone().any(|own| own.address == local);
+        let local = if same {
+            local
+        } else {
+            let family = |own: &&Local| own.address.is_ipv4() == local.is_ipv4();
+            fitting.find(family)?.address
+        };
+        let address = NameAddr::parse(HeaderName::Contact, row.contact.as_bytes());
+        let start = row.contact.find(address.ok()?.uri_str())?;
+        let end = row.contact.get(start..)?.find('>')? + start;
+        let flow = row.flow.as_ref();
+        let texts = [
+            row.contact.as_str(),
+            &row.call_id,
+            &row.path,
+            flow.map_or("", |(instance, _)| instance),
+            &row.user_agent,
+        ];
+        if texts.iter().map(|text| text.len()).sum::<usize>() > usize::from(u16::MAX) {
+            return None;
+        }
+        Some(Self::pack(
+            texts,
+            Self {
+                text: Box::default(),
+                ends: [0; 4],
+                uri: (short(start), short(end)),
+                q: row.q.unwrap_or(NO_Q),
+                reg_id: flow.map_or(0, |(_, reg_id)| *reg_id),
+                cseq: row.cseq,
+                renewed: super::seconds(row.renewed),
+                expires: super::seconds(row.expires),
+                flow: Flow::to(transport, local, remote),
+            },
+        ))
+    }
+
+    /// As a row for the store.
+    pub(super) fn row(&self) -> store::Binding {
+        let time = |seconds: u32| Timestamp::from_millis(i64::from(seconds) * 1_000);
+        store::Binding {
+            contact: self.part(0).to_owned(),
+            call_id: self.part(1).to_owned(),
+            cseq: self.cseq,
+            q: (self.q != NO_Q).then_some(self.q),
+            path: self.part(2).to_owned(),
+            flow: self
+                .flow_id()
+                .map(|(instance, reg_id)| (instance.to_owned(), reg_id)),
+            user_agent: self.part(4).to_owned(),
+            transport: self.flow.transport.to_string(),
+            local: self.flow.local.to_string(),
+            remote: self.flow.remote.to_string(),
+            renewed: time(self.renewed),
+            expires: time(self.expires),
+        }
+    }
+
+    pub(super) fn contact(&self) -> Contact {
+        let path = ListValues::new(self.part(2).as_bytes());
+        let path = path.filter_map(|value| {
+            let address = NameAddr::parse(HeaderName::Path, value).ok()?;
+            Some(address.uri_str().to_owned())
+        });
+        let reachable = self.flow.connection.is_some() || self.flow.transport == Transport::Udp;
+        Contact {
+            uri: self.uri().to_owned(),
+            path: path.collect(),
+            flow: reachable.then_some(self.flow),
+            q: if self.q == NO_Q { 1_000 } else { self.q },
+        }
+    }
+
+    pub(super) fn shown(&self, aor: &Aor, now: u32) -> BindingInfo {
+        BindingInfo {
+            user: aor.as_str().to_owned(),
+            contact: self.uri().to_owned(),
+            q: (self.q != NO_Q).then_some(self.q),
+            source: self.flow.to_string(),
+            user_agent: self.part(4).to_owned(),
+            expires_s: self.expires.saturating_sub(now),
+        }
+    }
+
+    /// The Contact value of an answer.
+    pub(super) fn granted(&self, now: u32) -> String {
+        let left = self.expires.saturating_sub(now);
+        format!("{};expires={left}", self.part(0))
+    }
+
+    pub(super) const fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    pub(super) const fn expires(&self) -> u32 {
+        self.expires
+    }
+
+    pub(super) const fn is_over(&self, now: u32) -> bool {
+        self.expires <= now
+    }
+
+    fn flow_id(&self) -> Option<(&str, u32)> {
+        (self.reg_id > 0).then(|| (self.part(3), self.reg_id))
+    }
+
+    /// Puts the texts into one. Each has its bound, and all together are below 64 KB: see
+    /// [`sip::registrar`].
+    fn pack(texts: [&str; 5], mut binding: Self) -> Self {
+        let [contact, call_id, path, instance, user_agent] = texts;
+        let user_agent = head(user_agent, USER_AGENT);
+        let mut text = String::with_capacity(
+            contact.len() + call_id.len() + path.len() + instance.len() + user_agent.len(),
+        );
+        for (at, part) in [contact, call_id, path, instance].into_iter().enumerate() {
+            text.push_str(part);
+            binding.ends[at] = short(text.len());
+        }
+        text.push_str(user_agent);
+        binding.text = text.into();
+        binding
+    }
+
+    fn part(&self, index: usize) -> &str {
+        let end = |index: usize| self.ends.get(index).map(|end| usize::from(*end));
+        let start = index.checked_sub(1).and_then(end).unwrap_or(0);
+        let end = end(index).unwrap_or(self.text.len());
+        self.text.get(start..end).unwrap_or_default()
+    }
+}
+
+impl Known for Binding {
+    fn uri(&self) -> &str {
+        let (start, end) = self.uri;
+        let range = usize::from(start)..usize::from(end);
+        self.text.get(range).unwrap_or_default()
+    }
+
+    fn flow(&self) -> Option<(&str, u32)> {
+        self.flow_id()
+    }
+
+    fn order(&self) -> (&str, u32) {
+        (self.part(1), self.cseq)
+    }
+
+    fn renewed(&self) -> u64 {
+        self.renewed.into()
+    }
+}
+
+/// Does what was decided on a REGISTER.
+pub(super) fn apply(
+    bindings: &mut Vec<Binding>,
+    changes: &[Change],
+    request: &Register,
+    came: &Came<'_>,
+    now: u32,
+) {
+    let Wish::Update(contacts) = &request.wish else {
+        // What is left to do is to remove all.
+        return bindings.clear();
+    };
+    let bound = |contact: usize| {
+        let contact = contacts.get(contact)?;
+        Some(Binding::new(contact, request, came, now))
+    };
+    let mut gone = vec![false; bindings.len()];
+    let mut added = Vec::new();
+    for change in changes {
+        match *change {
+            Change::Remove(at) => gone[at] = true,
+            Change::Renew { binding, contact } => {
+                if let Some(renewed) = bound(contact) {
+                    bindings[binding] = renewed;
+                }
+            }
+            Change::Add { contact } => added.extend(bound(contact)),
+        }
+    }
+    let mut gone = gone.into_iter();
+    bindings.retain(|_| !gone.next().unwrap_or(false));
+    extend(bindings, added);
+}
+
+/// Adds without room to spare: most users have one binding, and would else have room for four.
+pub(super) fn extend(bindings: &mut Vec<Binding>, added: Vec<Binding>) {
+    bindings.reserve_exact(added.len());
+    bindings.extend(added);
+}
+
+/// The first `most` octets of a text, or a few less where a character ends there.
+fn head(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn short(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,318 @@
+//! What is registered: the bindings of every user, shared by all workers.
+//!
+//! Memory is the truth. What changes is written behind it to the store ([`writer`]), where the next
+//! start finds it; a store that is away delays that and nothing else. The table is cut into shards, so
+//! that workers seldom meet, and each shard knows which of its users' bindings ends next.
+
+mod binding;
+mod shard;
+pub(crate) mod writer;
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use control::signal::BindingInfo;
+use sip::registrar::{Capacity, Change, Known as _, Refusal, Register};
+use store::{Bound, Timestamp};
+use tokio::sync::Notify;
+
+use self::{binding::Binding, shard::Shard};
+use crate::{
+    directory::Aor,
+    net::{ConnectionId, Flow, Local},
+};
+
+/// Parts of the table, each behind a lock of its own.
+const SHARDS: usize = 64;
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Location {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    /// Whose bindings a connection carries.
+    connections: Mutex<HashMap<ConnectionId, HashSet<Aor>>>,
+    most: usize,
+    count: AtomicUsize,
+    /// The shard that the next batch for the store begins with.
+    turn: AtomicUsize,
+    changed: Notify,
+}
+
+/// Where a phone is.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    /// Its Contact: the Request-URI.
+    pub(crate) uri: String,
+    /// The URIs of what it registered through, to be followed on the way to it (RFC 3327).
+    pub(crate) path: Vec<String>,
+    /// The way that its REGISTER came: the only one back through its NAT, or over its connection.
+    /// `None` where that connection is known to be gone.
+    pub(crate) flow: Option<Flow>,
+    /// Its preference, 0 to 1000.
+    pub(crate) q: u16,
+}
+
+/// Why a REGISTER did not take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    /// By the registrar's rules.
+    #[error(transparent)]
+    Rules(#[from] Refusal),
+    /// The table is full. Owed 503.
+    #[error("[sip.registrar] max_bindings is reached")]
+    Full,
+}
+
+/// What a REGISTER came with, beside what it says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came<'a> {
+    pub(crate) flow: Flow,
+    pub(crate) user_agent: &'a str,
+}
+
+impl Location {
+    /// An empty table for `most` bindings.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            connections: Mutex::default(),
+            most,
+            count: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Does what a REGISTER of `aor` asks. Gives the Contact values of what is bound then, each with
+    /// the seconds that it has left.
+    pub(crate) fn register(
+        &self,
+        now: Timestamp,
+        aor: &Aor,
+        request: &Register,
+        came: &Came<'_>,
+        capacity: Capacity,
+    ) -> Result<Vec<String>, Denied> {
+        let now = seconds(now);
+        let mut shard = self.shard(aor);
+        if shard
+            .bindings(aor)
+            .iter()
+            .any(|binding| binding.is_over(now))
+        {
+            self.change(&mut shard, aor, |bindings| {
+                bindings.retain(|binding| !binding.is_over(now));
+            });
+        }
+        let changes = request.decide(shard.bindings(aor), capacity)?;
+        if !changes.is_empty() {
+            let is_new = |change: &&Change| matches!(change, Change::Add { .. });
+            let added = changes.iter().filter(is_new).count();
+            // As a bound it need not be exact: workers may overshoot by one request each.
+            if added > 0 && self.len() + added > self.most {
+                return Err(Denied::Full);
+            }
+            self.change(&mut shard, aor, |bindings| {
+                binding::apply(bindings, &changes, request, came, now);
+            });
+            shard.touch(aor);
+            self.changed.notify_one();
+        }
+        let bound = shard.bindings(aor).iter();
+        Ok(bound.map(|binding| binding.granted(now)).collect())
+    }
+
+    /// Whether exactly this REGISTER took effect already, from the same address: it was sent again.
+    pub(crate) fn is_repeated(
+        &self,
+        now: Timestamp,
+        aor: &Aor,
+        call_id: &str,
+        cseq: u32,
+        flow: &Flow,
+    ) -> bool {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        shard.bindings(aor).iter().any(|binding| {
+            !binding.is_over(now)
+                && binding.order() == (call_id, cseq)
+                && binding.flow().remote == flow.remote
+        })
+    }
+
+    /// Where a user's phones are, in the order in which they were registered.
+    pub(crate) fn contacts(&self, now: Timestamp, aor: &Aor) -> Vec<Contact> {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+        live.map(Binding::contact).collect()
+    }
+
+    /// Whether a user has registered.
+    pub(crate) fn has(&self, aor: &Aor) -> bool {
+        !self.shard(aor).bindings(aor).is_empty()
+    }
+
+    /// A connection is closed: what was registered over it cannot be reached any more.
+    pub(crate) fn lose(&self, connection: ConnectionId) {
+        let lost = lock(&self.connections).remove(&connection);
+        for aor in lost.into_iter().flatten() {
+            let mut shard = self.shard(&aor);
+            self.change(&mut shard, &aor, |bindings| {
+                bindings.retain(|binding| binding.flow().connection != Some(connection));
+            });
+            shard.touch(&aor);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Takes out what is over. To be called once a second or so.
+    pub(crate) fn expire(&self, now: Timestamp) {
+        let now = seconds(now);
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            while let Some(aor) = shard.take_due(now) {
+                self.change(&mut shard, &aor, |bindings| {
+                    bindings.retain(|binding| !binding.is_over(now));
+                });
+            }
+        }
+    }
+
+    /// How many bindings there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Bindings of users behind `after` in the order of their names, `limit` users at most.
+    pub(crate) fn list(&self, now: Timestamp, after: &str, limit: usize) -> Vec<BindingInfo> {
+        let now = seconds(now);
+        let mut names: Vec<Aor> = Vec::new();
+        for shard in &self.shards {
+            names.extend(
+                lock(shard)
+                    .names()
+                    .filter(|aor| aor.as_str() > after)
+                    .cloned(),
+            );
+            // So that no more than twice as many are held as are wanted, and a shard's.
+            if names.len() > limit * 2 {
+                names.sort_unstable();
+                names.truncate(limit);
+            }
+        }
+        names.sort_unstable();
+        names.truncate(limit);
+        let mut shown = Vec::new();
+        for aor in names {
+            let shard = self.shard(&aor);
+            let live = shard.bindings(&aor).iter().filter(|b| !b.is_over(now));
+            shown.extend(live.map(|binding| binding.shown(&aor, now)));
+        }
+        shown
+    }
+
+    /// Puts in what an earlier run had written. Bindings of WebSockets are left out, whose phones
+    /// nobody else than themselves can connect, and those for which this node has no socket.
+    pub(crate) fn restore(&self, now: Timestamp, bound: &[Bound], locals: &[Local]) {
+        let now = seconds(now);
+        for bound in bound {
+            let aor = Aor::new(&bound.name, &bound.domain);
+            let bindings = bound.bindings.iter();
+            let bindings = bindings.filter_map(|row| Binding::restore(row, locals));
+            let bindings: Vec<_> = bindings.filter(|binding| !binding.is_over(now)).collect();
+            if bindings.is_empty() || self.len() + bindings.len() > self.most {
+                continue;
+            }
+            let mut shard = self.shard(&aor);
+            self.change(&mut shard, &aor, |own| binding::extend(own, bindings));
+        }
+    }
+
+    /// Users whose bindings have changed since they were written, `most` of them, and their bindings.
+    pub(super) fn take_changed(&self, most: usize) -> Vec<Bound> {
+        let mut changed = Vec::new();
+        let first = self.turn.fetch_add(1, Relaxed);
+        for at in 0..SHARDS {
+            let mut shard = lock(&self.shards[(first + at) % SHARDS]);
+            while changed.len() < most {
+                let Some(bound) = shard.take_changed() else {
+                    break;
+                };
+                changed.push(bound);
+            }
+        }
+        changed
+    }
+
+    /// These could not be written: they count as changed again.
+    pub(super) fn put_back(&self, bound: &[Bound]) {
+        for bound in bound {
+            let aor = Aor::new(&bound.name, &bound.domain);
+            self.shard(&aor).touch(&aor);
+        }
+    }
+
+    /// Changes a user's bindings, and what is known of all of them.
+    fn change(&self, shard: &mut Shard, aor: &Aor, change: impl FnOnce(&mut Vec<Binding>)) {
+        let state = |shard: &Shard| {
+            let bindings = shard.bindings(aor);
+            let ids = bindings.iter().filter_map(|b| b.flow().connection);
+            (bindings.len(), ids.collect::<Vec<_>>())
+        };
+        let (before, connections) = state(shard);
+        shard.change(aor, change);
+        let (after, later) = state(shard);
+        self.reindex(aor, &connections, &later);
+        if after >= before {
+            self.count.fetch_add(after - before, Relaxed);
+        } else {
+            self.count.fetch_sub(before - after, Relaxed);
+        }
+    }
+
+    fn reindex(&self, aor: &Aor, before: &[ConnectionId], after: &[ConnectionId]) {
+        if before.is_empty() && after.is_empty() {
+            return;
+        }
+        let mut connections = lock(&self.connections);
+        for gone in before.iter().filter(|id| !after.contains(id)) {
+            if let Some(users) = connections.get_mut(gone) {
+                users.remove(aor);
+                if users.is_empty() {
+                    connections.remove(gone);
+                }
+            }
+        }
+        for new in after.iter().filter(|id| !before.contains(id)) {
+            connections.entry(*new).or_default().insert(aor.clone());
+        }
+    }
+
+    fn shard(&self, aor: &Aor) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(aor);
+        let index = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
+        lock(&self.shards[index])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds a lock; if something did, the table is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whole seconds since 1970: lifetimes are of seconds, and half a binding's size is saved.
+fn seconds(time: Timestamp) -> u32 {
+    u32::try_from(time.millis().max(0) / 1_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+use sip::{
+    message::Message,
+    registrar::{Bounds, WhenFull},
+};
+
+use super::*;
+use control::config::Transport;
+
+const BOUNDS: Bounds = Bounds {
+    min: 60,
+    default: 3_600,
+    max: 7_200,
+};
+const ROOM: Capacity = Capacity {
+    most: 3,
+    when_full: WhenFull::Refuse,
+};
+const T0: i64 = 1_763_700_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis((T0 + seconds) * 1_000)
+}
+
+fn alice() -> Aor {
+    Aor::new("alice", "example.test")
+}
+
+fn udp(port: u16) -> Flow {
+    let remote = std::net::SocketAddr::from(([192, 0, 2, 9], port));
+    Flow::to(Transport::Udp, "192.0.2.1:5060".parse().unwrap(), remote)
+}
+
+fn ws(id: u64) -> Flow {
+    Flow {
+        transport: Transport::Ws,
+        connection: Some(ConnectionId(id)),
+        ..udp(8_000)
+    }
+}
+
+fn request(call_id: &str, cseq: u32, contacts: &str) -> Register {
+    let raw = format!(
+        "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\n\
+         Supported: path\r\nPath: <sip:edge.test;lr>, <sip:b.test;lr>\r\n\
+         Call-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\n{contacts}\r\n\r\n"
+    );
+    Register::parse(&Message::parse(raw.into()).unwrap(), &BOUNDS).unwrap()
+}
+
+fn register(
+    location: &Location,
+    now: i64,
+    aor: &Aor,
+    flow: Flow,
+    request: &Register,
+) -> Result<Vec<String>, Denied> {
+    let came = Came {
+        flow,
+        user_agent: "Phone 1.0",
+    };
+    location.register(at(now), aor, request, &came, ROOM)
+}
+
+fn uris(location: &Location, now: i64) -> Vec<String> {
+    let contacts = location.contacts(at(now), &alice());
+    contacts.into_iter().map(|contact| contact.uri).collect()
+}
+
+#[test]
+fn a_binding_is_found_until_it_is_over() {
+    let location = Location::new(100);
+    let first = request("c", 1, "Contact: <sip:a@10.0.0.1>;q=0.5;expires=60");
+    let granted = register(&location, 0, &alice(), udp(1), &first).unwrap();
+    assert_eq!(granted, ["<sip:a@10.0.0.1>;q=0.5;expires=60"]);
+    let again = register(&location, 10, &alice(), udp(1), &first).unwrap();
+    assert_eq!(again, ["<sip:a@10.0.0.1>;q=0.5;expires=50"]);
+    assert!(location.is_repeated(at(10), &alice(), "c", 1, &udp(1)));
+    assert!(!location.is_repeated(at(10), &alice(), "c", 1, &udp(2)));
+    assert!(!location.is_repeated(at(10), &alice(), "c", 2, &udp(1)));
+
+    let found = location.contacts(at(59), &alice());
+    assert_eq!(found[0].uri, "sip:a@10.0.0.1");
+    assert_eq!(found[0].path, ["sip:edge.test;lr", "sip:b.test;lr"]);
+    assert_eq!((found[0].flow, found[0].q), (Some(udp(1)), 500));
+    assert!(
+        location
+            .contacts(at(59), &Aor::new("alice", "other.test"))
+            .is_empty()
+    );
+    assert!(location.contacts(at(60), &alice()).is_empty());
+    assert_eq!(location.len(), 1);
+    location.expire(at(60));
+    assert_eq!(location.len(), 0);
+}
+
+#[test]
+fn a_refreshed_binding_lives_on_and_a_shortened_one_does_not() {
+    let location = Location::new(100);
+    for (cseq, expires, now) in [(1, 60, 0), (2, 60, 50), (3, 600, 100), (4, 60, 110)] {
+        let wish = format!("Contact: <sip:a@x>;expires={expires}");
+        register(&location, now, &alice(), udp(1), &request("c", cseq, &wish)).unwrap();
+        location.expire(at(now + 1));
+        assert_eq!(uris(&location, now + 1).len(), 1, "{cseq}");
+    }
+    location.expire(at(169));
+    assert_eq!(location.len(), 1);
+    location.expire(at(170));
+    assert_eq!(location.len(), 0);
+    location.expire(at(10_000));
+    assert!(
+        location
+            .shards
+            .iter()
+            .all(|shard| lock(shard).take_due(u32::MAX).is_none())
+    );
+}
+
+#[test]
+fn the_same_name_in_two_domains_is_two_users() {
+    let location = Location::new(100);
+    let other = Aor::new("alice", "Other.Test");
+    register(
+        &location,
+        0,
+        &alice(),
+        udp(1),
+        &request("c", 1, "Contact: <sip:a@x>"),
+    )
+    .unwrap();
+    register(
+        &location,
+        0,
+        &other,
+        udp(1),
+        &request("c", 1, "Contact: <sip:b@x>"),
+    )
+    .unwrap();
+    let all = request("c", 2, "Contact: *\r\nExpires: 0");
+    assert!(
+        register(&location, 0, &other, udp(1), &all)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(uris(&location, 0), ["sip:a@x"]);
+}
+
+#[test]
+fn the_table_is_bounded() {
+    let location = Location::new(2);
+    let many = request("c", 1, "Contact: <sip:a@x>, <sip:b@x>, <sip:c@x>");
+    assert_eq!(
+        register(&location, 0, &alice(), udp(1), &many),
+        Err(Denied::Full)
+    );
+    let two = request("c", 1, "Contact: <sip:a@x>, <sip:b@x>");
+    register(&location, 0, &alice(), udp(1), &two).unwrap();
+    let bob = Aor::new("bob", "example.test");
+    let one = request("d", 1, "Contact: <sip:a@x>");
+    assert_eq!(
+        register(&location, 0, &bob, udp(1), &one),
+        Err(Denied::Full)
+    );
+    // A refresh finds room, and what is over makes it.
+    let refresh = request("c", 2, "Contact: <sip:a@x>;expires=7200");
+    register(&location, 0, &alice(), udp(1), &refresh).unwrap();
+    location.expire(at(3_600));
+    register(&location, 3_600, &bob, udp(1), &one).unwrap();
+    let three = "Contact: <sip:1@x>, <sip:2@x>, <sip:3@x>, <sip:4@x>";
+    let full = Err(Denied::Rules(Refusal::Full(3)));
+    assert_eq!(
+        register(&location, 3_600, &bob, udp(1), &request("d", 2, three)),
+        full
+    );
+}
+
+#[test]
+fn a_lost_connection_takes_its_bindings_along() {
+    let location = Location::new(100);
+    register(
+        &location,
+        0,
+        &alice(),
+        ws(1),
+        &request("c", 1, "Contact: <sip:a@x>"),
+    )
+    .unwrap();
+    register(
+        &location,
+        0,
+        &alice(),
+        ws(2),
+        &request("d", 1, "Contact: <sip:b@x>"),
+    )
+    .unwrap();
+    register(
+        &location,
+        0,
+        &alice(),
+        udp(1),
+        &request("e", 1, "Contact: <sip:c@x>"),
+    )
+    .unwrap();
+    // Its phone is on another connection by now.
+    register(
+        &location,
+        1,
+        &alice(),
+        ws(3),
+        &request("c", 2, "Contact: <sip:a@x>"),
+    )
+    .unwrap();
+    location.lose(ConnectionId(1));
+    assert_eq!(uris(&location, 1).len(), 3);
+    location.lose(ConnectionId(2));
+    location.lose(ConnectionId(2));
+    assert_eq!(uris(&location, 1), ["sip:a@x", "sip:c@x"]);
+    location.lose(ConnectionId(3));
+    assert_eq!((uris(&location, 1).len(), location.len()), (1, 1));
+    assert!(lock(&location.connections).is_empty());
+}
+
+#[test]
+fn what_changed_is_written_once_and_put_back_when_it_failed() {
+    let location = Location::new(100);
+    for cseq in 1..5 {
+        let wish = format!("Contact: <sip:a@x>;expires={}", cseq * 100);
+        register(&location, 0, &alice(), udp(1), &request("c", cseq, &wish)).unwrap();
+    }
+    let bound = location.take_changed(10);
+    assert_eq!((bound.len(), bound[0].bindings.len()), (1, 1));
+    assert_eq!(bound[0].bindings[0].cseq, 4);
+    assert!(location.take_changed(10).is_empty());
+    location.put_back(&bound);
+    location.put_back(&bound);
+    let all = request("c", 9, "Contact: *\r\nExpires: 0");
+    register(&location, 0, &alice(), udp(1), &all).unwrap();
+    let gone = location.take_changed(10);
+    assert_eq!((gone.len(), gone[0].bindings.len()), (1, 0));
+    location.put_back(&gone);
+    assert_eq!(location.take_changed(10), gone);
+    // Nothing is left of the user.
+    assert!(location.take_changed(10).is_empty());
+    assert!(
+        location
+            .shards
+            .iter()
+            .all(|shard| lock(shard).names().next().is_none())
+    );
+    for shard in &location.shards {
+        assert!(format!("{:?}", lock(shard)).contains("slots: {}"));
+    }
+}
+
+#[test]
+fn users_without_a_binding_that_wait_for_the_store_are_bounded() {
+    let location = Location::new(1_000_000);
+    let one = request("c", 1, "Contact: <sip:a@x>");
+    let none = request("c", 2, "Contact: *\r\nExpires: 0");
+    for n in 0..100_000 {
+        let aor = Aor::new(&n.to_string(), "example.test");
+        register(&location, 0, &aor, udp(1), &one).unwrap();
+        drop(location.take_changed(1));
+        register(&location, 0, &aor, udp(1), &none).unwrap();
+    }
+    assert_eq!(location.len(), 0);
+    let waiting = location.take_changed(usize::MAX).len();
+    assert!((1..=SHARDS * 1_024).contains(&waiting), "{waiting}");
+}
+
+#[test]
+fn what_was_written_is_restored() {
+    let location = Location::new(100);
+    let wish = "Contact: \"A\" <sip:a@[2001:db8::9]:5070;ob>;q=0.2;+x=\"<y>\";expires=600";
+    register(&location, 0, &alice(), udp(7), &request("c", 1, wish)).unwrap();
+    register(
+        &location,
+        0,
+        &alice(),
+        ws(1),
+        &request("d", 1, "Contact: <sip:b@x>"),
+    )
+    .unwrap();
+    let tcp = Flow {
+        transport: Transport::Tcp,
+        ..ws(2)
+    };
+    register(
+        &location,
+        0,
+        &alice(),
+        tcp,
+        &request("e", 1, "Contact: <sip:c@x>"),
+    )
+    .unwrap();
+    let bound = location.take_changed(10);
+
+    let local = |transport, address: &str| Local {
+        transport,
+        address: address.parse().unwrap(),
+        sent_by: address.to_owned(),
+    };
+    let locals = [
+        local(Transport::Udp, "192.0.2.1:5060"),
+        local(Transport::Tcp, "192.0.2.2:5062"),
+        local(Transport::Ws, "192.0.2.1:80"),
+    ];
+    let next = Location::new(100);
+    next.restore(at(300), &bound, &locals);
+    let found = next.contacts(at(300), &alice());
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].uri, "sip:a@[2001:db8::9]:5070;ob");
+    assert_eq!((found[0].flow, found[0].q), (Some(udp(7)), 200));
+    // Its connection died with the process: it is asked for by its URI.
+    assert_eq!((found[1].uri.as_str(), found[1].flow), ("sip:c@x", None));
+    let query = request("q", 1, "");
+    let granted = register(&next, 300, &alice(), udp(7), &query).unwrap();
+    assert_eq!(
+        granted[0],
+        "\"A\" <sip:a@[2001:db8::9]:5070;ob>;q=0.2;+x=\"<y>\";expires=300"
+    );
+    // It is as it was written: not to be written again, and over in its time.
+    assert!(next.take_changed(10).is_empty());
+    next.expire(at(600));
+    assert_eq!(next.len(), 1);
+    let shown = next.list(at(600), "", 10);
+    assert_eq!(
+        (shown.len(), shown[0].source.as_str()),
+        (1, "tcp:192.0.2.9:8000")
+    );
+    assert!(next.list(at(600), "alice@example.test", 10).is_empty());
+}
+
+/// 500,000 phones of today, each in a binding: run alone and in release, for the figure.
+#[test]
+#[ignore = "measures the process's memory, so it has to be alone in it"]
+fn a_binding_takes_less_than_a_kilobyte() {
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4_096
+    }
+    const USERS: usize = 500_000;
+    let location = Location::new(1_000_000);
+    let before = resident();
+    for n in 0..USERS {
+        let aor = Aor::new(&format!("user{n:08}"), "customers.example.test");
+        let wish = format!(
+            "Contact: <sip:user{n:08}@192.168.100.123:50607;transport=udp;ob>;expires=3600;\
+             +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{n:012}>\";reg-id=1"
+        );
+        let call_id = format!("{n:032x}@192.168.100.123");
+        let came = Came {
+            flow: udp(u16::try_from(n % 60_000).unwrap()),
+            user_agent: "Yealink SIP-T46U 108.86.0.20",
+        };
+        let request = request(&call_id, 1, &wish);
+        location
+            .register(at(0), &aor, &request, &came, ROOM)
+            .unwrap();
+    }
+    let each = (resident() - before) / USERS;
+    println!("{each} bytes a binding, all included");
+    assert!(each <= 1_024, "{each}");
+    assert_eq!(location.len(), USERS);
+}
