@@ -1,6 +1,12 @@
 //! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
 
-use std::{collections::HashMap, io, sync::Arc, thread, time::Instant};
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use control::{
     Client,
@@ -25,6 +31,10 @@ use crate::{
     post::Post,
     resolve::Resolver,
 };
+
+/// How late a timer may be. A transaction has several, most of them to forget it: a wake for each would
+/// cost as much as its messages.
+const STEP: Duration = Duration::from_millis(5);
 
 /// What a worker hears from the rest of the process.
 #[derive(Debug)]
@@ -143,20 +153,27 @@ async fn run(
         .tracker
         .spawn(shell.stop.clone().run_until_cancelled_owned(asking));
     let mut batch = Vec::new();
+    let stop = shell.stop.clone().cancelled_owned();
+    let begin = Instant::now();
+    let alarm = tokio::time::sleep_until(begin.into());
+    tokio::pin!(stop, alarm);
+    let mut set = None;
     loop {
-        let wake = core.poll_timeout();
-        let sleep = async {
-            match wake {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
+        let wake = core.poll_timeout().map(|at| rounded(begin, at));
+        // To set it again costs a place in the runtime's wheel, so it is left where it is right.
+        if let Some(at) = wake
+            && set != wake
+        {
+            alarm.as_mut().reset(at.into());
+            set = wake;
+        }
+        let now = tokio::select! {
             biased;
-            () = shell.stop.cancelled() => return,
+            () = &mut stop => return,
             Some(command) = commands.recv() => {
                 let now = clock(&mut core);
                 obey(&mut core, now, command);
+                now
             }
             more = inbox.recv(&mut batch) => {
                 if !more {
@@ -166,16 +183,32 @@ async fn run(
                 for queued in batch.drain(..) {
                     take(&mut core, now, queued);
                 }
+                now
             }
-            () = sleep => {
-                let now = clock(&mut core);
-                core.handle_timeout(now);
+            () = &mut alarm, if wake.is_some() => {
+                set = None;
+                clock(&mut core)
             }
+        };
+        // Also where there was always something else to do.
+        if core
+            .poll_timeout()
+            .is_some_and(|at| rounded(begin, at) <= now)
+        {
+            core.handle_timeout(now);
         }
         while let Some(output) = core.poll_output() {
             perform(&shell, &questions, output);
         }
     }
+}
+
+/// The next step of the clock at or after `at`: what is due within one step is done together.
+fn rounded(begin: Instant, at: Instant) -> Instant {
+    let since = at.saturating_duration_since(begin).as_nanos();
+    let step = STEP.as_nanos();
+    let since = u64::try_from(since.div_ceil(step) * step);
+    since.map_or(at, |since| begin + Duration::from_nanos(since))
 }
 
 fn clock(core: &mut Core) -> Instant {
