@@ -8,6 +8,7 @@ mod accounts;
 mod call;
 mod defence;
 mod directory;
+mod keepalive;
 mod location;
 mod media;
 mod metrics;
@@ -46,6 +47,7 @@ use crate::{
     accounts::Access,
     call::{Core, Policy},
     defence::Guard,
+    keepalive::Keepalive,
     media::Hub,
     metrics::Metrics,
     net::{Bound, Dispatcher, Shared, Tls},
@@ -180,6 +182,14 @@ pub async fn start(
         })
     });
     tracker.spawn(stop.clone().run_until_cancelled_owned(asking));
+    let keepalive = Keepalive {
+        config: config.sip.keepalive.clone(),
+        policy: policy.clone(),
+        location: location.clone(),
+        network: network.clone(),
+        metrics: metrics.clone(),
+    };
+    tracker.spawn(stop.clone().run_until_cancelled_owned(keepalive.run()));
     let expiring = location::writer::expire(location.clone());
     tracker.spawn(stop.clone().run_until_cancelled_owned(expiring));
     tracker.spawn(location::writer::run(

@@ -162,6 +162,10 @@ pub(crate) struct Metrics {
     certificates: IntGaugeVec,
     /// Datagrams that the kernel dropped because a socket's buffer was full.
     kernel_drops: IntGaugeVec,
+    /// Keepalives that were sent to registered clients.
+    pub(crate) keepalives: IntCounter,
+    /// Bindings that were dropped because OPTIONS were not answered.
+    pub(crate) keepalives_unanswered: IntCounter,
     /// STUN binding requests that were answered.
     pub(crate) stun: IntCounter,
     /// Contacts that are registered.
@@ -308,6 +312,14 @@ impl Metrics {
                 "sip_kernel_drops",
                 "Datagrams that the kernel dropped because a SIP socket's buffer was full.",
                 &["local", "socket"],
+            )?,
+            keepalives: counter(
+                "sip_keepalives_total",
+                "Keepalives that were sent to registered clients.",
+            )?,
+            keepalives_unanswered: counter(
+                "sip_keepalives_unanswered_total",
+                "Bindings that were dropped because their OPTIONS were not answered.",
             )?,
             stun: counter(
                 "sip_stun_requests_total",

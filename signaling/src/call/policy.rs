@@ -12,6 +12,7 @@ use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 use super::{Families, Hop};
 use crate::{
     defence::Defence,
+    keepalive::Answers,
     net::{Certified, Flow, Local, Names},
     watch::Watches,
 };
@@ -54,6 +55,8 @@ pub(crate) struct Policy {
     pub(crate) trace_limit: usize,
     /// The media timeout; `None` for never.
     pub(crate) media_timeout: Option<Duration>,
+    /// Who answers keepalives.
+    pub(crate) answers: Answers,
     /// What sources did is reported to it.
     pub(crate) defence: Arc<Defence>,
 }
@@ -100,6 +103,7 @@ impl Policy {
             udp_limit: config.sip.udp_limit,
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
+            answers: Answers::new(rand::random()),
             locals,
             names: Names::default(),
             certified: Certified::default(),

@@ -11,6 +11,7 @@ pub(crate) mod writer;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// Parts of the table, each behind a lock of its own.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// The table.
 #[derive(Debug)]
@@ -154,6 +155,30 @@ impl Location {
         let shard = self.shard(aor);
         let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
         live.map(Binding::contact).collect()
+    }
+
+    /// Where the users of one of the [`SHARDS`] are.
+    pub(crate) fn reachable(&self, now: Timestamp, shard: usize) -> Vec<(Aor, Contact)> {
+        let now = seconds(now);
+        let Some(shard) = self.shards.get(shard).map(lock) else {
+            return Vec::new();
+        };
+        let of = |aor: &Aor| {
+            let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+            live.map(|binding| (aor.clone(), binding.contact()))
+                .collect::<Vec<_>>()
+        };
+        shard.names().flat_map(of).collect()
+    }
+
+    /// Takes out what a user has registered from an address: nobody answers there.
+    pub(crate) fn drop_remote(&self, aor: &Aor, remote: SocketAddr) {
+        let mut shard = self.shard(aor);
+        self.change(&mut shard, aor, |bindings| {
+            bindings.retain(|binding| binding.flow().remote != remote);
+        });
+        shard.touch(aor);
+        self.changed.notify_one();
     }
 
     /// Whether a user has registered.

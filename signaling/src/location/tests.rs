@@ -26,7 +26,7 @@ fn alice() -> Aor {
 }
 
 fn udp(port: u16) -> Flow {
-    let remote = std::net::SocketAddr::from(([192, 0, 2, 9], port));
+    let remote = SocketAddr::from(([192, 0, 2, 9], port));
     Flow::to(Transport::Udp, "192.0.2.1:5060".parse().unwrap(), remote)
 }
 
