@@ -174,11 +174,10 @@ impl Core {
                 self.policy.defence.report(now, &flow, Evidence::Answered);
                 self.on_response(now, id, &response);
             }
-            Event::StrayResponse { flow, response } => {
-                if !self.policy.answers.take(&flow, &response) {
-                    self.metrics.dropped(Dropped::Stray);
-                }
-            }
+            // To a keepalive, which has no transaction.
+            Event::StrayResponse { flow, response }
+                if self.policy.answers.take(&flow, &response) => {}
+            Event::StrayResponse { .. } => self.metrics.dropped(Dropped::Stray),
             Event::ClientTimeout { id } => self.on_client_failed(now, id, false),
             Event::ClientTransportError { id } => self.on_client_failed(now, id, true),
             Event::Terminated {
