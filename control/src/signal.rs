@@ -61,6 +61,14 @@ pub enum Request {
         /// Users at most, 1 to 10,000.
         limit: u32,
     },
+    /// Take what a user has registered away, as if it had expired; answered with [`Response::Done`], or
+    /// [`FaultCode::NotFound`](crate::FaultCode). The phone may register anew.
+    Unregister {
+        /// As in [`BindingInfo::user`].
+        user: String,
+        /// Only this Contact, as in [`BindingInfo::contact`]; else all of them.
+        contact: Option<String>,
+    },
     /// The messages of a call that are kept; answered with [`Response::Trace`], or
     /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
     Trace {

@@ -23,8 +23,8 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    defence::Defence, location::Location, metrics::Metrics, net::Network, provision::Provision,
-    trunks::Trunks, watch::Watches, worker::Command,
+    defence::Defence, directory::Aor, location::Location, metrics::Metrics, net::Network,
+    provision::Provision, trunks::Trunks, watch::Watches, worker::Command,
 };
 
 /// How long a worker may take to answer; it never waits for anything itself.
@@ -78,6 +78,7 @@ impl Handler<Signal> for Service {
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
                 },
                 Request::Trunks => Ok(this.trunks().await),
+                Request::Unregister { user, contact } => this.unregister(&user, contact.as_deref()),
                 Request::Registrations { after, limit } => this.registrations(&after, limit),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Reload => this.reload().await,
@@ -155,6 +156,19 @@ impl Service {
         calls.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         calls.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Response::Calls(calls))
+    }
+
+    fn unregister(&self, user: &str, contact: Option<&str>) -> Result<Response, Fault> {
+        let aor = user
+            .rsplit_once('@')
+            .map(|(user, domain)| Aor::new(user, domain));
+        let removed = aor.map_or(0, |aor| self.0.location.remove(&aor, contact));
+        if removed == 0 {
+            let message = format!("'{user}' has registered no such thing; list the registrations");
+            return Err(Fault::new(FaultCode::NotFound, message));
+        }
+        info!(user, contact, "took a registration away");
+        Ok(Response::Done)
     }
 
     fn registrations(&self, after: &str, limit: u32) -> Result<Response, Fault> {

@@ -199,6 +199,21 @@ impl Location {
         self.changed.notify_one();
     }
 
+    /// Takes a user's Contact out, or all of them; tells how many.
+    pub(crate) fn remove(&self, aor: &Aor, contact: Option<&str>) -> usize {
+        let mut shard = self.shard(aor);
+        let before = shard.bindings(aor).len();
+        self.change(&mut shard, aor, |bindings| {
+            bindings.retain(|binding| contact.is_some_and(|uri| binding.contact().uri != uri));
+        });
+        let removed = before - shard.bindings(aor).len();
+        if removed > 0 {
+            shard.touch(aor);
+            self.changed.notify_one();
+        }
+        removed
+    }
+
     /// Takes out what is over. To be called once a second or so.
     pub(crate) fn expire(&self, now: Timestamp) {
         let now = seconds(now);
