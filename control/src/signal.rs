@@ -113,6 +113,8 @@ pub enum Response {
     Trunks(Vec<TrunkInfo>),
     /// What calls are routed by now, in a few words.
     Reloaded(String),
+    /// It takes longer than a client waits: the log tells what comes of it.
+    Reloading,
     /// Where a call would go.
     Route(Box<RouteReport>),
     /// Contacts of users, whole users only.

@@ -31,6 +31,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long mediad may take to tell how it is.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client of the channel is kept waiting for a reload.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(4);
 /// Calls on a page at most.
 const PAGE: u32 = 10_000;
 
@@ -109,18 +111,30 @@ impl Service {
         }
     }
 
-    /// Reads the configuration and the store again.
+    /// Reads the configuration and the store again; the log tells what comes of it.
     pub(crate) async fn reload(&self) -> Result<Response, Fault> {
-        match self.0.provision.reload().await {
-            Ok(routing) => {
-                info!(routing, "reloaded");
-                Ok(Response::Reloaded(routing))
+        let provision = self.0.provision.clone();
+        // Who asked may not wait as long as millions of routes take.
+        let reloading = tokio::spawn(async move {
+            match provision.reload().await {
+                Ok(routing) => {
+                    info!(routing, "reloaded");
+                    Ok(Response::Reloaded(routing))
+                }
+                Err(reasons) => {
+                    let reasons = reasons.join("\n");
+                    error!("not reloaded, the node goes on with what it has: {reasons}");
+                    Err(Fault::new(FaultCode::Invalid, reasons))
+                }
             }
-            Err(reasons) => {
-                let reasons = reasons.join("\n");
-                error!("not reloaded, the node goes on with what it has: {reasons}");
-                Err(Fault::new(FaultCode::Invalid, reasons))
-            }
+        });
+        match timeout(RELOAD_PATIENCE, reloading).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::new(
+                FaultCode::Unavailable,
+                "the node is being stopped",
+            )),
+            Err(_) => Ok(Response::Reloading),
         }
     }
 

@@ -106,6 +106,29 @@ impl Store {
         .await
     }
 
+    /// The document of a kind and id.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing_document(
+        &self,
+        kind: RoutingKind,
+        id: &str,
+    ) -> Result<Option<RoutingDocument>, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let query = "SELECT document FROM routing WHERE kind = $1 AND id = $2";
+                let document: Option<String> = sqlx::query_scalar(query)
+                    .bind(kind.name())
+                    .bind(id)
+                    .fetch_optional(pool)
+                    .await?;
+                Ok(document.map(|document| RoutingDocument { id: id.to_owned(), document }))
+            })
+        })
+        .await
+    }
+
     /// Writes documents, each id once, all or none; those whose ids are there already are replaced.
     ///
     /// # Errors

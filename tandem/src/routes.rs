@@ -1,6 +1,7 @@
 //! `tandem routes`: the routes in the store, in and out as CSV.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -8,7 +9,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use control::config::{Choice, Cost, Route};
+use control::{
+    Config,
+    config::{Choice, Cost, Route},
+};
 use store::{RoutingDocument, RoutingKind, Store};
 
 use crate::{
@@ -72,7 +76,7 @@ async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
         let opened = fs::File::open(file);
         Box::new(opened.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?)
     };
-    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    let (mut documents, mut errors, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, line) in (1_u64..).zip(BufReader::new(input).lines()) {
         let line = line.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?;
         let line = line.trim();
@@ -80,7 +84,10 @@ async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
             continue;
         }
         match read(line) {
-            Ok(route) => documents.push(document(number, &route)?),
+            Ok(route) => {
+                named.extend(route.trunks.iter().map(|choice| choice.trunk.clone()));
+                documents.push(document(number, &route)?);
+            }
             Err(error) => errors.push(format!("{shown}:{number}: {error}")),
         }
     }
@@ -94,7 +101,8 @@ async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
             "{lines} cannot be read; no route was changed"
         )));
     }
-    let store = open(config).await?;
+    let (store, config) = open(config).await?;
+    known(&config, &store, &named).await?;
     store
         .replace_routing(RoutingKind::Route, &documents)
         .await
@@ -105,7 +113,7 @@ async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
 }
 
 async fn export(config: Option<&Path>) -> Result<Exit, Failure> {
-    let store = open(config).await?;
+    let (store, _) = open(config).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut after = String::new();
     loop {
@@ -122,10 +130,29 @@ async fn export(config: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn open(config: Option<&Path>) -> Result<Store, Failure> {
+async fn open(config: Option<&Path>) -> Result<(Store, Config), Failure> {
     let config = node::load(config)?.1.config;
     let store = Store::open(&config.store.url, &config.node.data_dir).await;
-    store.map_err(|error| Failure::other(error.to_string()))
+    let store = store.map_err(|error| Failure::other(error.to_string()))?;
+    Ok((store, config))
+}
+
+/// Whether every trunk that is named exists, in the file or in the store.
+async fn known(config: &Config, store: &Store, named: &BTreeSet<String>) -> Result<(), Failure> {
+    for name in named {
+        let here = config.trunks.iter().any(|trunk| trunk.name == *name);
+        if here {
+            continue;
+        }
+        let there = store.routing_document(RoutingKind::Trunk, name).await;
+        let there = there.map_err(|error| Failure::other(error.to_string()))?;
+        if there.is_none() {
+            return Err(Failure::other(format!(
+                "there is no trunk '{name}', neither in the file nor in the store; no route was changed"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A route of a line.

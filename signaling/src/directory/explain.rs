@@ -96,10 +96,12 @@ impl Directory {
 
     /// What a text calls, and the user that it names. Whether that user exists is not looked up.
     fn named(&self, text: &str) -> (String, Option<Aor>) {
-        let with_scheme = if text.contains('@') && !text.contains(':') {
-            format!("sip:{text}")
-        } else {
-            text.to_owned()
+        let is_name = text.bytes().any(|b| b.is_ascii_alphabetic());
+        let with_scheme = match self.domains.first() {
+            _ if text.contains(':') => text.to_owned(),
+            _ if text.contains('@') => format!("sip:{text}"),
+            Some(domain) if is_name => format!("sip:{text}@{domain}"),
+            _ => text.to_owned(),
         };
         let Ok(uri) = Uri::parse(&with_scheme) else {
             return (text.to_owned(), None);

@@ -34,6 +34,10 @@ pub(crate) async fn routing_is_written_read_and_counted(place: Place) {
     assert_eq!(store.routing_revision().await.unwrap(), 1);
     assert_eq!(all(&store, RoutingKind::Trunk, 1).await, trunks);
     assert_eq!(all(&store, RoutingKind::Route, 1).await, []);
+    let kind = RoutingKind::Trunk;
+    let one = store.routing_document(kind, "a").await.unwrap();
+    assert_eq!(one.as_ref(), Some(&trunks[0]));
+    assert_eq!(store.routing_document(kind, "c").await.unwrap(), None);
     let changed = document("b", "2");
     let changed = std::slice::from_ref(&changed);
     store
@@ -41,7 +45,6 @@ pub(crate) async fn routing_is_written_read_and_counted(place: Place) {
         .await
         .unwrap();
     assert_eq!(all(&store, RoutingKind::Trunk, 9).await[1], changed[0]);
-    let kind = RoutingKind::Trunk;
     assert!(store.remove_routing(kind, "a").await.unwrap());
     assert!(!store.remove_routing(kind, "a").await.unwrap());
     assert_eq!(store.routing_revision().await.unwrap(), 3);

@@ -18,7 +18,8 @@ use crate::{
     after_help = "Trunks, routes, numbers, groups, blocks and limits take effect at once and together; calls that are \
 up keep what they began with. What else has changed in the file takes effect at the next start. SIGHUP \
 does the same. What is in the store is also taken over by itself, within seconds.
-Exit code 0: it was taken over; 1: it was not, and the node goes on with what it had.
+Exit code 0: it was taken over; 1: it was not, and the node goes on with what it had, or it takes longer than
+4 s, and the log tells.
 
 Examples:
   tandem check-config /etc/tandem/tandem.toml && tandem reload"
@@ -35,6 +36,10 @@ pub(crate) async fn reload(args: ReloadArgs) -> Result<Exit, Failure> {
         Ok(Response::Reloaded(routing)) => {
             output::line(format!("routing by {routing}"))?;
             Ok(Exit::Done)
+        }
+        Ok(Response::Reloading) => {
+            eprintln!("tandem: the node is still reading; its log tells what comes of it");
+            Ok(Exit::Failed)
         }
         Ok(other) => Err(unexpected(&other)),
         Err(RequestError::Fault(fault)) => {
