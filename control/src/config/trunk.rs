@@ -350,6 +350,14 @@ impl Trunk {
         }
     }
 
+    /// Its addresses, as far as the configuration tells them: those that calls come from, and those
+    /// of its hosts.
+    pub fn addresses(&self) -> impl Iterator<Item = Cidr> {
+        let hosts = self.hosts.iter().filter_map(|host| host.host.ip());
+        let hosts = hosts.map(|ip| Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }));
+        self.allow.iter().map(|source| source.block).chain(hosts)
+    }
+
     /// How the caller is asserted to it.
     pub fn identity(&self) -> IdentityHeader {
         match (self.identity, self.trusted) {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::config::{Config, Nat, Transport};
+use control::config::{Config, Nat, Transport, Trunk};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::{Families, Hop};
@@ -81,7 +81,7 @@ impl Policy {
         let t1 = Duration::from_millis(config.sip.t1);
         let defence = Defence::new(&config.sip.defence, t1, Instant::now());
         let trunks = config.trunks.iter();
-        let allow = trunks.flat_map(|trunk| trunk.allow.iter().map(|source| source.block));
+        let allow = trunks.flat_map(Trunk::addresses);
         let allow = allow.chain(config.sip.defence.allow.iter().copied());
         defence.set_policy(Instant::now(), allow, config.sip.emergency.clone());
         Self {

@@ -123,7 +123,7 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BanError {
     /// It would shut out an address that is never banned.
-    #[error("it is in, or around, a block of a trunk's allow or of [sip.defence] allow")]
+    #[error("it is in, or around, an address of a trunk or a block of [sip.defence] allow")]
     Allowed,
     /// The table of blocks is full.
     #[error("there are {RANGES} banned blocks already: lift some, or use the firewall")]

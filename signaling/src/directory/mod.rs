@@ -154,10 +154,10 @@ impl Directory {
         self.trunks.iter().find(|trunk| trunk.is_shown_by(names))
     }
 
-    /// The blocks of addresses that trunks call from.
+    /// The addresses of trunks, which nothing is held against.
     pub(crate) fn allowed(&self) -> impl Iterator<Item = Cidr> {
-        let sources = self.trunks.iter().flat_map(|trunk| &trunk.config.allow);
-        sources.map(|source| source.block)
+        let trunks = self.trunks.iter();
+        trunks.flat_map(|trunk| trunk.config.addresses())
     }
 
     /// What it holds, for the log.

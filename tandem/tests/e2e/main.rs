@@ -10,6 +10,7 @@
 )]
 
 mod audio;
+mod bans;
 mod failures;
 mod hold;
 mod hostile;
