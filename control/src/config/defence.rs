@@ -22,7 +22,7 @@ const SCANNERS: [&str; 9] = [
 
 /// `[sip.defence]`.
 ///
-/// The sources of `allow` and of every trunk's `allow` are exempt from all of it.
+/// The sources of `allow` and the addresses of every trunk are exempt from all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defence {

@@ -27,12 +27,23 @@ pub(crate) struct Node {
 impl Node {
     /// A node whose only route goes to `host`, and which has no domain of its own.
     pub(crate) async fn start() -> Self {
+        Self::with("127.0.0.0/8", "").await
+    }
+
+    /// The same with the domain node.test, where all but 127.0.0.1 are strangers and held to what
+    /// these may do.
+    pub(crate) async fn guarded() -> Self {
+        let more = "domains = [\"node.test\"]\n[sip.defence]\nallow = []\n";
+        Self::with("127.0.0.1", more).await
+    }
+
+    async fn with(allow: &str, more: &str) -> Self {
         let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n\
-             [sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 1\n\
-             [[trunks]]\nname = \"all\"\nhosts = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n\
+             [sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\nworkers = 1\n{more}\
+             [[trunks]]\nname = \"all\"\nhosts = [\"{}\"]\nallow = [\"{allow}\"]\n\
              [[routes]]\ntrunks = [\"all\"]\nmedia = \"bypass\"\n",
             folder.path().display(),
             host.local_addr().unwrap()

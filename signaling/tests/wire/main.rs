@@ -8,5 +8,6 @@
 )]
 
 mod bed;
+mod flood;
 mod hostile;
 mod torture;
