@@ -276,7 +276,9 @@ fn calls_flow_on_while_no_process_is_there_and_the_next_adopts_them() {
         assert!(slots.iter().all(|(_, slot)| slot.generation != generation));
 
         xdp.detach().unwrap();
-        assert!(!bed.talk(61), "nothing forwards any more");
+        // The kernel lets go of a link whose pin was removed after a grace period.
+        let stopped = (0..10_u16).any(|n| !bed.talk(61 + 20 * n));
+        assert!(stopped, "nothing forwards any more");
         assert!(
             !root.path().join("test%2enode").exists(),
             "nothing stays behind"
