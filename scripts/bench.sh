@@ -10,6 +10,10 @@ if [ "$(id -u)" -eq 0 ]; then
   echo
   echo "== relays side by side: rtpengine, and mediad on each datapath"
   "$bin/relay" --calls "${CALLS:-400}" --seconds "${SECONDS_EACH:-10}" --rounds "${ROUNDS:-3}"
+  echo
+  echo "== calls while banned sources and strangers flood, with XDP and without"
+  "$bin/flood" --seconds "${SECONDS_EACH:-12}" --rounds "${ROUNDS:-3}" ||
+    echo "the target was not met"
 else
   echo "skipped the side-by-side runs: they need root for network namespaces and XDP"
 fi
