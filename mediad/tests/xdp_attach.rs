@@ -277,7 +277,10 @@ fn calls_flow_on_while_no_process_is_there_and_the_next_adopts_them() {
 
         xdp.detach().unwrap();
         // The kernel lets go of a link whose pin was removed after a grace period.
-        let stopped = (0..10_u16).any(|n| !bed.talk(61 + 20 * n));
+        let stopped = (0..100_u16).any(|n| {
+            thread::sleep(Duration::from_millis(30));
+            !bed.talk(61 + 20 * n)
+        });
         assert!(stopped, "nothing forwards any more");
         assert!(
             !root.path().join("test%2enode").exists(),
