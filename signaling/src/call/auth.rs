@@ -12,6 +12,7 @@ use sip::{
     digest::{Challenge, Credentials, DigestError, Freshness, Ha1, Use},
     header::{HeaderName, Name},
     message::{Message, Method},
+    proxy,
     uri::Uri,
 };
 use tracing::{debug, info};
@@ -231,20 +232,48 @@ impl Core {
             let to = request.to().ok().and_then(|to| to.uri().ok());
             return to.and_then(|to| self.own_claim(&to)).ok_or(404);
         }
-        let preferred = request.name_addrs(HeaderName::PPreferredIdentity).flatten();
-        let preferred = preferred.filter_map(|address| address.uri().ok());
         let from = request.from().ok().and_then(|from| from.uri().ok());
-        let own = preferred.chain(from).find_map(|uri| self.own_claim(&uri));
-        if let Some(claim) = own {
+        if let Some(claim) = from.as_ref().and_then(|uri| self.own_claim(uri)) {
             return Ok(claim);
         }
         let is_anonymous = from.is_some_and(|uri| {
             let host = uri.host().map(|host| host.to_string());
             host.is_some_and(|host| host.eq_ignore_ascii_case("anonymous.invalid"))
         });
-        let place = request.request_uri().ok().filter(|_| is_anonymous);
+        if !is_anonymous {
+            return Err(403);
+        }
+        // It says who of the caller's identities stands behind the anonymous one (RFC 3325 section 6); it
+        // does not vouch for another From.
+        let preferred = request.name_addrs(HeaderName::PPreferredIdentity).flatten();
+        let preferred = preferred.filter_map(|address| address.uri().ok());
+        if let Some(claim) = preferred.into_iter().find_map(|uri| self.own_claim(&uri)) {
+            return Ok(claim);
+        }
+        let place = request.request_uri().ok();
         let realm = place.and_then(|place| self.directory.domain_of(&place));
         realm.map(|realm| Claim { realm, aor: None }).ok_or(403)
+    }
+
+    /// A request without the credentials for any domain of ours: within a dialog too they are nobody
+    /// else's to see, used or not.
+    pub(super) fn without_own_credentials(&self, mut routed: proxy::Routed) -> proxy::Routed {
+        let header = HeaderName::ProxyAuthorization;
+        if routed.request.header(header).is_none() {
+            return routed;
+        }
+        let realms = routed.request.values(header).filter_map(|value| {
+            let credentials = Credentials::parse(value).ok()?;
+            Some(credentials.realm.into_owned())
+        });
+        for realm in realms.collect::<Vec<_>>() {
+            let is_ours = Uri::parse(&format!("sip:{realm}"))
+                .is_ok_and(|uri| self.directory.domain_of(&uri).is_some());
+            if is_ours {
+                routed.request = without_credentials(routed.request, &realm);
+            }
+        }
+        routed
     }
 
     fn own_claim(&self, uri: &Uri<'_>) -> Option<Claim> {
@@ -309,8 +338,12 @@ impl Core {
                 return self.challenge(now, flow, &request, &claim.realm, false);
             }
         };
-        let is_given = self.access.is_given_to(&nonce, source);
-
+        if !self.access.is_given_to(&nonce, source) {
+            // Made for another address: whoever overheard it must not use it, and whoever moved asks
+            // again at the price of a round trip.
+            self.witness(now, &flow, Proof::StaleNonce, false);
+            return self.challenge(now, flow, &request, &claim.realm, true);
+        }
         let aor = Aor::new(&credentials.username, &claim.realm);
         let told = told.filter(|(about, _)| **about == aor);
         let answer = match told {
@@ -326,7 +359,7 @@ impl Core {
                 // As long as for a user that there is.
                 let nobody = Ha1::new(credentials.algorithm.hash, "", "", "");
                 let _ = credentials.verify(&nobody, "", request.body());
-                self.witness(now, &flow, Proof::UnknownUser, is_given);
+                self.witness(now, &flow, Proof::UnknownUser, true);
                 return self.challenge(now, flow, &request, &claim.realm, false);
             }
             Answer::Unavailable => {
@@ -337,7 +370,7 @@ impl Core {
         let method = request.method().map_or("", Method::as_str);
         let ha1 = account.ha1(credentials.algorithm.hash);
         if !ha1.is_some_and(|ha1| credentials.verify(ha1, method, request.body())) {
-            self.witness(now, &flow, Proof::WrongPassword, is_given);
+            self.witness(now, &flow, Proof::WrongPassword, true);
             return self.challenge(now, flow, &request, &claim.realm, false);
         }
         let used = self.access.admit(time, nonce, credentials.nc);
@@ -352,18 +385,18 @@ impl Core {
                 Use::Replayed => Proof::Replayed,
                 _ => Proof::StaleNonce,
             };
-            self.witness(now, &flow, proof, is_given);
+            self.witness(now, &flow, proof, true);
             return self.challenge(now, flow, &request, &claim.realm, true);
         }
         let is_own = claim.aor.as_ref().is_none_or(|claimed| *claimed == aor);
         if !is_own || !account.enabled {
-            self.witness(now, &flow, Proof::Forbidden, is_given);
+            self.witness(now, &flow, Proof::Forbidden, true);
             let claimed = claim.aor.as_ref().map(Aor::as_str);
             info!(source = %flow, user = %aor, claimed, enabled = account.enabled,
                 "refused a user's request");
             return self.respond_stateless(flow, &request, 403);
         }
-        self.witness(now, &flow, Proof::Success, is_given);
+        self.witness(now, &flow, Proof::Success, true);
         if is_register {
             return self.register(now, flow, &request, &account);
         }

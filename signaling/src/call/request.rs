@@ -42,6 +42,7 @@ impl Core {
                 return self.answer(now, server, &received, 400, &[]);
             }
         };
+        let routed = self.without_own_credentials(routed);
         let is_new = received.to().is_ok_and(|to| to.tag().is_none());
         if received.method() == Some(&Method::Cancel) {
             // Its INVITE is answered or was never here (RFC 3261 section 9.2).
@@ -58,6 +59,7 @@ impl Core {
         let Ok(routed) = proxy::preprocess(&received, &self.policy.identity) else {
             return self.metrics.dropped(Dropped::StrayAck);
         };
+        let routed = self.without_own_credentials(routed);
         if let Some(key) = self.call_of(&received, &routed) {
             return self.enqueue(now, key, Work::Ack { received, routed });
         }
