@@ -19,7 +19,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -134,6 +134,9 @@ pub struct BanOf {
     pub block: Block,
     /// How long it lasts from now on, in milliseconds.
     pub for_ms: u64,
+    /// Microseconds between two datagrams that are let through all the same, and all of TCP with them;
+    /// 0 where nothing is. Of a single source only.
+    pub trickle_us: u32,
 }
 
 /// A block of addresses.

@@ -103,7 +103,7 @@ pub(crate) fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
 #[inline(always)]
 fn stranger(counter: Counter, port: u16, source: SourceKey) -> Counter {
     match counter {
-        Counter::PassNoSlot => guard::judge(port, source, counter),
+        Counter::PassNoSlot => guard::judge(guard::Kind::Datagram, port, source, counter),
         other => other,
     }
 }

@@ -96,7 +96,12 @@ fn ipv4<const L3: usize>(context: &XdpContext, frame: Frame) -> Outcome {
                 frame.read_be16(L3 + IPV4_LEN + 2),
             )
         };
-        return Err(guard::judge(port, source, Counter::PassNotUdp));
+        return Err(guard::judge(
+            guard::Kind::Stream,
+            port,
+            source,
+            Counter::PassNotUdp,
+        ));
     }
     // A later fragment has no UDP header, and a first one is not whole.
     if fragment & FRAGMENT != 0 {
@@ -130,7 +135,12 @@ fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame) -> Outcome {
     if next == PROTOCOL_TCP && frame.has(L3 + IPV6_LEN + TCP_PORTS_LEN) {
         // SAFETY: the addresses and the ports are there.
         let (source, port) = unsafe { (frame.read(L3 + 8), frame.read_be16(L3 + IPV6_LEN + 2)) };
-        return Err(guard::judge(port, source, Counter::PassNotUdp));
+        return Err(guard::judge(
+            guard::Kind::Stream,
+            port,
+            source,
+            Counter::PassNotUdp,
+        ));
     }
     if next != PROTOCOL_UDP {
         return Err(match next {

@@ -153,11 +153,15 @@ pub async fn start(
     let node = config.node.name.clone();
     let location = access.location.clone();
     let bindings = location::writer::load(&location, &store, &node, bound.locals()).await?;
+    for address in location.sources() {
+        policy.defence.remember(Instant::now(), address);
+    }
     let listen = listened(&bound);
     let (agent, agent_inbox) = net::lanes();
     let agent_mark = trunks::mark();
     let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone())
-        .with_agent(agent, agent_mark.clone());
+        .with_agent(agent, agent_mark.clone())
+        .with_nonces(access.clone());
     let ports = bound.locals().iter().map(|local| local.address.port());
     let ports = ports.collect();
     let shared = Shared {

@@ -54,6 +54,8 @@ pub(crate) enum Dropped {
     Scanner,
     /// Its source, or its network, asks more than a stranger may.
     RateLimit,
+    /// All strangers together ask more than they may.
+    Strangers,
 }
 
 impl Dropped {
@@ -69,6 +71,7 @@ impl Dropped {
             Self::Banned => "banned",
             Self::Scanner => "scanner",
             Self::RateLimit => "rate-limit",
+            Self::Strangers => "strangers",
         }
     }
 }

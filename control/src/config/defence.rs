@@ -37,13 +37,17 @@ pub struct Defence {
     /// Seconds of a source's first ban, 1 to 86,400; later ones last twice as long each, up to 24
     /// times. 0: nobody is banned. Default 300.
     pub ban: u32,
-    /// REGISTERs a second of one stranger's address; eight times as many of its /24 or /64. 0: not
-    /// limited. Default 50.
+    /// REGISTERs a second of one stranger, which is an IPv4 address or an IPv6 /64; eight times as many
+    /// of its /24 or /48. Two seconds' worth may come at once. 0: not limited. Default 50.
     pub registers: u32,
     /// The same of INVITEs. Default 20.
     pub invites: u32,
     /// The same of all other requests outside of a dialog. Default 50.
     pub others: u32,
+    /// Requests a second of all strangers together; those of trunks, and of addresses that somebody
+    /// registered from or called from lately, do not count, nor do answers to a challenge. 0: not
+    /// limited. Default 8,000.
+    pub strangers: u32,
     /// Parts of User-Agent values, in any case, that are not answered. Default well-known scanners.
     pub scanners: Vec<String>,
     /// Milliseconds that a request may wait in the node before it is refused with 503 instead of
@@ -64,6 +68,7 @@ impl Default for Defence {
             registers: 50,
             invites: 20,
             others: 50,
+            strangers: 8_000,
             scanners: SCANNERS.map(str::to_owned).to_vec(),
             shed_after: None,
         }
@@ -79,6 +84,7 @@ impl Defence {
             ("registers", self.registers, 0, 1_000_000),
             ("invites", self.invites, 0, 1_000_000),
             ("others", self.others, 0, 1_000_000),
+            ("strangers", self.strangers, 0, 10_000_000),
         ];
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {

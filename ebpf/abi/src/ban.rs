@@ -9,6 +9,11 @@ pub type SourceKey = [u32; 4];
 pub struct Ban {
     /// CLOCK_MONOTONIC in nanoseconds: then it is over, whether or not userspace has taken it out.
     pub until: u64,
+    /// Nanoseconds between two datagrams that pass all the same; 0 where none does. Where it is not 0,
+    /// TCP passes: it is a flood of datagrams that is held to a trickle.
+    pub every: u64,
+    /// When the next one passes, in the time of `until`. The program writes it.
+    pub next: u64,
 }
 
 /// An IPv4 address, in memory order, as a key.

@@ -20,7 +20,7 @@ use super::XdpError;
 struct Entry(Ban);
 
 #[expect(unsafe_code, reason = "what aya writes to a map must be plain bytes")]
-// SAFETY: one word, of which any bytes are a value.
+// SAFETY: words, of which any bytes are a value.
 unsafe impl Pod for Entry {}
 
 /// The program's tables of sources.
@@ -66,10 +66,15 @@ impl BanTable {
             };
             absent(removed)?;
         }
-        for BanOf { block, for_ms } in &bans.ban {
+        for ban in &bans.ban {
+            let BanOf { block, for_ms, .. } = ban;
             let until = now.saturating_add(Duration::from_millis(*for_ms));
             let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-            let entry = Entry(Ban { until });
+            let entry = Entry(Ban {
+                until,
+                every: u64::from(ban.trickle_us) * 1_000,
+                next: 0,
+            });
             missed += full(match single(*block) {
                 Some(source) => self.exact.insert(source, entry, 0),
                 None => self.ranges.insert(&key(*block), entry, 0),

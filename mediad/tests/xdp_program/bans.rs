@@ -27,6 +27,7 @@ fn ban(text: &str, for_ms: u64) -> BanOf {
     BanOf {
         block: block(text),
         for_ms,
+        trickle_us: 0,
     }
 }
 
@@ -148,6 +149,31 @@ fn a_ban_ends_by_itself_and_what_begins_anew_forgets_all() {
     begin(&mut bed, &[], &[]);
     expect_all(&bed, false, false);
     assert_eq!(bed.xdp.sweep_bans(now()).unwrap(), 0);
+}
+
+/// A test run takes microseconds, and the trickle's pace is ten minutes: of all packets one passes.
+#[test]
+fn a_source_that_floods_is_held_to_a_trickle_and_its_streams_are_left_alone() {
+    if !permitted() {
+        return;
+    }
+    let mut bed = Bed::new();
+    for v6 in [false, true] {
+        let (one, _) = source(v6);
+        let trickle = BanOf {
+            trickle_us: 600_000_000,
+            ..ban(&one, 60_000)
+        };
+        begin(&mut bed, &[], &[trickle]);
+        let (frame, passed) = to_port(v6, 0, UDP, SIP);
+        bed.expect("the first", &frame, &Expected::Pass(passed));
+        for nth in 0..3 {
+            let dropped = Expected::Drop(Counter::DropBanned);
+            bed.expect(&format!("later, {nth}"), &frame, &dropped);
+        }
+        let (frame, passed) = to_port(v6, 0, TCP, SIP);
+        bed.expect("a stream", &frame, &Expected::Pass(passed));
+    }
 }
 
 #[test]

@@ -12,9 +12,10 @@ use std::{
 
 use control::config::{self, Config, DigestHash};
 use sip::{
-    digest::{Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
+    digest::{Credentials, Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
     registrar::{Bounds, Capacity, WhenFull},
 };
+use store::Timestamp;
 
 use super::Cache;
 use crate::location::Location;
@@ -115,6 +116,20 @@ impl Access {
     /// What a nonce that came back is worth.
     pub(crate) fn judge(&self, now: u64, nonce: &str, realm: &str) -> Freshness {
         self.nonces.judge(now, nonce, realm)
+    }
+
+    /// Whether `credentials`, the value of an Authorization, answer a challenge that was sent to `source`:
+    /// so it receives there. Who it is they need not show.
+    pub(crate) fn has_challenged(&self, source: IpAddr, credentials: &[u8]) -> bool {
+        let Ok(credentials) = Credentials::parse(credentials) else {
+            return false;
+        };
+        let now = Timestamp::now().millis() / 1_000;
+        let now = u64::try_from(now).unwrap_or_default();
+        match self.judge(now, credentials.nonce, &credentials.realm) {
+            Freshness::Fresh(nonce) => self.is_given_to(&nonce, source),
+            Freshness::Stale | Freshness::Forged => false,
+        }
     }
 
     /// Whether a nonce was given to this very address.

@@ -212,6 +212,9 @@ impl Core {
         if begins(&request) {
             return self.identify(now, flow, request);
         }
+        if self.is_astray(&flow, &request) {
+            return self.respond_stateless(flow, &request, 481);
+        }
         let is_cancel = request.method() == Some(&Method::Cancel);
         if is_cancel && self.cancel_parked(flow, &request) {
             return;

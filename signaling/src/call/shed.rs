@@ -1,4 +1,4 @@
-//! Overload: what is refused because it waited too long, without a transaction.
+//! What is refused without a transaction: what waited too long, and what strangers say of calls that there are not.
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
@@ -7,7 +7,7 @@ use std::{
 
 use sip::{
     header::{HeaderName, Name},
-    message::{Message, ParseError},
+    message::{Message, Method, ParseError},
     proxy,
 };
 
@@ -60,6 +60,18 @@ impl Core {
             Err(_) => self.metrics.dropped(Dropped::Malformed),
         }
         self.drain(now);
+    }
+
+    /// Whether a request of a stranger is of a dialog that nobody here knows: it is owed 481, and a
+    /// transaction for each would be as many as anybody cares to send.
+    pub(super) fn is_astray(&mut self, flow: &Flow, request: &Message) -> bool {
+        let is_within = request.to().is_ok_and(|to| to.tag().is_some())
+            && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
+        if !is_within || self.trunk_of(flow).is_some() || self.layer.knows(request) {
+            return false;
+        }
+        let routed = proxy::preprocess(request, &self.policy.identity);
+        routed.is_ok_and(|routed| self.call_of(request, &routed).is_none())
     }
 }
 

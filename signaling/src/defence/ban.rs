@@ -9,13 +9,13 @@ use std::{
 use super::{
     Source,
     evidence::{Evidence, STRONG},
+    known::Known,
 };
 
 /// A ban lasts, or slides on, for this many times the first one's length at most.
 const MOST: u32 = 24;
-/// How long a source that is one of ours counts as one: phones register again within the hour.
-const GOOD: Duration = Duration::from_secs(3_900);
-/// A ban for a flood. Short and never longer, since anybody's address can be on a datagram.
+/// How long a source that floods is held to a trickle. Short and never longer, since anybody's address
+/// can be on a datagram.
 pub(super) const FLOOD: Duration = Duration::from_secs(30);
 
 /// How strict to be.
@@ -27,23 +27,36 @@ pub(super) struct Rules {
     pub(super) window: Duration,
     /// Length of a first ban; zero for none.
     pub(super) first: Duration,
-    /// Sources that are remembered, and bans, at most each.
+    /// Sources that something is held against, those that are known, and bans, at most each.
     pub(super) sources: usize,
     pub(super) bans: usize,
+    /// Datagrams a second that a source may still send which floods.
+    pub(super) trickle: u32,
 }
 
 /// Why a source is banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
+    /// It went on sending far more than strangers may. It is not shut out: of its datagrams a trickle
+    /// is let through, so that of many phones behind one address some come through and prove that they
+    /// are ours.
+    Flood,
     /// Evidence against it, of which this was the last.
     Evidence(Evidence),
-    /// It went on sending far more than strangers may.
-    Flood,
     /// An operator said so, in these words.
     Operator(String),
 }
 
 impl Reason {
+    /// One of a lower rank never takes the place of one of a higher.
+    const fn rank(&self) -> usize {
+        match self {
+            Self::Flood => 0,
+            Self::Evidence(_) => 1,
+            Self::Operator(_) => 2,
+        }
+    }
+
     /// As metrics name it.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -72,6 +85,10 @@ pub(crate) struct Ban {
     pub(crate) until: Instant,
     /// Messages and connections that this process refused for it.
     pub(crate) hits: u64,
+    /// The time between two datagrams that are let through all the same; zero for none.
+    pub(crate) trickle: Duration,
+    /// When the next one may pass.
+    next: Instant,
     /// By how much it slides on with each sign of life; zero for not.
     step: Duration,
     latest: Instant,
@@ -93,6 +110,8 @@ impl Ban {
             since: now,
             until,
             hits: 0,
+            trickle: Duration::ZERO,
+            next: until,
             step: Duration::ZERO,
             latest: until,
         }
@@ -108,36 +127,48 @@ struct Record {
     offences: u32,
     /// Forgotten then.
     offences_until: Option<Instant>,
-    good_until: Option<Instant>,
 }
 
 /// A part of all sources.
 #[derive(Debug)]
 pub(super) struct Bans {
     rules: Rules,
+    known: Known,
     records: HashMap<Source, Record>,
     /// In the order in which they came, for forgetting the oldest.
     order: VecDeque<Source>,
     bans: HashMap<Source, Ban>,
-    expiries: BTreeSet<(Instant, Source)>,
+    /// By [`Reason::rank`].
+    expiries: [BTreeSet<(Instant, Source)>; 3],
 }
 
 impl Bans {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             rules,
+            known: Known::new(rules.sources),
             records: HashMap::new(),
             order: VecDeque::new(),
             bans: HashMap::new(),
-            expiries: BTreeSet::new(),
+            expiries: Default::default(),
         }
     }
 
-    /// Whether `source` is banned. Its trying counts: the ban slides on.
-    pub(super) fn hit(&mut self, now: Instant, source: Source) -> Option<Hit> {
+    /// Whether what `source` sends, by a stream or not, is refused. Its trying counts: the ban slides on.
+    pub(super) fn hit(&mut self, now: Instant, source: Source, is_stream: bool) -> Option<Hit> {
         let ban = self.bans.get_mut(&source)?;
         if ban.until <= now {
             return None;
+        }
+        if !ban.trickle.is_zero() {
+            // A flood of datagrams says nothing of a connection from there.
+            if is_stream {
+                return None;
+            }
+            if ban.next <= now {
+                ban.next = now + ban.trickle;
+                return None;
+            }
         }
         ban.hits += 1;
         let slid = (now + ban.step).min(ban.latest);
@@ -145,9 +176,10 @@ impl Bans {
         if slid <= ban.until + ban.step / 8 {
             return Some(Hit { moved: None });
         }
-        self.expiries.remove(&(ban.until, source));
+        let expiries = &mut self.expiries[ban.reason.rank()];
+        expiries.remove(&(ban.until, source));
         ban.until = slid;
-        self.expiries.insert((slid, source));
+        expiries.insert((slid, source));
         Some(Hit { moved: Some(slid) })
     }
 
@@ -165,16 +197,21 @@ impl Bans {
         points: u32,
     ) -> bool {
         if evidence.is_good() {
-            // What only keeps a record good needs none where nothing is held against the source.
-            let record = self.record(now, source);
-            record.good_until = Some(now + GOOD);
-            if evidence == Evidence::Success {
+            self.known.see(now, source);
+            if evidence == Evidence::Success
+                && let Some(record) = self.records.get_mut(&source)
+            {
                 record.points = 0;
                 record.offences = 0;
             }
             return false;
         }
-        if points == 0 || self.rules.first.is_zero() || self.find(now, source).is_some() {
+        if points == 0 || self.rules.first.is_zero() {
+            return false;
+        }
+        if let Some(ban) = self.find(now, source)
+            && ban.reason != Reason::Flood
+        {
             return false;
         }
         let Rules {
@@ -213,17 +250,18 @@ impl Bans {
             since: now,
             until: now + length,
             hits: 0,
+            trickle: Duration::ZERO,
+            next: now + length,
             step: length,
             latest: now + (first * MOST).max(length),
         };
-        self.put(source, ban);
-        true
+        self.put(source, ban)
     }
 
-    /// Bans a source that floods, unless it is one of ours.
+    /// Holds a source to a trickle that floods, unless it is known.
     pub(super) fn flood(&mut self, now: Instant, source: Source) -> bool {
         if self.rules.first.is_zero()
-            || self.is_good(now, source)
+            || self.is_known(now, source)
             || self.find(now, source).is_some()
         {
             return false;
@@ -233,22 +271,28 @@ impl Bans {
             since: now,
             until: now + FLOOD,
             hits: 0,
+            trickle: Duration::from_secs(1) / self.rules.trickle.max(1),
+            next: now,
             step: Duration::ZERO,
             latest: now + FLOOD,
         };
-        self.put(source, ban);
-        true
+        self.put(source, ban)
     }
 
     /// Whether it showed lately that it is one of ours.
-    pub(super) fn is_good(&self, now: Instant, source: Source) -> bool {
-        let record = self.records.get(&source);
-        record.is_some_and(|record| record.good_until.is_some_and(|until| until > now))
+    pub(super) fn is_known(&self, now: Instant, source: Source) -> bool {
+        self.known.has(now, source)
     }
 
-    /// Bans a source whatever it did.
-    pub(super) fn add(&mut self, source: Source, ban: Ban) {
-        self.put(source, ban);
+    /// Ends what a flood brought upon a source that is known now. Tells whether it did.
+    pub(super) fn relieve(&mut self, source: Source) -> bool {
+        let is_flood = |ban: &Ban| ban.reason == Reason::Flood;
+        self.bans.get(&source).is_some_and(is_flood) && self.remove(source)
+    }
+
+    /// Bans a source whatever it did. `false` where there is no room.
+    pub(super) fn add(&mut self, source: Source, ban: Ban) -> bool {
+        self.put(source, ban)
     }
 
     /// Ends a ban, and forgets what led to it.
@@ -257,20 +301,18 @@ impl Bans {
             record.points = 0;
             record.offences = 0;
         }
-        let Some(ban) = self.bans.remove(&source) else {
-            return false;
-        };
-        self.expiries.remove(&(ban.until, source));
-        true
+        self.remove(source)
     }
 
     /// Takes out the bans that are over.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((until, source)) = self.expiries.first().copied()
-            && until <= now
-        {
-            self.expiries.pop_first();
-            self.bans.remove(&source);
+        for expiries in &mut self.expiries {
+            while let Some((until, source)) = expiries.first().copied()
+                && until <= now
+            {
+                expiries.pop_first();
+                self.bans.remove(&source);
+            }
         }
     }
 
@@ -293,17 +335,30 @@ impl Bans {
         self.records.len().max(self.order.len())
     }
 
-    fn put(&mut self, source: Source, ban: Ban) {
-        if let Some(old) = self.bans.remove(&source) {
-            self.expiries.remove(&(old.until, source));
-        }
-        if self.bans.len() >= self.rules.bans
-            && let Some((_, first)) = self.expiries.pop_first()
-        {
+    fn remove(&mut self, source: Source) -> bool {
+        let Some(ban) = self.bans.remove(&source) else {
+            return false;
+        };
+        self.expiries[ban.reason.rank()].remove(&(ban.until, source));
+        true
+    }
+
+    /// `false` where all places are taken by bans of a higher rank: a flood in forged names pushes out
+    /// nobody who is banned for what it did, and nobody at all whom an operator banned.
+    fn put(&mut self, source: Source, ban: Ban) -> bool {
+        let rank = ban.reason.rank();
+        self.remove(source);
+        if self.bans.len() >= self.rules.bans {
+            // Nor does an operator's ban push out another one.
+            let mut lower = self.expiries[..2.min(rank + 1)].iter_mut();
+            let Some((_, first)) = lower.find_map(BTreeSet::pop_first) else {
+                return false;
+            };
             self.bans.remove(&first);
         }
-        self.expiries.insert((ban.until, source));
+        self.expiries[rank].insert((ban.until, source));
         self.bans.insert(source, ban);
+        true
     }
 
     fn record(&mut self, now: Instant, source: Source) -> &mut Record {
@@ -320,7 +375,6 @@ impl Bans {
             at: now,
             offences: 0,
             offences_until: None,
-            good_until: None,
         })
     }
 }

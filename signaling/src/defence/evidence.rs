@@ -21,6 +21,8 @@ pub(crate) enum Evidence {
     BadUpgrade,
     /// A tool that looks for open switches, by its User-Agent.
     Scanner,
+    /// A connection that went on asking far more than its source may.
+    Flooding,
     /// A TLS handshake that failed.
     HandshakeFailed,
     /// An INVITE whose final answer was never acknowledged.
@@ -49,7 +51,11 @@ impl Evidence {
         let is_forgeable = matches!(transport, Transport::Udp);
         match self {
             Self::WrongPassword | Self::UnknownUser | Self::ReplayedNonce => STRONG,
-            Self::ForgedNonce | Self::NotSip | Self::BadUpgrade | Self::Scanner
+            Self::ForgedNonce
+            | Self::NotSip
+            | Self::BadUpgrade
+            | Self::Scanner
+            | Self::Flooding
                 if !is_forgeable =>
             {
                 STRONG
@@ -74,6 +80,7 @@ impl Evidence {
             Self::NotSip => "not-sip",
             Self::BadUpgrade => "bad-upgrade",
             Self::Scanner => "scanner",
+            Self::Flooding => "flooding",
             Self::HandshakeFailed => "handshake-failed",
             Self::NeverAcked => "never-acked",
             Self::NoCredentials => "no-credentials",

@@ -52,7 +52,7 @@ impl Kernel {
         let bans = defence.list(now);
         let mut bans = bans
             .iter()
-            .map(|(block, ban)| ban_of(now, *block, ban.until));
+            .map(|(block, ban)| ban_of(now, *block, ban.until, ban.trickle));
         let first = Bans {
             anew: Some(Guarded {
                 ports: self.ports.clone(),
@@ -91,8 +91,13 @@ impl Kernel {
                 bans.ban.retain(|ban| ban.block != block);
                 bans.lift.retain(|lift| *lift != block);
                 match change {
-                    Change::Banned(block, ban) => bans.ban.push(ban_of(now, *block, ban.until)),
-                    Change::Moved(block, until) => bans.ban.push(ban_of(now, *block, *until)),
+                    Change::Banned(block, ban) => {
+                        bans.ban.push(ban_of(now, *block, ban.until, ban.trickle));
+                    }
+                    // Only bans that let nothing through move.
+                    Change::Moved(block, until) => {
+                        bans.ban.push(ban_of(now, *block, *until, Duration::ZERO));
+                    }
                     Change::Lifted(_) => bans.lift.push(block),
                 }
             }
@@ -132,11 +137,12 @@ impl Kernel {
     }
 }
 
-fn ban_of(now: Instant, block: Cidr, until: Instant) -> BanOf {
+fn ban_of(now: Instant, block: Cidr, until: Instant, trickle: Duration) -> BanOf {
     let left = until.saturating_duration_since(now).as_millis();
     BanOf {
         block: block_of(block),
         for_ms: u64::try_from(left).unwrap_or(u64::MAX),
+        trickle_us: u32::try_from(trickle.as_micros()).unwrap_or(u32::MAX),
     }
 }
 

@@ -9,9 +9,17 @@
 //!
 //! Anybody can put anybody's address on a datagram. So over UDP a source is only banned for what shows
 //! that it receives at its address: a digest with a nonce that was made for it. What datagrams alone can
-//! bring about is silence for scanners, empty buckets, and a ban of half a minute for a source whose
-//! bucket has long been empty, which takes nothing from it that the empty bucket had left; and not even
-//! that where the source has shown before that it is one of ours.
+//! bring about is silence for scanners, empty buckets, and half a minute in which a source whose bucket
+//! has long been empty is held to a trickle; and not even that where the source has shown before that
+//! it is one of ours.
+//!
+//! # Who is who
+//!
+//! A source of the allow set is a trunk's. Another is known once credentials that hold came from it, or
+//! an answer to a request of ours; so a thousand phones behind one address are known by the first of
+//! them. All others are strangers, who have a bucket each, one for each network, and one all together:
+//! a flood from addresses without number empties that last one and costs no more than to look. What
+//! answers a challenge of ours, from where it was sent to, is no stranger's: who began gets to an end.
 //!
 //! Everything here is told the time. What sockets, logs and mediad have to do with it is in `task`.
 
@@ -21,6 +29,7 @@ mod bucket;
 mod command;
 mod evidence;
 mod kernel;
+mod known;
 mod peek;
 mod source;
 mod task;
@@ -42,7 +51,7 @@ use tokio::sync::Notify;
 use self::{
     ban::{Bans, Hit, Rules},
     blocks::Blocks,
-    bucket::{Buckets, Class, NETWORK, Taken},
+    bucket::{Buckets, Cap, Class, NETWORK, Taken},
 };
 use crate::net::Flow;
 
@@ -56,7 +65,7 @@ pub(crate) use task::Guard;
 const SHARDS: usize = 16;
 /// Bans at most: what the XDP program's table holds.
 pub(crate) const BANS: usize = 65_536;
-/// Sources with a record at most.
+/// Sources that something is held against, and those that are known, at most each.
 const SOURCES: usize = 262_144;
 /// Sets of four buckets at most.
 const SETS: usize = 16_384;
@@ -64,6 +73,9 @@ const SETS: usize = 16_384;
 pub(crate) const RANGES: usize = 1_024;
 /// Changes that may wait for being made known; beyond that, all bans are made known anew.
 const CHANGES: usize = 4_096;
+
+/// Nothing that could prove anything.
+const NOBODY: Option<fn() -> bool> = None;
 
 /// What the sources of a node have done, and what follows for them. Shared by all workers and sockets.
 #[derive(Debug)]
@@ -73,6 +85,9 @@ pub(crate) struct Defence {
     epoch: Instant,
     policy: ArcSwap<Policy>,
     ranges: ArcSwap<Blocks<Ban>>,
+    /// What all strangers together may ask, by datagrams and by streams: a flood of the one leaves the
+    /// other alone.
+    strangers: [Caps; 2],
     /// Bans and banned blocks in force: nothing is looked up while there is none.
     active: AtomicUsize,
     changes: Mutex<Vec<Change>>,
@@ -92,6 +107,16 @@ struct Policy {
 }
 
 #[derive(Debug)]
+struct Caps {
+    /// What begins something.
+    requests: Cap,
+    /// What belongs to something, or so it says.
+    others: Cap,
+    /// Looks at whether a nonce is one of ours, which take longer than all else here.
+    proofs: Cap,
+}
+
+#[derive(Debug)]
 struct Shard {
     bans: Bans,
     buckets: Buckets,
@@ -108,15 +133,28 @@ pub(crate) enum Change {
     Lifted(Cidr),
 }
 
+/// Who a source is, as far as its address tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Of the allow set, which has every trunk.
+    Trusted,
+    /// It showed lately that it is one of ours.
+    Known,
+    /// Anybody.
+    Stranger,
+}
+
 /// What to do with a message that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Work on it.
-    Pass,
+    /// Work on it, as on one of such a source.
+    Pass(Standing),
     /// A scanner's: silence tells it nothing.
     Scanner,
     /// The source, or its network, has asked too much.
     Limited,
+    /// All strangers together have.
+    Crowd,
 }
 
 /// Why a ban was not made.
@@ -125,8 +163,10 @@ pub(crate) enum BanError {
     /// It would shut out an address that is never banned.
     #[error("it is in, or around, an address of a trunk or a block of [sip.defence] allow")]
     Allowed,
-    /// The table of blocks is full.
-    #[error("there are {RANGES} banned blocks already: lift some, or use the firewall")]
+    /// The table is full.
+    #[error(
+        "the table of banned blocks ({RANGES}) or addresses ({BANS}) is full: lift some, or use the firewall"
+    )]
     Full,
 }
 
@@ -139,6 +179,12 @@ impl Defence {
             first: Duration::from_secs(config.ban.into()),
             sources: SOURCES / SHARDS,
             bans: BANS / SHARDS,
+            trickle: config.registers,
+        };
+        let caps = || Caps {
+            requests: Cap::new(config.strangers),
+            others: Cap::new(config.strangers),
+            proofs: Cap::new(config.strangers.saturating_mul(4)),
         };
         let within = 500_u32.max(config.invites.saturating_mul(10));
         let rates = [config.registers, config.invites, config.others, within];
@@ -165,6 +211,7 @@ impl Defence {
             epoch: now,
             policy: ArcSwap::from_pointee(policy),
             ranges: ArcSwap::default(),
+            strangers: [caps(), caps()],
             active: AtomicUsize::new(0),
             changes: Mutex::default(),
             overrun: AtomicBool::new(false),
@@ -207,9 +254,21 @@ impl Defence {
         self.shed_after
     }
 
-    /// Whether a source is banned, as it sends something or opens a connection. That it tries makes its
-    /// ban last longer.
-    pub(crate) fn is_banned(&self, now: Instant, address: IpAddr) -> bool {
+    /// Who a source is.
+    pub(crate) fn standing(&self, now: Instant, address: IpAddr) -> Standing {
+        if self.is_allowed(address) {
+            return Standing::Trusted;
+        }
+        let is_known = self.shard(address).bans.is_known(now, Source::of(address));
+        match is_known {
+            true => Standing::Known,
+            false => Standing::Stranger,
+        }
+    }
+
+    /// Whether a source is banned, as it sends something over `transport` or opens a connection. That it
+    /// tries makes its ban last longer.
+    pub(crate) fn is_banned(&self, now: Instant, address: IpAddr, transport: Transport) -> bool {
         if self.active.load(Relaxed) == 0 || self.is_allowed(address) {
             return false;
         }
@@ -218,39 +277,54 @@ impl Defence {
             return true;
         }
         let source = Source::of(address);
-        let hit = self.shard(address).bans.hit(now, source);
+        let is_stream = transport != Transport::Udp;
+        let hit = self.shard(address).bans.hit(now, source, is_stream);
         if let Some(Hit { moved: Some(until) }) = hit {
             self.push(Change::Moved(source.block(), until));
         }
         hit.is_some()
     }
 
-    /// What to do with a message of a source that is not banned.
-    pub(crate) fn judge(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Verdict {
+    /// What to do with a message of a source that is not banned. `proves` tells whether credentials answer
+    /// a challenge that was sent to its source; it is asked only where that matters.
+    pub(crate) fn judge(
+        &self,
+        now: Instant,
+        flow: &Flow,
+        peek: &Peek<'_>,
+        proves: impl FnOnce(&[u8]) -> bool,
+    ) -> Verdict {
         let class = match peek.kind {
-            Kind::Response => return Verdict::Pass,
             Kind::Register => Class::Register,
             Kind::Invite => Class::Invite,
-            Kind::Within | Kind::Cancel => Class::Within,
+            Kind::Response | Kind::Within | Kind::Cancel => Class::Within,
             Kind::Other => Class::Other,
         };
         let address = flow.remote.ip();
         let policy = self.policy.load();
         if policy.allow.find(address).is_some() {
-            return Verdict::Pass;
+            return Verdict::Pass(Standing::Trusted);
         }
-        if policy.is_scanner(peek) {
+        if peek.kind != Kind::Response && policy.is_scanner(peek) {
             drop(policy);
             self.report(now, flow, Evidence::Scanner);
             // Each costs a token, so that one that is never answered and goes on floods.
-            self.take(now, flow, class);
+            self.take(now, flow, class, NOBODY);
             return Verdict::Scanner;
         }
         if class == Class::Invite && policy.is_emergency(peek.uri) {
-            return Verdict::Pass;
+            drop(policy);
+            return Verdict::Pass(self.standing(now, address));
         }
         drop(policy);
-        self.take(now, flow, class)
+        let proves = peek.credentials.map(|value| move || proves(value));
+        self.take(now, flow, class, proves)
+    }
+
+    /// Whether a source may ask for what no message is: it costs a token of `others`.
+    pub(crate) fn admits_other(&self, now: Instant, flow: &Flow) -> bool {
+        self.is_allowed(flow.remote.ip())
+            || matches!(self.take(now, flow, Class::Other, NOBODY), Verdict::Pass(_))
     }
 
     /// Whether a call for help: never limited, never shed.
@@ -280,8 +354,18 @@ impl Defence {
         let banned = shard.bans.report(now, source, evidence, points);
         if banned {
             self.announce(now, &shard, source);
+        } else if evidence.is_good() && shard.bans.relieve(source) {
+            // Where it was counted anew meanwhile, it is not there any more.
+            let less = |active: usize| active.checked_sub(1);
+            let _ = self.active.fetch_update(Relaxed, Relaxed, less);
+            self.push(Change::Lifted(source.block()));
         }
         banned
+    }
+
+    /// Knows a source that was one of ours before this process began.
+    pub(crate) fn remember(&self, now: Instant, address: IpAddr) {
+        self.report_from(now, address, Transport::Udp, Evidence::Success);
     }
 
     /// Bans a block for so long, whatever it did; `words` say why.
@@ -299,7 +383,9 @@ impl Defence {
         let source = Source::of(block.address());
         if source.block() == block.network() {
             let mut shard = self.shard(block.address());
-            shard.bans.add(source, Ban::by_operator(now, length, words));
+            if !shard.bans.add(source, Ban::by_operator(now, length, words)) {
+                return Err(BanError::Full);
+            }
             self.announce(now, &shard, source);
             return Ok(());
         }
@@ -389,36 +475,64 @@ impl Defence {
         self.active.load(Relaxed)
     }
 
-    fn take(&self, now: Instant, flow: &Flow, class: Class) -> Verdict {
+    fn take(
+        &self,
+        now: Instant,
+        flow: &Flow,
+        class: Class,
+        proves: Option<impl FnOnce() -> bool>,
+    ) -> Verdict {
         let address = flow.remote.ip();
         let is_stream = flow.transport != Transport::Udp;
         let time = u64::try_from(now.saturating_duration_since(self.epoch).as_nanos());
-        let time = time.unwrap_or(u64::MAX);
+        let time = time.unwrap_or(u64::MAX / 2);
         let source = Source::of(address);
         // A stream's address is no forgery: what datagrams in its name ask is counted apart.
-        let own = self.hasher.hash_one((address.to_canonical(), is_stream));
+        let own = self.hasher.hash_one((source, is_stream));
         let network = Source::network(address);
         let shared = self.hasher.hash_one((network, is_stream));
+        let caps = &self.strangers[usize::from(is_stream)];
         let mut shard = self.shard(address);
-        let Shard { bans, buckets } = &mut *shard;
-        let good = || bans.is_good(now, source);
-        let taken = match buckets.take(time, own, class, 1, good) {
-            Taken::Within => {
-                buckets.take(time, shared, class, NETWORK, || bans.is_good(now, source))
+        let mut standing = Standing::Stranger;
+        if shard.bans.is_known(now, source) {
+            standing = Standing::Known;
+        } else if let Some(proves) = proves
+            && caps.proofs.take(time)
+        {
+            // It takes a while, in which others of the same shard need not wait.
+            drop(shard);
+            if proves() {
+                standing = Standing::Known;
             }
+            shard = self.shard(address);
+        }
+        let is_known = standing == Standing::Known;
+        let Shard { bans, buckets } = &mut *shard;
+        let taken = match buckets.take(time, own, class, 1, is_known) {
+            Taken::Within => buckets.take(time, shared, class, NETWORK, is_known),
             // The network's others are not this one's business.
             refused => refused,
         };
         match taken {
-            Taken::Within => Verdict::Pass,
-            Taken::Over => Verdict::Limited,
+            Taken::Within => {}
+            Taken::Over => return Verdict::Limited,
             Taken::Flood => {
-                if shard.bans.flood(now, source) {
+                // A stream has shown whose it is, and is closed where it goes on.
+                if !is_stream && bans.flood(now, source) {
                     self.announce(now, &shard, source);
                 }
-                Verdict::Limited
+                return Verdict::Limited;
             }
         }
+        drop(shard);
+        let cap = match class {
+            Class::Within => &caps.others,
+            _ => &caps.requests,
+        };
+        if standing == Standing::Stranger && !cap.take(time) {
+            return Verdict::Crowd;
+        }
+        Verdict::Pass(standing)
     }
 
     fn announce(&self, now: Instant, shard: &Shard, source: Source) {

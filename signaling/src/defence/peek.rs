@@ -27,6 +27,8 @@ pub(crate) struct Peek<'a> {
     /// The first Call-ID.
     pub(crate) call_id: Option<&'a [u8]>,
     pub(crate) user_agent: Option<&'a [u8]>,
+    /// The first Authorization or Proxy-Authorization.
+    pub(crate) credentials: Option<&'a [u8]>,
 }
 
 impl<'a> Peek<'a> {
@@ -52,6 +54,7 @@ impl<'a> Peek<'a> {
             uri,
             call_id: None,
             user_agent: None,
+            credentials: None,
         };
         let mut from = first + 1;
         let mut had_to = false;
@@ -73,6 +76,10 @@ impl<'a> Peek<'a> {
                 10 if name.eq_ignore_ascii_case(b"user-agent") => {
                     seen.user_agent = seen.user_agent.or_else(|| Some(value.trim_ascii()));
                 }
+                13 if name.eq_ignore_ascii_case(b"authorization") => seen.see_credentials(value),
+                19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
+                    seen.see_credentials(value);
+                }
                 _ => {}
             }
         }
@@ -93,6 +100,10 @@ impl<'a> Peek<'a> {
 
     fn see_call_id(&mut self, value: &'a [u8]) {
         self.call_id = self.call_id.or_else(|| Some(value.trim_ascii()));
+    }
+
+    fn see_credentials(&mut self, value: &'a [u8]) {
+        self.credentials = self.credentials.or_else(|| Some(value.trim_ascii()));
     }
 
     fn see_to(&mut self, value: &[u8], had_to: &mut bool) {
@@ -137,7 +148,8 @@ mod tests {
     fn message(start: &str, to: &str) -> Vec<u8> {
         let text = format!(
             "{start}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: {to}\r\n\
-             Call-ID : x@y \r\nUser-Agent: Friendly-Scanner\r\nContent-Length: 9\r\n\r\ni: wrong\n"
+             Call-ID : x@y \r\nUser-Agent: Friendly-Scanner\r\nAuthorization: Digest a=\"b\"\r\n\
+             Content-Length: 9\r\n\r\ni: wrong\n"
         );
         text.into_bytes()
     }
@@ -163,6 +175,7 @@ mod tests {
             assert_eq!(peek.kind, kind, "{start}, {to}");
             assert_eq!(peek.call_id, Some(&b"x@y"[..]), "{start}");
             assert_eq!(peek.user_agent, Some(&b"Friendly-Scanner"[..]));
+            assert_eq!(peek.credentials, Some(&b"Digest a=\"b\""[..]));
             assert_eq!(peek.is_probe, start.starts_with("OPTIONS"));
         }
     }

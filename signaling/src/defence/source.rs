@@ -26,11 +26,11 @@ impl Source {
         Cidr::new(self.0, if self.0.is_ipv4() { 32 } else { 64 })
     }
 
-    /// The network around it, for limits that many sources share: /24 and /64.
+    /// The network around it, for limits that many sources share: /24, and /48 of IPv6.
     pub(super) fn network(address: IpAddr) -> u128 {
         match address.to_canonical() {
             IpAddr::V4(ip) => u128::from(ip.to_bits() >> 8),
-            IpAddr::V6(ip) => ip.to_bits() >> 64 | 1 << 127,
+            IpAddr::V6(ip) => ip.to_bits() >> 80 | 1 << 127,
         }
     }
 }
@@ -61,5 +61,7 @@ mod tests {
         let network = |text: &str| Source::network(text.parse().unwrap());
         assert_eq!(network("192.0.2.1"), network("192.0.2.200"));
         assert_ne!(network("192.0.2.1"), network("192.0.3.1"));
+        assert_eq!(network("2001:db8:1:1::1"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1::1"), network("2001:db8:2::1"));
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use control::{
     Client, Notice,
+    config::Transport,
     media::{self, Media},
 };
 use tokio::{
@@ -48,7 +49,9 @@ impl Guard {
                         kernel.follow(now(), &changes).await;
                     }
                     None => {
-                        self.network.close(|address| self.defence.is_banned(now(), address));
+                        let is_banned =
+                            |address| self.defence.is_banned(now(), address, Transport::Tcp);
+                        self.network.close(is_banned);
                         kernel.lose();
                         kernel.catch_up(now(), &self.defence).await;
                     }
@@ -86,9 +89,14 @@ impl Guard {
             *lines += 1;
             if *lines <= LINES {
                 let seconds = ban.until.saturating_duration_since(ban.since).as_secs();
-                info!(source = %block, reason = %ban.reason, seconds, "banned");
+                match ban.trickle.is_zero() {
+                    true => info!(source = %block, reason = %ban.reason, seconds, "banned"),
+                    false => info!(source = %block, seconds, "a flood: held to a trickle"),
+                }
             }
-            self.network.close(|address| block.contains(address));
+            if ban.trickle.is_zero() {
+                self.network.close(|address| block.contains(address));
+            }
         }
     }
 }

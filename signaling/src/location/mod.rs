@@ -11,7 +11,7 @@ pub(crate) mod writer;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -169,6 +169,17 @@ impl Location {
                 .collect::<Vec<_>>()
         };
         shard.names().flat_map(of).collect()
+    }
+
+    /// The addresses that phones have registered from, each as often as it has phones.
+    pub(crate) fn sources(&self) -> Vec<IpAddr> {
+        let mut sources = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let bindings = shard.names().flat_map(|aor| shard.bindings(aor));
+            sources.extend(bindings.map(|binding| binding.flow().remote.ip()));
+        }
+        sources
     }
 
     /// Takes out what a user has registered from an address: nobody answers there.

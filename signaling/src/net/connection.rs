@@ -8,7 +8,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicBool, AtomicUsize,
             Ordering::{AcqRel, Relaxed},
@@ -34,6 +34,9 @@ use crate::metrics::{Dropped, Metrics};
 const LAST: Duration = Duration::from_secs(1);
 /// Messages that are written by one call.
 const BATCH: usize = 32;
+/// Requests refused since its source asks too much, within [`STRIKES`], after which a connection is closed.
+const REFUSALS: u32 = 200;
+const STRIKES: Duration = Duration::from_secs(10);
 /// What of a stream is read by one call.
 const CHUNK: usize = 32 << 10;
 
@@ -60,6 +63,8 @@ pub(super) enum End {
     SlowHandshake,
     /// A handshake that failed.
     Handshake(String),
+    /// It asks far more than its source may.
+    Flooding,
     /// The peer does not read.
     Stalled,
     /// The peer does not read, and more waits for it than may.
@@ -84,6 +89,7 @@ impl End {
             Self::Slow => "slow-message",
             Self::SlowHandshake => "slow-handshake",
             Self::Handshake(_) => "handshake",
+            Self::Flooding => "flooding",
             Self::Stalled => "stalled",
             Self::Overrun => "overrun",
             Self::Ordered => "ordered",
@@ -103,6 +109,7 @@ impl fmt::Display for End {
             Self::Slow => f.write_str("a message took too long to arrive"),
             Self::SlowHandshake => f.write_str("the handshake took too long"),
             Self::Handshake(why) => write!(f, "the handshake failed: {why}"),
+            Self::Flooding => f.write_str("it went on asking far more than it may"),
             Self::Stalled => f.write_str("the peer does not read"),
             Self::Overrun => f.write_str("the peer does not read, and too much waits for it"),
             Self::Ordered => f.write_str("its source is not wanted"),
@@ -132,17 +139,33 @@ pub(super) struct Link {
     pub(super) wrote: AtomicBool,
     /// A whole message came.
     pub(super) spoke: AtomicBool,
+    /// Since when how many requests were refused. Touched only then.
+    pub(super) strikes: Mutex<Option<(Instant, u32)>>,
 }
 
 impl Link {
-    /// Hands what came to its worker.
-    pub(super) fn deliver(&self, message: Result<sip::message::Message, sip::message::ParseError>) {
+    /// Hands what came to its worker. `false` where too much has come.
+    pub(super) fn deliver(
+        &self,
+        message: Result<sip::message::Message, sip::message::ParseError>,
+    ) -> bool {
         if !self.spoke.swap(true, Relaxed)
             && let Ok(message) = &message
         {
             self.connections.alias(self, message);
         }
-        self.dispatcher.framed(self.flow, message);
+        self.dispatcher.framed(self.flow, message) || !self.strike(Instant::now())
+    }
+
+    /// Counts a request that was refused; whether it was one too many.
+    fn strike(&self, now: Instant) -> bool {
+        let strikes = self.strikes.lock();
+        let mut strikes = strikes.unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = strikes
+            .filter(|(since, _)| now.duration_since(*since) < STRIKES)
+            .unwrap_or((now, 0));
+        *strikes = Some((since, count + 1));
+        count + 1 >= REFUSALS
     }
 
     /// Queues the answer to a ping. One that finds the queue full is not missed: the connection is
@@ -228,18 +251,19 @@ async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, link: &Link) -> End {
         }
         heard = Instant::now();
         loop {
-            match framer.poll() {
-                Ok(Some(Frame::Message(message))) => {
-                    begun = None;
-                    link.deliver(Ok(message));
+            let message = match framer.poll() {
+                Ok(Some(Frame::Message(message))) => Ok(message),
+                Ok(Some(Frame::Malformed(error))) => Err(error),
+                Ok(Some(Frame::Ping)) => {
+                    link.pong();
+                    continue;
                 }
-                Ok(Some(Frame::Malformed(error))) => {
-                    begun = None;
-                    link.deliver(Err(error));
-                }
-                Ok(Some(Frame::Ping)) => link.pong(),
                 Ok(None) => break,
                 Err(error) => return lost(link, &error),
+            };
+            begun = None;
+            if !link.deliver(message) {
+                return End::Flooding;
             }
         }
         if framer.pending() == 0 {

@@ -34,7 +34,7 @@ use super::{
     tls, websocket,
 };
 use crate::{
-    defence::Evidence,
+    defence::{Evidence, Source},
     metrics::{Dropped, Metrics},
 };
 
@@ -293,10 +293,14 @@ impl Connections {
         if !parts.dispatcher.admits_connection(remote) {
             return;
         }
+        let standing = parts.dispatcher.standing(remote);
         let mut table = self.table();
         let greeting = bound.transport != Transport::Tcp;
-        let source = remote.ip().to_canonical();
-        if let Err(refused) = table.counts.enter(&parts.limits, source, greeting) {
+        let source = Source::of(remote.ip());
+        let entered = table
+            .counts
+            .enter(&parts.limits, source, standing, greeting);
+        if let Err(refused) = entered {
             drop(table);
             parts.metrics.dropped(Dropped::ConnectionLimit);
             parts.metrics.connection_refused(refused.name());
@@ -439,9 +443,7 @@ impl Connections {
         if let Some(connection) = connection
             && std::mem::take(&mut connection.greeting)
         {
-            table
-                .counts
-                .shook_hands(link.flow.remote.ip().to_canonical());
+            table.counts.shook_hands(Source::of(link.flow.remote.ip()));
         }
         self.0
             .parts
@@ -496,6 +498,7 @@ impl Connections {
             connections: self.clone(),
             wrote: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
+            strikes: Mutex::default(),
         };
         (link, outgoing)
     }
@@ -505,11 +508,13 @@ impl Connections {
         let parts = &self.0.parts;
         debug!(peer = %link.flow, %end, "a connection is closed");
         parts.metrics.connection_closed(end.name());
-        if link.accepted && matches!(end, End::Handshake(_)) {
-            let evidence = match link.flow.transport {
-                Transport::Ws => Evidence::BadUpgrade,
-                _ => Evidence::HandshakeFailed,
-            };
+        let evidence = match (end, link.flow.transport) {
+            (End::Handshake(_), Transport::Ws) => Some(Evidence::BadUpgrade),
+            (End::Handshake(_), _) => Some(Evidence::HandshakeFailed),
+            (End::Flooding, _) => Some(Evidence::Flooding),
+            _ => None,
+        };
+        if let Some(evidence) = evidence.filter(|_| link.accepted) {
             parts.dispatcher.report(&link.flow, evidence);
         }
         // First out of the table, so that no message finds a queue that nobody reads.
@@ -541,7 +546,7 @@ impl Connections {
                 table.peers.remove(&peer);
             }
         }
-        let source = connection.peer.remote.ip().to_canonical();
+        let source = Source::of(connection.peer.remote.ip());
         if !connection.accepted {
             table.opened = table.opened.saturating_sub(1);
         } else {

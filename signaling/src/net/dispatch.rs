@@ -8,14 +8,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use control::config::Transport;
 use sip::{
     message::{Message, ParseError, ParseErrorKind},
     transaction::TransactionId,
 };
 
-use super::{Flow, Lanes, Sender, lanes::Urgency};
+use super::{
+    Flow, Lanes, Sender,
+    lanes::{Fate, Lane},
+};
 use crate::{
-    defence::{Defence, Evidence, Kind, Peek, Verdict},
+    accounts::Access,
+    defence::{Defence, Evidence, Kind, Peek, Standing, Verdict},
     metrics::{Dropped, Metrics},
 };
 
@@ -61,9 +66,19 @@ pub(crate) struct Dispatcher {
     workers: Arc<[Lanes]>,
     /// What the Call-IDs of the node's own user agent begin with, which is the last of the workers.
     agent_mark: Option<Arc<str>>,
+    /// Whose nonces they are that requests come with.
+    access: Option<Arc<Access>>,
     hasher: RandomState,
     defence: Arc<Defence>,
     metrics: Arc<Metrics>,
+}
+
+/// Where a message is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    worker: usize,
+    lane: Lane,
+    fate: Fate,
 }
 
 impl Dispatcher {
@@ -72,6 +87,7 @@ impl Dispatcher {
         Self {
             workers: workers.into(),
             agent_mark: None,
+            access: None,
             hasher: RandomState::new(),
             defence,
             metrics,
@@ -88,23 +104,49 @@ impl Dispatcher {
         }
     }
 
-    /// Hands a datagram to the worker of its Call-ID; drops it where that one's queue is full.
-    pub(crate) fn datagram(&self, flow: Flow, bytes: Bytes) {
-        let now = now();
-        if !self.admits(now, &flow) {
-            return;
-        }
-        let peek = Peek::at(&bytes);
-        if let Some((index, urgency)) = self.place(now, &flow, &peek) {
-            self.push(index, now, urgency, Arrival::Datagram { flow, bytes });
+    /// Lets those go before strangers who answer a challenge of `access`.
+    pub(crate) fn with_nonces(self, access: Arc<Access>) -> Self {
+        Self {
+            access: Some(access),
+            ..self
         }
     }
 
-    /// The same with what a connection gave.
-    pub(crate) fn framed(&self, flow: Flow, message: Result<Message, ParseError>) {
+    /// Whether anything that a datagram's source sends is looked at. To be asked before all else.
+    pub(crate) fn admits(&self, flow: &Flow) -> bool {
+        let is_banned = self
+            .defence
+            .is_banned(now(), flow.remote.ip(), flow.transport);
+        if is_banned {
+            self.metrics.dropped(Dropped::Banned);
+        }
+        !is_banned
+    }
+
+    /// Whether the source of `flow` may have an answer to what is no SIP message.
+    pub(crate) fn admits_other(&self, flow: &Flow) -> bool {
+        let admits = self.defence.admits_other(now(), flow);
+        if !admits {
+            self.metrics.dropped(Dropped::RateLimit);
+        }
+        admits
+    }
+
+    /// Hands a datagram to the worker of its Call-ID; drops it where that one's queue is full. Nothing
+    /// is copied of one that is refused.
+    pub(crate) fn datagram(&self, flow: Flow, bytes: &[u8]) {
         let now = now();
-        if !self.admits(now, &flow) {
-            return;
+        if let Ok(place) = self.place(now, &flow, &Peek::at(bytes)) {
+            let bytes = Bytes::copy_from_slice(bytes);
+            self.push(place, now, Arrival::Datagram { flow, bytes });
+        }
+    }
+
+    /// The same with what a connection gave. `false` where its source asks too much.
+    pub(crate) fn framed(&self, flow: Flow, message: Result<Message, ParseError>) -> bool {
+        let now = now();
+        if !self.admits(&flow) {
+            return true;
         }
         let framed = match &message {
             Ok(message) => message.as_bytes(),
@@ -118,18 +160,38 @@ impl Dispatcher {
         {
             self.defence.report(now, &flow, Evidence::NotSip);
         }
-        if let Some((index, urgency)) = self.place(now, &flow, &Peek::at(framed)) {
-            self.push(index, now, urgency, Arrival::Framed { flow, message });
+        let peek = Peek::at(framed);
+        match self.place(now, &flow, &peek) {
+            Ok(place) => self.push(place, now, Arrival::Framed { flow, message }),
+            Err(Dropped::Scanner) => {}
+            Err(_) => {
+                // Over a stream nothing is sent again: its sender has to hear when to come back.
+                if peek.is_sheddable() {
+                    let place = Place {
+                        worker: self.index(peek.call_id),
+                        lane: Lane::Strangers,
+                        fate: Fate::Refused,
+                    };
+                    self.push(place, now, Arrival::Framed { flow, message });
+                }
+                return false;
+            }
         }
+        true
     }
 
     /// Whether a source may connect. One that is banned is refused before anything is kept of it.
     pub(crate) fn admits_connection(&self, remote: SocketAddr) -> bool {
-        let is_banned = self.defence.is_banned(now(), remote.ip());
+        let is_banned = self.defence.is_banned(now(), remote.ip(), Transport::Tcp);
         if is_banned {
             self.metrics.dropped(Dropped::Banned);
         }
         !is_banned
+    }
+
+    /// Who a source is.
+    pub(crate) fn standing(&self, remote: SocketAddr) -> Standing {
+        self.defence.standing(now(), remote.ip())
     }
 
     /// Reports what a source did on its way to a message: before there is one.
@@ -141,7 +203,7 @@ impl Dispatcher {
     pub(crate) fn failed(&self, sender: Sender) {
         if let Some(transaction) = sender.transaction {
             let arrival = Arrival::Failed { transaction };
-            self.push(sender.worker, now(), Urgency::Urgent, arrival);
+            self.tell(sender.worker, Lane::Urgent, arrival);
         }
     }
 
@@ -149,7 +211,7 @@ impl Dispatcher {
     pub(crate) fn unreachable(&self, local: SocketAddr, remote: SocketAddr) {
         for index in 0..self.workers.len() {
             let arrival = Arrival::Unreachable { local, remote };
-            self.push(index, now(), Urgency::Urgent, arrival);
+            self.tell(index, Lane::Urgent, arrival);
         }
     }
 
@@ -157,31 +219,24 @@ impl Dispatcher {
     pub(crate) fn closed(&self, flow: &Flow) {
         for index in 0..self.workers.len() {
             let arrival = Arrival::Closed { flow: *flow };
-            self.push(index, now(), Urgency::Ordinary, arrival);
+            self.tell(index, Lane::Ordinary, arrival);
         }
     }
 
-    fn admits(&self, now: Instant, flow: &Flow) -> bool {
-        let is_banned = self.defence.is_banned(now, flow.remote.ip());
-        if is_banned {
-            self.metrics.dropped(Dropped::Banned);
-        }
-        !is_banned
-    }
-
-    /// Which worker a message goes to, and how urgently; `None` where it is refused.
-    fn place(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Option<(usize, Urgency)> {
-        match self.defence.judge(now, flow, peek) {
-            Verdict::Pass => {}
-            Verdict::Scanner => {
-                self.metrics.dropped(Dropped::Scanner);
-                return None;
-            }
-            Verdict::Limited => {
-                self.metrics.dropped(Dropped::RateLimit);
-                return None;
-            }
-        }
+    /// Where a message goes, or why it is refused.
+    fn place(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Result<Place, Dropped> {
+        let proves = |credentials: &[u8]| {
+            let source = flow.remote.ip();
+            let access = self.access.as_ref();
+            access.is_some_and(|access| access.has_challenged(source, credentials))
+        };
+        let standing = match self.defence.judge(now, flow, peek, proves) {
+            Verdict::Pass(standing) => Ok(standing),
+            Verdict::Scanner => Err(Dropped::Scanner),
+            Verdict::Limited => Err(Dropped::RateLimit),
+            Verdict::Crowd => Err(Dropped::Strangers),
+        };
+        let standing = standing.inspect_err(|reason| self.metrics.dropped(*reason))?;
         // A request that a stranger marks so is a worker's, as any other.
         if peek.kind == Kind::Response
             && let Some(mark) = &self.agent_mark
@@ -189,19 +244,30 @@ impl Dispatcher {
                 .call_id
                 .is_some_and(|id| id.starts_with(mark.as_bytes()))
         {
-            return Some((self.workers.len() - 1, Urgency::Urgent));
+            return Ok(Place {
+                worker: self.workers.len() - 1,
+                lane: match standing {
+                    Standing::Stranger => Lane::Strangers,
+                    Standing::Trusted | Standing::Known => Lane::Urgent,
+                },
+                fate: Fate::Kept,
+            });
         }
-        // A stranger's probes wait like all he sends.
-        let may_overtake =
-            peek.may_overtake() && (!peek.is_probe || self.defence.is_allowed(flow.remote.ip()));
-        let urgency = if may_overtake {
-            Urgency::Urgent
-        } else if peek.is_sheddable() && !self.defence.is_emergency(peek.uri) {
-            Urgency::Sheddable
-        } else {
-            Urgency::Ordinary
+        // A probe of one who is no trunk waits like all that he sends.
+        let may_overtake = peek.may_overtake() && (!peek.is_probe || standing == Standing::Trusted);
+        let lane = match standing {
+            Standing::Stranger => Lane::Strangers,
+            _ if may_overtake => Lane::Urgent,
+            Standing::Known if peek.kind == Kind::Register => Lane::Registrations,
+            _ => Lane::Ordinary,
         };
-        Some((self.index(peek.call_id), urgency))
+        let is_kept =
+            !peek.is_sheddable() || lane == Lane::Urgent || self.defence.is_emergency(peek.uri);
+        Ok(Place {
+            worker: self.index(peek.call_id),
+            lane,
+            fate: if is_kept { Fate::Kept } else { Fate::Sheddable },
+        })
     }
 
     fn index(&self, call_id: Option<&[u8]>) -> usize {
@@ -213,15 +279,98 @@ impl Dispatcher {
         usize::try_from(self.hasher.hash_one(call_id) % workers.max(1)).unwrap_or(0)
     }
 
-    fn push(&self, index: usize, at: Instant, urgency: Urgency, arrival: Arrival) {
-        if let Some(worker) = self.workers.get(index)
-            && !worker.push(at, urgency, arrival)
+    fn push(&self, place: Place, at: Instant, arrival: Arrival) {
+        if let Some(worker) = self.workers.get(place.worker)
+            && !worker.push(at, place.lane, place.fate, arrival)
         {
             self.metrics.dropped(Dropped::Overload);
         }
+    }
+
+    fn tell(&self, worker: usize, lane: Lane, arrival: Arrival) {
+        let place = Place {
+            worker,
+            lane,
+            fate: Fate::Kept,
+        };
+        self.push(place, now(), arrival);
     }
 }
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use control::config;
+
+    use super::*;
+    use crate::net::lanes::lanes;
+
+    /// A trunk's address, a phone's, and a stranger's.
+    const SOURCES: [&str; 3] = ["192.0.2.1:5060", "198.51.100.2:5060", "203.0.113.3:5060"];
+
+    fn dispatcher() -> Dispatcher {
+        let config = config::Defence {
+            allow: vec!["192.0.2.0/24".parse().unwrap()],
+            ..config::Defence::default()
+        };
+        let now = Instant::now();
+        let defence = Arc::new(Defence::new(&config, Duration::from_millis(500), now));
+        let phone: SocketAddr = SOURCES[1].parse().unwrap();
+        defence.remember(now, phone.ip());
+        let (worker, _inbox) = lanes();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        Dispatcher::new(vec![worker], defence, metrics)
+    }
+
+    #[test]
+    fn probes_calls_registrations_and_strangers_wait_apart() {
+        use Fate::{Kept, Sheddable};
+        use Lane::{Ordinary, Registrations, Strangers, Urgent};
+        let dispatcher = dispatcher();
+        let out = "<sip:1@h>";
+        let within = "<sip:1@h>;tag=1";
+        for (start, to, lanes, fate) in [
+            ("OPTIONS sip:h SIP/2.0", out, [Urgent, Ordinary], Sheddable),
+            (
+                "INVITE sip:1@h SIP/2.0",
+                out,
+                [Ordinary, Ordinary],
+                Sheddable,
+            ),
+            (
+                "REGISTER sip:h SIP/2.0",
+                out,
+                [Ordinary, Registrations],
+                Sheddable,
+            ),
+            (
+                "INVITE urn:service:sos SIP/2.0",
+                out,
+                [Ordinary, Ordinary],
+                Kept,
+            ),
+            ("CANCEL sip:1@h SIP/2.0", out, [Ordinary, Ordinary], Kept),
+            ("ACK sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
+            ("BYE sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
+            ("INVITE sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
+            ("SIP/2.0 200 OK", within, [Urgent, Urgent], Kept),
+        ] {
+            let text = format!("{start}\r\nTo: {to}\r\nCall-ID: 1\r\n\r\n");
+            let [trunk, phone] = lanes;
+            for (source, lane) in SOURCES.into_iter().zip([trunk, phone, Strangers]) {
+                let local = "192.0.2.9:5060".parse().unwrap();
+                let flow = Flow::to(Transport::Udp, local, source.parse().unwrap());
+                let placed = dispatcher.place(Instant::now(), &flow, &Peek::at(text.as_bytes()));
+                let place = placed.unwrap();
+                assert_eq!(place.lane, lane, "{start} from {source}");
+                let is_kept = fate == Kept || lane == Urgent;
+                assert_eq!(place.fate == Kept, is_kept, "{start} from {source}");
+            }
+        }
+    }
 }

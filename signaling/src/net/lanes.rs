@@ -1,37 +1,55 @@
-//! The two queues before each worker.
+//! The queues before each worker.
 //!
-//! Both are bounded. What may go before all that waits (probes of the allow set, responses, what is
-//! within a dialog) has a queue of its own, so that a node under load is still seen to be alive and
-//! ends calls as fast as it is asked to. It cannot starve the other: both have their share of each
-//! turn. A CANCEL waits behind its INVITE, in room that is kept for it.
+//! All are bounded, and each has its share of every turn: none can starve another, and what waits in
+//! one takes no time from those before it.
+//!
+//! 1. What may go before all that waits: probes of the allow set, responses, and what is within a
+//!    dialog, of those who are known. So a node under load is still seen to be alive and ends calls as
+//!    fast as it is asked to.
+//! 2. What else trunks and known users want, their calls above all. A CANCEL waits here behind its
+//!    INVITE.
+//! 3. Registrations: those of a town whose power is back delay no call.
+//! 4. Whatever strangers send, which is most of what a flood brings.
+//!
+//! What can be tried again later never takes the last places of a queue.
 
-use std::time::Instant;
+use std::{future::poll_fn, task::Poll, time::Instant};
 
 use tokio::sync::mpsc;
 
 use super::Arrival;
 
-/// Arrivals that may wait in each queue: a second of the heaviest load, and as much as a burst after a
-/// pause of the process brings.
-const QUEUE: usize = 16_384;
-/// From here on, what can be tried again later is refused, which takes less time than to do it.
-const CROWDED: usize = QUEUE / 2;
-/// The last places, which are kept for what cannot be tried again.
-const RESERVED: usize = QUEUE / 8;
-/// Arrivals that are taken from each queue in one turn, before the outputs of all of them go out.
-const URGENT_TURN: usize = 64;
-const ORDINARY_TURN: usize = 32;
-
-/// How an arrival is to be queued.
+/// A queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
+pub(crate) enum Lane {
     /// Before what waits.
     Urgent,
-    /// In turn.
+    /// Calls, and all else of those who are known.
     Ordinary,
-    /// In turn, and to be refused where there is too much to do.
-    Sheddable,
+    /// REGISTER of those who are known.
+    Registrations,
+    /// Everything of those who are not.
+    Strangers,
 }
+
+/// What may become of an arrival before it is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is worked on, however long it waits.
+    Kept,
+    /// It is refused where there is too much to do: its sender can try again.
+    Sheddable,
+    /// It is refused.
+    Refused,
+}
+
+const LANES: usize = 4;
+
+/// Arrivals that may wait in each queue: a second of the heaviest load, and as much as a burst after a
+/// pause of the process brings.
+const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 8_192];
+/// Arrivals that are taken from each queue in one turn, before the outputs of all of them go out.
+const TURN: [usize; LANES] = [64, 32, 16, 8];
 
 /// An arrival that waited.
 #[derive(Debug)]
@@ -47,83 +65,91 @@ pub(crate) struct Queued {
 
 /// The sockets' end of a worker's queues.
 #[derive(Clone, Debug)]
-pub(crate) struct Lanes {
-    urgent: mpsc::Sender<Queued>,
-    ordinary: mpsc::Sender<Queued>,
-}
+pub(crate) struct Lanes([mpsc::Sender<Queued>; LANES]);
 
 /// The worker's end.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    urgent: mpsc::Receiver<Queued>,
-    ordinary: mpsc::Receiver<Queued>,
-}
+pub(crate) struct Inbox([mpsc::Receiver<Queued>; LANES]);
 
 /// The queues of a worker.
 pub(crate) fn lanes() -> (Lanes, Inbox) {
-    let (urgent, urgents) = mpsc::channel(QUEUE);
-    let (ordinary, ordinaries) = mpsc::channel(QUEUE);
-    let inbox = Inbox {
-        urgent: urgents,
-        ordinary: ordinaries,
-    };
-    (Lanes { urgent, ordinary }, inbox)
+    let [a, b, c, d] = ROOM.map(mpsc::channel);
+    (Lanes([a.0, b.0, c.0, d.0]), Inbox([a.1, b.1, c.1, d.1]))
 }
 
 impl Lanes {
     /// Queues an arrival; `false` where there is no room for it.
-    pub(super) fn push(&self, at: Instant, urgency: Urgency, arrival: Arrival) -> bool {
-        let is_sheddable = urgency == Urgency::Sheddable;
-        let room = self.ordinary.capacity();
+    pub(super) fn push(&self, at: Instant, lane: Lane, fate: Fate, arrival: Arrival) -> bool {
+        let (queue, all) = (&self.0[lane as usize], ROOM[lane as usize]);
+        let room = queue.capacity();
+        let is_sheddable = fate != Fate::Kept;
+        if is_sheddable && room <= all / 8 {
+            return false;
+        }
         let queued = Queued {
             at,
             is_sheddable,
-            is_crowded: is_sheddable && room < CROWDED,
+            // To refuse takes less time than to do it.
+            is_crowded: is_sheddable && (room < all / 2 || fate == Fate::Refused),
             arrival,
         };
-        let sent = match urgency {
-            Urgency::Urgent => self.urgent.try_send(queued),
-            Urgency::Sheddable if room <= RESERVED => return false,
-            Urgency::Ordinary | Urgency::Sheddable => self.ordinary.try_send(queued),
-        };
         // A worker that is gone misses nothing.
-        !matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+        !matches!(
+            queue.try_send(queued),
+            Err(mpsc::error::TrySendError::Full(_))
+        )
     }
 }
 
 impl Inbox {
-    /// Waits for arrivals and puts a turn's worth of them into `batch`, urgent ones first. `false` when
-    /// no more can come. Nothing is lost where this is not waited for to its end.
+    /// Waits for arrivals and puts a turn's worth of them into `batch`, in the order of the queues.
+    /// `false` when no more can come. Nothing is lost where this is not waited for to its end.
+    ///
+    /// Where some are left from the last turn, the sockets of this thread have theirs first: what they
+    /// hold may go before what waits here, and is lost where it is too much.
     pub(crate) async fn recv(&mut self, batch: &mut Vec<Queued>) -> bool {
-        if !self.take(batch) {
-            let first = tokio::select! {
-                biased;
-                first = self.urgent.recv() => first,
-                first = self.ordinary.recv() => first,
-            };
-            let Some(first) = first else { return false };
-            batch.push(first);
-            self.take(batch);
+        if self.0.iter().any(|queue| !queue.is_empty()) {
+            tokio::task::yield_now().await;
         }
+        if self.take(batch) {
+            return true;
+        }
+        let Some(first) = self.first().await else {
+            return false;
+        };
+        batch.push(first);
+        self.take(batch);
         true
     }
 
     /// Waits for one arrival.
     #[cfg(test)]
     pub(super) async fn next(&mut self) -> Option<Arrival> {
-        let queued = tokio::select! {
-            biased;
-            queued = self.urgent.recv() => queued,
-            queued = self.ordinary.recv() => queued,
-        };
-        queued.map(|queued| queued.arrival)
+        self.first().await.map(|queued| queued.arrival)
+    }
+
+    async fn first(&mut self) -> Option<Queued> {
+        poll_fn(|context| {
+            let mut is_over = true;
+            for queue in &mut self.0 {
+                match queue.poll_recv(context) {
+                    Poll::Ready(Some(queued)) => return Poll::Ready(Some(queued)),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => is_over = false,
+                }
+            }
+            match is_over {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        })
+        .await
     }
 
     fn take(&mut self, batch: &mut Vec<Queued>) -> bool {
-        let urgents = std::iter::from_fn(|| self.urgent.try_recv().ok());
-        batch.extend(urgents.take(URGENT_TURN));
-        let ordinaries = std::iter::from_fn(|| self.ordinary.try_recv().ok());
-        batch.extend(ordinaries.take(ORDINARY_TURN));
+        for (queue, most) in self.0.iter_mut().zip(TURN) {
+            batch.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(most));
+        }
         !batch.is_empty()
     }
 }
@@ -153,22 +179,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_urgent_go_first_and_the_others_have_their_share() {
+    async fn each_queue_has_its_share_of_a_turn_in_their_order() {
         let (lanes, mut inbox) = lanes();
         let now = Instant::now();
-        for port in 0..100 {
-            assert!(lanes.push(now, Urgency::Sheddable, arrival(port)));
-        }
-        for port in 1_000..1_200 {
-            assert!(lanes.push(now, Urgency::Urgent, arrival(port)));
+        let all = [
+            Lane::Strangers,
+            Lane::Registrations,
+            Lane::Ordinary,
+            Lane::Urgent,
+        ];
+        for (lane, start) in all.into_iter().zip([3_000, 2_000, 1_000, 0]) {
+            for port in start..start + 500 {
+                assert!(lanes.push(now, lane, Fate::Sheddable, arrival(port)));
+            }
         }
         let mut batch = Vec::new();
-        assert!(inbox.recv(&mut batch).await);
-        let first = ports(&mut batch);
-        assert_eq!(first[..64], (1_000..1_064).collect::<Vec<_>>());
-        assert_eq!(first[64..], (0..32).collect::<Vec<_>>());
-        assert!(inbox.recv(&mut batch).await);
-        assert_eq!(ports(&mut batch)[64..], (32..64).collect::<Vec<_>>());
+        for turn in 0..3 {
+            assert!(inbox.recv(&mut batch).await);
+            let starts = [0, 1_000, 2_000, 3_000].into_iter().zip([64, 32, 16, 8]);
+            let expected = starts.flat_map(|(start, share)| {
+                let first = start + turn * share;
+                first..first + share
+            });
+            assert_eq!(ports(&mut batch), expected.collect::<Vec<_>>());
+        }
         drop(lanes);
         while inbox.recv(&mut batch).await {
             batch.clear();
@@ -177,23 +211,46 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_be_tried_again_is_refused_first_and_never_takes_the_last_places() {
+        for lane in [Lane::Ordinary, Lane::Registrations, Lane::Strangers] {
+            let (lanes, mut inbox) = lanes();
+            let (now, room) = (Instant::now(), ROOM[lane as usize]);
+            let pushed = |fate| {
+                let push = |_: &usize| lanes.push(now, lane, fate, arrival(1));
+                (0..room).filter(push).count()
+            };
+            let sheddable = pushed(Fate::Sheddable);
+            assert_eq!(sheddable, room - room / 8);
+            assert_eq!(pushed(Fate::Refused), 0);
+            assert_eq!(pushed(Fate::Kept), room / 8);
+            for other in [Lane::Urgent, Lane::Ordinary] {
+                assert!(other == lane || lanes.push(now, other, Fate::Kept, arrival(3)));
+            }
+            let (mut crowded, mut batch) = (0, Vec::new());
+            drop(lanes);
+            while inbox.recv(&mut batch).await {
+                crowded += batch.drain(..).filter(|queued| queued.is_crowded).count();
+            }
+            assert_eq!(crowded, sheddable - room / 2 - 1);
+        }
+    }
+
+    /// Or what waits in the kernel would be lost while a worker goes through its queues.
+    #[tokio::test]
+    async fn the_sockets_of_the_thread_have_their_turn_between_two_of_the_worker() {
         let (lanes, mut inbox) = lanes();
         let now = Instant::now();
-        let sheddable = (0..QUEUE)
-            .filter(|_| lanes.push(now, Urgency::Sheddable, arrival(1)))
-            .count();
-        assert_eq!(sheddable, QUEUE - RESERVED);
-        let cancels = (0..QUEUE)
-            .filter(|_| lanes.push(now, Urgency::Ordinary, arrival(2)))
-            .count();
-        assert_eq!(cancels, RESERVED);
-        assert!(lanes.push(now, Urgency::Urgent, arrival(3)));
-
-        let (mut crowded, mut batch) = (0, Vec::new());
-        for _ in 0..QUEUE / ORDINARY_TURN {
-            inbox.recv(&mut batch).await;
-            crowded += batch.drain(..).filter(|queued| queued.is_crowded).count();
+        for port in 0..1_000 {
+            assert!(lanes.push(now, Lane::Strangers, Fate::Sheddable, arrival(port)));
         }
-        assert_eq!(crowded, sheddable - CROWDED - 1);
+        let socket = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            lanes.push(now, Lane::Ordinary, Fate::Sheddable, arrival(5_060))
+        });
+        let mut batch = Vec::new();
+        for _ in 0..3 {
+            inbox.recv(&mut batch).await;
+        }
+        assert!(ports(&mut batch).contains(&5_060));
+        assert!(socket.await.unwrap());
     }
 }

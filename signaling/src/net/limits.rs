@@ -1,10 +1,12 @@
 //! What clients may take of this node, and how much of it they have.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use control::config;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
+
+use crate::defence::{Source, Standing};
 
 /// `[sip.connections]` and `[sip.websocket]` as they are used.
 #[derive(Clone, Copy, Debug)]
@@ -96,39 +98,53 @@ impl Refused {
     }
 }
 
+/// How much more a source may have that is known: many phones are behind one address.
+const KNOWN: usize = 20;
+
 /// How many connections clients have.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     total: usize,
     handshakes: usize,
-    sources: HashMap<IpAddr, Source>,
+    sources: HashMap<Source, Held>,
 }
 
 #[derive(Debug, Default)]
-struct Source {
+struct Held {
     connections: usize,
     handshakes: usize,
 }
 
 impl Counts {
-    /// Counts one more of `source`, where the limits have room for it.
+    /// Counts one more of `source`, where the limits have room for it. Strangers leave the last quarter
+    /// to others, and trunks may have as many as there are.
     pub(super) fn enter(
         &mut self,
         limits: &Limits,
-        source: IpAddr,
+        source: Source,
+        standing: Standing,
         handshake: bool,
     ) -> Result<(), Refused> {
-        if self.total >= limits.total {
+        let of_all = |all: usize| match standing {
+            Standing::Stranger => all - all / 4,
+            Standing::Known | Standing::Trusted => all,
+        };
+        let of_source = |most: usize| match standing {
+            Standing::Stranger => most,
+            Standing::Known => most.saturating_mul(KNOWN),
+            Standing::Trusted => usize::MAX,
+        };
+        if self.total >= of_all(limits.total) {
             return Err(Refused::Total);
         }
-        if handshake && self.handshakes >= limits.handshakes {
+        if handshake && self.handshakes >= of_all(limits.handshakes) {
             return Err(Refused::TotalHandshakes);
         }
         if let Some(one) = self.sources.get(&source) {
-            if one.connections >= limits.per_source {
+            if one.connections >= of_source(limits.per_source) {
                 return Err(Refused::Source);
             }
-            if handshake && one.handshakes >= limits.handshakes_per_source {
+            if handshake && one.handshakes >= of_source(limits.handshakes_per_source) {
                 return Err(Refused::SourceHandshakes);
             }
         }
@@ -143,7 +159,7 @@ impl Counts {
     }
 
     /// A handshake of `source` is over.
-    pub(super) fn shook_hands(&mut self, source: IpAddr) {
+    pub(super) fn shook_hands(&mut self, source: Source) {
         self.handshakes = self.handshakes.saturating_sub(1);
         if let Some(one) = self.sources.get_mut(&source) {
             one.handshakes = one.handshakes.saturating_sub(1);
@@ -151,7 +167,7 @@ impl Counts {
     }
 
     /// A connection of `source` is closed, its handshake over.
-    pub(super) fn leave(&mut self, source: IpAddr) {
+    pub(super) fn leave(&mut self, source: Source) {
         self.total = self.total.saturating_sub(1);
         if let Some(one) = self.sources.get_mut(&source) {
             one.connections = one.connections.saturating_sub(1);
@@ -169,43 +185,82 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
-    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    const STRANGER: Standing = Standing::Stranger;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
 
     #[test]
     fn each_limit_holds_and_what_leaves_makes_room() {
         let mut limits = Limits::new(&config::Sip::default());
-        (limits.total, limits.per_source) = (4, 3);
-        (limits.handshakes, limits.handshakes_per_source) = (3, 2);
+        (limits.total, limits.per_source) = (5, 3);
+        (limits.handshakes, limits.handshakes_per_source) = (4, 2);
+        let (a, b) = (source("192.0.2.1"), source("192.0.2.2"));
         let mut counts = Counts::default();
-        counts.enter(&limits, A, true).unwrap();
-        counts.enter(&limits, A, true).unwrap();
-        assert_eq!(
-            counts.enter(&limits, A, true),
-            Err(Refused::SourceHandshakes)
-        );
-        counts.enter(&limits, B, true).unwrap();
-        assert_eq!(
-            counts.enter(&limits, B, true),
-            Err(Refused::TotalHandshakes)
-        );
-        counts.shook_hands(A);
-        counts.enter(&limits, A, true).unwrap();
-        assert_eq!(counts.enter(&limits, A, false), Err(Refused::Total));
-        counts.shook_hands(B);
-        counts.leave(B);
-        assert_eq!(counts.enter(&limits, A, false), Err(Refused::Source));
+        let mut enter = |source, handshake| counts.enter(&limits, source, STRANGER, handshake);
+        enter(a, true).unwrap();
+        enter(a, true).unwrap();
+        assert_eq!(enter(a, true), Err(Refused::SourceHandshakes));
+        enter(b, true).unwrap();
+        assert_eq!(enter(b, true), Err(Refused::TotalHandshakes));
+        counts.shook_hands(a);
+        counts.enter(&limits, a, STRANGER, true).unwrap();
+        let more = counts.enter(&limits, a, STRANGER, false);
+        assert_eq!(more, Err(Refused::Total));
+        counts.shook_hands(b);
+        counts.leave(b);
+        let more = counts.enter(&limits, a, STRANGER, false);
+        assert_eq!(more, Err(Refused::Source));
         for _ in 0..2 {
-            counts.shook_hands(A);
+            counts.shook_hands(a);
         }
         for _ in 0..3 {
-            counts.leave(A);
+            counts.leave(a);
         }
         assert_eq!((counts.total, counts.handshakes()), (0, 0));
         assert!(counts.sources.is_empty());
+    }
+
+    #[test]
+    fn strangers_leave_room_for_those_who_are_known() {
+        let mut limits = Limits::new(&config::Sip::default());
+        (limits.total, limits.per_source) = (400, 4);
+        limits.handshakes_per_source = 4;
+        let mut counts = Counts::default();
+        let mut entered = 0;
+        for number in 0..400_u16 {
+            let source = source(&format!("192.0.{}.{}", number / 250, number % 250));
+            entered += usize::from(counts.enter(&limits, source, STRANGER, false).is_ok());
+        }
+        assert_eq!(entered, 300);
+        let (phones, trunk) = (source("198.51.100.1"), source("198.51.100.2"));
+        for _ in 0..4 * KNOWN {
+            counts
+                .enter(&limits, phones, Standing::Known, true)
+                .unwrap();
+        }
+        let more = counts.enter(&limits, phones, Standing::Known, false);
+        assert_eq!(more, Err(Refused::Source));
+        for _ in 0..20 {
+            counts
+                .enter(&limits, trunk, Standing::Trusted, true)
+                .unwrap();
+        }
+        let more = counts.enter(&limits, trunk, Standing::Trusted, true);
+        assert_eq!(more, Err(Refused::Total));
+    }
+
+    #[test]
+    fn the_addresses_of_one_customer_are_one_source() {
+        let limits = Limits::new(&config::Sip::default());
+        let mut counts = Counts::default();
+        let entered = (0..1_000).filter(|number| {
+            let source = source(&format!("2001:db8:1:2::{number:x}"));
+            counts.enter(&limits, source, STRANGER, false).is_ok()
+        });
+        assert_eq!(entered.count(), limits.per_source);
     }
 }

@@ -171,7 +171,9 @@ where
             link.metrics.dropped(Dropped::Malformed);
             return End::Framing(error.to_string());
         }
-        link.deliver(message);
+        if !link.deliver(message) {
+            return End::Flooding;
+        }
     }
 }
 

@@ -37,6 +37,18 @@ impl Node {
         Self::with("127.0.0.1", more).await
     }
 
+    /// The same with users phone0, phone1 and so on, whose password is their name, and little room for
+    /// strangers.
+    pub(crate) async fn of_phones(count: usize) -> Self {
+        let mut more =
+            "domains = [\"node.test\"]\n[sip.defence]\nallow = []\nregisters = 5\n".to_owned();
+        for index in 0..count {
+            let user = format!("[[users]]\nname = \"phone{index}\"\npassword = \"phone{index}\"\n");
+            more.push_str(&user);
+        }
+        Self::with("127.0.0.1", &more).await
+    }
+
     async fn with(allow: &str, more: &str) -> Self {
         let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();

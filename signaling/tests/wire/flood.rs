@@ -1,9 +1,16 @@
 //! Floods of strangers: what is kept of them is bounded, and calls of others go on.
 
-use sip::message::Message;
+use std::{sync::Arc, time::Duration};
+
+use sip::{
+    digest::{Answer, Challenge, Secret, answer},
+    message::Message,
+};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpSocket, UdpSocket},
+    task::JoinSet,
+    time::timeout,
 };
 
 use crate::bed::{Node, PATIENCE, receive};
@@ -60,6 +67,91 @@ async fn refuse(node: &Node, caller: &UdpSocket, invite: &Message) {
     }
 }
 
+/// The sum of a metric's samples.
+fn value(page: &str, name: &str) -> f64 {
+    let lines = page.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    values.sum()
+}
+
+/// Registers a phone by digest, sending again until it is done.
+async fn register(node: Arc<Node>, index: usize) {
+    let socket = UdpSocket::bind(STRANGER).await.unwrap();
+    let from = socket.local_addr().unwrap();
+    let mut authorization = String::new();
+    let mut cseq = 1;
+    loop {
+        let text = format!(
+            "REGISTER sip:node.test SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {from};branch=z9hG4bK{index}.{cseq};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:phone{index}@node.test>;tag=1\r\nTo: <sip:phone{index}@node.test>\r\n\
+             Call-ID: {index}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:phone{index}@{from}>\r\n\
+             {authorization}Content-Length: 0\r\n\r\n"
+        );
+        let sent = socket.send_to(text.as_bytes(), node.address).await;
+        sent.unwrap();
+        let heard = timeout(Duration::from_millis(200), receive(&socket)).await;
+        match heard.ok().map(|response| (response.status(), response)) {
+            // A challenge that came twice is answered once.
+            Some((Some(401), challenge)) if authorization.is_empty() => {
+                let user = format!("phone{index}");
+                let asked = Answer {
+                    username: &user,
+                    secret: Secret::Password(&user),
+                    realm: Some("node.test"),
+                    method: "REGISTER",
+                    uri: "sip:node.test",
+                    body: b"",
+                    cnonce: "1",
+                    nc: 1,
+                };
+                let (value, _) = answer(&Challenge::of_response(&challenge), &asked).unwrap();
+                authorization = format!("Authorization: {value}\r\n");
+                cseq += 1;
+            }
+            Some((Some(200), _)) => return,
+            Some((Some(401), _)) | None => {}
+            Some((status, _)) => panic!("phone {index} was told {status:?}"),
+        }
+    }
+}
+
+/// Phones behind one address that nobody knows yet, all at once, and far more than a stranger may ask:
+/// none is shut out for the others, and calls go on meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_village_behind_one_address_comes_back_after_a_power_cut() {
+    const PHONES: usize = 600;
+    let node = Arc::new(Node::of_phones(PHONES).await);
+    let caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut phones = JoinSet::new();
+    for index in 0..PHONES {
+        phones.spawn(register(node.clone(), index));
+    }
+    let mut number = 0;
+    let all = async {
+        while !phones.is_empty() {
+            let waits = timeout(Duration::from_millis(50), phones.join_next());
+            if let Ok(Some(joined)) = waits.await {
+                joined.unwrap();
+            }
+            number += 1;
+            if number % 100 == 1 {
+                let invite = call(&node, &caller, number).await;
+                refuse(&node, &caller, &invite).await;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), all).await.unwrap();
+    let page = node.running.metrics();
+    assert!(
+        value(&page, "tandem_sip_drops_total{reason=\"rate-limit\"}") > 0.0,
+        "{page}"
+    );
+    let flood = value(&page, "tandem_sip_bans_total{reason=\"flood\"}");
+    assert_eq!(value(&page, "tandem_sip_bans_total"), flood, "{page}");
+    assert_eq!(value(&page, "tandem_sip_bans_active "), 0.0, "{page}");
+}
+
 /// Expects that a call outlives the flood, that another comes through it, and that nothing but these
 /// two is kept.
 async fn survives(flood: impl AsyncFn(&Node)) {
@@ -72,17 +164,12 @@ async fn survives(flood: impl AsyncFn(&Node)) {
     refuse(&node, &caller, &second).await;
 
     let page = node.running.metrics();
-    let value = |name: &str| -> f64 {
-        let lines = page.lines().filter(|line| line.starts_with(name));
-        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-        values.sum()
-    };
     assert!(
-        value("tandem_sip_drops_total{reason=\"rate-limit\"}") > 0.0,
+        value(&page, "tandem_sip_drops_total{reason=\"rate-limit\"}") > 0.0,
         "{page}"
     );
     // Both sides of two calls at most.
-    assert!(value("tandem_sip_transactions ") <= 4.0, "{page}");
+    assert!(value(&page, "tandem_sip_transactions ") <= 4.0, "{page}");
     assert!(node.running.calls().await <= 2);
     node.running.stop(PATIENCE).await;
 }
@@ -94,6 +181,27 @@ async fn a_flood_of_a_stranger_over_udp() {
         for number in 0..FLOOD {
             for method in ["INVITE", "REGISTER"] {
                 let text = request(method, "UDP", number);
+                let sent = stranger.send_to(text.as_bytes(), node.address).await;
+                sent.unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Responses, and what seems to belong to dialogs, are cheap to make up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_a_stranger_that_begins_nothing() {
+    survives(async |node| {
+        let stranger = UdpSocket::bind(STRANGER).await.unwrap();
+        for number in 0..FLOOD {
+            let request = request("BYE", "UDP", number);
+            let within =
+                request.replace("To: <sip:100@node.test>", "To: <sip:100@node.test>;tag=2");
+            let (_, rest) = within.split_once("\r\n").unwrap();
+            let response = format!("SIP/2.0 200 OK\r\n{rest}");
+            for text in [within, response] {
                 let sent = stranger.send_to(text.as_bytes(), node.address).await;
                 sent.unwrap();
             }

@@ -55,3 +55,23 @@ fn a_repetition_of_what_is_being_worked_on_is_absorbed_however_late() {
     assert_eq!(bed.metrics.shed.get(), 0);
     assert_eq!(bed.core.calls(), 1);
 }
+
+#[test]
+fn what_a_stranger_says_of_a_call_that_there_is_not_leaves_no_trace() {
+    let mut bed = Bed::new();
+    let local = at(NODE);
+    let stranger = at("203.0.113.77:5060");
+    for nth in 0..100 {
+        let bye = format!(
+            "BYE sip:b@{NODE} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 203.0.113.77;branch=z9hG4bKs{nth};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@a.test>;tag=1\r\nTo: <sip:b@b.test>;tag=2\r\nCall-ID: s{nth}\r\n\
+             CSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let flow = Flow::to(Transport::Udp, local, stranger);
+        bed.core.handle_datagram(bed.now, flow, bye.into());
+        bed.settle();
+        bed.response("203.0.113.77:5060", 481);
+    }
+    assert!(bed.core.is_empty());
+}

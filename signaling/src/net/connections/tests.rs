@@ -103,7 +103,10 @@ async fn what_cannot_be_framed_closes_the_connection() {
 
 #[tokio::test]
 async fn one_source_cannot_take_every_connection() {
-    let bed = bed(Transport::Tcp, |sip| sip.connections.per_source = 20);
+    let bed = bed(Transport::Tcp, |sip| {
+        sip.defence.allow.clear();
+        sip.connections.per_source = 20;
+    });
     let mut peers = Vec::new();
     for _ in 0..20 {
         peers.push(TcpStream::connect(bed.local).await.unwrap());
@@ -125,6 +128,7 @@ async fn handshakes_are_bounded_in_number_and_time() {
     let authority = crate::net::bed::Authority::new();
     let files = authority.issue(&["a.test"]);
     let bed = bed(Transport::Tls, |sip| {
+        sip.defence.allow.clear();
         sip.tls.certificates = vec![files];
         sip.connections.handshakes_per_source = 2;
         sip.connections.handshake_timeout = 1;
@@ -227,4 +231,28 @@ async fn what_is_no_sip_bans_its_source_and_a_ban_closes_what_is_open() {
     assert_eq!(read_some(&mut open).await, "");
     let mut refused = TcpStream::connect(bed.local).await.unwrap();
     assert_eq!(read_some(&mut refused).await, "");
+}
+
+#[tokio::test]
+async fn who_floods_over_a_connection_is_told_to_come_back_then_cut_off_then_banned() {
+    let mut bed = bed(Transport::Tcp, |sip| sip.defence.allow.clear());
+    let flood = OPTIONS.repeat(400);
+    for nth in 1..=4 {
+        let mut peer = TcpStream::connect(bed.local).await.unwrap();
+        // What comes after the connection was closed finds nobody.
+        drop(peer.write_all(flood.as_bytes()).await);
+        let line = format!("tandem_sip_connections_closed_total{{reason=\"flooding\"}} {nth}");
+        bed.counted(&line).await;
+    }
+    let mut batch = Vec::new();
+    assert!(bed.arrived.recv(&mut batch).await);
+    while batch.len() < 400 {
+        assert!(bed.arrived.recv(&mut batch).await);
+    }
+    // As many as the bucket holds are worked on, and the next ones told by 503 when to come back.
+    assert!(batch.iter().take(100).all(|queued| !queued.is_crowded));
+    assert!(batch.iter().skip(150).any(|queued| queued.is_crowded));
+    let mut refused = TcpStream::connect(bed.local).await.unwrap();
+    assert_eq!(read_some(&mut refused).await, "");
+    assert_eq!(bed.defence.active(), 1);
 }

@@ -210,3 +210,41 @@ fn what_is_wrong_with_a_peer_is_told_in_words_that_help() {
     let expired = explain(&Error::InvalidCertificate(CertificateError::Expired));
     assert!(expired.contains("ended"), "{expired}");
 }
+
+/// Phones that are registered and say nothing: run alone and in release, for the figure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures the process's memory, so it has to be alone in it"]
+async fn an_idle_connection_takes_less_than_30_kilobytes() {
+    fn resident() -> usize {
+        let statm = fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4_096
+    }
+    const WARM: usize = 200;
+    const COUNT: usize = 2_000;
+    let authority = Authority::new();
+    let files = authority.issue(&["node.test"]);
+    crate::net::limits::raise_descriptors(2 * (WARM + COUNT));
+    let mut bed = bed(Transport::Tls, |sip| {
+        sip.tls.certificates = vec![files];
+        sip.connections.per_source = WARM + COUNT;
+    });
+    let mut idle = Vec::with_capacity(WARM + COUNT);
+    let mut before = 0;
+    for nth in 0..WARM + COUNT {
+        if nth == WARM {
+            before = resident();
+        }
+        let connected = authority.connect(bed.local, "node.test", None).await;
+        let mut peer = connected.unwrap();
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        let flow = bed.message().await;
+        bed.send(&flow, "answer");
+        assert_eq!(read_some(&mut peer).await, "answer");
+        // The client's side of it is not what is measured.
+        idle.push(peer.into_inner().0);
+    }
+    let each = (resident() - before) / COUNT;
+    println!("{each} bytes a connection, the kernel's not included");
+    assert!(each <= 30 << 10, "{each}");
+}

@@ -21,7 +21,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use control::config::Transport;
 use nix::{
     libc,
@@ -218,6 +217,10 @@ async fn receive(bound: Arc<Udp>, dispatcher: Dispatcher, metrics: Arc<Metrics>)
 impl Udp {
     fn accept(&self, received: &Received<'_>, dispatcher: &Dispatcher, metrics: &Metrics) {
         let (datagram, remote) = (received.bytes, received.remote);
+        let mut flow = Flow::to(Transport::Udp, self.local, remote);
+        if !dispatcher.admits(&flow) {
+            return;
+        }
         // Line ends alone keep a NAT's mapping open (RFC 5626 section 3.5.1 over UDP; widely done).
         if datagram
             .iter()
@@ -230,15 +233,16 @@ impl Udp {
             metrics.dropped(Dropped::Malformed);
             return;
         }
-        let mut flow = Flow::to(Transport::Udp, self.local, remote);
         flow.source = received.local.filter(|_| self.local.ip().is_unspecified());
         if let Some(answer) = stun::answer(datagram, remote) {
-            metrics.stun.inc();
-            // As good as lost where it cannot be sent: the client asks again.
-            drop(self.send(&answer, &flow));
+            if dispatcher.admits_other(&flow) {
+                metrics.stun.inc();
+                // As good as lost where it cannot be sent: the client asks again.
+                drop(self.send(&answer, &flow));
+            }
             return;
         }
-        dispatcher.datagram(flow, Bytes::copy_from_slice(datagram));
+        dispatcher.datagram(flow, datagram);
     }
 }
 
