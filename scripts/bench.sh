@@ -14,6 +14,9 @@ if [ "$(id -u)" -eq 0 ]; then
   echo "== calls while banned sources and strangers flood, with XDP and without"
   "$bin/flood" --seconds "${SECONDS_EACH:-12}" --rounds "${ROUNDS:-3}" ||
     echo "the target was not met"
+  echo
+  echo "== 50,000 phones that register at once, again and again, while calls go through the node"
+  "$bin/storm" || echo "the target was not met"
 else
   echo "skipped the side-by-side runs: they need root for network namespaces and XDP"
 fi

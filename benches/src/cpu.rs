@@ -6,6 +6,16 @@
 
 use std::{fs, io, time::Duration};
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Keeps this thread, and what it starts, on one core.
+pub(crate) fn pin(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    // Without it the figures are only noisier.
+    let _noisier = sched_setaffinity(None, &cores);
+}
+
 /// The time that a process's threads have run.
 pub(crate) fn of_process(pid: u32) -> io::Result<Duration> {
     let mut total = Duration::ZERO;

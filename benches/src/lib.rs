@@ -5,4 +5,5 @@ pub mod flood;
 pub mod relay;
 pub mod sip;
 mod spread;
+pub mod storm;
 pub mod xdp_cost;

@@ -78,6 +78,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// The route's `ring_timeout`, in seconds.
     pub ring_timeout: u32,
+    /// What else the file has.
+    pub more: String,
 }
 
 /// The key that tests give to the API of their own node.
@@ -100,6 +102,7 @@ impl Config {
             allow: vec![bed.caller_ip(family)],
             hosts: vec![SocketAddr::from((bed.callee_ip(family), 5060)).to_string()],
             ring_timeout: 60,
+            more: String::new(),
         }
     }
 
@@ -116,7 +119,8 @@ impl Config {
              [api]\nlisten = \"{api}\"\nadmin_key = \"{ADMIN_KEY}\"\n\n\
              [[trunks]]\nname = \"callers\"\nallow = {allow:?}\n\n\
              [[trunks]]\nname = \"carrier\"\nhosts = {hosts:?}\n\n\
-             [[routes]]\nprefix = \"\"\ntrunks = [\"carrier\"]\nring_timeout = {ring}\n",
+             [[routes]]\nprefix = \"\"\ntrunks = [\"carrier\"]\nring_timeout = {ring}\n{more}",
+            more = self.more,
             name = self.name,
             sip = self.sip,
             t1 = self.t1,

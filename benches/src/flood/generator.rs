@@ -17,6 +17,7 @@ use std::{
 use loadtest::bed::Bed;
 
 use super::BenchError;
+use crate::cpu;
 
 /// The host that is banned.
 pub(super) const BANNED: Ipv4Addr = Ipv4Addr::new(10, 91, 1, 66);
@@ -124,7 +125,7 @@ impl Generator {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let sender = thread::spawn(move || {
-            super::pin(core);
+            cpu::pin(core);
             send(&sockets, datagrams, node, rate, &seen)
         });
         Ok(Self {

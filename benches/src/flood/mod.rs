@@ -16,11 +16,11 @@ use loadtest::{
     process::{Interrupt, ProcessError},
     sipp::{Agent, Scenario},
 };
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 pub use generator::Flood;
 pub use report::{Figures, Report};
 
+use crate::cpu;
 use generator::Generator;
 
 /// The core of the node and of SIPp.
@@ -92,7 +92,7 @@ pub enum BenchError {
 /// A program is missing or fails; calls that fail are figures, and no error.
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
     // What is started from here inherits it.
-    pin(NODE_CORE);
+    cpu::pin(NODE_CORE);
     let mut report = Report::new(plan);
     for round in 1..=plan.rounds {
         for path in Datapath::ALL {
@@ -164,12 +164,4 @@ fn measure(
     let dropped = dropped + 0.0;
     node.stop()?;
     Ok(Figures::new(&outcome, &answered, flooded, dropped))
-}
-
-/// Keeps this thread, and what it starts, on one core.
-fn pin(core: usize) {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    // Without it the figures are only noisier.
-    let _noisier = sched_setaffinity(None, &cores);
 }

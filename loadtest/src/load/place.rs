@@ -80,6 +80,7 @@ impl Place {
                 allow: vec![LOOPBACK_CALLER],
                 hosts: vec![self.callee_sip().to_string()],
                 ring_timeout: 60,
+                more: String::new(),
             },
         };
         Config {
