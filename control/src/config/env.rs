@@ -7,18 +7,17 @@ use super::Config;
 const PREFIX: &str = "TANDEM_";
 const SECTIONS: [&str; 5] = ["node", "sip", "media", "api", "store"];
 
-/// The file's table with the variables in it, or `None` where none applies.
+/// Lays the variables over the file's table. Tells whether one applied.
 ///
 /// Variables that name no key are warned of and left alone: Kubernetes sets `TANDEM_…` variables of
 /// its own for a service of that name. One that names a key and does not fit goes into `errors`: a node
 /// should not run with another setting than it was given.
 pub(super) fn overlay(
-    text: &str,
+    table: &mut Table,
     variables: impl IntoIterator<Item = (String, String)>,
     warnings: &mut Vec<String>,
     errors: &mut Vec<String>,
-) -> Result<Option<Table>, toml::de::Error> {
-    let mut table: Table = toml::from_str(text)?;
+) -> bool {
     let mut changed = false;
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else {
@@ -51,7 +50,7 @@ pub(super) fn overlay(
             )),
         }
     }
-    Ok(changed.then_some(table))
+    changed
 }
 
 /// The reading of `text` that fits the key: as it is, as a TOML value, or as a list with commas.

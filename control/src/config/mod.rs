@@ -10,6 +10,7 @@ mod env;
 mod net;
 mod number;
 mod number_rule;
+mod read;
 mod route;
 mod routing;
 mod sections;
@@ -28,6 +29,7 @@ use std::{collections::HashSet, fs, io, path::Path};
 
 use serde::Deserialize;
 
+use self::read::{Read, Unread};
 use crate::Endpoint;
 
 pub use codes::Codes;
@@ -90,12 +92,19 @@ pub enum ConfigError {
         /// The system's reason.
         error: io::Error,
     },
-    /// The text is not TOML, or has a key that is unknown or of a wrong type.
-    #[error("{0}")]
-    Syntax(Box<toml::de::Error>),
-    /// The keys are understood, and what they say cannot work; one line each.
+    /// What the text says cannot be read, or cannot work; one line each.
     #[error("{}", .0.join("\n"))]
     Invalid(Vec<String>),
+}
+
+impl ConfigError {
+    /// One line for each thing that is wrong.
+    pub fn reasons(self) -> Vec<String> {
+        match self {
+            Self::Invalid(reasons) => reasons,
+            other @ Self::Read { .. } => vec![other.to_string()],
+        }
+    }
 }
 
 /// A configuration and what its author should know about it.
@@ -122,15 +131,22 @@ impl Config {
         text: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
-        // First as it stands, so that an error shows the line of the file.
-        let plain = toml::from_str::<Self>(text).map_err(syntax)?;
-        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
-        let overlay = env::overlay(text, variables, &mut warnings, &mut errors);
-        let config = match overlay.map_err(syntax)? {
-            Some(table) => table.try_into().map_err(syntax)?,
-            None => plain,
-        };
-        errors.extend(config.errors());
+        let Read {
+            mut table,
+            mut config,
+            mut errors,
+            unread,
+        } = read::read(text);
+        let mut warnings = Vec::new();
+        if env::overlay(&mut table, variables, &mut warnings, &mut errors) {
+            match table.try_into() {
+                Ok(changed) => config = changed,
+                Err(error) => errors.push(error.message().to_owned()),
+            }
+        }
+        if !unread.all {
+            errors.extend(config.errors(&unread));
+        }
         if !errors.is_empty() {
             return Err(ConfigError::Invalid(errors));
         }
@@ -158,6 +174,7 @@ impl Config {
             blocks: &self.blocks,
             limits: &self.limits,
             has_domain: !self.sip.domains.is_empty(),
+            ..Routing::default()
         }
     }
 
@@ -167,7 +184,7 @@ impl Config {
             .unwrap_or_else(|| Endpoint::Unix(self.node.data_dir.join(name)))
     }
 
-    fn errors(&self) -> Vec<String> {
+    fn errors(&self, unread: &Unread) -> Vec<String> {
         let mut errors = Vec::new();
         self.node.check(&mut errors);
         self.sip.check(&mut errors);
@@ -175,7 +192,9 @@ impl Config {
         if let Some(numbering) = &self.numbering {
             numbering.check("[numbering]", &mut errors);
         }
+        // Domains that could not be read may be there.
         let first = self.sip.domains.first().map(String::as_str);
+        let first = first.or_else(|| unread.sip.then_some("unread"));
         let mut names = HashSet::new();
         for user in &self.users {
             user.check(first, &mut errors);
@@ -187,11 +206,16 @@ impl Config {
                 ));
             }
         }
-        errors.extend(self.routing().errors());
+        let mut routing = self.routing();
+        routing.has_domain |= unread.sip;
+        routing.unread_trunks = &unread.trunks;
+        routing.unread_groups = &unread.groups;
+        errors.extend(routing.errors());
         errors
     }
 
-    fn warnings(&self) -> Vec<String> {
+    /// What its author should know, one line each.
+    pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.trunks.is_empty() && self.users.is_empty() {
             warnings.push(
@@ -219,8 +243,4 @@ impl Config {
         }
         warnings
     }
-}
-
-fn syntax(error: toml::de::Error) -> ConfigError {
-    ConfigError::Syntax(Box::new(error))
 }

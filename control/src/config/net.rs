@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     str::FromStr,
 };
@@ -281,17 +281,13 @@ impl Cidr {
     /// The same block by its first address, so that two spellings of one are equal.
     pub fn network(self) -> Self {
         let address = match self.address {
-            IpAddr::V4(ip) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                Ipv4Addr::from(u32::from(ip) & mask).into()
+            IpAddr::V4(address) => {
+                let host = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                IpAddr::V4((u32::from(address) & !host).into())
             }
-            IpAddr::V6(ip) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                Ipv6Addr::from(u128::from(ip) & mask).into()
+            IpAddr::V6(address) => {
+                let host = u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                IpAddr::V6((u128::from(address) & !host).into())
             }
         };
         Self { address, ..self }
@@ -305,25 +301,6 @@ impl Cidr {
     /// How many leading bits count, 0 to 32 or 128.
     pub const fn prefix(&self) -> u8 {
         self.prefix
-    }
-
-    /// Its first address.
-    pub fn first(&self) -> IpAddr {
-        Self::first_of(self.address, self.prefix)
-    }
-
-    /// The first address of the block of `prefix` leading bits that `address` is in.
-    pub fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
-        match address {
-            IpAddr::V4(address) => {
-                let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                IpAddr::V4((u32::from(address) & !host).into())
-            }
-            IpAddr::V6(address) => {
-                let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                IpAddr::V6((u128::from(address) & !host).into())
-            }
-        }
     }
 
     /// Whether `address` is in the block; an IPv4 address mapped into IPv6 counts as IPv4.

@@ -21,13 +21,18 @@ pub struct Routing<'a> {
     pub limits: &'a [LimitRule],
     /// Whether a user may be written without a domain, since there is one of ours.
     pub has_domain: bool,
+    /// Names of trunks that are there and could not be read: to lead to one is not wrong.
+    pub unread_trunks: &'a [String],
+    /// The same of groups.
+    pub unread_groups: &'a [String],
 }
 
 impl Routing<'_> {
     /// Everything that is wrong, one line each.
     pub fn errors(&self) -> Vec<String> {
         let mut errors = Vec::new();
-        let mut hosts = HashMap::new();
+        let unread = self.unread_trunks.iter();
+        let mut hosts: HashMap<_, _> = unread.map(|name| (name.as_str(), true)).collect();
         for trunk in self.trunks {
             trunk.check(&mut errors);
             if hosts
@@ -47,7 +52,8 @@ impl Routing<'_> {
                 ));
             }
         }
-        let mut groups = HashSet::new();
+        let unread = self.unread_groups.iter();
+        let mut groups: HashSet<_> = unread.map(String::as_str).collect();
         for group in self.groups {
             group.check(&mut errors);
             if !groups.insert(group.name.as_str()) {

@@ -72,6 +72,87 @@ fn unknown_keys_are_refused_with_their_line() {
 }
 
 #[test]
+fn every_key_that_cannot_be_read_is_told_with_its_line() {
+    let text = r#"
+[sip]
+lissten = []
+t1 = "quick"
+listen = ["udp:127.0.0.1:5060", "tpc:127.0.0.1:5060"]
+[sip.tls]
+client_auth = "maybe"
+[sipp]
+x = 1
+[media]
+ports = "5-3"
+[[trunks]]
+name = "a"
+hosts = [1, "192.0.2.1"]
+colour = "red"
+[[trunks]]
+hosts = ["192.0.2.2"]
+[[routes]]
+prefix = "+49"
+trunks = ["a", "gone"]
+[[numbers]]
+number = 100
+user = "alice@example.test"
+[[numbers]]
+number = "101"
+group = "nobody"
+"#;
+    let ConfigError::Invalid(errors) = parse(text, &[]).unwrap_err() else {
+        panic!("it could be read");
+    };
+    let expected = [
+        "line 3: [sip] lissten: unknown field",
+        "line 4: [sip] t1: invalid type: string \"quick\", expected u64",
+        "line 5: [sip] listen: 'tpc' is not a transport",
+        "line 7: [sip.tls] client_auth: unknown variant `maybe`",
+        "line 8: [sipp]: unknown field",
+        "line 11: [media] ports: '5-3' is not FROM-TO",
+        "line 14: [[trunks]] hosts: invalid type: integer `1`, expected a text or a table",
+        "line 15: [[trunks]] colour: unknown field",
+        "line 16: [[trunks]]: missing field `name`",
+        "line 22: [[numbers]] number: invalid type: integer `100`, expected a string",
+        // The trunk that could not be read whole is there all the same.
+        "route '+49': there is no trunk 'gone'",
+        "number '101': there is no group 'nobody'",
+    ];
+    let mut left = errors.clone();
+    for start in expected {
+        let found = left.iter().position(|error| error.starts_with(start));
+        left.remove(found.unwrap_or_else(|| panic!("{start}: {errors:#?}")));
+    }
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn each_line_that_is_no_toml_is_told() {
+    let text = "[sip\nt1 = 500\n[media]\nports = \"1\nx = = 3\n";
+    let ConfigError::Invalid(errors) = parse(text, &[]).unwrap_err() else {
+        panic!("it could be read");
+    };
+    for line in [1, 4, 5] {
+        let start = format!("line {line}: ");
+        let told = errors.iter().any(|error| error.starts_with(&start));
+        assert!(told, "{line}: {errors:#?}");
+    }
+    assert!(parse("", &[]).is_ok());
+}
+
+#[test]
+fn what_could_not_be_read_has_no_errors_beside_that() {
+    let text = "[sip]\ndomains = 1\n\
+        [[groups]]\nname = \"g\"\nmembers = \"alice\"\n\
+        [[numbers]]\nnumber = \"1\"\ngroup = \"g\"\n\
+        [[users]]\nname = \"bob\"\npassword = \"p\"\n";
+    let ConfigError::Invalid(errors) = parse(text, &[]).unwrap_err() else {
+        panic!("it could be read");
+    };
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+}
+
+#[test]
 fn every_error_is_told_at_once() {
     let text = EXAMPLE
         .replace("trunks = [\"carrier-a\"]", "trunks = [\"carrier-b\"]")

@@ -61,7 +61,8 @@ impl User {
         }
     }
 
-    pub(super) fn check(&self, first: Option<&str>, errors: &mut Vec<String>) {
+    /// What is wrong with it by itself, `first` being the first of `[sip] domains`.
+    pub fn check(&self, first: Option<&str>, errors: &mut Vec<String>) {
         let of = format!("user '{}'", self.name);
         let fits = |text: &str| {
             !text.is_empty() && text.len() <= 128 && !text.contains(char::is_whitespace)

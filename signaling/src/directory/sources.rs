@@ -31,14 +31,14 @@ impl Sources {
         let (mut v4, mut v6) = (BTreeSet::new(), BTreeSet::new());
         for (trunk, sources) in trunks.enumerate() {
             for source in sources {
-                let block = source.block;
-                let lengths = if block.first().is_ipv4() {
+                let block = source.block.network();
+                let lengths = if block.address().is_ipv4() {
                     &mut v4
                 } else {
                     &mut v6
                 };
                 lengths.insert(block.prefix());
-                let owners = this.blocks.entry((block.first(), block.prefix()));
+                let owners = this.blocks.entry((block.address(), block.prefix()));
                 owners.or_default().push(Owner {
                     trunk,
                     port: source.port,
@@ -68,7 +68,7 @@ impl Sources {
             &self.v6
         };
         lengths.iter().find_map(|length| {
-            let network = Cidr::first_of(address, *length);
+            let network = Cidr::new(address, *length).network().address();
             let owners = self.blocks.get(&(network, *length))?;
             let fits = |owner: &&Owner| {
                 owner.port.is_none_or(|port| port == source.port())
