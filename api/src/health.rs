@@ -86,7 +86,8 @@ async fn mediad(state: &State) -> Result<(), String> {
     }
 }
 
-async fn store(state: &State) -> Result<(), String> {
+/// Whether the database answers, and that soon.
+pub(crate) async fn store(state: &State) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, state.store.ping()).await {
         Ok(Ok(())) => Ok(()),
         // What the driver says may name servers and users, and anyone may read this page.

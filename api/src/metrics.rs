@@ -14,7 +14,10 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::{State, health::ask};
+use crate::{
+    State,
+    health::{self, ask},
+};
 
 /// What the API measures of itself.
 #[derive(Debug)]
@@ -92,9 +95,10 @@ impl Metrics {
 
 /// `GET /metrics`. A daemon that does not answer is missing from the page, and `tandem_up` says so.
 pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let (signaling, mediad) = tokio::join!(
+    let (signaling, mediad, store) = tokio::join!(
         ask(&state.signal, signal::Request::Metrics),
         ask(&state.media, media::Request::Metrics),
+        health::store(&state),
     );
     let signaling = match signaling {
         Ok(signal::Response::Metrics(text)) => Some(text),
@@ -104,11 +108,10 @@ pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> R
         Ok(media::Response::Metrics(text)) => Some(text),
         _ => None,
     };
-    let store = state.store.ping().await.is_ok();
     for (daemon, up) in [
         ("signaling", signaling.is_some()),
         ("mediad", mediad.is_some()),
-        ("store", store),
+        ("store", store.is_ok()),
     ] {
         state.metrics.up.with_label_values(&[daemon]).set(up.into());
     }

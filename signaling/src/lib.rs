@@ -44,7 +44,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    accounts::Access,
+    accounts::{Access, Orders},
     call::{Core, Policy},
     defence::Guard,
     keepalive::Keepalive,
@@ -68,7 +68,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address of `[sip] listen` cannot be bound.
-    #[error("[sip] listen: cannot receive on {listen}: {error}")]
+    #[error("[sip] listen: cannot receive on {listen}: {error}{}", hint(error))]
     Bind {
         /// As configured.
         listen: Listen,
@@ -90,6 +90,18 @@ pub enum StartError {
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// What to do about an address that cannot be bound.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; 'ss -lnptu' shows who is there",
+        io::ErrorKind::AddrNotAvailable => "; 'ip address' shows those of this machine",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, or a port above"
+        }
+        _ => "",
+    }
 }
 
 /// Reads the files of `[sip.tls]`, and uses them for nothing.
@@ -125,9 +137,13 @@ pub async fn start(
     cdrs: CdrWriter,
     listener: Listener,
 ) -> Result<Running, StartError> {
-    accounts::provision::users(config, &store).await?;
+    let users = accounts::provision::plan(config, &store).await?;
+    users.create(&store).await?;
+    for difference in &users.differences {
+        warn!("{difference}");
+    }
     let mut config = config.clone();
-    config.sip.domains = accounts::provision::domains(&config, &store).await?;
+    config.sip.domains = users.domains;
     let config = &config;
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
@@ -267,15 +283,22 @@ pub async fn start(
     let hub = hub.run(media.notices());
     tracker.spawn(stop.clone().run_until_cancelled_owned(hub));
     let (roster, tls) = (trunks.clone(), network.tls().clone());
+    let accounts = access.accounts.clone();
     let provision = Arc::new(Provision {
-        store,
+        store: store.clone(),
         reread,
         current: Arc::new(ArcSwap::new(directory.clone())),
         workers: commands.clone(),
         defence: policy.defence.clone(),
         certificates: Box::new(move |config| {
-            let done = tls.reload(&config.sip.tls);
-            done.map_err(|error| error.to_string())
+            let read = Tls::load(&config.sip.tls).map_err(|error| error.to_string())?;
+            let tls = tls.clone();
+            Ok(Box::new(move || tls.take_over(&read)))
+        }),
+        access: Box::new(move |config| {
+            access.reload(config);
+            // Whoever was changed in the database itself is looked up anew too.
+            access.accounts.distrust(Instant::now());
         }),
         trunks: Box::new(move |trunks| roster.set(trunks.to_vec())),
         state: tokio::sync::Mutex::new(State {
@@ -283,6 +306,13 @@ pub async fn start(
             revision,
         }),
     });
+    let users = Orders {
+        store,
+        accounts,
+        location: location.clone(),
+        provision: provision.clone(),
+        workers: commands.clone(),
+    };
     provision.protect(&directory, config);
     let watching = provision.clone().watch();
     tracker.spawn(stop.clone().run_until_cancelled_owned(watching));
@@ -301,6 +331,8 @@ pub async fn start(
         location,
         defence: policy.defence.clone(),
         provision,
+        users,
+        reloading: service::no_reload(),
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
     tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
@@ -330,8 +362,8 @@ impl Running {
         self.service.drain(on);
     }
 
-    /// Reads the configuration and the store again, and routes by them where they are good. What came of
-    /// it is in the log.
+    /// Reads the configuration and the store again, and takes over what can be where they are good. What
+    /// came of it is in the log.
     pub async fn reload(&self) {
         drop(self.service.reload().await);
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use control::{Client, Config, Endpoint, logging};
+use control::{Client, Config, Endpoint, config::ConfigError, logging};
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
@@ -57,10 +57,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let media = Client::connect(config.media_endpoint());
     let path = flags.config.clone();
     let reread = Box::new(move || {
-        let loaded = Config::load(&path).map_err(|error| vec![error.to_string()])?;
-        for warning in &loaded.warnings {
-            warn!("{warning}");
-        }
+        let loaded = Config::load(&path).map_err(ConfigError::reasons)?;
         Ok(loaded.config)
     });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;

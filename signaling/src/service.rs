@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -13,18 +13,18 @@ use control::{
     Client, Fault, FaultCode,
     channel::Handler,
     media::{self, Media, MediaStatus},
-    signal::{CallInfo, Request, Response, RouteQuestion, Signal, SignalStatus},
+    signal::{CallInfo, ReloadReport, Request, Response, RouteQuestion, Signal, SignalStatus},
 };
 use store::{CdrWriter, Timestamp};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
-    defence::Defence, directory::Aor, location::Location, metrics::Metrics, net::Network,
-    provision::Provision, trunks::Trunks, watch::Watches, worker::Command,
+    accounts::Orders, defence::Defence, directory::Aor, location::Location, metrics::Metrics,
+    net::Network, provision::Provision, trunks::Trunks, watch::Watches, worker::Command,
 };
 
 /// How long a worker may take to answer; it never waits for anything itself.
@@ -57,6 +57,17 @@ pub(crate) struct Parts {
     pub(crate) location: Arc<Location>,
     pub(crate) defence: Arc<Defence>,
     pub(crate) provision: Arc<Provision>,
+    pub(crate) users: Orders,
+    pub(crate) reloading: Mutex<Reloading>,
+}
+
+/// What comes of the latest reload; nothing while it is under way.
+pub(crate) type Reloading = watch::Receiver<Option<Result<ReloadReport, Fault>>>;
+
+/// Before the first one.
+pub(crate) fn no_reload() -> Mutex<Reloading> {
+    let none = Fault::new(FaultCode::NotFound, "nothing was reloaded yet");
+    Mutex::new(watch::channel(Some(Err(none))).1)
 }
 
 impl Handler<Signal> for Service {
@@ -84,6 +95,9 @@ impl Handler<Signal> for Service {
                 Request::Registrations { after, limit } => this.registrations(&after, limit),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Reload => this.reload().await,
+                Request::ReloadOutcome => this.reload_outcome().await,
+                Request::Users { after, limit } => this.0.users.list(&after, limit).await,
+                Request::User(order) => this.0.users.obey(order).await,
                 Request::Route(question) => this.route(&question),
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {
@@ -111,31 +125,40 @@ impl Service {
         }
     }
 
-    /// Reads the configuration and the store again; the log tells what comes of it.
+    /// Reads the configuration and the store again; the log tells what comes of it too.
     pub(crate) async fn reload(&self) -> Result<Response, Fault> {
         let provision = self.0.provision.clone();
+        let (sender, outcome) = watch::channel(None);
+        *self.reloading() = outcome;
         // Who asked may not wait as long as millions of routes take.
-        let reloading = tokio::spawn(async move {
-            match provision.reload().await {
-                Ok(routing) => {
-                    info!(routing, "reloaded");
-                    Ok(Response::Reloaded(routing))
-                }
-                Err(reasons) => {
-                    let reasons = reasons.join("\n");
-                    error!("not reloaded, the node goes on with what it has: {reasons}");
-                    Err(Fault::new(FaultCode::Invalid, reasons))
-                }
-            }
+        tokio::spawn(async move {
+            let outcome = provision.reload().await;
+            tell(&outcome);
+            let outcome =
+                outcome.map_err(|reasons| Fault::new(FaultCode::Invalid, reasons.join("\n")));
+            // Who asked may have gone.
+            drop(sender.send(Some(outcome)));
         });
-        match timeout(RELOAD_PATIENCE, reloading).await {
-            Ok(Ok(answer)) => answer,
+        self.reload_outcome().await
+    }
+
+    async fn reload_outcome(&self) -> Result<Response, Fault> {
+        let mut outcome = self.reloading().clone();
+        let known = timeout(RELOAD_PATIENCE, outcome.wait_for(Option::is_some)).await;
+        match known.map(|known| known.map(|known| known.clone())) {
+            Ok(Ok(Some(outcome))) => outcome.map(Response::Reloaded),
             Ok(Err(_)) => Err(Fault::new(
                 FaultCode::Unavailable,
                 "the node is being stopped",
             )),
-            Err(_) => Ok(Response::Reloading),
+            Ok(Ok(None)) | Err(_) => Ok(Response::Reloading),
         }
+    }
+
+    fn reloading(&self) -> MutexGuard<'_, Reloading> {
+        // Nothing panics while it holds the lock.
+        let lock = self.0.reloading.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn route(&self, question: &RouteQuestion) -> Result<Response, Fault> {
@@ -267,6 +290,30 @@ impl Service {
             }
         }
         told
+    }
+}
+
+/// Logs what came of a reload.
+fn tell(outcome: &Result<ReloadReport, Vec<String>>) {
+    match outcome {
+        Ok(report) => {
+            for warning in &report.warnings {
+                warn!("{warning}");
+            }
+            if !report.restart.is_empty() {
+                let keys = report.restart.join(" ");
+                warn!(
+                    keys,
+                    "changed in the file, and needs a restart to take effect"
+                );
+            }
+            let changed = report.changed.join(" ");
+            info!(changed, routing = report.routing, "reloaded");
+        }
+        Err(reasons) => {
+            let reasons = reasons.join("\n");
+            error!("not reloaded, the node goes on with what it has: {reasons}");
+        }
     }
 }
 

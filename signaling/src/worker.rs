@@ -25,7 +25,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::{Answer, Asker},
-    call::{Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken},
+    call::{
+        Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken, Terms,
+    },
     directory::{Aor, Directory},
     net::{Arrival, Inbox, Network, Queued, Sender},
     post::Post,
@@ -51,8 +53,8 @@ pub(crate) enum Command {
     Trace(String, u64, bool, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
     Drain(bool),
-    /// Decide on new calls by this from now on.
-    Directory(Arc<Directory>),
+    /// Decide on new calls by these from now on.
+    Rules(Arc<Directory>, Terms),
     /// End all calls.
     Stop,
     /// Wait for no party any more; tell how many calls were left.
@@ -244,7 +246,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
             drop(answer.send(core.trace(&id, after, full)));
         }
         Command::Drain(on) => core.set_draining(on),
-        Command::Directory(directory) => core.set_directory(directory),
+        Command::Rules(directory, terms) => core.set_rules(directory, terms),
         Command::Stop => core.stop(now),
         Command::GiveUp(answer) => {
             let left = core.calls();

@@ -6,10 +6,15 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use control::{Client, Config, Endpoint, signal};
+use control::{
+    Client, Config, Endpoint,
+    channel::RequestError,
+    signal::{self, NewUser, ReloadReport, Secret, UserChange, UserDone, UserInfo, UserOrder},
+};
 use signaling::Running;
 use store::{CdrWriter, Store, WriterOptions};
 
@@ -55,6 +60,8 @@ struct Node {
     address: SocketAddr,
     control: Client<signal::Signal>,
     store: Store,
+    /// What the file says now.
+    file: Arc<Mutex<String>>,
 }
 
 /// A node with two users of one name in two domains, and what an earlier one left in `folder`.
@@ -72,8 +79,12 @@ async fn node(folder: &Path, algorithms: &str) -> Node {
     let (cdrs, _) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(Endpoint::Unix(folder.join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
-    let same = config.clone();
-    let reread = Box::new(move || Ok(same.clone()));
+    let file = Arc::new(Mutex::new(text));
+    let again = file.clone();
+    let reread = Box::new(move || {
+        let read = Config::parse(&again.lock().unwrap(), []);
+        Ok(read.unwrap().config)
+    });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener)
         .await
         .unwrap();
@@ -83,6 +94,7 @@ async fn node(folder: &Path, algorithms: &str) -> Node {
         running,
         control: Client::connect(endpoint),
         store,
+        file,
     }
 }
 
@@ -96,6 +108,43 @@ impl Node {
             signal::Response::Registrations(list) => {
                 list.into_iter().map(|binding| binding.user).collect()
             }
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    async fn order(&self, order: UserOrder) -> Result<UserDone, RequestError> {
+        match self.control.request(signal::Request::User(order)).await? {
+            signal::Response::User(done) => Ok(done),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Changes alice of the first domain; tells how many registrations that took.
+    async fn change(&self, change: UserChange) -> u32 {
+        let user = "alice".to_owned();
+        let change = UserChange { user, ..change };
+        self.order(UserOrder::Change(change))
+            .await
+            .unwrap()
+            .unregistered
+    }
+
+    async fn users(&self) -> Vec<UserInfo> {
+        let after = String::new();
+        let request = signal::Request::Users { after, limit: 100 };
+        match self.control.request(request).await.unwrap() {
+            signal::Response::Users(list) => list,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Reloads with this text in the place of another in the file.
+    async fn reload(&self, from: &str, to: &str) -> ReloadReport {
+        let text = self.file.lock().unwrap().replace(from, to);
+        *self.file.lock().unwrap() = text;
+        let request = signal::Request::Reload;
+        match self.control.request(request).await.unwrap() {
+            signal::Response::Reloaded(report) => report,
             other => unreachable!("{other:?}"),
         }
     }
@@ -173,4 +222,120 @@ async fn sipp_registers_and_is_known_after_a_restart() {
     let bytes = std::fs::read(folder.join("test.db")).unwrap();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     assert!(has(b"alice") && !has(b"of one") && !has(b"of two"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_of_a_user_holds_at_once() {
+    if !has_sipp() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let node = node(folder, "[\"MD5\"]").await;
+    assert!(registers(&node, folder, "one.test", "of one").await);
+
+    let change = UserChange {
+        password: Some(Secret::new("new")),
+        max_contacts: Some(3),
+        ..UserChange::default()
+    };
+    assert_eq!(node.change(change).await, 1);
+    assert_eq!(node.registered().await, Vec::<String>::new());
+    assert!(!registers(&node, folder, "one.test", "of one").await);
+    assert!(registers(&node, folder, "one.test", "new").await);
+    let alice = node.users().await.remove(0);
+    assert_eq!((alice.user.as_str(), alice.contacts), ("alice@one.test", 1));
+    assert_eq!(alice.max_contacts, Some(3));
+
+    let enabled = |enabled| UserChange {
+        enabled: Some(enabled),
+        ..UserChange::default()
+    };
+    assert_eq!(node.change(enabled(false)).await, 1);
+    assert!(!registers(&node, folder, "one.test", "new").await);
+    assert_eq!(node.change(enabled(true)).await, 0);
+    assert!(registers(&node, folder, "one.test", "new").await);
+
+    // A domain that was nobody's until now is served at once too.
+    let alice = |user: &str| {
+        UserOrder::Add(NewUser {
+            user: user.to_owned(),
+            password: Secret::new("of three"),
+            display: None,
+            enabled: true,
+            max_contacts: None,
+        })
+    };
+    assert!(!registers(&node, folder, "three.test", "of three").await);
+    let added = node.order(alice("alice@Three.test")).await.unwrap();
+    assert_eq!(
+        (added.user.as_str(), added.warnings.len()),
+        ("alice@three.test", 0)
+    );
+    assert!(registers(&node, folder, "three.test", "of three").await);
+    for wrong in ["alice@three.test", "a b@three.test", "alice@"] {
+        let refused = node.order(alice(wrong)).await;
+        assert!(matches!(refused, Err(RequestError::Fault(_))), "{wrong}");
+    }
+
+    let remove = |user: &str| UserOrder::Remove {
+        user: user.to_owned(),
+    };
+    let removed = node.order(remove("alice@three.test")).await.unwrap();
+    assert_eq!((removed.unregistered, removed.warnings.len()), (1, 0));
+    assert!(!registers(&node, folder, "three.test", "of three").await);
+    let removed = node.order(remove("alice")).await.unwrap();
+    assert_eq!((removed.unregistered, removed.warnings.len()), (1, 1));
+    assert!(removed.warnings[0].contains("in the file"), "{removed:?}");
+    assert!(!registers(&node, folder, "one.test", "new").await);
+    assert!(node.order(remove("alice")).await.is_err());
+    node.running.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_over_how_users_prove_who_they_are() {
+    if !has_sipp() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let node = node(folder, "[\"MD5\"]").await;
+    assert!(registers(&node, folder, "one.test", "of one").await);
+    // SIPp does not know this one.
+    let report = node.reload("\"MD5\"", "\"SHA-256\"").await;
+    assert_eq!(report.changed, ["sip.auth.algorithms"]);
+    assert!(!registers(&node, folder, "one.test", "of one").await);
+    let report = node
+        .reload(
+            "[\"SHA-256\"]",
+            "[\"SHA-256\"]\nby_domain = { \"one.test\" = [\"MD5\"] }",
+        )
+        .await;
+    assert_eq!(report.changed, ["sip.auth.by_domain"]);
+    assert!(registers(&node, folder, "one.test", "of one").await);
+
+    // The store is the truth of a user that it has: the file's password is told, and not taken over.
+    let report = node.reload("\"of one\"", "\"of the file\"").await;
+    assert!(
+        report.warnings[0].contains("user alice@one.test"),
+        "{report:?}"
+    );
+    assert!(!registers(&node, folder, "one.test", "of the file").await);
+    // Whom somebody changed in the database is known after a reload.
+    let mut users = node.store.users(&[("one.test", "alice")]).await.unwrap();
+    users[0].enabled = false;
+    node.store.update_user(&users[0]).await.unwrap();
+    node.reload("", "").await;
+    assert!(!registers(&node, folder, "one.test", "of one").await);
+
+    let report = node
+        .reload(
+            "workers = 2",
+            "workers = 3\nudp_limit = 900\nregistrar.max_bindings = 1",
+        )
+        .await;
+    assert_eq!(report.changed, ["sip.udp_limit", "sip.registrar"]);
+    assert_eq!(report.restart, ["sip.workers"]);
+    assert!(!registers(&node, folder, "two.test", "of two").await);
+    node.running.stop(PATIENCE).await;
 }

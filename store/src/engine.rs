@@ -11,12 +11,12 @@ use std::{
 };
 
 use sqlx::{
-    PgPool, SqlitePool,
+    Connection as _, PgConnection, PgPool, SqlitePool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::StoreError;
 
@@ -178,12 +178,20 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE)
-            .connect_with(options)
-            .await
-            .map_err(|source| StoreError::Open {
-                database: database.clone(),
-                source,
-            })?;
+            .connect_with(options.clone())
+            .await;
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(error) => {
+                // The pool waits for a server that is starting, and only tells that it waited.
+                let once = timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
+                let source = match once {
+                    Ok(Err(reason)) if matches!(error, sqlx::Error::PoolTimedOut) => reason,
+                    _ => error,
+                };
+                return Err(StoreError::Open { database, source });
+            }
+        };
         migrated(MIGRATOR.run(&pool).await, &database)?;
         Ok(Self {
             engine: Engine::Postgres(pool),
@@ -223,7 +231,7 @@ impl fmt::Debug for Store {
 pub(crate) async fn within<T>(
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(ANSWER, answer)
+    timeout(ANSWER, answer)
         .await
         .unwrap_or(Err(StoreError::Timeout(ANSWER.as_secs())))
 }

@@ -126,6 +126,50 @@ impl Store {
         .await
     }
 
+    /// Up to `limit` users by domain and name, from after `after` on; two empty texts for the first ones.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn list_users(
+        &self,
+        after: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT * FROM users WHERE (domain, name) > ($1, $2) \
+                     ORDER BY domain, name LIMIT $3",
+                )
+                .bind(after.0)
+                .bind(after.1)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+                Ok(rows.into_iter().map(User::from).collect())
+            })
+        })
+        .await
+    }
+
+    /// Removes a user. Tells whether there was one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remove_user(&self, domain: &str, name: &str) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self, pool => {
+                let done = sqlx::query("DELETE FROM users WHERE domain = $1 AND name = $2")
+                    .bind(domain)
+                    .bind(name)
+                    .execute(pool)
+                    .await?;
+                Ok(done.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
     /// Every domain that a user is of.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod exit;
 mod init;
 mod node;
 mod output;
+mod password;
 mod routes;
 mod run;
 mod starter;
@@ -52,6 +53,7 @@ enum Command {
     Trace(node::TraceArgs),
     Log(node::LogArgs),
     Trunks(node::TrunksArgs),
+    Users(node::UsersArgs),
     Bans(node::BansArgs),
     Registrations(node::RegistrationsArgs),
     Drain(node::DrainArgs),
@@ -84,6 +86,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Trace(args) => ask(node::trace(args)),
         Command::Log(args) => ask(node::log(args)),
         Command::Trunks(args) => ask(node::trunks(args)),
+        Command::Users(args) => ask(node::users(args)),
         Command::Bans(args) => ask(node::bans(args)),
         Command::Registrations(args) => ask(node::registrations(args)),
         Command::Drain(args) => ask(node::drain(args)),

@@ -25,6 +25,29 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(text)
 }
 
+/// Prints a list: JSON for scripts, `{"items": [...], "next": null}` as the API has it; else a table, or
+/// the words `none` where nothing is in it.
+pub(crate) fn list<T: Serialize>(
+    items: &[T],
+    as_json: bool,
+    table: impl FnOnce() -> Table,
+    none: &str,
+) -> Result<(), Failure> {
+    if as_json {
+        return json(&Page { items, next: None });
+    }
+    match items.is_empty() {
+        true => line(none),
+        false => line(table()),
+    }
+}
+
+#[derive(Serialize)]
+struct Page<'a, T> {
+    items: &'a [T],
+    next: Option<&'a str>,
+}
+
 /// Prints `value` as one line of JSON, where several follow each other.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)

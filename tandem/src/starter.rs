@@ -30,7 +30,8 @@ data_dir = "@DATA_DIR@"     # database, admin key, control sockets
 [sip]
 # Where SIP is received. For peers on other machines name an address that they reach.
 listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
-# domains = ["example.test"]      # names that mean this node, beside its addresses
+# Phones register as users: 'tandem users add alice@127.0.0.1' adds one while the node runs.
+# domains = ["example.test"]      # names that mean this node, beside its addresses and users' domains
 
 [media]
 # Where RTP is received; "IP/PUBLIC_IP" behind a 1:1 NAT.

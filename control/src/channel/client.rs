@@ -7,7 +7,7 @@ use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Endpoint, Fault, Protocol,
@@ -162,6 +162,9 @@ impl<P: Protocol> Task<P> {
                     drop(self.notices.send(Notice::Connected { instance }));
                     match self.drive(stream).await {
                         End::Dropped => return,
+                        End::Lost(error) if self.is_within() => {
+                            debug!(protocol = P::NAME, %error, "control channel lost");
+                        }
                         End::Lost(error) => {
                             warn!(protocol = P::NAME, endpoint = %self.endpoint, %error,
                                 "control channel lost, connecting again");
@@ -174,7 +177,7 @@ impl<P: Protocol> Task<P> {
                     self.refuse(&reason);
                     wait = BACKOFF.1;
                 }
-                Err(error) if !told => {
+                Err(error) if !told && !self.is_within() => {
                     warn!(protocol = P::NAME, endpoint = %self.endpoint, %error,
                         "cannot reach the control channel, trying on");
                     told = true;
@@ -186,6 +189,11 @@ impl<P: Protocol> Task<P> {
             }
             wait = (wait * 2).min(BACKOFF.1);
         }
+    }
+
+    /// Whether the other end is in this process: then that is starting or stopping, and says so itself.
+    const fn is_within(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Memory(_))
     }
 
     /// Waits while taking requests, so that those of a client which is gone do not pile up.

@@ -1,4 +1,4 @@
-//! What admission and the registrar work with: shared by all workers, and unchanged while they run.
+//! What admission and the registrar work with, shared by all workers.
 
 use std::{
     collections::HashMap,
@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use arc_swap::ArcSwap;
 use control::config::{self, Config, DigestHash};
 use sip::{
     digest::{Credentials, Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
@@ -30,14 +31,20 @@ const USED: usize = 2_000_000;
 pub(crate) struct Access {
     pub(crate) accounts: Arc<Cache>,
     pub(crate) location: Arc<Location>,
-    pub(crate) bounds: Bounds,
-    capacity: Capacity,
+    rules: ArcSwap<Rules>,
     nonces: Nonces,
     used: Vec<Mutex<ReplayGuard>>,
     /// For the mark of whom a nonce was given to.
     salt: u64,
-    hashes: Vec<Hash>,
-    by_domain: HashMap<String, Vec<Hash>>,
+}
+
+/// What a reload may replace.
+#[derive(Debug)]
+struct Rules {
+    bounds: Bounds,
+    capacity: Capacity,
+    hashes: Arc<[Hash]>,
+    by_domain: HashMap<String, Arc<[Hash]>>,
 }
 
 /// The secret of nonces cannot be kept.
@@ -63,44 +70,40 @@ impl Access {
             bytes[..chunk.len()].copy_from_slice(chunk);
             salt.rotate_left(17) ^ u64::from_be_bytes(bytes)
         });
-        let by_domain = auth.by_domain.iter();
         Self {
             accounts: Arc::default(),
             location: Arc::new(Location::new(wide(registrar.max_bindings))),
-            bounds: Bounds {
-                min: registrar.min_expires,
-                default: registrar.default_expires,
-                max: registrar.max_expires,
-            },
-            capacity: Capacity {
-                most: wide(registrar.max_contacts),
-                when_full: match registrar.when_full {
-                    config::WhenFull::Refuse => WhenFull::Refuse,
-                    config::WhenFull::ReplaceOldest => WhenFull::ReplaceOldest,
-                },
-            },
+            rules: ArcSwap::from_pointee(Rules::new(config)),
             nonces: Nonces::new(secret, lifetime),
             used: (0..GUARDS).map(|_| guard()).collect(),
             salt,
-            hashes: hashes(&auth.algorithms),
-            by_domain: by_domain
-                .map(|(domain, list)| (domain.to_ascii_lowercase(), hashes(list)))
-                .collect(),
         }
+    }
+
+    /// Takes over what can change while the node runs: `[sip.registrar]`, and the algorithms of
+    /// `[sip.auth]`.
+    pub(crate) fn reload(&self, config: &Config) {
+        self.location
+            .set_most(wide(config.sip.registrar.max_bindings));
+        self.rules.store(Arc::new(Rules::new(config)));
+    }
+
+    /// How long a registration may be.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.rules.load().bounds
     }
 
     /// How many contacts a user may have, `own` being what its profile says.
     pub(crate) fn capacity(&self, own: Option<u32>) -> Capacity {
-        let most = own.map_or(self.capacity.most, wide);
-        Capacity {
-            most,
-            ..self.capacity
-        }
+        let capacity = self.rules.load().capacity;
+        let most = own.map_or(capacity.most, wide);
+        Capacity { most, ..capacity }
     }
 
     /// The algorithms that a domain offers, in order.
-    pub(crate) fn hashes(&self, realm: &str) -> &[Hash] {
-        self.by_domain.get(realm).unwrap_or(&self.hashes)
+    pub(crate) fn hashes(&self, realm: &str) -> Arc<[Hash]> {
+        let rules = self.rules.load();
+        rules.by_domain.get(realm).unwrap_or(&rules.hashes).clone()
     }
 
     /// A nonce for whoever is at `source`. `random` is 64 bits of that.
@@ -156,6 +159,31 @@ impl Access {
         }
         // 24 bits, which is what a nonce has room for.
         u32::try_from(hasher.finish() >> 40).unwrap_or_default()
+    }
+}
+
+impl Rules {
+    fn new(config: &Config) -> Self {
+        let (auth, registrar) = (&config.sip.auth, &config.sip.registrar);
+        let by_domain = auth.by_domain.iter();
+        Self {
+            bounds: Bounds {
+                min: registrar.min_expires,
+                default: registrar.default_expires,
+                max: registrar.max_expires,
+            },
+            capacity: Capacity {
+                most: wide(registrar.max_contacts),
+                when_full: match registrar.when_full {
+                    config::WhenFull::Refuse => WhenFull::Refuse,
+                    config::WhenFull::ReplaceOldest => WhenFull::ReplaceOldest,
+                },
+            },
+            hashes: hashes(&auth.algorithms),
+            by_domain: by_domain
+                .map(|(domain, list)| (domain.to_ascii_lowercase(), hashes(list)))
+                .collect(),
+        }
     }
 }
 
@@ -221,7 +249,7 @@ fn kept(path: &Path) -> io::Result<[u8; 32]> {
     }
 }
 
-fn hashes(list: &[DigestHash]) -> Vec<Hash> {
+fn hashes(list: &[DigestHash]) -> Arc<[Hash]> {
     let hash = |hash: &DigestHash| match hash {
         DigestHash::Md5 => Hash::Md5,
         DigestHash::Sha256 => Hash::Sha256,

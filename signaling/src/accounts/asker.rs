@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Answer, Cache};
+use super::{Account, Answer, Cache};
 use crate::directory::Aor;
 
 /// Users in one query at most.
@@ -98,9 +98,7 @@ impl Task {
         let mut taken = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
-                Some((aors, found)) = queries.next(), if !queries.is_empty() => {
-                    self.answer(aors, found);
-                }
+                Some(answered) = queries.next(), if !queries.is_empty() => self.answer(answered),
                 count = questions.recv_many(&mut taken, BATCH), if queries.len() < QUERIES => {
                     if count == 0 {
                         return;
@@ -123,7 +121,7 @@ impl Task {
         }
     }
 
-    fn answer(&mut self, aors: Vec<Aor>, found: Result<Vec<store::User>, StoreError>) {
+    fn answer(&mut self, Answered { asked, aors, found }: Answered) {
         let users = match found {
             Ok(users) => users,
             Err(error) => {
@@ -138,19 +136,16 @@ impl Task {
         if std::mem::take(&mut self.away) {
             info!("users can be looked up again");
         }
-        let now = Instant::now().into_std();
         let mut known: HashMap<Aor, Answer> = users
             .into_iter()
             .map(|user| {
-                let account = self.cache.learn(now, user.into());
-                (account.aor.clone(), Answer::Known(account))
+                let account = Account::from(user);
+                (account.aor.clone(), self.cache.learn(asked, account))
             })
             .collect();
         for aor in aors {
-            let answer = known.remove(&aor).unwrap_or_else(|| {
-                self.cache.learn_absent(now, &aor);
-                Answer::Unknown
-            });
+            let answer = known.remove(&aor);
+            let answer = answer.unwrap_or_else(|| self.cache.learn_absent(asked, &aor));
             self.tell(&aor, &answer);
         }
     }
@@ -170,9 +165,17 @@ impl Task {
     }
 }
 
-async fn query(store: Store, aors: Vec<Aor>) -> (Vec<Aor>, Result<Vec<store::User>, StoreError>) {
+/// What the store said, and when it was asked.
+struct Answered {
+    asked: std::time::Instant,
+    aors: Vec<Aor>,
+    found: Result<Vec<store::User>, StoreError>,
+}
+
+async fn query(store: Store, aors: Vec<Aor>) -> Answered {
+    let asked = Instant::now().into_std();
     let named: Vec<_> = aors.iter().map(|aor| (aor.domain(), aor.user())).collect();
     let found = timeout(PATIENCE, store.users(&named)).await;
     let found = found.unwrap_or(Err(StoreError::Timeout(PATIENCE.as_secs())));
-    (aors, found)
+    Answered { asked, aors, found }
 }

@@ -12,8 +12,8 @@ use crate::directory::Aor;
 
 /// Parts, each behind a lock of its own.
 const SHARDS: usize = 16;
-/// How long what the store said is believed without asking again: how long a change of a password or
-/// of a profile takes to be noticed.
+/// How long what the store said is believed without asking again: how long a change takes to be noticed
+/// that another node made, or somebody in the database.
 const FRESH: Duration = Duration::from_secs(30);
 /// The same of users that there are not: how long a new one may have to wait.
 const FRESH_ABSENT: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub(crate) enum Cached {
 struct Shard {
     known: Generations<Arc<Account>>,
     absent: Generations<()>,
+    /// What the store said before is not believed any more.
+    since: Option<Instant>,
 }
 
 impl Default for Cache {
@@ -56,6 +58,7 @@ impl Cache {
         let shard = || Shard {
             known: Generations::new(users / SHARDS),
             absent: Generations::new(absent / SHARDS),
+            since: None,
         };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
@@ -66,7 +69,10 @@ impl Cache {
     /// What is remembered of a user.
     pub(crate) fn find(&self, now: Instant, aor: &Aor) -> Cached {
         let mut shard = self.shard(aor);
-        let fresh = |at: Instant, fresh| now.saturating_duration_since(at) < fresh;
+        let since = shard.since;
+        let fresh = |at: Instant, fresh| {
+            now.saturating_duration_since(at) < fresh && since.is_none_or(|since| since <= at)
+        };
         if let Some((account, at)) = shard.known.find(aor)
             && fresh(at, FRESH)
         {
@@ -88,30 +94,59 @@ impl Cache {
         }
     }
 
-    /// The store says that there is this user.
-    pub(crate) fn learn(&self, now: Instant, account: Account) -> Arc<Account> {
+    /// The store, when it was asked at `asked`, said that there is this user. Gives what counts: who was
+    /// changed or removed since is not brought back by an answer that was late.
+    pub(crate) fn learn(&self, asked: Instant, account: Account) -> Answer {
         let account = Arc::new(account);
         let mut shard = self.shard(&account.aor);
+        if let Some((newer, at)) = shard.known.find(&account.aor)
+            && at > asked
+        {
+            return Answer::Known(newer);
+        }
+        if shard
+            .absent
+            .find(&account.aor)
+            .is_some_and(|((), at)| at > asked)
+        {
+            return Answer::Unknown;
+        }
         shard.absent.remove(&account.aor);
         shard
             .known
-            .insert(account.aor.clone(), account.clone(), now);
-        account
+            .insert(account.aor.clone(), account.clone(), asked);
+        Answer::Known(account)
     }
 
-    /// The store says that there is no such user.
-    pub(crate) fn learn_absent(&self, now: Instant, aor: &Aor) {
+    /// The store, when it was asked at `asked`, said that there is no such user. Gives what counts.
+    pub(crate) fn learn_absent(&self, asked: Instant, aor: &Aor) -> Answer {
         let mut shard = self.shard(aor);
+        if let Some((newer, at)) = shard.known.find(aor)
+            && at > asked
+        {
+            return Answer::Known(newer);
+        }
         shard.known.remove(aor);
-        shard.absent.insert(aor.clone(), (), now);
+        shard.absent.insert(aor.clone(), (), asked);
+        Answer::Unknown
+    }
+
+    /// Everybody has to be asked for anew; who is remembered still is where the store is away.
+    pub(crate) fn distrust(&self, now: Instant) {
+        for shard in &self.shards {
+            lock(shard).since = Some(now);
+        }
     }
 
     fn shard(&self, aor: &Aor) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(aor);
-        let shard = &self.shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS];
-        // Nothing panics while it holds a lock; if something did, the table is still whole.
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS])
     }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // Nothing panics while it holds a lock; if something did, the table is still whole.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Two generations: when the younger one is full, the older one is forgotten but for what was asked

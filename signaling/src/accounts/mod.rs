@@ -7,6 +7,7 @@
 mod access;
 mod asker;
 mod cache;
+mod orders;
 pub(crate) mod provision;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use access::SecretError;
 pub(crate) use access::{Access, secret};
 pub(crate) use asker::{Asker, ask};
 pub(crate) use cache::{Cache, Cached};
+pub(crate) use orders::Orders;
 
 /// A user.
 pub(crate) struct Account {

@@ -1,59 +1,91 @@
-//! The users of the configuration, which are created in the store where it lacks them.
+//! The users of the configuration, which are created in the store where it lacks them. The store is the
+//! truth of those that it has.
 
-use control::{Config, config};
+use std::collections::HashMap;
+
+use control::{
+    Config,
+    config::{self, Profile},
+};
 use sip::digest::{Ha1, Hash};
 use store::{Store, StoreError, Timestamp};
 use tracing::info;
 
-/// Creates `[[users]]` that the store lacks.
-///
-/// # Errors
-/// If the database fails.
-pub(crate) async fn users(config: &Config, store: &Store) -> Result<(), StoreError> {
-    if config.users.is_empty() {
-        return Ok(());
-    }
-    let first = config.sip.domains.first().map(String::as_str);
-    let now = Timestamp::now();
-    let users = config.users.iter();
-    let users: Vec<_> = users.filter_map(|user| row(user, first, now)).collect();
-    let created = store.create_users(&users).await?;
-    info!(
-        created,
-        configured = users.len(),
-        "users of the configuration are in the store"
-    );
-    Ok(())
+/// What the file and the store say of users. Nothing is changed yet.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Users of the file that the store lacks.
+    missing: Vec<store::User>,
+    /// Every domain that users are of: those of the configuration, then those of its users, then those
+    /// of the store's.
+    pub(crate) domains: Vec<String>,
+    /// Users of the file that the store has otherwise, one line each.
+    pub(crate) differences: Vec<String>,
 }
 
-/// Every domain that users are of: those of the configuration, and those of the store.
+/// Compares `[[users]]` with the store.
 ///
 /// # Errors
 /// If the database fails.
-pub(crate) async fn domains(config: &Config, store: &Store) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn plan(config: &Config, store: &Store) -> Result<Plan, StoreError> {
+    let first = config.sip.domains.first().map(String::as_str);
+    let now = Timestamp::now();
+    let written = config.users.iter();
+    let written: Vec<_> = written.filter_map(|user| row(user, first, now)).collect();
+    let named: Vec<_> = written
+        .iter()
+        .map(|user| (user.domain.as_str(), user.name.as_str()))
+        .collect();
+    let stored = store.users(&named).await?;
+    let stored: HashMap<_, _> = stored
+        .iter()
+        .map(|user| ((user.domain.as_str(), user.name.as_str()), user))
+        .collect();
+    let find = |place: usize| stored.get(&named[place]).copied();
+
     let mut domains = config.sip.domains.clone();
-    for domain in store.user_domains().await? {
-        if !domains
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&domain))
-        {
+    let own = written.iter().map(|user| user.domain.clone());
+    for domain in own.chain(store.user_domains().await?) {
+        let mut known = domains.iter();
+        if !known.any(|known| known.eq_ignore_ascii_case(&domain)) {
             domains.push(domain);
         }
     }
-    Ok(domains)
+    let places = || written.iter().enumerate();
+    let differences = places().filter_map(|(place, user)| difference(user, find(place)?));
+    let missing = places().filter(|(place, _)| find(*place).is_none());
+    Ok(Plan {
+        domains,
+        differences: differences.collect(),
+        missing: missing.map(|(_, user)| user.clone()).collect(),
+    })
 }
 
-fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<store::User> {
+impl Plan {
+    /// Creates the users that are missing.
+    ///
+    /// # Errors
+    /// If the database fails; none was created then.
+    pub(crate) async fn create(&self, store: &Store) -> Result<(), StoreError> {
+        if !self.missing.is_empty() {
+            let created = store.create_users(&self.missing).await?;
+            info!(
+                created,
+                "users of the configuration were created in the store"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The row of a user; `first` is the domain of those who are written without one.
+pub(super) fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<store::User> {
     // The realm is the domain as it is stored.
     let domain = user.domain(first)?.to_ascii_lowercase();
-    let ha1 = |hash| {
-        let ha1 = Ha1::new(hash, &user.name, &domain, &user.password);
-        Some(ha1.expose().to_owned())
-    };
-    Some(store::User {
-        ha1_md5: ha1(Hash::Md5),
-        ha1_sha256: ha1(Hash::Sha256),
-        ha1_sha512: ha1(Hash::Sha512_256),
+    let mut row = store::User {
+        ha1_md5: None,
+        ha1_sha256: None,
+        ha1_sha512: None,
         name: user.name.clone(),
         display: user.display.clone(),
         enabled: user.enabled,
@@ -61,5 +93,45 @@ fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<store
         created: now,
         updated: now,
         domain,
+    };
+    set_password(&mut row, &user.password);
+    Some(row)
+}
+
+/// Keeps a hash of the password for each algorithm.
+pub(super) fn set_password(user: &mut store::User, password: &str) {
+    let ha1 = |hash| {
+        let ha1 = Ha1::new(hash, &user.name, &user.domain, password);
+        Some(ha1.expose().to_owned())
+    };
+    (user.ha1_md5, user.ha1_sha256, user.ha1_sha512) =
+        (ha1(Hash::Md5), ha1(Hash::Sha256), ha1(Hash::Sha512_256));
+}
+
+/// In what the store's user is another than the file's.
+fn difference(written: &store::User, stored: &store::User) -> Option<String> {
+    let profile = |user: &store::User| serde_json::from_str::<Profile>(&user.profile).ok();
+    let differs = |ours: &Option<String>, theirs: &Option<String>| {
+        let theirs = theirs.as_ref().filter(|theirs| !theirs.is_empty());
+        theirs.is_some_and(|theirs| !ours.iter().any(|ours| ours.eq_ignore_ascii_case(theirs)))
+    };
+    let password = differs(&written.ha1_md5, &stored.ha1_md5)
+        || differs(&written.ha1_sha256, &stored.ha1_sha256)
+        || differs(&written.ha1_sha512, &stored.ha1_sha512);
+    let parts = [
+        ("password", password),
+        ("display", written.display != stored.display),
+        ("enabled", written.enabled != stored.enabled),
+        ("profile", profile(written) != profile(stored)),
+    ];
+    let parts = parts.into_iter().filter(|(_, differs)| *differs);
+    let parts: Vec<_> = parts.map(|(name, _)| name).collect();
+    let user = format!("{}@{}", written.name, written.domain);
+    (!parts.is_empty()).then(|| {
+        format!(
+            "user {user} of the file differs from the store, which counts, in {}: change it by \
+             'tandem users set {user}', or take it out of the file",
+            parts.join(", ")
+        )
     })
 }

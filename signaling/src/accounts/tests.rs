@@ -79,6 +79,44 @@ fn what_is_remembered_ages_and_is_bounded() {
     assert!(remembered.count() <= 64);
 }
 
+#[test]
+fn an_answer_that_was_late_brings_nobody_back() {
+    let cache = Cache::new(64, 64);
+    let asked = Instant::now();
+    let changed = asked + Duration::from_secs(1);
+    let disabled = store::User {
+        enabled: false,
+        ..user("alice")
+    };
+    cache.learn(changed, disabled.into());
+    let is_enabled = |answer| matches!(answer, Answer::Known(account) if account.enabled);
+    assert!(!is_enabled(cache.learn(asked, user("alice").into())));
+    assert!(matches!(
+        cache.learn_absent(asked, &aor("alice")),
+        Answer::Known(_)
+    ));
+    assert!(!is_enabled(cache.recall(&aor("alice"))));
+
+    cache.learn_absent(changed, &aor("alice"));
+    let late = cache.learn(asked, user("alice").into());
+    assert!(matches!(late, Answer::Unknown));
+    assert!(matches!(cache.recall(&aor("alice")), Answer::Unavailable));
+    assert!(is_enabled(cache.learn(changed, user("alice").into())));
+}
+
+#[test]
+fn everybody_is_asked_for_anew_after_a_reload() {
+    let cache = Cache::new(64, 64);
+    let now = Instant::now();
+    cache.learn(now, user("alice").into());
+    cache.distrust(now + Duration::from_secs(1));
+    let later = now + Duration::from_secs(2);
+    assert!(matches!(cache.find(later, &aor("alice")), Cached::Ask));
+    assert!(matches!(cache.recall(&aor("alice")), Answer::Known(_)));
+    cache.learn(later, user("alice").into());
+    assert!(matches!(cache.find(later, &aor("alice")), Cached::Fresh(_)));
+}
+
 /// An asker over a database with these users, and what it says.
 async fn asker(
     names: &[String],

@@ -448,7 +448,7 @@ impl Core {
             _ => usize::MAX,
         };
         let mut headers = Vec::new();
-        for hash in self.access.hashes(realm) {
+        for hash in self.access.hashes(realm).iter() {
             let challenge = Challenge {
                 stale,
                 ..Challenge::new(realm, &nonce, (*hash).into())

@@ -15,7 +15,7 @@ use crate::directory::Directory;
 use super::{
     Alarm, Core,
     asked::{Asked, Purpose},
-    policy::LONGEST_CALL,
+    policy::{LONGEST_CALL, Terms},
     state::{CallKey, Silence},
 };
 
@@ -67,9 +67,10 @@ impl Core {
         true
     }
 
-    /// Decides on new calls by another directory from now on; those that are up keep what they have.
-    pub(crate) fn set_directory(&mut self, directory: Arc<Directory>) {
+    /// Decides on new calls by these from now on; those that are up keep what they have.
+    pub(crate) fn set_rules(&mut self, directory: Arc<Directory>, terms: Terms) {
         self.directory = directory;
+        self.terms = terms;
     }
 
     /// Refuses new calls from now on, or takes them again.

@@ -78,13 +78,14 @@ pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
 pub(crate) use message::{KeepToken, Kept};
 pub(crate) use output::{MediaToken, Output, ResolveToken};
-pub(crate) use policy::Policy;
+pub(crate) use policy::{Policy, Terms};
 pub(crate) use stream::{Families, OWNER};
 
 /// One worker's calls and transactions.
 #[derive(Debug)]
 pub(crate) struct Core {
     policy: Arc<Policy>,
+    terms: Terms,
     directory: Arc<Directory>,
     access: Arc<Access>,
     metrics: Arc<Metrics>,
@@ -179,6 +180,7 @@ impl Core {
         let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
         Self {
             layer: Layer::new(policy.timers, layer_seed),
+            terms: policy.terms,
             policy,
             directory,
             access,

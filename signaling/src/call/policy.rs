@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::config::{Config, Nat, Transport, Trunk};
+use control::config::{Config, Nat, Sip, Transport, Trunk};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::{Families, Hop};
@@ -30,6 +30,33 @@ pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(12 * 3600);
 /// What a caller is told to wait when this node takes no calls, in seconds.
 pub(crate) const RETRY_AFTER: &str = "10";
 
+/// What a reload may replace of how calls are handled; those that are up keep what they began with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) timer_c: Duration,
+    /// Session timers; `None` where they are off.
+    pub(crate) session: Option<session_timer::Rules>,
+    /// Longer requests go over TCP where that is left to us; 0 for never.
+    pub(crate) udp_limit: usize,
+    /// Whether a party's Contact is believed.
+    pub(crate) nat: Nat,
+}
+
+impl Terms {
+    /// From a configuration that was checked.
+    pub(crate) fn new(config: &Sip) -> Self {
+        Self {
+            timer_c: Duration::from_secs(config.timer_c),
+            session: (config.session_expires > 0).then_some(session_timer::Rules {
+                interval: config.session_expires,
+                min: config.min_se,
+            }),
+            udp_limit: config.udp_limit,
+            nat: config.nat,
+        }
+    }
+}
+
 /// What of the node does not change while it runs. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -40,17 +67,12 @@ pub(crate) struct Policy {
     pub(crate) certified: Certified,
     pub(crate) identity: Identity,
     pub(crate) timers: Timers,
-    pub(crate) timer_c: Duration,
-    /// Session timers; `None` where they are off.
-    pub(crate) session: Option<session_timer::Rules>,
-    /// Longer requests go over TCP where that is left to us; 0 for never.
-    pub(crate) udp_limit: usize,
+    /// What a worker begins with.
+    pub(crate) terms: Terms,
     /// Whose debug lines are wanted.
     pub(crate) watches: Arc<Watches>,
     /// Where mediad can relay.
     pub(crate) families: Families,
-    /// Whether a party's Contact is believed.
-    pub(crate) nat: Nat,
     /// Bytes of messages that each worker keeps for a trace.
     pub(crate) trace_limit: usize,
     /// The media timeout; `None` for never.
@@ -91,16 +113,10 @@ impl Policy {
                 t1,
                 ..Timers::default()
             },
-            timer_c: Duration::from_secs(config.sip.timer_c),
+            terms: Terms::new(&config.sip),
             watches: Arc::default(),
             families: Families::of(&config.media.address),
-            nat: config.sip.nat,
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
-            session: (config.sip.session_expires > 0).then_some(session_timer::Rules {
-                interval: config.sip.session_expires,
-                min: config.sip.min_se,
-            }),
-            udp_limit: config.sip.udp_limit,
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             answers: Answers::new(rand::random()),

@@ -38,7 +38,7 @@ impl Core {
             let unsupported = (HeaderName::Unsupported, unknown);
             return self.respond_with(flow, request, 420, &[unsupported]);
         }
-        match Register::parse(request, &self.access.bounds) {
+        match Register::parse(request, &self.access.bounds()) {
             Ok(register) => self.bind(now, flow, request, account, &register),
             Err(refusal) => self.refuse_register(flow, request, &account.aor, refusal),
         }
@@ -67,7 +67,7 @@ impl Core {
         request: &Message,
         account: &Account,
     ) {
-        if let Ok(register) = Register::parse(request, &self.access.bounds) {
+        if let Ok(register) = Register::parse(request, &self.access.bounds()) {
             let query = Register {
                 wish: Wish::Query,
                 ..register

@@ -225,7 +225,7 @@ impl Core {
             .cloned()
             .unwrap_or_else(|| Method::Other("".into()));
         let policy = proxy::Policy {
-            timer_c: self.policy.timer_c,
+            timer_c: self.terms.timer_c,
             breadth: breadth_of(&received),
             open: role == Role::Setup,
             ..proxy::Policy::default()

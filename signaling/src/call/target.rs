@@ -147,7 +147,7 @@ impl Core {
         };
         if let Some(way) = next
             .known
-            .and_then(|known| by_flow(&known, &wish, self.policy.nat))
+            .and_then(|known| by_flow(&known, &wish, self.terms.nat))
         {
             return Located::At(way);
         }

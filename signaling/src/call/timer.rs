@@ -30,7 +30,7 @@ impl Core {
         received: &Message,
         routed: &mut Routed,
     ) -> Option<Option<Proposal>> {
-        let Some(rules) = self.policy.session else {
+        let Some(rules) = self.terms.session else {
             return Some(None);
         };
         match rules.propose(&routed.request) {
@@ -73,7 +73,7 @@ impl Core {
         interval: Option<Duration>,
     ) {
         let ack_until = now + self.policy.ack_patience();
-        let keeps = self.policy.session.is_some();
+        let keeps = self.terms.session.is_some();
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };

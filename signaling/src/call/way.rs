@@ -117,7 +117,7 @@ impl Core {
         index: usize,
         ways: Vec<Flow>,
     ) -> Vec<Flow> {
-        let limit = self.policy.udp_limit;
+        let limit = self.terms.udp_limit;
         let Some(exchange) = self.exchanges.get(&id).filter(|_| limit > 0) else {
             return ways;
         };

@@ -154,6 +154,11 @@ impl Bans {
         }
     }
 
+    /// Other rules from now on; bans in force last as long as they would have.
+    pub(super) const fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Whether what `source` sends, by a stream or not, is refused. Its trying counts: the ban slides on.
     pub(super) fn hit(&mut self, now: Instant, source: Source, is_stream: bool) -> Option<Hit> {
         let ban = self.bans.get_mut(&source)?;

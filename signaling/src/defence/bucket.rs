@@ -108,6 +108,11 @@ impl Buckets {
         }
     }
 
+    /// Other rates from now on; what was taken is not given back.
+    pub(super) const fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
     /// Takes a token from the bucket of `hash`, that holds `share` times a single source's. `now` in
     /// nanoseconds.
     pub(super) fn take(

@@ -38,8 +38,8 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -51,7 +51,7 @@ use tokio::sync::Notify;
 use self::{
     ban::{Bans, Hit, Rules},
     blocks::Blocks,
-    bucket::{Buckets, Cap, Class, NETWORK, Taken},
+    bucket::{Buckets, Cap, Class, NETWORK, Rates, Taken},
 };
 use crate::net::Flow;
 
@@ -87,17 +87,18 @@ pub(crate) struct Defence {
     ranges: ArcSwap<Blocks<Ban>>,
     /// What all strangers together may ask, by datagrams and by streams: a flood of the one leaves the
     /// other alone.
-    strangers: [Caps; 2],
+    strangers: ArcSwap<[Caps; 2]>,
     /// Bans and banned blocks in force: nothing is looked up while there is none.
     active: AtomicUsize,
     changes: Mutex<Vec<Change>>,
     overrun: AtomicBool,
     changed: Notify,
-    shed_after: Duration,
+    /// In milliseconds.
+    shed_after: AtomicU64,
 }
 
-/// What a reload may replace.
-#[derive(Debug, Default)]
+/// What is asked of each message, and a reload may replace.
+#[derive(Clone, Debug, Default)]
 struct Policy {
     allow: Blocks<()>,
     /// In lower case.
@@ -173,51 +174,46 @@ pub(crate) enum BanError {
 impl Defence {
     /// With nobody banned. `t1` is the transactions' timer; `now` begins the engine's time.
     pub(crate) fn new(config: &config::Defence, t1: Duration, now: Instant) -> Self {
-        let rules = Rules {
-            threshold: config.threshold.max(1),
-            window: Duration::from_secs(config.window.into()),
-            first: Duration::from_secs(config.ban.into()),
-            sources: SOURCES / SHARDS,
-            bans: BANS / SHARDS,
-            trickle: config.registers,
-        };
-        let caps = || Caps {
-            requests: Cap::new(config.strangers),
-            others: Cap::new(config.strangers),
-            proofs: Cap::new(config.strangers.saturating_mul(4)),
-        };
-        let within = 500_u32.max(config.invites.saturating_mul(10));
-        let rates = [config.registers, config.invites, config.others, within];
+        let (rules, rates) = (rules(config), rates(config));
         let shard = || {
             Mutex::new(Shard {
                 bans: Bans::new(rules),
                 buckets: Buckets::new(SETS / SHARDS, rates),
             })
         };
-        let scanners = config.scanners.iter();
         let policy = Policy {
             allow: config.allow.iter().copied().collect(),
-            scanners: scanners
-                .map(|pattern| pattern.trim().to_ascii_lowercase().into_bytes())
-                .collect(),
+            scanners: scanners(config),
             emergency: Vec::new(),
         };
-        let shed_after = config
-            .shed_after
-            .map_or(16 * t1, |millis| Duration::from_millis(u64::from(millis)));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             epoch: now,
             policy: ArcSwap::from_pointee(policy),
             ranges: ArcSwap::default(),
-            strangers: [caps(), caps()],
+            strangers: ArcSwap::from_pointee(caps(config)),
             active: AtomicUsize::new(0),
             changes: Mutex::default(),
             overrun: AtomicBool::new(false),
             changed: Notify::new(),
-            shed_after,
+            shed_after: AtomicU64::new(shed_after(config, t1)),
         }
+    }
+
+    /// Takes over what a configuration says, but for the allow set: that is [`Defence::set_policy`]'s.
+    pub(crate) fn reload(&self, config: &config::Defence, t1: Duration) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.bans.set_rules(rules(config));
+            shard.buckets.set_rates(rates(config));
+        }
+        self.strangers.store(Arc::new(caps(config)));
+        self.policy.rcu(|policy| Policy {
+            scanners: scanners(config),
+            ..Policy::clone(policy)
+        });
+        self.shed_after.store(shed_after(config, t1), Relaxed);
     }
 
     /// Replaces the allow set, and the user parts of emergency calls. Whoever is allowed now is not
@@ -250,8 +246,8 @@ impl Defence {
     }
 
     /// How long a request may wait in this node.
-    pub(crate) const fn shed_after(&self) -> Duration {
-        self.shed_after
+    pub(crate) fn shed_after(&self) -> Duration {
+        Duration::from_millis(self.shed_after.load(Relaxed))
     }
 
     /// Who a source is.
@@ -491,7 +487,8 @@ impl Defence {
         let own = self.hasher.hash_one((source, is_stream));
         let network = Source::network(address);
         let shared = self.hasher.hash_one((network, is_stream));
-        let caps = &self.strangers[usize::from(is_stream)];
+        let strangers = self.strangers.load();
+        let caps = &strangers[usize::from(is_stream)];
         let mut shard = self.shard(address);
         let mut standing = Standing::Stranger;
         if shard.bans.is_known(now, source) {
@@ -591,6 +588,47 @@ impl Policy {
         let user = rest.split(['@', ';']).next().unwrap_or_default();
         self.emergency.iter().any(|number| number == user)
     }
+}
+
+fn rules(config: &config::Defence) -> Rules {
+    Rules {
+        threshold: config.threshold.max(1),
+        window: Duration::from_secs(config.window.into()),
+        first: Duration::from_secs(config.ban.into()),
+        sources: SOURCES / SHARDS,
+        bans: BANS / SHARDS,
+        trickle: config.registers,
+    }
+}
+
+/// By datagrams, and by streams.
+fn caps(config: &config::Defence) -> [Caps; 2] {
+    [(), ()].map(|()| Caps {
+        requests: Cap::new(config.strangers),
+        others: Cap::new(config.strangers),
+        proofs: Cap::new(config.strangers.saturating_mul(4)),
+    })
+}
+
+fn rates(config: &config::Defence) -> Rates {
+    let within = 500_u32.max(config.invites.saturating_mul(10));
+    [config.registers, config.invites, config.others, within]
+}
+
+/// In lower case.
+fn scanners(config: &config::Defence) -> Vec<Vec<u8>> {
+    let patterns = config.scanners.iter();
+    patterns
+        .map(|pattern| pattern.trim().to_ascii_lowercase().into_bytes())
+        .collect()
+}
+
+/// In milliseconds.
+fn shed_after(config: &config::Defence, t1: Duration) -> u64 {
+    config.shed_after.map_or_else(
+        || u64::try_from(16 * t1.as_millis()).unwrap_or(u64::MAX),
+        u64::from,
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -504,3 +504,29 @@ fn who_is_known_stays_so_whatever_others_do() {
     }
     assert_eq!(bed.judge(&ours, &register("x")), KNOWN);
 }
+
+#[test]
+fn a_reload_replaces_rules_rates_and_scanners_and_keeps_bans() {
+    let bed = Bed::new();
+    let wrong = Evidence::WrongPassword;
+    assert_eq!(bed.until_banned(&tcp(), wrong), Some(4));
+    let strict = config::Defence {
+        threshold: 3,
+        others: 1,
+        scanners: vec!["Nosy".to_owned()],
+        shed_after: Some(250),
+        ..config::Defence::default()
+    };
+    bed.defence.reload(&strict, Duration::from_millis(500));
+    assert!(bed.is_banned("203.0.113.5"));
+    assert_eq!(bed.defence.shed_after(), Duration::from_millis(250));
+    let other = flow(Transport::Tcp, "203.0.113.77:4000");
+    assert_eq!(bed.until_banned(&other, wrong), Some(1));
+    let third = flow(Transport::Tcp, "198.51.100.9:4000");
+    let options = |agent: &str| {
+        format!("OPTIONS sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\nUser-Agent: {agent}\r\n\r\n")
+    };
+    assert_eq!(bed.judge(&third, &options("a nosy one")), Verdict::Scanner);
+    let passed = (0..100).filter(|_| matches!(bed.judge(&third, &options("x")), Verdict::Pass(_)));
+    assert!(passed.count() < 20);
+}

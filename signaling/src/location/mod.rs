@@ -39,7 +39,7 @@ pub(crate) struct Location {
     hasher: RandomState,
     /// Whose bindings a connection carries.
     connections: Mutex<HashMap<ConnectionId, HashSet<Aor>>>,
-    most: usize,
+    most: AtomicUsize,
     count: AtomicUsize,
     /// The shard that the next batch for the store begins with.
     turn: AtomicUsize,
@@ -85,11 +85,24 @@ impl Location {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             connections: Mutex::default(),
-            most,
+            most: AtomicUsize::new(most),
             count: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             changed: Notify::new(),
         }
+    }
+
+    /// Makes the table one for `most` bindings; what is in it stays.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Relaxed);
+    }
+
+    /// How many contacts a user has registered, and not given up.
+    pub(crate) fn count_of(&self, now: Timestamp, aor: &Aor) -> usize {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+        live.count()
     }
 
     /// Does what a REGISTER of `aor` asks. Gives the Contact values of what is bound then, each with
@@ -118,7 +131,7 @@ impl Location {
             let is_new = |change: &&Change| matches!(change, Change::Add { .. });
             let added = changes.iter().filter(is_new).count();
             // As a bound it need not be exact: workers may overshoot by one request each.
-            if added > 0 && self.len() + added > self.most {
+            if added > 0 && self.len() + added > self.most.load(Relaxed) {
                 return Err(Denied::Full);
             }
             self.change(&mut shard, aor, |bindings| {
@@ -280,7 +293,7 @@ impl Location {
             let bindings = bound.bindings.iter();
             let bindings = bindings.filter_map(|row| Binding::restore(row, locals));
             let bindings: Vec<_> = bindings.filter(|binding| !binding.is_over(now)).collect();
-            if bindings.is_empty() || self.len() + bindings.len() > self.most {
+            if bindings.is_empty() || self.len() + bindings.len() > self.most.load(Relaxed) {
                 continue;
             }
             let mut shard = self.shard(&aor);

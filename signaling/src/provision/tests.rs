@@ -1,6 +1,10 @@
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use control::{config, signal::RouteQuestion};
+use store::{RoutingDocument, RoutingKind};
 use tempfile::TempDir;
 
 use super::*;
@@ -26,6 +30,8 @@ struct Bed {
     /// What the file says now.
     file: Arc<Mutex<Result<Config, Vec<String>>>>,
     orders: mpsc::UnboundedReceiver<Command>,
+    /// How often certificates and rules were taken over.
+    taken: Arc<AtomicUsize>,
     _folder: TempDir,
 }
 
@@ -49,6 +55,8 @@ impl Bed {
         let (worker, orders) = mpsc::unbounded_channel();
         let (directory, revision) = first(&config, &store).await;
         let again = file.clone();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let [certificates, access] = [taken.clone(), taken.clone()];
         let t1 = Duration::from_millis(500);
         let defence = Defence::new(&config::Defence::default(), t1, Instant::now());
         let provision = Arc::new(Provision {
@@ -57,7 +65,19 @@ impl Bed {
             current: Arc::new(ArcSwap::new(directory.into())),
             workers: vec![worker],
             defence: Arc::new(defence),
-            certificates: Box::new(|_| Ok(())),
+            certificates: Box::new(move |config| {
+                let files = &config.sip.tls.certificates;
+                if !files.is_empty() {
+                    return Err("no such file".to_owned());
+                }
+                let taken = certificates.clone();
+                Ok(Box::new(move || {
+                    taken.fetch_add(1, Relaxed);
+                }))
+            }),
+            access: Box::new(move |_| {
+                access.fetch_add(1, Relaxed);
+            }),
             trunks: Box::new(|_| {}),
             state: tokio::sync::Mutex::new(State { config, revision }),
         });
@@ -66,6 +86,7 @@ impl Bed {
             store,
             file,
             orders,
+            taken,
             _folder: folder,
         }
     }
@@ -87,7 +108,7 @@ impl Bed {
     /// How many directories the worker was given since the last time.
     fn given(&mut self) -> usize {
         std::iter::from_fn(|| self.orders.try_recv().ok())
-            .filter(|order| matches!(order, Command::Directory(_)))
+            .filter(|order| matches!(order, Command::Rules(..)))
             .count()
     }
 }
@@ -157,6 +178,86 @@ async fn what_is_wrong_leaves_the_directory_as_it_is() {
     }
     assert_eq!(bed.given(), 0);
     bed.provision.reload().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_late_has_written_and_taken_over_nothing() {
+    let mut bed = Bed::new().await;
+    let text = format!(
+        "{CONFIG}[[numbers]]\nnumber = \"200\"\nuser = \"bob\"\n\
+         [[users]]\nname = \"bob\"\npassword = \"p\"\n"
+    );
+    let broken = text.replace(
+        "[sip]\n",
+        "[sip]\ntls.certificates = [{ certificate = \"a.pem\", key = \"a.key\" }]\n",
+    );
+    *bed.file.lock().unwrap() = Ok(parsed(&broken));
+    assert_eq!(bed.provision.reload().await.unwrap_err(), ["no such file"]);
+    assert_eq!((bed.given(), bed.taken.load(Relaxed)), (0, 0));
+    let numbers = || async { bed.store.routing(RoutingKind::Number, "", 9).await.unwrap() };
+    let users = || async { bed.store.list_users(("", ""), 9).await.unwrap() };
+    assert_eq!((numbers().await.len(), users().await.len()), (1, 0));
+
+    *bed.file.lock().unwrap() = Ok(parsed(&text));
+    let report = bed.provision.reload().await.unwrap();
+    assert_eq!(report.changed, ["numbers", "users"]);
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!((numbers().await.len(), users().await.len()), (2, 1));
+    assert_eq!(bed.taken.load(Relaxed), 2);
+    assert!(bed.leads("200"));
+    assert_eq!(bed.given(), 1);
+}
+
+#[tokio::test]
+async fn what_the_store_has_otherwise_and_what_waits_for_a_start_is_told() {
+    let bed = Bed::new().await;
+    let with = |user: &str| format!("{CONFIG}[[users]]\nname = \"bob\"\n{user}\n");
+    *bed.file.lock().unwrap() = Ok(parsed(&with("password = \"p\"")));
+    let report = bed.provision.reload().await.unwrap();
+    assert_eq!((report.warnings.len(), report.restart.len()), (0, 0));
+    for (user, part) in [
+        ("password = \"other\"", "in password"),
+        ("password = \"p\"\nenabled = false", "in enabled"),
+        (
+            "password = \"p\"\ndisplay = \"Bob\"\nmax_contacts = 2",
+            "in display, profile",
+        ),
+    ] {
+        let text = with(user).replace("[sip]\n", "[sip]\nworkers = 7\n");
+        *bed.file.lock().unwrap() = Ok(parsed(&text));
+        for _ in 0..2 {
+            let report = bed.provision.reload().await.unwrap();
+            assert_eq!(report.restart, ["sip.workers"]);
+            let told = report.warnings.join("\n");
+            assert!(
+                told.contains("user bob@example.test") && told.contains(part),
+                "{told}"
+            );
+            assert!(told.contains("tandem users set bob@example.test"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_taken_out_of_the_store_stays_out_until_a_reload() {
+    let bed = Bed::new().await;
+    let text = format!("{CONFIG}[[numbers]]\nnumber = \"500\"\nuser = \"bob\"\n");
+    *bed.file.lock().unwrap() = Ok(parsed(&text));
+    bed.provision.reload().await.unwrap();
+    assert!(bed.leads("500"));
+    let watching = tokio::spawn(bed.provision.clone().watch());
+    let kind = RoutingKind::Number;
+    assert!(bed.store.remove_routing(kind, "500").await.unwrap());
+    let gone = async {
+        while bed.leads("500") {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    time::timeout(3 * POLL, gone).await.unwrap();
+    watching.abort();
+    assert_eq!(bed.store.routing(kind, "", 9).await.unwrap().len(), 1);
+    bed.provision.reload().await.unwrap();
+    assert!(bed.leads("500"));
 }
 
 #[tokio::test]

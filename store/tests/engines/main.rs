@@ -80,6 +80,7 @@ cases! {
     a_message_may_be_anything;
     users:
     users_are_created_once
+    users_are_listed_in_pages_and_removed
     many_users_are_found_at_once
     bindings_are_replaced_by_address
     nodes_have_their_own_bindings

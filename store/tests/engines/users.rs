@@ -67,6 +67,21 @@ pub(crate) async fn users_are_created_once(place: Place) {
     assert_eq!(store.users(&[]).await.unwrap(), []);
 }
 
+pub(crate) async fn users_are_listed_in_pages_and_removed(place: Place) {
+    let store = place.open().await;
+    let all = [("b", "a.test"), ("c", "a.test"), ("a", "b.test")];
+    let all = all.map(|(name, domain)| user(name, domain));
+    store.create_users(&all).await.unwrap();
+    let first = store.list_users(("", ""), 2).await.unwrap();
+    assert_eq!(first, all[..2]);
+    let rest = store.list_users(("a.test", "c"), 2).await.unwrap();
+    assert_eq!(rest, all[2..]);
+    assert!(store.remove_user("a.test", "c").await.unwrap());
+    assert!(!store.remove_user("a.test", "c").await.unwrap());
+    let left = store.list_users(("", ""), 9).await.unwrap();
+    assert_eq!(left, [all[0].clone(), all[2].clone()]);
+}
+
 pub(crate) async fn many_users_are_found_at_once(place: Place) {
     let store = place.open().await;
     let names: Vec<_> = (0..1_200).map(|n| format!("u'{n}")).collect();

@@ -69,14 +69,8 @@ pub(crate) async fn bans(args: BansArgs) -> Result<Exit, Failure> {
         other => return Err(unexpected(&other)),
     };
     bans.sort_unstable_by(|a, b| a.age_s.cmp(&b.age_s).then_with(|| a.source.cmp(&b.source)));
-    if args.json {
-        let items = bans.iter().map(View::from).collect();
-        output::json(&Page { items, next: None })?;
-    } else if bans.is_empty() {
-        output::line("nobody is banned")?;
-    } else {
-        output::line(table(&bans))?;
-    }
+    let views: Vec<_> = bans.iter().map(View::from).collect();
+    output::list(&views, args.json, || table(&bans), "nobody is banned")?;
     Ok(Exit::Done)
 }
 
@@ -109,12 +103,6 @@ fn table(bans: &[BanInfo]) -> Table {
         ]);
     }
     table
-}
-
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<View<'a>>,
-    next: Option<&'a str>,
 }
 
 /// A ban as scripts read it.

@@ -32,14 +32,13 @@ pub(crate) struct CallsArgs {
 /// Runs the command.
 pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
     let calls = list(&Node::connect(&args.node).await?).await?;
-    if args.json {
-        let items = calls.iter().map(View::from).collect();
-        output::json(&Page { items, next: None })?;
-    } else if calls.is_empty() {
-        output::line("no call is up")?;
-    } else {
-        output::line(table(&calls, now_ms()))?;
-    }
+    let views: Vec<_> = calls.iter().map(View::from).collect();
+    output::list(
+        &views,
+        args.json,
+        || table(&calls, now_ms()),
+        "no call is up",
+    )?;
     Ok(Exit::Done)
 }
 
@@ -90,12 +89,6 @@ fn now_ms() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
-}
-
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<View<'a>>,
-    next: Option<&'a str>,
 }
 
 /// A call as scripts read it: as `GET /v1/calls` has it.

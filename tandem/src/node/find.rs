@@ -23,8 +23,8 @@ pub(crate) struct NodeArgs {
     /// The node's configuration [default: ./tandem.toml, then /etc/tandem/tandem.toml]
     #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
     config: Option<PathBuf>,
-    /// The node's control socket, where there is no configuration at hand
-    #[arg(long, value_name = "unix:PATH", conflicts_with = "config")]
+    /// The node's control socket, where there is no configuration at hand, or one that cannot be read
+    #[arg(long, value_name = "unix:PATH")]
     control: Option<Endpoint>,
 }
 

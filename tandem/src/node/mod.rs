@@ -12,6 +12,7 @@ mod route;
 mod status;
 mod trace;
 mod trunks;
+mod users;
 
 pub(crate) use bans::{BansArgs, bans};
 pub(crate) use calls::{CallsArgs, calls};
@@ -25,6 +26,7 @@ pub(crate) use route::{RouteArgs, route};
 pub(crate) use status::{StatusArgs, status};
 pub(crate) use trace::{TraceArgs, trace};
 pub(crate) use trunks::{TrunksArgs, trunks};
+pub(crate) use users::{UsersArgs, users};
 
 use control::{
     Client,

@@ -48,14 +48,13 @@ pub(crate) async fn registrations(args: RegistrationsArgs) -> Result<Exit, Failu
         return remove(&node, args.user.unwrap_or_default(), args.contact).await;
     }
     let registrations = list(&node, args.user.as_deref()).await?;
-    if args.json {
-        let items = registrations.iter().map(View::from).collect();
-        output::json(&Page { items, next: None })?;
-    } else if registrations.is_empty() {
-        output::line("nobody is registered")?;
-    } else {
-        output::line(table(&registrations))?;
-    }
+    let views: Vec<_> = registrations.iter().map(View::from).collect();
+    output::list(
+        &views,
+        args.json,
+        || table(&registrations),
+        "nobody is registered",
+    )?;
     Ok(Exit::Done)
 }
 
@@ -106,12 +105,6 @@ fn table(registrations: &[BindingInfo]) -> Table {
         ]);
     }
     table
-}
-
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<View<'a>>,
-    next: Option<&'a str>,
 }
 
 /// A registration as scripts read it.

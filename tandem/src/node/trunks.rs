@@ -33,14 +33,8 @@ pub(crate) async fn trunks(args: TrunksArgs) -> Result<Exit, Failure> {
         Response::Trunks(trunks) => trunks,
         other => return Err(unexpected(&other)),
     };
-    if args.json {
-        let items = trunks.iter().map(View::from).collect();
-        output::json(&Page { items, next: None })?;
-    } else if trunks.is_empty() {
-        output::line("there is no trunk")?;
-    } else {
-        output::line(table(&trunks))?;
-    }
+    let views: Vec<_> = trunks.iter().map(View::from).collect();
+    output::list(&views, args.json, || table(&trunks), "there is no trunk")?;
     Ok(Exit::Done)
 }
 
@@ -115,12 +109,6 @@ fn asr(trunk: &TrunkInfo) -> String {
         0 => "-".to_owned(),
         offered => format!("{} %", trunk.answered.saturating_mul(100) / offered),
     }
-}
-
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<View<'a>>,
-    next: Option<&'a str>,
 }
 
 /// A trunk as scripts read it; names stay.

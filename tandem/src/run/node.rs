@@ -207,10 +207,10 @@ fn ended_early(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> F
 fn reread(source: &Source) -> signaling::Reread {
     let source = source.clone();
     Box::new(move || {
-        let loaded = read(&source).map_err(|failure| vec![failure.to_string()])?;
-        for warning in &loaded.warnings {
-            warn!("{warning}");
-        }
+        let loaded = read(&source).map_err(|failure| match failure {
+            Failure::Config { error, .. } => error.reasons(),
+            other => vec![other.to_string()],
+        })?;
         Ok(loaded.config)
     })
 }

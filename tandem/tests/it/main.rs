@@ -8,4 +8,8 @@ mod cli;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
+mod operate;
+#[cfg(test)]
 mod run;

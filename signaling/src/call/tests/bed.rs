@@ -27,7 +27,7 @@ use sip::{
 use store::{Cdr, Timestamp};
 
 use crate::{
-    accounts::{Access, Answer},
+    accounts::Access,
     call::{Core, Hop, Kept, MediaToken, Output, Policy},
     directory::{Aor, Directory},
     metrics::Metrics,
@@ -324,11 +324,8 @@ impl Bed {
             let cache = &self.access.accounts;
             let answer = match self.users.get(&aor) {
                 _ if !self.store_up => cache.recall(&aor),
-                Some(user) => Answer::Known(cache.learn(self.now, user.clone().into())),
-                None => {
-                    cache.learn_absent(self.now, &aor);
-                    Answer::Unknown
-                }
+                Some(user) => cache.learn(self.now, user.clone().into()),
+                None => cache.learn_absent(self.now, &aor),
             };
             self.core.handle_account(self.now, &aor, &answer);
             self.settle();

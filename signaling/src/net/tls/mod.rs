@@ -50,10 +50,9 @@ impl Tls {
         Ok(Self(Arc::new(ArcSwap::from_pointee(state))))
     }
 
-    /// Reads the files again. Nothing is changed where one of them cannot be used.
-    pub(crate) fn reload(&self, config: &config::Tls) -> Result<(), TlsError> {
-        self.0.store(Arc::new(State::load(config)?));
-        Ok(())
+    /// Uses what `other` has read, for the connections that follow.
+    pub(crate) fn take_over(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 
     /// For a connection that came; `None` where the node has no certificate.

@@ -93,7 +93,7 @@ async fn a_reload_changes_what_new_connections_get_and_no_other() {
         .unwrap();
 
     authority.issue_as("node", &["new.test"]);
-    bed.shared.tls.reload(&tls).unwrap();
+    bed.shared.tls.take_over(&Tls::load(&tls).unwrap());
     let new = authority
         .connect(bed.local, "new.test", None)
         .await
@@ -113,7 +113,7 @@ async fn a_reload_changes_what_new_connections_get_and_no_other() {
 
     // A file that cannot be used leaves all as it is.
     fs::write(&tls.certificates[0].key, "no key").unwrap();
-    let error = bed.shared.tls.reload(&tls).unwrap_err().to_string();
+    let error = Tls::load(&tls).unwrap_err().to_string();
     assert!(
         error.contains("node.key") && error.contains("PEM"),
         "{error}"

@@ -1,0 +1,271 @@
+//! What api and the command line ask of signaling.
+
+mod log;
+mod reload;
+mod route;
+mod trace;
+mod trunk;
+mod user;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{channel::Protocol, media::MediaStatus};
+
+pub use log::{LogOrder, LogState, Subject};
+pub use reload::ReloadReport;
+pub use route::{
+    RouteCarrier, RouteDecision, RouteHost, RouteLimit, RouteQuestion, RouteReport, RouteStage,
+    RouteTo,
+};
+pub use trace::{TracePage, TracedMessage};
+pub use trunk::{RegistrationInfo, TrunkHostInfo, TrunkInfo};
+pub use user::{NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
+
+/// The protocol between signaling and those who watch it.
+#[derive(Debug)]
+pub struct Signal;
+
+impl Protocol for Signal {
+    const NAME: &'static str = "signal";
+    const VERSION: u16 = 3;
+    type Request = Request;
+    type Response = Response;
+    type Event = Event;
+}
+
+/// Client to signaling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The calls that are up, oldest first; answered with [`Response::Calls`].
+    Calls {
+        /// Only those whose id sorts after this one; empty for the first page.
+        after: String,
+        /// How many at most, 1 to 10,000.
+        limit: u32,
+    },
+    /// How the node is; answered with [`Response::Status`].
+    Status,
+    /// End a call with BYE to both sides (or CANCEL and 487 before an answer); answered with
+    /// [`Response::Done`].
+    Hangup {
+        /// As in [`CallInfo::id`].
+        id: String,
+    },
+    /// Refuse new calls with 503 from now on, or take them again; answered with
+    /// [`Response::Status`]. Calls that are up go on.
+    Drain {
+        /// `false` to take calls again.
+        on: bool,
+    },
+    /// The metrics page; answered with [`Response::Metrics`].
+    Metrics,
+    /// Change what the process logs; answered with [`Response::Log`].
+    Log(LogOrder),
+    /// The trunks and how they are; answered with [`Response::Trunks`].
+    Trunks,
+    /// Read the configuration and the store again, and take over what can be where all of it is good;
+    /// answered with [`Response::Reloaded`], or [`FaultCode::Invalid`](crate::FaultCode) with a line for
+    /// each reason. [`Response::Reloading`] where it takes longer than a client waits.
+    Reload,
+    /// What comes of the latest [`Request::Reload`]; answered like that one.
+    ReloadOutcome,
+    /// Where a call would go, and why; answered with [`Response::Route`]. Nobody is called.
+    Route(RouteQuestion),
+    /// What users have registered, by the order of their addresses; answered with
+    /// [`Response::Registrations`].
+    Registrations {
+        /// The address of record of the last user of the page before; empty for the first page.
+        after: String,
+        /// Users at most, 1 to 10,000.
+        limit: u32,
+    },
+    /// The users in the store, by domain and name; answered with [`Response::Users`].
+    Users {
+        /// The address of record of the last user of the page before; empty for the first page.
+        after: String,
+        /// Users at most, 1 to 10,000.
+        limit: u32,
+    },
+    /// Add, change or remove a user, in the store and for every worker at once; answered with
+    /// [`Response::User`].
+    User(UserOrder),
+    /// Take what a user has registered away, as if it had expired; answered with [`Response::Done`], or
+    /// [`FaultCode::NotFound`](crate::FaultCode). The phone may register anew.
+    Unregister {
+        /// As in [`BindingInfo::user`].
+        user: String,
+        /// Only this Contact, as in [`BindingInfo::contact`]; else all of them.
+        contact: Option<String>,
+    },
+    /// The messages of a call that are kept; answered with [`Response::Trace`], or
+    /// [`FaultCode::NotFound`](crate::FaultCode) where there is none.
+    Trace {
+        /// Tandem's id of the call (until a minute after its end), or a Call-ID.
+        id: String,
+        /// Only those after this [`TracePage::next`]; 0 for all.
+        after: u64,
+        /// With each message's whole text.
+        full: bool,
+    },
+    /// The bans in force, in no order; answered with [`Response::Bans`].
+    Bans,
+    /// Ban a source whatever it did, or ban it anew for another time; answered with
+    /// [`Response::Done`], or refused where it is in the allow set.
+    Ban {
+        /// An address, or a block such as `192.0.2.0/24`.
+        source: String,
+        /// For how long, 1 to 31,536,000 s.
+        seconds: u32,
+        /// Why, as the list shall say; 200 characters at most.
+        reason: String,
+    },
+    /// End a ban; answered with [`Response::Done`], or [`FaultCode::NotFound`](crate::FaultCode).
+    Lift {
+        /// As in [`BanInfo::source`], or an address of it.
+        source: String,
+    },
+}
+
+/// signaling to client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// A page of calls.
+    Calls(Vec<CallInfo>),
+    /// The node.
+    Status(SignalStatus),
+    /// It was done.
+    Done,
+    /// Prometheus text.
+    Metrics(String),
+    /// Every trunk, in the order of the configuration.
+    Trunks(Vec<TrunkInfo>),
+    /// What was taken over.
+    Reloaded(ReloadReport),
+    /// It takes longer than a client waits: ask for the outcome.
+    Reloading,
+    /// Where a call would go.
+    Route(Box<RouteReport>),
+    /// Contacts of users, whole users only.
+    Registrations(Vec<BindingInfo>),
+    /// Users of the store.
+    Users(Vec<UserInfo>),
+    /// What was done to a user.
+    User(UserDone),
+    /// Messages of a call.
+    Trace(TracePage),
+    /// The bans.
+    Bans(Vec<BanInfo>),
+    /// What is logged now.
+    Log(LogState),
+}
+
+/// A ban in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanInfo {
+    /// Who: an address, the /64 of an IPv6 one, or a block.
+    pub source: String,
+    /// What led to it, such as `wrong-password`, or `operator`.
+    pub reason: String,
+    /// An operator's words; empty otherwise.
+    pub words: String,
+    /// Seconds since it began.
+    pub age_s: u64,
+    /// Seconds until it ends.
+    pub left_s: u64,
+    /// Messages and connections that signaling itself refused; what the XDP program dropped is not in
+    /// it.
+    pub hits: u64,
+}
+
+/// A contact that a user has registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingInfo {
+    /// The user's address of record.
+    pub user: String,
+    /// The URI of its Contact.
+    pub contact: String,
+    /// Its preference in thousandths, where it names one.
+    pub q: Option<u16>,
+    /// Where it came from, as `udp:192.0.2.1:5060`.
+    pub source: String,
+    /// Its User-Agent; empty where it names none.
+    pub user_agent: String,
+    /// Seconds that are left.
+    pub expires_s: u32,
+}
+
+/// A call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallInfo {
+    /// Tandem's id of the call: the one its CDR will have. Sorts by time of arrival.
+    pub id: String,
+    /// The Call-ID header field.
+    pub call_id: String,
+    /// The caller's URI, as in From.
+    pub from: String,
+    /// The callee's URI, as in To.
+    pub to: String,
+    /// Where the INVITE came from, `udp:192.0.2.1:5060`.
+    pub source: String,
+    /// The trunk that carries it on, once chosen.
+    pub trunk: Option<String>,
+    /// Where it stands.
+    pub state: CallState,
+    /// When the INVITE came, in milliseconds since 1970 (UTC).
+    pub started_ms: i64,
+    /// When it was answered, likewise.
+    pub answered_ms: Option<i64>,
+    /// Ids of its media sessions.
+    pub media: Vec<crate::media::SessionId>,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallState {
+    /// The INVITE went on, and no provisional answer came yet.
+    Trying,
+    /// The callee's side answered 180 or 183.
+    Ringing,
+    /// 200 went to the caller.
+    Answered,
+    /// It is being taken down.
+    Ending,
+}
+
+/// How signaling is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalStatus {
+    /// The node's name.
+    pub node: String,
+    /// Tandem's version.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Calls that are up.
+    pub calls: u64,
+    /// New calls are being refused.
+    pub draining: bool,
+    /// Where it listens, `udp:127.0.0.1:5060`.
+    pub listen: Vec<String>,
+    /// mediad, or `None` while it cannot be reached.
+    pub media: Option<MediaStatus>,
+    /// CDRs that wait to be written.
+    pub cdrs_queued: u64,
+}
+
+/// What signaling tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A call began, or changed its state.
+    Call(CallInfo),
+    /// A call is over.
+    Ended {
+        /// As in [`CallInfo::id`].
+        id: String,
+        /// The last status, such as 200 or 486.
+        status: u16,
+        /// Why, in a few words.
+        reason: String,
+    },
+}

@@ -1,0 +1,102 @@
+//! `tandem users`: who may register, call and be called.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is to become of a user. `user` is `alice@example.test`, or `alice` for one of the first domain of
+/// `[sip] domains`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserOrder {
+    /// There has to be none of that name yet.
+    Add(NewUser),
+    /// Whose password changes, and who is disabled, loses what it has registered.
+    Change(UserChange),
+    /// With what it has registered. Calls that are up go on.
+    Remove {
+        /// Who.
+        user: String,
+    },
+}
+
+/// A user to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewUser {
+    /// Who.
+    pub user: String,
+    /// Only hashes of it are kept.
+    pub password: Secret,
+    /// What callees may be shown.
+    pub display: Option<String>,
+    /// Whether it may register, call and be called.
+    pub enabled: bool,
+    /// Contacts at most; `None` for what `[sip.registrar]` says.
+    pub max_contacts: Option<u32>,
+}
+
+/// What is to be changed of a user; `None` for what stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserChange {
+    /// Who.
+    pub user: String,
+    /// As in [`NewUser`].
+    pub password: Option<Secret>,
+    /// As in [`NewUser`]; empty for none.
+    pub display: Option<String>,
+    /// As in [`NewUser`].
+    pub enabled: Option<bool>,
+    /// As in [`NewUser`]; 0 for what `[sip.registrar]` says.
+    pub max_contacts: Option<u32>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDone {
+    /// The address of record.
+    pub user: String,
+    /// Contacts that it had registered, and that were taken away.
+    pub unregistered: u32,
+    /// What the operator should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserInfo {
+    /// The address of record.
+    pub user: String,
+    /// What callees may be shown.
+    pub display: Option<String>,
+    /// Whether it may register, call and be called.
+    pub enabled: bool,
+    /// Contacts at most, where that is its own.
+    pub max_contacts: Option<u32>,
+    /// Contacts that it has registered now.
+    pub contacts: u32,
+    /// When it was created, in milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it was changed last, likewise.
+    pub updated_ms: i64,
+}
+
+/// A password on its way. It is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// As it is.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}

@@ -1,0 +1,247 @@
+//! What an operator asks of users. The store comes first; then memory, which all workers share, so that
+//! it holds for every one of them at once.
+
+use std::{sync::Arc, time::Instant};
+
+use control::{
+    Fault, FaultCode,
+    config::{self, Forward},
+    signal::{NewUser, Response, Secret, UserChange, UserDone, UserInfo, UserOrder},
+};
+use store::{Store, StoreError, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use super::{
+    Cache,
+    provision::{row, set_password},
+};
+use crate::{directory::Aor, location::Location, provision::Provision, worker::Command};
+
+/// Users on a page at most.
+const PAGE: u32 = 10_000;
+/// The key of a profile that can be set here; others are kept.
+const MAX_CONTACTS: &str = "max_contacts";
+
+/// Does it.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    pub(crate) store: Store,
+    pub(crate) accounts: Arc<Cache>,
+    pub(crate) location: Arc<Location>,
+    pub(crate) provision: Arc<Provision>,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+}
+
+impl Orders {
+    /// A page of the store's users.
+    pub(crate) async fn list(&self, after: &str, limit: u32) -> Result<Response, Fault> {
+        if !(1..=PAGE).contains(&limit) {
+            let message = format!("limit is {limit}: ask for 1 to {PAGE} users");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        let (name, domain) = after.rsplit_once('@').unwrap_or_default();
+        let users = self.store.list_users((domain, name), limit).await;
+        let now = Timestamp::now();
+        let infos = users
+            .map_err(|error| away(&error))?
+            .into_iter()
+            .map(|user| {
+                let aor = Aor::new(&user.name, &user.domain);
+                let own = profile(&user)
+                    .get(MAX_CONTACTS)
+                    .and_then(serde_json::Value::as_u64);
+                UserInfo {
+                    user: aor.as_str().to_owned(),
+                    max_contacts: own.and_then(|own| u32::try_from(own).ok()),
+                    contacts: count(self.location.count_of(now, &aor)),
+                    display: user.display,
+                    enabled: user.enabled,
+                    created_ms: user.created.millis(),
+                    updated_ms: user.updated.millis(),
+                }
+            });
+        Ok(Response::Users(infos.collect()))
+    }
+
+    /// Adds, changes or removes a user.
+    pub(crate) async fn obey(&self, order: UserOrder) -> Result<Response, Fault> {
+        let done = match order {
+            UserOrder::Add(user) => self.add(user).await?,
+            UserOrder::Change(change) => self.change(change).await?,
+            UserOrder::Remove { user } => self.remove(&user).await?,
+        };
+        Ok(Response::User(done))
+    }
+
+    async fn add(&self, new: NewUser) -> Result<UserDone, Fault> {
+        let (name, domain) = self.named(&new.user).await?;
+        let user = config::User {
+            name,
+            domain: Some(domain),
+            password: new.password.expose().to_owned(),
+            display: new.display,
+            enabled: new.enabled,
+            forward: Forward::default(),
+            ring_timeout: None,
+            max_contacts: new.max_contacts,
+        };
+        checked(&user)?;
+        let row = row(&user, None, Timestamp::now()).ok_or_else(|| unknown(&new.user))?;
+        let created = self.store.create_users(std::slice::from_ref(&row)).await;
+        let aor = Aor::new(&row.name, &row.domain);
+        if created.map_err(|error| away(&error))? == 0 {
+            let message = format!("there is a user {aor} already: 'tandem users set' changes it");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        self.accounts.learn(Instant::now(), row.into());
+        info!(user = %aor, "a user was added");
+        let domain = self.provision.add_domain(aor.domain()).await;
+        let warnings = domain
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|reason| format!("{} is not served as a domain yet: {reason}", aor.domain()));
+        Ok(UserDone {
+            user: aor.as_str().to_owned(),
+            unregistered: 0,
+            warnings: warnings.collect(),
+        })
+    }
+
+    async fn change(&self, change: UserChange) -> Result<UserDone, Fault> {
+        let (name, domain) = self.named(&change.user).await?;
+        let found = self.store.users(&[(&domain, &name)]).await;
+        let found = found.map_err(|error| away(&error))?;
+        let mut user = found
+            .into_iter()
+            .next()
+            .ok_or_else(|| unknown(&change.user))?;
+        if let Some(password) = &change.password {
+            set_password(&mut user, password.expose());
+        }
+        if let Some(display) = change.display {
+            user.display = Some(display).filter(|display| !display.is_empty());
+        }
+        if let Some(most) = change.max_contacts {
+            let mut profile = profile(&user);
+            match most {
+                0 => profile.remove(MAX_CONTACTS),
+                most => profile.insert(MAX_CONTACTS.to_owned(), most.into()),
+            };
+            user.profile = serde_json::Value::Object(profile).to_string();
+        }
+        user.enabled = change.enabled.unwrap_or(user.enabled);
+        user.updated = Timestamp::now();
+        checked(&config::User {
+            name,
+            domain: Some(domain),
+            password: change
+                .password
+                .as_ref()
+                .map_or("kept", Secret::expose)
+                .to_owned(),
+            display: None,
+            enabled: user.enabled,
+            forward: Forward::default(),
+            ring_timeout: None,
+            max_contacts: change.max_contacts.filter(|most| *most > 0),
+        })?;
+        let done = self.store.update_user(&user).await;
+        if !done.map_err(|error| away(&error))? {
+            return Err(unknown(&change.user));
+        }
+        let (aor, enabled) = (Aor::new(&user.name, &user.domain), user.enabled);
+        self.accounts.learn(Instant::now(), user.into());
+        let password = change.password.is_some();
+        info!(user = %aor, enabled, password, "a user was changed");
+        // Who registered with the password of before has to show that it knows the new one.
+        let unregistered = match password || !enabled {
+            true => self.unregister(&aor).await,
+            false => 0,
+        };
+        Ok(UserDone {
+            user: aor.as_str().to_owned(),
+            unregistered,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn remove(&self, user: &str) -> Result<UserDone, Fault> {
+        let (name, domain) = self.named(user).await?;
+        let removed = self.store.remove_user(&domain, &name).await;
+        if !removed.map_err(|error| away(&error))? {
+            return Err(unknown(user));
+        }
+        let aor = Aor::new(&name, &domain);
+        self.accounts.learn_absent(Instant::now(), &aor);
+        info!(user = %aor, "a user was removed");
+        let unregistered = self.unregister(&aor).await;
+        let mut warnings = Vec::new();
+        if self.provision.creates(&aor).await {
+            warnings.push(format!(
+                "{aor} is in the file, which creates it anew at the next reload or start: take it out \
+                 there too"
+            ));
+        }
+        Ok(UserDone {
+            user: aor.as_str().to_owned(),
+            unregistered,
+            warnings,
+        })
+    }
+
+    /// Takes away what a user has registered. Memory is changed already; a worker may be about to do what
+    /// the memory of before allowed.
+    async fn unregister(&self, aor: &Aor) -> u32 {
+        for worker in &self.workers {
+            let (sender, answer) = oneshot::channel();
+            if worker.send(Command::Count(sender)).is_ok() {
+                // It fails only while the node is being taken down.
+                drop(answer.await);
+            }
+        }
+        count(self.location.remove(aor, None))
+    }
+
+    /// Name and domain, as the store has them.
+    async fn named(&self, user: &str) -> Result<(String, String), Fault> {
+        if let Some((name, domain)) = user.rsplit_once('@') {
+            return Ok((name.to_owned(), domain.to_ascii_lowercase()));
+        }
+        let first = self.provision.first_domain().await.ok_or_else(|| {
+            let message = format!("'{user}' has no domain: write {user}@DOMAIN");
+            Fault::new(FaultCode::Invalid, message)
+        })?;
+        Ok((user.to_owned(), first.to_ascii_lowercase()))
+    }
+}
+
+fn checked(user: &config::User) -> Result<(), Fault> {
+    let mut errors = Vec::new();
+    user.check(None, &mut errors);
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::new(FaultCode::Invalid, errors.join("\n"))),
+    }
+}
+
+fn profile(user: &store::User) -> serde_json::Map<String, serde_json::Value> {
+    serde_json::from_str(&user.profile).unwrap_or_default()
+}
+
+fn unknown(user: &str) -> Fault {
+    let message = format!("there is no user '{user}'; 'tandem users list' has them all");
+    Fault::new(FaultCode::NotFound, message)
+}
+
+fn away(error: &StoreError) -> Fault {
+    Fault::new(
+        FaultCode::Unavailable,
+        format!("nothing was changed: {error}"),
+    )
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,129 @@
+//! What differs between two configurations, key by key: what a reload takes over, and what only a start
+//! reads.
+
+use control::{
+    Config,
+    config::{Api, Auth, Media, Node, Sip, Store},
+};
+
+/// Keys as operators write them, `section.key`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Those that a reload takes over.
+    pub(super) live: Vec<String>,
+    /// Those that take effect at the next start.
+    pub(super) restart: Vec<String>,
+}
+
+/// Takes the keys of a section over that can be, and names those that differ. A key that is in none of
+/// the lists does not compile.
+macro_rules! take_over {
+    (
+        $changes:ident, $prefix:literal, $section:ident, $running:expr, $read:expr,
+        live: [$($live:ident),* $(,)?],
+        restart: [$($fixed:ident),* $(,)?],
+        apart: [$($apart:ident),* $(,)?] $(,)?
+    ) => {{
+        let $section { $($live,)* $($fixed,)* $($apart: _,)* } = &$read;
+        $(if $running.$live != *$live {
+            $changes.live.push(concat!($prefix, stringify!($live)).to_owned());
+            $running.$live.clone_from($live);
+        })*
+        $(if $running.$fixed != *$fixed {
+            $changes.restart.push(concat!($prefix, stringify!($fixed)).to_owned());
+        })*
+    }};
+}
+
+impl Changes {
+    /// Makes `running` say what `read` says, but for what waits for a start.
+    pub(super) fn take_over(running: &mut Config, read: &Config) -> Self {
+        let mut changes = Self::default();
+        take_over!(
+            changes, "", Config, running, *read,
+            live: [trunks, routes, numbering, numbers, groups, blocks, limits, users],
+            restart: [],
+            apart: [node, sip, media, api, store],
+        );
+        take_over!(
+            changes, "sip.", Sip, running.sip, read.sip,
+            live: [
+                domains, timer_c, emergency, session_expires, min_se, udp_limit, nat, tls, registrar,
+                defence,
+            ],
+            restart: [
+                listen, advertise, workers, t1, resolver, trace, control, websocket, connections,
+                keepalive,
+            ],
+            apart: [auth],
+        );
+        take_over!(
+            changes, "sip.auth.", Auth, running.sip.auth, read.sip.auth,
+            live: [algorithms, by_domain],
+            restart: [nonce_lifetime, nonce_secret],
+            apart: [],
+        );
+        // mediad, the API and the store are not this daemon's.
+        take_over!(
+            changes, "node.", Node, running.node, read.node,
+            live: [], restart: [name, data_dir], apart: [],
+        );
+        take_over!(
+            changes, "media.", Media, running.media, read.media,
+            live: [],
+            restart: [address, ports, interface, datapath, shards, timeout, ng, control, metrics],
+            apart: [],
+        );
+        take_over!(
+            changes, "api.", Api, running.api, read.api,
+            live: [], restart: [listen, admin_key], apart: [],
+        );
+        take_over!(
+            changes, "store.", Store, running.store, read.store,
+            live: [], restart: [url], apart: [],
+        );
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Config {
+        Config::parse(text, []).unwrap().config
+    }
+
+    #[test]
+    fn each_key_is_told_by_its_name_and_by_when_it_takes_effect() {
+        let mut running = parsed("");
+        let read = parsed(
+            "[node]\nname = \"other\"\n\
+             [sip]\nlisten = [\"udp:127.0.0.1:5070\"]\ndomains = [\"a.test\"]\nt1 = 100\n\
+             [sip.auth]\nalgorithms = [\"SHA-256\"]\nnonce_lifetime = 60\n\
+             [sip.defence]\nban = 60\n[media]\nports = \"20000-20099\"\n\
+             [[trunks]]\nname = \"a\"\nhosts = [\"192.0.2.1\"]\n",
+        );
+        let changes = Changes::take_over(&mut running, &read);
+        let live = [
+            "trunks",
+            "sip.domains",
+            "sip.defence",
+            "sip.auth.algorithms",
+        ];
+        assert_eq!(changes.live, live);
+        let restart = [
+            "sip.listen",
+            "sip.t1",
+            "sip.auth.nonce_lifetime",
+            "node.name",
+            "media.ports",
+        ];
+        assert_eq!(changes.restart, restart);
+        assert_eq!(running.trunks, read.trunks);
+        assert_eq!(running.sip.defence, read.sip.defence);
+        // What waits for a start is told until then.
+        let again = Changes::take_over(&mut running, &read);
+        assert_eq!((again.live, again.restart), (Vec::new(), changes.restart));
+    }
+}

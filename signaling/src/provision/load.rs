@@ -1,0 +1,270 @@
+//! Reads what calls are routed by from the file and the store, and checks it as a whole. Nothing is
+//! changed by that, neither in the node nor in the store.
+
+use std::{collections::HashMap, sync::Arc};
+
+use control::{
+    Config,
+    config::{Number, Route},
+};
+use serde::de::DeserializeOwned;
+use store::{RoutingDocument, RoutingKind, Store, StoreError};
+use tracing::info;
+
+use crate::directory::{Directory, RoutesBuilder};
+
+/// Documents that are read at a time.
+const PAGE: u32 = 10_000;
+/// How often reading begins again when the store changes meanwhile.
+const ATTEMPTS: usize = 5;
+/// Reasons that are told at most.
+const REASONS: usize = 20;
+
+/// What was read, and is good.
+pub(super) struct Loaded {
+    pub(super) directory: Directory,
+    /// The store's revision that it is of.
+    revision: i64,
+    /// Numbers of the file that the store lacks. The directory has them.
+    missing: Vec<Number>,
+    /// What the store has otherwise than the file, one line each.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Why there is no new directory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The store did not tell.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// What they say cannot work; one line each.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+impl LoadError {
+    /// One line each.
+    pub(super) fn reasons(self) -> Vec<String> {
+        match self {
+            Self::Invalid(reasons) => reasons,
+            Self::Store(error) => vec![error.to_string()],
+        }
+    }
+}
+
+impl Loaded {
+    /// Creates the numbers in the store that it lacks. Gives the revision that the directory is of then.
+    pub(super) async fn create_numbers(&self, store: &Store) -> Result<i64, StoreError> {
+        if self.missing.is_empty() {
+            return Ok(self.revision);
+        }
+        let documents = self.missing.iter().filter_map(|number| {
+            Some(RoutingDocument {
+                id: number.number.clone(),
+                // It was read from as simple a text.
+                document: serde_json::to_string(number).ok()?,
+            })
+        });
+        let documents: Vec<_> = documents.collect();
+        let created = store
+            .create_routing(RoutingKind::Number, &documents)
+            .await?;
+        info!(
+            created,
+            "numbers of the configuration were created in the store"
+        );
+        // Where somebody else changed something too, the older one makes that be looked at.
+        let now = store.routing_revision().await?;
+        Ok(if now == self.revision + 1 {
+            now
+        } else {
+            self.revision
+        })
+    }
+}
+
+/// Reads the store until nothing changes meanwhile. The numbers of `config` count where the store has
+/// none of that name.
+pub(super) async fn load(
+    config: &Config,
+    store: &Store,
+    before: Option<Arc<Directory>>,
+) -> Result<Loaded, LoadError> {
+    let mut revision = store.routing_revision().await?;
+    for _ in 0..ATTEMPTS {
+        let mut loaded = read(config, store, before.clone()).await?;
+        let now = store.routing_revision().await?;
+        if now == revision {
+            loaded.revision = revision;
+            return Ok(loaded);
+        }
+        revision = now;
+    }
+    let reason = "the store changes quicker than it can be read; try again later".to_owned();
+    Err(LoadError::Invalid(vec![reason]))
+}
+
+async fn read(
+    config: &Config,
+    store: &Store,
+    before: Option<Arc<Directory>>,
+) -> Result<Loaded, LoadError> {
+    let mut reader = Reader {
+        store,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut merged = config.clone();
+    for trunk in reader.all(RoutingKind::Trunk).await? {
+        reader.add(&mut merged.trunks, trunk, "trunk", |trunk| &trunk.name);
+    }
+    for group in reader.all(RoutingKind::Group).await? {
+        reader.add(&mut merged.groups, group, "group", |group| &group.name);
+    }
+    merged.blocks.extend(reader.all(RoutingKind::Block).await?);
+    merged.limits.extend(reader.all(RoutingKind::Limit).await?);
+    let (numbers, missing) = reader.numbers(&config.numbers).await?;
+    merged.numbers = numbers;
+    reader.errors.extend(merged.routing().errors());
+    // Before millions of routes are read.
+    reader.done()?;
+
+    // Each route is dropped as soon as it has its place.
+    let trunks = merged.trunks.iter();
+    let hosts: HashMap<String, (u32, bool)> = (0..)
+        .zip(trunks)
+        .map(|(place, trunk)| (trunk.name.clone(), (place, !trunk.hosts.is_empty())))
+        .collect();
+    let hosts = Arc::new(hosts);
+    let mut routes = RoutesBuilder::default();
+    for route in &config.routes {
+        routes.push(route, |name| hosts.get(name).map(|known| known.0));
+    }
+    let mut after = String::new();
+    loop {
+        let page = store.routing(RoutingKind::Route, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.id);
+        let hosts = hosts.clone();
+        let taken = blocking(move || take(routes, &page, &hosts)).await?;
+        routes = taken.0;
+        reader.errors.extend(taken.1);
+        reader.done()?;
+    }
+    let warnings = reader.warnings;
+    let directory = blocking(move || Directory::build(&merged, routes, before.as_deref())).await?;
+    Ok(Loaded {
+        directory,
+        revision: 0,
+        missing,
+        warnings,
+    })
+}
+
+/// Adds a page of routes; tells what is wrong in it.
+fn take(
+    mut routes: RoutesBuilder,
+    page: &[RoutingDocument],
+    hosts: &HashMap<String, (u32, bool)>,
+) -> (RoutesBuilder, Vec<String>) {
+    let mut errors = Vec::new();
+    for document in page {
+        match serde_json::from_str::<Route>(&document.document) {
+            Ok(route) => {
+                route.check(|name| hosts.get(name).map(|known| known.1), &mut errors);
+                routes.push(&route, |name| hosts.get(name).map(|known| known.0));
+            }
+            Err(error) => errors.push(format!("the store's route '{}': {error}", document.id)),
+        }
+    }
+    (routes, errors)
+}
+
+/// Reads documents, and keeps what is wrong or odd with them.
+struct Reader<'s> {
+    store: &'s Store,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    async fn all<T: DeserializeOwned>(&mut self, kind: RoutingKind) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.routing(kind, &after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            for document in &page {
+                match serde_json::from_str(&document.document) {
+                    Ok(item) => all.push(item),
+                    Err(error) => self.errors.push(format!(
+                        "the store's {} '{}': {error}",
+                        kind.name(),
+                        document.id
+                    )),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds what the store has beside the file; of two with one name the file's counts.
+    fn add<T>(&mut self, known: &mut Vec<T>, item: T, kind: &str, name: impl Fn(&T) -> &String) {
+        if known.iter().any(|known| name(known) == name(&item)) {
+            self.warnings.push(format!(
+                "{kind} '{}' is both in the file and in the store: the file's counts; rename one of them",
+                name(&item)
+            ));
+            return;
+        }
+        known.push(item);
+    }
+
+    /// The store's numbers and those of the file that it lacks, and the latter alone.
+    async fn numbers(
+        &mut self,
+        written: &[Number],
+    ) -> Result<(Vec<Number>, Vec<Number>), StoreError> {
+        let mut numbers: Vec<Number> = self.all(RoutingKind::Number).await?;
+        let stored: HashMap<&str, &Number> = numbers
+            .iter()
+            .map(|number| (number.number.as_str(), number))
+            .collect();
+        let mut missing = Vec::new();
+        for number in written {
+            match stored.get(number.number.as_str()) {
+                None => missing.push(number.clone()),
+                Some(stored) if *stored != number => self.warnings.push(format!(
+                    "number '{}' of the file is another one in the store, which counts",
+                    number.number
+                )),
+                Some(_) => {}
+            }
+        }
+        numbers.extend(missing.iter().cloned());
+        Ok((numbers, missing))
+    }
+
+    /// Goes on where nothing is wrong.
+    fn done(&mut self) -> Result<(), LoadError> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let mut errors = std::mem::take(&mut self.errors);
+        if errors.len() > REASONS {
+            let more = errors.len() - REASONS;
+            errors.truncate(REASONS);
+            errors.push(format!("and {more} more"));
+        }
+        Err(LoadError::Invalid(errors))
+    }
+}
+
+/// Runs what takes long beside what waits.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    let gone = |_| LoadError::Invalid(vec!["the node is being stopped".to_owned()]);
+    tokio::task::spawn_blocking(work).await.map_err(gone)
+}

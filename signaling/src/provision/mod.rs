@@ -1,0 +1,264 @@
+//! What a configuration and the store say, as it is taken over while the node runs: read, checked as a
+//! whole, and swapped in.
+//!
+//! The users and numbers of the file are created in the store where they are missing, and the store is
+//! the truth from then on. Trunks, routes, groups, blocks and limits are the file's and the store's
+//! together. What is wrong in either leaves everything as it is.
+
+mod changes;
+mod load;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use control::{Config, signal::ReloadReport};
+use store::{Store, StoreError};
+use tokio::{sync::mpsc, time};
+use tracing::{error, info, warn};
+
+use self::{
+    changes::Changes,
+    load::{LoadError, Loaded, load},
+};
+use crate::{
+    accounts,
+    call::Terms,
+    defence::Defence,
+    directory::{Aor, Directory, Trunk},
+    worker::Command,
+};
+
+/// How often the store is asked whether anything has changed.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Reads the configuration again; the reasons where it cannot be used.
+pub type Reread = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
+
+/// Uses what was read before.
+pub(crate) type TakeOver = Box<dyn FnOnce() + Send>;
+/// Reads the certificates that a configuration names, or tells why they cannot be used.
+type Certificates = Box<dyn Fn(&Config) -> Result<TakeOver, String> + Send + Sync>;
+/// Takes over how users prove who they are, and what they may register.
+type Access = Box<dyn Fn(&Config) + Send + Sync>;
+/// Hears of the trunks that there are now.
+type Roster = Box<dyn Fn(&[Arc<Trunk>]) + Send + Sync>;
+
+/// Keeps the node at what the file and the store say.
+pub(crate) struct Provision {
+    pub(crate) store: Store,
+    pub(crate) reread: Reread,
+    pub(crate) current: Arc<ArcSwap<Directory>>,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) defence: Arc<Defence>,
+    pub(crate) certificates: Certificates,
+    pub(crate) access: Access,
+    pub(crate) trunks: Roster,
+    /// What is in force; held while that is being replaced, so that one follows the other.
+    pub(crate) state: tokio::sync::Mutex<State>,
+}
+
+/// What is in force.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// With the domains of the store's users. Keys that only a start reads are as they were then.
+    pub(crate) config: Config,
+    /// The store's revision; `None` where the store was not read.
+    pub(crate) revision: Option<i64>,
+}
+
+impl fmt::Debug for Provision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provision").finish_non_exhaustive()
+    }
+}
+
+/// The first directory: of the file and the store, or of the file alone where the store cannot be used.
+pub(crate) async fn first(config: &Config, store: &Store) -> (Directory, Option<i64>) {
+    let loaded = match load(config, store, None).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            error!("routing by the file alone, for the store's cannot be used: {error}");
+            return (Directory::new(config, None), None);
+        }
+    };
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let revision = loaded.create_numbers(store).await;
+    if let Err(error) = &revision {
+        error!("cannot create the numbers of the configuration in the store: {error}");
+    }
+    (loaded.directory, revision.ok())
+}
+
+impl Provision {
+    /// Reads the file and the store again, and takes over what can be while the node runs.
+    ///
+    /// # Errors
+    /// All that is wrong; everything stays as it is then.
+    pub(crate) async fn reload(&self) -> Result<ReloadReport, Vec<String>> {
+        let mut state = self.state.lock().await;
+        let told = |error: StoreError| vec![error.to_string()];
+        let mut read = (self.reread)()?;
+        let users = accounts::provision::plan(&read, &self.store).await;
+        let users = users.map_err(told)?;
+        read.sip.domains.clone_from(&users.domains);
+        let loaded = self.load(&read).await.map_err(LoadError::reasons)?;
+        let certificates = (self.certificates)(&read).map_err(|error| vec![error])?;
+
+        // All of it is good. The store is written first, since that can fail; what follows cannot.
+        users.create(&self.store).await.map_err(told)?;
+        let revision = loaded.create_numbers(&self.store).await.map_err(told)?;
+        let mut warnings = read.warnings();
+        warnings.extend(users.differences);
+        warnings.extend(loaded.warnings);
+        let changes = Changes::take_over(&mut state.config, &read);
+        state.revision = Some(revision);
+        certificates();
+        (self.access)(&state.config);
+        let sip = &state.config.sip;
+        self.defence
+            .reload(&sip.defence, Duration::from_millis(sip.t1));
+        self.swap(loaded.directory, &state.config);
+        Ok(ReloadReport {
+            routing: self.current.load().describe(),
+            changed: changes.live,
+            restart: changes.restart,
+            warnings,
+        })
+    }
+
+    /// Makes a domain one of ours, as it is once the store has a user of it.
+    ///
+    /// # Errors
+    /// The reasons; the domain is not ours then, until a reload or a start.
+    pub(crate) async fn add_domain(&self, domain: &str) -> Result<(), Vec<String>> {
+        let mut state = self.state.lock().await;
+        let mut domains = state.config.sip.domains.clone();
+        if domains
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(domain))
+        {
+            return Ok(());
+        }
+        domains.push(domain.to_owned());
+        let mut config = of_the_store(&state.config);
+        config.sip.domains.clone_from(&domains);
+        let loaded = self.load(&config).await.map_err(LoadError::reasons)?;
+        state.config.sip.domains = domains;
+        self.follow(loaded, &mut state).await;
+        Ok(())
+    }
+
+    /// The domain of users who are named without one.
+    pub(crate) async fn first_domain(&self) -> Option<String> {
+        self.state.lock().await.config.sip.domains.first().cloned()
+    }
+
+    /// Whether the file creates a user, as soon as the store lacks it.
+    pub(crate) async fn creates(&self, aor: &Aor) -> bool {
+        let state = self.state.lock().await;
+        let first = state.config.sip.domains.first().map(String::as_str);
+        state.config.users.iter().any(|user| {
+            let domain = user.domain(first);
+            domain.is_some_and(|domain| Aor::new(&user.name, domain) == *aor)
+        })
+    }
+
+    /// Looks at the store's revision for as long as the node runs.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut is_told = false;
+        let mut refused = None;
+        let mut tick = time::interval(POLL);
+        tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let revision = match self.store.routing_revision().await {
+                Ok(revision) => revision,
+                Err(error) => {
+                    if !is_told {
+                        warn!("cannot see whether the store's routing has changed: {error}");
+                    }
+                    is_told = true;
+                    continue;
+                }
+            };
+            is_told = false;
+            let mut state = self.state.lock().await;
+            if state.revision == Some(revision) || refused == Some(revision) {
+                continue;
+            }
+            match self.load(&of_the_store(&state.config)).await {
+                Ok(loaded) => {
+                    self.follow(loaded, &mut state).await;
+                    info!(
+                        revision,
+                        directory = self.current.load().describe(),
+                        "routing has changed"
+                    );
+                }
+                Err(LoadError::Invalid(reasons)) => {
+                    refused = Some(revision);
+                    error!(
+                        revision,
+                        "the store's routing is not taken over, and the node goes on with what it \
+                         has: {}",
+                        reasons.join("; ")
+                    );
+                }
+                Err(error) => warn!("cannot read the store's routing: {error}"),
+            }
+        }
+    }
+
+    /// Tells the defence whom it must not hold anything against.
+    pub(crate) fn protect(&self, directory: &Directory, config: &Config) {
+        let allowed = directory
+            .allowed()
+            .chain(config.sip.defence.allow.iter().copied());
+        let emergency = config.sip.emergency.clone();
+        self.defence.set_policy(Instant::now(), allowed, emergency);
+    }
+
+    /// The directory of a configuration and the store.
+    async fn load(&self, config: &Config) -> Result<Loaded, LoadError> {
+        load(config, &self.store, Some(self.current.load_full())).await
+    }
+
+    /// Takes over what the store alone has changed.
+    async fn follow(&self, loaded: Loaded, state: &mut State) {
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        // It lacks no number, so nothing is written and nothing can fail.
+        state.revision = loaded.create_numbers(&self.store).await.ok();
+        self.swap(loaded.directory, &state.config);
+    }
+
+    /// Gives a directory to everyone, and to the workers what else of `config` they go by.
+    fn swap(&self, directory: Directory, config: &Config) {
+        let directory = Arc::new(directory);
+        self.current.store(directory.clone());
+        self.protect(&directory, config);
+        (self.trunks)(directory.trunks());
+        let terms = Terms::new(&config.sip);
+        for worker in &self.workers {
+            drop(worker.send(Command::Rules(directory.clone(), terms)));
+        }
+    }
+}
+
+/// The configuration without what only a start or a reload creates in the store: who takes a number out
+/// of the store means it.
+fn of_the_store(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.numbers.clear();
+    config
+}
+
+#[cfg(test)]
+mod tests;
