@@ -75,7 +75,7 @@ impl Orders {
     }
 
     async fn add(&self, new: NewUser) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(&new.user).await?;
+        let (name, domain) = self.named(&new.user)?;
         let user = config::User {
             name,
             domain: Some(domain),
@@ -110,7 +110,7 @@ impl Orders {
     }
 
     async fn change(&self, change: UserChange) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(&change.user).await?;
+        let (name, domain) = self.named(&change.user)?;
         let found = self.store.users(&[(&domain, &name)]).await;
         let found = found.map_err(|error| away(&error))?;
         let mut user = found
@@ -168,7 +168,7 @@ impl Orders {
     }
 
     async fn remove(&self, user: &str) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(user).await?;
+        let (name, domain) = self.named(user)?;
         let removed = self.store.remove_user(&domain, &name).await;
         if !removed.map_err(|error| away(&error))? {
             return Err(unknown(user));
@@ -178,7 +178,7 @@ impl Orders {
         info!(user = %aor, "a user was removed");
         let unregistered = self.unregister(&aor).await;
         let mut warnings = Vec::new();
-        if self.provision.creates(&aor).await {
+        if self.provision.creates(&aor) {
             warnings.push(format!(
                 "{aor} is in the file, which creates it anew at the next reload or start: take it out \
                  there too"
@@ -205,11 +205,11 @@ impl Orders {
     }
 
     /// Name and domain, as the store has them.
-    async fn named(&self, user: &str) -> Result<(String, String), Fault> {
+    fn named(&self, user: &str) -> Result<(String, String), Fault> {
         if let Some((name, domain)) = user.rsplit_once('@') {
             return Ok((name.to_owned(), domain.to_ascii_lowercase()));
         }
-        let first = self.provision.first_domain().await.ok_or_else(|| {
+        let first = self.provision.first_domain().ok_or_else(|| {
             let message = format!("'{user}' has no domain: write {user}@DOMAIN");
             Fault::new(FaultCode::Invalid, message)
         })?;

@@ -176,6 +176,11 @@ impl Directory {
         &self.trunks
     }
 
+    /// The domains that are ours, the first one being that of users who are named without.
+    pub(crate) fn domains(&self) -> &[String] {
+        &self.domains
+    }
+
     /// The domain of ours that is a URI's host, in lower case.
     pub(crate) fn domain_of(&self, uri: &Uri<'_>) -> Option<String> {
         let host = uri.host();

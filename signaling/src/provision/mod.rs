@@ -137,12 +137,17 @@ impl Provision {
     /// # Errors
     /// The reasons; the domain is not ours then, until a reload or a start.
     pub(crate) async fn add_domain(&self, domain: &str) -> Result<(), Vec<String>> {
+        let is_ours = |domains: &[String]| {
+            let mut domains = domains.iter();
+            domains.any(|known| known.eq_ignore_ascii_case(domain))
+        };
+        // Without waiting for a reload that is under way.
+        if is_ours(self.current.load().domains()) {
+            return Ok(());
+        }
         let mut state = self.state.lock().await;
         let mut domains = state.config.sip.domains.clone();
-        if domains
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(domain))
-        {
+        if is_ours(&domains) {
             return Ok(());
         }
         domains.push(domain.to_owned());
@@ -155,13 +160,15 @@ impl Provision {
     }
 
     /// The domain of users who are named without one.
-    pub(crate) async fn first_domain(&self) -> Option<String> {
-        self.state.lock().await.config.sip.domains.first().cloned()
+    pub(crate) fn first_domain(&self) -> Option<String> {
+        self.current.load().domains().first().cloned()
     }
 
-    /// Whether the file creates a user, as soon as the store lacks it.
-    pub(crate) async fn creates(&self, aor: &Aor) -> bool {
-        let state = self.state.lock().await;
+    /// Whether the file creates a user, as soon as the store lacks it; nobody can tell during a reload.
+    pub(crate) fn creates(&self, aor: &Aor) -> bool {
+        let Ok(state) = self.state.try_lock() else {
+            return false;
+        };
         let first = state.config.sip.domains.first().map(String::as_str);
         state.config.users.iter().any(|user| {
             let domain = user.domain(first);
