@@ -14,30 +14,7 @@ use sip::{
     stream::Framer,
 };
 
-const INVITE: &[u8] = b"INVITE sip:+15550100@carrier.example.net:5060;user=phone SIP/2.0\r\n\
-    Via: SIP/2.0/UDP 192.0.2.20:5060;rport;branch=z9hG4bKPjb8a1f3c2d94e4f\r\n\
-    Via: SIP/2.0/UDP 198.51.100.7:5062;received=203.0.113.9;branch=z9hG4bK77ef4c\r\n\
-    Max-Forwards: 69\r\n\
-    From: \"Alice Example\" <sip:alice@example.test>;tag=3b8d72ce1f\r\n\
-    To: <sip:+15550100@carrier.example.net;user=phone>\r\n\
-    Contact: <sip:alice@198.51.100.7:5062;transport=udp>\r\n\
-    Call-ID: 2e6c1f7d-83f2-4f7b-b1dd-b2f1@198.51.100.7\r\n\
-    CSeq: 23914 INVITE\r\n\
-    Record-Route: <sip:192.0.2.20;lr;did=1a2.b3c>\r\n\
-    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE\r\n\
-    Supported: replaces, timer\r\n\
-    User-Agent: Example Phone 4.2\r\n\
-    Content-Type: application/sdp\r\n\
-    Content-Length: 165\r\n\
-    \r\n\
-    v=0\r\n\
-    o=- 3724394400 3724394400 IN IP4 198.51.100.7\r\n\
-    s=call\r\n\
-    c=IN IP4 198.51.100.7\r\n\
-    t=0 0\r\n\
-    m=audio 4000 RTP/AVP 8 101\r\n\
-    a=rtpmap:101 telephone-event/8000\r\n\
-    a=sendrecv\r\n";
+const INVITE: &[u8] = include_bytes!("../../sip/tests/invite.sip");
 
 fn parse() -> Message {
     Message::parse(Bytes::from_static(INVITE)).expect("the INVITE is valid")

@@ -31,6 +31,10 @@ enum State {
 
 /// What a stream held.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each message"
+)]
 pub enum Frame {
     /// A message.
     Message(Message),

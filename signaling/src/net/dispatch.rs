@@ -26,6 +26,10 @@ use crate::{
 
 /// What a worker hears from the network.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each message of a stream"
+)]
 pub(crate) enum Arrival {
     /// A datagram, not parsed.
     Datagram {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Field, Limits, Message, Start};
+use super::{Limits, Message, Start, fields::Field};
 use crate::header::{HeaderName, ListValues, Name, value_end};
 
 /// Collects changes to a [`Message`] and writes the changed one into a single new buffer.
@@ -218,20 +218,21 @@ impl<'m> Edit<'m> {
         }
         let mut copied = fields_at;
         for (at, change) in &self.changes {
-            let field = &message.fields[*at];
+            let field = message.fields.at(*at);
+            let end = field.end(raw);
             match change {
                 Change::Remove => {
                     out.extend_from_slice(&raw[copied..field.start as usize]);
-                    copied = field.end as usize;
+                    copied = end;
                 }
                 Change::Value(value) => {
-                    let until = field.value_start.min(field.end - 2) as usize;
+                    let until = field.value_start as usize;
                     out.extend_from_slice(&raw[copied..until]);
                     if until > 0 && raw[until - 1] == b':' {
                         out.extend_from_slice(b" ");
                     }
                     out.extend_from_slice(value);
-                    copied = field.end as usize - 2;
+                    copied = end - 2;
                 }
             }
         }
@@ -261,12 +262,12 @@ impl<'m> Edit<'m> {
         None
     }
 
-    fn value(&self, field: &Field) -> &'m [u8] {
+    fn value(&self, field: Field) -> &'m [u8] {
         self.message.slice((field.value_start, field.value_end))
     }
 
     fn is(&self, at: usize, name: Name<'_>) -> bool {
-        self.message.view(&self.message.fields[at]).is(name)
+        self.message.view(self.message.fields.at(at)).is(name)
     }
 
     /// Keeps `changes` sorted by field, so that writing is one pass.

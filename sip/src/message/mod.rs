@@ -8,6 +8,7 @@
 
 mod build;
 mod edit;
+mod fields;
 mod method;
 mod parse;
 mod validate;
@@ -23,13 +24,15 @@ pub(crate) use parse::body_length;
 pub use parse::{Limits, ParseError, ParseErrorKind};
 pub use validate::Invalid;
 
+use self::fields::{Field, Fields};
 use crate::{
     header::{CSeq, ContentType, HeaderError, HeaderName, ListValues, Name, NameAddr, Via},
     text::{decimal, is_lws, trim},
     uri::{Uri, UriError},
 };
 
-/// One request or response, over the bytes that it came in. Cloning copies the index, not the bytes.
+/// One request or response, over the bytes that it came in. Reading one allocates nothing, unless it has
+/// more than 32 header fields. Cloning copies the index, not the bytes.
 #[derive(Clone)]
 pub struct Message {
     raw: Bytes,
@@ -38,7 +41,7 @@ pub struct Message {
     fields_at: u32,
     /// The empty line that ends the header section.
     fields_end: u32,
-    fields: Vec<Field>,
+    fields: Fields,
 }
 
 /// A position in the buffer: start, end.
@@ -56,18 +59,6 @@ enum Start {
         reason: Span,
         version: Span,
     },
-}
-
-/// One header field's place in the buffer.
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    name: Option<HeaderName>,
-    start: u32,
-    name_end: u32,
-    value_start: u32,
-    value_end: u32,
-    /// After the CR LF that ends the field, its folded lines included.
-    end: u32,
 }
 
 /// The first line of a message.
@@ -93,7 +84,8 @@ pub enum StartLine<'a> {
 #[derive(Clone, Copy)]
 pub struct Header<'a> {
     known: Option<HeaderName>,
-    name: &'a [u8],
+    /// The name and its colon, with the white space behind either.
+    head: &'a [u8],
     value: &'a [u8],
 }
 
@@ -358,10 +350,10 @@ impl Message {
             .ok_or(HeaderError::Missing(name))
     }
 
-    fn view(&self, field: &Field) -> Header<'_> {
+    fn view(&self, field: Field) -> Header<'_> {
         Header {
             known: field.name,
-            name: self.slice((field.start, field.name_end)),
+            head: self.slice((field.start, field.value_start)),
             value: self.slice((field.value_start, field.value_end)),
         }
     }
@@ -402,8 +394,9 @@ impl fmt::Debug for Message {
 impl<'a> Header<'a> {
     /// The name as it was written.
     pub fn name(&self) -> &'a str {
+        let name = self.head.split(|byte| *byte == b':').next();
         // A name is a token, and so ASCII.
-        std::str::from_utf8(self.name).unwrap_or_default()
+        std::str::from_utf8(trim(name.unwrap_or_default())).unwrap_or_default()
     }
 
     /// The name, where it is a known one, whatever form it was written in.
@@ -429,9 +422,7 @@ impl<'a> Header<'a> {
     fn is(&self, name: Name<'_>) -> bool {
         match name {
             Name::Known(name) => self.known == Some(name),
-            Name::Other(text) => {
-                self.known.is_none() && self.name.eq_ignore_ascii_case(text.as_bytes())
-            }
+            Name::Other(text) => self.known.is_none() && self.name().eq_ignore_ascii_case(text),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::{Field, Message, Method, Span, Start};
+use super::{
+    Message, Method, Span, Start,
+    fields::{Field, Fields},
+};
 use crate::{
     header::HeaderName,
     text::{decimal, is_lws, is_token},
@@ -198,8 +201,8 @@ struct Section<'a> {
 
 impl Section<'_> {
     /// The fields from `at` on, and where the empty line after them begins.
-    fn fields(&mut self, mut at: usize) -> (Vec<Field>, usize) {
-        let mut fields = Vec::with_capacity(24);
+    fn fields(&mut self, mut at: usize) -> (Fields, usize) {
+        let mut fields = Fields::new();
         loop {
             if self.raw[at..].starts_with(b"\r\n") {
                 return (fields, at);
@@ -325,10 +328,8 @@ fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
     Some(Field {
         name: known,
         start: pos(at),
-        name_end: pos(name_end),
         value_start: pos(value_start),
         value_end: pos(value_end),
-        end: pos(end + 2),
     })
 }
 

@@ -16,6 +16,10 @@ pub(super) struct Outcome {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each message"
+)]
 pub(super) enum Kind {
     /// A 3xx to 6xx.
     Response(Message),
@@ -27,6 +31,10 @@ pub(super) enum Kind {
 
 /// What the server transaction is to send.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each message"
+)]
 pub(super) enum Answer {
     Forward { branch: BranchId, response: Message },
     Reply(u16),
