@@ -185,6 +185,11 @@ fn validation_names_what_is_owed() {
     // What only the far end reads is the far end's to judge.
     assert_eq!(owed("Contact: <", "Contact: \"x <"), Ok(()));
     assert_eq!(owed("Max-", "Expires: soon\r\nExpires: 1\r\nMax-"), Ok(()));
+    assert_eq!(owed("<sip:alice@example.com>", "<sip:alice@>"), Ok(()));
+    assert_eq!(owed("<sip:alice@example.com>", "<sip:al ice@>"), Err(400));
+    assert_eq!(owed("To: <sip:bob@", "To: <sip:b:o:b"), Ok(()));
+    assert_eq!(owed("Route: <sip:p", "Route: <sip:p:"), Ok(()));
+    assert_eq!(owed("Record-Route: <sip:p", "Route: <sip:p:"), Err(400));
 
     let registers = |from: &str, to: &str| {
         let register = INVITE
@@ -194,6 +199,7 @@ fn validation_names_what_is_owed() {
         result.map_err(|invalid| invalid.status())
     };
     assert_eq!(registers("<sip:alice@a.example>", "*"), Ok(()));
+    assert_eq!(registers("To: <sip:bob@", "To: <sip:b:o:b"), Err(400));
     assert_eq!(registers("Contact: <", "Contact: \"x <"), Err(400));
     assert_eq!(registers("Max-", "Expires: soon\r\nMax-"), Err(400));
     assert_eq!(

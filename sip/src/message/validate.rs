@@ -80,14 +80,16 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
             .header(name)
             .ok_or(HeaderError::Missing(name))?
             .value();
-        address(name, value)?;
+        // Their tags are read here, their URIs by the far end: white space and the like, which would
+        // have another parser see another address, are all that is judged.
+        if let Err(UriError::Character) = address(name, value)?.uri() {
+            return Err(HeaderError::Malformed(name).into());
+        }
     }
     message.call_id()?;
     let cseq = message.cseq()?;
     message.max_forwards()?;
-    for name in [HeaderName::Route, HeaderName::RecordRoute] {
-        addresses(message, name)?;
-    }
+    addresses(message, HeaderName::Route)?;
     match &message.start {
         Start::Request { method, .. } => request(message, method, &cseq.method),
         Start::Response { .. } => Ok(()),
@@ -98,6 +100,9 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
 /// 16.3: a proxy checks the parts that it has to understand).
 fn registration(message: &Message) -> Result<(), Invalid> {
     message.content_type()?;
+    if message.to()?.uri().is_err() {
+        return Err(HeaderError::Malformed(HeaderName::To).into());
+    }
     addresses(message, HeaderName::Contact)?;
     let mut expires = message.headers_named(HeaderName::Expires);
     if let Some(expires) = expires.next() {
@@ -143,20 +148,23 @@ fn request(message: &Message, method: &Method, cseq: &Method) -> Result<(), Inva
     }
 }
 
+/// Addresses whose URIs this element has to read.
 fn addresses(message: &Message, name: HeaderName) -> Result<(), HeaderError> {
     let mut values = message.values(name).filter(|value| *value != b"*");
-    values.try_for_each(|value| address(name, value))
+    values.try_for_each(|value| match address(name, value)?.uri() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(HeaderError::Malformed(name)),
+    })
 }
 
-/// An address whose URI parses and whose display name hides no other value.
-fn address(name: HeaderName, value: &[u8]) -> Result<(), HeaderError> {
+/// An address whose display name hides no other value.
+fn address(name: HeaderName, value: &[u8]) -> Result<NameAddr<'_>, HeaderError> {
     let address = NameAddr::parse(name, value)?;
     // Without quotes a display name is tokens. What could not change the meaning is let pass.
     let display = address.display_raw();
     let separator = |b: &u8| matches!(b, b',' | b';' | b'<' | b'>' | b'"' | b'\\');
-    let hides = !display.starts_with(b"\"") && display.iter().any(separator);
-    if hides || address.uri().is_err() {
+    if !display.starts_with(b"\"") && display.iter().any(separator) {
         return Err(HeaderError::Malformed(name));
     }
-    Ok(())
+    Ok(address)
 }
