@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (3 by default), from an empty corpus.
+# Builds every fuzz target and runs each for SECONDS_EACH (3 by default). A target begins with its
+# seeds, where it has any; what it finds beyond them is kept below target/ for the next run.
 # A compiler with sanitizers is not needed: coverage comes from flags that stable has. For long runs
 # use cargo-fuzz, which finds the same targets.
 set -euo pipefail
@@ -17,10 +18,16 @@ for manifest in */fuzz/Cargo.toml; do
   for source in "$(dirname "$manifest")"/fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)
     artifacts=$target/artifacts/$(dirname "$(dirname "$manifest")")-$name/
-    mkdir -p "$artifacts"
+    corpus=$target/corpus/$(dirname "$(dirname "$manifest")")-$name
+    mkdir -p "$artifacts" "$corpus"
+    inputs=("$corpus")
+    seeds=$(dirname "$manifest")/seeds/$name
+    if [ -d "$seeds" ]; then
+      inputs+=("$seeds")
+    fi
     log=$(mktemp)
     if ! "$target/$triple/release/$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
-      -max_len=4096 -artifact_prefix="$artifacts" >"$log" 2>&1; then
+      -max_len=4096 -artifact_prefix="$artifacts" "${inputs[@]}" >"$log" 2>&1; then
       tail -n 30 "$log" >&2
       echo "fuzz: $name failed; the input is in $artifacts" >&2
       exit 1
