@@ -26,3 +26,7 @@ echo "== SIP proxies side by side: Kamailio, and signaling"
 echo
 echo "== criterion"
 cargo bench --locked --package benches
+echo
+echo "== parsers side by side: rsip, rsipstack, sipx-sip, and sip"
+cargo bench --locked --manifest-path sip/peers/Cargo.toml --features bench \
+  --target-dir "${CARGO_TARGET_DIR:-target}/peers"

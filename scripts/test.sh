@@ -22,6 +22,10 @@ step "binaries that the end-to-end tests run"
 cargo build "${flags[@]}" --bins
 step "tests"
 cargo test "${flags[@]}" --no-fail-fast
+step "the parser beside rsip"
+cargo fmt --manifest-path sip/peers/Cargo.toml --check
+cargo test --quiet --locked --manifest-path sip/peers/Cargo.toml \
+  --target-dir "${CARGO_TARGET_DIR:-target}/peers"
 step "fuzz targets"
 scripts/fuzz.sh
 step "Kubernetes manifests"
