@@ -1,6 +1,6 @@
 //! A node with sockets on loopback, the host of its only trunk, and probes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use control::{Client, Config, Endpoint};
 use signaling::Running;
@@ -21,6 +21,8 @@ pub(crate) struct Node {
     pub(crate) tcp: SocketAddr,
     /// Where calls go.
     pub(crate) host: UdpSocket,
+    /// Topmost Vias of what was sent to it.
+    pub(crate) seen: HashSet<String>,
     _folder: TempDir,
 }
 
@@ -79,6 +81,7 @@ impl Node {
             tcp,
             running,
             host,
+            seen: HashSet::new(),
             _folder: folder,
         }
     }

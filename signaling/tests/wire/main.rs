@@ -10,4 +10,5 @@
 mod bed;
 mod flood;
 mod hostile;
+mod stream;
 mod torture;
