@@ -30,3 +30,6 @@ echo
 echo "== parsers side by side: rsip, rsipstack, sipx-sip, and sip"
 cargo bench --locked --manifest-path sip/peers/Cargo.toml --features bench \
   --target-dir "${CARGO_TARGET_DIR:-target}/peers"
+echo
+echo "== a million simulated calls"
+cargo test --release --locked --package signaling --lib -- --ignored --nocapture a_million_calls

@@ -12,6 +12,7 @@ mod plans;
 mod robust;
 mod setup;
 mod shed;
+mod storm;
 mod timer;
 mod trace;
 mod transport;

@@ -494,7 +494,7 @@ impl Mediad {
             Family::V6 => "2001:db8:ffff::1",
         };
         let port = leg.port.unwrap_or(self.next_port);
-        self.next_port += 2;
+        self.next_port = self.next_port.wrapping_add(2);
         let address = |port| SocketAddr::new(ip.parse().unwrap(), port);
         Leg {
             rtp: address(port),

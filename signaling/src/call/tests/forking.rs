@@ -15,8 +15,8 @@ use crate::{directory::Aor, location::Came, net::Flow};
 
 /// Phones behind NATs: what they say of themselves is not where they are.
 pub(super) const DESK: &str = "198.51.100.31:40031";
-const MOBILE: &str = "198.51.100.32:40032";
-const SOFT: &str = "198.51.100.33:40033";
+pub(super) const MOBILE: &str = "198.51.100.32:40032";
+pub(super) const SOFT: &str = "198.51.100.33:40033";
 
 /// Registers bob's phones, each with its q in thousandths.
 pub(super) fn register(bed: &mut Bed, phones: &[(&str, u16)]) {
