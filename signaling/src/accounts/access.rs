@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -140,13 +140,21 @@ impl Access {
         nonce.mark == self.mark(source)
     }
 
-    /// Right credentials use a nonce.
-    pub(crate) fn admit(&self, now: u64, nonce: Nonce, nc: Option<u32>) -> Use {
+    /// Right credentials use a nonce, in the request of this [`ReplayGuard::admit`] hash.
+    pub(crate) fn admit(&self, now: u64, nonce: Nonce, nc: Option<u32>, request: u32) -> Use {
+        self.guard(&nonce).admit(now, nonce, nc, request)
+    }
+
+    /// What used a nonce was refused: sent again, it is judged again.
+    pub(crate) fn withdraw(&self, nonce: &Nonce) {
+        self.guard(nonce).withdraw(nonce);
+    }
+
+    fn guard(&self, nonce: &Nonce) -> MutexGuard<'_, ReplayGuard> {
         let index = usize::try_from(nonce.unique).unwrap_or(0) % GUARDS;
         let guard = self.used[index].lock();
         // Nothing panics while it holds the lock.
-        let mut guard = guard.unwrap_or_else(PoisonError::into_inner);
-        guard.admit(now, nonce, nc)
+        guard.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mark(&self, source: IpAddr) -> u32 {

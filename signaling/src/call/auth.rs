@@ -5,7 +5,11 @@
 //! out statelessly, and what has to wait for the store to tell who a user is waits in a bounded queue.
 //! A REGISTER is a user's whatever its address; its answer comes from [`super::register`].
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Instant,
+};
 
 use control::config::Transport;
 use sip::{
@@ -40,7 +44,8 @@ pub(super) struct Parked {
     /// As many as may wait.
     pub(super) most: usize,
     by_user: HashMap<Aor, Vec<Waiting>>,
-    count: usize,
+    /// Who each of them waits for, by its [`mark`].
+    marks: HashMap<u64, Aor>,
     octets: usize,
 }
 
@@ -103,9 +108,12 @@ struct Claim {
 impl Core {
     /// A request that would begin something.
     pub(super) fn identify(&mut self, now: Instant, flow: Flow, request: Message) {
-        // A retransmission was let in once, and its credentials are used up.
+        // A retransmission was let in once, and its credentials are used up; or it waits to be.
         if self.layer.knows(&request) {
             return self.hand_over(now, flow, request, None);
+        }
+        if self.parked.knows(&flow, &request) {
+            return;
         }
         let is_register = request.method() == Some(&Method::Register);
         if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_register) {
@@ -147,7 +155,7 @@ impl Core {
     /// A CANCEL came: where its INVITE still waits for the store, both are answered. Tells whether it
     /// does.
     pub(super) fn cancel_parked(&mut self, flow: Flow, cancel: &Message) -> bool {
-        let Some(invite) = self.parked.cancel(cancel) else {
+        let Some(invite) = self.parked.cancel(&flow, cancel) else {
             return false;
         };
         self.respond_stateless(flow, cancel, 200);
@@ -373,18 +381,18 @@ impl Core {
             self.witness(now, &flow, Proof::WrongPassword, true);
             return self.challenge(now, flow, &request, &claim.realm, false);
         }
-        let used = self.access.admit(time, nonce, credentials.nc);
-        if used != Use::First {
-            if used == Use::Replayed
-                && is_register
-                && self.is_sent_again(now, &flow, &request, &aor)
-            {
-                return self.list_bindings(now, flow, &request, &account);
+        let sent_again = u32::try_from(mark(&flow, &request, method) >> 32).unwrap_or_default();
+        let proof = match self.access.admit(time, nonce, credentials.nc, sent_again) {
+            Use::First => None,
+            Use::Again if is_register => {
+                self.list_bindings(now, flow, &request, &account);
+                return;
             }
-            let proof = match used {
-                Use::Replayed => Proof::Replayed,
-                _ => Proof::StaleNonce,
-            };
+            // Its transaction is over, or it was refused without one.
+            Use::Again | Use::Stale => Some(Proof::StaleNonce),
+            Use::Replayed => Some(Proof::Replayed),
+        };
+        if let Some(proof) = proof {
             self.witness(now, &flow, proof, true);
             return self.challenge(now, flow, &request, &claim.realm, true);
         }
@@ -394,11 +402,15 @@ impl Core {
             let claimed = claim.aor.as_ref().map(Aor::as_str);
             info!(source = %flow, user = %aor, claimed, enabled = account.enabled,
                 "refused a user's request");
+            self.access.withdraw(&nonce);
             return self.respond_stateless(flow, &request, 403);
         }
         self.witness(now, &flow, Proof::Success, true);
         if is_register {
-            return self.register(now, flow, &request, &account);
+            if !self.register(now, flow, &request, &account) {
+                self.access.withdraw(&nonce);
+            }
+            return;
         }
         let request = without_credentials(request, &claim.realm);
         self.admit(now, flow, request, Caller::User(aor), None);
@@ -504,7 +516,7 @@ impl Default for Parked {
         Self {
             most: PARKED,
             by_user: HashMap::new(),
-            count: 0,
+            marks: HashMap::new(),
             octets: 0,
         }
     }
@@ -514,63 +526,70 @@ impl Parked {
     /// Whether nothing waits.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_user.is_empty() && self.count == 0 && self.octets == 0
+        self.by_user.is_empty() && self.marks.is_empty() && self.octets == 0
+    }
+
+    /// Whether a request repeats one that waits.
+    fn knows(&self, flow: &Flow, request: &Message) -> bool {
+        !self.marks.is_empty() && self.marks.contains_key(&mark_of(flow, request))
     }
 
     /// `Err` with the request where there is no room for it.
     fn add(&mut self, aor: &Aor, waiting: Waiting) -> Result<(), Box<Waiting>> {
         let octets = waiting.request.as_bytes().len();
-        let others = self.by_user.get(aor).map_or(&[][..], Vec::as_slice);
-        let is_same = |other: &Waiting| is_same(&other.request, &waiting.request);
-        if others.iter().any(is_same) {
-            return Ok(());
-        }
-        if self.count >= self.most || self.octets + octets > PARKED_OCTETS {
+        if self.marks.len() >= self.most || self.octets + octets > PARKED_OCTETS {
             return Err(waiting.into());
         }
-        self.count += 1;
         self.octets += octets;
+        self.marks
+            .insert(mark_of(&waiting.flow, &waiting.request), aor.clone());
         self.by_user.entry(aor.clone()).or_default().push(waiting);
         Ok(())
     }
 
     fn take(&mut self, aor: &Aor) -> Vec<Waiting> {
         let taken = self.by_user.remove(aor).unwrap_or_default();
-        self.count -= taken.len();
-        let octets = taken.iter().map(|one| one.request.as_bytes().len());
-        self.octets -= octets.sum::<usize>();
+        for waiting in &taken {
+            self.marks.remove(&mark_of(&waiting.flow, &waiting.request));
+            self.octets -= waiting.request.as_bytes().len();
+        }
         taken
     }
 
     /// Takes out the INVITE of a CANCEL. Its user stays asked for.
-    fn cancel(&mut self, cancel: &Message) -> Option<Waiting> {
-        let is_its = |waiting: &Waiting| {
-            waiting.request.method() == Some(&Method::Invite)
-                && has_same_branch(&waiting.request, cancel)
-        };
-        let mut lists = self.by_user.values_mut();
-        let taken = lists.find_map(|list| {
-            let at = list.iter().position(is_its)?;
-            Some(list.remove(at))
-        })?;
-        self.count -= 1;
+    fn cancel(&mut self, flow: &Flow, cancel: &Message) -> Option<Waiting> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        let invite = mark(flow, cancel, Method::Invite.as_str());
+        let list = self.by_user.get_mut(&self.marks.remove(&invite)?)?;
+        let is_it = |waiting: &Waiting| mark_of(&waiting.flow, &waiting.request) == invite;
+        let taken = list.remove(list.iter().position(is_it)?);
         self.octets -= taken.request.as_bytes().len();
         Some(taken)
     }
 }
 
-/// Whether one is a retransmission of the other.
-fn is_same(a: &Message, b: &Message) -> bool {
-    a.method() == b.method() && has_same_branch(a, b)
+/// What tells a request from every other, taken as one of this method: a hash of its source, its branch
+/// and its place in its dialog. The same when it is sent again.
+fn mark(flow: &Flow, request: &Message, method: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    flow.remote.hash(&mut hasher);
+    method.hash(&mut hasher);
+    if let Ok(via) = request.via() {
+        (via.branch(), via.sent_by()).hash(&mut hasher);
+    }
+    request.call_id().ok().hash(&mut hasher);
+    request
+        .cseq()
+        .ok()
+        .map(|cseq| cseq.number)
+        .hash(&mut hasher);
+    hasher.finish()
 }
 
-fn has_same_branch(a: &Message, b: &Message) -> bool {
-    let (Ok(via), Ok(other)) = (a.via(), b.via()) else {
-        return false;
-    };
-    via.branch() == other.branch()
-        && via.sent_by().eq_ignore_ascii_case(other.sent_by())
-        && a.call_id() == b.call_id()
+fn mark_of(flow: &Flow, request: &Message) -> u64 {
+    mark(flow, request, request.method().map_or("", Method::as_str))
 }
 
 /// The octets of a request that its answer repeats.

@@ -1,8 +1,9 @@
 //! The registrar: what a user's REGISTER does, and its answer.
 //!
-//! It needs no transaction. A REGISTER that comes again from the same address finds its work done and
-//! is told the same (see [`Core::is_sent_again`]), so that nothing is kept for the half minute in which
-//! it might.
+//! It needs no transaction (RFC 3261 section 17.2.2): its nonce, which is remembered in any case, also
+//! tells whether a REGISTER is the one that used it, sent again. If that took effect, what is bound is
+//! listed; if it was refused, it is judged again. So fifty thousand phones that come at once leave no
+//! fifty thousand answers behind that wait for half a minute to be asked for.
 
 use std::time::Instant;
 
@@ -26,37 +27,26 @@ use crate::{
 const EXTENSIONS: [&str; 2] = ["path", "outbound"];
 
 impl Core {
-    /// A REGISTER of a user who has proven who it is.
+    /// A REGISTER of a user who has proven who it is. Tells whether it took effect.
     pub(super) fn register(
         &mut self,
         now: Instant,
         flow: Flow,
         request: &Message,
         account: &Account,
-    ) {
+    ) -> bool {
         if let Some(unknown) = unknown_extensions(request) {
             let unsupported = (HeaderName::Unsupported, unknown);
-            return self.respond_with(flow, request, 420, &[unsupported]);
+            self.respond_with(flow, request, 420, &[unsupported]);
+            return false;
         }
         match Register::parse(request, &self.access.bounds()) {
             Ok(register) => self.bind(now, flow, request, account, &register),
-            Err(refusal) => self.refuse_register(flow, request, &account.aor, refusal),
+            Err(refusal) => {
+                self.refuse_register(flow, request, &account.aor, refusal);
+                false
+            }
         }
-    }
-
-    /// Whether a REGISTER took effect already and its answer was lost.
-    pub(super) fn is_sent_again(
-        &self,
-        now: Instant,
-        flow: &Flow,
-        request: &Message,
-        aor: &Aor,
-    ) -> bool {
-        let (Ok(call_id), Ok(cseq)) = (request.call_id(), request.cseq()) else {
-            return false;
-        };
-        let location = &self.access.location;
-        location.is_repeated(self.time(now), aor, call_id, cseq.number, flow)
     }
 
     /// The answer to a REGISTER that took effect already.
@@ -83,7 +73,7 @@ impl Core {
         request: &Message,
         account: &Account,
         register: &Register,
-    ) {
+    ) -> bool {
         let time = self.time(now);
         let user_agent = request.header(HeaderName::UserAgent);
         let user_agent = user_agent.map(|header| header.text().replace(char::is_control, " "));
@@ -100,11 +90,13 @@ impl Core {
         let contacts = match done {
             Ok(contacts) => contacts,
             Err(Denied::Rules(refusal)) => {
-                return self.refuse_register(flow, request, aor, refusal);
+                self.refuse_register(flow, request, aor, refusal);
+                return false;
             }
             Err(Denied::Full) => {
                 let retry = (HeaderName::RetryAfter, RETRY_AFTER.to_owned());
-                return self.respond_with(flow, request, 503, &[retry]);
+                self.respond_with(flow, request, 503, &[retry]);
+                return false;
             }
         };
         debug!(user = %aor, source = %flow, contacts = contacts.len(), "registered");
@@ -125,6 +117,7 @@ impl Core {
         {
             self.on_registered(aor);
         }
+        true
     }
 
     fn refuse_register(&mut self, flow: Flow, request: &Message, aor: &Aor, refusal: Refusal) {

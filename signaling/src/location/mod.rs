@@ -19,7 +19,7 @@ use std::{
 };
 
 use control::signal::BindingInfo;
-use sip::registrar::{Capacity, Change, Known as _, Refusal, Register};
+use sip::registrar::{Capacity, Change, Refusal, Register};
 use store::{Bound, Timestamp};
 use tokio::sync::Notify;
 
@@ -142,24 +142,6 @@ impl Location {
         }
         let bound = shard.bindings(aor).iter();
         Ok(bound.map(|binding| binding.granted(now)).collect())
-    }
-
-    /// Whether exactly this REGISTER took effect already, from the same address: it was sent again.
-    pub(crate) fn is_repeated(
-        &self,
-        now: Timestamp,
-        aor: &Aor,
-        call_id: &str,
-        cseq: u32,
-        flow: &Flow,
-    ) -> bool {
-        let now = seconds(now);
-        let shard = self.shard(aor);
-        shard.bindings(aor).iter().any(|binding| {
-            !binding.is_over(now)
-                && binding.order() == (call_id, cseq)
-                && binding.flow().remote == flow.remote
-        })
     }
 
     /// Where a user's phones are, in the order in which they were registered.

@@ -74,10 +74,6 @@ fn a_binding_is_found_until_it_is_over() {
     assert_eq!(granted, ["<sip:a@10.0.0.1>;q=0.5;expires=60"]);
     let again = register(&location, 10, &alice(), udp(1), &first).unwrap();
     assert_eq!(again, ["<sip:a@10.0.0.1>;q=0.5;expires=50"]);
-    assert!(location.is_repeated(at(10), &alice(), "c", 1, &udp(1)));
-    assert!(!location.is_repeated(at(10), &alice(), "c", 1, &udp(2)));
-    assert!(!location.is_repeated(at(10), &alice(), "c", 2, &udp(1)));
-
     let found = location.contacts(at(59), &alice());
     assert_eq!(found[0].uri, "sip:a@10.0.0.1");
     assert_eq!(found[0].path, ["sip:edge.test;lr", "sip:b.test;lr"]);

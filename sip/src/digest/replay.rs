@@ -36,7 +36,9 @@ struct Generation {
 pub enum Use {
     /// It was not used before; now it is.
     First,
-    /// It was used before.
+    /// By the very request that used it: it was sent again.
+    Again,
+    /// It was used before, by another request.
     Replayed,
     /// It is too old for what is remembered: challenge again with `stale=true`.
     Stale,
@@ -46,9 +48,14 @@ pub enum Use {
 #[derive(Debug, Clone, Copy)]
 struct Window {
     highest: u32,
+    /// The mark of the request that used it last. The lowest bit: it was withdrawn.
+    request: u32,
     /// Bit n: `highest - n` was seen.
     seen: u64,
 }
+
+/// Of [`Window::request`].
+const WITHDRAWN: u32 = 1;
 
 impl ReplayGuard {
     /// `lifetime` is that of the nonces, in seconds; `most` how many of them are remembered; `now` in
@@ -65,19 +72,17 @@ impl ReplayGuard {
     }
 
     /// Right credentials use a fresh nonce. `nc` is their count; without one (no qop) a nonce is good
-    /// for one answer.
-    pub fn admit(&mut self, now: u64, nonce: Nonce, nc: Option<u32>) -> Use {
+    /// for one answer. `request` is a hash of what tells the request from any other: the latest one
+    /// that used the nonce is known when it is sent again.
+    pub fn admit(&mut self, now: u64, nonce: Nonce, nc: Option<u32>, request: u32) -> Use {
         if now.saturating_sub(self.began) > self.lifetime {
             self.turn(now);
         }
         if nonce.issued <= self.forgotten {
             return Use::Stale;
         }
-        if let Some(window) = self.recent.used.get_mut(&nonce) {
-            return window.admit(nc);
-        }
-        if let Some(window) = self.older.used.get_mut(&nonce) {
-            return window.admit(nc);
+        if let Some(window) = self.window(&nonce) {
+            return window.admit(nc, request);
         }
         if self.recent.used.len() >= self.most / 2 {
             self.turn(now);
@@ -85,9 +90,17 @@ impl ReplayGuard {
                 return Use::Stale;
             }
         }
-        self.recent.used.insert(nonce, Window::new(nc));
+        self.recent.used.insert(nonce, Window::new(nc, request));
         self.recent.latest = self.recent.latest.max(nonce.issued);
         Use::First
+    }
+
+    /// The latest request that used a nonce was refused and has changed nothing: if it is sent again, it
+    /// is let in and judged again.
+    pub fn withdraw(&mut self, nonce: &Nonce) {
+        if let Some(window) = self.window(nonce) {
+            window.request |= WITHDRAWN;
+        }
     }
 
     /// How many nonces are remembered.
@@ -100,6 +113,11 @@ impl ReplayGuard {
         self.len() == 0
     }
 
+    fn window(&mut self, nonce: &Nonce) -> Option<&mut Window> {
+        let recent = self.recent.used.get_mut(nonce);
+        recent.or_else(|| self.older.used.get_mut(nonce))
+    }
+
     /// The older generation is forgotten, and the younger becomes the older one.
     fn turn(&mut self, now: u64) {
         self.forgotten = self.forgotten.max(self.older.latest);
@@ -109,29 +127,47 @@ impl ReplayGuard {
 }
 
 impl Window {
-    fn new(nc: Option<u32>) -> Self {
+    fn new(nc: Option<u32>, request: u32) -> Self {
         Self {
             // Without a count, as if all had been used.
             highest: nc.unwrap_or(u32::MAX),
+            request: request & !WITHDRAWN,
             seen: if nc.is_some() { 1 } else { u64::MAX },
         }
     }
 
-    fn admit(&mut self, nc: Option<u32>) -> Use {
-        let Some(nc) = nc else {
+    fn admit(&mut self, nc: Option<u32>, request: u32) -> Use {
+        let request = request & !WITHDRAWN;
+        if self.first(nc) {
+            self.request = request;
+            return Use::First;
+        }
+        if self.request & !WITHDRAWN != request {
             return Use::Replayed;
+        }
+        if self.request & WITHDRAWN == 0 {
+            return Use::Again;
+        }
+        self.request = request;
+        Use::First
+    }
+
+    /// Whether a count was not seen before; now it is.
+    fn first(&mut self, nc: Option<u32>) -> bool {
+        let Some(nc) = nc else {
+            return false;
         };
         if nc > self.highest {
             let ahead = nc - self.highest;
             self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
             self.highest = nc;
-            return Use::First;
+            return true;
         }
         let behind = self.highest - nc;
         if behind >= WINDOW || self.seen & 1 << behind != 0 {
-            return Use::Replayed;
+            return false;
         }
         self.seen |= 1 << behind;
-        Use::First
+        true
     }
 }

@@ -317,10 +317,10 @@ fn an_answer_is_let_in_once() {
         unique,
         mark: 0,
     };
-    assert_eq!(guard.admit(1_001, nonce(1), None), Use::First);
-    assert_eq!(guard.admit(1_001, nonce(1), None), Use::Replayed);
-    assert_eq!(guard.admit(1_001, nonce(1), Some(1)), Use::Replayed);
-    for (nc, wanted) in [
+    assert_eq!(guard.admit(1_001, nonce(1), None, 2), Use::First);
+    assert_eq!(guard.admit(1_001, nonce(1), None, 4), Use::Replayed);
+    assert_eq!(guard.admit(1_001, nonce(1), Some(1), 6), Use::Replayed);
+    let uses = [
         (2, Use::First),
         (1, Use::First),
         (1, Use::Replayed),
@@ -331,11 +331,39 @@ fn an_answer_is_let_in_once() {
         (6, Use::Replayed),
         (u32::MAX, Use::First),
         (71, Use::Replayed),
-    ] {
-        assert_eq!(guard.admit(1_001, nonce(2), Some(nc)), wanted, "{nc}");
+    ];
+    for (request, (nc, wanted)) in (8..).step_by(2).zip(uses) {
+        let used = guard.admit(1_001, nonce(2), Some(nc), request);
+        assert_eq!(used, wanted, "{nc}");
     }
     // With a count first, without one then: the count's absence must not open it again.
-    assert_eq!(guard.admit(1_001, nonce(2), None), Use::Replayed);
+    assert_eq!(guard.admit(1_001, nonce(2), None, 2), Use::Replayed);
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_no_replay() {
+    let mut guard = ReplayGuard::new(300, 100, 1_000);
+    let nonce = Nonce {
+        issued: 1_001,
+        unique: 1,
+        mark: 0,
+    };
+    for (nc, request, wanted) in [
+        (Some(1), 2, Use::First),
+        (Some(1), 2, Use::Again),
+        (Some(1), 4, Use::Replayed),
+        (Some(2), 4, Use::First),
+        // The one before the latest is not known any more.
+        (Some(1), 2, Use::Replayed),
+        (Some(2), 4, Use::Again),
+    ] {
+        assert_eq!(guard.admit(1_001, nonce, nc, request), wanted, "{nc:?}");
+    }
+    // One that was refused is judged anew, and no other in its place.
+    guard.withdraw(&nonce);
+    assert_eq!(guard.admit(1_001, nonce, Some(2), 6), Use::Replayed);
+    assert_eq!(guard.admit(1_001, nonce, Some(2), 4), Use::First);
+    assert_eq!(guard.admit(1_001, nonce, Some(2), 4), Use::Again);
 }
 
 #[test]
@@ -346,21 +374,21 @@ fn what_is_forgotten_is_stale_and_never_let_in_again() {
         unique: 9,
         mark: 0,
     };
-    assert_eq!(guard.admit(1_000, nonce(999), Some(1)), Use::Stale);
+    assert_eq!(guard.admit(1_000, nonce(999), Some(1), 2), Use::Stale);
     for issued in 1_001..1_050 {
-        assert_eq!(guard.admit(1_100, nonce(issued), Some(1)), Use::First);
+        assert_eq!(guard.admit(1_100, nonce(issued), Some(1), 2), Use::First);
         assert!(guard.len() <= 4);
     }
     for issued in 1_001..1_050 {
         assert_ne!(
-            guard.admit(1_100, nonce(issued), Some(1)),
+            guard.admit(1_100, nonce(issued), Some(1), 4),
             Use::First,
             "{issued}"
         );
     }
-    assert_eq!(guard.admit(1_100, nonce(1_060), Some(1)), Use::First);
-    assert_eq!(guard.admit(2_000, nonce(1_060), Some(1)), Use::Replayed);
-    assert_eq!(guard.admit(3_000, nonce(1_060), Some(1)), Use::Stale);
+    assert_eq!(guard.admit(1_100, nonce(1_060), Some(1), 2), Use::First);
+    assert_eq!(guard.admit(2_000, nonce(1_060), Some(1), 4), Use::Replayed);
+    assert_eq!(guard.admit(3_000, nonce(1_060), Some(1), 4), Use::Stale);
 }
 
 #[test]
@@ -448,10 +476,10 @@ proptest! {
         let mut guard = ReplayGuard::new(50, most, 100);
         let mut seen = std::collections::HashSet::new();
         let mut now = 101;
-        for (unique, nc, later) in steps {
+        for (request, (unique, nc, later)) in (2..).step_by(2).zip(steps) {
             now += later / 8;
             let nonce = Nonce { issued: now - later.min(now - 101), unique, mark: 0 };
-            if guard.admit(now, nonce, Some(nc)) == Use::First {
+            if guard.admit(now, nonce, Some(nc), request) == Use::First {
                 prop_assert!(seen.insert((nonce, nc)));
             }
             prop_assert!(guard.len() <= most);

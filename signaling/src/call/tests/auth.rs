@@ -234,6 +234,55 @@ fn an_old_nonce_is_stale_and_a_used_one_is_not_let_in_again() {
 }
 
 #[test]
+fn a_register_that_is_sent_again_is_answered_as_before_whatever_it_was() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    assert_eq!(status(&phone.register(&mut bed, "")), 200);
+    for (headers, wanted, bound) in [
+        ("Expires: 10\r\n", 423, true),
+        ("Require: gruu\r\n", 420, true),
+        // One more contact, and then none at all.
+        ("Contact: <sip:alice@10.0.0.8>\r\n", 200, true),
+        (
+            "Expires: 0\r\nContact: <sip:alice@10.0.0.8>\r\n",
+            200,
+            false,
+        ),
+    ] {
+        let request = phone.request(&Method::Register, "sip:node.test", headers);
+        let mut answers = Vec::new();
+        for _ in 0..6 {
+            bed.receive_message(PHONE, &request);
+            let answer = bed.response(PHONE, wanted);
+            assert_eq!(
+                answer.header(HeaderName::Contact).is_some(),
+                bound && wanted == 200
+            );
+            answers.push(answer.as_bytes().clone());
+        }
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{answers:?}"
+        );
+    }
+    // What only asks has no Contact.
+    let query = phone.request(&Method::Register, "sip:node.test", "");
+    let query = query.edit().remove(HeaderName::Contact).finish().unwrap();
+    for _ in 0..6 {
+        bed.receive_message(PHONE, &query);
+        bed.response(PHONE, 200);
+    }
+    // The first of them, sent again now, binds nothing: other requests have used the nonce since.
+    let text = String::from_utf8(query.as_bytes().to_vec()).unwrap();
+    bed.receive(PHONE, text.replace("z9hG4bKalice7", "z9hG4bKother"));
+    bed.response(PHONE, 401);
+    assert_eq!(proofs(&bed, "replayed"), 1);
+    assert_eq!(bed.access.location.len(), 0);
+    assert!(bed.core.is_empty());
+}
+
+#[test]
 fn a_registration_keeps_the_rules() {
     let mut bed = Bed::new();
     let mut phone = Phone::new("alice", "node.test");
@@ -386,6 +435,29 @@ fn no_challenge_is_much_longer_than_what_asked_for_it() {
 }
 
 #[test]
+fn a_call_that_waits_for_its_callee_is_no_replay_when_it_is_sent_again() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    assert_eq!(status(&phone.register(&mut bed, "")), 200);
+    phone.challenge = None;
+    phone.send(&mut bed, &Method::Invite, "sip:bob@node.test", "");
+    bed.store_holds = true;
+    let invite = phone.request(&Method::Invite, "sip:bob@node.test", "");
+    for _ in 0..4 {
+        bed.receive_message(PHONE, &invite);
+    }
+    bed.assert_quiet();
+    assert_eq!(bed.questions.len(), 1);
+    assert_eq!(proofs(&bed, "replayed"), 0);
+    bed.store_holds = false;
+    bed.answer_questions();
+    bed.response(PHONE, 480);
+    bed.drain();
+    bed.assert_empty();
+}
+
+#[test]
 fn what_waits_for_the_store_is_bounded_and_can_be_cancelled() {
     let mut bed = Bed::new();
     let mut phone = Phone::new("alice", "node.test");
@@ -414,6 +486,7 @@ fn what_waits_for_the_store_is_bounded_and_can_be_cancelled() {
         .count();
     assert_eq!(refused, 20 - 16);
     bed.sent.clear();
+    assert_eq!(proofs(&bed, "replayed"), 0);
     bed.store_holds = false;
     bed.answer_questions();
     let passed = bed
