@@ -200,8 +200,8 @@ impl Core {
             return;
         };
         let id = call.id;
-        let media = call.media.as_mut();
-        let Some(session) = media.and_then(|media| media.session_mut(asked.session)) else {
+        let mut all = call.media.iter_mut().chain(&mut call.spare);
+        let Some(session) = all.find_map(|media| media.session_mut(asked.session)) else {
             return;
         };
         match answer {
@@ -272,11 +272,12 @@ impl Core {
     fn restore_sessions(&mut self, restarted: bool) {
         let mut requests = Vec::new();
         for (key, call) in &self.calls {
-            let Some(media) = &call.media else { continue };
-            // What the queue waits for is repeated by the channel itself.
-            let sessions = media.sessions().filter(|session| session.info.is_some());
-            for session in sessions.filter(|session| restarted || session.stale) {
-                requests.push((*key, session.id, media.reopen(session)));
+            for media in call.all_media() {
+                // What the queue waits for is repeated by the channel itself.
+                let sessions = media.sessions().filter(|session| session.info.is_some());
+                for session in sessions.filter(|session| restarted || session.stale) {
+                    requests.push((*key, session.id, media.reopen(session)));
+                }
             }
         }
         if !requests.is_empty() {

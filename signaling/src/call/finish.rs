@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use control::{
     channel::RequestError,
-    media::{self, FlowStats},
+    media::{self, FlowStats, SessionStats},
     signal::{self, CallInfo, CallState},
 };
 use sip::message::{Message, reason_phrase};
@@ -49,11 +49,7 @@ impl Core {
             reason: reason.to_owned(),
             at,
         });
-        let sessions = call
-            .media
-            .as_mut()
-            .map(super::stream::Media::clear)
-            .unwrap_or_default();
+        let sessions = call.clear_media();
         self.close(key, sessions);
         self.try_forget(now, key);
     }
@@ -109,8 +105,7 @@ impl Core {
             started_ms: call.started.millis(),
             answered_ms: call.answered.map(store::Timestamp::millis),
             media: call
-                .media
-                .iter()
+                .all_media()
                 .flat_map(|media| media.sessions().map(|session| session.id))
                 .collect(),
         }
@@ -121,7 +116,7 @@ impl Core {
         let done = self.calls.get(&key).is_some_and(|call| {
             call.end.is_some() && call.setup.is_none() && call.closing == 0 && call.byes == 0
                 // A call that waits for its BYE's answer has its end noted, and sessions still.
-                && call.media.as_ref().is_none_or(|media| media.sessions().next().is_none())
+                && call.all_media().all(|media| media.sessions().next().is_none())
         });
         if !done {
             return;
@@ -237,7 +232,7 @@ impl Core {
             reason: end.reason.clone(),
             ended_by: end.by,
             cause: end.cause,
-            datapath: call.stats.first().map(|stats| stats.path.name().to_owned()),
+            datapath: Flows::carrying(call).map(|stats| stats.path.name().to_owned()),
             from_caller: flows.caller,
             from_callee: flows.callee,
         };
@@ -252,6 +247,13 @@ struct Flows {
 }
 
 impl Flows {
+    /// The first session that has carried anything: others were for callees that did not answer.
+    fn carrying(call: &Call) -> Option<&SessionStats> {
+        let has_carried = |stats: &&SessionStats| stats.from_a.packets + stats.from_b.packets > 0;
+        let first = call.stats.iter().find(has_carried);
+        first.or_else(|| call.stats.first())
+    }
+
     fn of(call: &Call) -> Self {
         Self {
             caller: sum(call.stats.iter().map(|stats| &stats.from_a)),
@@ -260,15 +262,16 @@ impl Flows {
     }
 }
 
-/// Packets are added up; jitter and MOS are those of the first stream, which is the audio as a rule.
+/// Packets are added up; jitter and MOS are those of the first stream that has any, which is the audio as
+/// a rule.
 fn sum<'a>(flows: impl Iterator<Item = &'a FlowStats>) -> Option<MediaFlow> {
     let mut total = None;
     for flow in flows {
-        let total = total.get_or_insert_with(|| MediaFlow {
-            jitter_ms: f64::from(flow.jitter_us) / 1000.0,
-            mos: flow.mos.map(f64::from),
-            ..MediaFlow::default()
-        });
+        let total = total.get_or_insert_with(MediaFlow::default);
+        if total.packets == 0 {
+            total.jitter_ms = f64::from(flow.jitter_us) / 1000.0;
+            total.mos = flow.mos.map(f64::from);
+        }
         total.packets += flow.packets;
         total.bytes += flow.bytes;
         total.lost += flow.lost;

@@ -365,14 +365,19 @@ impl Core {
         call.answered = Some(time);
         let tag = response.to().ok().and_then(|to| to.tag());
         call.winner = tag.map(str::to_owned);
-        let (mut bypassed, mut longest) = (Vec::new(), None);
+        // What was for callees of the other family.
+        let mut unused = call
+            .spare
+            .take()
+            .map_or_else(Vec::new, |mut spare| spare.clear());
+        let mut longest = None;
         if let Some(branch) = branch {
             call.trunk = branch.target.host().map(|host| host.trunk.clone());
             call.callee_user = branch.target.user.clone();
             if !branch.target.relay
                 && let Some(mut media) = call.media.take()
             {
-                bypassed = media.clear();
+                unused.extend(media.clear());
             }
         }
         if let Some(course) = call.course.take() {
@@ -393,7 +398,7 @@ impl Core {
             trunk = call.trunk.as_ref().map(|trunk| trunk.name.as_str()),
             "answered"
         );
-        self.close(key, bypassed);
+        self.close(key, unused);
         if let Some(longest) = longest {
             self.alarms.set(Alarm::Longest(key), Some(now + longest));
         }

@@ -307,6 +307,7 @@ impl Core {
             setup: None,
             dialogs: Vec::new(),
             media: None,
+            spare: None,
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

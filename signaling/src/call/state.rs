@@ -2,7 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use control::{FaultCode, channel::RequestError, media::SessionStats, signal::CallState};
+use control::{
+    FaultCode,
+    channel::RequestError,
+    media::{SessionId, SessionStats},
+    signal::CallState,
+};
 use sip::{
     dialog::ProxyDialog,
     message::Message,
@@ -67,6 +72,8 @@ pub(super) struct Call {
     pub(super) dialogs: Vec<Leg>,
     /// `None` where the route bypasses mediad.
     pub(super) media: Option<Media>,
+    /// The media with callees of the other family, while some of each are being called.
+    pub(super) spare: Option<Media>,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,
@@ -233,6 +240,17 @@ impl Call {
     /// Whether a 2xx went to the caller.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.is_some()
+    }
+
+    /// All of its media.
+    pub(super) fn all_media(&self) -> impl Iterator<Item = &Media> {
+        self.media.iter().chain(&self.spare)
+    }
+
+    /// Gives all of its sessions up: their ids.
+    pub(super) fn clear_media(&mut self) -> Vec<SessionId> {
+        let all = self.media.iter_mut().chain(&mut self.spare);
+        all.flat_map(Media::clear).collect()
     }
 
     /// Whether any dialog of an answered call is still up.

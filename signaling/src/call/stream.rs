@@ -59,6 +59,8 @@ impl Families {
 #[derive(Debug)]
 pub(super) struct Media {
     pub(super) families: Families,
+    /// The family of the signaling of the callees that these sessions are for.
+    pub(super) meant_for: Family,
     /// The family that each party is given, by its side: that of its signaling, until it shows by an
     /// offer which one it has media in.
     pub(super) caller: Family,
@@ -133,6 +135,7 @@ impl Media {
     pub(super) fn new(families: Families, caller: Family, callee: Family) -> Self {
         Self {
             families,
+            meant_for: families.nearest(callee),
             caller: families.nearest(caller),
             callee: families.nearest(callee),
             streams: Vec::new(),

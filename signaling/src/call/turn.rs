@@ -16,7 +16,7 @@ use super::{
     asked::Purpose,
     exchange::{ExchangeId, Role},
     state::{CallKey, Failure, Waiting, Work},
-    stream::{Needs, Turn},
+    stream::{Media, Needs, Turn},
 };
 
 impl Core {
@@ -34,7 +34,7 @@ impl Core {
             .calls
             .get_mut(&key)
             .and_then(|call| call.media.as_mut());
-        if let Some(sessions) = media.map(super::stream::Media::roll_back) {
+        if let Some(sessions) = media.map(Media::roll_back) {
             self.close(key, sessions);
         }
     }
@@ -56,6 +56,7 @@ impl Core {
     }
 
     fn begin(&mut self, now: Instant, key: CallKey, work: Work) {
+        self.face(key, &work);
         let turn = self.turn_of(key, &work);
         let needs = match self.needs(key, &work, turn) {
             Ok(needs) => needs,
@@ -89,6 +90,46 @@ impl Core {
         if let Some(call) = self.calls.get_mut(&key) {
             call.waiting = Some(waiting);
         }
+    }
+
+    /// Brings forward the media with the callee that a message goes to or comes from. Phones of both
+    /// families may ring at once: each family has sessions of its own, until one phone has answered.
+    fn face(&mut self, key: CallKey, work: &Work) {
+        let Some(call) = self.calls.get(&key).filter(|call| !call.is_answered()) else {
+            return;
+        };
+        let way = match work {
+            Work::Send { exchange, branch }
+            | Work::Respond {
+                exchange, branch, ..
+            } => {
+                let exchange = self.exchanges.get(exchange);
+                let exchange = exchange.filter(|exchange| exchange.role == Role::Setup);
+                let branch = exchange.and_then(|exchange| exchange.branches.get(branch.0));
+                let branch = branch.filter(|branch| branch.target.relay);
+                branch.and_then(|branch| branch.way)
+            }
+            Work::Request { received, .. } | Work::Ack { received, .. } => {
+                let mut legs = call.dialogs.iter().filter(|leg| leg.relay);
+                let leg = legs.find(|leg| leg.dialog.sender(received).is_some());
+                leg.and_then(|leg| leg.way)
+            }
+        };
+        let source = Family::of(&call.source.local);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let (Some(way), Some(media)) = (way, &mut call.media) else {
+            return;
+        };
+        let families = media.families;
+        let family = families.nearest(Family::of(&way.local));
+        if media.meant_for == family {
+            return;
+        }
+        let other = call.spare.take();
+        let other = other.unwrap_or_else(|| Media::new(families, source, family));
+        call.spare = Some(std::mem::replace(media, other));
     }
 
     /// What part the SDP of a message plays, if it has any.
@@ -186,25 +227,11 @@ impl Core {
         let Some(media) = &mut call.media else {
             return Ok(Needs::default());
         };
-        let mut closed = Vec::new();
         let message = match work {
-            Work::Send { exchange, branch } => {
+            Work::Send { exchange, .. } => {
                 let Some(exchange) = self.exchanges.get(exchange) else {
                     return Ok(Needs::default());
                 };
-                let way = exchange
-                    .branches
-                    .get(branch.0)
-                    .filter(|branch| branch.target.relay)
-                    .and_then(|branch| branch.way);
-                let families = media.families;
-                if let Some(family) = way.map(|way| families.nearest(Family::of(&way.local)))
-                    && family != media.callee
-                {
-                    // The next host is in the other family: its leg needs another address.
-                    media.callee = family;
-                    closed = media.clear();
-                }
                 &exchange.received
             }
             Work::Respond { response, .. } => response,
@@ -218,7 +245,7 @@ impl Core {
             }
             _ => false,
         };
-        let mut needs = if accepts && turn == Turn::None {
+        let needs = if accepts && turn == Turn::None {
             media.choose(message)
         } else {
             media.take(message, turn, || Self::session_id(tokens, mark))?
@@ -229,7 +256,6 @@ impl Core {
             (Work::Request { .. } | Work::Ack { .. }, Turn::Answer(_)) => media.owed = None,
             _ => {}
         }
-        needs.closed.extend(closed);
         Ok(needs)
     }
 

@@ -42,7 +42,11 @@ fn bind(bed: &Bed, phone: &str, q: u16, path: &str) {
     let request = Message::parse(text.into()).unwrap();
     let request = Register::parse(&request, &bounds).unwrap();
     let came = Came {
-        flow: Flow::to(Transport::Udp, at(NODE), at(phone)),
+        flow: Flow::to(
+            Transport::Udp,
+            at(if at(phone).is_ipv4() { NODE } else { NODE6 }),
+            at(phone),
+        ),
         user_agent: "",
     };
     let (now, bob) = (
