@@ -23,8 +23,16 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    accounts::Orders, defence::Defence, directory::Aor, location::Location, metrics::Metrics,
-    net::Network, provision::Provision, trunks::Trunks, watch::Watches, worker::Command,
+    accounts::Orders,
+    defence::Defence,
+    directory::{Aor, Named},
+    location::Location,
+    metrics::Metrics,
+    net::Network,
+    provision::Provision,
+    trunks::Trunks,
+    watch::Watches,
+    worker::Command,
 };
 
 /// How long a worker may take to answer; it never waits for anything itself.
@@ -98,7 +106,7 @@ impl Handler<Signal> for Service {
                 Request::ReloadOutcome => this.reload_outcome().await,
                 Request::Users { after, limit } => this.0.users.list(&after, limit).await,
                 Request::User(order) => this.0.users.obey(order).await,
-                Request::Route(question) => this.route(&question),
+                Request::Route(question) => this.route(&question).await,
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {
                     source,
@@ -161,12 +169,27 @@ impl Service {
         lock.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn route(&self, question: &RouteQuestion) -> Result<Response, Fault> {
-        let directory = self.0.provision.current.load();
-        let report = directory.explain(question, Instant::now(), Timestamp::now());
+    async fn route(&self, question: &RouteQuestion) -> Result<Response, Fault> {
+        let directory = self.0.provision.current.load_full();
+        let user = match directory.user_asked(question) {
+            Some(aor) => Some(self.standing(aor).await),
+            None => None,
+        };
+        let report = directory.explain(question, Instant::now(), Timestamp::now(), user);
         report
             .map(|report| Response::Route(Box::new(report)))
             .map_err(|wrong| Fault::new(FaultCode::Invalid, wrong))
+    }
+
+    /// What the store says of a user, or that it is there where nobody can tell.
+    async fn standing(&self, aor: Aor) -> Named {
+        let asked = [(aor.domain(), aor.user())];
+        let found = self.0.provision.store.users(&asked).await;
+        match found.as_deref() {
+            Ok([]) => Named::Unknown(aor),
+            Ok([user, ..]) if !user.enabled => Named::Disabled(aor),
+            _ => Named::User(aor),
+        }
     }
 
     /// How many calls are up.

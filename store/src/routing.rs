@@ -240,4 +240,6 @@ impl Store {
     }
 }
 
-const COUNT: &str = "UPDATE revisions SET revision = revision + 1 WHERE name = 'routing'";
+/// One more change of what nodes keep in memory: they read it again.
+pub(crate) const COUNT: &str =
+    "UPDATE revisions SET revision = revision + 1 WHERE name = 'routing'";

@@ -7,6 +7,7 @@ use sqlx::{FromRow, QueryBuilder};
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    routing::COUNT,
 };
 
 /// Users asked for in one statement: two parameters each.
@@ -68,6 +69,9 @@ impl Store {
                     query.push(" ON CONFLICT (domain, name) DO NOTHING");
                     created += query.build().execute(&mut *transaction).await?.rows_affected();
                 }
+                if created > 0 {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
                 transaction.commit().await?;
                 Ok(created)
             })
@@ -105,6 +109,7 @@ impl Store {
     pub async fn update_user(&self, user: &User) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self, pool => {
+                let mut transaction = pool.begin().await?;
                 let done = sqlx::query(
                     "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2, ha1_sha512 = $3, display = $4, \
                      enabled = $5, profile = $6, updated_ms = $7 WHERE domain = $8 AND name = $9",
@@ -118,9 +123,14 @@ impl Store {
                 .bind(user.updated.millis())
                 .bind(user.domain.as_str())
                 .bind(user.name.as_str())
-                .execute(pool)
+                .execute(&mut *transaction)
                 .await?;
-                Ok(done.rows_affected() > 0)
+                let was_there = done.rows_affected() > 0;
+                if was_there {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(was_there)
             })
         })
         .await
@@ -135,17 +145,39 @@ impl Store {
         after: (&str, &str),
         limit: u32,
     ) -> Result<Vec<User>, StoreError> {
+        let query = "SELECT * FROM users WHERE (domain, name) > ($1, $2) \
+                     ORDER BY domain, name LIMIT $3";
+        self.page_of_users(query, after, limit).await
+    }
+
+    /// Those of them who may not call or have a profile.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn particular_users(
+        &self,
+        after: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        let query = "SELECT * FROM users WHERE (domain, name) > ($1, $2) \
+                     AND (enabled = 0 OR profile <> '{}') ORDER BY domain, name LIMIT $3";
+        self.page_of_users(query, after, limit).await
+    }
+
+    async fn page_of_users(
+        &self,
+        query: &'static str,
+        after: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
         within(async {
             on_engine!(self, pool => {
-                let rows: Vec<Row> = sqlx::query_as(
-                    "SELECT * FROM users WHERE (domain, name) > ($1, $2) \
-                     ORDER BY domain, name LIMIT $3",
-                )
-                .bind(after.0)
-                .bind(after.1)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await?;
+                let rows: Vec<Row> = sqlx::query_as(query)
+                    .bind(after.0)
+                    .bind(after.1)
+                    .bind(i64::from(limit))
+                    .fetch_all(pool)
+                    .await?;
                 Ok(rows.into_iter().map(User::from).collect())
             })
         })
@@ -159,12 +191,18 @@ impl Store {
     pub async fn remove_user(&self, domain: &str, name: &str) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self, pool => {
+                let mut transaction = pool.begin().await?;
                 let done = sqlx::query("DELETE FROM users WHERE domain = $1 AND name = $2")
                     .bind(domain)
                     .bind(name)
-                    .execute(pool)
+                    .execute(&mut *transaction)
                     .await?;
-                Ok(done.rows_affected() > 0)
+                let was_there = done.rows_affected() > 0;
+                if was_there {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(was_there)
             })
         })
         .await

@@ -160,13 +160,14 @@ impl Number {
     }
 }
 
-/// `[[groups]]`: users that are rung for one number.
+/// `[[groups]]`: users and other places that are rung for one number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// What numbers call it.
     pub name: String,
-    /// Users: `alice`, of the first domain of `[sip] domains`, or `alice@example.test`.
+    /// Users: `alice`, of the first domain of `[sip] domains`, or `alice@example.test`; numbers:
+    /// `+4915112345`, or one of `[[numbers]]`; or `sip:` URIs.
     pub members: Vec<String>,
     /// Who is rung when. Default `all`.
     #[serde(default)]
@@ -190,7 +191,7 @@ pub enum Strategy {
     LeastRecent,
 }
 
-/// Users of a group at most: each is a branch of a call.
+/// Members of a group at most: each is a branch of a call.
 const MEMBERS: usize = 64;
 
 impl Group {

@@ -59,8 +59,14 @@ impl Routing<'_> {
             if !groups.insert(group.name.as_str()) {
                 errors.push(format!("[[groups]]: '{}' is there twice", group.name));
             }
-            for user in &group.members {
-                self.check_user(user, &format!("group '{}'", group.name), &mut errors);
+            let is_number = |member: &str| {
+                let mut numbers = self.numbers.iter();
+                member.starts_with('+') || numbers.any(|number| number.number == member)
+            };
+            for member in group.members.iter().filter(|member| !is_number(member)) {
+                if !member.starts_with("sip:") && !member.starts_with("sips:") {
+                    self.check_user(member, &format!("group '{}'", group.name), &mut errors);
+                }
             }
         }
         let mut numbers = HashSet::new();

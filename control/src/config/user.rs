@@ -21,8 +21,8 @@ pub struct User {
     /// Whether it may register, call and be called. Default true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Where its calls go on to: a number, a user with its domain, or a `sip:` URI; a table for the
-    /// cases.
+    /// Where its calls go on to, by whichever number or name it is called: a number, a user, or a `sip:`
+    /// URI; a table for the cases. In a ring group only a forward of every call counts.
     #[serde(default)]
     pub forward: Forward,
     /// Seconds that its phones ring. Default 60, or 20 where it is forwarded on no answer.

@@ -112,6 +112,8 @@ pub struct RouteCarrier {
     pub failover: Vec<u16>,
     /// Its redirections are followed.
     pub follows: bool,
+    /// Seconds that it rings there.
+    pub ring_timeout_s: u64,
     /// What it would have to hold.
     pub limits: Vec<RouteLimit>,
 }

@@ -25,7 +25,7 @@ use super::{Core, Output, input::source_ip, policy::RETRY_AFTER};
 use crate::{
     accounts::{Answer, Cached},
     defence::Evidence,
-    directory::{Aor, Caller},
+    directory::{Aor, Caller, Place, is_number, plain},
     metrics::Dropped,
     net::Flow,
 };
@@ -198,7 +198,10 @@ impl Core {
         told: Option<(&Aor, &Answer)>,
     ) {
         let uri = request.request_uri().ok();
-        if let Some(callee) = uri.and_then(|uri| self.own_user(&uri)) {
+        let place = uri.map(|uri| self.place_of(&caller, &uri));
+        if let Some(Place::User(callee)) = place
+            && !self.directory.is_number_of_ours(callee.user())
+        {
             let told = told.filter(|(about, _)| **about == callee);
             let answer = match told {
                 Some((_, answer)) => answer.clone(),
@@ -208,7 +211,7 @@ impl Core {
                 },
             };
             // A number may have another way than to a user; a name has none.
-            let is_name = callee.user().contains(|c: char| c.is_alphabetic());
+            let is_name = !is_number(&plain(callee.user()));
             let unclear = matches!(answer, Answer::Unavailable) && is_name;
             if unclear && !self.access.location.has(&callee) {
                 return self.respond_later(flow, &request);

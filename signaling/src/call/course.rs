@@ -37,13 +37,20 @@ pub(super) struct Course {
     pub(super) redirected: Vec<String>,
 }
 
-/// Targets that the context is given at once.
+/// Places that the context is given at once.
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) groups: Vec<Group<Target>>,
+    pub(super) parts: Vec<Part>,
     /// After which failures of all of them the next step follows.
     pub(super) failover: Failover,
-    /// What to take before they are tried, and to give back when they have failed.
+}
+
+/// A place of a step: a carrier, or who is rung beside others.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) groups: Vec<Group<Target>>,
+    /// What to take before it is tried, and to give back when the step has failed. Where one refuses, it
+    /// is left out.
     pub(super) limits: Vec<Limit>,
 }
 
@@ -82,7 +89,8 @@ impl Course {
     ) -> Option<Step> {
         let mut failed = failures.iter().filter(|(at, _)| *at >= self.step_from);
         let leads_on = match self.failover {
-            Failover::AnyFailure => true,
+            // Where the callee declines for every place (RFC 3261 section 21.6), none follows.
+            Failover::AnyFailure => failed.all(|(_, failure)| status_of(*failure) < 600),
             Failover::Unreachable => failed.all(|(_, failure)| is_outage(*failure)),
             Failover::Listed(set) => failed.all(|(_, failure)| {
                 set.contains(status_of(*failure)) || !matches!(failure, Failure::Status(_))

@@ -22,6 +22,8 @@ pub(super) struct Diversion {
 /// Why a call is diverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
+    /// Every call is forwarded.
+    Always,
     /// A stage of its plan ended so.
     After(Outcome),
     /// The callee redirected it.
@@ -32,11 +34,12 @@ impl Reason {
     /// As Diversion has it, and the status that History-Info gives as its cause (RFC 4458).
     const fn names(self) -> (&'static str, u16) {
         match self {
+            Self::Always => ("unconditional", 302),
             Self::After(Outcome::Busy) => ("user-busy", 486),
             Self::After(Outcome::NoAnswer) => ("no-answer", 408),
             Self::After(Outcome::Unreachable) => ("unavailable", 503),
             Self::After(Outcome::Failed) => ("unknown", 404),
-            Self::Redirected => ("deflection", 302),
+            Self::Redirected => ("deflection", 480),
         }
     }
 }

@@ -13,12 +13,12 @@ use tracing::{debug, warn};
 
 use super::{
     Core,
-    exchange::{NextHop, Place, Role, Target},
+    exchange::{self, NextHop, Role, Target},
     policy::RETRY_AFTER,
     state::{CallKey, Work},
 };
 use crate::{
-    directory::{Aor, Decision, Destination},
+    directory::{Aor, Caller, Decision, Destination, Place},
     metrics::Dropped,
     net::Flow,
 };
@@ -174,7 +174,7 @@ impl Core {
                     flow,
                     received,
                     routed,
-                    vec![Group::new(vec![Target::to(Place::Next(next))])],
+                    vec![Group::new(vec![Target::to(exchange::Place::Next(next))])],
                     None,
                 );
             }
@@ -206,7 +206,9 @@ impl Core {
             .method()
             .cloned()
             .unwrap_or_else(|| Method::Other("".into()));
-        let (own, user) = self.called(&routed.request);
+        let user = called(&routed.request);
+        let place = routed.request.request_uri();
+        let own = place.is_ok_and(|uri| !uri.is_service() && self.is_own(&uri));
         if method == Method::Invite {
             return self.set_up(
                 now,
@@ -255,9 +257,8 @@ impl Core {
 
     /// Whether somebody calls for help: that is let in, come what may.
     fn is_emergency(&self, request: &Message) -> bool {
-        let (_, called) = self.called(request);
         request.method() == Some(&Method::Invite)
-            && called.is_some_and(|called| self.directory.is_emergency(&called))
+            && called(request).is_some_and(|called| self.directory.is_emergency(&called))
     }
 
     /// Passes on a request that belongs to no call.
@@ -293,19 +294,23 @@ impl Core {
         self.policy.identity.is_own_uri(uri) || self.directory.has_domain(uri)
     }
 
-    /// Whether the Request-URI names this node, and its user part.
-    fn called(&self, request: &Message) -> (bool, Option<String>) {
-        let Ok(uri) = request.request_uri() else {
-            return (false, None);
-        };
-        if uri.is_service() {
-            // It names what is wanted, and no place: a route has it as its prefix.
-            return (false, Some(uri.as_str().to_ascii_lowercase()));
-        }
-        let user = uri.user_unescaped().filter(|user| !user.is_empty());
-        let user = user.map(|user| String::from_utf8_lossy(&user).into_owned());
-        (self.is_own(&uri), user)
+    /// Where a Request-URI leads, by its words alone.
+    pub(super) fn place_of(&self, caller: &Caller, uri: &Uri<'_>) -> Place {
+        let by_trunk = matches!(caller, Caller::Trunk(_));
+        let is_here = self.policy.identity.is_own_uri(uri);
+        self.directory.place_of(uri, is_here, by_trunk)
     }
+}
+
+/// Who is called: the user part of the Request-URI.
+fn called(request: &Message) -> Option<String> {
+    let uri = request.request_uri().ok()?;
+    if uri.is_service() {
+        // It names what is wanted, and no place: a route has it as its prefix.
+        return Some(uri.as_str().to_ascii_lowercase());
+    }
+    let user = uri.user_unescaped().filter(|user| !user.is_empty())?;
+    Some(String::from_utf8_lossy(&user).into_owned())
 }
 
 /// The parameter of our Record-Route that names the call.

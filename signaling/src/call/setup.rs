@@ -18,14 +18,18 @@ use tracing::{info, warn};
 use super::{
     Alarm, Core,
     course::Course,
+    divert::{self, MAX_DIVERSIONS, Reason},
     exchange::{Exchange, ExchangeId, Role, Target},
     policy::{LONGEST_CALL, MAX_BREADTH, MAX_BREADTH_NAME, RETRY_AFTER},
+    stage::divert_steps,
     state::{Call, CallKey},
     stream::Media,
 };
 use crate::{
     accounts::Answer,
-    directory::{Aor, Bound, Caller, Decision, Exceeded, Hold, Limit, Plan, Presented, Query},
+    directory::{
+        Bound, Caller, Decision, Exceeded, Hold, Limit, Named, Place, Plan, Presented, Query,
+    },
     metrics::Dropped,
     net::Flow,
 };
@@ -60,6 +64,11 @@ impl Core {
             }
             Decision::Silence => return self.feign(now, server, flow, received, routed, key),
         };
+        let is_forwarded = plan.stages.first().is_some_and(|stage| stage.forwarded);
+        if is_forwarded && divert::count(&received) >= MAX_DIVERSIONS {
+            let (cause, why) = (Cause::NoRoute, "the call was diverted too often to go on");
+            return self.refuse(now, server, &received, key, 482, cause, why);
+        }
         if let Err((status, cause, why)) = self.may_relay(&plan, &received) {
             return self.refuse(now, server, &received, key, status, cause, &why);
         }
@@ -75,7 +84,11 @@ impl Core {
                 return self.refuse(now, server, &received, key, status, Cause::Limit, &why);
             }
         };
-        let steps = self.first_steps(now, &plan);
+        let mut steps = self.first_steps(now, &plan);
+        if is_forwarded {
+            let from = String::from_utf8_lossy(received.request_uri_raw()).into_owned();
+            divert_steps(&mut steps, from, Reason::Always);
+        }
         if let Some(call) = self.calls.get_mut(&key) {
             call.holds = holds;
             call.route = plan.route.clone();
@@ -102,10 +115,11 @@ impl Core {
             caller,
             from: Presented::of(received, caller),
             called: called.unwrap_or_default(),
-            user: received
-                .request_uri()
-                .ok()
-                .and_then(|uri| self.user_of(&uri)),
+            named: match received.request_uri() {
+                Ok(uri) => self.named(caller, &uri),
+                Err(_) => Named::Nobody,
+            },
+            is_call: received.method() == Some(&Method::Invite),
             at: self.time(now),
             draw: self.tokens.bits(),
         };
@@ -127,22 +141,30 @@ impl Core {
                 ..Presented::default()
             },
             called: &called,
-            user: self.user_of(uri),
+            named: self.named(caller, uri),
+            is_call: true,
             at: self.time(now),
             draw: self.tokens.bits(),
         };
         self.directory.decide(&query)
     }
 
-    /// The user of ours that a Request-URI names.
-    fn user_of(&self, uri: &Uri<'_>) -> Option<Aor> {
-        let aor = self.own_user(uri)?;
-        // Admission has asked the store; what it could not tell, a binding does.
-        let exists = match self.access.accounts.recall(&aor) {
-            Answer::Known(account) => account.enabled,
-            Answer::Unknown | Answer::Unavailable => self.access.location.has(&aor),
+    /// Whom of ours a Request-URI names.
+    fn named(&self, caller: &Caller, uri: &Uri<'_>) -> Named {
+        let aor = match self.place_of(caller, uri) {
+            Place::Number => return Named::Nobody,
+            Place::Elsewhere(host) => return Named::Elsewhere(host),
+            Place::User(aor) => aor,
         };
-        exists.then_some(aor)
+        // Admission has asked the store; what it could not tell, a binding does.
+        match self.access.accounts.recall(&aor) {
+            Answer::Known(account) if !account.enabled => Named::Disabled(aor),
+            Answer::Known(_) => Named::User(aor),
+            Answer::Unknown | Answer::Unavailable if self.access.location.has(&aor) => {
+                Named::User(aor)
+            }
+            Answer::Unknown | Answer::Unavailable => Named::Unknown(aor),
+        }
     }
 
     /// Begins the exchange of a call's INVITE.

@@ -5,19 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sip::proxy::{Failover, Group};
+use sip::proxy::{Failover, Group, StatusSet};
 use tracing::info;
 
 use super::{
     Core,
-    course::{Step, carrier_failover, outcome_of},
+    course::{Part, Step, carrier_failover, outcome_of},
     divert::{self, Diversion, MAX_DIVERSIONS, Reason},
     exchange::{ExchangeId, Place, Role, Target},
     setup::take_all,
     state::CallKey,
 };
 use crate::{
-    directory::{Aor, Carrier, Destination, Edits, Plan, Stage},
+    directory::{Aor, Carrier, Destination, Edits, Member, Plan, Stage},
     location::Contact,
 };
 
@@ -44,7 +44,7 @@ impl Core {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 return;
             };
-            if exchange.context.add(now, step.groups) {
+            if exchange.context.add(now, step) {
                 return;
             }
         }
@@ -54,7 +54,12 @@ impl Core {
     }
 
     /// The next step of a call's plan, if how it went so far leads to one.
-    fn next_step(&mut self, now: Instant, id: ExchangeId, key: CallKey) -> Option<Step> {
+    fn next_step(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        key: CallKey,
+    ) -> Option<Vec<Group<Target>>> {
         let exchange = self.exchanges.get(&id)?;
         let branches = exchange.branches.len();
         let failures = exchange.context.failures();
@@ -63,14 +68,21 @@ impl Core {
             let call = self.calls.get_mut(&key)?;
             let course = call.course.as_mut()?;
             if let Some(step) = course.next_step(branches, &failures) {
-                match take_all(now, step.limits.iter()) {
-                    Ok(holds) => course.holds = holds,
-                    Err(exceeded) => {
-                        info!(call = %call.id, %exceeded, "a trunk is full; the next is tried");
-                        continue;
+                let mut groups = Vec::new();
+                for part in step.parts {
+                    match take_all(now, part.limits.iter()) {
+                        Ok(holds) => course.holds.extend(holds),
+                        Err(exceeded) => {
+                            info!(call = %call.id, %exceeded, "full; others are tried");
+                            continue;
+                        }
                     }
+                    groups.push(part.groups);
                 }
-                return Some(step);
+                if groups.is_empty() {
+                    continue;
+                }
+                return Some(merge(groups));
             }
             let stage = course.stage_branches(branches);
             let failed: Vec<_> = failures
@@ -99,14 +111,9 @@ impl Core {
                 }
             }
             let edits = Arc::new(course.plan.edits.clone());
-            let diversion = Arc::new(Diversion {
-                from: call.request_uri.clone(),
-                reason: Reason::After(outcome),
-            });
+            let from = call.request_uri.clone();
             let mut steps = self.steps_of(now, &stage, &edits);
-            for step in &mut steps {
-                divert(&mut step.groups, &diversion);
-            }
+            divert_steps(&mut steps, from, Reason::After(outcome));
             let call = self.calls.get_mut(&key)?;
             call.course.as_mut()?.set_steps(steps);
         }
@@ -116,7 +123,8 @@ impl Core {
     pub(super) fn groups_of(&self, now: Instant, plan: &Plan) -> Vec<Group<Target>> {
         let steps = self.first_steps(now, plan).into_iter();
         let groups = steps.flat_map(|step| {
-            let mut groups = step.groups;
+            let parts = step.parts.into_iter().map(|part| part.groups);
+            let mut groups = merge(parts);
             if let Some(last) = groups.last_mut() {
                 last.failover = step.failover;
             }
@@ -145,31 +153,60 @@ impl Core {
                 let groups = self.phones_of(now, aor, &like, patience);
                 vec![phones(groups)]
             }
+            Destination::Disabled(_) => Vec::new(),
             Destination::Group(ring) => {
-                let step = |users: &Vec<Aor>| {
-                    let patience = Some(ring.step_timeout.min(stage.ring_timeout));
-                    let phones_of = |aor| self.phones_of(now, aor, &like, patience);
-                    phones(merge(users.iter().map(phones_of)))
+                let patience = ring.step_timeout.min(stage.ring_timeout);
+                let part = |member: &Member| self.member_part(now, member, &like, patience);
+                let step = |members: &Vec<Member>| Step {
+                    parts: members.iter().map(part).collect(),
+                    failover: Failover::Listed(StatusSet::FAILURE),
                 };
                 ring.steps.iter().map(step).collect()
             }
             Destination::Carriers(carriers) => {
-                let carrier = |carrier| carrier_step(now, carrier, stage.relay, patience);
-                let steps = carriers.iter().map(carrier);
-                // A carrier none of whose hosts gave a sign of life lately is asked last.
-                let (alive, dead): (Vec<_>, Vec<_>) = steps.partition(|(alive, _)| *alive);
-                let steps = alive.into_iter().chain(dead);
-                steps.map(|(_, step)| step).collect()
-            }
-            Destination::Uri(uri) => {
-                let target = Target {
-                    place: Place::Uri(uri.clone()),
-                    ..like
+                let carriers = alive_first(now, carriers).into_iter();
+                let step = |carrier: &Carrier| Step {
+                    parts: vec![carrier_part(
+                        now,
+                        carrier,
+                        stage.relay,
+                        carrier.ring_timeout,
+                    )],
+                    failover: carrier_failover(carrier),
                 };
-                let group = Group::new(vec![target]).ring_timeout(patience);
-                vec![phones(vec![group])]
+                carriers.map(step).collect()
             }
+            Destination::Uri(uri) => vec![phones(vec![at_uri(uri, &like, patience)])],
         }
+    }
+
+    /// Where a member of a group is. None speaks for the others, whatever its answer. A number beyond a
+    /// trunk is called by the first of its carriers that is well.
+    fn member_part(
+        &self,
+        now: Instant,
+        member: &Member,
+        like: &Target,
+        patience: Duration,
+    ) -> Part {
+        let mut limits = member.limits.clone();
+        let mut groups = match &member.destination {
+            Destination::User(aor) => self.phones_of(now, aor, like, Some(patience)),
+            Destination::Carriers(carriers) => {
+                let first = alive_first(now, carriers).into_iter().next();
+                let part = first.map(|carrier| carrier_part(now, carrier, like.relay, patience));
+                part.map_or_else(Vec::new, |part| {
+                    limits.extend(part.limits);
+                    part.groups
+                })
+            }
+            Destination::Uri(uri) => vec![at_uri(uri, like, Some(patience))],
+            Destination::Disabled(_) | Destination::Group(_) => Vec::new(),
+        };
+        for group in &mut groups {
+            group.failover = Failover::Listed(StatusSet::FAILURE);
+        }
+        Part { groups, limits }
     }
 
     /// A user's phones: those of the same q at once, the higher q first.
@@ -200,21 +237,34 @@ impl Core {
 
 /// A step of phones: whatever they said, the next step may follow.
 fn phones(groups: Vec<Group<Target>>) -> Step {
+    let limits = Vec::new();
     Step {
-        groups,
+        parts: vec![Part { groups, limits }],
         failover: Failover::AnyFailure,
-        limits: Vec::new(),
     }
 }
 
-/// The hosts of a carrier's trunk, one after the other; `false` with it where none of them gave a
-/// sign of life lately.
-fn carrier_step(
-    now: Instant,
-    carrier: &Carrier,
-    relay: bool,
-    patience: Option<Duration>,
-) -> (bool, Step) {
+fn at_uri(uri: &str, like: &Target, patience: Option<Duration>) -> Group<Target> {
+    let target = Target {
+        place: Place::Uri(uri.to_owned()),
+        ..like.clone()
+    };
+    Group::new(vec![target]).ring_timeout(patience)
+}
+
+/// Carriers, those last of whose hosts none gave a sign of life lately.
+fn alive_first(now: Instant, carriers: &[Carrier]) -> Vec<&Carrier> {
+    let is_alive = |carrier: &&Carrier| {
+        let mut hosts = carrier.trunk.host_refs();
+        hosts.any(|host| !host.is_down(now))
+    };
+    let (mut alive, dead): (Vec<_>, Vec<_>) = carriers.iter().partition(is_alive);
+    alive.extend(dead);
+    alive
+}
+
+/// The hosts of a carrier's trunk, one after the other.
+fn carrier_part(now: Instant, carrier: &Carrier, relay: bool, patience: Duration) -> Part {
     let like = Target {
         relay,
         number: Some(carrier.number.as_str().into()),
@@ -224,20 +274,25 @@ fn carrier_step(
     };
     let hosts = carrier.trunk.drawn_hosts().into_iter();
     let (dead, alive): (Vec<_>, Vec<_>) = hosts.partition(|host| host.is_down(now));
-    let is_alive = !alive.is_empty();
     let groups = alive.into_iter().chain(dead).map(|host| {
         let target = Target {
             place: Place::Host(host),
             ..like.clone()
         };
-        Group::new(vec![target]).ring_timeout(patience)
+        Group::new(vec![target]).ring_timeout(Some(patience))
     });
-    let step = Step {
+    Part {
         groups: groups.collect(),
-        failover: carrier_failover(carrier),
         limits: carrier.limits.clone(),
-    };
-    (is_alive, step)
+    }
+}
+
+/// Notes who diverted the call to all of these places, and why.
+pub(super) fn divert_steps(steps: &mut [Step], from: String, reason: Reason) {
+    let diversion = Arc::new(Diversion { from, reason });
+    for part in steps.iter_mut().flat_map(|step| &mut step.parts) {
+        divert(&mut part.groups, &diversion);
+    }
 }
 
 /// Notes who diverted the call to these places.
@@ -248,10 +303,10 @@ pub(super) fn divert(groups: &mut [Group<Target>], diversion: &Arc<Diversion>) {
     }
 }
 
-/// The phones of several users as one: all first choices at once, then all second ones.
-fn merge(users: impl Iterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
+/// The phones of several places as one: all first choices at once, then all second ones.
+fn merge(parts: impl IntoIterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
     let mut merged: Vec<Group<Target>> = Vec::new();
-    for groups in users {
+    for groups in parts {
         for (rank, group) in groups.into_iter().enumerate() {
             match merged.get_mut(rank) {
                 Some(known) => known.targets.extend(group.targets),

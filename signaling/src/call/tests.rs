@@ -9,6 +9,7 @@ mod media;
 mod messages;
 mod odd;
 mod plans;
+mod reach;
 mod robust;
 mod setup;
 mod shed;

@@ -1,25 +1,20 @@
-//! From a call to a plan: what was dialled is read, blocks are looked up, then numbers of ours, users,
-//! and routes.
+//! From a call to a plan: what was dialled is read, blocks are looked up, and then it is `reach` that
+//! finds the way.
 
 use std::{sync::Arc, time::Duration};
 
-use control::config::{BlockAction, CallerId, Cost, Forward, IdentityHeader, Number, Party};
+use control::config::{BlockAction, CallerId, Cost, IdentityHeader, Party};
 use store::Cause;
 
 use super::{
-    Aor, Caller, Carrier, Decision, Destination, Directory, Edits, FORWARDED_RING_TIMEOUT, Outcome,
-    Plan, Query, Refusal, Stage, Trail, Trunk, USER_RING_TIMEOUT, When, bare,
+    Caller, Carrier, Decision, Directory, Edits, Named, Plan, Query, Refusal, Stage, Trail, Trunk,
+    When, bare,
     blocks::Suspect,
     edits::escaped,
     limits::Held,
     numbers::{self, plain},
-    routes::Asker,
+    reach::Chain,
 };
-
-/// Forwards that follow each other at most.
-const HOPS: usize = 5;
-/// Stages of a plan at most.
-const STAGES: usize = 16;
 
 impl Directory {
     /// Where a call goes.
@@ -48,10 +43,16 @@ impl Directory {
         } else if let Some(decision) = draft.blocked(&called) {
             return decision;
         }
-        let led = match called.as_str() {
+        let led = match (called.as_str(), &query.named) {
+            // Nobody else's place may be reached through this node.
+            (_, Named::Elsewhere(host)) if !draft.emergency => Err(Refusal {
+                status: 403,
+                reason: format!("'{host}' is none of [sip] domains, and no address of this node"),
+                cause: Cause::NoRoute,
+            }),
             // A route of no prefix is for every number, and this is none.
-            "" => Err(no_route("nobody is named")),
-            called => draft.lead(called, When::First, 0),
+            ("", _) => Err(no_route("nobody is named")),
+            (called, _) => draft.lead(called, When::First, &Chain::default()),
         };
         match led {
             Ok(()) => Decision::Plan(draft.finish(called)),
@@ -92,18 +93,18 @@ impl Directory {
 }
 
 /// A decision in the making.
-struct Draft<'d, 'q> {
-    directory: &'d Directory,
-    query: &'d Query<'q>,
-    emergency: bool,
+pub(super) struct Draft<'d, 'q> {
+    pub(super) directory: &'d Directory,
+    pub(super) query: &'d Query<'q>,
+    pub(super) emergency: bool,
     /// The caller's number.
-    caller: String,
-    stages: Vec<Stage>,
+    pub(super) caller: String,
+    pub(super) stages: Vec<Stage>,
     /// What the whole call is under.
-    held: Held,
-    longest: Option<Duration>,
-    route: Option<String>,
-    trail: &'d mut Trail,
+    pub(super) held: Held,
+    pub(super) longest: Option<Duration>,
+    pub(super) route: Option<String>,
+    pub(super) trail: &'d mut Trail,
 }
 
 impl Draft<'_, '_> {
@@ -159,189 +160,13 @@ impl Draft<'_, '_> {
         }))
     }
 
-    /// Adds the stages by which a number is reached. Nothing is added where it leads nowhere.
-    fn lead(&mut self, called: &str, when: When, hops: usize) -> Result<(), Refusal> {
-        let directory = self.directory;
-        let number = directory
-            .numbers
-            .get(bare(called))
-            .filter(|_| !self.emergency);
-        if let Some(number) = number {
-            return self.by_number(number, when, hops);
-        }
-        if let Some(user) = self
-            .query
-            .user
-            .as_ref()
-            .filter(|_| hops == 0 && !self.emergency)
-        {
-            self.trail.say(|| format!("{user} is a user"));
-            self.ring(Destination::User(user.clone()), USER_RING_TIMEOUT, when);
-            return Ok(());
-        }
-        self.by_route(called, when)
-    }
-
-    fn by_number(&mut self, number: &Number, when: When, hops: usize) -> Result<(), Refusal> {
-        let directory = self.directory;
-        let name = &number.number;
-        let mut held = Held::default();
-        directory.limits.number(name, &mut held);
-        if let Some(target) = &number.forward.always {
-            self.trail
-                .say(|| format!("[[numbers]]: {name} is forwarded to {target}"));
-            let first = self.stages.len();
-            self.forward(target, when, hops)?;
-            self.under(held, first);
-            return Ok(());
-        }
-        let patience = match (number.ring_timeout, &number.forward.no_answer) {
-            (Some(seconds), _) => Duration::from_secs(seconds.into()),
-            (None, Some(_)) => FORWARDED_RING_TIMEOUT,
-            (None, None) => USER_RING_TIMEOUT,
-        };
-        let stage = self.stages.len();
-        if let Some(user) = &number.user {
-            let (user, domain) = user.rsplit_once('@').unwrap_or((user, ""));
-            let aor = Aor::new(user, domain);
-            self.trail
-                .say(|| format!("[[numbers]]: {name} leads to user {aor}"));
-            self.ring(Destination::User(aor), patience, when);
-        } else if let Some(group) = &number.group {
-            let Some(ring) = directory.groups.get(group) else {
-                return Err(no_route(&format!("there is no group '{group}'")));
-            };
-            let dry = self.trail.is_kept();
-            self.trail
-                .say(|| format!("[[numbers]]: {name} leads to group {group}"));
-            self.ring(Destination::Group(ring.ring(dry)), patience, when);
-        } else if let Some(trunk) = &number.trunk {
-            let named = |known: &&Arc<Trunk>| known.name == *trunk;
-            let Some(trunk) = directory.trunks.iter().find(named) else {
-                return Err(no_route(&format!("there is no trunk '{trunk}'")));
-            };
-            self.trail
-                .say(|| format!("[[numbers]]: {name} leads to trunk {}", trunk.name));
-            let carrier = self.carrier(trunk, name, None, (Cost::default(), None));
-            self.push(Destination::Carriers(vec![carrier]), patience, true, when);
-        } else {
-            self.trail
-                .say(|| format!("[[numbers]]: {name} leads to an application"));
-            return Err(Refusal {
-                status: 501,
-                reason: format!("{name} leads to an application, which this version does not run"),
-                cause: Cause::NoRoute,
-            });
-        }
-        self.under(held, stage);
-        self.cases(&number.forward, stage, hops);
-        Ok(())
-    }
-
-    /// Adds where a call goes on to that a stage did not answer.
-    fn cases(&mut self, forward: &Forward, stage: usize, hops: usize) {
-        let cases = [
-            (&forward.busy, Outcome::Busy),
-            (&forward.no_answer, Outcome::NoAnswer),
-            (&forward.unreachable, Outcome::Unreachable),
-        ];
-        for (target, outcome) in cases {
-            let Some(target) = target else { continue };
-            self.trail
-                .say(|| format!("where that is {outcome}, it goes on to {target}"));
-            if let Err(refusal) = self.forward(target, When::After(stage, outcome), hops) {
-                self.trail
-                    .say(|| format!("which leads nowhere: {}", refusal.reason));
-            }
-        }
-    }
-
-    /// Follows a forward: to a URI, a user or a number.
-    fn forward(&mut self, target: &str, when: When, hops: usize) -> Result<(), Refusal> {
-        if hops + 1 > HOPS || self.stages.len() >= STAGES {
-            return Err(Refusal {
-                status: 482,
-                reason: format!("forwarded more than {HOPS} times"),
-                cause: Cause::NoRoute,
-            });
-        }
-        if target.starts_with("sip:") || target.starts_with("sips:") {
-            self.push(
-                Destination::Uri(target.to_owned()),
-                USER_RING_TIMEOUT,
-                true,
-                when,
-            );
-            return Ok(());
-        }
-        match target.rsplit_once('@') {
-            Some((user, domain)) => {
-                let aor = Aor::new(user, domain);
-                self.ring(Destination::User(aor), USER_RING_TIMEOUT, when);
-                Ok(())
-            }
-            None => self.lead(&plain(target), when, hops + 1),
-        }
-    }
-
-    fn by_route(&mut self, called: &str, when: When) -> Result<(), Refusal> {
-        let directory = self.directory;
-        let asker = Asker {
-            caller: self.query.caller,
-            number: &self.caller,
-            at: self.query.at,
-            draw: self.query.draw,
-        };
-        let trail = &mut *self.trail;
-        // A URN without a route of its own is called as the first emergency number.
-        let first = directory.emergency.first().filter(|_| self.emergency);
-        let mut candidates = std::iter::once(called).chain(first.map(String::as_str));
-        let found = candidates.find_map(|number| {
-            let found = directory.routes.find(number, &asker, |prefix, why| {
-                trail.say(|| format!("[[routes]]: prefix '{prefix}' matches, but {why}"));
-            });
-            found.map(|found| (number, found))
-        });
-        let Some((number, (prefix, found))) = found else {
-            return Err(no_route(&format!("no route for {called}")));
-        };
-        self.trail
-            .say(|| format!("[[routes]]: prefix '{prefix}' is the longest for {number}"));
-        let mut carriers = Vec::with_capacity(found.len());
-        for found_one in &found {
-            let Some(trunk) = directory.trunks.get(found_one.trunk) else {
-                continue;
-            };
-            let failover = found_one.terms.failover.clone();
-            let price = (found_one.cost, found_one.share);
-            carriers.push(self.carrier(trunk, number, failover, price));
-        }
-        let Some(first) = found.first().filter(|_| !carriers.is_empty()) else {
-            return Err(no_route(&format!("no route for {called}")));
-        };
-        let relay = found.iter().any(|found| found.terms.relay);
-        if when == When::First {
-            self.route = Some(prefix);
-        }
-        let mut held = Held::default();
-        directory.limits.beyond(number, &mut held);
-        let stage = self.stages.len();
-        self.push(
-            Destination::Carriers(carriers),
-            first.terms.ring_timeout,
-            relay,
-            when,
-        );
-        self.under(held, stage);
-        Ok(())
-    }
-
     /// A trunk as a way out for a number.
-    fn carrier(
+    pub(super) fn carrier(
         &mut self,
         trunk: &Arc<Trunk>,
         number: &str,
         failover: Option<Arc<[u16]>>,
+        ring_timeout: Duration,
         (cost, share): (Cost, Option<u16>),
     ) -> Carrier {
         let name = &trunk.name;
@@ -368,6 +193,7 @@ impl Draft<'_, '_> {
             failover: failover.unwrap_or_else(|| trunk.failover.clone()),
             follows: trunk.config.redirect == control::config::Redirect::Follow,
             limits: self.unless_emergency(held),
+            ring_timeout,
             cost,
             share,
         }
@@ -420,32 +246,6 @@ impl Draft<'_, '_> {
         edits
     }
 
-    fn ring(&mut self, destination: Destination, patience: Duration, when: When) {
-        self.push(destination, patience, true, when);
-    }
-
-    fn push(&mut self, destination: Destination, ring_timeout: Duration, relay: bool, when: When) {
-        self.stages.push(Stage {
-            when,
-            destination,
-            ring_timeout,
-            relay,
-            limits: Vec::new(),
-        });
-    }
-
-    /// Puts a stage under limits: with the whole call where it begins there.
-    fn under(&mut self, held: Held, stage: usize) {
-        if self.emergency {
-            return;
-        }
-        self.longest = self.longest.into_iter().chain(held.longest).min();
-        match self.stages.get_mut(stage) {
-            Some(stage) if stage.when != When::First => stage.limits.extend(held.limits),
-            _ => self.held.limits.extend(held.limits),
-        }
-    }
-
     fn unless_emergency(&self, held: Held) -> Vec<super::Limit> {
         if self.emergency {
             Vec::new()
@@ -483,7 +283,7 @@ impl Draft<'_, '_> {
     }
 }
 
-fn no_route(reason: &str) -> Refusal {
+pub(super) fn no_route(reason: &str) -> Refusal {
     Refusal {
         status: 404,
         reason: reason.to_owned(),

@@ -64,11 +64,28 @@ pub(crate) struct Query<'a> {
     /// The user part of the Request-URI, unescaped, with the parameters of a `tel:` URI; a `urn:` one
     /// whole.
     pub(crate) called: &'a str,
-    /// The user that the Request-URI names, where it names one of our domains and that user exists.
-    pub(crate) user: Option<Aor>,
+    /// Whom of ours the Request-URI names.
+    pub(crate) named: Named,
+    /// It is a call: where users have their calls forwarded to is not for their messages.
+    pub(crate) is_call: bool,
     pub(crate) at: Timestamp,
     /// Random bits, by which shares are drawn; the same bits, the same answer.
     pub(crate) draw: u64,
+}
+
+/// Whom of ours a Request-URI names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// Nobody: a number is called, or this node has no domains and its trunks mean what they mean.
+    Nobody,
+    /// A user of ours.
+    User(Aor),
+    /// One who may not be called.
+    Disabled(Aor),
+    /// One of ours by the domain, but there is no such user.
+    Unknown(Aor),
+    /// The place is not of ours: this host.
+    Elsewhere(String),
 }
 
 /// What a request says of its caller.
@@ -134,6 +151,8 @@ pub(crate) struct Stage {
     /// What to take, beside the plan's, before the stage is tried: those of a number that a call is
     /// forwarded to. Where one refuses, the stage fails.
     pub(crate) limits: Vec<Limit>,
+    /// Whoever was called before has every call forwarded here.
+    pub(crate) forwarded: bool,
 }
 
 /// What brings a call to a stage.
@@ -148,7 +167,7 @@ pub(crate) enum When {
 /// How a stage ended that nobody answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
-    /// 486 or 600.
+    /// 486 or 600. A callee who declines (603) has spoken for every place, and nothing follows.
     Busy,
     /// It rang, and the time is over.
     NoAnswer,
@@ -174,7 +193,9 @@ impl fmt::Display for Outcome {
 pub(crate) enum Destination {
     /// To a user's bindings.
     User(Aor),
-    /// To a group's users.
+    /// To a user who may not be called: nobody is reached.
+    Disabled(Aor),
+    /// To a group's members.
     Group(Ring),
     /// To a number beyond a trunk: one carrier after the other.
     Carriers(Vec<Carrier>),
@@ -182,14 +203,23 @@ pub(crate) enum Destination {
     Uri(String),
 }
 
-/// The users of a group, as they are rung now.
+/// The members of a group, as they are rung now.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
     pub(crate) name: Arc<str>,
     /// One step after the other; those of a step at once.
-    pub(crate) steps: Vec<Vec<Aor>>,
+    pub(crate) steps: Vec<Vec<Member>>,
     /// How long a step rings.
     pub(crate) step_timeout: Duration,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Where it is: no other group.
+    pub(crate) destination: Destination,
+    /// What to take before it is rung. Where one refuses, it is left out.
+    pub(crate) limits: Vec<Limit>,
 }
 
 /// A trunk that a call may go out by, and how.
@@ -206,6 +236,8 @@ pub(crate) struct Carrier {
     pub(crate) follows: bool,
     /// What to take before it is tried, and to give back when it fails.
     pub(crate) limits: Vec<Limit>,
+    /// As in [`Stage::ring_timeout`], for this one.
+    pub(crate) ring_timeout: Duration,
     pub(crate) cost: Cost,
     pub(crate) share: Option<u16>,
 }

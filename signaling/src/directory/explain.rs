@@ -10,12 +10,21 @@ use sip::uri::Uri;
 use store::Timestamp;
 
 use super::{
-    Aor, Caller, Carrier, Decision, Destination, Directory, Limit, Plan, Presented, Query, Stage,
-    Trail, When, plain,
+    Aor, Caller, Carrier, Decision, Destination, Directory, Limit, Member, Named, Place, Plan,
+    Presented, Query, Stage, Trail, When, is_number, plain,
 };
 
 impl Directory {
-    /// Answers a question about a call that nobody makes.
+    /// The user of ours whom a question is about, who may exist or not.
+    pub(crate) fn user_asked(&self, question: &RouteQuestion) -> Option<Aor> {
+        match self.named(&question.to, question.trunk.is_some()).1 {
+            Place::User(aor) => Some(aor),
+            Place::Number | Place::Elsewhere(_) => None,
+        }
+    }
+
+    /// Answers a question about a call that nobody makes. `user` is who [`Self::user_asked`] is;
+    /// without it that user exists.
     ///
     /// # Errors
     /// What is wrong with the question.
@@ -24,13 +33,19 @@ impl Directory {
         question: &RouteQuestion,
         now: Instant,
         time: Timestamp,
+        user: Option<Named>,
     ) -> Result<RouteReport, String> {
         let caller = self.questioned(question)?;
         let at = match &question.at {
             Some(at) => read_time(at)?,
             None => time,
         };
-        let (called, user) = self.named(&question.to);
+        let (called, place) = self.named(&question.to, question.trunk.is_some());
+        let named = match place {
+            Place::Number => Named::Nobody,
+            Place::User(aor) => user.unwrap_or(Named::User(aor)),
+            Place::Elsewhere(host) => Named::Elsewhere(host),
+        };
         let query = Query {
             caller: &caller,
             from: Presented {
@@ -39,7 +54,8 @@ impl Directory {
                 private: question.private,
             },
             called: &called,
-            user,
+            named,
+            is_call: true,
             at,
             draw: question.draw,
         };
@@ -71,7 +87,10 @@ impl Directory {
             }
             (None, Some(user)) => Ok(Caller::User(self.aor_of(user))),
             (None, None) => {
-                let (_, user) = self.named(&question.from);
+                let user = match self.named(&question.from, false).1 {
+                    Place::User(aor) => Some(aor),
+                    Place::Number | Place::Elsewhere(_) => None,
+                };
                 let by_number = || {
                     let number = self.numbers.get(super::bare(&plain(&question.from)))?;
                     Some(self.aor_of(number.user.as_deref()?))
@@ -94,8 +113,8 @@ impl Directory {
         Aor::new(user, domain)
     }
 
-    /// What a text calls, and the user that it names. Whether that user exists is not looked up.
-    fn named(&self, text: &str) -> (String, Option<Aor>) {
+    /// What a text calls, and where that is; at any address, for it may be this node's.
+    fn named(&self, text: &str, by_trunk: bool) -> (String, Place) {
         let is_name = text.bytes().any(|b| b.is_ascii_alphabetic());
         let with_scheme = match self.domains.first() {
             _ if text.contains(':') => text.to_owned(),
@@ -104,16 +123,14 @@ impl Directory {
             _ => text.to_owned(),
         };
         let Ok(uri) = Uri::parse(&with_scheme) else {
-            return (text.to_owned(), None);
+            return (text.to_owned(), Place::Number);
         };
         let user = uri.user_unescaped();
         let Some(user) = user.map(|user| String::from_utf8_lossy(&user).into_owned()) else {
-            return (text.to_owned(), None);
+            return (text.to_owned(), Place::Number);
         };
-        let is_name = user.bytes().any(|b| b.is_ascii_alphabetic());
-        let host = uri.host().filter(|_| is_name && self.has_domain(&uri));
-        let aor = host.map(|host| Aor::new(&user, &host.to_string()));
-        (user, aor)
+        let is_here = uri.host().is_some_and(|host| host.ip().is_some());
+        (user, self.place_of(&uri, is_here, by_trunk))
     }
 }
 
@@ -123,7 +140,16 @@ impl Directory {
 /// What is wrong with the question.
 pub fn explain(config: &control::Config, question: &RouteQuestion) -> Result<RouteReport, String> {
     let directory = Directory::new(config, None);
-    directory.explain(question, Instant::now(), Timestamp::now())
+    let first = config.sip.domains.first().map(String::as_str);
+    let is_of_file = |aor: &Aor| {
+        let mut users = config.users.iter();
+        users.any(|user| user.name == aor.user() && user.domain(first) == Some(aor.domain()))
+    };
+    // Other users may be in the store; but few are called by a number.
+    let is_unlikely = |aor: &Aor| !is_of_file(aor) && is_number(&plain(aor.user()));
+    let user = directory.user_asked(question).filter(is_unlikely);
+    let user = user.map(Named::Unknown);
+    directory.explain(question, Instant::now(), Timestamp::now(), user)
 }
 
 fn named_user(text: &str) -> String {
@@ -179,9 +205,9 @@ fn shown(stage: &Stage, now: Instant) -> RouteStage {
             When::After(before, outcome) => format!("where {} is {outcome}", before + 1),
         },
         to: match &stage.destination {
-            Destination::User(aor) => RouteTo::User(aor.to_string()),
+            Destination::User(aor) | Destination::Disabled(aor) => RouteTo::User(aor.to_string()),
             Destination::Group(ring) => {
-                let step = |step: &Vec<Aor>| step.iter().map(Aor::to_string).collect();
+                let step = |step: &Vec<Member>| step.iter().map(called).collect();
                 RouteTo::Group {
                     name: ring.name.to_string(),
                     steps: ring.steps.iter().map(step).collect(),
@@ -197,6 +223,21 @@ fn shown(stage: &Stage, now: Instant) -> RouteStage {
         ring_timeout_s: stage.ring_timeout.as_secs(),
         relay: stage.relay,
         limits: limits(&stage.limits),
+    }
+}
+
+/// A member of a group, for people.
+fn called(member: &Member) -> String {
+    match &member.destination {
+        Destination::User(aor) | Destination::Disabled(aor) => aor.to_string(),
+        Destination::Carriers(carriers) => {
+            let first = carriers.first();
+            first.map_or_else(String::new, |carrier| {
+                format!("{} by {}", carrier.number, carrier.trunk.name)
+            })
+        }
+        Destination::Uri(uri) => uri.clone(),
+        Destination::Group(ring) => ring.name.to_string(),
     }
 }
 
@@ -216,6 +257,7 @@ fn carried(carrier: &Carrier, now: Instant) -> RouteCarrier {
         edits: carrier.edits.describe(),
         failover: carrier.failover.to_vec(),
         follows: carrier.follows,
+        ring_timeout_s: carrier.ring_timeout.as_secs(),
         limits: limits(&carrier.limits),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use control::config::{self, Strategy};
 
-use super::{Aor, Ring};
+use super::Aor;
 
 /// A group, and when each of its members was last rung.
 #[derive(Debug)]
@@ -25,29 +25,48 @@ pub(super) struct Group {
 
 #[derive(Debug)]
 struct Member {
-    aor: Aor,
+    who: Who,
     /// The turn in which the member was last the first to be rung; 0 for never.
     last: Arc<AtomicU64>,
+}
+
+/// Whom a member stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A user.
+    User(Aor),
+    /// A number or a `sip:` URI, as a forward would have it.
+    Place(String),
+}
+
+/// The members of a group, as they are rung now.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) name: Arc<str>,
+    /// One step after the other; those of a step at once.
+    pub(super) steps: Vec<Vec<Who>>,
+    /// How long a step rings.
+    pub(super) step_timeout: Duration,
 }
 
 impl Group {
     /// Of a group that was checked; `before` is the one of that name in the directory before.
     pub(super) fn new(
         group: &config::Group,
-        members: impl Iterator<Item = Aor>,
+        members: impl Iterator<Item = Who>,
         before: Option<&Self>,
     ) -> Self {
-        let last_of = |aor: &Aor| {
+        let last_of = |who: &Who| {
             let known = before.iter().flat_map(|before| &before.members);
-            let mut known = known.filter(|member| member.aor == *aor);
+            let mut known = known.filter(|member| member.who == *who);
             known
                 .next()
                 .map(|member| member.last.clone())
                 .unwrap_or_default()
         };
-        let members = members.map(|aor| Member {
-            last: last_of(&aor),
-            aor,
+        let members = members.map(|who| Member {
+            last: last_of(&who),
+            who,
         });
         Self {
             name: group.name.as_str().into(),
@@ -59,16 +78,16 @@ impl Group {
     }
 
     /// Who is rung now. With `dry`, nobody's turn is used up.
-    pub(super) fn ring(&self, dry: bool) -> Ring {
-        let each = |members: Vec<&Member>| -> Vec<Vec<Aor>> {
+    pub(super) fn ring(&self, dry: bool) -> Turn {
+        let each = |members: Vec<&Member>| -> Vec<Vec<Who>> {
             members
                 .into_iter()
-                .map(|member| vec![member.aor.clone()])
+                .map(|member| vec![member.who.clone()])
                 .collect()
         };
         let all: Vec<_> = self.members.iter().collect();
         let steps = match self.strategy {
-            Strategy::All => vec![all.into_iter().map(|member| member.aor.clone()).collect()],
+            Strategy::All => vec![all.into_iter().map(|member| member.who.clone()).collect()],
             Strategy::InTurn => each(all),
             Strategy::LeastRecent => {
                 let mut waiting = all;
@@ -82,7 +101,7 @@ impl Group {
                 each(waiting)
             }
         };
-        Ring {
+        Turn {
             name: self.name.clone(),
             steps,
             step_timeout: self.step_timeout,
@@ -103,13 +122,16 @@ mod tests {
         };
         Group::new(
             &config,
-            members.iter().map(|user| Aor::new(user, "x")),
+            members.iter().map(|user| Who::User(Aor::new(user, "x"))),
             before,
         )
     }
 
-    fn first(ring: &Ring) -> &str {
-        ring.steps[0][0].user()
+    fn first(turn: &Turn) -> &str {
+        match &turn.steps[0][0] {
+            Who::User(aor) => aor.user(),
+            Who::Place(place) => place,
+        }
     }
 
     #[test]
@@ -121,8 +143,8 @@ mod tests {
         );
         let in_turn = group(Strategy::InTurn, &members, None);
         for _ in 0..2 {
-            let steps = in_turn.ring(false).steps;
-            assert_eq!((steps.len(), steps[0][0].user()), (3, "a"));
+            let turn = in_turn.ring(false);
+            assert_eq!((turn.steps.len(), first(&turn)), (3, "a"));
         }
     }
 

@@ -17,7 +17,9 @@ mod groups;
 mod limit;
 mod limits;
 mod numbers;
+mod people;
 mod prefix;
+mod reach;
 mod routes;
 mod sources;
 mod trail;
@@ -33,20 +35,21 @@ use sip::uri::{Host, Uri};
 
 use self::{
     blocks::Blocks,
-    groups::Group,
+    groups::{Group, Who},
     limits::{Limits, Meters},
     routes::Routes,
     sources::Sources,
 };
 
 pub(crate) use decision::{
-    Aor, Caller, Carrier, Decision, Destination, Outcome, Plan, Presented, Query, Refusal, Ring,
-    Stage, When,
+    Aor, Caller, Carrier, Decision, Destination, Member, Named, Outcome, Plan, Presented, Query,
+    Refusal, Ring, Stage, When,
 };
 pub(crate) use edits::Edits;
 pub use explain::explain;
 pub(crate) use limit::{Bound, Exceeded, Hold, Limit};
-pub(crate) use numbers::plain;
+pub(crate) use numbers::{is_number, plain};
+pub(crate) use people::People;
 pub use prefix::{PrefixMap, PrefixMapBuilder};
 pub(crate) use routes::RoutesBuilder;
 pub(crate) use trail::Trail;
@@ -68,6 +71,7 @@ pub(crate) struct Directory {
     /// The number that a user is shown by.
     shown: HashMap<Aor, Vec<String>>,
     groups: HashMap<String, Group>,
+    people: People,
     blocks: Blocks,
     limits: Limits,
     meters: Arc<Meters>,
@@ -87,11 +91,17 @@ impl Directory {
         for route in &config.routes {
             routes.push(route, |name| places.get(name).copied());
         }
-        Self::build(config, routes, before)
+        Self::build(config, routes, People::of_config(config), before)
     }
 
-    /// The same with routes that were collected before: those of `config` and others.
-    pub(crate) fn build(config: &Config, routes: RoutesBuilder, before: Option<&Self>) -> Self {
+    /// The same with routes that were collected before, those of `config` and others, and with the
+    /// users that the store has.
+    pub(crate) fn build(
+        config: &Config,
+        routes: RoutesBuilder,
+        people: People,
+        before: Option<&Self>,
+    ) -> Self {
         let known: HashMap<&str, &Trunk> = before
             .iter()
             .flat_map(|before| &before.trunks)
@@ -108,7 +118,7 @@ impl Directory {
             None => Aor::new(user, &domain),
         };
         let mut shown = HashMap::<Aor, Vec<String>>::new();
-        let mut numbers = HashMap::new();
+        let mut numbers = HashMap::<String, Number>::new();
         for number in &config.numbers {
             let key = bare(&plain(&number.number)).to_owned();
             let mut number = number.clone();
@@ -121,10 +131,20 @@ impl Directory {
         }
         let groups = config.groups.iter().map(|group| {
             let before = before.and_then(|before| before.groups.get(&group.name));
-            let members = group.members.iter().map(|user| aor(user));
+            let members = group.members.iter().map(|member| {
+                let is_number = member.starts_with('+')
+                    || numbers.contains_key(bare(&plain(member)))
+                    || member.starts_with("sip:")
+                    || member.starts_with("sips:");
+                if is_number {
+                    Who::Place(member.clone())
+                } else {
+                    Who::User(aor(member))
+                }
+            });
             (group.name.clone(), Group::new(group, members, before))
         });
-        let groups = groups.collect();
+        let groups: HashMap<_, _> = groups.collect();
         let meters = before
             .map(|before| before.meters.clone())
             .unwrap_or_default();
@@ -134,6 +154,7 @@ impl Directory {
             numbers,
             shown,
             groups,
+            people,
             blocks: Blocks::new(&config.blocks),
             limits: Limits::new(&config.limits, &config.trunks, aor, meters.clone()),
             meters,
@@ -189,6 +210,50 @@ impl Directory {
         Some(domain.to_ascii_lowercase())
     }
 
+    /// Where a request goes by its Request-URI: to a user of ours, to a number, or to nobody's place of
+    /// ours. `is_here` where the host is this node's address; `by_trunk` where a trunk calls, which may
+    /// know this node by an address that it does not know itself.
+    ///
+    /// A name at an address is one of the first domain, so that it does not matter whether a peer
+    /// writes the domain or the address. A node without domains has trunks alone, and means what they
+    /// mean.
+    pub(crate) fn place_of(&self, uri: &Uri<'_>, is_here: bool, by_trunk: bool) -> Place {
+        let Some(host) = uri.host().filter(|_| !uri.is_service()) else {
+            return Place::Number;
+        };
+        let user = uri.user_unescaped();
+        let user = user
+            .as_deref()
+            .and_then(|user| std::str::from_utf8(user).ok());
+        let user = user.filter(|user| !user.is_empty());
+        let of =
+            |domain: &str| user.map_or(Place::Number, |user| Place::User(Aor::new(user, domain)));
+        if let Some(domain) = self.domain_of(uri) {
+            return of(&domain);
+        }
+        let Some(first) = self.domains.first() else {
+            return Place::Number;
+        };
+        if !is_here && !(by_trunk && host.ip().is_some()) {
+            return Place::Elsewhere(host.to_string());
+        }
+        match user {
+            Some(user) if !is_number(&plain(user)) => of(first),
+            _ => Place::Number,
+        }
+    }
+
+    /// Whether what is called is one of `[[numbers]]`, whoever else has that name.
+    pub(crate) fn is_number_of_ours(&self, called: &str) -> bool {
+        self.numbers.contains_key(bare(&plain(called)))
+    }
+
+    /// Whether this is one of this node's domains.
+    fn is_domain(&self, domain: &str) -> bool {
+        let mut domains = self.domains.iter();
+        domains.any(|known| known.eq_ignore_ascii_case(domain))
+    }
+
     /// Whether a URI's host is one of this node's domains.
     pub(crate) fn has_domain(&self, uri: &Uri<'_>) -> bool {
         let host = uri.host();
@@ -208,6 +273,17 @@ impl Directory {
         let called = plain(called);
         is_urn || self.emergency.iter().any(|number| *number == called)
     }
+}
+
+/// Where a Request-URI leads, before it is known whether there is such a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To a number.
+    Number,
+    /// To this user of ours.
+    User(Aor),
+    /// To this host, which is not ours.
+    Elsewhere(String),
 }
 
 /// RFC 5031 section 4.2: this one and what begins with it and a dot.

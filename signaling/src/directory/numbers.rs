@@ -18,6 +18,13 @@ pub(crate) fn plain(user: &str) -> Cow<'_, str> {
     Cow::Owned(user.chars().filter(|c| !is_separator(*c)).collect())
 }
 
+/// Whether a text is a telephone number, or what a telephone may dial in its place; else it is a name.
+pub(crate) fn is_number(called: &str) -> bool {
+    let called = called.strip_prefix('+').unwrap_or(called);
+    let is_dialled = |b: u8| b.is_ascii_digit() || matches!(b, b'*' | b'#');
+    !called.is_empty() && called.bytes().all(is_dialled)
+}
+
 /// Reads a number to E.164 with its plus, where the numbering tells how; leaves it else.
 pub(super) fn normalised(number: &str, numbering: &Numbering) -> Option<String> {
     let is_telephone = number.bytes().all(|b| b.is_ascii_digit());

@@ -57,6 +57,8 @@ pub(super) struct Asker<'q> {
     pub(super) caller: &'q Caller,
     /// The caller's number.
     pub(super) number: &'q str,
+    /// A name is called: a route of no prefix is for every number, and for no name.
+    pub(super) by_name: bool,
     pub(super) at: Timestamp,
     pub(super) draw: u64,
 }
@@ -128,7 +130,8 @@ impl Routes {
     ) -> Option<(String, Vec<Found<'r>>)> {
         let plus = number.starts_with('+');
         let skip = usize::from(plus);
-        for (length, entries) in self.table.matches(number) {
+        let matches = self.table.matches(number);
+        for (length, entries) in matches.filter(|(length, _)| *length > 0 || !asker.by_name) {
             let prefix = number.get(..skip + length).unwrap_or_default();
             let written = |entry: &Entry| -> String {
                 let bare = &prefix[skip..];

@@ -44,6 +44,7 @@ failover = [500]
 [[routes]]
 prefix = "+49151"
 trunks = ["c"]
+ring_timeout = 12
 times = ["mon-fri 08:00-18:00"]
 zone = "Europe/Berlin"
 
@@ -143,7 +144,8 @@ fn query<'a>(caller: &'a Caller, from: &str, called: &'a str) -> Query<'a> {
             ..Presented::default()
         },
         called,
-        user: None,
+        named: Named::Nobody,
+        is_call: true,
         at: Timestamp::from_millis(SUNDAY),
         draw: 7,
     }
@@ -225,7 +227,14 @@ fn a_route_with_conditions_comes_first_while_they_hold() {
             .map(|(name, _)| *name)
             .collect::<String>()
     };
-    assert!(names(&plan(&directory, &query)).starts_with('c'));
+    let office = plan(&directory, &query);
+    assert!(names(&office).starts_with('c'));
+    // Each of them rings as long as its own route says.
+    let Destination::Carriers(tried) = &office.stages[0].destination else {
+        unreachable!();
+    };
+    let seconds: Vec<_> = tried.iter().map(|one| one.ring_timeout.as_secs()).collect();
+    assert_eq!(seconds, [12, 60, 60]);
     query.at = Timestamp::from_millis(OFFICE - 3_600_000);
     assert!(
         !names(&plan(&directory, &query)).contains('c'),
@@ -270,13 +279,7 @@ fn a_number_leads_on_by_what_became_of_the_call() {
     let Destination::Group(ring) = &plan.stages[busy].destination else {
         panic!("not the group");
     };
-    assert_eq!(
-        ring.steps,
-        [[
-            Aor::new("alice", "example.test"),
-            Aor::new("bob", "other.test")
-        ]]
-    );
+    assert_eq!(members(ring), [["alice@example.test", "bob@other.test"]]);
     let late = plan.after(0, Outcome::NoAnswer).unwrap();
     assert_eq!(carriers(&plan.stages[late]).len(), 2);
     assert_eq!(plan.stages[late].limits.len(), 1, "of its prefix");
@@ -286,6 +289,18 @@ fn a_number_leads_on_by_what_became_of_the_call() {
     );
     assert_eq!(plan.after(0, Outcome::Failed), None);
     assert_eq!(plan.longest, Some(Duration::from_secs(600)));
+}
+
+/// Who is rung in each step.
+fn members(ring: &Ring) -> Vec<Vec<String>> {
+    let name = |member: &Member| match &member.destination {
+        Destination::User(aor) => aor.to_string(),
+        Destination::Carriers(carriers) => carriers[0].number.clone(),
+        Destination::Uri(uri) => uri.clone(),
+        other => panic!("{other:?}"),
+    };
+    let steps = ring.steps.iter();
+    steps.map(|step| step.iter().map(name).collect()).collect()
 }
 
 #[test]
@@ -305,7 +320,7 @@ fn short_numbers_users_and_trunks_are_reached() {
     let short = plan(&directory, &query(&alice, "alice", "100"));
     assert!(matches!(&short.stages[0].destination, Destination::User(aor) if aor.user() == "bob"));
     let mut by_name = query(&alice, "alice", "carol");
-    by_name.user = Some(Aor::new("carol", "example.test"));
+    by_name.named = Named::User(Aor::new("carol", "example.test"));
     assert!(matches!(
         &plan(&directory, &by_name).stages[0].destination,
         Destination::User(_)

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use store::{RoutingDocument, RoutingKind, Store, StoreError};
 use tracing::info;
 
-use crate::directory::{Directory, RoutesBuilder};
+use crate::directory::{Directory, People, RoutesBuilder};
 
 /// Documents that are read at a time.
 const PAGE: u32 = 10_000;
@@ -152,13 +152,29 @@ async fn read(
         reader.done()?;
     }
     let warnings = reader.warnings;
-    let directory = blocking(move || Directory::build(&merged, routes, before.as_deref())).await?;
+    let people = people(store).await?;
+    let build = move || Directory::build(&merged, routes, people, before.as_deref());
+    let directory = blocking(build).await?;
     Ok(Loaded {
         directory,
         revision: 0,
         missing,
         warnings,
     })
+}
+
+/// Users whose calls are forwarded, or who may not be called.
+async fn people(store: &Store) -> Result<People, StoreError> {
+    let mut people = People::default();
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = store.particular_users((&after.0, &after.1), PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(people);
+        };
+        after = (last.domain.clone(), last.name.clone());
+        page.iter().for_each(|user| people.add(user));
+    }
 }
 
 /// Adds a page of routes; tells what is wrong in it.

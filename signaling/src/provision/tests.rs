@@ -101,7 +101,9 @@ impl Bed {
         };
         let directory = self.provision.current.load();
         let time = store::Timestamp::now();
-        let report = directory.explain(&question, Instant::now(), time).unwrap();
+        let report = directory
+            .explain(&question, Instant::now(), time, None)
+            .unwrap();
         report.decision == control::signal::RouteDecision::Plan
     }
 
@@ -145,6 +147,39 @@ async fn the_store_is_the_truth_of_numbers() {
         !bed.leads("100"),
         "the store's number leads to a number without a route"
     );
+}
+
+#[tokio::test]
+async fn what_a_user_of_the_store_has_set_counts_once_it_has_changed() {
+    let bed = Bed::new().await;
+    let now = store::Timestamp::from_millis(0);
+    let mut alice = store::User {
+        domain: "example.test".into(),
+        name: "alice".into(),
+        ha1_md5: None,
+        ha1_sha256: None,
+        ha1_sha512: None,
+        display: None,
+        enabled: true,
+        profile: r#"{"forward": {"always": "+44"}}"#.into(),
+        created: now,
+        updated: now,
+    };
+    let mut revision = bed.store.routing_revision().await.unwrap();
+    for (profile, leads) in [
+        (r#"{"forward": {"always": "+44"}}"#, false),
+        (r#"{"forward": {"always": "+1555"}}"#, true),
+        ("{}", true),
+    ] {
+        alice.profile = profile.into();
+        if !bed.store.update_user(&alice).await.unwrap() {
+            bed.store.create_users(&[alice.clone()]).await.unwrap();
+        }
+        let now = bed.store.routing_revision().await.unwrap();
+        assert!(now > std::mem::replace(&mut revision, now));
+        bed.provision.reload().await.unwrap();
+        assert_eq!(bed.leads("100"), leads, "{profile}");
+    }
 }
 
 #[tokio::test]

@@ -70,8 +70,9 @@ pub enum Action<T> {
         status: u16,
     },
     /// Every target has failed. Name further ones by [`ResponseContext::add`], or let the caller
-    /// hear of it by [`ResponseContext::conclude`]. Only with [`Policy::open`]; never after a 6xx or
-    /// the caller's CANCEL.
+    /// hear of it by [`ResponseContext::conclude`]. Only with [`Policy::open`]; never after the
+    /// caller's CANCEL. After a 6xx it is for those whom the callee itself has named for that case:
+    /// nobody else may be tried.
     Exhausted,
     /// Give the (non-INVITE) server transaction up without an answer: all that could be said is
     /// 408, which RFC 4320 forbids ([`crate::transaction::Layer::abandon`]).
@@ -161,7 +162,7 @@ pub struct ResponseContext<T> {
     failover: Failover,
     sent: Sent,
     cancelled: bool,
-    /// A 6xx came: nobody else may be tried.
+    /// A 6xx came: none of those who wait may be tried.
     stopped: bool,
     /// [`Action::Exhausted`] was said, and nothing heard since.
     asking: bool,
@@ -287,7 +288,7 @@ impl<T> ResponseContext<T> {
         now: Instant,
         groups: impl IntoIterator<Item = G>,
     ) -> bool {
-        if self.is_closed() {
+        if self.is_closed() && !self.asking {
             return false;
         }
         self.push(groups);
@@ -295,6 +296,7 @@ impl<T> ResponseContext<T> {
             return false;
         }
         self.asking = !self.try_next_group(now);
+        self.stopped &= self.asking;
         !self.asking
     }
 
@@ -469,7 +471,7 @@ impl<T> ResponseContext<T> {
             return;
         }
         self.waiting.clear();
-        if self.policy.open && !self.is_closed() {
+        if self.policy.open && self.sent == Sent::Nothing && !self.cancelled {
             self.asking = true;
             return self.actions.push_back(Action::Exhausted);
         }

@@ -83,6 +83,16 @@ impl StatusSet {
         .with(503)
         .with(504);
 
+    /// Whatever is no success, a 6xx included: for places of which none speaks for the others.
+    pub const FAILURE: Self = {
+        let (mut set, mut status) = (Self::new(), 300);
+        while status < 700 {
+            set = set.with(status);
+            status += 1;
+        }
+        set
+    };
+
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
@@ -132,6 +142,8 @@ mod tests {
         let found: Vec<_> = (0..1000).filter(|status| set.contains(*status)).collect();
         assert_eq!(found, [100, 408, 503, 699]);
         assert!(StatusSet::new().is_empty() && !set.is_empty());
+        let all = (0..1000).filter(|status| StatusSet::FAILURE.contains(*status));
+        assert!(all.eq(300..700));
         assert!(StatusSet::OUTAGE.contains(504) && !StatusSet::OUTAGE.contains(501));
     }
 }

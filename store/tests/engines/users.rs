@@ -63,6 +63,33 @@ pub(crate) async fn users_are_created_once(place: Place) {
         std::slice::from_ref(&changed)
     );
     assert_eq!(store.user_domains().await.unwrap(), ["a.test", "b.test"]);
+    let plain = User {
+        profile: "{}".into(),
+        ..user("bob", "a.test")
+    };
+    store
+        .create_users(std::slice::from_ref(&plain))
+        .await
+        .unwrap();
+    let mut listed = Vec::new();
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = store
+            .particular_users((&after.0, &after.1), 2)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        after = (last.domain.clone(), last.name.clone());
+        listed.extend(page);
+    }
+    assert_eq!(listed.len(), 3, "whoever has a profile, or may not call");
+    assert!(!listed.contains(&plain));
+    let disabled = User {
+        enabled: false,
+        ..plain
+    };
+    assert!(store.update_user(&disabled).await.unwrap());
+    assert_eq!(store.particular_users(("", ""), 9).await.unwrap().len(), 4);
     assert!(!format!("{changed:?} {:?}", user("x", "y")).contains("0123456789abcdef"));
     assert_eq!(store.users(&[]).await.unwrap(), []);
 }

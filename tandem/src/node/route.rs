@@ -19,7 +19,7 @@ use crate::{
 
 /// Shows where a call would go, and why: each rule that has a say, and what each carrier would get.
 ///
-/// Nobody is called, and nothing is counted. Whether a user exists is not looked up.
+/// Nobody is called, and nothing is counted. With --offline every user is taken to exist.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit code 0: the call would go somewhere; 1: it would be refused.
@@ -175,9 +175,10 @@ fn text(report: &RouteReport) -> String {
 fn carried(carrier: &RouteCarrier) -> Vec<String> {
     let share = carrier.share.map(|share| format!(", share {share}"));
     let mut lines = vec![format!(
-        "     {} as {}, cost {}{}",
+        "     {} as {}, rings {} s, cost {}{}",
         carrier.trunk,
         carrier.number,
+        carrier.ring_timeout_s,
         carrier.cost,
         share.unwrap_or_default()
     )];

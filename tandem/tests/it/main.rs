@@ -12,4 +12,6 @@ mod node;
 #[cfg(test)]
 mod operate;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod run;

@@ -409,12 +409,23 @@ fn an_open_context_without_any_target_asks_too() {
 }
 
 #[test]
-fn nobody_is_asked_after_a_6xx_or_a_cancel() {
-    let mut bed = open(&[&["a"]]);
+fn after_a_6xx_only_who_is_named_then_is_tried() {
+    let mut bed = open(&[&["a", "b"], &["never"]]);
     bed.actions();
-    assert_eq!(bed.respond(0, 603), ["forward 603 of 0"]);
+    assert_eq!(bed.respond(0, 600), ["cancel 1"]);
+    assert!(!bed.context.add(bed.now, [vec!["too early"]]));
+    assert_eq!(bed.respond(1, 487), ["exhausted"]);
+    assert!(bed.context.add(bed.now, [vec!["c"], vec!["d"]]));
+    assert_eq!(bed.actions(), ["try c as 2"]);
+    assert_eq!(bed.respond(2, 503), ["try d as 3"]);
+    assert_eq!(bed.respond(3, 404), ["exhausted"]);
+    bed.context.conclude();
+    assert_eq!(bed.actions(), ["forward 600 of 0"]);
     bed.finish();
+}
 
+#[test]
+fn nobody_is_asked_after_a_cancel() {
     let mut bed = open(&[&["a"]]);
     bed.actions();
     bed.cancel();

@@ -1,0 +1,423 @@
+//! How whoever is called is reached: numbers of ours, users, groups, and routes, and where their calls
+//! are forwarded to.
+//!
+//! What a user has set for its own calls goes before what is set for the number by which it was called:
+//! whoever calls alice, by whichever number, is forwarded as she wants it. A group rings its members'
+//! phones; of what they have set only `always` counts there, since the group says what follows.
+
+use std::{sync::Arc, time::Duration};
+
+use control::config::{Cost, Forward, Number, Profile};
+use store::Cause;
+
+use super::{
+    Aor, Caller, Destination, FORWARDED_RING_TIMEOUT, Member, Named, Outcome, Refusal, Ring, Stage,
+    Trunk, USER_RING_TIMEOUT, When, bare,
+    decide::{Draft, no_route},
+    groups::{Turn, Who},
+    limits::Held,
+    numbers::{is_number, plain},
+    routes::Asker,
+};
+
+/// Forwards that follow each other at most.
+const HOPS: usize = 5;
+/// Stages of a plan at most.
+const STAGES: usize = 16;
+
+/// How a call has come so far, forward by forward.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chain {
+    hops: usize,
+    /// The users who were called: none is called again, and it is in the last one's name that the call
+    /// goes on, by the routes that user may take and within that user's limits.
+    users: Vec<Aor>,
+    /// Every call is forwarded here, not one that failed elsewhere.
+    always: bool,
+    /// One place is wanted, and nothing that follows it.
+    single: bool,
+}
+
+impl Chain {
+    /// The next one, by a forward of `user` or of a number.
+    fn onward(&self, user: Option<&Aor>, always: bool) -> Self {
+        Self {
+            hops: self.hops + 1,
+            users: self.users.iter().chain(user).cloned().collect(),
+            always,
+            single: self.single,
+        }
+    }
+}
+
+impl Draft<'_, '_> {
+    /// Adds the stages by which a number, or a user that it names, is reached. Nothing is added where it
+    /// leads nowhere.
+    pub(super) fn lead(&mut self, called: &str, when: When, chain: &Chain) -> Result<(), Refusal> {
+        if self.emergency {
+            return self.by_route(called, when, chain);
+        }
+        let directory = self.directory;
+        if let Some(number) = directory.numbers.get(bare(called)) {
+            return self.by_number(number, when, chain);
+        }
+        // Only what was called first was called at a place.
+        let is_first = chain.hops == 0;
+        match self.query.named.clone() {
+            Named::User(user) if is_first => {
+                self.trail.say(|| format!("{user} is a user"));
+                self.user(user, None, when, chain)
+            }
+            Named::Disabled(user) if is_first => {
+                self.disabled(user, when);
+                Ok(())
+            }
+            Named::Unknown(user) if is_first && !is_number(called) => {
+                self.trail.say(|| format!("there is no user {user}"));
+                self.by_route(called, when, chain)
+                    .map_err(|_| no_route(&format!("there is no user {user}")))
+            }
+            _ => self.by_route(called, when, chain),
+        }
+    }
+
+    fn by_number(&mut self, number: &Number, when: When, chain: &Chain) -> Result<(), Refusal> {
+        let directory = self.directory;
+        let name = &number.number;
+        let mut held = Held::default();
+        directory.limits.number(name, &mut held);
+        let stage = self.stages.len();
+        if let Some(target) = &number.forward.always {
+            self.trail
+                .say(|| format!("[[numbers]]: {name} is forwarded to {target}"));
+            self.forward(target, when, &chain.onward(None, true))?;
+            self.under(held, stage);
+            return Ok(());
+        }
+        if let Some(user) = &number.user {
+            let (user, domain) = user.rsplit_once('@').unwrap_or((user, ""));
+            let aor = Aor::new(user, domain);
+            self.trail
+                .say(|| format!("[[numbers]]: {name} leads to user {aor}"));
+            self.user(aor, Some(number), when, chain)?;
+            self.under(held, stage);
+            return Ok(());
+        }
+        let patience = patience(number.ring_timeout, &number.forward);
+        if let Some(group) = &number.group {
+            let Some(group) = directory.groups.get(group) else {
+                return Err(no_route(&format!("there is no group '{group}'")));
+            };
+            let turn = group.ring(self.trail.is_kept());
+            self.trail
+                .say(|| format!("[[numbers]]: {name} leads to group {}", turn.name));
+            let ring = self.group(turn, chain);
+            self.push(Destination::Group(ring), patience, true, when, chain);
+        } else if let Some(trunk) = &number.trunk {
+            let named = |known: &&Arc<Trunk>| known.name == *trunk;
+            let Some(trunk) = directory.trunks.iter().find(named) else {
+                return Err(no_route(&format!("there is no trunk '{trunk}'")));
+            };
+            self.trail
+                .say(|| format!("[[numbers]]: {name} leads to trunk {}", trunk.name));
+            let free = (Cost::default(), None);
+            let carrier = self.carrier(trunk, name, None, patience, free);
+            let carriers = Destination::Carriers(vec![carrier]);
+            self.push(carriers, patience, true, when, chain);
+        } else {
+            self.trail
+                .say(|| format!("[[numbers]]: {name} leads to an application"));
+            return Err(Refusal {
+                status: 501,
+                reason: format!("{name} leads to an application, which this version does not run"),
+                cause: Cause::NoRoute,
+            });
+        }
+        self.under(held, stage);
+        self.cases(&number.forward, stage, None, chain);
+        Ok(())
+    }
+
+    /// Adds the stages by which a user is reached, by `number` where one led here.
+    fn user(
+        &mut self,
+        aor: Aor,
+        number: Option<&Number>,
+        when: When,
+        chain: &Chain,
+    ) -> Result<(), Refusal> {
+        let directory = self.directory;
+        let person = directory.people.find(&aor);
+        let of_number = number.map(|number| &number.forward);
+        let stage = self.stages.len();
+        if person.is_some_and(|person| !person.enabled) {
+            self.disabled(aor, when);
+            if let Some(forward) = of_number {
+                self.cases(forward, stage, None, chain);
+            }
+            return Ok(());
+        }
+        if chain.users.contains(&aor) {
+            return Err(circle(&aor));
+        }
+        let plain = Profile::default();
+        let own = person
+            .map(|person| &person.profile)
+            .filter(|_| self.query.is_call)
+            .unwrap_or(&plain);
+        if let Some(target) = &own.forward.always {
+            self.trail
+                .say(|| format!("{aor} has every call forwarded to {target}"));
+            return self.forward(target, when, &chain.onward(Some(&aor), true));
+        }
+        let (mine, mut numbers) = (&own.forward, Forward::default());
+        if let Some(of_number) = of_number {
+            let unless = |mine: &Option<String>, other: &Option<String>| {
+                other.clone().filter(|_| mine.is_none())
+            };
+            numbers = Forward {
+                always: None,
+                busy: unless(&mine.busy, &of_number.busy),
+                no_answer: unless(&mine.no_answer, &of_number.no_answer),
+                unreachable: unless(&mine.unreachable, &of_number.unreachable),
+            };
+        }
+        let seconds = number.and_then(|number| number.ring_timeout);
+        let is_followed = if mine.no_answer.is_some() {
+            mine
+        } else {
+            &numbers
+        };
+        let patience = patience(seconds.or(own.ring_timeout), is_followed);
+        self.push(Destination::User(aor.clone()), patience, true, when, chain);
+        self.cases(mine, stage, Some(&aor), chain);
+        self.cases(&numbers, stage, None, chain);
+        Ok(())
+    }
+
+    fn disabled(&mut self, aor: Aor, when: When) {
+        self.trail
+            .say(|| format!("{aor} is disabled, and not rung"));
+        let chain = Chain::default();
+        let nobody = Destination::Disabled(aor);
+        self.push(nobody, USER_RING_TIMEOUT, false, when, &chain);
+    }
+
+    /// The members of a group, each with where it is.
+    fn group(&mut self, turn: Turn, chain: &Chain) -> Ring {
+        let Turn {
+            name,
+            steps,
+            step_timeout,
+        } = turn;
+        let steps = steps.into_iter().map(|step| {
+            let members = step.into_iter().filter_map(|who| self.member(&who, chain));
+            members.collect::<Vec<_>>()
+        });
+        let steps = steps.filter(|step| !step.is_empty()).collect();
+        Ring {
+            name,
+            steps,
+            step_timeout,
+        }
+    }
+
+    /// Where a member of a group is: the first place to which a call to it would go.
+    fn member(&mut self, who: &Who, chain: &Chain) -> Option<Member> {
+        let from = self.stages.len();
+        let chain = Chain {
+            single: true,
+            ..chain.onward(None, false)
+        };
+        // Not the stage where the call begins, whatever the group is: its limits are its own.
+        let when = When::After(from, Outcome::Failed);
+        let led = match who {
+            Who::User(aor) => self.user(aor.clone(), None, when, &chain),
+            Who::Place(place) => self.forward(place, when, &chain),
+        };
+        let stage = self.stages.drain(from..).next();
+        if let Err(refusal) = led {
+            self.trail
+                .say(|| format!("a member leads nowhere: {}", refusal.reason));
+            return None;
+        }
+        let Stage {
+            destination,
+            limits,
+            ..
+        } = stage?;
+        match destination {
+            Destination::Disabled(_) => None,
+            Destination::Group(ring) => {
+                self.trail.say(|| {
+                    let name = &ring.name;
+                    format!("a member leads to group {name}: no group is rung within another")
+                });
+                None
+            }
+            destination => Some(Member {
+                destination,
+                limits,
+            }),
+        }
+    }
+
+    /// Adds where a call goes on to that a stage did not answer; by the wish of `user`, where it is not
+    /// the number's.
+    fn cases(&mut self, forward: &Forward, stage: usize, user: Option<&Aor>, chain: &Chain) {
+        if chain.single {
+            return;
+        }
+        let cases = [
+            (&forward.busy, Outcome::Busy),
+            (&forward.no_answer, Outcome::NoAnswer),
+            (&forward.unreachable, Outcome::Unreachable),
+        ];
+        for (target, outcome) in cases {
+            let Some(target) = target else { continue };
+            self.trail
+                .say(|| format!("where that is {outcome}, it goes on to {target}"));
+            let when = When::After(stage, outcome);
+            if let Err(refusal) = self.forward(target, when, &chain.onward(user, false)) {
+                self.trail
+                    .say(|| format!("which leads nowhere: {}", refusal.reason));
+            }
+        }
+    }
+
+    /// Follows a forward: to a URI, a user or a number.
+    fn forward(&mut self, target: &str, when: When, chain: &Chain) -> Result<(), Refusal> {
+        if chain.hops > HOPS || self.stages.len() >= STAGES {
+            return Err(Refusal {
+                status: 482,
+                reason: format!("forwarded more than {HOPS} times"),
+                cause: Cause::NoRoute,
+            });
+        }
+        let uri = ["sip:", "sips:"]
+            .iter()
+            .find_map(|s| target.strip_prefix(s));
+        let (name, domain) = match uri.unwrap_or(target).rsplit_once('@') {
+            Some((user, domain)) if uri.is_none() => {
+                return self.user(Aor::new(user, domain), None, when, chain);
+            }
+            Some((user, domain)) if self.directory.is_domain(domain) => (plain(user), domain),
+            _ if uri.is_some() => {
+                let uri = Destination::Uri(target.to_owned());
+                self.push(uri, USER_RING_TIMEOUT, true, when, chain);
+                return Ok(());
+            }
+            _ => {
+                let first = self.directory.domains.first();
+                (plain(target), first.map_or("", String::as_str))
+            }
+        };
+        let is_known = self.directory.numbers.contains_key(bare(&name));
+        if is_known || is_number(&name) || domain.is_empty() {
+            return self.lead(&name, when, chain);
+        }
+        self.user(Aor::new(&name, domain), None, when, chain)
+    }
+
+    fn by_route(&mut self, called: &str, when: When, chain: &Chain) -> Result<(), Refusal> {
+        let directory = self.directory;
+        let behalf = chain.users.last().cloned().map(Caller::User);
+        let asker = Asker {
+            caller: behalf.as_ref().unwrap_or(self.query.caller),
+            number: &self.caller,
+            by_name: !is_number(called) && !directory.domains.is_empty() && !self.emergency,
+            at: self.query.at,
+            draw: self.query.draw,
+        };
+        let trail = &mut *self.trail;
+        // A URN without a route of its own is called as the first emergency number.
+        let first = directory.emergency.first().filter(|_| self.emergency);
+        let mut candidates = std::iter::once(called).chain(first.map(String::as_str));
+        let found = candidates.find_map(|number| {
+            let found = directory.routes.find(number, &asker, |prefix, why| {
+                trail.say(|| format!("[[routes]]: prefix '{prefix}' matches, but {why}"));
+            });
+            found.map(|found| (number, found))
+        });
+        let Some((number, (prefix, found))) = found else {
+            return Err(no_route(&format!("no route for {called}")));
+        };
+        self.trail
+            .say(|| format!("[[routes]]: prefix '{prefix}' is the longest for {number}"));
+        let mut carriers = Vec::with_capacity(found.len());
+        for found_one in &found {
+            let Some(trunk) = directory.trunks.get(found_one.trunk) else {
+                continue;
+            };
+            let failover = found_one.terms.failover.clone();
+            let patience = found_one.terms.ring_timeout;
+            let price = (found_one.cost, found_one.share);
+            carriers.push(self.carrier(trunk, number, failover, patience, price));
+        }
+        let Some(longest) = carriers.iter().map(|carrier| carrier.ring_timeout).max() else {
+            return Err(no_route(&format!("no route for {called}")));
+        };
+        let relay = found.iter().any(|found| found.terms.relay);
+        if when == When::First {
+            self.route = Some(prefix);
+        }
+        let mut held = Held::default();
+        directory.limits.beyond(number, &mut held);
+        if let Some(Caller::User(user)) = &behalf
+            && !matches!(self.query.caller, Caller::User(caller) if caller == user)
+        {
+            directory.limits.user(user, &mut held);
+        }
+        let stage = self.stages.len();
+        self.push(Destination::Carriers(carriers), longest, relay, when, chain);
+        self.under(held, stage);
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        destination: Destination,
+        ring_timeout: Duration,
+        relay: bool,
+        when: When,
+        chain: &Chain,
+    ) {
+        self.stages.push(Stage {
+            when,
+            destination,
+            ring_timeout,
+            relay,
+            limits: Vec::new(),
+            forwarded: chain.always,
+        });
+    }
+
+    /// Puts a stage under limits: with the whole call where it begins there.
+    fn under(&mut self, held: Held, stage: usize) {
+        if self.emergency {
+            return;
+        }
+        self.longest = self.longest.into_iter().chain(held.longest).min();
+        match self.stages.get_mut(stage) {
+            Some(stage) if stage.when != When::First => stage.limits.extend(held.limits),
+            _ => self.held.limits.extend(held.limits),
+        }
+    }
+}
+
+/// How long it rings: as it is written, or shorter where another place follows.
+fn patience(written: Option<u32>, forward: &Forward) -> Duration {
+    match (written, &forward.no_answer) {
+        (Some(seconds), _) => Duration::from_secs(seconds.into()),
+        (None, Some(_)) => FORWARDED_RING_TIMEOUT,
+        (None, None) => USER_RING_TIMEOUT,
+    }
+}
+
+fn circle(user: &Aor) -> Refusal {
+    Refusal {
+        status: 482,
+        reason: format!("a call to {user} is forwarded back to {user}"),
+        cause: Cause::NoRoute,
+    }
+}
