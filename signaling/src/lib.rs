@@ -236,7 +236,7 @@ pub async fn start(
         };
         let clock = (Instant::now(), Timestamp::now());
         let session_mark = session_mark(mark, index);
-        let core = Core::new(
+        let mut core = Core::new(
             policy.clone(),
             directory.clone(),
             access.clone(),
@@ -245,6 +245,7 @@ pub async fn start(
             session_mark,
             clock,
         );
+        core.set_home(dispatcher.placement(), index);
         runtime
             .start(core, shell, inbox, orders)
             .map_err(StartError::Thread)?;

@@ -26,6 +26,9 @@ pub(crate) struct Post {
     store: Store,
     /// The users for whom anything is kept, so that a phone that registers costs no query.
     waiting: Arc<Mutex<HashSet<String>>>,
+    /// Messages that are being delivered, or were and are still to be forgotten: a user whose phones
+    /// register at once, at several workers, gets none twice.
+    out: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl Post {
@@ -34,6 +37,7 @@ impl Post {
         Self {
             store,
             waiting: Arc::default(),
+            out: Arc::default(),
         }
     }
 
@@ -65,13 +69,16 @@ impl Post {
         self.users().contains(aor.as_str())
     }
 
-    /// What is kept for a user, the oldest first. Empty where the store cannot tell.
+    /// What is kept for a user, the oldest first, but for what is being delivered. Each is the caller's
+    /// to [forget](Self::forget) or to [release](Self::release). Empty where the store cannot tell.
     pub(crate) async fn collect(&self, aor: &Aor) -> Vec<Message> {
         match self.store.messages(aor.as_str(), MOST).await {
-            Ok(messages) => {
+            Ok(mut messages) => {
                 if messages.is_empty() {
                     self.users().remove(aor.as_str());
                 }
+                let mut out = self.out();
+                messages.retain(|message| out.insert(message.id));
                 messages
             }
             Err(error) => {
@@ -85,6 +92,15 @@ impl Post {
     pub(crate) async fn forget(&self, id: Uuid) {
         if let Err(error) = self.store.forget_message(id).await {
             warn!(%error, "a message that was delivered is still kept, and will be sent again");
+        }
+        self.out().remove(&id);
+    }
+
+    /// Messages were not delivered.
+    pub(crate) fn release(&self, ids: &[Uuid]) {
+        let mut out = self.out();
+        for id in ids {
+            out.remove(id);
         }
     }
 
@@ -105,6 +121,11 @@ impl Post {
                 Err(error) => return warn!(%error, "cannot read for whom messages are kept"),
             }
         }
+    }
+
+    fn out(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        // Nothing panics while it holds the lock.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn users(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -298,6 +298,7 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
             });
         }
         Output::Collect { .. } => {}
+        Output::Undelivered { ids } => shell.post.release(&ids),
         Output::Forget { id } => {
             let post = shell.post.clone();
             shell.tracker.spawn(async move { post.forget(id).await });

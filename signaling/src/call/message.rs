@@ -111,7 +111,9 @@ impl Core {
         aor: &Aor,
         messages: Vec<store::Message>,
     ) {
-        if !messages.is_empty() && !self.delivering.contains_key(aor) {
+        if self.delivering.contains_key(aor) {
+            self.give_back(messages);
+        } else if !messages.is_empty() {
             info!(user = %aor, messages = messages.len(), "delivering what was kept");
             let left = messages.into();
             self.delivering.insert(aor.clone(), Delivery { left });
@@ -130,8 +132,7 @@ impl Core {
         };
         if !(200..300).contains(&status) {
             debug!(user = %aor, status, "a message that was kept was not taken; it stays");
-            self.delivering.remove(&aor);
-            return;
+            return self.end_delivery(&aor);
         }
         if let Some(message) = delivery.left.pop_front() {
             self.outputs.push_back(Output::Forget { id: message.id });
@@ -141,7 +142,21 @@ impl Core {
 
     fn deliver_next(&mut self, now: Instant, aor: &Aor) {
         if self.send_kept(now, aor).is_none() {
-            self.delivering.remove(aor);
+            self.end_delivery(aor);
+        }
+    }
+
+    fn end_delivery(&mut self, aor: &Aor) {
+        if let Some(Delivery { left }) = self.delivering.remove(aor) {
+            self.give_back(left);
+        }
+    }
+
+    /// Lets messages that are not delivered be collected again, by this worker or another one.
+    fn give_back(&mut self, messages: impl IntoIterator<Item = store::Message>) {
+        let ids: Vec<_> = messages.into_iter().map(|message| message.id).collect();
+        if !ids.is_empty() {
+            self.outputs.push_back(Output::Undelivered { ids });
         }
     }
 
@@ -160,7 +175,7 @@ impl Core {
             local.sent_by,
             self.tokens.branch()
         );
-        let (tag, call_id) = (self.tokens.tag(), self.tokens.token());
+        let (tag, call_id) = (self.tokens.tag(), self.own_call_id());
         let message = self.delivering.get(aor)?.left.front()?;
         let mut request = RequestBuilder::new(&Method::Message, &contact.uri)
             .header(HeaderName::Via, via)

@@ -70,7 +70,7 @@ use crate::{
     accounts::Access,
     directory::{Caller, Directory},
     metrics::Metrics,
-    net::Flow,
+    net::{Flow, Placement},
 };
 
 pub(crate) use auth::Proof;
@@ -91,6 +91,8 @@ pub(crate) struct Core {
     metrics: Arc<Metrics>,
     /// Marks the sessions of this worker: the node's run, and the worker's index.
     session_mark: [u8; 8],
+    /// Which of several workers this one is: what it begins itself has to come back to it.
+    home: Option<(Placement, usize)>,
     layer: Layer<Flow>,
     tokens: TokenGenerator,
     /// An instant and the time of day that it was.
@@ -186,6 +188,7 @@ impl Core {
             access,
             metrics,
             session_mark,
+            home: None,
             tokens,
             clock,
             draining: false,
@@ -211,6 +214,11 @@ impl Core {
             next: 0,
             gauges: Gauges::default(),
         }
+    }
+
+    /// Says which of several workers this one is.
+    pub(crate) fn set_home(&mut self, placement: Placement, index: usize) {
+        self.home = Some((placement, index));
     }
 
     /// When [`Core::handle_timeout`] wants to be called.
@@ -256,6 +264,17 @@ impl Core {
         let since = now.saturating_duration_since(self.clock.0);
         let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.clock.1.millis().saturating_add(millis))
+    }
+
+    /// A Call-ID for a request of our own, whose answer is this worker's.
+    fn own_call_id(&mut self) -> String {
+        loop {
+            let id = self.tokens.token();
+            let home = self.home.as_ref();
+            if home.is_none_or(|(placement, index)| placement.of(id.as_bytes()) == *index) {
+                return id;
+            }
+        }
     }
 
     /// A number that this worker has not given before.

@@ -62,6 +62,11 @@ pub(crate) enum Output {
         /// Which one.
         id: store::Uuid,
     },
+    /// These were not delivered, and may be collected again.
+    Undelivered {
+        /// Which ones.
+        ids: Vec<store::Uuid>,
+    },
     /// Ask the store about a user, and tell [`Core::handle_account`].
     Account {
         /// Whom about.

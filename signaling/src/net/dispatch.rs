@@ -72,9 +72,31 @@ pub(crate) struct Dispatcher {
     agent_mark: Option<Arc<str>>,
     /// Whose nonces they are that requests come with.
     access: Option<Arc<Access>>,
-    hasher: RandomState,
+    placement: Placement,
     defence: Arc<Defence>,
     metrics: Arc<Metrics>,
+}
+
+/// Which worker has which Call-ID.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    hasher: RandomState,
+    workers: u64,
+}
+
+impl Placement {
+    /// Among so many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            workers: (workers as u64).max(1),
+        }
+    }
+
+    /// The worker of a Call-ID.
+    pub(crate) fn of(&self, call_id: &[u8]) -> usize {
+        usize::try_from(self.hasher.hash_one(call_id) % self.workers).unwrap_or(0)
+    }
 }
 
 /// Where a message is to go.
@@ -89,10 +111,10 @@ impl Dispatcher {
     /// Between sockets and `workers`, of which there is one at least.
     pub(crate) fn new(workers: Vec<Lanes>, defence: Arc<Defence>, metrics: Arc<Metrics>) -> Self {
         Self {
+            placement: Placement::new(workers.len()),
             workers: workers.into(),
             agent_mark: None,
             access: None,
-            hasher: RandomState::new(),
             defence,
             metrics,
         }
@@ -106,6 +128,11 @@ impl Dispatcher {
             agent_mark: Some(mark),
             ..self
         }
+    }
+
+    /// Which worker has which Call-ID.
+    pub(crate) fn placement(&self) -> Placement {
+        self.placement.clone()
     }
 
     /// Lets those go before strangers who answer a challenge of `access`.
@@ -275,12 +302,7 @@ impl Dispatcher {
     }
 
     fn index(&self, call_id: Option<&[u8]>) -> usize {
-        let Some(call_id) = call_id else {
-            return 0;
-        };
-        let workers = self.workers.len() - usize::from(self.agent_mark.is_some());
-        let workers = workers as u64;
-        usize::try_from(self.hasher.hash_one(call_id) % workers.max(1)).unwrap_or(0)
+        call_id.map_or(0, |id| self.placement.of(id))
     }
 
     fn push(&self, place: Place, at: Instant, arrival: Arrival) {

@@ -34,7 +34,7 @@ use self::connections::Connections;
 use crate::{metrics::Metrics, worker::Own};
 
 pub(crate) use connections::Certified;
-pub(crate) use dispatch::{Arrival, Dispatcher};
+pub(crate) use dispatch::{Arrival, Dispatcher, Placement};
 pub(crate) use flow::{ConnectionId, Flow};
 pub(crate) use lanes::{Inbox, Lanes, Queued, lanes};
 pub(crate) use names::{NameId, Names};

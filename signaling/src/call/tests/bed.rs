@@ -1,7 +1,7 @@
 //! A core with everything around it played: time, parties, mediad, the resolver.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -155,6 +155,8 @@ pub(super) struct Bed {
     pub(super) cdrs: Vec<Cdr>,
     /// Messages that are kept: two at most.
     pub(super) kept: Vec<store::Message>,
+    /// Those that the core is delivering.
+    out: HashSet<store::Uuid>,
     pub(super) events: Vec<signal::Event>,
     pub(super) names: HashMap<String, Vec<SocketAddr>>,
 }
@@ -229,6 +231,7 @@ impl Bed {
             },
             cdrs: Vec::new(),
             kept: Vec::new(),
+            out: HashSet::new(),
             events: Vec::new(),
             names: HashMap::new(),
         }
@@ -310,10 +313,19 @@ impl Bed {
                 }
                 Output::Collect { aor } => {
                     let is_for = |message: &&store::Message| message.recipient == aor.as_str();
-                    let found = self.kept.iter().filter(is_for).cloned().collect();
+                    let mut found: Vec<_> = self.kept.iter().filter(is_for).cloned().collect();
+                    found.retain(|message| self.out.insert(message.id));
                     self.core.handle_collected(self.now, &aor, found);
                 }
-                Output::Forget { id } => self.kept.retain(|message| message.id != id),
+                Output::Forget { id } => {
+                    assert!(self.out.remove(&id));
+                    self.kept.retain(|message| message.id != id);
+                }
+                Output::Undelivered { ids } => {
+                    for id in ids {
+                        assert!(self.out.remove(&id));
+                    }
+                }
             }
         }
     }
@@ -405,6 +417,7 @@ impl Bed {
     pub(super) fn assert_empty(&mut self) {
         self.drain();
         assert!(self.core.is_empty(), "{:#?}", self.core);
+        assert!(self.out.is_empty(), "{:?}", self.out);
         assert!(
             self.mediad.sessions.is_empty(),
             "{:?}",

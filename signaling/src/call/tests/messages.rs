@@ -9,7 +9,7 @@ use super::{
     bed::*,
     forking::{DESK, register},
 };
-use crate::directory::Aor;
+use crate::{directory::Aor, net::Placement};
 
 fn bob() -> Aor {
     Aor::new("bob", "node.test")
@@ -92,6 +92,26 @@ fn what_came_for_a_user_who_was_away_is_delivered_in_order() {
     assert_eq!(two.body(), b"two");
     reply(&mut bed, &two, 200);
     assert!(bed.kept.is_empty());
+    bed.assert_empty();
+}
+
+#[test]
+fn the_answer_to_a_kept_message_comes_back_to_who_sent_it() {
+    let mut bed = Bed::new();
+    let placement = Placement::new(8);
+    bed.core.set_home(placement.clone(), 5);
+    register(&mut bed, &[]);
+    for round in 0..4 {
+        bed.receive_message(CALLER, &message(&format!("m{round}"), "one"));
+        bed.response(CALLER, 202);
+        register(&mut bed, &[(DESK, 1000)]);
+        bed.core.on_registered(&bob());
+        bed.settle();
+        let sent = bed.request(DESK, &Method::Message);
+        assert_eq!(placement.of(sent.call_id().unwrap().as_bytes()), 5);
+        reply(&mut bed, &sent, 200);
+        bed.access.location.remove(&bob(), None);
+    }
     bed.assert_empty();
 }
 
