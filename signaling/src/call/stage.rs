@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sip::proxy::{Failover, Group, StatusSet};
+use sip::proxy::{Failover, Failure, Group, StatusSet};
 use tracing::info;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     state::CallKey,
 };
 use crate::{
-    directory::{Aor, Carrier, Destination, Edits, Member, Plan, Stage},
+    directory::{Aor, Carrier, Destination, Edits, Member, Outcome, Plan, Stage},
     location::Contact,
 };
 
@@ -92,9 +92,18 @@ impl Core {
                 .collect();
             let exchange = self.exchanges.get(&id)?;
             let heard = |at: usize| exchange.branches.get(at).is_some_and(|branch| branch.rang);
-            let outcome = outcome_of(&failed, heard);
+            let mut outcome = outcome_of(&failed, heard);
             if !course.next_stage(branches, outcome) {
-                return None;
+                // A phone that is silent to the end of its time is one that nobody answered, where
+                // nothing else is to follow for it.
+                let silent = failed.iter().any(|(_, how)| *how == Failure::Timeout);
+                if outcome != Outcome::Unreachable || !silent {
+                    return None;
+                }
+                outcome = Outcome::NoAnswer;
+                if !course.next_stage(branches, outcome) {
+                    return None;
+                }
             }
             let stage = course.plan.stages.get(course.stage)?.clone();
             let received = self.exchanges.get(&id).map(|exchange| &exchange.received);

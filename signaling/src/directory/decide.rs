@@ -7,8 +7,8 @@ use control::config::{BlockAction, CallerId, Cost, IdentityHeader, Party};
 use store::Cause;
 
 use super::{
-    Caller, Carrier, Decision, Directory, Edits, Named, Plan, Query, Refusal, Stage, Trail, Trunk,
-    When, bare,
+    Caller, Carrier, Decision, Destination, Directory, Edits, Named, Plan, Query, Refusal, Stage,
+    Trail, Trunk, When, bare,
     blocks::Suspect,
     edits::escaped,
     limits::Held,
@@ -54,6 +54,7 @@ impl Directory {
             ("", _) => Err(no_route("nobody is named")),
             (called, _) => draft.lead(called, When::First, &Chain::default()),
         };
+        let led = led.and_then(|()| draft.reaches_somebody());
         match led {
             Ok(()) => Decision::Plan(draft.finish(called)),
             Err(refusal) => {
@@ -244,6 +245,23 @@ impl Draft<'_, '_> {
             self.trail.say(|| format!("to trunk {name}: {line}"));
         }
         edits
+    }
+
+    /// Whether there is any other place than a user who may not be called.
+    fn reaches_somebody(&self) -> Result<(), Refusal> {
+        match self.stages.as_slice() {
+            [
+                Stage {
+                    destination: Destination::Disabled(user),
+                    ..
+                },
+            ] => Err(Refusal {
+                status: 480,
+                reason: format!("{user} is disabled"),
+                cause: Cause::Unreachable,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn unless_emergency(&self, held: Held) -> Vec<super::Limit> {

@@ -234,10 +234,9 @@ impl Directory {
         let Some(first) = self.domains.first() else {
             return Place::Number;
         };
-        if !is_here && !(by_trunk && host.ip().is_some()) {
-            return Place::Elsewhere(host.to_string());
-        }
+        let is_ours = is_here || by_trunk && host.ip().is_some();
         match user {
+            _ if !is_ours => Place::Elsewhere(host.to_string()),
             Some(user) if !is_number(&plain(user)) => of(first),
             _ => Place::Number,
         }

@@ -210,9 +210,19 @@ impl Draft<'_, '_> {
             steps,
             step_timeout,
         } = turn;
+        // Whoever is a member twice, by a number too, is rung once.
+        let mut known = Vec::new();
+        let mut is_new = |member: &Member| match &member.destination {
+            Destination::User(user) if known.contains(user) => false,
+            Destination::User(user) => {
+                known.push(user.clone());
+                true
+            }
+            _ => true,
+        };
         let steps = steps.into_iter().map(|step| {
             let members = step.into_iter().filter_map(|who| self.member(&who, chain));
-            members.collect::<Vec<_>>()
+            members.filter(&mut is_new).collect::<Vec<_>>()
         });
         let steps = steps.filter(|step| !step.is_empty()).collect();
         Ring {

@@ -233,13 +233,13 @@ impl Node {
         running
     }
 
-    /// Begins a call from the trunk.
-    fn call(&self, number: &str, scenario: Scenario) -> Running {
+    /// Begins a call from the trunk, whose caller talks for a time.
+    fn call(&self, number: &str, scenario: Scenario, talk: Duration) -> Running {
         let agent = Agent {
             target: Some(self.address()),
             number: number.to_owned(),
             media_port: media_port(),
-            talk: Duration::from_millis(200),
+            talk,
             limit: Duration::from_secs(30),
             ..Agent::new(scenario, ([127, 0, 0, 1], free_port()).into())
         };
@@ -252,7 +252,8 @@ impl Node {
         let parties: Vec<_> = parties
             .map(|(port, scenario)| self.at(*port, *scenario))
             .collect();
-        well(number, self.call(number, caller));
+        let talk = Duration::from_millis(200);
+        well(number, self.call(number, caller, talk));
         for (running, (port, scenario)) in parties.into_iter().zip(called) {
             well(&format!("{number}: {} at {port}", scenario.name()), running);
         }
@@ -465,15 +466,17 @@ fn blocks_and_limits_hold_and_are_given_back() {
 
     node.register("cat", 600);
     let cat = node.phone("cat");
-    for _ in 0..2 {
-        let phone = node.at(cat, TALKS);
-        let call = node.call("104", Scenario::CallerCancels);
-        let full = || node.route("104")["limits"][0]["in_use"] == 1;
-        until("the call is counted", full);
-        node.plays("104", Scenario::CallerRefused(486), &[]);
-        drop((phone, call));
-        node.is_idle();
-    }
+    let phone = node.at(cat, TALKS);
+    let call = node.call("104", Scenario::Caller, Duration::from_secs(5));
+    let full = || node.route("104")["limits"][0]["in_use"] == 1;
+    until("the call is counted", full);
+    node.plays("104", Scenario::CallerRefused(486), &[]);
+    well("the first call", call);
+    well("its phone", phone);
+    node.is_idle();
+    // There is room again, and one that is given up gives its place back too.
+    node.plays("104", Scenario::CallerCancels, &[(cat, RINGS)]);
+    node.is_idle();
     // Calls a second: of three at once two are too many, and a second later there is room again. The
     // first one finds no carrier, for none listens yet.
     let mut statuses = node.answers_to_three("+1900");
@@ -523,7 +526,7 @@ fn carriers_follow_one_another_and_messages_wait_for_their_users() {
     assert!(delivered.header(HeaderName::ContentType).is_some());
     let ok = delivered.respond(200).to_tag("p").build().unwrap();
     phone.send_to(ok.as_bytes(), node.address()).unwrap();
-    // It is not delivered again.
+    // It is not delivered again, however soon the phone is back.
     drop(phone);
     let phone = node.register("cat", 601);
     phone

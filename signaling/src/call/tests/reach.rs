@@ -76,7 +76,7 @@ user = "carol"
 forward = { unreachable = "+1203" }
 [[groups]]
 name = "all"
-members = ["bob", "+1666", "carol"]
+members = ["bob", "+1666", "carol", "200"]
 [[groups]]
 name = "turn"
 strategy = "in-turn"
@@ -153,7 +153,8 @@ fn a_name_is_a_user_or_nobody_and_other_hosts_are_not_ours() {
             .retain(|sent| sent.message.status() != Some(status));
         bed.assert_quiet();
     }
-    assert_eq!(bed.cdrs[6].cause, Cause::NoRoute);
+    let causes = [3, 6].map(|index| bed.cdrs[index].cause);
+    assert_eq!(causes, [Cause::Unreachable, Cause::NoRoute]);
     end(&mut bed);
     // A trunk may know this node by an address that the node does not know; a route that is written for
     // a name is meant for it.
@@ -299,6 +300,18 @@ fn a_group_rings_users_and_numbers_and_none_speaks_for_the_others() {
     bed.response(CALLER, 180);
     bed.pass(Duration::from_secs(10));
     bed.request(SECOND, &Method::Cancel);
+    end(&mut bed);
+
+    // A phone that is silent is one that nobody answers, where the number says nothing else of it.
+    bed.receive_message(CALLER, &to("sip:202@node.test", "c4"));
+    for (place, seconds) in [(DESK, 4), (SECOND, 10)] {
+        bed.request(place, &Method::Invite);
+        bed.pass(Duration::from_secs(seconds));
+        let elsewhere = |sent: &Sent| ![at(DESK), at(place)].contains(&sent.flow.reply_to);
+        bed.sent.retain(elsewhere);
+    }
+    let onward = called(&mut bed, CALLEE, "sip:+1999@192.0.2.20");
+    assert!(diverted(&onward)[0].contains("reason=no-answer"));
     end(&mut bed);
 }
 
