@@ -35,9 +35,9 @@ fn request(method: &str, transport: &str, number: usize) -> String {
 async fn call(node: &Node, caller: &UdpSocket, number: usize) -> Message {
     let from = caller.local_addr().unwrap();
     let invite = format!(
-        "INVITE sip:100@callee.test SIP/2.0\r\n\
+        "INVITE sip:100@127.0.0.1 SIP/2.0\r\n\
          Via: SIP/2.0/UDP {from};branch=z9hG4bKcall{number};rport\r\nMax-Forwards: 70\r\n\
-         From: <sip:a@a.test>;tag=1\r\nTo: <sip:100@callee.test>\r\nCall-ID: call-{number}\r\n\
+         From: <sip:a@a.test>;tag=1\r\nTo: <sip:100@127.0.0.1>\r\nCall-ID: call-{number}\r\n\
          CSeq: 1 INVITE\r\nContact: <sip:a@{from}>\r\nContent-Length: 0\r\n\r\n"
     );
     caller
