@@ -24,6 +24,12 @@ echo
 echo "== SIP proxies side by side: Kamailio, and signaling"
 "$bin/sip_proxy" --rate "${CALL_RATE:-600}" --seconds "${SECONDS_EACH:-15}" --rounds "${ROUNDS:-5}"
 echo
+echo "== registrars side by side: Kamailio, signaling, and a bare UDP echo"
+"$bin/sip_register" --rate "${REGISTER_RATE:-2000}" --seconds "${SECONDS_EACH:-10}" --rounds "${ROUNDS:-5}"
+echo
+echo "== mixed traffic: memory flat, tables empty"
+"$bin/mixed" --minutes "${MIXED_MINUTES:-30}" --rate "${MIXED_RATE:-40}"
+echo
 echo "== criterion"
 cargo bench --locked --package benches
 echo

@@ -2,8 +2,11 @@
 
 mod cpu;
 pub mod flood;
+pub mod mixed;
+pub mod proxy;
+pub mod register;
 pub mod relay;
-pub mod sip;
+pub mod server;
 mod spread;
 pub mod storm;
 pub mod xdp_cost;

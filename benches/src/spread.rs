@@ -37,3 +37,44 @@ impl fmt::Display for Spread {
         }
     }
 }
+
+/// What was measured of each subject in each round.
+#[derive(Debug)]
+pub(crate) struct Rounds<S, F>(Vec<(u32, S, F)>);
+
+impl<S: Copy + PartialEq, F> Rounds<S, F> {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn add(&mut self, round: u32, subject: S, figures: F) {
+        self.0.push((round, subject, figures));
+    }
+
+    /// Whether `wanted` holds of every run.
+    pub(crate) fn all(&self, wanted: impl Fn(&F) -> bool) -> bool {
+        self.0.iter().all(|run| wanted(&run.2))
+    }
+
+    /// A figure of one subject.
+    pub(crate) fn of(&self, subject: S, figure: impl Fn(&F) -> f64) -> Spread {
+        let runs = self.0.iter().filter(|run| run.1 == subject);
+        Spread::of(runs.map(|run| figure(&run.2)).collect())
+    }
+
+    /// A figure of one subject as a ratio to the other's of the same round.
+    pub(crate) fn ratio(&self, one: S, other: S, figure: impl Fn(&F) -> f64) -> Spread {
+        let ratios = self.0.iter().filter(|run| run.1 == one).filter_map(|run| {
+            let same = |it: &&(u32, S, F)| it.0 == run.0 && it.1 == other;
+            let base = figure(&self.0.iter().find(same)?.2);
+            (base > 0.0).then(|| figure(&run.2) / base)
+        });
+        Spread::of(ratios.collect())
+    }
+}
+
+/// The value that this share of sorted `values` does not exceed.
+pub(crate) fn quantile<T: Copy + Default>(values: &[T], percent: usize) -> T {
+    let at = (values.len() * percent / 100).min(values.len().saturating_sub(1));
+    values.get(at).copied().unwrap_or_default()
+}

@@ -58,6 +58,8 @@ pub struct Config {
     pub name: String,
     /// `[sip] listen`: UDP and TCP.
     pub sip: SocketAddr,
+    /// More places of `[sip] listen`.
+    pub listen: Vec<String>,
     /// `[sip] t1`, in milliseconds.
     pub t1: u32,
     /// `[media] address`.
@@ -92,6 +94,7 @@ impl Config {
         Self {
             name: bed.name(),
             sip: (node, 5060).into(),
+            listen: Vec::new(),
             t1: 500,
             media: node,
             media_ports: (40_000, 49_999),
@@ -110,10 +113,12 @@ impl Config {
     pub fn toml(&self, data_dir: &Path) -> String {
         let mut text = String::new();
         let (first, last) = self.media_ports;
+        let mut listen = vec![format!("udp:{}", self.sip), format!("tcp:{}", self.sip)];
+        listen.extend_from_slice(&self.listen);
         let _infallible = write!(
             text,
             "[node]\nname = {name:?}\ndata_dir = {data_dir:?}\n\n\
-             [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\nt1 = {t1}\n\n\
+             [sip]\nlisten = {listen:?}\nt1 = {t1}\n\n\
              [media]\naddress = \"{media}\"\nports = \"{first}-{last}\"\ninterface = {interface:?}\n\
              datapath = {datapath:?}\ntimeout = {timeout}\n\n\
              [api]\nlisten = \"{api}\"\nadmin_key = \"{ADMIN_KEY}\"\n\n\
@@ -122,7 +127,6 @@ impl Config {
              [[routes]]\nprefix = \"\"\ntrunks = [\"carrier\"]\nring_timeout = {ring}\n{more}",
             more = self.more,
             name = self.name,
-            sip = self.sip,
             t1 = self.t1,
             media = self.media,
             interface = self.interfaces.join(","),
@@ -221,6 +225,13 @@ impl<'a> Node<'a> {
         Ok(Page::parse(&self.get("/metrics")?))
     }
 
+    /// The memory of its processes that is in use now, in KiB.
+    pub fn memory(&self) -> u64 {
+        let each = self.processes.iter();
+        each.filter_map(|(_, process)| resident(process.pid()))
+            .sum()
+    }
+
     /// Its processor time so far, of all its threads.
     pub fn cpu(&self) -> Duration {
         let each = self.processes.iter();
@@ -315,6 +326,14 @@ fn cpu_time(pid: u32) -> Option<Duration> {
     let total = ticks(fields.next())? + ticks(fields.next())?;
     let rate = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
     Some(Duration::from_secs(total.into()) / rate)
+}
+
+/// The resident set of a process, from `/proc/PID/status` (proc(5)).
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let size = lines.find_map(|line| line.strip_prefix("VmRSS:"))?;
+    size.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// The last lines of a log.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::sip::{self, Plan};
+use benches::proxy::{self, Plan, Server};
 use clap::Parser;
 
 /// Compares SIP proxies on one bed: processor time for a call, setup time, failures.
@@ -20,6 +20,9 @@ struct Arguments {
     /// Turns of each proxy.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Who has turns; several with commas [default: all]
+    #[arg(long, value_delimiter = ',')]
+    servers: Vec<Server>,
     /// Where the report goes.
     #[arg(long, default_value = "target/bench/sip_proxy.json")]
     report: PathBuf,
@@ -48,11 +51,15 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         agents: arguments.agents.max(1),
         time: Duration::from_secs(arguments.seconds),
         rounds: arguments.rounds,
+        servers: match arguments.servers.as_slice() {
+            [] => Server::ALL.to_vec(),
+            some => some.to_vec(),
+        },
     };
     let own = std::env::current_exe()?;
     let own = own.parent().ok_or("this program is in no folder")?;
     let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = sip::run(plan, programs, &mut |line| eprintln!("{line}"))?;
+    let report = proxy::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
     println!("\n{report}");
     if let Some(folder) = arguments.report.parent() {
         fs::create_dir_all(folder)?;

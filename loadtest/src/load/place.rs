@@ -70,6 +70,7 @@ impl Place {
             Self::Loopback { ports } => Config {
                 name: format!("loopback-{}", std::process::id()),
                 sip: (LOOPBACK_NODE, ports.node_sip).into(),
+                listen: Vec::new(),
                 t1: 500,
                 media: LOOPBACK_NODE,
                 media_ports: (40_000, 49_999),

@@ -51,6 +51,8 @@ pub struct Agent {
     pub calls: u32,
     /// New calls a second.
     pub rate: u32,
+    /// How long [`Scenario::Callee`] rings before it answers.
+    pub ring: Duration,
     /// How long a caller talks before it goes on.
     pub talk: Duration,
     /// The longest that the process may run.
@@ -70,6 +72,7 @@ impl Agent {
             media_port: 20_000,
             calls: 1,
             rate: 10,
+            ring: Duration::ZERO,
             talk: Duration::from_secs(1),
             limit: Duration::from_secs(60),
         }
@@ -93,6 +96,8 @@ impl Agent {
         command.args(["-t", self.transport.argument(), "-s", &self.number]);
         command.args(["-m", &self.calls.to_string(), "-r", &self.rate.to_string()]);
         command.args(["-l", &self.calls.to_string()]);
+        // SIPp's own choice holds some 80 messages: less than a busy machine keeps a process waiting for.
+        command.args(["-buff_size", "4194304"]);
         command.args(["-nostdin", "-trace_stat", "-stf", STATS_FILE, "-fd", "1"]);
         command.args(["-trace_rtt", "-rtt_freq", "1"]);
         command.args(["-trace_err", "-error_file", ERROR_FILE]);
@@ -109,7 +114,9 @@ impl Agent {
         let name = format!("{}-{}", self.scenario.name(), self.media_port);
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
-        let xml = self.scenario.xml(&self.media, self.talk.as_millis());
+        let xml = self
+            .scenario
+            .xml(&self.media, self.ring.as_millis(), self.talk.as_millis());
         fs::write(folder.join(SCENARIO_FILE), xml)?;
         Ok(folder)
     }

@@ -114,9 +114,15 @@ impl Scenario {
     }
 
     /// The scenario file for SIPp.
-    pub(super) fn xml(self, media: &Media, talk_ms: u128) -> String {
+    pub(super) fn xml(self, media: &Media, ring_ms: u128, talk_ms: u128) -> String {
+        // A pause of nothing would still cost SIPp a tick.
+        let ring = match ring_ms {
+            0 => String::new(),
+            ring => format!("<pause milliseconds=\"{ring}\"/>"),
+        };
         let mut xml = self
             .template()
+            .replace("@RING@", &ring)
             .replace("@PORT@", media.port())
             .replace("@PLAY@", &media.play(0))
             .replace("@PLAY_AGAIN@", &media.play(1))
@@ -204,7 +210,7 @@ mod tests {
             Scenario::CalleeHangsUp,
         ] {
             let media = Media::Pcap(vec!["a.pcap".into(), "b.pcap".into()]);
-            let xml = scenario.xml(&media, 2000);
+            let xml = scenario.xml(&media, 200, 2000);
             let place = xml
                 .split(['[', ']', ':', ';', '"', ' ', '\n'])
                 .find(|word| word.len() > 2 && word.starts_with('@') && word.ends_with('@'));
@@ -215,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_hold_by_address_keeps_the_old_way() {
-        let xml = Scenario::CallerHolds(Hold::ZeroAddress).xml(&Media::Silent, 0);
+        let xml = Scenario::CallerHolds(Hold::ZeroAddress).xml(&Media::Silent, 0, 0);
         assert!(xml.contains("c=IN IP[media_ip_type] 0.0.0.0"));
         assert!(!xml.contains("sendonly"));
     }

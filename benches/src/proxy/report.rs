@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use loadtest::sipp::Outcome;
 use serde_json::{Value, json};
 
-use super::{Plan, Server, Work};
-use crate::spread::Spread;
+use super::{Plan, RING, Server, Work};
+use crate::spread::{Rounds, Spread, quantile};
 
 /// What one run measured.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +19,9 @@ pub struct Figures {
     pub failed: u64,
     /// Messages that a party had to send again, in the whole run.
     pub retransmissions: u64,
-    /// INVITE to 200 that half of the calls did not exceed.
+    /// INVITE to 200, without the ringing, that half of the calls did not exceed.
     pub p50: Duration,
-    /// INVITE to 200 that 99 % of the calls did not exceed.
+    /// The same that 99 % of the calls did not exceed.
     pub p99: Duration,
 }
 
@@ -32,10 +32,7 @@ impl Figures {
             .flat_map(|o| o.setups.iter().copied())
             .collect();
         setups.sort_unstable();
-        let quantile = |percent: usize| {
-            let at = (setups.len() * percent / 100).min(setups.len().saturating_sub(1));
-            setups.get(at).copied().unwrap_or_default()
-        };
+        let quantile = |percent| quantile(&setups, percent).saturating_sub(RING);
         let both = || callers.iter().chain(callees);
         #[expect(clippy::cast_precision_loss, reason = "a quotient for people")]
         let calls = work.calls as f64;
@@ -74,64 +71,52 @@ impl fmt::Display for Figures {
 #[derive(Debug)]
 pub struct Report {
     plan: Plan,
-    runs: Vec<(u32, Server, Figures)>,
+    runs: Rounds<Server, Figures>,
 }
 
 impl Report {
     pub(super) const fn new(plan: Plan) -> Self {
         Self {
             plan,
-            runs: Vec::new(),
+            runs: Rounds::new(),
         }
     }
 
     pub(super) fn add(&mut self, round: u32, server: Server, figures: Figures) {
-        self.runs.push((round, server, figures));
+        self.runs.add(round, server, figures);
     }
 
     /// Whether every run was clean.
     pub fn is_clean(&self) -> bool {
-        self.runs.iter().all(|(_, _, figures)| figures.is_clean())
+        self.runs.all(Figures::is_clean)
     }
 
-    fn all(&self, server: Server, figure: impl Fn(&Figures) -> f64) -> Spread {
-        let runs = self.runs.iter().filter(|run| run.1 == server);
-        Spread::of(runs.map(|run| figure(&run.2)).collect())
-    }
-
-    /// Tandem's time for a call as a ratio to Kamailio's of the same round.
-    fn ratio(&self) -> Spread {
-        let cpu = |round: u32, server: Server| {
-            let mut runs = self.runs.iter();
-            let run = runs.find(|run| run.0 == round && run.1 == server)?;
-            Some(run.2.cpu_us)
-        };
-        let ratios = (1..=self.plan.rounds).filter_map(|round| {
-            let peer = cpu(round, Server::Kamailio).filter(|peer| *peer > 0.0)?;
-            Some(cpu(round, Server::Tandem)? / peer)
-        });
-        Spread::of(ratios.collect())
+    /// Tandem's time for a call as a ratio to `peer`'s of the same round.
+    fn ratio(&self, peer: Server) -> Spread {
+        self.runs.ratio(Server::Tandem, peer, |f| f.cpu_us)
     }
 
     /// For scripts.
     pub fn json(&self) -> Value {
-        let servers = Server::ALL.map(|server| {
+        let servers = self.plan.servers.iter().map(|&server| {
             json!({
                 "name": server.name(),
-                "cpu_us_per_call": self.all(server, |f| f.cpu_us).json(),
-                "calls_per_second": self.all(server, |f| f.rate).json(),
-                "setup_ms_p50": self.all(server, |f| f.p50.as_secs_f64() * 1e3).json(),
-                "setup_ms_p99": self.all(server, |f| f.p99.as_secs_f64() * 1e3).json(),
-                "failed": self.all(server, |f| as_float(f.failed)).json(),
-                "retransmissions": self.all(server, |f| as_float(f.retransmissions)).json(),
+                "cpu_us_per_call": self.runs.of(server, |f| f.cpu_us).json(),
+                "calls_per_second": self.runs.of(server, |f| f.rate).json(),
+                "setup_ms_p50": self.runs.of(server, |f| f.p50.as_secs_f64() * 1e3).json(),
+                "setup_ms_p99": self.runs.of(server, |f| f.p99.as_secs_f64() * 1e3).json(),
+                "failed": self.runs.of(server, |f| as_float(f.failed)).json(),
+                "retransmissions": self.runs.of(server, |f| as_float(f.retransmissions)).json(),
             })
         });
+        let servers: Vec<_> = servers.collect();
         json!({
             "rate": self.plan.rate,
             "seconds": self.plan.time.as_secs(),
             "rounds": self.plan.rounds,
             "clean": self.is_clean(),
-            "tandem_to_kamailio": self.ratio().json(),
+            "tandem_to_kamailio": self.ratio(Server::Kamailio).json(),
+            "tandem_to_kamailio_untuned": self.ratio(Server::KamailioUntuned).json(),
             "servers": servers,
         })
     }
@@ -139,7 +124,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = self.plan;
+        let plan = &self.plan;
         writeln!(
             f,
             "{} calls/s, {} s a run, {} rounds; medians (lowest to highest)\n",
@@ -152,19 +137,25 @@ impl fmt::Display for Report {
             "| proxy | CPU, us a call | setup p50, ms | p99, ms | failed | sent again |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
-        for server in Server::ALL {
+        for &server in &plan.servers {
             writeln!(
                 f,
                 "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
                 server.name(),
-                self.all(server, |f| f.cpu_us),
-                self.all(server, |f| f.p50.as_secs_f64() * 1e3),
-                self.all(server, |f| f.p99.as_secs_f64() * 1e3),
-                self.all(server, |f| as_float(f.failed)),
-                self.all(server, |f| as_float(f.retransmissions)),
+                self.runs.of(server, |f| f.cpu_us),
+                self.runs.of(server, |f| f.p50.as_secs_f64() * 1e3),
+                self.runs.of(server, |f| f.p99.as_secs_f64() * 1e3),
+                self.runs.of(server, |f| as_float(f.failed)),
+                self.runs.of(server, |f| as_float(f.retransmissions)),
             )?;
         }
-        writeln!(f, "\ntandem to kamailio: {:.2}", self.ratio())?;
+        writeln!(f)?;
+        for peer in [Server::Kamailio, Server::KamailioUntuned] {
+            let ratio = self.ratio(peer);
+            if plan.servers.contains(&peer) && ratio.median().is_some() {
+                writeln!(f, "tandem to {}: {ratio:.2}", peer.name())?;
+            }
+        }
         if !self.is_clean() {
             writeln!(
                 f,

@@ -6,28 +6,30 @@
 //! work in the kernel is done by whoever sends it, so a server's figure has the kernel's share of
 //! what it sends, and not of what it receives: for all servers alike. A run counts only where no call
 //! failed and nobody had to send anything again.
+//!
+//! The callee rings for a moment, as people's phones do. Where it answers at once, its 180 and its 200
+//! go to two of Kamailio's processes and change places; SIPp takes a 180 after the 200 for a fault.
 
 mod report;
 mod server;
 
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use loadtest::{
-    process::ProcessError,
-    sipp::{Agent, Running, Scenario},
-};
+use loadtest::sipp::{Agent, Running, Scenario};
+
+use crate::server::{self as process, BenchError, free_ports, until_bound};
 
 pub use report::{Figures, Report};
 pub use server::Server;
 
 /// Before anything is counted: SIPp and the server are at their pace, and the first calls are over.
 const WARM_UP: Duration = Duration::from_secs(4);
+/// How long the callee rings.
+const RING: Duration = Duration::from_millis(200);
 /// How long the parties talk.
 const TALK: Duration = Duration::from_secs(1);
 /// How long the last calls may take.
@@ -36,7 +38,7 @@ const LAST: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(3);
 
 /// How much to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Calls a second, of all callers together.
     pub rate: u32,
@@ -46,20 +48,8 @@ pub struct Plan {
     pub time: Duration,
     /// How often each server has its turn.
     pub rounds: u32,
-}
-
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// A program could not be started.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A server or SIPp did not do what it was started for.
-    #[error("{0}")]
-    Run(String),
+    /// Who has turns.
+    pub servers: Vec<Server>,
 }
 
 /// Runs every server in turn, `plan.rounds` times. `programs` is the folder with Tandem's programs;
@@ -67,13 +57,13 @@ pub enum BenchError {
 ///
 /// # Errors
 /// A program is missing or fails; calls that fail are figures, and no error.
-pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
-    let mut report = Report::new(plan);
+pub fn run(plan: &Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+    let mut report = Report::new(plan.clone());
     for round in 1..=plan.rounds {
-        for server in Server::ALL {
+        for &server in &plan.servers {
             let figures = measure(plan, server, programs)?;
             told(&format!(
-                "round {round} of {}: {:<9} {figures}",
+                "round {round} of {}: {:<17} {figures}",
                 plan.rounds,
                 server.name()
             ));
@@ -83,26 +73,32 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     Ok(report)
 }
 
-fn measure(plan: Plan, server: Server, programs: &Path) -> Result<Figures, BenchError> {
+fn measure(plan: &Plan, server: Server, programs: &Path) -> Result<Figures, BenchError> {
     let folder = tempfile::tempdir()?;
     let ports = free_ports(1 + 2 * usize::from(plan.agents))?;
     let (own, parties) = ports.split_first().ok_or_else(|| missing("ports"))?;
     let (callers, callees) = parties.split_at(plan.agents.into());
     let running = server.start(*own, callees, programs, folder.path())?;
 
+    // Each SIPp process takes a media port, though there is no media.
+    let mut media_ports = (20_000..).step_by(4);
+    let mut next_port = || media_ports.next().unwrap_or_default();
     let mut answering = Vec::new();
     for callee in callees {
         let mut agent = Agent::new(Scenario::Callee, *callee);
+        agent.media_port = next_port();
         agent.calls = u32::MAX / 2;
+        agent.ring = RING;
         agent.limit = Duration::from_secs(3600);
         answering.push(agent.start(None, &folder.path().join(format!("{}", callee.port())))?);
     }
     until_bound(callees)?;
     let rate = (plan.rate / u32::from(plan.agents)).max(1);
-    let seconds = (WARM_UP + plan.time + TALK + TICK).as_secs();
+    let seconds = (WARM_UP + plan.time + RING + TALK + TICK).as_secs();
     let mut calling = Vec::new();
     for (caller, callee) in callers.iter().zip(callees) {
         let mut agent = Agent::new(Scenario::Caller, *caller);
+        agent.media_port = next_port();
         agent.number = format!("1{}", callee.port());
         agent.target = Some(*own);
         agent.rate = rate;
@@ -137,7 +133,7 @@ struct Sample {
 
 impl Sample {
     /// When the first caller writes its counters: those of the others are as old at each sample.
-    fn take(calling: &[Running], server: &server::Running) -> Result<Self, BenchError> {
+    fn take(calling: &[Running], server: &process::Running) -> Result<Self, BenchError> {
         let completed = |agent: &Running| agent.stats().successful;
         let first = calling.first().ok_or_else(|| missing("callers"))?;
         let (before, limit) = (completed(first), Instant::now() + TICK);
@@ -172,27 +168,6 @@ struct Work {
     time: Duration,
     calls: u64,
     cpu: Duration,
-}
-
-/// Addresses on loopback that nobody uses now.
-fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let sockets = (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
-    let sockets: Vec<_> = sockets.collect::<io::Result<_>>()?;
-    sockets.iter().map(UdpSocket::local_addr).collect()
-}
-
-/// Waits until each address is taken: an INVITE before that would be refused by the kernel.
-fn until_bound(addresses: &[SocketAddr]) -> Result<(), BenchError> {
-    let limit = Instant::now() + Duration::from_secs(10);
-    for address in addresses {
-        while UdpSocket::bind(address).is_ok() {
-            if Instant::now() > limit {
-                return Err(BenchError::Run(format!("nothing listens on {address}")));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-    Ok(())
 }
 
 fn missing(what: &str) -> BenchError {
