@@ -25,6 +25,9 @@ for purpose in "${@:-build}"; do
     want python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
+    want node nodejs
+    want npm npm
+    jssip=${CARGO_TARGET_DIR:-target}/jssip
     ;;
   bench)
     want rtpengine rtpengine-daemon
@@ -58,6 +61,15 @@ if [ ${#need[@]} -gt 0 ]; then
     exit 1
   fi
   rm -f "$log"
+fi
+
+# The browser phone of an end-to-end test, as its lock file says.
+if [ -n "${jssip:-}" ] && ! cmp -s tandem/tests/jssip/package-lock.json "$jssip/package-lock.json"; then
+  rm -rf "$jssip"
+  mkdir -p "$jssip.new"
+  cp tandem/tests/jssip/package*.json "$jssip.new"
+  npm ci --prefix "$jssip.new" --ignore-scripts --no-audit --no-fund --silent
+  mv "$jssip.new" "$jssip"
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then

@@ -123,9 +123,9 @@ pub enum DigestHash {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Digest algorithms, in the order in which they are offered. Clients take the first one that
-    /// they know (RFC 8760), and some give up where the very first is unknown to them: SIPp and JsSIP
-    /// know MD5 only. Default `["MD5", "SHA-256"]`.
+    /// Digest algorithms, in the order in which they are offered. Clients should take the first one that
+    /// they know (RFC 8760). Those that know MD5 only are many, and do not: SIPp reads the first challenge,
+    /// JsSIP the last, and baresip 1.0 gives up where any is unknown to it. Default `["MD5"]`.
     pub algorithms: Vec<DigestHash>,
     /// Other lists for some domains, by domain.
     pub by_domain: BTreeMap<String, Vec<DigestHash>>,
@@ -139,7 +139,7 @@ pub struct Auth {
 impl Default for Auth {
     fn default() -> Self {
         Self {
-            algorithms: vec![DigestHash::Md5, DigestHash::Sha256],
+            algorithms: vec![DigestHash::Md5],
             by_domain: BTreeMap::new(),
             nonce_lifetime: 300,
             nonce_secret: None,

@@ -13,7 +13,7 @@ use std::{
 
 use control::config::Transport;
 use sip::{
-    digest::{Challenge, Credentials, DigestError, Freshness, Ha1, Use},
+    digest::{Challenge, Credentials, DigestError, Freshness, Ha1, Hash, Use},
     header::{HeaderName, Name},
     message::{Message, Method},
     proxy,
@@ -235,13 +235,14 @@ impl Core {
     /// nobody of ours.
     fn claim(&self, request: &Message) -> Result<Claim, u16> {
         if request.method() == Some(&Method::Register) {
-            // RFC 3261 section 10.3, steps 1 and 5.
+            // RFC 3261 section 10.3, steps 1 and 5; 10.2 has a SIP URI in To.
             let place = request.request_uri().map_err(|_| 400u16)?;
             if !self.is_own(&place) {
                 return Err(403);
             }
             let to = request.to().ok().and_then(|to| to.uri().ok());
-            return to.and_then(|to| self.own_claim(&to)).ok_or(404);
+            let to = to.filter(Uri::is_sip).ok_or(400u16)?;
+            return self.own_claim(&to).ok_or(404);
         }
         let from = request.from().ok().and_then(|from| from.uri().ok());
         if let Some(claim) = from.as_ref().and_then(|uri| self.own_claim(uri)) {
@@ -462,8 +463,18 @@ impl Core {
             Transport::Udp => (asked + asked / 2).saturating_sub(repeated(request) + FRAME),
             _ => usize::MAX,
         };
+        // JsSIP knows MD5 only, and of several header fields of a name it keeps the last; SIPp, which
+        // comes by other transports, keeps the first.
+        let is_browser = matches!(flow.transport, Transport::Ws | Transport::Wss);
+        let offered = self.access.hashes(realm);
+        let hashes = offered.iter();
+        let last = |hash: &&Hash| is_browser && **hash == Hash::Md5;
         let mut headers = Vec::new();
-        for hash in self.access.hashes(realm).iter() {
+        for hash in hashes
+            .clone()
+            .filter(|hash| !last(hash))
+            .chain(hashes.filter(last))
+        {
             let challenge = Challenge {
                 stale,
                 ..Challenge::new(realm, &nonce, (*hash).into())

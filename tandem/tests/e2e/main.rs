@@ -11,6 +11,7 @@
 
 mod audio;
 mod bans;
+mod browser;
 mod failures;
 mod hold;
 mod hostile;
