@@ -51,6 +51,15 @@ impl Node {
         Self::with("127.0.0.1", &more).await
     }
 
+    /// A node with users of a domain, whose passwords are "secret".
+    pub(crate) async fn of(domain: &str, users: &[&str]) -> Self {
+        let mut more = format!("domains = [\"{domain}\"]\n");
+        for user in users {
+            more += &format!("[[users]]\nname = \"{user}\"\npassword = \"secret\"\n");
+        }
+        Self::with("127.0.0.1", &more).await
+    }
+
     async fn with(allow: &str, more: &str) -> Self {
         let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -10,5 +10,6 @@
 mod bed;
 mod flood;
 mod hostile;
+mod registers;
 mod stream;
 mod torture;

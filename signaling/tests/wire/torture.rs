@@ -233,7 +233,7 @@ fn parts(message: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The port at which a message's topmost Via wants its answer.
-fn answer_port(message: &Bytes) -> u16 {
+pub(crate) fn answer_port(message: &Bytes) -> u16 {
     let message = framed(message);
     let via = message.as_ref().and_then(|message| message.via().ok());
     via.map_or(5060, |via| via.response_target().1)
