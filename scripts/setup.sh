@@ -25,6 +25,8 @@ for purpose in "${@:-build}"; do
     want python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
+    want baresip baresip-core
+    want iptables iptables
     want node nodejs
     want npm npm
     jssip=${CARGO_TARGET_DIR:-target}/jssip

@@ -194,7 +194,9 @@ impl Switchboard {
             1 => self.message(&user, Purpose::Message),
             2 => self.register(&user, REGISTERING, 600, "wrong"),
             3 => self.message("away", Purpose::MessageKept),
-            4 => self.register("two", RINGING, 600, PASSWORD),
+            4 if round.is_multiple_of(2) => self.register("rings", RINGING, 600, PASSWORD),
+            4 if round % 4 == 1 => self.register("two", RINGING, 600, PASSWORD),
+            4 => self.register("two", ANSWERING, 600, PASSWORD),
             5 => self.register("yes", ANSWERING, 600, PASSWORD),
             // There for five rounds, away for five.
             _ => match round % 10 {

@@ -12,6 +12,7 @@
 //! finishes, and VLAN offload is off, so that a tag is in the frame as on a wire. Making one needs
 //! root (CAP_NET_ADMIN and CAP_SYS_ADMIN).
 
+mod nat;
 mod netns;
 mod pins;
 #[cfg(test)]
