@@ -44,6 +44,9 @@ pub(crate) enum Dropped {
     NotOurs,
     /// An ACK that belongs to nothing that this node knows.
     StrayAck,
+    /// A message of a call that came from elsewhere than its party, or a response from elsewhere than its
+    /// request was sent to.
+    Foreign,
     /// The socket's or the connection's send queue was full.
     SendQueue,
     /// Too many connections, of one source or at all.
@@ -66,6 +69,7 @@ impl Dropped {
             Self::Stray => "stray-response",
             Self::NotOurs => "not-ours",
             Self::StrayAck => "stray-ack",
+            Self::Foreign => "foreign",
             Self::SendQueue => "send-queue",
             Self::ConnectionLimit => "connection-limit",
             Self::Banned => "banned",

@@ -205,7 +205,8 @@ impl Sip {
 #[serde(rename_all = "lowercase")]
 pub enum Nat {
     /// Where the Contact cannot be the way: it is loopback, link-local or unspecified, or private
-    /// while the party sends from a public address; or its name ends in `.invalid` (RFC 7118).
+    /// while the party sends from a public address; its name ends in `.invalid` (RFC 7118); or the party
+    /// is a user's phone, which is where it sends from: else a user could make the node send anywhere.
     #[default]
     Auto,
     /// Wherever the Contact's address is another than the party sends from.

@@ -21,7 +21,11 @@ use sip::{
 };
 use tracing::{debug, info};
 
-use super::{Core, Output, input::source_ip, policy::RETRY_AFTER};
+use super::{
+    Core, Output,
+    input::{begins, source_ip},
+    policy::RETRY_AFTER,
+};
 use crate::{
     accounts::{Answer, Cached},
     defence::Evidence,
@@ -76,6 +80,8 @@ pub(crate) enum Proof {
     UnknownUser,
     /// Right credentials of another user than the request is from, or of one who is disabled.
     Forbidden,
+    /// Credentials for another target than the request's.
+    OtherTarget,
     /// Nobody could tell.
     Unavailable,
 }
@@ -92,6 +98,7 @@ impl Proof {
             Self::WrongPassword => "wrong-password",
             Self::UnknownUser => "unknown-user",
             Self::Forbidden => "forbidden",
+            Self::OtherTarget => "other-target",
             Self::Unavailable => "unavailable",
         }
     }
@@ -106,7 +113,7 @@ struct Claim {
 }
 
 impl Core {
-    /// A request that would begin something.
+    /// A request that would begin something, or one of a call whose sender is in doubt.
     pub(super) fn identify(&mut self, now: Instant, flow: Flow, request: Message) {
         // A retransmission was let in once, and its credentials are used up; or it waits to be.
         if self.layer.knows(&request) {
@@ -115,11 +122,11 @@ impl Core {
         if self.parked.knows(&flow, &request) {
             return;
         }
-        let is_register = request.method() == Some(&Method::Register);
-        if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_register) {
+        let is_anybodys = request.method() == Some(&Method::Register) || !begins(&request);
+        if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_anybodys) {
             return self.admit(now, flow, request, Caller::Trunk(trunk), None);
         }
-        match self.claim(&request) {
+        match self.claim(now, &flow, &request) {
             Ok(claim) => self.prove(now, flow, request, &claim, None),
             Err(status) => {
                 debug!(source = %flow, status, "refused a request of nobody known");
@@ -143,7 +150,7 @@ impl Core {
             }
             match caller {
                 Some(caller) => self.admit(now, flow, request, caller, told),
-                None => match self.claim(&request) {
+                None => match self.claim(now, &flow, &request) {
                     Ok(claim) => self.prove(now, flow, request, &claim, told),
                     Err(status) => self.respond_stateless(flow, &request, status),
                 },
@@ -233,7 +240,13 @@ impl Core {
 
     /// Whom a request is from by its own words; `Err` with the status that it is owed where those name
     /// nobody of ours.
-    fn claim(&self, request: &Message) -> Result<Claim, u16> {
+    fn claim(&self, now: Instant, flow: &Flow, request: &Message) -> Result<Claim, u16> {
+        if !begins(request) {
+            let aor = self.doubted(now, flow, request).ok_or(481u16)?;
+            let realm = aor.domain().to_owned();
+            let aor = Some(aor);
+            return Ok(Claim { realm, aor });
+        }
         if request.method() == Some(&Method::Register) {
             // RFC 3261 section 10.3, steps 1 and 5; 10.2 has a SIP URI in To.
             let place = request.request_uri().map_err(|_| 400u16)?;
@@ -279,9 +292,7 @@ impl Core {
             Some(credentials.realm.into_owned())
         });
         for realm in realms.collect::<Vec<_>>() {
-            let is_ours = Uri::parse(&format!("sip:{realm}"))
-                .is_ok_and(|uri| self.directory.domain_of(&uri).is_some());
-            if is_ours {
+            if self.is_own_realm(&realm) {
                 routed.request = without_credentials(routed.request, &realm);
             }
         }
@@ -338,6 +349,11 @@ impl Core {
         if credentials.userhash || !offered.contains(&credentials.algorithm.hash) {
             self.witness(now, &flow, Proof::NoCredentials, false);
             return self.challenge(now, flow, &request, &claim.realm, false);
+        }
+        if !self.is_for(&request, credentials.uri) {
+            self.witness(now, &flow, Proof::OtherTarget, false);
+            debug!(source = %flow, uri = credentials.uri, "refused credentials that are for another target");
+            return self.respond_stateless(flow, &request, 400);
         }
         let nonce = match self.access.judge(time, credentials.nonce, &claim.realm) {
             Freshness::Fresh(nonce) => nonce,
@@ -416,8 +432,50 @@ impl Core {
             }
             return;
         }
+        if !begins(&request) {
+            return self.hand_over(now, flow, request, Some(Caller::User(aor)));
+        }
         let request = without_credentials(request, &claim.realm);
         self.admit(now, flow, request, Caller::User(aor), None);
+    }
+
+    /// Whether credentials that are for `uri` are for this request (RFC 7616 section 3.4.6). Who takes them
+    /// off the wire cannot use them twice, for their nonce is counted; but who is in between could hold the
+    /// request back and send them with another target, to call somebody else at the user's expense.
+    ///
+    /// Phones differ in what they leave out and what proxies before us rewrite: port and parameters count
+    /// for nothing, each name and address of ours is as good as another, and a URI of ours without a user
+    /// is what some give for the node as a whole (SIPp does). Another user or another host is another
+    /// target.
+    fn is_for(&self, request: &Message, uri: &str) -> bool {
+        if uri.as_bytes() == request.request_uri_raw() {
+            return true;
+        }
+        let Ok(given) = Uri::parse(uri) else {
+            return false;
+        };
+        // A REGISTER is for the node whatever it says; some phones name the user there too.
+        let is_register = request.method() == Some(&Method::Register);
+        let is_same = |target: &Uri<'_>| {
+            let is_same_host = given.host() == target.host();
+            let both_ours = self.is_own(&given) && self.is_own(target);
+            let user = |uri: &Uri<'_>| {
+                // `1;phone-context=...` is 1 as well.
+                let user = uri.user_unescaped()?;
+                Some(user.split(|byte| *byte == b';').next()?.to_vec())
+            };
+            let is_whole_node = both_ours && (is_register || given.user().is_none());
+            is_whole_node || (is_same_host || both_ours) && user(&given) == user(target)
+        };
+        if request.request_uri().is_ok_and(|target| is_same(&target)) {
+            return true;
+        }
+        // A strict router before us has our own URI in the first line, and the target behind the routes.
+        let routed = proxy::preprocess(request, &self.policy.identity);
+        routed.is_ok_and(|routed| {
+            let target = routed.request.request_uri();
+            target.is_ok_and(|target| is_same(&target))
+        })
     }
 
     /// Keeps a request until the store has told of `aor`: of its sender, or with a `caller` of whom it

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use sip::{
-    dialog::Side,
     header::Transport,
     message::{EditError, Message, Method},
     proxy::{self, Action, BranchId, Forward, RecordRoute, Routed},
@@ -16,7 +15,7 @@ use super::{
     Alarm, Client, Core, challenge, divert,
     exchange::{Branch, ExchangeId, NextHop, Place, Role, Target},
     policy::{HOST_PATIENCE, MAX_BREADTH, MAX_BREADTH_NAME},
-    state::Work,
+    state::{Asked, Work},
     target::{Located, Resolving, retarget},
 };
 use crate::net::Flow;
@@ -105,6 +104,7 @@ impl Core {
 
     /// The transaction of a branch is over.
     pub(super) fn on_client_over(&mut self, now: Instant, client: ClientId) {
+        self.own.remove(&client);
         let Some(Client::Branch(id, index)) = self.clients.remove(&client) else {
             return;
         };
@@ -145,21 +145,26 @@ impl Core {
             return;
         };
         // Within a dialog whose INVITE was challenged, all that follows is ahead by as much.
-        let ahead = match (exchange.role, exchange.call) {
-            (
-                Role::Within {
-                    from: Side::Caller, ..
-                },
-                Some(key),
-            ) => {
-                let call = self.calls.get_mut(&key);
-                let leg = call.and_then(|call| call.leg_of(&exchange.received));
-                leg.map_or(0, |(leg, _)| leg.dialog.shift())
+        let (mut ahead, mut invite) = (0, 0);
+        if let (Role::Within { from, .. }, Some(key)) = (exchange.role, exchange.call)
+            && let Some(call) = self.calls.get_mut(&key)
+            && let Some((leg, _)) = call.leg_of(&exchange.received)
+        {
+            ahead = leg.dialog.shift(from);
+            let asked = leg.asked.as_ref().filter(|asked| asked.from == from);
+            invite = asked.map_or(0, |asked| asked.shift);
+            if let (Method::Invite, Ok(cseq)) = (&exchange.method, exchange.received.cseq()) {
+                leg.asked = Some(Asked {
+                    from,
+                    cseq: cseq.number,
+                    shift: ahead,
+                    credentials: None,
+                });
             }
-            _ => 0,
-        };
+        }
         branch.shift = ahead;
         branch.challenged = 0;
+        branch.credentials = None;
         let (target, path) = aim(&branch.target, &exchange.routed.request);
         let path: Vec<_> = path.iter().map(String::as_str).collect();
         let dressed = dress(&branch.target, request)
@@ -197,7 +202,9 @@ impl Core {
         };
         let sent = proxy::forward(&routed, &plan)
             .map_err(|error| error.to_string())
-            .and_then(|message| challenge::ahead(message, ahead).map_err(|error| error.to_string()))
+            .and_then(|message| {
+                challenge::ahead(message, ahead, invite).map_err(|error| error.to_string())
+            })
             .and_then(|message| {
                 branch.sent = Some(message.clone());
                 self.layer

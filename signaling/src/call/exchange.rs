@@ -5,6 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 use control::config::{self, Transport};
 use sip::{
     dialog::Side,
+    header::HeaderName,
     message::{Message, Method},
     proxy::{BranchId, ResponseContext, Routed},
     session_timer::Proposal,
@@ -13,7 +14,7 @@ use sip::{
 
 use super::{CallKey, divert::Diversion};
 use crate::{
-    directory::{Aor, Edits, HostRef},
+    directory::{Aor, Caller, Edits, HostRef},
     location::Contact,
     net::Flow,
 };
@@ -116,6 +117,12 @@ impl Target {
         }
     }
 
+    /// Who is called there; `None` for a URI outside.
+    pub(super) fn party(&self) -> Option<Caller> {
+        let trunk = self.host().map(|host| Caller::Trunk(host.trunk.clone()));
+        trunk.or_else(|| self.user.clone().map(Caller::User))
+    }
+
     /// The trunk's host that it is.
     pub(super) const fn host(&self) -> Option<&HostRef> {
         match &self.place {
@@ -134,6 +141,8 @@ pub(super) struct NextHop {
     pub(super) known: Option<Flow>,
     /// Our address that the Route asks to send from.
     pub(super) prefer: Option<(Transport, SocketAddr)>,
+    /// It is a user's phone: it is where `known` says, and what it says of other hosts leads nowhere.
+    pub(super) is_phone: bool,
 }
 
 impl NextHop {
@@ -143,6 +152,7 @@ impl NextHop {
             uri,
             known: None,
             prefer: None,
+            is_phone: false,
         }
     }
 }
@@ -211,6 +221,8 @@ pub(super) struct Branch {
     pub(super) challenged: u32,
     /// How far the CSeq number is ahead of the one that was received.
     pub(super) shift: u32,
+    /// What was added to answer the trunk's latest challenge.
+    pub(super) credentials: Option<(HeaderName, String)>,
 }
 
 impl Branch {
@@ -229,7 +241,16 @@ impl Branch {
             sent: None,
             challenged: 0,
             shift: 0,
+            credentials: None,
         }
+    }
+}
+
+impl Branch {
+    /// The From that the callee was shown.
+    pub(super) fn shown_from(&self) -> Option<&[u8]> {
+        let from = self.sent.as_ref()?.header(HeaderName::From)?;
+        Some(from.value())
     }
 }
 

@@ -183,10 +183,18 @@ impl Core {
             Event::Terminated {
                 id: TransactionId::Client(id),
             } => self.on_client_over(now, id),
+            Event::Unacknowledged { flow, .. } => self.on_unacknowledged(now, &flow),
             Event::ServerTransportError { id } => debug!(?id, "a response could not be delivered"),
-            // An unacknowledged failure is the caller's business; what else timed out was answered
-            // or given up by its exchange.
+            // It was answered or given up by its exchange.
             _ => {}
+        }
+    }
+
+    /// Who asked for a call has not acknowledged the answer. Only a user or a trunk gets one in a
+    /// transaction: what a trunk does is not held against it.
+    pub(super) fn on_unacknowledged(&mut self, now: Instant, flow: &Flow) {
+        if self.trunk_of(flow).is_none() {
+            self.policy.defence.report(now, flow, Evidence::NeverAcked);
         }
     }
 
@@ -209,13 +217,18 @@ impl Core {
             }
             return;
         }
-        if begins(&request) {
+        let is_cancel = request.method() == Some(&Method::Cancel);
+        let may_ask = !is_cancel && request.method() != Some(&Method::Ack);
+        if begins(&request) || may_ask && self.doubted(now, &flow, &request).is_some() {
             return self.identify(now, flow, request);
         }
         if self.is_astray(&flow, &request) {
             return self.respond_stateless(flow, &request, 481);
         }
-        let is_cancel = request.method() == Some(&Method::Cancel);
+        if is_cancel && !self.may_cancel(&flow, &request) {
+            self.metrics.dropped(Dropped::Foreign);
+            return self.respond_stateless(flow, &request, 481);
+        }
         if is_cancel && self.cancel_parked(flow, &request) {
             return;
         }
@@ -234,9 +247,32 @@ impl Core {
             self.metrics.dropped(Dropped::Malformed);
         } else if !own {
             self.metrics.dropped(Dropped::NotOurs);
+        } else if !self.may_answer(&flow, &response) {
+            debug!(source = %flow, "dropped a response: its request was not sent there; is a trunk's allow \
+                incomplete?");
+            self.metrics.dropped(Dropped::Foreign);
         } else if self.layer.handle_message(now, flow, response).is_err() {
             self.metrics.dropped(Dropped::Malformed);
         }
+    }
+
+    /// Whether a response may be believed. Its branch shows that its sender has seen our request, as has
+    /// everybody behind the next hop; only the next hop itself answers it, or another of a trunk's hosts.
+    fn may_answer(&mut self, flow: &Flow, response: &Message) -> bool {
+        let Some(sent_to) = self.layer.sent_to(response).copied() else {
+            // The layer says what it is.
+            return true;
+        };
+        source_ip(&sent_to) == source_ip(flow) || self.trunk_of(flow).is_some()
+    }
+
+    /// Whether a CANCEL comes from where its INVITE did (RFC 3261 section 22.1): everybody who was called
+    /// has seen the branch that it goes by.
+    fn may_cancel(&mut self, flow: &Flow, cancel: &Message) -> bool {
+        let Some(came_from) = self.layer.came_from(cancel).copied() else {
+            return true;
+        };
+        self.is_same_place(&came_from, flow)
     }
 
     fn handle_garbage(&mut self, flow: Flow, error: ParseError) {
@@ -300,7 +336,7 @@ impl std::fmt::Display for FirstLine<'_> {
 }
 
 /// Whether a request would begin something: a call, a registration, an exchange of its own.
-fn begins(request: &Message) -> bool {
+pub(super) fn begins(request: &Message) -> bool {
     request.to().is_ok_and(|to| to.tag().is_none())
         && !matches!(request.method(), Some(Method::Ack | Method::Cancel))
 }

@@ -1,12 +1,13 @@
 //! Requests of our own: the BYEs by which this node ends a call, and the ACK and BYE for a callee
 //! that answered too late.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use sip::{
     dialog::{ProxyDialog, Side},
     message::Message,
     proxy::BranchId,
+    transaction::ClientId,
 };
 use store::{Cause, EndedBy};
 use tracing::{debug, info, warn};
@@ -14,11 +15,13 @@ use tracing::{debug, info, warn};
 use super::{
     Client, Core,
     branch::via_transport,
-    exchange::{ExchangeId, NextHop},
+    challenge::{self, Own, answering},
+    exchange::{Branch, ExchangeId, NextHop},
+    reply::asked_by,
     state::{CallKey, End},
     target::{Located, uri_of},
 };
-use crate::net::Flow;
+use crate::{directory::Trunk, net::Flow};
 
 impl Core {
     /// Ends a call on the node's own account: BYE to both parties, or, where nobody has answered yet,
@@ -108,7 +111,9 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let known = exchange.branches.get(index).and_then(|branch| branch.way);
+        let branch = exchange.branches.get(index);
+        let known = branch.and_then(|branch| branch.way);
+        let is_phone = branch.is_some_and(|branch| branch.target.user.is_some());
         let Ok(mut dialog) = ProxyDialog::with_targets(
             &exchange.received,
             response,
@@ -119,18 +124,30 @@ impl Core {
             return warn!("cannot end a call that was answered too late: it makes no dialog");
         };
         let branch = exchange.branches.get(index);
-        dialog.set_shift(branch.map_or(0, |branch| branch.shift));
+        dialog.set_shift(Side::Caller, branch.map_or(0, |branch| branch.shift));
+        if let Some(from) = branch.and_then(Branch::shown_from) {
+            dialog.set_shown(Side::Caller, from);
+        }
+        let trunk = branch.and_then(|branch| answering(branch.target.party().as_ref()));
+        let asked = asked_by(exchange, index);
+        let number = asked.as_ref().map_or(0, |asked| asked.cseq);
         let tag = dialog.tag(Side::Callee).to_owned();
         let is_new = !exchange.disowned.contains(&tag);
         if is_new {
             exchange.disowned.push(tag);
         }
-        let Some(way) = self.way_to(dialog.next_hop(Side::Callee), known) else {
+        let next = NextHop {
+            known,
+            is_phone,
+            ..NextHop::new(dialog.next_hop(Side::Callee).to_owned())
+        };
+        let Some(way) = self.way_to(&next) else {
             return;
         };
         // Each copy of the 2xx asks for its ACK again; one BYE is enough.
         if let Some(via) = self.own_via(&way)
-            && let Ok(ack) = dialog.ack_towards_callee(&via)
+            && let Ok(ack) = dialog.ack_towards(Side::Callee, number, &via)
+            && let Ok(ack) = challenge::proven(ack, asked.as_ref())
         {
             self.layer.send_stateless(way, ack);
         }
@@ -139,36 +156,37 @@ impl Core {
         }
         if let Some(via) = self.own_via(&way)
             && let Ok(bye) = dialog.bye_towards(Side::Callee, &via, None)
-            && let Ok(client) = self.layer.send_request(now, way, bye)
+            && let Ok(client) = self.layer.send_request(now, way, bye.clone())
         {
             self.clients.insert(client, Client::Disowned);
+            self.remember_own(client, bye, way, trunk);
         }
     }
 
     /// The ACK of a 2xx to a re-INVITE whose description cannot be relayed.
     pub(super) fn acknowledge(&mut self, key: CallKey, response: &Message) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let Some((leg, asker)) = call.leg_of(response) else {
+        let Some((leg, asker)) = call.dialog_of(response) else {
             return;
         };
         let answerer = asker.other();
-        let next = leg.dialog.next_hop(answerer).to_owned();
-        let target = leg.dialog.target(answerer).to_owned();
-        let way = leg.way;
-        let shift = match answerer {
-            Side::Callee => leg.dialog.shift(),
-            Side::Caller => 0,
-        };
-        let known = call.way_to(way, answerer);
-        let Some(way) = self.way_to(&next, known) else {
+        let Some(way) = self.way_to(&call.next_to(leg, answerer)) else {
             return;
         };
+        let Ok(cseq) = response.cseq() else {
+            return;
+        };
+        let asked = leg.invite_of(asker, cseq.number).cloned();
+        let dialog = leg.dialog.clone();
         let Some(via) = self.own_via(&way) else {
             return;
         };
-        if let Some(ack) = ack_of(response, shift, &target, &next, &via) {
+        let ack = dialog.ack_towards(answerer, cseq.number, &via);
+        if let Ok(ack) = ack
+            && let Ok(ack) = challenge::proven(ack, asked.as_ref())
+        {
             self.layer.send_stateless(way, ack);
         }
     }
@@ -187,8 +205,8 @@ impl Core {
         let Some(leg) = call.dialogs.get(index).filter(|leg| leg.confirmed) else {
             return;
         };
-        let next = leg.dialog.next_hop(side).to_owned();
-        let way = self.way_to(&next, call.way_to(leg.way, side));
+        let way = self.way_to(&call.next_to(leg, side));
+        let trunk = answering(call.party(leg, side));
         let Some((way, via)) = way.and_then(|way| Some((way, self.own_via(&way)?))) else {
             return;
         };
@@ -202,28 +220,44 @@ impl Core {
         let Ok(bye) = leg.dialog.bye_towards(side, &via, Some(reason)) else {
             return;
         };
-        match self.layer.send_request(now, way, bye) {
+        match self.layer.send_request(now, way, bye.clone()) {
             Ok(client) => {
                 call.byes += 1;
                 self.clients.insert(client, Client::Bye(key, side));
+                self.remember_own(client, bye, way, trunk);
             }
             Err(error) => warn!(call = %call.id, %error, "cannot send a BYE"),
         }
     }
 
-    /// The way to a URI; where it is a name, the way by which that party was reached last.
-    fn way_to(&self, uri: &str, known: Option<Flow>) -> Option<Flow> {
-        let next = NextHop {
-            known,
-            ..NextHop::new(uri.to_owned())
-        };
-        match self.locate(&next) {
+    /// The way to a party; where its URI is a name, the way by which it was reached last.
+    fn way_to(&self, next: &NextHop) -> Option<Flow> {
+        match self.locate(next) {
             Located::At(way) => Some(way),
-            Located::Ask(_) => known,
+            Located::Ask(_) => next.known,
             Located::Nowhere(why) => {
-                debug!(uri, why, "cannot reach a party");
-                known
+                debug!(uri = next.uri, why, "cannot reach a party");
+                next.known
             }
+        }
+    }
+
+    /// Keeps a request of our own while its receiver may challenge it.
+    fn remember_own(
+        &mut self,
+        client: ClientId,
+        sent: Message,
+        way: Flow,
+        trunk: Option<Arc<Trunk>>,
+    ) {
+        if let Some(trunk) = trunk {
+            let own = Own {
+                sent,
+                way,
+                trunk,
+                challenged: 0,
+            };
+            self.own.insert(client, own);
         }
     }
 
@@ -235,27 +269,6 @@ impl Core {
             local.sent_by
         ))
     }
-}
-
-/// An ACK made of a 2xx alone. `shift` is how far its receiver is ahead.
-fn ack_of(response: &Message, shift: u32, target: &str, next: &str, via: &str) -> Option<Message> {
-    use sip::{
-        header::HeaderName,
-        message::{Method, RequestBuilder},
-    };
-    let cseq = response.cseq().ok()?.number.saturating_add(shift);
-    let mut ack = RequestBuilder::new(&Method::Ack, target)
-        .header(HeaderName::Via, via)
-        .header(HeaderName::MaxForwards, "70");
-    if next != target {
-        ack = ack.header(HeaderName::Route, format!("<{next}>"));
-    }
-    ack.copy(response, HeaderName::From)
-        .copy(response, HeaderName::To)
-        .copy(response, HeaderName::CallId)
-        .header(HeaderName::CSeq, format!("{cseq} ACK"))
-        .build()
-        .ok()
 }
 
 /// What a Reason header and a record say of a call that the node ended.

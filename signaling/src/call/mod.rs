@@ -10,7 +10,8 @@
 //! `input` parses it; `auth` finds out who a request is from that begins something, before the
 //! transaction layer keeps anything of it, and `register` binds a user's phones; `request` decides what
 //! a request is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
-//! takes responses back; `within` passes on what belongs to a call. What touches SDP goes through
+//! takes responses back, `challenge` answers those of trunks, `mirror` has each party see what it wrote
+//! itself; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record.
 
@@ -28,6 +29,7 @@ mod heard;
 mod input;
 mod local;
 mod message;
+mod mirror;
 mod output;
 mod policy;
 mod redirect;
@@ -106,6 +108,8 @@ pub(crate) struct Core {
     exchanges: HashMap<ExchangeId, Exchange>,
     by_server: HashMap<ServerId, ExchangeId>,
     clients: HashMap<ClientId, Client>,
+    /// What we sent ourselves, as long as it may be challenged.
+    own: HashMap<ClientId, challenge::Own>,
     /// What mediad was asked and has not answered.
     asked: HashMap<MediaToken, asked::Asked>,
     /// Names that are being resolved.
@@ -198,6 +202,7 @@ impl Core {
             exchanges: HashMap::new(),
             by_server: HashMap::new(),
             clients: HashMap::new(),
+            own: HashMap::new(),
             asked: HashMap::new(),
             resolving: HashMap::new(),
             no_tcp: HashMap::new(),
@@ -249,6 +254,7 @@ impl Core {
             && self.exchanges.is_empty()
             && self.by_server.is_empty()
             && self.clients.is_empty()
+            && self.own.is_empty()
             && self.asked.is_empty()
             && self.resolving.is_empty()
             && self.keeping.is_empty()

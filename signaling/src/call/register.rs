@@ -35,11 +35,17 @@ impl Core {
         request: &Message,
         account: &Account,
     ) -> bool {
-        if let Some(unknown) = unknown_extensions(request) {
-            let unsupported = (HeaderName::Unsupported, unknown);
+        let unpathed = self.without_path(&flow, request);
+        let mut unknown = unknown_extensions(request);
+        if unpathed.is_some() && request.has_option(HeaderName::Require, "path") {
+            unknown.push("path".into());
+        }
+        if !unknown.is_empty() {
+            let unsupported = (HeaderName::Unsupported, unknown.join(", "));
             self.respond_with(flow, request, 420, &[unsupported]);
             return false;
         }
+        let request = unpathed.as_ref().unwrap_or(request);
         match Register::parse(request, &self.access.bounds()) {
             Ok(register) => self.bind(now, flow, request, account, &register),
             Err(refusal) => {
@@ -47,6 +53,20 @@ impl Core {
                 false
             }
         }
+    }
+
+    /// A REGISTER without the Path that it may not have; `None` where it has none, or may. A Path leads
+    /// every call for the user to the hosts that it names, so it is a proxy's to write whom the operator
+    /// trusts: one that stands as a trunk, by address or certificate. Of anybody else it is ignored, as
+    /// RFC 3327 section 5.3 lets a registrar do, and the answer does not repeat it; who requires it is
+    /// told 420. The phone is then reached by the flow that it registered over.
+    fn without_path(&self, flow: &Flow, request: &Message) -> Option<Message> {
+        request.header(HeaderName::Path)?;
+        if self.trunk_of(flow).is_some() {
+            return None;
+        }
+        debug!(source = %flow, "ignored the Path of a REGISTER that no trunk has sent");
+        request.edit().remove(HeaderName::Path).finish().ok()
     }
 
     /// The answer to a REGISTER that took effect already.
@@ -57,6 +77,8 @@ impl Core {
         request: &Message,
         account: &Account,
     ) {
+        let unpathed = self.without_path(&flow, request);
+        let request = unpathed.as_ref().unwrap_or(request);
         if let Ok(register) = Register::parse(request, &self.access.bounds()) {
             let query = Register {
                 wish: Wish::Query,
@@ -131,7 +153,7 @@ impl Core {
 }
 
 /// What a REGISTER requires and is not known here.
-fn unknown_extensions(request: &Message) -> Option<String> {
+fn unknown_extensions(request: &Message) -> Vec<String> {
     let known = |tag: &&[u8]| {
         let mut known = EXTENSIONS.iter();
         known.any(|known| known.as_bytes().eq_ignore_ascii_case(tag))
@@ -139,8 +161,8 @@ fn unknown_extensions(request: &Message) -> Option<String> {
     let tags = request
         .values(HeaderName::Require)
         .filter(|tag| !known(tag));
-    let tags: Vec<_> = tags.map(String::from_utf8_lossy).collect();
-    (!tags.is_empty()).then(|| tags.join(", "))
+    tags.map(|tag| String::from_utf8_lossy(tag).into_owned())
+        .collect()
 }
 
 /// A Date value (RFC 3261 section 20.17): `Sat, 13 Nov 2010 23:29:00 GMT`.

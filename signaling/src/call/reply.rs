@@ -6,7 +6,7 @@ use control::signal::CallState;
 use sip::{
     dialog::{ProxyDialog, Side},
     header::HeaderName,
-    message::{Message, Method},
+    message::{EditError, Message, Method},
     proxy::BranchId,
     transaction::ClientId,
 };
@@ -14,10 +14,11 @@ use store::{Cause, EndedBy};
 use tracing::{debug, info, warn};
 
 use super::{
-    Alarm, Client, Core, challenge,
-    exchange::{ExchangeId, Role},
+    Alarm, Client, Core,
+    exchange::{Branch, Exchange, ExchangeId, Role},
+    mirror,
     policy::RETRY_AFTER,
-    state::{CallKey, Leg, MAX_DIALOGS, Work},
+    state::{Asked, CallKey, Leg, MAX_DIALOGS, Work},
     target,
 };
 use crate::metrics::Dropped;
@@ -28,6 +29,11 @@ impl Core {
         let status = response.status().unwrap_or(0);
         let (id, index) = match self.clients.get(&client).copied() {
             Some(Client::Branch(id, index)) => (id, index),
+            Some(Client::Bye(..) | Client::Disowned)
+                if matches!(status, 401 | 407) && self.answer_for_own(now, client, response) =>
+            {
+                return;
+            }
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));
             }
@@ -49,17 +55,6 @@ impl Core {
         if (180..200).contains(&status) {
             branch.rang = true;
         }
-        let behind;
-        let response = match branch.shift {
-            0 => response,
-            shift => match challenge::behind(response, shift) {
-                Ok(rewritten) => {
-                    behind = rewritten;
-                    &behind
-                }
-                Err(error) => return debug!(%error, "a response cannot be passed back"),
-            },
-        };
         let is_outage = status == 503 && !branch.ways.is_empty();
         if let Some(place) = branch.target.host()
             && place.on_answer().is_some()
@@ -75,6 +70,11 @@ impl Core {
             self.on_challenge(now, id, index, response);
             return self.run_actions(now, id);
         }
+        let mirrored = match self.as_asked(id, index, response) {
+            Ok(mirrored) => mirrored,
+            Err(error) => return debug!(%error, "a response cannot be passed back"),
+        };
+        let response = mirrored.as_ref().unwrap_or(response);
         if (300..400).contains(&status) && self.follow(now, id, index, response) {
             return self.run_actions(now, id);
         }
@@ -87,6 +87,25 @@ impl Core {
                 .handle_response(now, BranchId(index), response);
         }
         self.run_actions(now, id);
+    }
+
+    /// A response of a branch as who asked is to see it; `None` where it is that already.
+    fn as_asked(
+        &self,
+        id: ExchangeId,
+        index: usize,
+        response: &Message,
+    ) -> Result<Option<Message>, EditError> {
+        let exchange = self.exchanges.get(&id);
+        let branch = exchange.and_then(|exchange| exchange.branches.get(index));
+        let sent = branch.and_then(|branch| branch.sent.as_ref());
+        let Some((exchange, sent)) = exchange.zip(sent) else {
+            return Ok(None);
+        };
+        let refused = self.without_own_challenges(response, sent);
+        let left = refused.as_ref().unwrap_or(response);
+        let mirrored = mirror::as_asked(left, &exchange.received, sent)?;
+        Ok(mirrored.or(refused))
     }
 
     /// A response that is to go back; that of a call in the call's turn.
@@ -290,6 +309,7 @@ impl Core {
                     debug!(call = %call.id, %error, "an answer has no readable Record-Route");
                 }
                 known.confirmed = true;
+                known.asked = asked_by(exchange, index);
             }
             return;
         }
@@ -315,10 +335,15 @@ impl Core {
         };
         match made {
             Ok(mut dialog) => {
-                dialog.set_shift(branch.map_or(0, |branch| branch.shift));
+                dialog.set_shift(Side::Caller, branch.map_or(0, |branch| branch.shift));
+                if let Some(from) = branch.and_then(Branch::shown_from) {
+                    dialog.set_shown(Side::Caller, from);
+                }
                 let mut leg = Leg::new(dialog, success);
+                leg.asked = asked_by(exchange, index);
                 leg.relay = branch.is_some_and(|branch| branch.target.relay);
                 leg.way = branch.and_then(|branch| branch.way);
+                leg.callee = branch.and_then(|branch| branch.target.party());
                 call.dialogs.push(leg);
             }
             // A 180 without a Contact makes none, and needs none.
@@ -471,6 +496,17 @@ impl Core {
             self.finish(now, key, ended_by(from), Cause::Bye, 200, "OK");
         }
     }
+}
+
+/// What the ACK of a call's INVITE has to repeat, as it went to one of its branches.
+pub(super) fn asked_by(exchange: &Exchange, index: usize) -> Option<Asked> {
+    let branch = exchange.branches.get(index)?;
+    Some(Asked {
+        from: Side::Caller,
+        cseq: exchange.received.cseq().ok()?.number,
+        shift: branch.shift,
+        credentials: branch.credentials.clone(),
+    })
 }
 
 /// Who hung up.

@@ -60,11 +60,11 @@ impl Core {
             return self.metrics.dropped(Dropped::StrayAck);
         };
         let routed = self.without_own_credentials(routed);
-        if let Some(key) = self.call_of(&received, &routed) {
-            return self.enqueue(now, key, Work::Ack { received, routed });
-        }
-        match self.orphan_hop(&flow, &routed) {
-            Some(next) => self.forward_ack(&received, &routed, &next),
+        match self.call_of(&received, &routed) {
+            Some(key) if self.may_pass(now, key, &flow, &received, &routed.request, None) => {
+                self.enqueue(now, key, Work::Ack { received, routed });
+            }
+            Some(_) => self.metrics.dropped(Dropped::Foreign),
             None => self.metrics.dropped(Dropped::StrayAck),
         }
     }
@@ -113,36 +113,55 @@ impl Core {
 
     /// The call that a request is part of, by what our Record-Route said or by Call-ID and tags.
     pub(super) fn call_of(&self, received: &Message, routed: &Routed) -> Option<CallKey> {
-        let has_dialog = |key: &CallKey| {
-            let call = self.calls.get(key);
-            call.is_some_and(|call| {
-                call.dialogs
-                    .iter()
-                    .any(|leg| leg.dialog.sender(received).is_some())
-            })
-        };
         let marked = routed.own_routes.iter().find_map(|route| cookie(route));
-        if let Some(key) = marked.filter(|key| has_dialog(key)) {
-            return Some(key);
-        }
+        let marked = marked.filter(|key| self.has_dialog(*key, received));
+        marked.or_else(|| self.call_by_tags(received))
+    }
+
+    /// The same by Call-ID and tags alone.
+    pub(super) fn call_by_tags(&self, received: &Message) -> Option<CallKey> {
         let call_id = received.call_id().ok()?;
         let tags = [received.from(), received.to()].map(|address| address.ok()?.tag());
         tags.into_iter().flatten().find_map(|tag| {
             let keys = self.by_dialog.get(&(call_id.to_owned(), tag.to_owned()))?;
-            keys.iter().copied().find(has_dialog)
+            let mut keys = keys.iter().copied();
+            keys.find(|key| self.has_dialog(*key, received))
         })
     }
 
-    /// Where a request goes whose call this process does not know: a trunk's, along the Route that
-    /// this node once recorded. So calls can be ended that were up before a restart.
-    pub(super) fn orphan_hop(&self, flow: &Flow, routed: &Routed) -> Option<NextHop> {
+    fn has_dialog(&self, key: CallKey, message: &Message) -> bool {
+        let call = self.calls.get(&key);
+        call.is_some_and(|call| call.dialog_of(message).is_some())
+    }
+
+    /// Where a BYE goes whose call this process does not know: a trunk's, along the Route that this node
+    /// once recorded, to a trunk or to the phone of the user in its To. So calls can be ended that were
+    /// up before a restart; nothing else can be reached so, and nothing begun.
+    fn orphan_hop(&self, now: Instant, flow: &Flow, routed: &Routed) -> Option<NextHop> {
         self.trunk_of(flow)?;
-        if routed.own_routes.is_empty() {
+        let request = &routed.request;
+        if request.method() != Some(&Method::Bye) || routed.own_routes.is_empty() {
             return None;
         }
-        let next = self.next_hop(routed, None)?;
-        let is_us = Uri::parse(&next.uri).is_ok_and(|uri| self.is_own(&uri));
-        (!is_us).then_some(next)
+        let place = request.request_uri().ok()?;
+        if let Some(user) = self.own_user(&request.to().ok()?.uri().ok()?) {
+            let mut phones = self.contacts_of(now, &user).into_iter();
+            let phone = phones.find(|phone| phone.uri == place.as_str());
+            if let Some(phone) = phone {
+                return Some(NextHop {
+                    known: Some(phone.flow?),
+                    is_phone: true,
+                    ..NextHop::new(phone.uri)
+                });
+            }
+        }
+        let uri = match request.routes().next() {
+            Some(route) => route.ok()?.uri_str().to_owned(),
+            None => place.as_str().to_owned(),
+        };
+        let is_trunk = Uri::parse(&uri)
+            .is_ok_and(|uri| !uri.params().has("maddr") && self.directory.has_trunk_at(&uri));
+        is_trunk.then(|| self.by_the_address_it_knows(NextHop::new(uri), routed))
     }
 
     fn on_tagged_request(
@@ -153,7 +172,12 @@ impl Core {
         received: Message,
         routed: Routed,
     ) {
+        let vouched = self.admitted.take();
         if let Some(key) = self.call_of(&received, &routed) {
+            let vouched = vouched.as_ref();
+            if !self.may_pass(now, key, &flow, &received, &routed.request, vouched) {
+                return self.answer(now, server, &received, 403, &[]);
+            }
             return self.enqueue(
                 now,
                 key,
@@ -165,7 +189,7 @@ impl Core {
                 },
             );
         }
-        match self.orphan_hop(&flow, &routed) {
+        match self.orphan_hop(now, &flow, &routed) {
             Some(next) => {
                 debug!(source = %flow, "passing on a request of a call from before this start");
                 self.pass_on(

@@ -312,6 +312,7 @@ impl Core {
             to_uri: to.uri_str().to_owned(),
             request_uri: String::from_utf8_lossy(received.request_uri_raw()).into_owned(),
             source: flow,
+            way: flow,
             callee: None,
             caller,
             callee_user: None,

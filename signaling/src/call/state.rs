@@ -9,7 +9,8 @@ use control::{
     signal::CallState,
 };
 use sip::{
-    dialog::ProxyDialog,
+    dialog::{ProxyDialog, Side},
+    header::HeaderName,
     message::Message,
     proxy::{BranchId, Routed},
     transaction::ServerId,
@@ -18,7 +19,7 @@ use store::{Cause, EndedBy, Timestamp, Uuid};
 
 use super::{
     course::Course,
-    exchange::ExchangeId,
+    exchange::{ExchangeId, NextHop},
     stream::{Media, Turn},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Call {
     pub(super) request_uri: String,
     /// Where the INVITE came from.
     pub(super) source: Flow,
+    /// The way to the caller: where he was heard last.
+    pub(super) way: Flow,
     /// The way to the callee, once a branch was answered or the last one was tried.
     pub(super) callee: Option<Flow>,
     /// Who calls.
@@ -104,17 +107,35 @@ pub(super) struct Leg {
     pub(super) relay: bool,
     /// The way to the callee.
     pub(super) way: Option<Flow>,
+    /// The latest INVITE of the dialog, for its ACK.
+    pub(super) asked: Option<Asked>,
+    /// Who the callee is; `None` for a URI outside, which is nobody's of ours.
+    pub(super) callee: Option<Caller>,
 }
 
-/// How it stands with the ACK of the latest 2xx to INVITE, known by its CSeq number.
+/// What the ACK of an INVITE has to repeat of how it was sent on (RFC 3261 section 13.2.2.4), and the RAck
+/// of a PRACK to name.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Who sent the INVITE.
+    pub(super) from: Side,
+    /// Its CSeq number as it came.
+    pub(super) cseq: u32,
+    /// How far it went ahead.
+    pub(super) shift: u32,
+    /// What was added to answer the other party's challenge.
+    pub(super) credentials: Option<(HeaderName, String)>,
+}
+
+/// How it stands with the ACK of the latest 2xx to INVITE, known by who asked and its CSeq number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ack {
     /// No INVITE was accepted.
     None,
-    /// It is to come until then.
-    Due(u32, Instant),
+    /// It is to come until then, from this party.
+    Due(Side, u32, Instant),
     /// It came.
-    Seen(u32),
+    Seen(Side, u32),
 }
 
 impl Leg {
@@ -127,7 +148,15 @@ impl Leg {
             ack: Ack::None,
             relay: true,
             way: None,
+            asked: None,
+            callee: None,
         }
+    }
+
+    /// The INVITE of one party by its number, while no later one went that way.
+    pub(super) fn invite_of(&self, from: Side, cseq: u32) -> Option<&Asked> {
+        let asked = self.asked.as_ref();
+        asked.filter(|asked| asked.from == from && asked.cseq == cseq)
     }
 
     /// When it wants to be looked at.
@@ -136,25 +165,25 @@ impl Leg {
             return None;
         }
         let ack = match self.ack {
-            Ack::Due(_, at) => Some(at),
-            Ack::None | Ack::Seen(_) => None,
+            Ack::Due(_, _, at) => Some(at),
+            Ack::None | Ack::Seen(..) => None,
         };
         self.expires.into_iter().chain(ack).min()
     }
 
-    /// A 2xx to an INVITE of this number passes.
-    pub(super) fn on_accepted(&mut self, cseq: u32, until: Instant) {
+    /// A 2xx to an INVITE of this party and number passes.
+    pub(super) fn on_accepted(&mut self, asker: Side, cseq: u32, until: Instant) {
         match self.ack {
             // It comes again.
-            Ack::Due(known, _) | Ack::Seen(known) if known == cseq => {}
-            _ => self.ack = Ack::Due(cseq, until),
+            Ack::Due(by, known, _) | Ack::Seen(by, known) if (by, known) == (asker, cseq) => {}
+            _ => self.ack = Ack::Due(asker, cseq, until),
         }
     }
 
-    /// An ACK of this number passes.
-    pub(super) fn on_ack(&mut self, cseq: u32) {
-        if matches!(self.ack, Ack::Due(due, _) if due == cseq) {
-            self.ack = Ack::Seen(cseq);
+    /// An ACK of this party and number passes.
+    pub(super) fn on_ack(&mut self, asker: Side, cseq: u32) {
+        if matches!(self.ack, Ack::Due(by, due, _) if (by, due) == (asker, cseq)) {
+            self.ack = Ack::Seen(asker, cseq);
         }
     }
 }
@@ -258,16 +287,40 @@ impl Call {
         self.dialogs.iter().any(|leg| leg.confirmed && !leg.over)
     }
 
-    /// The way to a party; `callee` is that to the callee of the dialog in question.
-    pub(super) fn way_to(&self, callee: Option<Flow>, side: sip::dialog::Side) -> Option<Flow> {
+    /// The way by which a party of a dialog was heard or reached last.
+    pub(super) fn way_to(&self, leg: &Leg, side: Side) -> Option<Flow> {
         match side {
-            sip::dialog::Side::Caller => Some(self.source),
-            sip::dialog::Side::Callee => callee.or(self.callee),
+            Side::Caller => Some(self.way),
+            Side::Callee => leg.way.or(self.callee),
         }
     }
 
-    /// The dialog of a request, and who sent it.
-    pub(super) fn leg_of(&mut self, message: &Message) -> Option<(&mut Leg, sip::dialog::Side)> {
+    /// Who a party of a dialog is; `None` for a callee outside, who is nobody of ours.
+    pub(super) fn party<'c>(&'c self, leg: &'c Leg, side: Side) -> Option<&'c Caller> {
+        match side {
+            Side::Caller => Some(&self.caller),
+            Side::Callee => leg.callee.as_ref(),
+        }
+    }
+
+    /// Where the next message to a party of a dialog goes: by its route set to its Contact.
+    pub(super) fn next_to(&self, leg: &Leg, side: Side) -> NextHop {
+        NextHop {
+            known: self.way_to(leg, side),
+            is_phone: matches!(self.party(leg, side), Some(Caller::User(_))),
+            ..NextHop::new(leg.dialog.next_hop(side).to_owned())
+        }
+    }
+
+    /// The dialog of a message, and who sent it or what it answers.
+    pub(super) fn dialog_of(&self, message: &Message) -> Option<(&Leg, Side)> {
+        self.dialogs
+            .iter()
+            .find_map(|leg| Some((leg, leg.dialog.sender(message)?)))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn leg_of(&mut self, message: &Message) -> Option<(&mut Leg, Side)> {
         self.dialogs.iter_mut().find_map(|leg| {
             let side = leg.dialog.sender(message)?;
             Some((leg, side))

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use control::config::{self, Transport};
+use control::config::{self, Nat, Transport};
 use sip::{
     message::Message,
-    proxy::{self, Routed},
+    proxy::Routed,
     uri::{Scheme, Uri},
 };
 use tracing::debug;
@@ -15,7 +15,7 @@ use super::{
     exchange::{ExchangeId, NextHop},
     request::COOKIE,
     state::CallKey,
-    way::{Wish, by_flow},
+    way::{Wish, by_flow, home, is_at},
 };
 use crate::{
     directory::Aor,
@@ -95,10 +95,21 @@ impl Core {
     pub(super) fn locate_contact(&self, contact: &Contact) -> Located {
         match (contact.path.first(), contact.flow) {
             (None, Some(flow)) => Located::At(flow),
-            (first, known) => self.locate(&NextHop {
+            (Some(first), known) => self.locate(&NextHop {
                 known,
-                ..NextHop::new(first.unwrap_or(&contact.uri).clone())
+                ..NextHop::new(first.clone())
             }),
+            (None, None) => {
+                // Its connection is gone. It may listen where it was; what it says of other hosts would
+                // let a user send calls to whomever he names.
+                let uri = Uri::parse(&contact.uri).ok();
+                let uri = uri.filter(|uri| !uri.params().has("maddr"));
+                let host = uri.and_then(|uri| uri.host()?.ip());
+                if host.map(|host| host.to_canonical()) != Some(contact.source) {
+                    return Located::Nowhere("its connection is gone, and it says to be elsewhere");
+                }
+                self.locate(&NextHop::new(contact.uri.clone()))
+            }
         }
     }
 
@@ -145,6 +156,17 @@ impl Core {
             transport: written,
             secure,
         };
+        if let Some(known) = &next.known
+            && next.is_phone
+            && self.terms.nat != Nat::Off
+            && !is_at(known, &wish)
+        {
+            // To follow it would let a user make this node send to whomever he names.
+            return match secure && !known.transport.is_secure() {
+                true => Located::Nowhere("its URI wants encryption over a transport that has none"),
+                false => Located::At(home(known)),
+            };
+        }
         if let Some(way) = next
             .known
             .and_then(|known| by_flow(&known, &wish, self.terms.nat))
@@ -177,14 +199,12 @@ impl Core {
         self.policy.way(hop, prefer)
     }
 
-    /// Where a request whose Route was followed goes next.
-    pub(super) fn next_hop(&self, routed: &Routed, known: Option<Flow>) -> Option<NextHop> {
-        let uri = proxy::next_hop(routed, &plan_without_target()).ok()?;
-        Some(NextHop {
-            uri,
-            known,
+    /// A next hop, to be sent to from the address of ours by which that party knows us.
+    pub(super) fn by_the_address_it_knows(&self, next: NextHop, routed: &Routed) -> NextHop {
+        NextHop {
             prefer: self.recorded_local(routed),
-        })
+            ..next
+        }
     }
 
     /// Our Record-Route for one side of a call; with `secure` where the request is to a `sips:` URI,
@@ -321,18 +341,6 @@ pub(super) fn retarget(uri: &Uri<'_>, host: &config::Host, number: Option<&str>)
         target.push_str(host.transport.parameter());
     }
     target
-}
-
-/// A plan that changes no target: for [`proxy::next_hop`], which looks at nothing else.
-fn plan_without_target() -> proxy::Forward<'static> {
-    proxy::Forward {
-        target: None,
-        route: &[],
-        record_route: None,
-        transport: sip::header::Transport::Udp,
-        sent_by: "",
-        branch: "",
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::{
     local::words,
     state::{Ack, CallKey, Leg},
 };
+use crate::{directory::Caller, net::Flow};
 
 impl Core {
     /// Asks for a session timer in the name of who sent an INVITE or UPDATE. `None` where the request
@@ -77,7 +78,7 @@ impl Core {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let Some((leg, _)) = call.leg_of(response) else {
+        let Some((leg, asker)) = call.leg_of(response) else {
             return;
         };
         if keeps {
@@ -86,7 +87,7 @@ impl Core {
         if *method == Method::Invite
             && let Ok(cseq) = response.cseq()
         {
-            leg.on_accepted(cseq.number, ack_until);
+            leg.on_accepted(asker, cseq.number, ack_until);
         }
         self.set_dialog_alarm(key);
     }
@@ -96,8 +97,8 @@ impl Core {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        if let (Some((leg, _)), Ok(cseq)) = (call.leg_of(ack), ack.cseq()) {
-            leg.on_ack(cseq.number);
+        if let (Some((leg, asker)), Ok(cseq)) = (call.leg_of(ack), ack.cseq()) {
+            leg.on_ack(asker, cseq.number);
         }
         self.set_dialog_alarm(key);
     }
@@ -105,6 +106,12 @@ impl Core {
     /// A dialog of a call has come to its end without a BYE, perhaps.
     pub(super) fn on_dialog_alarm(&mut self, now: Instant, key: CallKey) {
         while let Some((index, cause)) = self.lost_dialog(now, key) {
+            if let Some(flow) = self
+                .who_never_acked(key, index)
+                .filter(|_| cause == Cause::NoAck)
+            {
+                self.on_unacknowledged(now, &flow);
+            }
             self.end_dialog(now, key, index, cause);
         }
         self.set_dialog_alarm(key);
@@ -123,11 +130,22 @@ impl Core {
         legs.find_map(|(index, leg)| {
             leg.poll_timeout().filter(|at| *at <= now)?;
             let cause = match leg.ack {
-                Ack::Due(_, at) if at <= now => Cause::NoAck,
+                Ack::Due(_, _, at) if at <= now => Cause::NoAck,
                 _ => Cause::SessionExpired,
             };
             Some((index, cause))
         })
+    }
+
+    /// Where the user is who owes a dialog an ACK, if it is one.
+    fn who_never_acked(&self, key: CallKey, index: usize) -> Option<Flow> {
+        let call = self.calls.get(&key)?;
+        let leg = call.dialogs.get(index)?;
+        let Ack::Due(asker, ..) = leg.ack else {
+            return None;
+        };
+        let is_user = matches!(call.party(leg, asker), Some(Caller::User(_)));
+        call.way_to(leg, asker).filter(|_| is_user)
     }
 
     /// BYE to both ends of one dialog; the call is over where it was the last.

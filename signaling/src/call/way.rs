@@ -47,10 +47,7 @@ pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>, nat: Nat) -> Option<Flow> {
     if !fits || (wish.secure && !flow.transport.is_secure()) {
         return None;
     }
-    let home = Flow {
-        reply_to: flow.remote,
-        ..*flow
-    };
+    let home = home(flow);
     if flow.transport.is_websocket() {
         return Some(home);
     }
@@ -77,6 +74,20 @@ pub(super) fn by_flow(flow: &Flow, wish: &Wish<'_>, nat: Nat) -> Option<Flow> {
         Nat::Off => false,
     };
     foreign.then_some(home)
+}
+
+/// The way back over a flow, whatever its peer says of where it is.
+pub(super) const fn home(flow: &Flow) -> Flow {
+    Flow {
+        reply_to: flow.remote,
+        ..*flow
+    }
+}
+
+/// Whether a URI names the host that a flow comes from.
+pub(super) fn is_at(flow: &Flow, wish: &Wish<'_>) -> bool {
+    let host = wish.host.ip().map(|ip| ip.to_canonical());
+    host == Some(flow.remote.ip().to_canonical())
 }
 
 /// Whether an address is none that anybody could be reached at from here: the party's own loopback,

@@ -1,4 +1,9 @@
 //! Requests within a call, and the ACK of its 2xx.
+//!
+//! A dialog is known by three words that many have seen on their way: they show which call a request is
+//! for, and prove nothing. So a request is taken from where its party is (see [`Core::is_from`]), and it
+//! goes to where the other party is, by the route set that was recorded: its own Request-URI and Route
+//! may agree with that or be left out, and are never followed to anywhere else.
 
 use std::time::Instant;
 
@@ -17,12 +22,115 @@ use super::{
     branch::via_transport,
     challenge,
     exchange::{NextHop, Place, Role, Target},
-    state::{CallKey, End},
+    input::source_ip,
+    state::{Call, CallKey, End, Leg},
     target::{Located, Resolving},
 };
-use crate::net::Flow;
+use crate::{
+    directory::{Aor, Caller, without_identity},
+    net::Flow,
+};
 
 impl Core {
+    /// Whether a request of a call may take its turn: it comes from its party, and leads to the other
+    /// one. `vouched` is who proved to have sent it, where that was asked for. `routed` is the request
+    /// with its Route followed.
+    ///
+    /// A BYE and an ACK that lead astray pass all the same, to the other party: a call has to end, and
+    /// an answer to be acknowledged, however badly a phone keeps its dialogs.
+    pub(super) fn may_pass(
+        &self,
+        now: Instant,
+        key: CallKey,
+        flow: &Flow,
+        received: &Message,
+        routed: &Message,
+        vouched: Option<&Caller>,
+    ) -> bool {
+        let Some(call) = self.calls.get(&key) else {
+            return true;
+        };
+        let Some((leg, from)) = call.dialog_of(received) else {
+            return true;
+        };
+        if !self.is_from(now, call, leg, from, flow, vouched) {
+            debug!(call = %call.id, source = %flow, "a request of a call comes from elsewhere than its party");
+            return false;
+        }
+        let must_pass = matches!(received.method(), Some(Method::Bye | Method::Ack));
+        let strays = leg
+            .dialog
+            .leads_astray(from.other(), routed, |uri| self.is_own(uri));
+        if strays && !must_pass {
+            debug!(call = %call.id, source = %flow, "a request of a call leads to elsewhere than its other party");
+            return false;
+        }
+        true
+    }
+
+    /// The user who has to prove that a request of a call is its own, for it comes from elsewhere than
+    /// the user's phone is known to be: one that changed its network, or somebody else.
+    pub(super) fn doubted(&self, now: Instant, flow: &Flow, request: &Message) -> Option<Aor> {
+        let call = self.calls.get(&self.call_by_tags(request)?)?;
+        let (leg, from) = call.dialog_of(request)?;
+        let Some(Caller::User(aor)) = call.party(leg, from) else {
+            return None;
+        };
+        (!self.is_from(now, call, leg, from, flow, None)).then(|| aor.clone())
+    }
+
+    /// Whether a party of a call is behind `flow`. It is at the address that it was heard at, whatever
+    /// the port: a NAT may have changed it, a connection may be another one. A user is also at every
+    /// address that a phone of his is registered from; what is no user's at those of its trunk, and
+    /// where it asked to be sent to itself.
+    fn is_from(
+        &self,
+        now: Instant,
+        call: &Call,
+        leg: &Leg,
+        side: Side,
+        flow: &Flow,
+        vouched: Option<&Caller>,
+    ) -> bool {
+        let known = call.way_to(leg, side);
+        if known.is_some_and(|known| self.is_same_place(&known, flow)) {
+            return true;
+        }
+        let source = source_ip(flow);
+        match call.party(leg, side) {
+            Some(Caller::User(aor)) => {
+                matches!(vouched, Some(Caller::User(who)) if who == aor)
+                    || self.access.location.is_at(self.time(now), aor, source)
+            }
+            party => {
+                let is_there = |uri: &str| {
+                    let uri = Uri::parse(uri).ok();
+                    let host = uri.and_then(|uri| uri.host()?.ip());
+                    host.is_some_and(|host| host.to_canonical() == source)
+                };
+                let is_trunk = |trunk: &Caller| match (trunk, self.trunk_of(flow)) {
+                    (Caller::Trunk(trunk), Some(of)) => trunk.name == of.name,
+                    _ => false,
+                };
+                party.is_some_and(is_trunk)
+                    || is_there(leg.dialog.next_hop(side))
+                    || is_there(leg.dialog.target(side))
+            }
+        }
+    }
+
+    /// Whether what came by `flow` may be from the peer of `known`: its address, or another one of its
+    /// trunk.
+    pub(super) fn is_same_place(&self, known: &Flow, flow: &Flow) -> bool {
+        if source_ip(known) == source_ip(flow) {
+            return true;
+        }
+        match (self.trunk_of(known), self.trunk_of(flow)) {
+            (Some(trunk), Some(other)) => trunk.name == other.name,
+            _ => false,
+        }
+    }
+
     /// Passes a request of a call on to the other party.
     #[expect(
         clippy::too_many_arguments,
@@ -44,6 +152,10 @@ impl Core {
             return self.answer(now, server, &received, 481, &[]);
         };
         let ended = call.end.is_some();
+        let party = call.dialog_of(&received);
+        let party = party.and_then(|(leg, from)| call.party(leg, from));
+        let is_trusted = matches!(party, Some(Caller::Trunk(trunk)) if trunk.config.trusted);
+        let is_user = matches!(party, Some(Caller::User(_)));
         let Some((leg, from)) = call.leg_of(&received) else {
             return self.answer(now, server, &received, 481, &[]);
         };
@@ -53,8 +165,13 @@ impl Core {
             return self.answer(now, server, &received, status, &[]);
         }
         leg.dialog.handle_request(&received);
-        let target = leg.dialog.target(from.other()).to_owned();
-        let direct = leg.dialog.next_hop(from.other()) == target;
+        let directed = leg.dialog.direct(from.other(), &routed.request);
+        // Where it is now is where it can be reached.
+        if from == Side::Callee
+            && let Some(way) = &mut leg.way
+        {
+            follow(way, &flow, is_user);
+        }
         if is_bye && leg.confirmed {
             leg.over = true;
             if !call.has_dialog() {
@@ -62,23 +179,19 @@ impl Core {
                 call.state = control::signal::CallState::Ending;
             }
         }
-        // Where it is now is where it can be reached.
-        match from {
-            Side::Caller => call.source.follow(&flow),
-            Side::Callee => {
-                if let Some((leg, _)) = call.leg_of(&received)
-                    && let Some(way) = &mut leg.way
-                {
-                    way.follow(&flow);
-                }
-            }
+        if from == Side::Caller {
+            follow(&mut call.way, &flow, is_user);
         }
-        let way = call.leg_of(&received).and_then(|(leg, _)| leg.way);
-        let known = call.way_to(way, from.other());
-        self.aim(&mut routed, direct.then_some(target.as_str()));
-        let Some(next) = self.next_hop(&routed, known) else {
+        let next = call.dialog_of(&received);
+        let next = next.map(|(leg, _)| call.next_to(leg, from.other()));
+        let (Some(next), Ok(request)) = (next, directed) else {
             return self.answer(now, server, &received, 400, &[]);
         };
+        routed.request = match without_identity(&request) {
+            Ok(Some(bare)) if !is_trusted => bare,
+            _ => request,
+        };
+        let next = self.by_the_address_it_knows(next, &routed);
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             if offered {
                 self.roll_back(key);
@@ -97,33 +210,29 @@ impl Core {
 
     /// Passes the ACK of a 2xx on to the callee.
     pub(super) fn pass_ack(&mut self, key: CallKey, received: &Message, mut routed: Routed) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let Some((leg, from)) = call.leg_of(received) else {
+        let Some((leg, from)) = call.dialog_of(received) else {
             return;
         };
-        let target = leg.dialog.target(from.other()).to_owned();
-        let direct = leg.dialog.next_hop(from.other()) == target;
-        let way = leg.way;
-        let shift = match from {
-            Side::Caller => leg.dialog.shift(),
-            Side::Callee => 0,
-        };
-        match challenge::ahead(routed.request.clone(), shift) {
+        let number = received.cseq().map_or(0, |cseq| cseq.number);
+        let asked = leg.invite_of(from, number);
+        let shift = asked.map_or_else(|| leg.dialog.shift(from), |asked| asked.shift);
+        let directed = leg.dialog.direct(from.other(), &routed.request);
+        let acked = directed.and_then(|request| challenge::ahead(request, shift, 0));
+        match acked.and_then(|request| challenge::proven(request, asked)) {
             Ok(request) => routed.request = request,
             Err(error) => return debug!(%error, "cannot pass an ACK on"),
         }
-        let known = call.way_to(way, from.other());
+        let next = call.next_to(leg, from.other());
+        let next = self.by_the_address_it_knows(next, &routed);
         self.note_ack(key, received);
-        self.aim(&mut routed, direct.then_some(target.as_str()));
-        if let Some(next) = self.next_hop(&routed, known) {
-            self.forward_ack(received, &routed, &next);
-        }
+        self.forward_ack(received, &routed, &next);
     }
 
     /// Sends an ACK on, without a transaction.
-    pub(super) fn forward_ack(&mut self, received: &Message, routed: &Routed, next: &NextHop) {
+    fn forward_ack(&mut self, received: &Message, routed: &Routed, next: &NextHop) {
         match self.locate(next) {
             Located::At(way) => self.send_ack(received, routed, way),
             Located::Ask(authority) => {
@@ -153,25 +262,15 @@ impl Core {
             Err(error) => debug!(%error, "cannot pass an ACK on"),
         }
     }
+}
 
-    /// Points a request of a dialog at the other party where its sender did not: some send to the
-    /// proxy that they called, not to the Contact that they were given. `target` is the other party's
-    /// Contact, where no other proxy is in between.
-    fn aim(&self, routed: &mut Routed, target: Option<&str>) {
-        let Some(target) = target.filter(|_| !routed.has_route()) else {
-            return;
-        };
-        let at_us = routed
-            .request
-            .request_uri()
-            .is_ok_and(|uri| self.is_own(&uri));
-        let target_is_us = Uri::parse(target).is_ok_and(|uri| self.is_own(&uri));
-        if at_us
-            && !target_is_us
-            && let Ok(request) = routed.request.edit().request_uri(target).finish()
-        {
-            routed.request = request;
-        }
+/// A party was heard again. A user's phone that has changed its network is where it is now; a trunk's
+/// other address does not mean that it has left the one before.
+fn follow(way: &mut Flow, heard: &Flow, is_user: bool) {
+    if is_user && source_ip(way) != source_ip(heard) {
+        *way = *heard;
+    } else {
+        way.follow(heard);
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) enum Evidence {
     Flooding,
     /// A TLS handshake that failed.
     HandshakeFailed,
-    /// An INVITE whose final answer was never acknowledged.
-    #[cfg_attr(not(test), expect(dead_code, reason = "not looked for yet"))]
+    /// An INVITE whose final answer was never acknowledged. Only of a user, who has answered a nonce that
+    /// was given to this very address.
     NeverAcked,
     /// A request without credentials: the first leg of every digest.
     NoCredentials,
@@ -60,7 +60,8 @@ impl Evidence {
             {
                 STRONG
             }
-            Self::HandshakeFailed | Self::NeverAcked if !is_forgeable => WEAK,
+            Self::NeverAcked => WEAK,
+            Self::HandshakeFailed if !is_forgeable => WEAK,
             _ => 0,
         }
     }

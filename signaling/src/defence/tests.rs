@@ -131,12 +131,7 @@ fn guessing_passwords_bans_over_either_transport_and_weak_signs_take_longer() {
 
 #[test]
 fn nobody_can_have_another_banned_by_datagrams_in_his_name() {
-    for evidence in [
-        Evidence::ForgedNonce,
-        Evidence::NotSip,
-        Evidence::Scanner,
-        Evidence::NeverAcked,
-    ] {
+    for evidence in [Evidence::ForgedNonce, Evidence::NotSip, Evidence::Scanner] {
         assert_eq!(
             Bed::new().until_banned(&udp(), evidence),
             None,
@@ -146,6 +141,14 @@ fn nobody_can_have_another_banned_by_datagrams_in_his_name() {
             Bed::new().until_banned(&tcp(), evidence).is_some(),
             "{evidence:?}"
         );
+    }
+}
+
+#[test]
+fn who_proved_to_be_there_and_never_acknowledges_is_held_off() {
+    for flow in [udp(), tcp()] {
+        let times = Bed::new().until_banned(&flow, Evidence::NeverAcked);
+        assert_eq!(times, Some(12));
     }
 }
 

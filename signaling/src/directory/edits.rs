@@ -194,6 +194,19 @@ impl Edits {
     }
 }
 
+/// A request without what it says of its sender's identity, which only who is trusted may assert
+/// (RFC 3325 section 5); `None` where it says nothing.
+///
+/// # Errors
+/// The changed request is none.
+pub(crate) fn without_identity(request: &Message) -> Result<Option<Message>, EditError> {
+    let edits = Edits {
+        strip_identity: true,
+        ..Edits::default()
+    };
+    edits.apply(request)
+}
+
 /// Takes out the fields of a name as the parser understood it, so that an odd spelling hides nothing.
 fn remove<'m>(
     request: &'m Message,

@@ -45,7 +45,7 @@ pub(crate) use decision::{
     Aor, Caller, Carrier, Decision, Destination, Member, Named, Outcome, Plan, Presented, Query,
     Refusal, Ring, Stage, When,
 };
-pub(crate) use edits::Edits;
+pub(crate) use edits::{Edits, without_identity};
 pub use explain::explain;
 pub(crate) use limit::{Bound, Exceeded, Hold, Limit};
 pub(crate) use numbers::{is_number, plain};
@@ -173,6 +173,24 @@ impl Directory {
     /// The trunk whose certificate a peer showed; the first one that has one of its names.
     pub(crate) fn trunk_by_certificate(&self, names: &[String]) -> Option<&Arc<Trunk>> {
         self.trunks.iter().find(|trunk| trunk.is_shown_by(names))
+    }
+
+    /// Whether a URI's host is a trunk's: one that calls are sent to, or an address that they come from.
+    pub(crate) fn has_trunk_at(&self, uri: &Uri<'_>) -> bool {
+        let Some(host) = uri.host() else {
+            return false;
+        };
+        let mut hosts = self.trunks.iter().flat_map(|trunk| &trunk.hosts);
+        let is_host = hosts.any(|own| match own.ip() {
+            Some(ip) => host
+                .ip()
+                .is_some_and(|host| host.to_canonical() == ip.to_canonical()),
+            None => host == Host::Name(&own.name),
+        });
+        is_host
+            || host
+                .ip()
+                .is_some_and(|ip| self.allowed().any(|block| block.contains(ip)))
     }
 
     /// The addresses of trunks, which nothing is held against.

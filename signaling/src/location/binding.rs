@@ -1,5 +1,7 @@
 //! One binding, packed: there are hundreds of thousands of them.
 
+use std::net::IpAddr;
+
 use control::{config::Transport, signal::BindingInfo};
 use sip::{
     header::{HeaderName, ListValues, NameAddr},
@@ -139,6 +141,7 @@ impl Binding {
             uri: self.uri().to_owned(),
             path: path.collect(),
             flow: reachable.then_some(self.flow),
+            source: self.source(),
             q: if self.q == NO_Q { 1_000 } else { self.q },
         }
     }
@@ -162,6 +165,11 @@ impl Binding {
 
     pub(super) const fn flow(&self) -> &Flow {
         &self.flow
+    }
+
+    /// The address that it came from.
+    pub(super) fn source(&self) -> IpAddr {
+        self.flow.remote.ip().to_canonical()
     }
 
     pub(super) const fn expires(&self) -> u32 {

@@ -56,6 +56,8 @@ pub(crate) struct Contact {
     /// The way that its REGISTER came: the only one back through its NAT, or over its connection.
     /// `None` where that connection is known to be gone.
     pub(crate) flow: Option<Flow>,
+    /// The address that it came from.
+    pub(crate) source: IpAddr,
     /// Its preference, 0 to 1000.
     pub(crate) q: u16,
 }
@@ -150,6 +152,14 @@ impl Location {
         let shard = self.shard(aor);
         let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
         live.map(Binding::contact).collect()
+    }
+
+    /// Whether a user has a phone at an address.
+    pub(crate) fn is_at(&self, now: Timestamp, aor: &Aor, address: IpAddr) -> bool {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let mut live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+        live.any(|binding| binding.source() == address)
     }
 
     /// Where the users of one of the [`SHARDS`] are.

@@ -1,7 +1,7 @@
 //! The way to one end of a dialog: its target and the proxies before it.
 
 use crate::header::{HeaderName, NameAddr};
-use crate::message::{Message, Method, RequestBuilder};
+use crate::message::{Edit, Message, Method, RequestBuilder};
 use crate::uri::Uri;
 
 use super::DialogError;
@@ -47,6 +47,25 @@ impl Leg {
             request = request.header(HeaderName::Route, format!("<{}>", self.target));
         }
         request
+    }
+
+    /// Sends a request that passes to this end: the target and the route set are the dialog's, whatever
+    /// its sender wrote.
+    pub(super) fn direct<'m>(&self, request: Edit<'m>) -> Edit<'m> {
+        let request = request.request_uri(&self.target);
+        let routes: Vec<_> = self.routes.iter().map(|route| &route.raw[..]).collect();
+        match routes.is_empty() {
+            true => request.remove(HeaderName::Route),
+            false => request.replace(HeaderName::Route, routes.join(&b", "[..])),
+        }
+    }
+
+    /// Whether a Route value is one of the route set.
+    pub(super) fn has_route(&self, uri: &Uri<'_>) -> bool {
+        self.routes.iter().any(|route| {
+            let known = Uri::parse(&route.uri);
+            known.is_ok_and(|known| known.host() == uri.host())
+        })
     }
 
     /// The URI to resolve for the next hop.

@@ -1,9 +1,9 @@
 //! Dialogs: RFC 3261 section 12, for the two who need them.
 //!
 //! [`Dialog`] is that of a user agent, caller or callee. [`ProxyDialog`] is what a record-routing
-//! proxy notes down so that it can end a call by itself: a BYE to each side, in the name of the
-//! other. [`Answer`] repeats a callee's 2xx until its ACK comes, which is no transaction's work
-//! (section 13.3.1.4).
+//! proxy notes down so that it can hold requests to their dialog, and end a call by itself: a BYE to
+//! each side, in the name of the other. [`Answer`] repeats a callee's 2xx until its ACK comes, which
+//! is no transaction's work (section 13.3.1.4).
 //!
 //! # A caller
 //!

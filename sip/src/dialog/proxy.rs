@@ -3,9 +3,10 @@
 use super::leg::{Leg, RouteSet};
 use super::user_agent::refreshes_target;
 use super::{DialogError, contact, next_cseq, tag, value};
-use crate::header::HeaderName;
-use crate::message::{BuildError, Message, Method, RequestBuilder};
+use crate::header::{HeaderName, NameAddr};
+use crate::message::{BuildError, EditError, Message, Method, RequestBuilder};
 use crate::proxy::Identity;
+use crate::uri::Uri;
 
 /// One of the two ends of a dialog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,21 +35,23 @@ pub struct ProxyDialog {
     call_id: Box<str>,
     caller: End,
     callee: End,
-    /// The CSeq number of the INVITE that made the dialog.
-    invite_cseq: u32,
-    /// How far the caller's CSeq numbers are ahead on the callee's side.
-    shift: u32,
 }
 
 #[derive(Debug, Clone)]
 struct End {
-    /// Address with tag.
+    /// Address with tag, as it writes it itself.
     address: Vec<u8>,
+    /// The same as the other end knows it, where that is another.
+    shown: Option<Vec<u8>>,
     tag: Box<str>,
     /// The way from us to it.
     leg: Leg,
+    /// Its Contact before the last refresh: a request that crosses one still names it.
+    before: Option<String>,
     /// The highest CSeq number that it used. 0: it has sent nothing yet.
     cseq: u32,
+    /// How far its CSeq numbers are ahead on the other side.
+    shift: u32,
     /// The Contact of its re-INVITE or UPDATE, by CSeq number, until that is accepted.
     offered: Option<(u32, String)>,
 }
@@ -100,20 +103,24 @@ impl ProxyDialog {
             call_id: invite.call_id()?.into(),
             caller: End {
                 address: value(invite, HeaderName::From)?,
+                shown: None,
                 tag: tag(invite, HeaderName::From)?,
                 leg: Leg::new(caller_target, RouteSet::of(invite)?),
+                before: None,
                 cseq,
+                shift: 0,
                 offered: None,
             },
             callee: End {
                 address: value(response, HeaderName::To)?,
+                shown: None,
                 tag: tag(response, HeaderName::To)?,
                 leg: Leg::new(callee_target, to_callee),
+                before: None,
                 cseq: 0,
+                shift: 0,
                 offered: None,
             },
-            invite_cseq: cseq,
-            shift: 0,
         })
     }
 
@@ -128,24 +135,42 @@ impl ProxyDialog {
         let routes = RouteSet::of(response)?
             .above(|uri| identity.is_own_uri(uri))
             .reversed();
-        let target = contact(response);
-        let target = target.unwrap_or_else(|_| std::mem::take(&mut self.callee.leg.target));
+        if let Ok(target) = contact(response) {
+            self.callee.refresh(target);
+        }
+        let target = std::mem::take(&mut self.callee.leg.target);
         self.callee.leg = Leg::new(target, routes);
         Ok(())
     }
 
-    /// How far the caller's CSeq numbers are ahead on the callee's side: by one for each challenge of
-    /// the callee's side that this proxy answered itself (RFC 3261 section 22.2 has such a request
-    /// counted as a new one). Messages that are passed in to this object have the caller's numbers,
-    /// those that it writes have the receiver's.
+    /// How far the CSeq numbers of one end are ahead on the other side: by one for each challenge of
+    /// that side that this proxy answered itself (RFC 3261 section 22.2 has such a request counted as a
+    /// new one). Messages that are passed in to this object have their sender's numbers, those that it
+    /// writes have the receiver's.
     #[must_use]
-    pub fn shift(&self) -> u32 {
-        self.shift
+    pub fn shift(&self, of: Side) -> u32 {
+        self.end(of).shift
     }
 
-    /// A challenge was answered: the callee's side is ahead by this much now.
-    pub fn set_shift(&mut self, shift: u32) {
-        self.shift = shift;
+    /// The numbers of one end are ahead by this much on the other side now.
+    pub fn set_shift(&mut self, of: Side, shift: u32) {
+        self.end_mut(of).shift = shift;
+    }
+
+    /// How far ahead a request of one end is to be sent again, this being its number: beyond all that
+    /// the other side has had, for another request may have gone there meanwhile.
+    pub fn move_ahead(&mut self, of: Side, cseq: u32) -> u32 {
+        let end = self.end_mut(of);
+        end.shift = end.cseq.max(cseq).saturating_sub(cseq) + end.shift + 1;
+        end.shift
+    }
+
+    /// The other end knows this one by another address, the value of its From or To: what passes is
+    /// rewritten ([`direct`](Self::direct)), and each end sees of both what it has seen from the
+    /// beginning.
+    pub fn set_shown(&mut self, of: Side, address: &[u8]) {
+        let end = self.end_mut(of);
+        end.shown = (end.address != address).then(|| address.to_vec());
     }
 
     /// Call-ID.
@@ -187,6 +212,46 @@ impl ProxyDialog {
             .find(|side| self.end(*side).tag == from && self.end(side.other()).tag == to)
     }
 
+    /// Whether a request to one end, its Route followed as far as this proxy goes, leads elsewhere than
+    /// the dialog: to a host that is neither the end's nor, by `is_own`, this proxy, or by a Route that
+    /// was never recorded. What is left out counts for nothing: some send to the proxy that they
+    /// called, or forget the route set.
+    pub fn leads_astray(
+        &self,
+        to: Side,
+        request: &Message,
+        is_own: impl Fn(&Uri<'_>) -> bool,
+    ) -> bool {
+        let end = self.end(to);
+        let mut routes = request.routes();
+        let strays = routes.any(|route| {
+            let route = route.ok().and_then(|route| route.uri().ok());
+            !route.is_some_and(|uri| end.leg.has_route(&uri))
+        });
+        let Ok(uri) = request.request_uri() else {
+            return true;
+        };
+        // A tel or urn URI names no place.
+        strays || uri.is_sip() && !is_own(&uri) && !end.is_at(&uri)
+    }
+
+    /// A request that passes, sent to one end: to its target, by its route set, whatever was written;
+    /// From and To are those that this end knows.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn direct(&self, to: Side, request: &Message) -> Result<Message, EditError> {
+        let (sender, receiver) = (self.end(to.other()), self.end(to));
+        let mut edit = receiver.leg.direct(request.edit());
+        if sender.shown.is_some() {
+            edit = edit.replace(HeaderName::From, sender.shown());
+        }
+        if receiver.shown.is_some() {
+            edit = edit.replace(HeaderName::To, &receiver.address);
+        }
+        edit.finish()
+    }
+
     /// Takes note of a request that passes: its CSeq, and the new target that it may bring.
     /// Returns who sent it; `None` where it is of another dialog.
     pub fn handle_request(&mut self, request: &Message) -> Option<Side> {
@@ -214,11 +279,11 @@ impl ProxyDialog {
             return;
         }
         if let Ok(target) = contact(response) {
-            self.end_mut(asker.other()).leg.target = target;
+            self.end_mut(asker.other()).refresh(target);
         }
         let asker = self.end_mut(asker);
         if let Some((_, target)) = asker.offered.take_if(|(number, _)| *number == cseq.number) {
-            asker.leg.target = target;
+            asker.refresh(target);
         }
     }
 
@@ -244,27 +309,23 @@ impl ProxyDialog {
         bye.build()
     }
 
-    /// The ACK of the 2xx that made the dialog, in the name of the caller: for a 2xx that came when
-    /// the caller had been told otherwise
+    /// The ACK of a 2xx of one end, in the name of the other, whose INVITE had this number: for a 2xx
+    /// that came when its asker had been told otherwise
     /// ([`Action::LateSuccess`](crate::proxy::Action::LateSuccess)). A BYE follows.
     ///
     /// # Errors
     /// `via` holds a line end.
-    pub fn ack_towards_callee(&self, via: &str) -> Result<Message, BuildError> {
-        self.write(Side::Callee, &Method::Ack, self.invite_cseq, via)
-            .build()
+    pub fn ack_towards(&self, to: Side, cseq: u32, via: &str) -> Result<Message, BuildError> {
+        self.write(to, &Method::Ack, cseq, via).build()
     }
 
     fn write(&self, to: Side, method: &Method, cseq: u32, via: &str) -> RequestBuilder {
-        let receiver = self.end(to);
-        let cseq = match to {
-            Side::Callee => cseq.saturating_add(self.shift),
-            Side::Caller => cseq,
-        };
+        let (sender, receiver) = (self.end(to.other()), self.end(to));
+        let cseq = cseq.saturating_add(sender.shift);
         receiver
             .leg
             .request(method, via)
-            .header(HeaderName::From, &self.end(to.other()).address)
+            .header(HeaderName::From, sender.shown())
             .header(HeaderName::To, &receiver.address)
             .header(HeaderName::CallId, self.call_id.as_bytes())
             .header(HeaderName::CSeq, format!("{cseq} {method}"))
@@ -282,5 +343,32 @@ impl ProxyDialog {
             Side::Caller => &mut self.caller,
             Side::Callee => &mut self.callee,
         }
+    }
+}
+
+impl End {
+    /// Its address as the other end knows it.
+    fn shown(&self) -> &[u8] {
+        self.shown.as_ref().unwrap_or(&self.address)
+    }
+
+    /// It has another Contact now.
+    fn refresh(&mut self, target: String) {
+        if self.leg.target != target {
+            self.before = Some(std::mem::replace(&mut self.leg.target, target));
+        }
+    }
+
+    /// Whether a URI names this end's host, by any Contact that the other one may know, or by its address.
+    /// The user part may be that of an older Contact: there are phones that never take note of a new one.
+    fn is_at(&self, uri: &Uri<'_>) -> bool {
+        let offered = self.offered.as_ref().map(|(_, target)| target);
+        let targets = [Some(&self.leg.target), self.before.as_ref(), offered];
+        let is_same = |known: &Uri<'_>| known.host() == uri.host();
+        let mut targets = targets.into_iter().flatten();
+        let address = NameAddr::parse(HeaderName::From, &self.address);
+        let address = address.ok().and_then(|address| address.uri().ok());
+        targets.any(|target| Uri::parse(target).is_ok_and(|known| is_same(&known)))
+            || address.is_some_and(|known| is_same(&known))
     }
 }

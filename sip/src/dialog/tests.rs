@@ -7,6 +7,7 @@ use crate::header::HeaderName;
 use crate::message::{Message, Method, RequestBuilder};
 use crate::proxy::Identity;
 use crate::transaction::Timers;
+use crate::uri::Uri;
 
 const VIA: &str = "SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKnew;rport";
 
@@ -176,9 +177,83 @@ fn messages_of_other_dialogs_are_told_apart() {
 }
 
 #[test]
+fn a_request_is_held_to_the_other_ends_target_and_the_recorded_route_set() {
+    let mut dialog = relayed();
+    let is_own = |uri: &Uri<'_>| identity().is_own_uri(uri);
+    let asking = |uri: &str, route: &str| {
+        let info = within(&Method::Info, Side::Caller, 18, "sip:alice@192.0.2.1:5062");
+        let info = info.edit().request_uri(uri);
+        let info = if route.is_empty() {
+            info
+        } else {
+            info.push("Route", route)
+        };
+        info.finish().unwrap()
+    };
+    let target = "sip:bob@192.0.2.4:5070;ob";
+    for (uri, route, astray) in [
+        (target, "<sip:192.0.2.30;lr>, <sip:192.0.2.40;lr>", false),
+        (target, "<sip:192.0.2.40;lr>", false),
+        (target, "", false),
+        ("sip:bob@192.0.2.4", "", false),
+        ("sip:192.0.2.10", "", false),
+        ("sip:bob@example.test", "", false),
+        ("tel:+1", "", false),
+        ("sip:bob@192.0.2.5", "", true),
+        ("sip:older@192.0.2.4", "", false),
+        (target, "<sip:192.0.2.99;lr>", true),
+        (target, "<sip:192.0.2.30;lr>, <sip:192.0.2.99;lr>", true),
+    ] {
+        let request = asking(uri, route);
+        let found = dialog.leads_astray(Side::Callee, &request, is_own);
+        assert_eq!(found, astray, "{uri} {route}");
+        let sent = dialog.direct(Side::Callee, &request).unwrap();
+        assert_eq!(super::tests::uri(&sent), target);
+        assert_eq!(routes(&sent), ["sip:192.0.2.30;lr", "sip:192.0.2.40;lr"]);
+    }
+    // A new Contact counts from its 2xx on; what crosses it may name the old one.
+    let update = within(&Method::Update, Side::Callee, 1, "sip:bob@192.0.2.7");
+    dialog.handle_request(&update);
+    dialog.handle_response(&update.respond(200).build().unwrap());
+    for (uri, astray) in [
+        (target, false),
+        ("sip:bob@192.0.2.7", false),
+        ("sip:bob@192.0.2.8", true),
+    ] {
+        let request = asking(uri, "");
+        assert_eq!(dialog.leads_astray(Side::Callee, &request, is_own), astray);
+        let sent = dialog.direct(Side::Callee, &request).unwrap();
+        assert_eq!(super::tests::uri(&sent), "sip:bob@192.0.2.7");
+    }
+}
+
+#[test]
+fn each_end_sees_the_addresses_that_it_knows() {
+    let mut dialog = relayed();
+    let own = "\"Alice\" <sip:alice@example.test>;tag=a";
+    let shown = "<sip:+15550100@example.test>;tag=a";
+    dialog.set_shown(Side::Caller, own.as_bytes());
+    let bye = dialog.bye_towards(Side::Callee, VIA, None).unwrap();
+    assert_eq!(bye.header("From").unwrap().text(), own);
+    dialog.set_shown(Side::Caller, shown.as_bytes());
+    let info = within(&Method::Info, Side::Caller, 19, "sip:x@y");
+    let info = dialog.direct(Side::Callee, &info).unwrap();
+    assert_eq!(info.header("From").unwrap().text(), shown);
+    let theirs = within(&Method::Info, Side::Callee, 1, "sip:x@y");
+    let theirs = theirs.edit().replace("To", shown).finish().unwrap();
+    assert_eq!(dialog.sender(&theirs), Some(Side::Callee));
+    let theirs = dialog.direct(Side::Caller, &theirs).unwrap();
+    assert_eq!(theirs.header("To").unwrap().text(), own);
+    let bye = dialog.bye_towards(Side::Callee, VIA, None).unwrap();
+    assert_eq!(bye.header("From").unwrap().text(), shown);
+    let bye = dialog.bye_towards(Side::Caller, VIA, None).unwrap();
+    assert_eq!(bye.header("To").unwrap().text(), own);
+}
+
+#[test]
 fn a_late_2xx_is_acknowledged_in_the_callers_name() {
     let dialog = relayed();
-    let ack = dialog.ack_towards_callee(VIA).unwrap();
+    let ack = dialog.ack_towards(Side::Callee, 17, VIA).unwrap();
     assert!(ack.validate().is_ok());
     assert_eq!(uri(&ack), "sip:bob@192.0.2.4:5070;ob");
     assert_eq!(routes(&ack), ["sip:192.0.2.30;lr", "sip:192.0.2.40;lr"]);

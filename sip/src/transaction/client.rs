@@ -158,6 +158,12 @@ impl<F: Flow> Clients<F> {
         true
     }
 
+    /// Where the request of a response was sent.
+    pub(super) fn flow_of(&mut self, response: &Message) -> Option<&F> {
+        let id = self.find(response).ok()??;
+        self.table.get_mut(id.0).map(|client| &client.flow)
+    }
+
     pub(super) fn handle_response(
         &mut self,
         now: Instant,
@@ -167,12 +173,7 @@ impl<F: Flow> Clients<F> {
         status: u16,
         out: &mut Output<F>,
     ) -> Result<(), HeaderError> {
-        let id = {
-            let via = response.via()?;
-            let method = response.cseq()?.method;
-            key::client(&mut self.buffer, via.branch().unwrap_or_default(), &method);
-            self.keys.get(self.buffer.as_slice()).copied()
-        };
+        let id = self.find(&response)?;
         let Some((id, client)) = id.and_then(|id| Some((id, self.table.get_mut(id.0)?))) else {
             out.tell(Event::StrayResponse { flow, response });
             return Ok(());
@@ -221,6 +222,14 @@ impl<F: Flow> Clients<F> {
             Machine::NonInvite(machine) => machine.on_transport_error(),
         };
         self.finish(id, actions, None, out);
+    }
+
+    /// Writes the key of the request that a response is to, and looks it up.
+    fn find(&mut self, response: &Message) -> Result<Option<ClientId>, HeaderError> {
+        let via = response.via()?;
+        let method = response.cseq()?.method;
+        key::client(&mut self.buffer, via.branch().unwrap_or_default(), &method);
+        Ok(self.keys.get(self.buffer.as_slice()).copied())
     }
 
     /// Does what a machine asked for, and removes the transaction if that was all.

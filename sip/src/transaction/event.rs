@@ -106,8 +106,15 @@ pub enum Event<F> {
         /// The client transaction, which is over.
         id: ClientId,
     },
-    /// Our final response to an INVITE was not acknowledged (timer H), or we did not answer another
-    /// request within 64 × T1, when nobody waits for the answer any more.
+    /// Our failure response to an INVITE was not acknowledged (timer H).
+    Unacknowledged {
+        /// The server transaction, which is over.
+        id: ServerId,
+        /// Where the INVITE came from.
+        flow: F,
+    },
+    /// We did not answer a request other than INVITE within 64 × T1, when nobody waits for the answer any
+    /// more.
     ServerTimeout {
         /// The server transaction, which is over.
         id: ServerId,

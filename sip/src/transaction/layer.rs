@@ -106,6 +106,16 @@ impl<F: Flow> Layer<F> {
         self.servers.knows(request)
     }
 
+    /// Where the request was sent that a response is to; `None` where there is no such transaction.
+    pub fn sent_to(&mut self, response: &Message) -> Option<&F> {
+        self.clients.flow_of(response)
+    }
+
+    /// Where the INVITE came from that a CANCEL is to end; `None` where there is none.
+    pub fn came_from(&mut self, cancel: &Message) -> Option<&F> {
+        self.servers.flow_of_invite(cancel)
+    }
+
     /// Time has passed. To be called at or after [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.out.due(now) {

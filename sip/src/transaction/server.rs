@@ -76,6 +76,12 @@ impl<F: Flow> Servers<F> {
         method.is_some_and(|method| matches!(self.find(request, method), Ok(Some(_))))
     }
 
+    /// Where the INVITE of a CANCEL came from.
+    pub(super) fn flow_of_invite(&mut self, cancel: &Message) -> Option<&F> {
+        let id = self.find(cancel, &Method::Invite).ok()??;
+        self.table.get(id.0).map(|server| &server.flow)
+    }
+
     pub(super) fn handle_request(
         &mut self,
         now: Instant,
@@ -325,7 +331,13 @@ impl<F: Flow> Servers<F> {
             out.transmit(server.flow.clone(), payload.clone(), Some(transaction));
         }
         match actions.tell.filter(|_| !server.quiet) {
-            Some(Tell::Timeout) => out.tell(Event::ServerTimeout { id }),
+            Some(Tell::Timeout) => match server.machine {
+                Machine::Invite(_) => out.tell(Event::Unacknowledged {
+                    id,
+                    flow: server.flow.clone(),
+                }),
+                Machine::NonInvite(_) => out.tell(Event::ServerTimeout { id }),
+            },
             Some(Tell::TransportError) => out.tell(Event::ServerTransportError { id }),
             Some(Tell::Message) | None => {}
         }

@@ -178,7 +178,9 @@ impl Agent {
                 assert!(!self.ringing.contains_key(&id), "a ringing call vanished");
             }
             // 2xx after timer M; an ACK that never came, whose dialog the answer ends.
-            Event::StrayResponse { .. } | Event::ServerTimeout { .. } => {}
+            Event::StrayResponse { .. }
+            | Event::Unacknowledged { .. }
+            | Event::ServerTimeout { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
     }

@@ -118,6 +118,7 @@ impl Proxy {
             }
             Event::Terminated { .. }
             | Event::StrayResponse { .. }
+            | Event::Unacknowledged { .. }
             | Event::ServerTimeout { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
@@ -220,7 +221,8 @@ impl Proxy {
                 let dialog = ProxyDialog::new(&call.received, &response, &self.identity);
                 let mut dialog = dialog.unwrap();
                 let path = self.path(resolve(dialog.next_hop(Side::Callee)));
-                let ack = dialog.ack_towards_callee(&self.via()).unwrap();
+                let cseq = call.received.cseq().unwrap().number;
+                let ack = dialog.ack_towards(Side::Callee, cseq, &self.via()).unwrap();
                 self.layer.send_stateless(path, ack);
                 self.end(now, &mut dialog, Side::Callee);
             }

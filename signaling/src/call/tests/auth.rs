@@ -11,11 +11,11 @@ use sip::{
 use super::bed::*;
 use crate::directory::Aor;
 
-const PHONE: &str = "198.51.100.7:40007";
+pub(super) const PHONE: &str = "198.51.100.7:40007";
 
 /// A phone of a user, with its password and what it was challenged with.
 pub(super) struct Phone {
-    address: &'static str,
+    pub(super) address: &'static str,
     user: &'static str,
     domain: &'static str,
     password: &'static str,
@@ -38,7 +38,7 @@ impl Phone {
     }
 
     /// A request, with credentials where it was challenged before.
-    fn request(&mut self, method: &Method, uri: &str, headers: &str) -> Message {
+    pub(super) fn request(&mut self, method: &Method, uri: &str, headers: &str) -> Message {
         self.cseq += 1;
         let Self {
             address,
@@ -59,16 +59,20 @@ impl Phone {
             method.as_str(),
             method.as_str(),
         );
-        let plain = Message::parse(text.into()).unwrap();
+        self.prove(Message::parse(text.into()).unwrap(), uri)
+    }
+
+    /// A request with credentials for `uri`, where the phone was challenged before.
+    pub(super) fn prove(&mut self, plain: Message, uri: &str) -> Message {
         let Some(challenge) = &self.challenge else {
             return plain;
         };
         self.uses += 1;
         let proof = Answer {
-            username: user,
+            username: self.user,
             secret: Secret::Password(self.password),
-            realm: Some(domain),
-            method: method.as_str(),
+            realm: Some(self.domain),
+            method: plain.method().unwrap().as_str(),
             uri,
             body: b"",
             cnonce: "cn",
@@ -83,18 +87,29 @@ impl Phone {
     }
 
     /// Sends a request; its final answer by the node itself. A challenge is remembered.
-    fn send(&mut self, bed: &mut Bed, method: &Method, uri: &str, headers: &str) -> Message {
+    pub(super) fn send(
+        &mut self,
+        bed: &mut Bed,
+        method: &Method,
+        uri: &str,
+        headers: &str,
+    ) -> Message {
         let request = self.request(method, uri, headers);
         bed.receive_message(self.address, &request);
         let answer = bed.next(self.address).message;
+        self.hear(&answer);
+        answer
+    }
+
+    /// Remembers a challenge.
+    pub(super) fn hear(&mut self, answer: &Message) {
         if matches!(answer.status(), Some(401 | 407)) {
             self.challenge = Some(answer.clone());
             self.uses = 0;
         }
-        answer
     }
 
-    fn register(&mut self, bed: &mut Bed, headers: &str) -> Message {
+    pub(super) fn register(&mut self, bed: &mut Bed, headers: &str) -> Message {
         let uri = format!("sip:{}", self.domain);
         self.send(bed, &Method::Register, &uri, headers)
     }
@@ -296,17 +311,124 @@ fn a_registration_keeps_the_rules() {
         unknown.header(HeaderName::Unsupported).unwrap().value(),
         b"gruu"
     );
-    let path = "Supported: path\r\nPath: <sip:edge.test;lr>\r\n";
-    let ok = phone.register(&mut bed, path);
-    assert_eq!(
-        ok.header(HeaderName::Path).unwrap().value(),
-        b"<sip:edge.test;lr>"
-    );
     // An hour later it is over, without a word.
     bed.access
         .location
         .expire(store::Timestamp::from_millis(1_700_003_600_000));
     assert_eq!(bed.access.location.len(), 0);
+}
+
+#[test]
+fn a_path_is_believed_from_a_trunk_alone() {
+    let time = store::Timestamp::from_millis(1_700_000_000_000);
+    let path = "Supported: path\r\nPath: <sip:edge.test;lr>\r\n";
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.register(&mut bed, "");
+    let ok = phone.register(&mut bed, path);
+    assert_eq!(status(&ok), 200);
+    assert!(ok.header(HeaderName::Path).is_none());
+    let alice = Aor::new("alice", "node.test");
+    let bound = bed.access.location.contacts(time, &alice);
+    assert!(bound[0].path.is_empty());
+    assert_eq!(bound[0].flow.unwrap().remote, at(PHONE));
+    let refused = phone.register(&mut bed, &format!("{path}Require: path\r\n"));
+    assert_eq!(status(&refused), 420);
+    assert_eq!(
+        refused.header(HeaderName::Unsupported).unwrap().value(),
+        b"path"
+    );
+
+    let mut edge = Phone::new("bob", "node.test");
+    edge.address = CALLER;
+    edge.register(&mut bed, "");
+    let ok = edge.register(&mut bed, path);
+    assert_eq!(
+        ok.header(HeaderName::Path).unwrap().value(),
+        b"<sip:edge.test;lr>"
+    );
+    let bob = Aor::new("bob", "node.test");
+    let bound = bed.access.location.contacts(time, &bob);
+    assert_eq!(bound[0].path, ["sip:edge.test;lr"]);
+}
+
+#[test]
+fn credentials_are_for_the_target_that_they_name() {
+    for (given, status) in [
+        ("sip:+1555@node.test", None),
+        ("sip:+1555@NODE.test:5060;user=phone", None),
+        ("sip:+1555;npdi@node.test", None),
+        ("sip:%2B1555@192.0.2.1:5060", None),
+        // As SIPp writes it.
+        ("sip:192.0.2.1:5060", None),
+        ("sip:+1900@node.test", Some(400)),
+        ("sip:+1555@far.test", Some(400)),
+        ("sip:far.test", Some(400)),
+        ("+1555", Some(400)),
+    ] {
+        let mut bed = Bed::new();
+        let mut phone = Phone::new("alice", "node.test");
+        phone.send(&mut bed, &Method::Message, "sip:+1555@node.test", "");
+        let plain = phone.challenge.take();
+        let raw = phone.request(&Method::Message, "sip:+1555@node.test", "");
+        phone.challenge = plain;
+        bed.receive_message(PHONE, &phone.prove(raw, given));
+        match status {
+            None => drop(bed.request(CALLEE, &Method::Message)),
+            Some(status) => {
+                bed.response(PHONE, status);
+                assert_eq!(proofs(&bed, "other-target"), 1);
+                bed.assert_quiet();
+            }
+        }
+    }
+}
+
+#[test]
+fn who_prefers_an_identity_vouches_for_no_other_from() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    let preferred = "P-Preferred-Identity: <sip:alice@node.test>\r\n";
+    phone.send(&mut bed, &Method::Message, "sip:+1555@node.test", preferred);
+    let mut sent_as = |bed: &mut Bed, from: &str| {
+        let raw = phone.request(&Method::Message, "sip:+1555@node.test", preferred);
+        let text = String::from_utf8(raw.as_bytes().to_vec()).unwrap();
+        bed.receive(PHONE, text.replace("From: <sip:alice@node.test>", from));
+    };
+    for foreign in ["From: <sip:ceo@bank.test>", "From: <sip:+1911@far.test>"] {
+        sent_as(&mut bed, foreign);
+        bed.response(PHONE, 403);
+    }
+    // Another user of ours neither.
+    sent_as(&mut bed, "From: <sip:bob@node.test>");
+    bed.response(PHONE, 403);
+    bed.assert_quiet();
+    sent_as(&mut bed, "From: <sip:anonymous@anonymous.invalid>");
+    let passed = bed.request(CALLEE, &Method::Message);
+    assert!(passed.header(HeaderName::PPreferredIdentity).is_none());
+}
+
+#[test]
+fn a_user_who_never_acknowledges_is_held_off_in_the_end() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    phone.send(&mut bed, &Method::Invite, "sip:+1555@node.test", "");
+    for _ in 0..12 {
+        let invite = phone.request(&Method::Invite, "sip:+1555@node.test", "");
+        let text = String::from_utf8(invite.as_bytes().to_vec()).unwrap();
+        bed.receive(
+            PHONE,
+            text.replace("alice@phone", &format!("{}@phone", phone.cseq)),
+        );
+        let sent = bed.request(CALLEE, &Method::Invite);
+        bed.receive_message(CALLEE, &sent.respond(486).to_tag("x").build().unwrap());
+        bed.request(CALLEE, &Method::Ack);
+        bed.response(PHONE, 486);
+    }
+    bed.pass(Duration::from_secs(31));
+    assert!(!bed.is_banned(PHONE));
+    bed.pass(Duration::from_secs(2));
+    assert!(bed.is_banned(PHONE));
 }
 
 #[test]

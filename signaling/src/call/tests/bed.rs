@@ -76,6 +76,18 @@ certificates = ["pbx.secure.test"]
 name = "challenging"
 hosts = ["192.0.2.20"]
 auth = { user = "u", password = "secret", realm = "carrier.test" }
+[[trunks]]
+name = "upstream"
+hosts = ["192.0.2.30"]
+allow = ["192.0.2.30"]
+auth = { user = "u", password = "secret", realm = "carrier.test" }
+[[trunks]]
+name = "shown"
+hosts = ["192.0.2.20"]
+caller_id = "+15550000"
+[[routes]]
+prefix = "+4"
+trunks = ["shown"]
 [[routes]]
 prefix = "+9"
 trunks = ["challenging"]
@@ -373,6 +385,12 @@ impl Bed {
     pub(super) fn certify(&self, connection: ConnectionId, name: &str) {
         let names = vec![name.to_ascii_lowercase()];
         self.policy.certified.set(connection, names);
+    }
+
+    /// Whether an address is banned.
+    pub(super) fn is_banned(&self, address: &str) -> bool {
+        let defence = &self.policy.defence;
+        defence.is_banned(self.now, at(address).ip(), Transport::Udp)
     }
 
     pub(super) fn pass_ms(&mut self, ms: u64) {

@@ -40,6 +40,12 @@ fn number(message: &Message) -> u32 {
     message.cseq().unwrap().number
 }
 
+/// The credentials of a request, which there are.
+fn credentials(request: &Message) -> Vec<u8> {
+    let value = request.header(HeaderName::ProxyAuthorization).unwrap();
+    value.value().to_vec()
+}
+
 /// The trunk challenges a request, and gets it again with credentials.
 fn challenged(bed: &mut Bed, request: &Message, nonce: &str) -> Message {
     let method = request.method().unwrap().clone();
@@ -83,7 +89,9 @@ fn a_call_through_a_trunk_that_challenges_everything() {
     let mut caller = Party::caller(&request, &ok);
     let mut callee = Party::callee(&forwarded, CALLEE);
     bed.receive_message(CALLER, &caller.ack(""));
-    assert_eq!(number(&bed.request(CALLEE, &Method::Ack)), 2);
+    let ack = bed.request(CALLEE, &Method::Ack);
+    assert_eq!(number(&ack), 2);
+    assert_eq!(credentials(&ack), credentials(&forwarded));
 
     // Within the call: the caller's requests stay ahead, and go further ahead by a challenge.
     bed.receive_message(CALLER, &caller.send(&Method::Info, ""));
@@ -101,7 +109,9 @@ fn a_call_through_a_trunk_that_challenges_everything() {
     let ok = bed.response(CALLER, 200);
     assert_eq!(number(&ok), 3);
     bed.receive_message(CALLER, &caller.ack(""));
-    assert_eq!(number(&bed.request(CALLEE, &Method::Ack)), 5);
+    let ack = bed.request(CALLEE, &Method::Ack);
+    assert_eq!(number(&ack), 5);
+    assert_eq!(credentials(&ack), credentials(&again));
     // What the trunk sends has numbers of its own.
     let info = callee.send(&Method::Info, "");
     bed.receive_message(CALLEE, &info);
@@ -139,9 +149,138 @@ fn this_nodes_own_bye_is_ahead_as_well() {
     bed.settle();
     let bye = bed.request(CALLEE, &Method::Bye);
     assert_eq!(number(&bye), 3);
+    let bye = challenged(&mut bed, &bye, "n2");
     bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
     let bye = bed.request(CALLER, &Method::Bye);
     bed.receive_message(CALLER, &bye.respond(200).build().unwrap());
+    bed.assert_empty();
+}
+
+/// A call through the trunk that challenges, up: the caller's end.
+fn up(bed: &mut Bed) -> Party {
+    let request = invite("+9555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
+    bed.receive_message(CALLER, &request);
+    let first = bed.request(CALLEE, &Method::Invite);
+    let forwarded = challenged(bed, &first, "n1");
+    let answered = sdp("192.0.2.20", &[5000], "sendrecv");
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &answered));
+    let ok = bed.response(CALLER, 200);
+    let mut caller = Party::caller(&request, &ok);
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    caller
+}
+
+#[test]
+fn a_challenge_to_our_bye_is_answered_for_the_trunks_realm_alone() {
+    let mut bed = Bed::new();
+    up(&mut bed);
+    bed.core.stop(bed.now);
+    bed.settle();
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &challenge(&bye, 401, "bank.test", "n", false));
+    let bye = bed.request(CALLER, &Method::Bye);
+    // And no challenge of who has no credentials of ours.
+    bed.receive_message(CALLER, &challenge(&bye, 401, "carrier.test", "n", false));
+    bed.assert_quiet();
+    assert_eq!(bed.cdr().cause, Cause::Shutdown);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_request_that_was_overtaken_is_asked_again_beyond_what_overtook_it() {
+    let mut bed = Bed::new();
+    let mut caller = up(&mut bed);
+    bed.receive_message(CALLER, &caller.send(&Method::Info, ""));
+    let first = bed.request(CALLEE, &Method::Info);
+    bed.receive_message(CALLER, &caller.send(&Method::Info, ""));
+    let second = bed.request(CALLEE, &Method::Info);
+    assert_eq!((number(&first), number(&second)), (3, 4));
+    bed.receive_message(CALLEE, &challenge(&first, 407, "carrier.test", "n2", false));
+    let again = bed.request(CALLEE, &Method::Info);
+    assert_eq!(number(&again), 5, "no number is used twice");
+    bed.receive_message(CALLEE, &second.respond(200).build().unwrap());
+    assert_eq!(number(&bed.response(CALLER, 200)), 3);
+    bed.receive_message(CALLEE, &again.respond(200).build().unwrap());
+    assert_eq!(number(&bed.response(CALLER, 200)), 2);
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    assert!(number(&bye) > 5);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    assert_eq!(number(&bed.response(CALLER, 200)), 4);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_prack_that_is_challenged_still_names_the_invite_that_the_trunk_has() {
+    let mut bed = Bed::new();
+    let request = invite("+9555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
+    bed.receive_message(CALLER, &request);
+    let first = bed.request(CALLEE, &Method::Invite);
+    let forwarded = challenged(&mut bed, &first, "n1");
+    let answered = sdp("192.0.2.20", &[5000], "sendrecv");
+    let early = answer(&forwarded, 183, CALLEE, &answered);
+    bed.receive_message(CALLEE, &early);
+    let early = bed.response(CALLER, 183);
+    let mut caller = Party::caller(&request, &early);
+    let prack = caller.send(&Method::Prack, "");
+    let prack = prack
+        .edit()
+        .push(HeaderName::RAck, "1 1 INVITE")
+        .finish()
+        .unwrap();
+    bed.receive_message(CALLER, &prack);
+    let passed = bed.request(CALLEE, &Method::Prack);
+    let rack = |message: &Message| {
+        let rack = message.header(HeaderName::RAck).unwrap();
+        rack.text().into_owned()
+    };
+    assert_eq!((number(&passed), rack(&passed)), (3, "1 2 INVITE".into()));
+    let response = challenge(&passed, 407, "carrier.test", "n2", false);
+    bed.receive_message(CALLEE, &response);
+    let again = bed.request(CALLEE, &Method::Prack);
+    assert_eq!((number(&again), rack(&again)), (4, "1 2 INVITE".into()));
+    bed.receive_message(CALLEE, &again.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    // The ACK is of the INVITE, however far the dialog has moved on.
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, ""));
+    bed.response(CALLER, 200);
+    bed.receive_message(CALLER, &caller.ack(""));
+    assert_eq!(number(&bed.request(CALLEE, &Method::Ack)), 2);
+    bed.core.stop(bed.now);
+    bed.settle();
+    bed.assert_empty();
+}
+
+#[test]
+fn a_trunk_that_calls_may_challenge_what_the_callee_sends() {
+    const UPSTREAM: &str = "192.0.2.30:5060";
+    let mut bed = Bed::new();
+    let request = invite("+1555", "c1", "");
+    bed.receive_message(UPSTREAM, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, ""));
+    // Its Via names another port of another host, but answers go to where it sent from.
+    let ok = bed.response(UPSTREAM, 200);
+    bed.receive_message(UPSTREAM, &Party::caller(&request, &ok).ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    let mut callee = Party::callee(&forwarded, CALLEE);
+    for (expected, own) in [(2, 1), (4, 2)] {
+        bed.receive_message(CALLEE, &callee.send(&Method::Info, ""));
+        let info = bed.request(CALLER, &Method::Info);
+        let nonce = format!("n{own}");
+        let response = challenge(&info, 407, "carrier.test", &nonce, false);
+        bed.receive_message(UPSTREAM, &response);
+        let again = bed.request(CALLER, &Method::Info);
+        assert!(proves(&again, &nonce));
+        assert_eq!(number(&again), expected);
+        bed.receive_message(UPSTREAM, &again.respond(200).build().unwrap());
+        assert_eq!(number(&bed.response(CALLEE, 200)), own);
+    }
+    bed.core.stop(bed.now);
+    bed.settle();
+    let bye = bed.request(CALLER, &Method::Bye);
+    assert_eq!(number(&bye), 5);
     bed.assert_empty();
 }
 

@@ -100,6 +100,23 @@ fn both_parties_hang_up_at_once() {
 }
 
 #[test]
+fn a_reinvite_that_crosses_a_bye_comes_too_late_and_asks_mediad_for_nothing() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.asked();
+    let offer = sdp("192.0.2.20", &[5002], "sendonly");
+    bed.receive_message(CALLEE, &up.callee.send(&Method::Invite, &offer));
+    bed.response(CALLEE, 481);
+    assert!(bed.asked().is_empty());
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    assert_eq!(bed.cdr().cause, Cause::Bye);
+    bed.assert_empty();
+}
+
+#[test]
 fn a_bye_that_nobody_answers_ends_the_call_all_the_same() {
     let mut bed = Bed::new();
     let mut up = call(&mut bed, "+2555", "c1");

@@ -11,7 +11,11 @@ use sip::{
 use store::{Cause, EndedBy, Timestamp};
 
 use super::bed::*;
-use crate::{directory::Aor, location::Came, net::Flow};
+use crate::{
+    directory::Aor,
+    location::Came,
+    net::{ConnectionId, Flow},
+};
 
 /// Phones behind NATs: what they say of themselves is not where they are.
 pub(super) const DESK: &str = "198.51.100.31:40031";
@@ -27,11 +31,8 @@ pub(super) fn register(bed: &mut Bed, phones: &[(&str, u16)]) {
 
 /// Registers a phone of bob's through `path`.
 fn bind(bed: &Bed, phone: &str, q: u16, path: &str) {
-    let bounds = Bounds {
-        min: 60,
-        default: 3_600,
-        max: 7_200,
-    };
+    let node = if at(phone).is_ipv4() { NODE } else { NODE6 };
+    let flow = Flow::to(Transport::Udp, at(node), at(phone));
     let host = at(phone).port() - 40_000;
     let text = format!(
         "REGISTER sip:node.test SIP/2.0\r\nCall-ID: {phone}\r\nCSeq: 1 REGISTER\r\n{path}\
@@ -39,14 +40,20 @@ fn bind(bed: &Bed, phone: &str, q: u16, path: &str) {
         q / 1_000,
         q % 1_000
     );
-    let request = Message::parse(text.into()).unwrap();
+    bind_by(bed, flow, &text);
+}
+
+/// Does what a REGISTER of bob's asks.
+fn bind_by(bed: &Bed, flow: Flow, text: &str) {
+    let bounds = Bounds {
+        min: 60,
+        default: 3_600,
+        max: 7_200,
+    };
+    let request = Message::parse(text.to_owned().into()).unwrap();
     let request = Register::parse(&request, &bounds).unwrap();
     let came = Came {
-        flow: Flow::to(
-            Transport::Udp,
-            at(if at(phone).is_ipv4() { NODE } else { NODE6 }),
-            at(phone),
-        ),
+        flow,
         user_agent: "",
     };
     let (now, bob) = (
@@ -364,6 +371,78 @@ fn a_phone_may_redirect_within_the_node_and_nowhere_else() {
         b"<sip:bob@elsewhere.test>"
     );
     bed.assert_empty();
+}
+
+#[test]
+fn a_phone_whose_connection_is_gone_is_where_it_was_or_nowhere() {
+    let was = "198.51.100.31:40031";
+    for (contact, reached) in [
+        ("<sip:bob@198.51.100.31:5070;transport=tcp>", true),
+        // Premium numbers at the carrier, who knows this node by its address.
+        ("<sip:+1900@192.0.2.20:5060;transport=tcp>", false),
+        ("<sip:bob@victim.test;transport=tcp>", false),
+    ] {
+        let mut bed = Bed::new();
+        let text = format!(
+            "REGISTER sip:node.test SIP/2.0\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n\
+             Contact: {contact}\r\n\r\n"
+        );
+        // As a binding is after a restart.
+        let flow = Flow::to(Transport::Tcp, at(NODE), at(was));
+        bind_by(&bed, flow, &text);
+        bed.receive_message(CALLER, &to_bob("c1", ""));
+        if reached {
+            let invite = bed.request("198.51.100.31:5070", &Method::Invite);
+            let busy = invite.respond(486).to_tag("x").build().unwrap();
+            let mut flow = flow;
+            flow.connection = Some(ConnectionId(10));
+            bed.core.handle_framed(bed.now, flow, Ok(busy));
+            bed.settle();
+            bed.request("198.51.100.31:5070", &Method::Ack);
+            bed.response(CALLER, 486);
+        } else {
+            assert!(matches!(bed.next(CALLER).message.status(), Some(480 | 500)));
+        }
+        bed.assert_quiet();
+        bed.assert_empty();
+    }
+}
+
+#[test]
+fn a_phone_that_asks_in_our_realm_is_not_heard() {
+    let challenge = |realm: &str| format!("Digest realm=\"{realm}\",nonce=\"n\",qop=\"auth\"");
+    for (realms, told, left) in [
+        (&["node.test"][..], 403, &[][..]),
+        (&["NODE.test", "two.test"], 403, &[]),
+        (&["far.test"], 407, &["far.test"]),
+        (&["node.test", "far.test"], 407, &["far.test"]),
+    ] {
+        for name in [HeaderName::ProxyAuthenticate, HeaderName::WwwAuthenticate] {
+            let mut bed = Bed::new();
+            register(&mut bed, &[(DESK, 1000)]);
+            bed.receive_message(CALLER, &to_bob("c1", ""));
+            let desk = bed.request(DESK, &Method::Invite);
+            let is_proxy = name == HeaderName::ProxyAuthenticate;
+            let status = if is_proxy { 407 } else { 401 };
+            let mut response = desk.respond(status).to_tag("x");
+            for realm in realms {
+                response = response.header(name, challenge(realm));
+            }
+            bed.receive_message(DESK, &response.build().unwrap());
+            bed.request(DESK, &Method::Ack);
+            let told = if told == 407 { status } else { told };
+            let heard = bed.response(CALLER, told);
+            let found: Vec<_> = heard.values(name).map(<[u8]>::to_vec).collect();
+            let left: Vec<_> = left
+                .iter()
+                .map(|realm| challenge(realm).into_bytes())
+                .collect();
+            assert_eq!(found.concat(), left.concat());
+            assert_eq!(heard.to().unwrap().tag(), Some("x"));
+            bed.assert_quiet();
+            bed.assert_empty();
+        }
+    }
 }
 
 #[test]

@@ -236,6 +236,22 @@ fn a_reinvite_whose_answer_is_never_acknowledged_ends_the_call_and_an_ack_of_the
 }
 
 #[test]
+fn a_reinvite_of_the_callee_is_not_the_callers_invite_of_the_same_number() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+1555", "c1");
+    let reinvite = up.callee.send(&Method::Invite, "");
+    assert_eq!(reinvite.cseq().unwrap().number, 1);
+    bed.receive_message(CALLEE, &reinvite);
+    let passed = bed.request(CALLER, &Method::Invite);
+    bed.receive_message(CALLER, &answer(&passed, 200, CALLER, ""));
+    bed.response(CALLEE, 200);
+    bed.pass(Duration::from_secs(37));
+    both_get_bye(&mut bed);
+    assert_eq!(bed.cdr().cause, Cause::NoAck);
+    bed.assert_empty();
+}
+
+#[test]
 fn of_two_answers_the_one_that_is_not_acknowledged_is_ended_alone() {
     let mut bed = Bed::new();
     let request = invite("+1555", "c1", "");

@@ -107,7 +107,9 @@ fn without_an_ack_the_server_gives_up_after_timer_h() {
     pair.cut = true;
     pair.respond(server, &answer(&received, 486));
     pair.sleep(32 * SECOND);
-    assert!(matches!(pair.server.poll_event(), Some(Event::ServerTimeout { id }) if id == server));
+    assert!(
+        matches!(pair.server.poll_event(), Some(Event::Unacknowledged { id, .. }) if id == server)
+    );
     assert!(matches!(
         pair.server.poll_event(),
         Some(Event::Terminated { .. })
