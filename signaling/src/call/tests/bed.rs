@@ -48,6 +48,8 @@ pub(super) const STRANGER: &str = "203.0.113.66:5060";
 const CONFIG: &str = r#"
 [sip]
 domains = ["node.test", "two.test"]
+[sip.auth]
+algorithms = ["MD5", "SHA-256"]
 [media]
 address = "198.51.100.1,2001:db8:ffff::1"
 timeout = 60
