@@ -36,6 +36,8 @@ pub(super) struct Binding {
     /// Seconds since 1970.
     renewed: u32,
     expires: u32,
+    /// Until when it lives by what was given to be written; 0 where nothing of it was.
+    written: u32,
     flow: Flow,
 }
 
@@ -59,6 +61,7 @@ impl Binding {
                 cseq: request.cseq,
                 renewed: now,
                 expires: now.saturating_add(contact.expires),
+                written: 0,
                 flow: came.flow,
             },
         )
@@ -104,13 +107,15 @@ impl Binding {
                 cseq: row.cseq,
                 renewed: super::seconds(row.renewed),
                 expires: super::seconds(row.expires),
+                written: super::seconds(row.expires),
                 flow: Flow::to(transport, local, remote),
             },
         ))
     }
 
-    /// As a row for the store.
-    pub(super) fn row(&self) -> store::Binding {
+    /// As a row for the store, which is to be written now.
+    pub(super) fn write(&mut self) -> store::Binding {
+        self.written = self.expires;
         let time = |seconds: u32| Timestamp::from_millis(i64::from(seconds) * 1_000);
         store::Binding {
             contact: self.part(0).to_owned(),
@@ -128,6 +133,28 @@ impl Binding {
             renewed: time(self.renewed),
             expires: time(self.expires),
         }
+    }
+
+    /// Takes over from what it renews, where nothing but its times is new, what the store knows of it.
+    fn renews(&mut self, old: &Self) {
+        let same = (
+            &self.text,
+            self.ends,
+            self.uri,
+            self.q,
+            self.reg_id,
+            self.flow,
+        ) == (&old.text, old.ends, old.uri, old.q, old.reg_id, old.flow);
+        if same {
+            self.written = old.written;
+        }
+    }
+
+    /// Whether the store has to hear of it. Not where what is written outlives half of its time: who
+    /// refreshes that early, most often to keep a NAT's mapping open, does so again before it is over.
+    const fn is_news(&self, now: u32) -> bool {
+        let left = self.written.saturating_sub(now);
+        self.written > self.expires || left < self.expires.saturating_sub(now) / 2
     }
 
     pub(super) fn contact(&self) -> Contact {
@@ -229,17 +256,18 @@ impl Known for Binding {
     }
 }
 
-/// Does what was decided on a REGISTER.
+/// Does what was decided on a REGISTER; tells whether the store has to hear of it.
 pub(super) fn apply(
     bindings: &mut Vec<Binding>,
     changes: &[Change],
     request: &Register,
     came: &Came<'_>,
     now: u32,
-) {
+) -> bool {
     let Wish::Update(contacts) = &request.wish else {
         // What is left to do is to remove all.
-        return bindings.clear();
+        bindings.clear();
+        return true;
     };
     let bound = |contact: usize| {
         let contact = contacts.get(contact)?;
@@ -247,20 +275,25 @@ pub(super) fn apply(
     };
     let mut gone = vec![false; bindings.len()];
     let mut added = Vec::new();
+    let mut is_news = false;
     for change in changes {
         match *change {
             Change::Remove(at) => gone[at] = true,
             Change::Renew { binding, contact } => {
-                if let Some(renewed) = bound(contact) {
+                if let Some(mut renewed) = bound(contact) {
+                    renewed.renews(&bindings[binding]);
+                    is_news |= renewed.is_news(now);
                     bindings[binding] = renewed;
                 }
             }
             Change::Add { contact } => added.extend(bound(contact)),
         }
     }
+    is_news |= !added.is_empty() || gone.contains(&true);
     let mut gone = gone.into_iter();
     bindings.retain(|_| !gone.next().unwrap_or(false));
     extend(bindings, added);
+    is_news
 }
 
 /// Adds without room to spare: most users have one binding, and would else have room for four.

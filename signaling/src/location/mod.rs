@@ -136,11 +136,14 @@ impl Location {
             if added > 0 && self.len() + added > self.most.load(Relaxed) {
                 return Err(Denied::Full);
             }
+            let mut is_news = false;
             self.change(&mut shard, aor, |bindings| {
-                binding::apply(bindings, &changes, request, came, now);
+                is_news = binding::apply(bindings, &changes, request, came, now);
             });
-            shard.touch(aor);
-            self.changed.notify_one();
+            if is_news {
+                shard.touch(aor);
+                self.changed.notify_one();
+            }
         }
         let bound = shard.bindings(aor).iter();
         Ok(bound.map(|binding| binding.granted(now)).collect())

@@ -130,7 +130,7 @@ impl Shard {
             let bound = Bound {
                 domain: user.aor.domain().to_owned(),
                 name: user.aor.user().to_owned(),
-                bindings: user.bindings.iter().map(Binding::row).collect(),
+                bindings: user.bindings.iter_mut().map(Binding::write).collect(),
             };
             if user.bindings.is_empty() {
                 self.gone -= 1;

@@ -359,3 +359,35 @@ fn a_binding_takes_less_than_a_kilobyte() {
     assert!(each <= 1_024, "{each}");
     assert_eq!(location.len(), USERS);
 }
+
+#[test]
+fn an_early_refresh_is_written_when_what_is_written_would_not_outlast_the_next() {
+    let location = Location::new(100);
+    let contact = "Contact: <sip:a@10.0.0.1>;expires=3600";
+    let refresh = |now: i64, cseq, flow, contact: &str| {
+        let request = request("c", cseq, contact);
+        register(&location, now, &alice(), flow, &request).unwrap();
+        let bound = location.take_changed(10);
+        bound
+            .first()
+            .map(|bound| bound.bindings[0].expires)
+            .map(|expires| expires.millis() / 1_000 - T0)
+    };
+    assert_eq!(refresh(0, 1, udp(1), contact), Some(3_600));
+    // It comes every half minute to keep its NAT's mapping open.
+    assert_eq!(refresh(30, 2, udp(1), contact), None);
+    assert_eq!(refresh(1_800, 3, udp(1), contact), None);
+    assert_eq!(uris(&location, 5_399), ["sip:a@10.0.0.1"]);
+    assert_eq!(refresh(1_830, 4, udp(1), contact), Some(5_430));
+    // Another port of the NAT, a shorter life, and what could not be written, are news at once.
+    assert_eq!(refresh(1_860, 5, udp(2), contact), Some(5_460));
+    let short = "Contact: <sip:a@10.0.0.1>;expires=60";
+    assert_eq!(refresh(1_890, 6, udp(2), short), Some(1_950));
+    assert_eq!(refresh(1_895, 7, udp(2), short), None);
+    location.put_back(&[Bound {
+        domain: "example.test".to_owned(),
+        name: "alice".to_owned(),
+        bindings: Vec::new(),
+    }]);
+    assert_eq!(location.take_changed(10).len(), 1);
+}
