@@ -69,7 +69,12 @@ pub(super) fn read(text: &str) -> Read {
             break Config::default();
         };
         if !broken.explains(&tree, &place, error.message()) {
-            told.tell(error.span(), &shown(&tree, &place), error.message());
+            let message = match is_secret(&place) {
+                // The error would repeat it, into a log too.
+                true => "expected a text in quotes",
+                false => error.message(),
+            };
+            told.tell(error.span(), &shown(&tree, &place), message);
         }
         unread.sip |= matches!(place.first(), Some(Step::Key(key)) if key == "sip");
         broken.note(&tree, &place, &mut unread);
@@ -139,6 +144,12 @@ impl<'t> Told<'t> {
 enum Step {
     Key(String),
     Item(usize),
+}
+
+/// Whether what stands there is nobody's to see.
+fn is_secret(place: &[Step]) -> bool {
+    const SECRETS: [&str; 5] = ["password", "admin_key", "nonce_secret", "token", "url"];
+    matches!(place.last(), Some(Step::Key(key)) if SECRETS.contains(&key.as_str()))
 }
 
 /// The way to the innermost key or item that an error is about.

@@ -159,7 +159,8 @@ impl Bans {
         self.rules = rules;
     }
 
-    /// Whether what `source` sends, by a stream or not, is refused. Its trying counts: the ban slides on.
+    /// Whether what `source` sends, by a stream or not, is refused. A connection that it tries counts: the
+    /// ban slides on. A datagram does not, which may be anybody's in its name.
     pub(super) fn hit(&mut self, now: Instant, source: Source, is_stream: bool) -> Option<Hit> {
         let ban = self.bans.get_mut(&source)?;
         if ban.until <= now {
@@ -178,7 +179,7 @@ impl Bans {
         ban.hits += 1;
         let slid = (now + ban.step).min(ban.latest);
         // In steps of an eighth, so that a flood does not move it with each packet.
-        if slid <= ban.until + ban.step / 8 {
+        if !is_stream || slid <= ban.until + ban.step / 8 {
             return Some(Hit { moved: None });
         }
         let expiries = &mut self.expiries[ban.reason.rank()];

@@ -262,8 +262,8 @@ impl Defence {
         }
     }
 
-    /// Whether a source is banned, as it sends something over `transport` or opens a connection. That it
-    /// tries makes its ban last longer.
+    /// Whether a source is banned, as it sends something over `transport` or opens a connection. A
+    /// connection makes its ban last longer.
     pub(crate) fn is_banned(&self, now: Instant, address: IpAddr, transport: Transport) -> bool {
         if self.active.load(Relaxed) == 0 || self.is_allowed(address) {
             return false;
@@ -290,7 +290,7 @@ impl Defence {
         peek: &Peek<'_>,
         proves: impl FnOnce(&[u8]) -> bool,
     ) -> Verdict {
-        let class = match peek.kind {
+        let mut class = match peek.kind {
             Kind::Register => Class::Register,
             Kind::Invite => Class::Invite,
             Kind::Response | Kind::Within | Kind::Cancel => Class::Within,
@@ -309,8 +309,12 @@ impl Defence {
             return Verdict::Scanner;
         }
         if class == Class::Invite && policy.is_emergency(peek.uri) {
-            drop(policy);
-            return Verdict::Pass(self.standing(now, address));
+            let standing = self.standing(now, address);
+            if standing != Standing::Stranger {
+                return Verdict::Pass(standing);
+            }
+            // He has to say who he is, as for any call; that he calls for help is easily said, too.
+            class = Class::Within;
         }
         drop(policy);
         let proves = peek.credentials.map(|value| move || proves(value));
@@ -323,7 +327,7 @@ impl Defence {
             || matches!(self.take(now, flow, Class::Other, NOBODY), Verdict::Pass(_))
     }
 
-    /// Whether a call for help: never limited, never shed.
+    /// Whether a call for help: never shed, and of nobody who is known limited.
     pub(crate) fn is_emergency(&self, uri: &[u8]) -> bool {
         self.policy.load().is_emergency(uri)
     }
