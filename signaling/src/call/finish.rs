@@ -71,16 +71,19 @@ impl Core {
         self.try_forget(now, key);
     }
 
-    /// A BYE was not taken: the call goes on.
-    pub(super) fn revive(&mut self, key: CallKey, response: &Message) {
+    /// A BYE was not taken: the call goes on for so long as its sender may need to ask again.
+    pub(super) fn revive(&mut self, now: Instant, key: CallKey, response: &Message) {
+        let last = now + self.policy.ack_patience();
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         if let Some((leg, _)) = call.leg_of(response) {
             leg.over = false;
+            leg.expires = Some(leg.expires.map_or(last, |at| at.min(last)));
             call.end = None;
             call.state = CallState::Answered;
         }
+        self.set_dialog_alarm(key);
         self.tell_call(key);
     }
 

@@ -310,12 +310,24 @@ impl Core {
                 }
                 known.confirmed = true;
                 known.asked = asked_by(exchange, index);
+                // Another phone may have rung with the same tag.
+                if let Some(branch) = exchange.branches.get(index) {
+                    known.relay = branch.target.relay;
+                    known.way = branch.way.or(known.way);
+                }
             }
             return;
         }
-        if call.dialogs.len() == MAX_DIALOGS {
-            warn!(call = %call.id, "a call has too many dialogs; one more is not followed");
-            return;
+        if call.dialogs.len() >= MAX_DIALOGS {
+            // One that only rings makes room for one that has answered.
+            let ringing = call.dialogs.iter().position(|leg| !leg.confirmed);
+            match ringing.filter(|_| success) {
+                Some(ringing) => drop(call.dialogs.remove(ringing)),
+                None => {
+                    warn!(call = %call.id, "a call has too many dialogs; one more is not followed");
+                    return;
+                }
+            }
         }
         let branch = exchange.branches.get(index);
         let made = if success {
@@ -489,7 +501,7 @@ impl Core {
     fn on_bye_answered(&mut self, now: Instant, key: CallKey, from: Side, response: &Message) {
         if matches!(response.status(), Some(401 | 407)) {
             // The party has to ask again with credentials: the call goes on.
-            return self.revive(key, response);
+            return self.revive(now, key, response);
         }
         let over = self.calls.get(&key).is_some_and(|call| !call.has_dialog());
         if over {

@@ -117,7 +117,7 @@ impl Core {
         self.set_dialog_alarm(key);
     }
 
-    fn set_dialog_alarm(&mut self, key: CallKey) {
+    pub(super) fn set_dialog_alarm(&mut self, key: CallKey) {
         let call = self.calls.get(&key).filter(|call| call.end.is_none());
         let legs = call.into_iter().flat_map(|call| &call.dialogs);
         let at = legs.filter_map(Leg::poll_timeout).min();

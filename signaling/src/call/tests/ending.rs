@@ -149,6 +149,49 @@ fn a_bye_that_is_challenged_leaves_the_call_up() {
 }
 
 #[test]
+fn a_challenged_bye_that_is_not_sent_again_ends_the_call_after_a_while() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &bye.respond(407).build().unwrap());
+    bed.response(CALLER, 407);
+    bed.pass_ms(36_000);
+    assert_eq!(bed.core.calls(), 1);
+    bed.sent.clear();
+    bed.pass_ms(1_100);
+    agree(&mut bed, &[CALLER, CALLEE]);
+    assert_eq!(bed.cdr().ended_by, EndedBy::Node);
+    bed.assert_empty();
+}
+
+#[test]
+fn one_that_answers_is_followed_however_many_have_rung() {
+    let mut bed = Bed::new();
+    let request = invite("+2555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
+    bed.receive_message(CALLER, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    for number in 0..20 {
+        let ringing = forwarded.respond(180).to_tag(format!("r{number}"));
+        let contact = format!("<sip:bob@{CALLEE}>");
+        let ringing = ringing.header(sip::header::HeaderName::Contact, contact);
+        bed.receive_message(CALLEE, &ringing.build().unwrap());
+        bed.response(CALLER, 180);
+    }
+    let text = sdp("192.0.2.20", &[5000], "sendrecv");
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &text));
+    let ok = bed.response(CALLER, 200);
+    let mut up = Up {
+        caller: Party::caller(&request, &ok),
+        callee: Party::callee(&forwarded, CALLEE),
+    };
+    bed.receive_message(CALLER, &up.caller.ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+#[test]
 fn an_operator_ends_a_call_in_any_state() {
     let mut bed = Bed::new();
     assert!(!bed.core.hang_up_by_id(bed.now, "none"));
