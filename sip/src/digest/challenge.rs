@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use super::{
     Algorithm, DigestError, Qop,
-    params::{AuthParams, Scheme, quote, schemes},
+    params::{AuthParams, Scheme, quote, schemes, written},
 };
 use crate::{header::HeaderName, message::Message};
 
@@ -69,16 +69,16 @@ impl<'a> Challenge<'a> {
     /// The header field's value.
     ///
     /// # Errors
-    /// [`DigestError::Injection`] where a text holds a control character, and
+    /// [`DigestError::Injection`] where a text holds a control character, or would end its quotes, and
     /// [`DigestError::Unsupported`] without an algorithm.
     pub fn to_value(&self) -> Result<String, DigestError> {
         let algorithm = self.algorithm.ok_or(DigestError::Unsupported)?;
         let realm = quote(&self.realm).ok_or(DigestError::Injection)?;
-        let nonce = quote(&self.nonce).ok_or(DigestError::Injection)?;
+        let nonce = written(&self.nonce).ok_or(DigestError::Injection)?;
         let mut value = format!("Digest realm=\"{realm}\",nonce=\"{nonce}\"");
         // Writing to a String cannot fail.
         if let Some(opaque) = &self.opaque {
-            let opaque = quote(opaque).ok_or(DigestError::Injection)?;
+            let opaque = written(opaque).ok_or(DigestError::Injection)?;
             let _ = write!(value, ",opaque=\"{opaque}\"");
         }
         if self.stale {

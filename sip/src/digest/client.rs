@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Algorithm, Challenge, DigestError, Ha1, Qop, algorithm::Inputs, params::quote};
+use super::{
+    Algorithm, Challenge, DigestError, Ha1, Qop,
+    algorithm::Inputs,
+    params::{quote, written},
+};
 
 /// What proves who a client is.
 #[derive(Clone, Copy)]
@@ -123,9 +127,10 @@ fn write(
         quote(username).ok_or(DigestError::Injection)?.into_owned()
     };
     let realm = quote(&challenge.realm).ok_or(DigestError::Injection)?;
+    // What the server did not put between quotes may not be fit for them.
+    let nonce = written(&challenge.nonce).ok_or(DigestError::Injection)?;
     let mut value = format!(
-        "Digest username=\"{name}\",realm=\"{realm}\",nonce=\"{}\",uri=\"{uri}\",response=\"{}\"",
-        challenge.nonce,
+        "Digest username=\"{name}\",realm=\"{realm}\",nonce=\"{nonce}\",uri=\"{uri}\",response=\"{}\"",
         response.as_str(),
     );
     // Writing to a String cannot fail. RFC 2617 servers are told MD5 too: RFC 8760 wants it named.
@@ -137,6 +142,7 @@ fn write(
         let _ = write!(value, ",qop={},nc={nc}", qop.as_str());
     }
     if let Some(opaque) = &challenge.opaque {
+        let opaque = written(opaque).ok_or(DigestError::Injection)?;
         let _ = write!(value, ",opaque=\"{opaque}\"");
     }
     if challenge.userhash {

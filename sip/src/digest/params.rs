@@ -191,3 +191,20 @@ pub(super) fn quote(text: &str) -> Option<Cow<'_, str>> {
     }
     Some(Cow::Owned(quoted))
 }
+
+/// A text that is as it stands between quotes already. `None` where it would end them early or late, or
+/// holds a control character.
+pub(super) fn written(text: &str) -> Option<&str> {
+    let mut chars = text.chars();
+    while let Some(first) = chars.next() {
+        let meant = match first {
+            '"' => return None,
+            '\\' => chars.next()?,
+            other => other,
+        };
+        if meant.is_control() {
+            return None;
+        }
+    }
+    Some(text)
+}

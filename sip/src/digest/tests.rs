@@ -223,6 +223,21 @@ fn the_strongest_challenge_of_the_right_realm_is_answered() {
 }
 
 #[test]
+fn a_nonce_without_quotes_is_written_between_them_as_it_was_or_not_at_all() {
+    let written = |nonce: &str| {
+        let text = format!("Digest realm=\"r\", nonce={nonce}");
+        let challenges = Challenge::parse_all(text.as_bytes());
+        assert_eq!(challenges[0].nonce, nonce);
+        let value = challenges[0].to_value().ok()?;
+        let again = Challenge::parse_all(value.as_bytes());
+        Some(again[0].nonce.clone().into_owned())
+    };
+    assert_eq!(written(r"a\b").as_deref(), Some(r"a\b"));
+    // It would take the closing quote with it.
+    assert_eq!(written(r"ab\"), None);
+}
+
+#[test]
 fn a_challenge_is_read_as_it_was_written() {
     for hash in Hash::ALL {
         for (stale, qop) in [
