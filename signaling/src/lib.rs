@@ -6,6 +6,7 @@
 
 mod accounts;
 mod call;
+mod clock;
 mod defence;
 mod directory;
 mod keepalive;
@@ -55,7 +56,7 @@ use crate::{
     provision::{Provision, State},
     resolve::{Resolver, Served},
     service::{Parts, Service},
-    worker::{Command, Shell},
+    worker::{Command, Shell, Workers},
 };
 
 pub use accounts::SecretError;
@@ -78,8 +79,8 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// A worker has no thread, or its sockets no place in it.
-    #[error("cannot start a worker: {0}")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread of [sip] workers: {0}")]
     Thread(io::Error),
     /// What lasts cannot be read or written.
     #[error("{0}")]
@@ -147,13 +148,10 @@ pub async fn start(
     let config = &config;
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
-    let count = workers(config);
-    let bound = net::bind(&config.sip, count)
+    let readers = readers(config);
+    let bound = net::bind(&config.sip, readers)
         .map_err(|(listen, error)| StartError::Bind { listen, error })?;
-    let runtimes = (0..count).map(|_| worker::Own::new());
-    let runtimes: Vec<_> = runtimes
-        .collect::<io::Result<_>>()
-        .map_err(StartError::Thread)?;
+    let count = workers(config);
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| net::lanes()).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -185,9 +183,7 @@ pub async fn start(
         names: policy.names.clone(),
         certified: policy.certified.clone(),
     };
-    let network = bound
-        .start(&runtimes, shared, &dispatcher, &metrics, &tracker, &stop)
-        .map_err(StartError::Thread)?;
+    let network = bound.start(shared, &dispatcher, &metrics, &tracker, &stop);
     let events = Events::new();
     let post = Post::new(store.clone());
     tracker.spawn(stop.clone().run_until_cancelled_owned(post.clone().run()));
@@ -219,8 +215,7 @@ pub async fn start(
         stop.clone(),
     ));
     let mark: [u8; 6] = rand::random();
-    let inboxes = inboxes.into_iter().zip(orders).zip(runtimes);
-    for (index, ((inbox, orders), runtime)) in inboxes.enumerate() {
+    let cores = (0..count).map(|index| {
         let shell = Shell {
             index,
             network: network.clone(),
@@ -246,10 +241,16 @@ pub async fn start(
             clock,
         );
         core.set_home(dispatcher.placement(), index);
-        runtime
-            .start(core, shell, inbox, orders)
-            .map_err(StartError::Thread)?;
-    }
+        (core, shell)
+    });
+    let workers = Workers::new(cores);
+    let inboxes = inboxes.into_iter().zip(orders);
+    workers
+        .start(inboxes, &tracker, &stop)
+        .map_err(StartError::Thread)?;
+    network
+        .read(workers, &tracker, &stop)
+        .map_err(StartError::Thread)?;
 
     let guard = Guard {
         defence: policy.defence.clone(),
@@ -340,9 +341,7 @@ pub async fn start(
     info!(directory = directory.describe(), "routing");
     info!(
         listen = listen.join(" "),
-        workers = count,
-        bindings,
-        "signaling is up"
+        readers, bindings, "signaling is up"
     );
     Ok(Running {
         service,
@@ -420,12 +419,17 @@ impl Running {
     }
 }
 
-/// How many workers there are: one at least.
-pub(crate) fn workers(config: &Config) -> usize {
+/// How many threads read each address: one at least.
+fn readers(config: &Config) -> usize {
     match config.sip.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => workers.into(),
     }
+}
+
+/// How many workers there are.
+pub(crate) fn workers(config: &Config) -> usize {
+    readers(config) * worker::PER_READER
 }
 
 fn listened(bound: &Bound) -> Vec<String> {

@@ -1,11 +1,17 @@
-//! The task around a worker's [`Core`]: hands it what arrives, and does what it wants.
+//! The workers: each has the calls and transactions of a share of the Call-IDs, behind a lock.
+//!
+//! Whoever has something for a worker works on it in place: the thread that read a datagram, the task
+//! that has heard of mediad, the clock's thread. There are several workers for each thread, so that two
+//! seldom want the same. To hand a message to a thread of the worker's own would wake that one, which
+//! costs more than the message's work.
 
 use std::{
     collections::HashMap,
-    io,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Instant,
 };
 
 use control::{
@@ -17,10 +23,7 @@ use control::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use sip::message::Message;
 use store::{CdrWriter, Timestamp};
-use tokio::{
-    runtime::{self, Handle, Runtime},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -28,15 +31,15 @@ use crate::{
     call::{
         Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken, Terms,
     },
+    clock::{self, Clock},
     directory::{Aor, Directory},
-    net::{Arrival, Inbox, Network, Queued, Sender},
+    net::{Arrival, Datagram, Inbox, Network, Queued, Sender, Work},
     post::Post,
     resolve::Resolver,
 };
 
-/// How late a timer may be. A transaction has several, most of them to forget it: a wake for each would
-/// cost as much as its messages.
-const STEP: Duration = Duration::from_millis(5);
+/// How many workers there are for each thread that reads.
+pub(crate) const PER_READER: usize = 8;
 
 /// What a worker hears from the rest of the process.
 #[derive(Debug)]
@@ -89,139 +92,156 @@ pub(crate) struct Shell {
     pub(crate) stop: CancellationToken,
 }
 
-/// The runtime of one worker's thread: the worker itself and its UDP sockets, so that a datagram of
-/// one of its own calls wakes no other thread.
+/// All workers of the node.
 #[derive(Debug)]
-pub(crate) struct Own(Option<Runtime>);
-
-impl Own {
-    /// Not running yet.
-    pub(crate) fn new() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(Self(Some(runtime)))
-    }
-
-    /// To spawn onto, and to register sockets with.
-    pub(crate) fn handle(&self) -> Option<&Handle> {
-        self.0.as_ref().map(Runtime::handle)
-    }
-
-    /// Runs in the present thread until `future` is done.
-    pub(crate) fn block_on(&self, future: impl Future<Output = ()>) {
-        if let Some(runtime) = &self.0 {
-            runtime.block_on(future);
-        }
-    }
-
-    /// Starts a worker in a thread of its own, which ends with the node.
-    pub(crate) fn start(
-        self,
-        core: Core,
-        shell: Shell,
-        inbox: Inbox,
-        commands: mpsc::UnboundedReceiver<Command>,
-    ) -> io::Result<()> {
-        let token = shell.tracker.token();
-        let name = format!("sip-{}", shell.index);
-        let work = move || {
-            self.block_on(run(core, shell, inbox, commands));
-            drop(token);
-        };
-        thread::Builder::new().name(name).spawn(work).map(drop)
-    }
+pub(crate) struct Workers {
+    workers: Box<[Worker]>,
+    clock: Clock,
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        // Where the node does not start, this happens inside another runtime, which must not wait.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Runs until the node stops.
-async fn run(
-    mut core: Core,
+#[derive(Debug)]
+struct Worker {
+    core: Mutex<Core>,
+    /// The step of the clock at which it has something to do.
+    due: AtomicU64,
     shell: Shell,
-    mut inbox: Inbox,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-) {
-    let (questions, asked) = mpsc::unbounded_channel();
-    let asking = ask_media(shell.media.clone(), asked, shell.commands.clone());
-    shell
-        .tracker
-        .spawn(shell.stop.clone().run_until_cancelled_owned(asking));
-    let mut batch = Vec::new();
-    let stop = shell.stop.clone().cancelled_owned();
-    let begin = Instant::now();
-    let alarm = tokio::time::sleep_until(begin.into());
-    tokio::pin!(stop, alarm);
-    let mut set = None;
-    loop {
-        let wake = core.poll_timeout().map(|at| rounded(begin, at));
-        // To set it again costs a place in the runtime's wheel, so it is left where it is right.
-        if let Some(at) = wake
-            && set != wake
-        {
-            alarm.as_mut().reset(at.into());
-            set = wake;
-        }
-        let now = tokio::select! {
-            biased;
-            () = &mut stop => return,
-            Some(command) = commands.recv() => {
-                let now = clock(&mut core);
-                obey(&mut core, now, command);
-                now
+    questions: mpsc::UnboundedSender<Question>,
+}
+
+impl Workers {
+    /// Each with what it works with. Their questions to mediad are asked by tasks of the present
+    /// runtime.
+    pub(crate) fn new(workers: impl IntoIterator<Item = (Core, Shell)>) -> Arc<Self> {
+        let workers = workers.into_iter().map(|(core, shell)| {
+            let (questions, asked) = mpsc::unbounded_channel();
+            let asking = ask_media(shell.media.clone(), asked, shell.commands.clone());
+            let stop = shell.stop.clone();
+            shell.tracker.spawn(stop.run_until_cancelled_owned(asking));
+            Worker {
+                core: Mutex::new(core),
+                due: AtomicU64::new(clock::NEVER),
+                shell,
+                questions,
             }
-            more = inbox.recv(&mut batch) => {
-                if !more {
-                    return;
-                }
-                let now = clock(&mut core);
-                for queued in batch.drain(..) {
-                    take(&mut core, now, queued);
-                }
-                now
-            }
-            () = &mut alarm, if wake.is_some() => {
-                set = None;
-                clock(&mut core)
-            }
+        });
+        Arc::new(Self {
+            workers: workers.collect(),
+            clock: Clock::new(),
+        })
+    }
+
+    /// Does `work` in one of them, and what it wants done.
+    fn enter(&self, index: usize, work: impl FnOnce(&mut Core, Instant)) {
+        let Some(worker) = self.workers.get(index) else {
+            return;
         };
-        // Also where there was always something else to do.
-        if core
-            .poll_timeout()
-            .is_some_and(|at| rounded(begin, at) <= now)
+        // Whoever panicked under it has ended; the worker's other calls need not.
+        let lock = worker.core.lock();
+        let mut core = lock.unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        core.set_clock(now, Timestamp::now());
+        work(&mut core, now);
+        if let Some(at) = core.poll_timeout()
+            && self.clock.is_due(at, now)
         {
             core.handle_timeout(now);
         }
         while let Some(output) = core.poll_output() {
-            perform(&shell, &questions, output);
+            perform(&worker.shell, &worker.questions, output);
+        }
+        let due = core.poll_timeout().map(|at| self.clock.step_after(at));
+        let due = due.unwrap_or(clock::NEVER);
+        worker.due.store(due, SeqCst);
+        drop(core);
+        self.clock.wake_before(due);
+    }
+
+    /// Works on what comes by connections and from the rest of the process, until the node stops.
+    async fn run(
+        self: Arc<Self>,
+        index: usize,
+        mut inbox: Inbox,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(command) = commands.recv() => {
+                    self.enter(index, |core, now| obey(core, now, command));
+                }
+                more = inbox.recv(&mut batch) => {
+                    if !more {
+                        return;
+                    }
+                    self.enter(index, |core, now| {
+                        for queued in batch.drain(..) {
+                            take(core, now, queued);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Starts the tasks of the workers and the clock's thread; all end with the node.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        inboxes: impl IntoIterator<Item = (Inbox, mpsc::UnboundedReceiver<Command>)>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> std::io::Result<()> {
+        for (index, (inbox, commands)) in inboxes.into_iter().enumerate() {
+            let run = self.clone().run(index, inbox, commands);
+            tracker.spawn(stop.clone().run_until_cancelled_owned(run));
+        }
+        clock::start(self.clone(), tracker, stop)
+    }
+}
+
+impl clock::Timed for Workers {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn next(&self) -> u64 {
+        let due = self.workers.iter().map(|worker| worker.due.load(SeqCst));
+        due.min().unwrap_or(clock::NEVER)
+    }
+
+    fn fire(&self, step: u64) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if worker.due.load(SeqCst) <= step {
+                self.enter(index, |_, _| ());
+            }
         }
     }
 }
 
-/// The next step of the clock at or after `at`: what is due within one step is done together.
-fn rounded(begin: Instant, at: Instant) -> Instant {
-    let since = at.saturating_duration_since(begin).as_nanos();
-    let step = STEP.as_nanos();
-    let since = u64::try_from(since.div_ceil(step) * step);
-    since.map_or(at, |since| begin + Duration::from_nanos(since))
+impl Work for Workers {
+    fn datagram(&self, queued: Queued<Datagram>) {
+        self.enter(queued.arrival.worker, |core, now| {
+            let is_late = is_late(core, now, &queued);
+            let Datagram { flow, bytes, .. } = queued.arrival;
+            match is_late {
+                true => core.handle_late(now, flow, Message::parse(bytes)),
+                false => core.handle_datagram(now, flow, bytes),
+            }
+        });
+    }
 }
 
-fn clock(core: &mut Core) -> Instant {
-    let now = tokio::time::Instant::now().into_std();
-    core.set_clock(now, Timestamp::now());
-    now
+/// Whether it is better refused.
+fn is_late<T>(core: &mut Core, now: Instant, queued: &Queued<T>) -> bool {
+    let waited = now.saturating_duration_since(queued.at);
+    queued.is_sheddable && (queued.is_crowded || core.is_too_late(waited))
 }
 
 fn take(core: &mut Core, now: Instant, queued: Queued) {
-    let waited = now.saturating_duration_since(queued.at);
-    let is_late = queued.is_sheddable && (queued.is_crowded || core.is_too_late(waited));
+    let is_late = is_late(core, now, &queued);
     match queued.arrival {
         Arrival::Datagram { flow, bytes } if is_late => {
             core.handle_late(now, flow, Message::parse(bytes));

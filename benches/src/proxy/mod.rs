@@ -27,7 +27,7 @@ pub use report::{Figures, Report};
 pub use server::Server;
 
 /// Before anything is counted: SIPp and the server are at their pace, and the first calls are over.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(36);
 /// How long the callee rings.
 const RING: Duration = Duration::from_millis(200);
 /// How long the parties talk.

@@ -60,7 +60,7 @@ pub struct Sip {
     /// The host or address that Via and Record-Route show, where peers cannot reach the one that is
     /// bound. Default: the bound one.
     pub advertise: Option<String>,
-    /// Threads' worth of workers. Default 0: one for each core.
+    /// Threads that read and work on the datagrams of each address. Default 0: one for each core.
     pub workers: u16,
     /// T1 in milliseconds (RFC 3261 17.1.1.1), 10 to 5,000. Default 500.
     pub t1: u64,

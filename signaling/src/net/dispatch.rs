@@ -16,7 +16,7 @@ use sip::{
 
 use super::{
     Flow, Lanes, Sender,
-    lanes::{Fate, Lane},
+    lanes::{Fate, Lane, Queues},
 };
 use crate::{
     accounts::Access,
@@ -24,14 +24,25 @@ use crate::{
     metrics::{Dropped, Metrics},
 };
 
-/// What a worker hears from the network.
+/// A datagram, not parsed.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    /// Whose it is.
+    pub(crate) worker: usize,
+    /// Where it came from.
+    pub(crate) flow: Flow,
+    /// All of it.
+    pub(crate) bytes: Bytes,
+}
+
+/// What a worker hears from the network by its queues.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "a box would be an allocation for each message of a stream"
 )]
 pub(crate) enum Arrival {
-    /// A datagram, not parsed.
+    /// A datagram for the node's own user agent, not parsed.
     Datagram {
         /// Where it came from.
         flow: Flow,
@@ -163,13 +174,24 @@ impl Dispatcher {
         admits
     }
 
-    /// Hands a datagram to the worker of its Call-ID; drops it where that one's queue is full. Nothing
-    /// is copied of one that is refused.
-    pub(crate) fn datagram(&self, flow: Flow, bytes: &[u8]) {
+    /// Queues a datagram for the worker of its Call-ID; drops it where there is no room. Nothing is
+    /// copied of one that is refused.
+    pub(super) fn datagram(&self, flow: Flow, bytes: &[u8], queues: &mut Queues<Datagram>) {
         let now = now();
-        if let Ok(place) = self.place(now, &flow, &Peek::at(bytes)) {
-            let bytes = Bytes::copy_from_slice(bytes);
-            self.push(place, now, Arrival::Datagram { flow, bytes });
+        let Ok(place) = self.place(now, &flow, &Peek::at(bytes)) else {
+            return;
+        };
+        let bytes = Bytes::copy_from_slice(bytes);
+        if self.agent_mark.is_some() && place.worker + 1 == self.workers.len() {
+            return self.push(place, now, Arrival::Datagram { flow, bytes });
+        }
+        let datagram = Datagram {
+            worker: place.worker,
+            flow,
+            bytes,
+        };
+        if !queues.push(now, place.lane, place.fate, datagram) {
+            self.metrics.dropped(Dropped::Overload);
         }
     }
 

@@ -1,4 +1,5 @@
-//! The queues before each worker.
+//! The queues of what has arrived: each thread that reads UDP has its own, and each worker has those of
+//! what comes by connections.
 //!
 //! All are bounded, and each has its share of every turn: none can starve another, and what waits in
 //! one takes no time from those before it.
@@ -13,7 +14,7 @@
 //!
 //! What can be tried again later never takes the last places of a queue.
 
-use std::{future::poll_fn, task::Poll, time::Instant};
+use std::{collections::VecDeque, future::poll_fn, task::Poll, time::Instant};
 
 use tokio::sync::mpsc;
 
@@ -45,25 +46,77 @@ pub(crate) enum Fate {
 
 const LANES: usize = 4;
 
-/// Arrivals that may wait in each queue: a second of the heaviest load, and as much as a burst after a
-/// pause of the process brings.
+/// Arrivals that may wait in each queue of a thread: a second of the heaviest load, and as much as a burst
+/// after a pause of the process brings.
 const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 8_192];
-/// Arrivals that are taken from each queue in one turn, before the outputs of all of them go out.
+/// Of that, what a worker's queues have: a thread's share is that of several workers.
+const SHARE: usize = 8;
+/// Arrivals that are taken from each queue in one turn, before sockets have theirs.
 const TURN: [usize; LANES] = [64, 32, 16, 8];
 
 /// An arrival that waited.
 #[derive(Debug)]
-pub(crate) struct Queued {
+pub(crate) struct Queued<T = Arrival> {
     /// When it was received.
     pub(crate) at: Instant,
     /// It can be tried again later.
     pub(crate) is_sheddable: bool,
     /// It found too many before it.
     pub(crate) is_crowded: bool,
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: T,
 }
 
-/// The sockets' end of a worker's queues.
+impl<T> Queued<T> {
+    /// As it enters a queue that has `room` of `all` places left; `None` where they are not for it.
+    fn new(at: Instant, fate: Fate, room: usize, all: usize, arrival: T) -> Option<Self> {
+        let is_sheddable = fate != Fate::Kept;
+        if room == 0 || is_sheddable && room <= all / 8 {
+            return None;
+        }
+        Some(Self {
+            at,
+            is_sheddable,
+            // To refuse takes less time than to do it.
+            is_crowded: is_sheddable && (room < all / 2 || fate == Fate::Refused),
+            arrival,
+        })
+    }
+}
+
+/// The queues of one thread, which fills and empties them itself.
+#[derive(Debug)]
+pub(super) struct Queues<T>([VecDeque<Queued<T>>; LANES]);
+
+impl<T> Queues<T> {
+    pub(super) fn new() -> Self {
+        Self([(); LANES].map(|()| VecDeque::new()))
+    }
+
+    /// Queues an arrival; `false` where there is no room for it.
+    pub(super) fn push(&mut self, at: Instant, lane: Lane, fate: Fate, arrival: T) -> bool {
+        let (queue, all) = (&mut self.0[lane as usize], ROOM[lane as usize]);
+        let room = all.saturating_sub(queue.len());
+        let queued = Queued::new(at, fate, room, all, arrival);
+        let is_taken = queued.is_some();
+        queue.extend(queued);
+        is_taken
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(VecDeque::is_empty)
+    }
+
+    /// Gives a turn's worth of arrivals, in the order of the queues.
+    pub(super) fn turn(&mut self, mut work: impl FnMut(Queued<T>)) {
+        for (queue, most) in self.0.iter_mut().zip(TURN) {
+            let most = most.min(queue.len());
+            queue.drain(..most).for_each(&mut work);
+        }
+    }
+}
+
+/// The connections' end of a worker's queues.
 #[derive(Clone, Debug)]
 pub(crate) struct Lanes([mpsc::Sender<Queued>; LANES]);
 
@@ -73,25 +126,16 @@ pub(crate) struct Inbox([mpsc::Receiver<Queued>; LANES]);
 
 /// The queues of a worker.
 pub(crate) fn lanes() -> (Lanes, Inbox) {
-    let [a, b, c, d] = ROOM.map(mpsc::channel);
+    let [a, b, c, d] = ROOM.map(|room| mpsc::channel(room / SHARE));
     (Lanes([a.0, b.0, c.0, d.0]), Inbox([a.1, b.1, c.1, d.1]))
 }
 
 impl Lanes {
     /// Queues an arrival; `false` where there is no room for it.
     pub(super) fn push(&self, at: Instant, lane: Lane, fate: Fate, arrival: Arrival) -> bool {
-        let (queue, all) = (&self.0[lane as usize], ROOM[lane as usize]);
-        let room = queue.capacity();
-        let is_sheddable = fate != Fate::Kept;
-        if is_sheddable && room <= all / 8 {
+        let (queue, all) = (&self.0[lane as usize], ROOM[lane as usize] / SHARE);
+        let Some(queued) = Queued::new(at, fate, queue.capacity(), all, arrival) else {
             return false;
-        }
-        let queued = Queued {
-            at,
-            is_sheddable,
-            // To refuse takes less time than to do it.
-            is_crowded: is_sheddable && (room < all / 2 || fate == Fate::Refused),
-            arrival,
         };
         // A worker that is gone misses nothing.
         !matches!(
@@ -105,8 +149,8 @@ impl Inbox {
     /// Waits for arrivals and puts a turn's worth of them into `batch`, in the order of the queues.
     /// `false` when no more can come. Nothing is lost where this is not waited for to its end.
     ///
-    /// Where some are left from the last turn, the sockets of this thread have theirs first: what they
-    /// hold may go before what waits here, and is lost where it is too much.
+    /// Where some are left from the last turn, the connections have theirs first: what they hold may go
+    /// before what waits here.
     pub(crate) async fn recv(&mut self, batch: &mut Vec<Queued>) -> bool {
         if self.0.iter().any(|queue| !queue.is_empty()) {
             tokio::task::yield_now().await;
@@ -188,21 +232,30 @@ mod tests {
             Lane::Ordinary,
             Lane::Urgent,
         ];
+        let mut queues = Queues::new();
         for (lane, start) in all.into_iter().zip([3_000, 2_000, 1_000, 0]) {
             for port in start..start + 500 {
                 assert!(lanes.push(now, lane, Fate::Sheddable, arrival(port)));
+                assert!(queues.push(now, lane, Fate::Sheddable, arrival(port)));
             }
         }
         let mut batch = Vec::new();
         for turn in 0..3 {
-            assert!(inbox.recv(&mut batch).await);
             let starts = [0, 1_000, 2_000, 3_000].into_iter().zip([64, 32, 16, 8]);
             let expected = starts.flat_map(|(start, share)| {
                 let first = start + turn * share;
                 first..first + share
             });
-            assert_eq!(ports(&mut batch), expected.collect::<Vec<_>>());
+            let expected: Vec<_> = expected.collect();
+            assert!(inbox.recv(&mut batch).await);
+            assert_eq!(ports(&mut batch), expected);
+            queues.turn(|queued| batch.push(queued));
+            assert_eq!(ports(&mut batch), expected);
         }
+        while !queues.is_empty() {
+            queues.turn(|queued| batch.push(queued));
+        }
+        assert_eq!(ports(&mut batch).len(), 2_000 - 3 * (64 + 32 + 16 + 8));
         drop(lanes);
         while inbox.recv(&mut batch).await {
             batch.clear();
@@ -213,7 +266,7 @@ mod tests {
     async fn what_can_be_tried_again_is_refused_first_and_never_takes_the_last_places() {
         for lane in [Lane::Ordinary, Lane::Registrations, Lane::Strangers] {
             let (lanes, mut inbox) = lanes();
-            let (now, room) = (Instant::now(), ROOM[lane as usize]);
+            let (now, room) = (Instant::now(), ROOM[lane as usize] / SHARE);
             let pushed = |fate| {
                 let push = |_: &usize| lanes.push(now, lane, fate, arrival(1));
                 (0..room).filter(push).count()
@@ -234,15 +287,28 @@ mod tests {
         }
     }
 
-    /// Or what waits in the kernel would be lost while a worker goes through its queues.
+    #[test]
+    fn a_threads_queues_keep_their_last_places_too() {
+        let (now, lane) = (Instant::now(), Lane::Strangers);
+        let room = ROOM[lane as usize];
+        let mut queues = Queues::new();
+        let mut pushed = |fate| {
+            let push = |_: &usize| queues.push(now, lane, fate, arrival(1));
+            (0..room).filter(push).count()
+        };
+        assert_eq!(pushed(Fate::Sheddable), room - room / 8);
+        assert_eq!(pushed(Fate::Kept), room / 8);
+    }
+
+    /// Or what is urgent would wait until a worker has gone through all of its queues.
     #[tokio::test]
-    async fn the_sockets_of_the_thread_have_their_turn_between_two_of_the_worker() {
+    async fn connections_have_their_turn_between_two_of_the_worker() {
         let (lanes, mut inbox) = lanes();
         let now = Instant::now();
-        for port in 0..1_000 {
+        for port in 0..800 {
             assert!(lanes.push(now, Lane::Strangers, Fate::Sheddable, arrival(port)));
         }
-        let socket = tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             tokio::task::yield_now().await;
             lanes.push(now, Lane::Ordinary, Fate::Sheddable, arrival(5_060))
         });
@@ -251,6 +317,6 @@ mod tests {
             inbox.recv(&mut batch).await;
         }
         assert!(ports(&mut batch).contains(&5_060));
-        assert!(socket.await.unwrap());
+        assert!(connection.await.unwrap());
     }
 }

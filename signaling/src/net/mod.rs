@@ -31,15 +31,16 @@ use sip::transaction::TransactionId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connections::Connections;
-use crate::{metrics::Metrics, worker::Own};
+use crate::metrics::Metrics;
 
 pub(crate) use connections::Certified;
-pub(crate) use dispatch::{Arrival, Dispatcher, Placement};
+pub(crate) use dispatch::{Arrival, Datagram, Dispatcher, Placement};
 pub(crate) use flow::{ConnectionId, Flow};
 pub(crate) use lanes::{Inbox, Lanes, Queued, lanes};
 pub(crate) use names::{NameId, Names};
 pub(crate) use tls::Tls;
 pub use tls::TlsError;
+pub(crate) use udp::Work;
 
 /// An address that this node receives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(crate) struct Sender {
 /// Sockets that are bound and not yet read.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    udp: Vec<udp::Bound>,
+    udp: Vec<udp::Group>,
     listeners: Vec<connections::Bound>,
     locals: Vec<Local>,
     limits: limits::Limits,
@@ -82,11 +83,11 @@ pub(crate) struct Shared {
     pub(crate) certified: Certified,
 }
 
-/// Binds every address that is to be listened on, for UDP with a socket for each of `workers`.
+/// Binds every address that is to be listened on, for UDP with a socket for each of `readers`.
 ///
 /// # Errors
 /// The first address that cannot be bound, and why.
-pub(crate) fn bind(config: &config::Sip, workers: usize) -> Result<Bound, (Listen, io::Error)> {
+pub(crate) fn bind(config: &config::Sip, readers: usize) -> Result<Bound, (Listen, io::Error)> {
     let mut bound = Bound {
         udp: Vec::new(),
         listeners: Vec::new(),
@@ -100,7 +101,7 @@ pub(crate) fn bind(config: &config::Sip, workers: usize) -> Result<Bound, (Liste
     for listen in &config.listen {
         let failed = |error| (*listen, error);
         let address = if listen.transport == Transport::Udp {
-            let sockets = udp::bind(listen.address, workers).map_err(failed)?;
+            let sockets = udp::bind(listen.address, readers).map_err(failed)?;
             let address = sockets.local;
             bound.udp.push(sockets);
             address
@@ -129,20 +130,15 @@ impl Bound {
         &self.locals
     }
 
-    /// Starts to receive: UDP in the runtime of each socket's worker, for as long as that one runs, and
-    /// connections in the present one until `stop`; their tasks are `tracker`'s.
-    ///
-    /// # Errors
-    /// The system gives no more descriptors.
+    /// Starts to receive by connections, until `stop`; their tasks are `tracker`'s.
     pub(crate) fn start(
         self,
-        workers: &[Own],
         shared: Shared,
         dispatcher: &Dispatcher,
         metrics: &Arc<Metrics>,
         tracker: &TaskTracker,
         stop: &CancellationToken,
-    ) -> io::Result<Network> {
+    ) -> Network {
         let connections = Connections::new(connections::Parts {
             limits: self.limits,
             origins: self.origins,
@@ -155,15 +151,13 @@ impl Bound {
         for listener in self.listeners {
             tracker.spawn(connections.clone().accept(listener));
         }
-        let udp = self.udp.into_iter();
-        let udp = udp.map(|bound| bound.start(workers, dispatcher, metrics));
-        Ok(Network {
-            udp: udp.collect::<io::Result<_>>()?,
+        Network {
+            udp: self.udp.into(),
             connections,
             tls: shared.tls,
             metrics: metrics.clone(),
             dispatcher: dispatcher.clone(),
-        })
+        }
     }
 }
 
@@ -186,7 +180,7 @@ impl Network {
         }
         let group = self.udp.iter().find(|group| group.local == flow.local);
         let sent = match group {
-            Some(group) => group.send(&payload, flow, sender.worker),
+            Some(group) => group.send(&payload, flow, sender.worker, &self.dispatcher),
             None => Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         match sent {
@@ -200,6 +194,26 @@ impl Network {
                 self.dispatcher.failed(sender);
             }
         }
+    }
+
+    /// Starts the threads that read UDP and do its `work`, until `stop`. To be called inside a runtime.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub(crate) fn read<W: Work>(
+        &self,
+        work: Arc<W>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        let shared = Arc::new(udp::Shared {
+            work,
+            dispatcher: self.dispatcher.clone(),
+            metrics: self.metrics.clone(),
+            stop: stop.clone(),
+        });
+        let mut groups = self.udp.iter();
+        groups.try_for_each(|group| group.read(&shared, tracker))
     }
 
     /// What connections are secured with.

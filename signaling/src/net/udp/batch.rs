@@ -6,14 +6,12 @@
 //! pay for gathering them.
 
 use std::{
-    cell::RefCell,
     io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
 };
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
-use tokio::net::UdpSocket;
 
 use super::address;
 
@@ -30,73 +28,49 @@ pub(super) struct Received<'a> {
     pub(super) local: Option<IpAddr>,
 }
 
-/// What the kernel tells of each datagram of a socket. The sizes that it writes into the headers of a
-/// call bound those of the next, so headers are used for sockets of one kind only, of which all
-/// datagrams tell as much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// IPv4.
-    V4,
-    /// IPv4, and to which address.
-    AnyV4,
-    /// IPv6.
-    V6,
-    /// IPv6, and to which address.
-    AnyV6,
-}
-
-impl Kind {
-    /// The kind of a socket that is bound to `local`.
-    pub(super) const fn of(local: SocketAddr) -> Self {
-        match (local.is_ipv4(), local.ip().is_unspecified()) {
-            (true, false) => Self::V4,
-            (true, true) => Self::AnyV4,
-            (false, false) => Self::V6,
-            (false, true) => Self::AnyV6,
-        }
-    }
-
-    fn headers(self) -> MultiHeaders<SockaddrStorage> {
-        let control = match self {
-            Self::V4 | Self::V6 => None,
-            Self::AnyV4 => Some(nix::cmsg_space!(nix::libc::in_pktinfo)),
-            Self::AnyV6 => Some(nix::cmsg_space!(nix::libc::in6_pktinfo)),
-        };
-        MultiHeaders::preallocate(BATCH, control)
-    }
-}
-
-struct Room {
-    /// One of each [`Kind`], in their order.
-    headers: [MultiHeaders<SockaddrStorage>; 4],
+/// Reads from one socket. What the kernel tells of each datagram stays as much from call to call: the
+/// sizes that it writes into the headers of one bound those of the next.
+pub(super) struct Batch {
+    headers: MultiHeaders<SockaddrStorage>,
+    /// Only pages that datagrams have touched take memory.
     buffer: Box<[u8]>,
 }
 
-thread_local! {
-    /// Of all sockets that this thread reads: only pages that datagrams have touched take memory.
-    static ROOM: RefCell<Room> = RefCell::new(Room {
-        headers: [Kind::V4, Kind::AnyV4, Kind::V6, Kind::AnyV6].map(Kind::headers),
-        buffer: vec![0; BATCH * LARGEST].into(),
-    });
-}
+impl Batch {
+    /// For a socket that is bound to `local`.
+    pub(super) fn new(local: SocketAddr) -> Self {
+        let control = match (local.is_ipv4(), local.ip().is_unspecified()) {
+            (_, false) => None,
+            // To which address it was sent.
+            (true, true) => Some(nix::cmsg_space!(nix::libc::in_pktinfo)),
+            (false, true) => Some(nix::cmsg_space!(nix::libc::in6_pktinfo)),
+        };
+        Self {
+            headers: MultiHeaders::preallocate(BATCH, control),
+            buffer: vec![0; BATCH * LARGEST].into(),
+        }
+    }
 
-/// Reads what waits, a batch at most, and hands each to `accept` in order.
-///
-/// # Errors
-/// [`io::ErrorKind::WouldBlock`] also where something was read and nothing is left: the readiness of
-/// the socket is used up then, and what comes later makes it ready anew.
-pub(super) fn receive(
-    socket: &UdpSocket,
-    kind: Kind,
-    mut accept: impl FnMut(Received<'_>),
-) -> io::Result<()> {
-    ROOM.with_borrow_mut(|Room { headers, buffer }| {
-        let mut chunks = buffer.chunks_exact_mut(LARGEST);
+    /// Reads what waits, a batch at most, and hands each datagram to `accept` in order; tells whether
+    /// that was all. Where nothing waits it blocks until something comes if it `may_block`.
+    ///
+    /// # Errors
+    /// Those of the system: [`io::ErrorKind::WouldBlock`] where nothing waits.
+    pub(super) fn receive(
+        &mut self,
+        socket: &UdpSocket,
+        may_block: bool,
+        mut accept: impl FnMut(Received<'_>),
+    ) -> io::Result<bool> {
+        let mut chunks = self.buffer.chunks_exact_mut(LARGEST);
         let mut slices: [_; BATCH] =
             std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let headers = &mut headers[kind as usize];
-        let messages = recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None)?;
+        let flags = match may_block {
+            true => MsgFlags::MSG_WAITFORONE,
+            false => MsgFlags::MSG_DONTWAIT,
+        };
+        let fd = socket.as_raw_fd();
+        let messages = recvmmsg(fd, &mut self.headers, &mut slices, flags, None)?;
         let mut count = 0;
         for message in messages {
             count += 1;
@@ -123,9 +97,6 @@ pub(super) fn receive(
                 });
             }
         }
-        if count < BATCH {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(())
-    })
+        Ok(count < BATCH)
+    }
 }

@@ -1,28 +1,44 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::{sync::Notify, time::timeout};
+use control::config::Transport;
+use tokio::{net::UdpSocket, sync::mpsc, time::timeout};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use super::*;
 use crate::{
     defence::Defence,
-    net::{Arrival, Inbox, Queued, lanes},
+    metrics::Metrics,
+    net::{Arrival, Datagram, Inbox, Queued, lanes},
 };
 
 struct Bed {
     group: Group,
+    dispatcher: Dispatcher,
     metrics: Arc<Metrics>,
     inbox: Inbox,
-    arrived: VecDeque<Queued>,
-    stop: Arc<Notify>,
+    datagrams: mpsc::UnboundedReceiver<Datagram>,
+    tracker: TaskTracker,
+    stop: DropGuard,
+}
+
+struct Recorder(mpsc::UnboundedSender<Datagram>);
+
+impl Work for Recorder {
+    fn datagram(&self, datagram: Queued<Datagram>) {
+        drop(self.0.send(datagram.arrival));
+    }
 }
 
 /// A node's sockets, each read in a thread of its own.
 fn bed(address: &str, count: usize) -> Bed {
-    let bound = bind(address.parse().unwrap(), count).unwrap();
+    let group = bind(address.parse().unwrap(), count).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let (worker, inbox) = lanes();
     let (config, t1) = (
@@ -31,44 +47,42 @@ fn bed(address: &str, count: usize) -> Bed {
     );
     let defence = Arc::new(Defence::new(&config, t1, Instant::now()));
     let dispatcher = Dispatcher::new(vec![worker], defence, metrics.clone());
-    let runtimes: Vec<_> = (0..count).map(|_| Own::new().unwrap()).collect();
-    let group = bound.start(&runtimes, &dispatcher, &metrics).unwrap();
-    let stop = Arc::new(Notify::new());
-    for runtime in runtimes {
-        let stop = stop.clone();
-        std::thread::spawn(move || runtime.block_on(stop.notified()));
-    }
+    let (work, datagrams) = mpsc::unbounded_channel();
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let shared = Arc::new(Shared {
+        work: Arc::new(Recorder(work)),
+        dispatcher: dispatcher.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    });
+    group.read(&shared, &tracker).unwrap();
     Bed {
         group,
+        dispatcher,
         metrics,
         inbox,
-        arrived: VecDeque::new(),
-        stop,
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        self.stop.notify_waiters();
+        datagrams,
+        tracker,
+        stop: stop.drop_guard(),
     }
 }
 
 impl Bed {
+    fn send(&self, payload: &[u8], flow: &Flow, worker: usize) {
+        self.group
+            .send(payload, flow, worker, &self.dispatcher)
+            .unwrap();
+    }
+
     async fn arrival(&mut self) -> Arrival {
-        if self.arrived.is_empty() {
-            let mut batch = Vec::new();
-            let more = timeout(Duration::from_secs(5), self.inbox.recv(&mut batch));
-            assert!(more.await.unwrap());
-            self.arrived.extend(batch);
-        }
-        self.arrived.pop_front().unwrap().arrival
+        let arrival = timeout(Duration::from_secs(5), self.inbox.next());
+        arrival.await.unwrap().unwrap()
     }
 
     async fn datagram(&mut self) -> (Flow, Bytes) {
-        match self.arrival().await {
-            Arrival::Datagram { flow, bytes } => (flow, bytes),
-            other => panic!("{other:?}"),
-        }
+        let datagram = timeout(Duration::from_secs(5), self.datagrams.recv());
+        let Datagram { flow, bytes, .. } = datagram.await.unwrap().unwrap();
+        (flow, bytes)
     }
 }
 
@@ -95,7 +109,7 @@ async fn datagrams_arrive_keepalives_do_not_and_a_dead_port_is_told() {
     let dead = peer.local_addr().unwrap();
     drop(peer);
     let flow = Flow::to(Transport::Udp, local, dead);
-    bed.group.send(b"anyone?", &flow, 0).unwrap();
+    bed.send(b"anyone?", &flow, 0);
     match bed.arrival().await {
         Arrival::Unreachable { remote, .. } => assert_eq!(remote, dead),
         other => panic!("{other:?}"),
@@ -155,9 +169,34 @@ async fn answers_leave_by_the_address_that_was_written_to() {
         let is_any = bed.group.local.ip().is_unspecified();
         assert_eq!(flow.source, is_any.then_some(to.ip()));
         assert_eq!(flow.remote, peer.local_addr().unwrap());
-        bed.group.send(b"answer", &flow, 1).unwrap();
+        bed.send(b"answer", &flow, 1);
         assert_eq!(read(&peer).await, (b"answer".to_vec(), to));
     }
+}
+
+/// Two datagrams may have one error: the second hears of the first's.
+#[tokio::test]
+async fn a_dead_port_is_told_again_also_where_the_next_datagram_hears_of_it_first() {
+    let mut bed = bed("127.0.0.1:0", 1);
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let dead = peer.local_addr().unwrap();
+    drop(peer);
+    let flow = Flow::to(Transport::Udp, bed.group.local, dead);
+    for _ in 0..5 {
+        bed.send(b"anyone?", &flow, 0);
+        bed.send(b"anyone?", &flow, 0);
+        let arrival = bed.arrival().await;
+        assert!(matches!(arrival, Arrival::Unreachable { remote, .. } if remote == dead));
+    }
+}
+
+#[tokio::test]
+async fn readers_end_when_they_are_told_to_though_nothing_comes() {
+    let bed = bed("127.0.0.1:0", 4);
+    drop(bed.stop);
+    bed.tracker.close();
+    let ended = timeout(Duration::from_secs(5), bed.tracker.wait());
+    assert!(ended.await.is_ok());
 }
 
 #[tokio::test]

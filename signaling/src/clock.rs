@@ -1,0 +1,211 @@
+//! The thread that calls the workers when time has come for something.
+//!
+//! Time goes by steps. A transaction has several timers, most of them to forget it, and a wake for each
+//! would cost as much as its messages: what is due within one step is done together.
+
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How late a timer may be.
+const STEP: Duration = Duration::from_millis(10);
+/// No step.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Who is called.
+pub(crate) trait Timed: Send + Sync + 'static {
+    /// The clock that it goes by.
+    fn clock(&self) -> &Clock;
+    /// The first step at which something is due, or [`NEVER`].
+    fn next(&self) -> u64;
+    /// Does what is due at `step` or before.
+    fn fire(&self, step: u64);
+}
+
+/// What the thread and those who set timers share.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    begin: Instant,
+    /// The step that the thread sleeps until; [`NEVER`] also while it looks for one, so that whoever
+    /// has one then lets it look again.
+    armed: AtomicU64,
+    thread: OnceLock<Thread>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            armed: AtomicU64::new(NEVER),
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// The first step at or after `at`.
+    pub(crate) fn step_after(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.begin).as_nanos();
+        u64::try_from(since.div_ceil(STEP.as_nanos())).unwrap_or(NEVER)
+    }
+
+    /// Whether the step of `at` has begun.
+    pub(crate) fn is_due(&self, at: Instant, now: Instant) -> bool {
+        self.step_after(at) <= self.step(now)
+    }
+
+    /// Has the thread look again, where it would sleep past `step`. That `step` is what
+    /// [`Timed::next`] tells has to be so before.
+    pub(crate) fn wake_before(&self, step: u64) {
+        if step < self.armed.load(SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn step(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.begin).as_nanos();
+        u64::try_from(since / STEP.as_nanos()).unwrap_or(NEVER)
+    }
+
+    fn time_to(&self, step: u64, now: Instant) -> Duration {
+        let nanos = u128::from(step).saturating_mul(STEP.as_nanos());
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        let at = self.begin.checked_add(Duration::from_nanos(nanos));
+        at.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
+    }
+}
+
+/// Starts the thread, which runs until `stop` and may spawn into the present runtime.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start<T: Timed>(
+    timed: Arc<T>,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let (waker, stopped) = (timed.clone(), stop.clone());
+    let (token, runtime, stop) = (tracker.token(), Handle::current(), stop.clone());
+    let work = move || {
+        let _inside = runtime.enter();
+        run(&*timed, &stop);
+        drop(token);
+    };
+    thread::Builder::new()
+        .name("sip-clock".into())
+        .spawn(work)?;
+    tracker.spawn(async move {
+        stopped.cancelled().await;
+        waker.clock().wake();
+    });
+    Ok(())
+}
+
+fn run<T: Timed>(timed: &T, stop: &CancellationToken) {
+    let clock = timed.clock();
+    // It is set once: there is one thread.
+    let _set = clock.thread.set(thread::current());
+    while !stop.is_cancelled() {
+        clock.armed.store(NEVER, SeqCst);
+        let next = timed.next();
+        clock.armed.store(next, SeqCst);
+        let now = Instant::now();
+        let step = clock.step(now);
+        if next <= step {
+            timed.fire(step);
+        } else if next == NEVER {
+            thread::park();
+        } else {
+            thread::park_timeout(clock.time_to(next, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    struct Bed {
+        clock: Clock,
+        due: AtomicU64,
+        fired: Mutex<mpsc::Sender<u64>>,
+    }
+
+    impl Timed for Bed {
+        fn clock(&self) -> &Clock {
+            &self.clock
+        }
+
+        fn next(&self) -> u64 {
+            self.due.load(SeqCst)
+        }
+
+        fn fire(&self, step: u64) {
+            let due = self.due.swap(NEVER, SeqCst);
+            assert!(due <= step);
+            self.fired.lock().unwrap().send(due).unwrap();
+        }
+    }
+
+    impl Bed {
+        fn set(&self, step: u64) {
+            self.due.store(step, SeqCst);
+            self.clock.wake_before(step);
+        }
+    }
+
+    #[test]
+    fn a_step_begins_at_its_time_and_not_before() {
+        let clock = Clock::new();
+        let at = |millis| clock.begin + Duration::from_millis(millis);
+        assert_eq!(
+            [0, 1, 10, 11].map(|ms| clock.step_after(at(ms))),
+            [0, 1, 1, 2]
+        );
+        assert!(!clock.is_due(at(11), at(19)));
+        assert!(clock.is_due(at(11), at(20)));
+        assert_eq!(clock.time_to(3, at(11)), Duration::from_millis(19));
+        assert_eq!(clock.time_to(1, at(11)), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_done_also_where_it_comes_before_what_was_waited_for() {
+        let (fired, done) = mpsc::channel();
+        let bed = Arc::new(Bed {
+            clock: Clock::new(),
+            due: AtomicU64::new(NEVER),
+            fired: Mutex::new(fired),
+        });
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        start(bed.clone(), &tracker, &stop).unwrap();
+        let patience = Duration::from_secs(10);
+        for _ in 0..20 {
+            let soon = bed.clock.step(Instant::now()) + 2;
+            // Hours from now, and then a step that comes first.
+            bed.set(soon + 1_000_000);
+            thread::sleep(Duration::from_millis(1));
+            bed.set(soon);
+            assert_eq!(done.recv_timeout(patience).unwrap(), soon);
+        }
+        stop.cancel();
+        tracker.close();
+        tokio::time::timeout(patience, tracker.wait())
+            .await
+            .unwrap();
+    }
+}

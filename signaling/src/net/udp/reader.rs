@@ -1,0 +1,155 @@
+//! The thread that reads a socket.
+
+use std::{io, net::Shutdown, sync::Arc, thread};
+
+use control::config::Transport;
+use socket2::SockRef;
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Group, Udp,
+    batch::{Batch, Received},
+    is_pending_error,
+};
+use crate::{
+    metrics::{Dropped, Metrics},
+    net::{Dispatcher, Flow, Queued, dispatch::Datagram, lanes::Queues, stun},
+};
+
+/// Batches that are read before what they brought is worked on.
+const BATCHES: usize = 2;
+
+/// Works on datagrams, in the thread that received them.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// Works on one, to its end.
+    fn datagram(&self, datagram: Queued<Datagram>);
+}
+
+/// What all readers share.
+pub(in crate::net) struct Shared<W> {
+    pub(in crate::net) work: Arc<W>,
+    pub(in crate::net) dispatcher: Dispatcher,
+    pub(in crate::net) metrics: Arc<Metrics>,
+    pub(in crate::net) stop: CancellationToken,
+}
+
+impl Group {
+    /// Starts a thread for each socket, which reads until `stop`. To be called inside a runtime, which
+    /// the threads' work may spawn into.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub(in crate::net) fn read<W: Work>(
+        &self,
+        shared: &Arc<Shared<W>>,
+        tracker: &TaskTracker,
+    ) -> io::Result<()> {
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let reader = Reader {
+                socket: socket.clone(),
+                shared: shared.clone(),
+                queues: Queues::new(),
+            };
+            let (token, runtime) = (tracker.token(), Handle::current());
+            let work = move || {
+                let _inside = runtime.enter();
+                reader.run();
+                drop(token);
+            };
+            let name = format!("sip-{index}");
+            thread::Builder::new().name(name).spawn(work)?;
+        }
+        let (sockets, stop) = (self.sockets.clone(), shared.stop.clone());
+        tracker.spawn(async move {
+            stop.cancelled().await;
+            for one in sockets {
+                // It wakes the reader, though it is an error where nobody is connected.
+                drop(SockRef::from(&one.socket).shutdown(Shutdown::Both));
+            }
+        });
+        Ok(())
+    }
+}
+
+struct Reader<W> {
+    socket: Arc<Udp>,
+    shared: Arc<Shared<W>>,
+    queues: Queues<Datagram>,
+}
+
+impl<W: Work> Reader<W> {
+    fn run(mut self) {
+        let mut batch = Batch::new(self.socket.local);
+        while !self.shared.stop.is_cancelled() {
+            if let Err(error) = self.fill(&mut batch) {
+                tracing::error!(local = %self.socket.local, %error, "the UDP socket failed");
+                return;
+            }
+            let work = &self.shared.work;
+            self.queues.turn(|datagram| work.datagram(datagram));
+        }
+    }
+
+    /// Reads what waits; waits for something where there is nothing else to do.
+    fn fill(&mut self, batch: &mut Batch) -> io::Result<()> {
+        for turn in 0..BATCHES {
+            let (socket, shared, queues) = (&self.socket, &self.shared, &mut self.queues);
+            let may_block = turn == 0 && queues.is_empty();
+            let read = batch.receive(&socket.socket, may_block, |one| {
+                socket.accept(&one, &shared.dispatcher, &shared.metrics, queues);
+            });
+            match read {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(error) if is_pending_error(&error) => {
+                    socket.drain_errors(&shared.dispatcher);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => break,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Udp {
+    fn accept(
+        &self,
+        received: &Received<'_>,
+        dispatcher: &Dispatcher,
+        metrics: &Metrics,
+        queues: &mut Queues<Datagram>,
+    ) {
+        let (datagram, remote) = (received.bytes, received.remote);
+        let mut flow = Flow::to(Transport::Udp, self.local, remote);
+        if !dispatcher.admits(&flow) {
+            return;
+        }
+        // Line ends alone keep a NAT's mapping open (RFC 5626 section 3.5.1 over UDP; widely done).
+        if datagram
+            .iter()
+            .all(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        {
+            return;
+        }
+        // A response from port 0 or to it can go nowhere.
+        if remote.port() == 0 {
+            metrics.dropped(Dropped::Malformed);
+            return;
+        }
+        flow.source = received.local.filter(|_| self.local.ip().is_unspecified());
+        if let Some(answer) = stun::answer(datagram, remote) {
+            if dispatcher.admits_other(&flow) {
+                metrics.stun.inc();
+                // As good as lost where it cannot be sent: the client asks again.
+                drop(self.send(&answer, &flow));
+            }
+            return;
+        }
+        dispatcher.datagram(flow, datagram, queues);
+    }
+}
