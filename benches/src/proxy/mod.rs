@@ -26,7 +26,8 @@ use crate::server::{self as process, BenchError, free_ports, until_bound};
 pub use report::{Figures, Report};
 pub use server::Server;
 
-/// Before anything is counted: SIPp and the server are at their pace, and the first calls are over.
+/// Before anything is counted: longer than a transaction is remembered (32 s over UDP), so that as much is
+/// forgotten as begins, and no server takes memory that it had not before.
 const WARM_UP: Duration = Duration::from_secs(36);
 /// How long the callee rings.
 const RING: Duration = Duration::from_millis(200);
