@@ -60,7 +60,8 @@ pub struct Sip {
     /// The host or address that Via and Record-Route show, where peers cannot reach the one that is
     /// bound. Default: the bound one.
     pub advertise: Option<String>,
-    /// Threads that read and work on the datagrams of each address. Default 0: one for each core.
+    /// Threads that read and work on the datagrams of each address, 1,024 at most. Default 0: one for each
+    /// core.
     pub workers: u16,
     /// T1 in milliseconds (RFC 3261 17.1.1.1), 10 to 5,000. Default 500.
     pub t1: u64,
@@ -174,6 +175,9 @@ impl Sip {
                 "[sip] min_se = {}: must be 90 s or more, and session_expires at most",
                 self.min_se
             ));
+        }
+        if self.workers > 1_024 {
+            errors.push(format!("[sip] workers = {}: 1024 at most", self.workers));
         }
         if self.trace > 4_096 {
             errors.push(format!("[sip] trace = {}: 4096 MiB at most", self.trace));

@@ -117,9 +117,9 @@ impl Group {
         let socket = self.sockets.get(worker % self.sockets.len().max(1));
         let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         match socket.send(payload, flow) {
-            // The socket reports an earlier datagram's ICMP error here, and does not send this one. Its
-            // reader is not told any more.
-            Err(error) if is_pending_error(&error) => {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                // It may be an ICMP error of an earlier datagram, of any kind, which the reader is not told
+                // any more; then this one was not sent.
                 socket.drain_errors(dispatcher);
                 socket.send(payload, flow)
             }
@@ -191,14 +191,6 @@ fn warn_of_small_buffer(socket: &UdpSocket, local: SocketAddr) {
              net.core.rmem_max to {BUFFER}, or give this process CAP_NET_ADMIN"
         );
     }
-}
-
-fn is_pending_error(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(
-        error.kind(),
-        ConnectionRefused | HostUnreachable | NetworkUnreachable
-    )
 }
 
 /// An address as the kernel has it.

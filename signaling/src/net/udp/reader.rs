@@ -1,6 +1,6 @@
 //! The thread that reads a socket.
 
-use std::{io, net::Shutdown, sync::Arc, thread};
+use std::{io, net::Shutdown, sync::Arc, thread, time::Duration};
 
 use control::config::Transport;
 use socket2::SockRef;
@@ -10,7 +10,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Group, Udp,
     batch::{Batch, Received},
-    is_pending_error,
 };
 use crate::{
     metrics::{Dropped, Metrics},
@@ -19,6 +18,9 @@ use crate::{
 
 /// Batches that are read before what they brought is worked on.
 const BATCHES: usize = 2;
+/// Errors without a datagram between them after which a reader takes a rest: they are no ICMP errors.
+const FAILURES: u32 = 64;
+const REST: Duration = Duration::from_millis(10);
 
 /// Works on datagrams, in the thread that received them.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -50,6 +52,7 @@ impl Group {
                 socket: socket.clone(),
                 shared: shared.clone(),
                 queues: Queues::new(),
+                failures: 0,
             };
             let (token, runtime) = (tracker.token(), Handle::current());
             let work = move || {
@@ -76,23 +79,22 @@ struct Reader<W> {
     socket: Arc<Udp>,
     shared: Arc<Shared<W>>,
     queues: Queues<Datagram>,
+    /// Errors since the last datagram.
+    failures: u32,
 }
 
 impl<W: Work> Reader<W> {
     fn run(mut self) {
         let mut batch = Batch::new(self.socket.local);
         while !self.shared.stop.is_cancelled() {
-            if let Err(error) = self.fill(&mut batch) {
-                tracing::error!(local = %self.socket.local, %error, "the UDP socket failed");
-                return;
-            }
+            self.fill(&mut batch);
             let work = &self.shared.work;
             self.queues.turn(|datagram| work.datagram(datagram));
         }
     }
 
     /// Reads what waits; waits for something where there is nothing else to do.
-    fn fill(&mut self, batch: &mut Batch) -> io::Result<()> {
+    fn fill(&mut self, batch: &mut Batch) {
         for turn in 0..BATCHES {
             let (socket, shared, queues) = (&self.socket, &self.shared, &mut self.queues);
             let may_block = turn == 0 && queues.is_empty();
@@ -100,19 +102,26 @@ impl<W: Work> Reader<W> {
                 socket.accept(&one, &shared.dispatcher, &shared.metrics, queues);
             });
             match read {
-                Ok(false) => {}
-                Ok(true) => break,
-                Err(error) if is_pending_error(&error) => {
-                    socket.drain_errors(&shared.dispatcher);
+                Ok(is_all) => {
+                    self.failures = 0;
+                    if is_all {
+                        return;
+                    }
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => break,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Anybody may send ICMP errors of any kind: none ends the reader.
+                Err(error) => {
+                    socket.drain_errors(&shared.dispatcher);
+                    self.failures += 1;
+                    if self.failures == FAILURES {
+                        self.failures = 0;
+                        tracing::warn!(local = %socket.local, %error, "cannot read a UDP socket");
+                        thread::sleep(REST);
+                    }
+                }
             }
         }
-        Ok(())
     }
 }
 

@@ -190,6 +190,49 @@ async fn a_dead_port_is_told_again_also_where_the_next_datagram_hears_of_it_firs
     }
 }
 
+/// Whoever can write to us can send an ICMP error of any kind.
+#[tokio::test]
+async fn no_icmp_error_ends_a_reader() {
+    let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
+    let Ok(icmp) = icmp else {
+        assert!(std::env::var_os("CI").is_none(), "raw sockets need root");
+        return eprintln!("skipped: raw sockets need root");
+    };
+    let mut bed = bed("127.0.0.1:0", 1);
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (local, remote) = (bed.group.local, peer.local_addr().unwrap());
+    // Protocol unreachable, fragmentation needed, host unknown, host isolated, parameter problem.
+    for (kind, code) in [(3, 2), (3, 4), (3, 7), (3, 8), (12, 0)] {
+        let error = icmp_error(kind, code, local, remote);
+        icmp.send_to(&error, &local.into()).unwrap();
+        peer.send_to(b"still there?", local).await.unwrap();
+        assert_eq!(bed.datagram().await.1, "still there?");
+        icmp.send_to(&error, &local.into()).unwrap();
+        bed.send(b"answer", &Flow::to(Transport::Udp, local, remote), 0);
+        assert_eq!(read(&peer).await.0, b"answer");
+    }
+}
+
+/// An ICMP error about a datagram from `from` to `to` (RFC 792).
+fn icmp_error(kind: u8, code: u8, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let ip = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(ip) => panic!("{ip}"),
+    };
+    let mut error = vec![kind, code, 0, 0, 0, 0, 5, 0];
+    error.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
+    error.extend([ip(from), ip(to)].concat());
+    error.extend([from.port().to_be_bytes(), to.port().to_be_bytes()].concat());
+    error.extend([0, 8, 0, 0]);
+    let words = error.chunks(2);
+    let words = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
+    error[2..4].copy_from_slice(&checksum.to_be_bytes());
+    error
+}
+
 #[tokio::test]
 async fn readers_end_when_they_are_told_to_though_nothing_comes() {
     let bed = bed("127.0.0.1:0", 4);
