@@ -16,8 +16,8 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How late a timer may be.
-const STEP: Duration = Duration::from_millis(10);
+/// How late a timer may be: 10 ms.
+const STEP_NANOS: u64 = 10_000_000;
 /// No step.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -52,8 +52,7 @@ impl Clock {
 
     /// The first step at or after `at`.
     pub(crate) fn step_after(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.begin).as_nanos();
-        u64::try_from(since.div_ceil(STEP.as_nanos())).unwrap_or(NEVER)
+        self.nanos(at).div_ceil(STEP_NANOS)
     }
 
     /// Whether the step of `at` has begun.
@@ -76,15 +75,18 @@ impl Clock {
     }
 
     fn step(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.begin).as_nanos();
-        u64::try_from(since / STEP.as_nanos()).unwrap_or(NEVER)
+        self.nanos(now) / STEP_NANOS
     }
 
     fn time_to(&self, step: u64, now: Instant) -> Duration {
-        let nanos = u128::from(step).saturating_mul(STEP.as_nanos());
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        let at = self.begin.checked_add(Duration::from_nanos(nanos));
-        at.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
+        let nanos = step.saturating_mul(STEP_NANOS);
+        Duration::from_nanos(nanos.saturating_sub(self.nanos(now)))
+    }
+
+    /// Nanoseconds since the begin: 584 years fit.
+    fn nanos(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.begin).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
     }
 }
 

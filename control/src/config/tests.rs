@@ -55,6 +55,25 @@ fn the_documented_file_is_understood() {
 }
 
 #[test]
+fn more_workers_than_there_can_be_are_refused() {
+    assert_eq!(
+        parse("[sip]\nworkers = 1024\n", &[])
+            .unwrap()
+            .config
+            .sip
+            .workers,
+        1_024
+    );
+    let error = parse("[sip]\nworkers = 1025\n", &[]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("[sip] workers = 1025: 1024 at most"),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_empty_file_runs_on_loopback_and_warns() {
     let loaded = parse("", &[]).unwrap();
     assert!(loaded.config.api.listen.ip().is_loopback());

@@ -42,16 +42,9 @@ pub(crate) struct Datagram {
     reason = "a box would be an allocation for each message of a stream"
 )]
 pub(crate) enum Arrival {
-    /// A datagram for the node's own user agent, not parsed.
-    Datagram {
-        /// Where it came from.
-        flow: Flow,
-        /// All of it.
-        bytes: Bytes,
-    },
-    /// What a connection's framing gave.
+    /// What a connection's framing gave, or what a datagram for the node's own user agent is.
     Framed {
-        /// The connection.
+        /// Where it came from.
         flow: Flow,
         /// A message, or why it is none.
         message: Result<Message, ParseError>,
@@ -183,7 +176,8 @@ impl Dispatcher {
         };
         let bytes = Bytes::copy_from_slice(bytes);
         if self.agent_mark.is_some() && place.worker + 1 == self.workers.len() {
-            return self.push(place, now, Arrival::Datagram { flow, bytes });
+            let message = Message::parse(bytes);
+            return self.push(place, now, Arrival::Framed { flow, message });
         }
         let datagram = Datagram {
             worker: place.worker,

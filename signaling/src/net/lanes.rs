@@ -19,6 +19,7 @@ use std::{collections::VecDeque, future::poll_fn, task::Poll, time::Instant};
 use tokio::sync::mpsc;
 
 use super::Arrival;
+use crate::worker::PER_READER;
 
 /// A queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +48,8 @@ pub(crate) enum Fate {
 const LANES: usize = 4;
 
 /// Arrivals that may wait in each queue of a thread: a second of the heaviest load, and as much as a burst
-/// after a pause of the process brings.
+/// after a pause of the process brings. A worker's have its part of that.
 const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 8_192];
-/// Of that, what a worker's queues have: a thread's share is that of several workers.
-const SHARE: usize = 8;
 /// Arrivals that are taken from each queue in one turn, before sockets have theirs.
 const TURN: [usize; LANES] = [64, 32, 16, 8];
 
@@ -126,14 +125,14 @@ pub(crate) struct Inbox([mpsc::Receiver<Queued>; LANES]);
 
 /// The queues of a worker.
 pub(crate) fn lanes() -> (Lanes, Inbox) {
-    let [a, b, c, d] = ROOM.map(|room| mpsc::channel(room / SHARE));
+    let [a, b, c, d] = ROOM.map(|room| mpsc::channel(room / PER_READER));
     (Lanes([a.0, b.0, c.0, d.0]), Inbox([a.1, b.1, c.1, d.1]))
 }
 
 impl Lanes {
     /// Queues an arrival; `false` where there is no room for it.
     pub(super) fn push(&self, at: Instant, lane: Lane, fate: Fate, arrival: Arrival) -> bool {
-        let (queue, all) = (&self.0[lane as usize], ROOM[lane as usize] / SHARE);
+        let (queue, all) = (&self.0[lane as usize], ROOM[lane as usize] / PER_READER);
         let Some(queued) = Queued::new(at, fate, queue.capacity(), all, arrival) else {
             return false;
         };
@@ -266,7 +265,7 @@ mod tests {
     async fn what_can_be_tried_again_is_refused_first_and_never_takes_the_last_places() {
         for lane in [Lane::Ordinary, Lane::Registrations, Lane::Strangers] {
             let (lanes, mut inbox) = lanes();
-            let (now, room) = (Instant::now(), ROOM[lane as usize] / SHARE);
+            let (now, room) = (Instant::now(), ROOM[lane as usize] / PER_READER);
             let pushed = |fate| {
                 let push = |_: &usize| lanes.push(now, lane, fate, arrival(1));
                 (0..room).filter(push).count()

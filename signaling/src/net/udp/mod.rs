@@ -139,9 +139,14 @@ impl Udp {
     }
 
     fn drain_errors(&self, dispatcher: &Dispatcher) {
+        let mut told = None;
         while let Ok(peer) = errors::next(&self.socket) {
-            if let Some(peer) = peer {
+            // Each worker is told: once of a peer that many errors are about.
+            if let Some(peer) = peer
+                && told != Some(peer)
+            {
                 dispatcher.unreachable(self.local, peer);
+                told = Some(peer);
             }
         }
     }

@@ -100,10 +100,6 @@ fn now() -> Instant {
 
 fn take(agent: &mut Agent, parts: &Parts, arrival: Arrival) {
     match arrival {
-        Arrival::Datagram { flow, bytes } => match sip::message::Message::parse(bytes) {
-            Ok(message) => agent.handle_message(now(), flow, message),
-            Err(_) => parts.metrics.dropped(Dropped::Malformed),
-        },
         Arrival::Framed { flow, message } => match message {
             Ok(message) => agent.handle_message(now(), flow, message),
             Err(_) => parts.metrics.dropped(Dropped::Malformed),
