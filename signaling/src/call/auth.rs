@@ -170,27 +170,31 @@ impl Core {
         true
     }
 
-    /// Reports what a request showed about who sent it. `is_given` where it answered a nonce that
-    /// was given to that very address, so that it is no forgery in somebody else's name.
-    pub(super) fn witness(&mut self, now: Instant, flow: &Flow, proof: Proof, is_given: bool) {
+    /// Reports what a request showed about who sent it. `user` is whose credentials it has, where they
+    /// answer a nonce that was given to that very address, so that it is no forgery in somebody else's name.
+    pub(super) fn witness(&mut self, now: Instant, flow: &Flow, proof: Proof, user: Option<&Aor>) {
         self.metrics.proof(proof);
+        let defence = &self.policy.defence;
         let evidence = match proof {
             Proof::Success => Some(Evidence::Success),
-            Proof::NoCredentials => Some(Evidence::NoCredentials),
-            Proof::WrongPassword if is_given => Some(Evidence::WrongPassword),
-            Proof::UnknownUser if is_given => Some(Evidence::UnknownUser),
-            Proof::Replayed if is_given => Some(Evidence::ReplayedNonce),
+            Proof::WrongPassword => Some(Evidence::WrongPassword),
+            Proof::UnknownUser => Some(Evidence::UnknownUser),
+            Proof::Replayed => Some(Evidence::ReplayedNonce),
             Proof::ForgedNonce => Some(Evidence::ForgedNonce),
             _ => None,
         };
         if let Some(evidence) = evidence {
-            self.policy.defence.report(now, flow, evidence);
+            match user {
+                Some(user) => defence.report_user(now, flow, evidence, user.as_str()),
+                None => defence.report(now, flow, evidence),
+            };
         }
         if matches!(
             proof,
             Proof::WrongPassword | Proof::UnknownUser | Proof::ForgedNonce
         ) {
-            debug!(source = %flow, proof = proof.name(), is_given, "refused credentials");
+            let user = user.map(Aor::as_str);
+            debug!(source = %flow, proof = proof.name(), user, "refused credentials");
         }
     }
 
@@ -337,7 +341,7 @@ impl Core {
         let credentials = match found {
             Ok(Some(credentials)) => credentials,
             Ok(None) | Err(DigestError::Unsupported) => {
-                self.witness(now, &flow, Proof::NoCredentials, false);
+                self.witness(now, &flow, Proof::NoCredentials, None);
                 return self.challenge(now, flow, &request, &claim.realm, false);
             }
             Err(error) => {
@@ -347,29 +351,29 @@ impl Core {
         };
         let offered = self.access.hashes(&claim.realm);
         if credentials.userhash || !offered.contains(&credentials.algorithm.hash) {
-            self.witness(now, &flow, Proof::NoCredentials, false);
+            self.witness(now, &flow, Proof::NoCredentials, None);
             return self.challenge(now, flow, &request, &claim.realm, false);
         }
         if !self.is_for(&request, credentials.uri) {
-            self.witness(now, &flow, Proof::OtherTarget, false);
+            self.witness(now, &flow, Proof::OtherTarget, None);
             debug!(source = %flow, uri = credentials.uri, "refused credentials that are for another target");
             return self.respond_stateless(flow, &request, 400);
         }
         let nonce = match self.access.judge(time, credentials.nonce, &claim.realm) {
             Freshness::Fresh(nonce) => nonce,
             Freshness::Stale => {
-                self.witness(now, &flow, Proof::StaleNonce, false);
+                self.witness(now, &flow, Proof::StaleNonce, None);
                 return self.challenge(now, flow, &request, &claim.realm, true);
             }
             Freshness::Forged => {
-                self.witness(now, &flow, Proof::ForgedNonce, false);
+                self.witness(now, &flow, Proof::ForgedNonce, None);
                 return self.challenge(now, flow, &request, &claim.realm, false);
             }
         };
         if !self.access.is_given_to(&nonce, source) {
             // Made for another address: whoever overheard it must not use it, and whoever moved asks
             // again at the price of a round trip.
-            self.witness(now, &flow, Proof::StaleNonce, false);
+            self.witness(now, &flow, Proof::StaleNonce, None);
             return self.challenge(now, flow, &request, &claim.realm, true);
         }
         let aor = Aor::new(&credentials.username, &claim.realm);
@@ -387,18 +391,18 @@ impl Core {
                 // As long as for a user that there is.
                 let nobody = Ha1::new(credentials.algorithm.hash, "", "", "");
                 let _ = credentials.verify(&nobody, "", request.body());
-                self.witness(now, &flow, Proof::UnknownUser, true);
+                self.witness(now, &flow, Proof::UnknownUser, Some(&aor));
                 return self.challenge(now, flow, &request, &claim.realm, false);
             }
             Answer::Unavailable => {
-                self.witness(now, &flow, Proof::Unavailable, false);
+                self.witness(now, &flow, Proof::Unavailable, None);
                 return self.respond_later(flow, &request);
             }
         };
         let method = request.method().map_or("", Method::as_str);
         let ha1 = account.ha1(credentials.algorithm.hash);
         if !ha1.is_some_and(|ha1| credentials.verify(ha1, method, request.body())) {
-            self.witness(now, &flow, Proof::WrongPassword, true);
+            self.witness(now, &flow, Proof::WrongPassword, Some(&aor));
             return self.challenge(now, flow, &request, &claim.realm, false);
         }
         let sent_again = u32::try_from(mark(&flow, &request, method) >> 32).unwrap_or_default();
@@ -413,19 +417,19 @@ impl Core {
             Use::Replayed => Some(Proof::Replayed),
         };
         if let Some(proof) = proof {
-            self.witness(now, &flow, proof, true);
+            self.witness(now, &flow, proof, Some(&aor));
             return self.challenge(now, flow, &request, &claim.realm, true);
         }
         let is_own = claim.aor.as_ref().is_none_or(|claimed| *claimed == aor);
         if !is_own || !account.enabled {
-            self.witness(now, &flow, Proof::Forbidden, true);
+            self.witness(now, &flow, Proof::Forbidden, Some(&aor));
             let claimed = claim.aor.as_ref().map(Aor::as_str);
             info!(source = %flow, user = %aor, claimed, enabled = account.enabled,
                 "refused a user's request");
             self.access.withdraw(&nonce);
             return self.respond_stateless(flow, &request, 403);
         }
-        self.witness(now, &flow, Proof::Success, true);
+        self.witness(now, &flow, Proof::Success, Some(&aor));
         if is_register {
             if !self.register(now, flow, &request, &account) {
                 self.access.withdraw(&nonce);
@@ -499,7 +503,7 @@ impl Core {
             Ok(()) => {}
             Err(refused) => {
                 let Waiting { flow, request, .. } = *refused;
-                self.witness(now, &flow, Proof::Unavailable, false);
+                self.witness(now, &flow, Proof::Unavailable, None);
                 self.respond_later(flow, &request);
             }
         }

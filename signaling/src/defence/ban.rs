@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     Source,
-    evidence::{Evidence, STRONG},
+    evidence::{Evidence, STRONG, Score},
+    guesses::Guesses,
     known::Known,
 };
 
@@ -27,7 +28,8 @@ pub(super) struct Rules {
     pub(super) window: Duration,
     /// Length of a first ban; zero for none.
     pub(super) first: Duration,
-    /// Sources that something is held against, those that are known, and bans, at most each.
+    /// Sources that something is held against, users of a source whose passwords were guessed at, sources
+    /// that are known, and bans, at most each.
     pub(super) sources: usize,
     pub(super) bans: usize,
     /// Datagrams a second that a source may still send which floods.
@@ -121,8 +123,9 @@ impl Ban {
 /// What is remembered of a source that is not banned.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    points: u32,
-    at: Instant,
+    score: Score,
+    /// Points that are for wrong passwords.
+    guessed: u32,
     /// Bans so far.
     offences: u32,
     /// Forgotten then.
@@ -134,6 +137,7 @@ struct Record {
 pub(super) struct Bans {
     rules: Rules,
     known: Known,
+    guesses: Guesses,
     records: HashMap<Source, Record>,
     /// In the order in which they came, for forgetting the oldest.
     order: VecDeque<Source>,
@@ -147,6 +151,7 @@ impl Bans {
         Self {
             rules,
             known: Known::new(rules.sources),
+            guesses: Guesses::new(rules.sources),
             records: HashMap::new(),
             order: VecDeque::new(),
             bans: HashMap::new(),
@@ -194,21 +199,20 @@ impl Bans {
         self.bans.get(&source).filter(|ban| ban.until > now)
     }
 
-    /// Takes evidence of so many points; tells whether it bans.
+    /// Takes evidence of so many points; tells whether it bans. `user` is a hash of the source and of the
+    /// user whose credentials it is about.
     pub(super) fn report(
         &mut self,
         now: Instant,
         source: Source,
         evidence: Evidence,
         points: u32,
+        user: Option<u64>,
     ) -> bool {
         if evidence.is_good() {
             self.known.see(now, source);
-            if evidence == Evidence::Success
-                && let Some(record) = self.records.get_mut(&source)
-            {
-                record.points = 0;
-                record.offences = 0;
+            if evidence == Evidence::Success {
+                self.forgive(now, source, user);
             }
             return false;
         }
@@ -220,26 +224,23 @@ impl Bans {
         {
             return false;
         }
+        let rules = self.rules;
         let Rules {
-            threshold,
-            window,
-            first,
-            ..
-        } = self.rules;
-        // One point is forgotten at a time.
-        let step = window / threshold;
-        let record = self.record(now, source);
-        let elapsed = now.saturating_duration_since(record.at);
-        let forgotten = u32::try_from(elapsed.as_nanos() / step.as_nanos().max(1));
-        let forgotten = forgotten.unwrap_or(u32::MAX);
-        if forgotten >= record.points {
-            (record.points, record.at) = (0, now);
-        } else {
-            record.points -= forgotten;
-            record.at += step * forgotten;
+            threshold, first, ..
+        } = rules;
+        let mut points = points;
+        if let Some(user) = user {
+            let is_known = self.is_known(now, source);
+            points = self.guesses.wrong(now, &rules, user, points, is_known);
         }
-        record.points += points;
-        if record.points < threshold {
+        let record = self.record(now, source);
+        record.score.add(now, &rules, points);
+        record.guessed = record.guessed.min(record.score.points - points);
+        if user.is_some() {
+            record.guessed += points;
+        }
+        // Who comes back from a ban has almost as many: only what is held against him now bans anew.
+        if points == 0 || record.score.points < threshold {
             return false;
         }
         if record.offences_until.is_some_and(|until| until <= now) {
@@ -249,8 +250,11 @@ impl Bans {
         record.offences = record.offences.saturating_add(1);
         record.offences_until = Some(now + length + first * MOST);
         // One more strong sign after the ban is enough for the next one.
-        record.points = threshold.saturating_sub(STRONG);
-        record.at = now + length;
+        record.score = Score {
+            points: threshold.saturating_sub(STRONG),
+            at: now + length,
+        };
+        record.guessed = record.guessed.min(record.score.points);
         let ban = Ban {
             reason: Reason::Evidence(evidence),
             since: now,
@@ -262,6 +266,17 @@ impl Bans {
             latest: now + (first * MOST).max(length),
         };
         self.put(source, ban)
+    }
+
+    /// Credentials that hold end what the source has for their user's sake, and what it has for no user's.
+    /// That somebody has an account makes up neither for guesses at the passwords of others, nor for bans.
+    fn forgive(&mut self, now: Instant, source: Source, user: Option<u64>) {
+        let Some(record) = self.records.get_mut(&source) else {
+            return;
+        };
+        let share = user.map_or(0, |user| self.guesses.clear(now, &self.rules, user));
+        record.guessed = record.guessed.saturating_sub(share);
+        record.score.points = record.score.points.min(record.guessed);
     }
 
     /// Holds a source to a trickle that floods, unless it is known.
@@ -304,7 +319,8 @@ impl Bans {
     /// Ends a ban, and forgets what led to it.
     pub(super) fn lift(&mut self, source: Source) -> bool {
         if let Some(record) = self.records.get_mut(&source) {
-            record.points = 0;
+            record.score.points = 0;
+            record.guessed = 0;
             record.offences = 0;
         }
         self.remove(source)
@@ -335,10 +351,11 @@ impl Bans {
             .map(|(source, ban)| (*source, ban))
     }
 
-    /// How many sources are remembered.
+    /// How many sources are remembered, or users of sources.
     #[cfg(test)]
     pub(super) fn records(&self) -> usize {
-        self.records.len().max(self.order.len())
+        let sources = self.records.len().max(self.order.len());
+        sources.max(self.guesses.len())
     }
 
     fn remove(&mut self, source: Source) -> bool {
@@ -376,9 +393,9 @@ impl Bans {
             }
             self.order.push_back(source);
         }
-        self.records.entry(source).or_insert(Record {
-            points: 0,
-            at: now,
+        self.records.entry(source).or_insert_with(|| Record {
+            score: Score::new(now),
+            guessed: 0,
             offences: 0,
             offences_until: None,
         })

@@ -1,6 +1,10 @@
 //! What a source is seen to do, and how much it says about the source.
 
+use std::time::Instant;
+
 use control::config::Transport;
+
+use super::ban::Rules;
 
 /// What was seen of a source.
 ///
@@ -28,8 +32,6 @@ pub(crate) enum Evidence {
     /// An INVITE whose final answer was never acknowledged. Only of a user, who has answered a nonce that
     /// was given to this very address.
     NeverAcked,
-    /// A request without credentials: the first leg of every digest.
-    NoCredentials,
     /// Credentials that hold.
     Success,
     /// It answered a request of ours, with the branch that only it was told.
@@ -39,7 +41,7 @@ pub(crate) enum Evidence {
 /// No honest peer does it often: four of them ban by the default threshold.
 pub(super) const STRONG: u32 = 3;
 /// It happens to honest peers too.
-const WEAK: u32 = 1;
+pub(super) const WEAK: u32 = 1;
 
 impl Evidence {
     /// Points against the source, where it was seen over `transport`.
@@ -84,9 +86,37 @@ impl Evidence {
             Self::Flooding => "flooding",
             Self::HandshakeFailed => "handshake-failed",
             Self::NeverAcked => "never-acked",
-            Self::NoCredentials => "no-credentials",
             Self::Success => "success",
             Self::Answered => "answered",
         }
+    }
+}
+
+/// Points, of which one is forgotten at a time: as many as ban in the window's length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Score {
+    pub(super) points: u32,
+    /// Nothing that came before then is left to be forgotten.
+    pub(super) at: Instant,
+}
+
+impl Score {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { points: 0, at: now }
+    }
+
+    /// Forgets what the time since then makes forgotten, and adds so many.
+    pub(super) fn add(&mut self, now: Instant, rules: &Rules, points: u32) {
+        let step = rules.window / rules.threshold;
+        let elapsed = now.saturating_duration_since(self.at);
+        let forgotten = u32::try_from(elapsed.as_nanos() / step.as_nanos().max(1));
+        let forgotten = forgotten.unwrap_or(u32::MAX);
+        if forgotten >= self.points {
+            *self = Self::new(now);
+        } else {
+            self.points -= forgotten;
+            self.at += step * forgotten;
+        }
+        self.points = self.points.saturating_add(points);
     }
 }

@@ -21,6 +21,13 @@
 //! a flood from addresses without number empties that last one and costs no more than to look. What
 //! answers a challenge of ours, from where it was sent to, is no stranger's: who began gets to an end.
 //!
+//! # Wrong passwords
+//!
+//! They are counted by source and user. From an address that is known, where an office of phones may be, the
+//! first of each user counts in full and those that follow next to nothing: an old password in one phone
+//! bans nobody, guesses at several users do. A right one ends what is held for its own user's sake, not for
+//! others', and does not make the next ban shorter.
+//!
 //! Everything here is told the time. What sockets, logs and mediad have to do with it is in `task`.
 
 mod ban;
@@ -28,6 +35,7 @@ mod blocks;
 mod bucket;
 mod command;
 mod evidence;
+mod guesses;
 mod kernel;
 mod known;
 mod peek;
@@ -337,6 +345,19 @@ impl Defence {
         self.report_from(now, flow.remote.ip(), flow.transport, evidence)
     }
 
+    /// The same of what is about a user's credentials, that answered a nonce which was given to the source.
+    pub(crate) fn report_user(
+        &self,
+        now: Instant,
+        flow: &Flow,
+        evidence: Evidence,
+        user: &str,
+    ) -> bool {
+        let address = flow.remote.ip();
+        let user = self.hasher.hash_one((Source::of(address), user));
+        self.hold(now, address, flow.transport, evidence, Some(user))
+    }
+
     /// The same where there is no flow yet, or none any more.
     pub(crate) fn report_from(
         &self,
@@ -345,13 +366,24 @@ impl Defence {
         transport: Transport,
         evidence: Evidence,
     ) -> bool {
+        self.hold(now, address, transport, evidence, None)
+    }
+
+    fn hold(
+        &self,
+        now: Instant,
+        address: IpAddr,
+        transport: Transport,
+        evidence: Evidence,
+        user: Option<u64>,
+    ) -> bool {
         let points = evidence.points(transport);
         if points == 0 && !evidence.is_good() || self.is_allowed(address) {
             return false;
         }
         let source = Source::of(address);
         let mut shard = self.shard(address);
-        let banned = shard.bans.report(now, source, evidence, points);
+        let banned = shard.bans.report(now, source, evidence, points, user);
         if banned {
             self.announce(now, &shard, source);
         } else if evidence.is_good() && shard.bans.relieve(source) {

@@ -28,6 +28,15 @@ impl Bed {
         self.defence.report(self.now, flow, evidence)
     }
 
+    /// The source tries a password of a user; tells whether it is banned for it.
+    fn tries(&self, flow: &Flow, user: &str, is_right: bool) -> bool {
+        let evidence = match is_right {
+            true => Evidence::Success,
+            false => Evidence::WrongPassword,
+        };
+        self.defence.report_user(self.now, flow, evidence, user)
+    }
+
     fn is_banned(&self, address: &str) -> bool {
         self.refuses(address, Transport::Tcp)
     }
@@ -123,10 +132,6 @@ fn guessing_passwords_bans_over_either_transport_and_weak_signs_take_longer() {
     }
     let weak = Bed::new().until_banned(&tcp(), Evidence::HandshakeFailed);
     assert_eq!(weak, Some(12));
-    assert_eq!(
-        Bed::new().until_banned(&tcp(), Evidence::NoCredentials),
-        None
-    );
 }
 
 #[test]
@@ -157,15 +162,73 @@ fn success_resets_and_time_forgets() {
     let mut bed = Bed::new();
     for _ in 0..20 {
         for _ in 0..3 {
-            assert!(!bed.report(&udp(), Evidence::WrongPassword));
+            assert!(!bed.report(&tcp(), Evidence::NotSip));
         }
-        assert!(!bed.report(&udp(), Evidence::Success));
+        assert!(!bed.tries(&tcp(), "a@h", true));
     }
     for _ in 0..3 {
-        assert!(!bed.report(&udp(), Evidence::WrongPassword));
+        assert!(!bed.report(&tcp(), Evidence::NotSip));
     }
     bed.now += 10 * MINUTE;
-    assert!(!bed.report(&udp(), Evidence::WrongPassword));
+    assert!(!bed.report(&tcp(), Evidence::NotSip));
+}
+
+#[test]
+fn an_old_password_in_one_phone_bans_no_office() {
+    let mut bed = Bed::new();
+    assert!(!bed.tries(&udp(), "good@h", true));
+    // Every half minute of a day; the others register every hour.
+    for half_minute in 0..2 * 60 * 24 {
+        assert!(!bed.tries(&udp(), "old@h", false), "{half_minute}");
+        if half_minute % 120 == 0 {
+            assert!(!bed.tries(&udp(), "good@h", true));
+        }
+        bed.now += MINUTE / 2;
+    }
+    // A second one, and one whose user mistypes it twice and then does not.
+    assert!(!bed.tries(&udp(), "older@h", false));
+    for is_right in [false, false, true] {
+        assert!(!bed.tries(&udp(), "new@h", is_right));
+    }
+}
+
+#[test]
+fn where_nobody_has_proved_himself_the_fourth_wrong_password_bans_whosever_it_is() {
+    for users in [["a@h"; 4], ["a@h", "b@h", "c@h", "d@h"]] {
+        let bed = Bed::new();
+        let banned = users.map(|user| bed.tries(&udp(), user, false));
+        assert_eq!(banned, [false, false, false, true]);
+    }
+}
+
+#[test]
+fn an_account_pays_for_no_guesses_at_others() {
+    let mut bed = Bed::new();
+    let mut lengths = Vec::new();
+    let mut users = 0;
+    for _ in 0..3 {
+        let banned = (1..=100).find(|_| {
+            users += 1;
+            bed.tries(&tcp(), "own@h", true);
+            bed.tries(&tcp(), &format!("{users}@h"), false)
+        });
+        assert!(banned.is_some_and(|guesses| guesses <= 4), "{banned:?}");
+        lengths.push(bed.length("203.0.113.5"));
+        bed.now += bed.length("203.0.113.5");
+    }
+    // Nor do bans become shorter by it.
+    assert_eq!(lengths, [5 * MINUTE, 10 * MINUTE, 20 * MINUTE]);
+}
+
+#[test]
+fn guesses_at_one_user_are_banned_too_where_no_phone_would_try_as_often() {
+    let mut bed = Bed::new();
+    let banned = (1..=200).find(|_| {
+        bed.tries(&tcp(), "own@h", true);
+        bed.now += Duration::from_secs(1);
+        bed.tries(&tcp(), "other@h", false)
+    });
+    assert!(banned.is_some(), "{banned:?}");
 }
 
 #[test]
@@ -486,10 +549,9 @@ fn no_table_grows_beyond_its_bound() {
     let bed = Bed::new();
     for n in 0..200_000_u32 {
         let remote = IpAddr::V4((0x0b00_0000 + n * 7).into());
+        let flow = Flow::to(Transport::Tcp, tcp().local, SocketAddr::new(remote, 4_000));
         for _ in 0..4 {
-            let evidence = Evidence::WrongPassword;
-            bed.defence
-                .report_from(bed.now, remote, Transport::Tcp, evidence);
+            bed.tries(&flow, "a@h", false);
         }
     }
     assert!(bed.defence.list(bed.now).len() <= BANS);

@@ -218,6 +218,37 @@ fn who_is_unknown_and_who_is_wrong_are_told_the_same() {
 }
 
 #[test]
+fn an_old_password_bans_nobody_beside_it_and_guesses_at_many_users_do() {
+    let mut bed = Bed::new();
+    let mut good = Phone::new("alice", "node.test");
+    let register = |bed: &mut Bed, phone: &mut Phone| {
+        phone.register(bed, "");
+        bed.pass(Duration::from_secs(30));
+    };
+    for _ in 0..2 {
+        register(&mut bed, &mut good);
+    }
+    let mut old = Phone::new("bob", "node.test");
+    old.password = "old";
+    for _ in 0..20 {
+        register(&mut bed, &mut old);
+        assert!(!bed.is_banned(PHONE));
+    }
+    assert_eq!(proofs(&bed, "wrong-password"), 19);
+    for user in ["100", "101", "102", "103"] {
+        assert!(!bed.is_banned(PHONE));
+        // The first time its nonce is an old one.
+        good.register(&mut bed, "");
+        assert_eq!(status(&good.register(&mut bed, "")), 200);
+        let mut guess = Phone::new(user, "node.test");
+        for _ in 0..2 {
+            guess.register(&mut bed, "");
+        }
+    }
+    assert!(bed.is_banned(PHONE));
+}
+
+#[test]
 fn an_old_nonce_is_stale_and_a_used_one_is_not_let_in_again() {
     let mut bed = Bed::new();
     let mut phone = Phone::new("alice", "node.test");
