@@ -335,10 +335,14 @@ impl std::fmt::Display for FirstLine<'_> {
     }
 }
 
-/// Whether a request would begin something: a call, a registration, an exchange of its own.
+/// Whether a request would begin something: a call, a registration, an exchange of its own. A REGISTER
+/// belongs to no dialog, whatever tag its To has (RFC 3261 section 10.2).
 pub(super) fn begins(request: &Message) -> bool {
-    request.to().is_ok_and(|to| to.tag().is_none())
-        && !matches!(request.method(), Some(Method::Ack | Method::Cancel))
+    match request.method() {
+        Some(Method::Ack | Method::Cancel) => false,
+        Some(Method::Register) => true,
+        _ => request.to().is_ok_and(|to| to.tag().is_none()),
+    }
 }
 
 /// The address that a message came from, IPv4 also where it came by an IPv6 socket.

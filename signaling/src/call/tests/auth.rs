@@ -174,6 +174,25 @@ fn a_phone_registers_and_is_found() {
 }
 
 #[test]
+fn a_register_with_a_tag_in_its_to_is_the_registrars_all_the_same() {
+    let mut bed = Bed::new();
+    let mut phone = Phone::new("alice", "node.test");
+    let register = |phone: &mut Phone, bed: &mut Bed| {
+        let plain = phone.request(&Method::Register, "sip:node.test", "Expires: 600\r\n");
+        let tagged = plain.edit().replace(HeaderName::To, "<sip:alice@node.test>;tag=old");
+        bed.receive_message(PHONE, &tagged.finish().unwrap());
+        let answer = bed.next(PHONE).message;
+        phone.hear(&answer);
+        (status(&answer), answer.to().unwrap().tag().map(str::to_owned))
+    };
+    let tag = Some("old".to_owned());
+    assert_eq!(register(&mut phone, &mut bed), (401, tag.clone()));
+    assert_eq!(register(&mut phone, &mut bed), (200, tag));
+    assert_eq!(bed.access.location.len(), 1);
+    assert!(bed.core.is_empty());
+}
+
+#[test]
 fn a_user_of_one_domain_is_nobody_in_the_other() {
     let mut bed = Bed::new();
     let mut phone = Phone::new("bob", "node.test");
