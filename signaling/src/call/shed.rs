@@ -30,7 +30,8 @@ impl Core {
     /// As [`Core::handle_framed`], of a request that waited too long or with too many others: it is
     /// refused with 503 (RFC 3261 section 21.5.4), unless it repeats one that is being worked on.
     ///
-    /// Never for what belongs to a dialog, for an ACK, a CANCEL or a call for help.
+    /// Never for what belongs to a dialog of somebody who is known, for a BYE, an ACK, a CANCEL or a call for
+    /// help.
     pub(crate) fn handle_late(
         &mut self,
         now: Instant,

@@ -29,7 +29,7 @@ pub(crate) enum Class {
     Invite,
     /// Any other request outside of a dialog.
     Other,
-    /// Within a dialog, or so it says.
+    /// Within a dialog, as far as its sender's word goes.
     Within,
 }
 

@@ -298,11 +298,12 @@ impl Defence {
         peek: &Peek<'_>,
         proves: impl FnOnce(&[u8]) -> bool,
     ) -> Verdict {
-        let mut class = match peek.kind {
+        let class = |standing| match peek.kind {
+            Kind::Cancel => Class::Within,
+            _ if peek.is_within(standing) => Class::Within,
             Kind::Register => Class::Register,
             Kind::Invite => Class::Invite,
-            Kind::Response | Kind::Within | Kind::Cancel => Class::Within,
-            Kind::Other => Class::Other,
+            _ => Class::Other,
         };
         let address = flow.remote.ip();
         let policy = self.policy.load();
@@ -316,13 +317,15 @@ impl Defence {
             self.take(now, flow, class, NOBODY);
             return Verdict::Scanner;
         }
-        if class == Class::Invite && policy.is_emergency(peek.uri) {
+        if peek.kind == Kind::Invite && policy.is_emergency(peek.uri) {
             let standing = self.standing(now, address);
             if standing != Standing::Stranger {
                 return Verdict::Pass(standing);
             }
             // He has to say who he is, as for any call; that he calls for help is easily said, too.
-            class = Class::Within;
+            drop(policy);
+            let proves = peek.credentials.map(|value| move || proves(value));
+            return self.take(now, flow, |_| Class::Within, proves);
         }
         drop(policy);
         let proves = peek.credentials.map(|value| move || proves(value));
@@ -332,7 +335,10 @@ impl Defence {
     /// Whether a source may ask for what no message is: it costs a token of `others`.
     pub(crate) fn admits_other(&self, now: Instant, flow: &Flow) -> bool {
         self.is_allowed(flow.remote.ip())
-            || matches!(self.take(now, flow, Class::Other, NOBODY), Verdict::Pass(_))
+            || matches!(
+                self.take(now, flow, |_| Class::Other, NOBODY),
+                Verdict::Pass(_)
+            )
     }
 
     /// Whether a call for help: never shed, and of nobody who is known limited.
@@ -507,11 +513,12 @@ impl Defence {
         self.active.load(Relaxed)
     }
 
+    /// Takes a token of the class that it has by the standing of its source.
     fn take(
         &self,
         now: Instant,
         flow: &Flow,
-        class: Class,
+        class: impl Fn(Standing) -> Class,
         proves: Option<impl FnOnce() -> bool>,
     ) -> Verdict {
         let address = flow.remote.ip();
@@ -539,6 +546,7 @@ impl Defence {
             }
             shard = self.shard(address);
         }
+        let class = class(standing);
         let is_known = standing == Standing::Known;
         let Shard { bans, buckets } = &mut *shard;
         let taken = match buckets.take(time, own, class, 1, is_known) {

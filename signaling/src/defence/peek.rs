@@ -2,16 +2,18 @@
 
 use memchr::{memchr, memchr_iter};
 
+use super::Standing;
+
 /// What a message is, as far as sorting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Response,
-    /// ACK, and any request with a To tag.
-    Within,
+    Ack,
+    Bye,
     Cancel,
     Register,
     Invite,
-    /// Any other request outside of a dialog.
+    /// Any other request.
     Other,
 }
 
@@ -20,6 +22,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peek<'a> {
     pub(crate) kind: Kind,
+    /// Its To has a tag.
+    has_tag: bool,
     /// OPTIONS outside of a dialog: what probes send.
     pub(crate) is_probe: bool,
     /// The Request-URI; empty for a response.
@@ -50,6 +54,7 @@ impl<'a> Peek<'a> {
         let uri = words.next().filter(|_| !is_response).unwrap_or_default();
         let mut seen = Self {
             kind: kind_of(method, is_response),
+            has_tag: false,
             is_probe: method == b"OPTIONS",
             uri,
             call_id: None,
@@ -86,16 +91,34 @@ impl<'a> Peek<'a> {
         seen
     }
 
+    /// Whether it belongs to a dialog, or is a response, as far as its sender's word goes.
+    ///
+    /// A To tag is easily written, so a stranger's word goes for what ends or completes something alone, and
+    /// what he asks else is weighed and waits as if it began something. That hits an honest party too which
+    /// comes from a new address within a call: its ACK and BYE pass as ever; its re-INVITE or UPDATE has the
+    /// bucket of a stranger's address, and may be told 503 when there is too much to do, which ends no call
+    /// (RFC 5057). It is challenged then (it is in doubt), its answer lifts it out of the
+    /// strangers, and the proof makes it known. A callee that has answered our INVITE is known by that.
+    pub(crate) const fn is_within(&self, standing: Standing) -> bool {
+        match self.kind {
+            Kind::Response | Kind::Ack => true,
+            Kind::Bye => self.has_tag,
+            // A REGISTER belongs to no dialog (RFC 3261 section 10.2).
+            Kind::Cancel | Kind::Register => false,
+            Kind::Invite | Kind::Other => self.has_tag && !matches!(standing, Standing::Stranger),
+        }
+    }
+
     /// Whether it may be refused when there is too much to do: it begins something, and its sender can
     /// try again.
-    pub(crate) const fn is_sheddable(&self) -> bool {
-        matches!(self.kind, Kind::Register | Kind::Invite | Kind::Other)
+    pub(crate) const fn is_sheddable(&self, standing: Standing) -> bool {
+        !matches!(self.kind, Kind::Cancel) && !self.is_within(standing)
     }
 
     /// Whether it may go before what waits: nothing that waits belongs before it. A CANCEL may not
-    /// overtake its INVITE.
-    pub(crate) const fn may_overtake(&self) -> bool {
-        self.is_probe || matches!(self.kind, Kind::Response | Kind::Within)
+    /// overtake its INVITE, and a probe of one who is no trunk waits like all that he sends.
+    pub(crate) const fn may_overtake(&self, standing: Standing) -> bool {
+        self.is_within(standing) || self.is_probe && matches!(standing, Standing::Trusted)
     }
 
     fn see_call_id(&mut self, value: &'a [u8]) {
@@ -110,17 +133,16 @@ impl<'a> Peek<'a> {
         if std::mem::replace(had_to, true) || !has_tag(value) {
             return;
         }
+        self.has_tag = true;
         self.is_probe = false;
-        if !matches!(self.kind, Kind::Response | Kind::Cancel) {
-            self.kind = Kind::Within;
-        }
     }
 }
 
 fn kind_of(method: &[u8], is_response: bool) -> Kind {
     match method {
         _ if is_response => Kind::Response,
-        b"ACK" => Kind::Within,
+        b"ACK" => Kind::Ack,
+        b"BYE" => Kind::Bye,
         b"CANCEL" => Kind::Cancel,
         b"REGISTER" => Kind::Register,
         b"INVITE" => Kind::Invite,
@@ -156,23 +178,70 @@ mod tests {
 
     #[test]
     fn messages_are_sorted_by_method_and_tag() {
-        for (start, to, kind) in [
-            ("INVITE sip:1@h SIP/2.0", "<sip:1@h;tag=no>", Kind::Invite),
-            ("INVITE sip:1@h SIP/2.0", "<sip:1@h>;tag=x", Kind::Within),
-            ("INVITE sip:1@h SIP/2.0", "sip:1@h ; TAG = x", Kind::Within),
-            ("BYE sip:1@h SIP/2.0", "sip:1@h;tag=x", Kind::Within),
-            ("BYE sip:1@h SIP/2.0", "sip:1@h", Kind::Other),
-            ("ACK sip:1@h SIP/2.0", "sip:1@h", Kind::Within),
-            ("CANCEL sip:1@h SIP/2.0", "sip:1@h;tag=odd", Kind::Cancel),
-            ("REGISTER sip:h SIP/2.0", "sip:1@h", Kind::Register),
-            ("OPTIONS sip:h SIP/2.0", "sip:h", Kind::Other),
-            ("SIP/2.0 200 OK", "sip:1@h;tag=x", Kind::Response),
-            ("SIP/2.0 100 Trying", "sip:1@h", Kind::Response),
-            ("\r\n\r\nINVITE sip:1@h SIP/2.0", "sip:1@h", Kind::Invite),
+        // Within a dialog: of a stranger, of one who is known.
+        let (out, ours, all) = ([false, false], [false, true], [true, true]);
+        for (start, to, kind, within) in [
+            (
+                "INVITE sip:1@h SIP/2.0",
+                "<sip:1@h;tag=no>",
+                Kind::Invite,
+                out,
+            ),
+            (
+                "INVITE sip:1@h SIP/2.0",
+                "<sip:1@h>;tag=x",
+                Kind::Invite,
+                ours,
+            ),
+            (
+                "INVITE sip:1@h SIP/2.0",
+                "sip:1@h ; TAG = x",
+                Kind::Invite,
+                ours,
+            ),
+            (
+                "UPDATE sip:1@h SIP/2.0",
+                "<sip:1@h>;tag=x",
+                Kind::Other,
+                ours,
+            ),
+            ("BYE sip:1@h SIP/2.0", "sip:1@h;tag=x", Kind::Bye, all),
+            ("BYE sip:1@h SIP/2.0", "sip:1@h", Kind::Bye, out),
+            ("ACK sip:1@h SIP/2.0", "sip:1@h", Kind::Ack, all),
+            (
+                "CANCEL sip:1@h SIP/2.0",
+                "sip:1@h;tag=odd",
+                Kind::Cancel,
+                out,
+            ),
+            ("REGISTER sip:h SIP/2.0", "sip:1@h", Kind::Register, out),
+            (
+                "REGISTER sip:h SIP/2.0",
+                "sip:1@h;tag=x",
+                Kind::Register,
+                out,
+            ),
+            ("OPTIONS sip:h SIP/2.0", "sip:h", Kind::Other, out),
+            ("SIP/2.0 200 OK", "sip:1@h;tag=x", Kind::Response, all),
+            ("SIP/2.0 100 Trying", "sip:1@h", Kind::Response, all),
+            (
+                "\r\n\r\nINVITE sip:1@h SIP/2.0",
+                "sip:1@h",
+                Kind::Invite,
+                out,
+            ),
         ] {
             let message = message(start, to);
             let peek = Peek::at(&message);
             assert_eq!(peek.kind, kind, "{start}, {to}");
+            let [stranger, known] = within;
+            assert_eq!(
+                peek.is_within(Standing::Stranger),
+                stranger,
+                "{start}, {to}"
+            );
+            assert_eq!(peek.is_within(Standing::Known), known, "{start}, {to}");
+            assert_eq!(peek.is_within(Standing::Trusted), known, "{start}, {to}");
             assert_eq!(peek.call_id, Some(&b"x@y"[..]), "{start}");
             assert_eq!(peek.user_agent, Some(&b"Friendly-Scanner"[..]));
             assert_eq!(peek.credentials, Some(&b"Digest a=\"b\""[..]));
@@ -184,7 +253,9 @@ mod tests {
     fn a_cancel_overtakes_nothing_and_is_not_shed() {
         let message = message("CANCEL sip:1@h SIP/2.0", "sip:1@h");
         let peek = Peek::at(&message);
-        assert!(!peek.may_overtake() && !peek.is_sheddable());
+        for standing in [Standing::Stranger, Standing::Known, Standing::Trusted] {
+            assert!(!peek.may_overtake(standing) && !peek.is_sheddable(standing));
+        }
     }
 
     #[test]

@@ -464,6 +464,35 @@ fn calls_for_help_of_ours_are_not_limited_and_a_strangers_least() {
 }
 
 #[test]
+fn a_tag_makes_a_strangers_request_no_part_of_a_dialog() {
+    let invite = "INVITE sip:1@h SIP/2.0\r\nTo: <sip:1@h>;tag=1\r\n\r\n";
+    let options = "OPTIONS sip:1@h SIP/2.0\r\nTo: <sip:1@h>;tag=1\r\n\r\n";
+    let bye = "BYE sip:1@h SIP/2.0\r\nTo: <sip:1@h>;tag=1\r\n\r\n";
+    let ack = "ACK sip:1@h SIP/2.0\r\nTo: <sip:1@h>;tag=1\r\n\r\n";
+    let passed = |bed: &Bed, message: &str| {
+        let passed = (0..10_000).filter(|_| bed.passes(&udp(), message));
+        passed.count()
+    };
+    for (message, most) in [(invite, 20), (options, 50), (bye, 500), (ack, 500)] {
+        assert_eq!(passed(&Bed::new(), message), 2 * most, "{message}");
+    }
+    // Who is known asks within his calls what he wants.
+    let bed = Bed::new();
+    bed.report(&udp(), Evidence::Success);
+    assert_eq!(passed(&bed, invite), 10_000);
+
+    // Nor does it take from what is for the ends of calls.
+    let bed = Bed::with(&config::Defence {
+        strangers: 100,
+        ..config::Defence::default()
+    });
+    let passed = (0..20_000).filter(|network| bed.passes(&stranger(*network), invite));
+    assert_eq!(passed.count(), 200);
+    assert_eq!(bed.judge(&stranger(30_000), &register("x")), Verdict::Crowd);
+    assert_eq!(bed.judge(&stranger(30_000), bye), STRANGER);
+}
+
+#[test]
 fn strangers_may_answer_much_less_than_ours() {
     let bed = Bed::new();
     let response = "SIP/2.0 200 OK\r\nTo: <sip:1@h>;tag=1\r\n\r\n";

@@ -213,7 +213,7 @@ impl Dispatcher {
             Err(Dropped::Scanner) => {}
             Err(_) => {
                 // Over a stream nothing is sent again: its sender has to hear when to come back.
-                if peek.is_sheddable() {
+                if peek.is_sheddable(self.standing(flow.remote)) {
                     let place = Place {
                         worker: self.index(peek.call_id),
                         lane: Lane::Strangers,
@@ -300,16 +300,15 @@ impl Dispatcher {
                 fate: Fate::Kept,
             });
         }
-        // A probe of one who is no trunk waits like all that he sends.
-        let may_overtake = peek.may_overtake() && (!peek.is_probe || standing == Standing::Trusted);
         let lane = match standing {
             Standing::Stranger => Lane::Strangers,
-            _ if may_overtake => Lane::Urgent,
+            _ if peek.may_overtake(standing) => Lane::Urgent,
             Standing::Known if peek.kind == Kind::Register => Lane::Registrations,
             _ => Lane::Ordinary,
         };
-        let is_kept =
-            !peek.is_sheddable() || lane == Lane::Urgent || self.defence.is_emergency(peek.uri);
+        let is_kept = !peek.is_sheddable(standing)
+            || lane == Lane::Urgent
+            || self.defence.is_emergency(peek.uri);
         Ok(Place {
             worker: self.index(peek.call_id),
             lane,
@@ -399,7 +398,25 @@ mod tests {
             ("CANCEL sip:1@h SIP/2.0", out, [Ordinary, Ordinary], Kept),
             ("ACK sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
             ("BYE sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
-            ("INVITE sip:1@h SIP/2.0", within, [Urgent, Urgent], Kept),
+            // Of a stranger a tag says nothing: it is shed as what begins a call.
+            (
+                "INVITE sip:1@h SIP/2.0",
+                within,
+                [Urgent, Urgent],
+                Sheddable,
+            ),
+            (
+                "OPTIONS sip:1@h SIP/2.0",
+                within,
+                [Urgent, Urgent],
+                Sheddable,
+            ),
+            (
+                "REGISTER sip:h SIP/2.0",
+                within,
+                [Ordinary, Registrations],
+                Sheddable,
+            ),
             ("SIP/2.0 200 OK", within, [Urgent, Urgent], Kept),
         ] {
             let text = format!("{start}\r\nTo: {to}\r\nCall-ID: 1\r\n\r\n");

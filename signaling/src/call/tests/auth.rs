@@ -179,11 +179,16 @@ fn a_register_with_a_tag_in_its_to_is_the_registrars_all_the_same() {
     let mut phone = Phone::new("alice", "node.test");
     let register = |phone: &mut Phone, bed: &mut Bed| {
         let plain = phone.request(&Method::Register, "sip:node.test", "Expires: 600\r\n");
-        let tagged = plain.edit().replace(HeaderName::To, "<sip:alice@node.test>;tag=old");
+        let tagged = plain
+            .edit()
+            .replace(HeaderName::To, "<sip:alice@node.test>;tag=old");
         bed.receive_message(PHONE, &tagged.finish().unwrap());
         let answer = bed.next(PHONE).message;
         phone.hear(&answer);
-        (status(&answer), answer.to().unwrap().tag().map(str::to_owned))
+        (
+            status(&answer),
+            answer.to().unwrap().tag().map(str::to_owned),
+        )
     };
     let tag = Some("old".to_owned());
     assert_eq!(register(&mut phone, &mut bed), (401, tag.clone()));
