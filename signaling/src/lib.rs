@@ -45,7 +45,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    accounts::{Access, Orders},
+    accounts::{Access, Doorman, Orders},
     call::{Core, Policy},
     defence::Guard,
     keepalive::Keepalive,
@@ -160,6 +160,7 @@ pub async fn start(
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
     let (directory, revision) = provision::first(config, &store).await;
     let directory = Arc::new(directory);
+    let current = Arc::new(ArcSwap::new(directory.clone()));
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let now = u64::try_from(Timestamp::now().millis() / 1_000).unwrap_or_default();
@@ -175,7 +176,11 @@ pub async fn start(
     let agent_mark = trunks::mark();
     let dispatcher = Dispatcher::new(queues, policy.defence.clone(), metrics.clone())
         .with_agent(agent, agent_mark.clone())
-        .with_nonces(access.clone());
+        .with_doorman(Doorman {
+            access: access.clone(),
+            identity: policy.identity.clone(),
+            directory: current.clone(),
+        });
     let ports = bound.locals().iter().map(|local| local.address.port());
     let ports = ports.collect();
     let shared = Shared {
@@ -289,7 +294,7 @@ pub async fn start(
     let provision = Arc::new(Provision {
         store: store.clone(),
         reread,
-        current: Arc::new(ArcSwap::new(directory.clone())),
+        current,
         workers: commands.clone(),
         defence: policy.defence.clone(),
         certificates: Box::new(move |config| {

@@ -16,7 +16,6 @@ use sip::{
     digest::{Credentials, Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
     registrar::{Bounds, Capacity, WhenFull},
 };
-use store::Timestamp;
 
 use super::Cache;
 use crate::location::Location;
@@ -25,6 +24,9 @@ use crate::location::Location;
 const GUARDS: usize = 16;
 /// Nonces that are remembered as used, over all parts, before their lifetime is over.
 const USED: usize = 2_000_000;
+/// Nonces that are remembered for having lifted a stranger: strangers may answer 8,000 a second, and who is
+/// forgotten for others is one again.
+const LIFTED: usize = 262_144;
 
 /// Who may do what, and where phones are.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Access {
     rules: ArcSwap<Rules>,
     nonces: Nonces,
     used: Vec<Mutex<ReplayGuard>>,
+    /// Whether their answers were right or not.
+    lifted: Vec<Mutex<ReplayGuard>>,
     /// For the mark of whom a nonce was given to.
     salt: u64,
 }
@@ -64,7 +68,10 @@ impl Access {
         let auth = &config.sip.auth;
         let registrar = &config.sip.registrar;
         let lifetime = u64::from(auth.nonce_lifetime);
-        let guard = || Mutex::new(ReplayGuard::new(lifetime, USED / GUARDS, now));
+        let guards = |most: usize| {
+            let guard = || Mutex::new(ReplayGuard::new(lifetime, most / GUARDS, now));
+            (0..GUARDS).map(|_| guard()).collect()
+        };
         let salt = secret.0.chunks(8).fold(0u64, |salt, chunk| {
             let mut bytes = [0; 8];
             bytes[..chunk.len()].copy_from_slice(chunk);
@@ -75,7 +82,8 @@ impl Access {
             location: Arc::new(Location::new(wide(registrar.max_bindings))),
             rules: ArcSwap::from_pointee(Rules::new(config)),
             nonces: Nonces::new(secret, lifetime),
-            used: (0..GUARDS).map(|_| guard()).collect(),
+            used: guards(USED),
+            lifted: guards(LIFTED),
             salt,
         }
     }
@@ -121,18 +129,10 @@ impl Access {
         self.nonces.judge(now, nonce, realm)
     }
 
-    /// Whether `credentials`, the value of an Authorization, answer a challenge that was sent to `source`:
-    /// so it receives there. Who it is they need not show.
-    pub(crate) fn has_challenged(&self, source: IpAddr, credentials: &[u8]) -> bool {
-        let Ok(credentials) = Credentials::parse(credentials) else {
-            return false;
-        };
-        let now = Timestamp::now().millis() / 1_000;
-        let now = u64::try_from(now).unwrap_or_default();
-        match self.judge(now, credentials.nonce, &credentials.realm) {
-            Freshness::Fresh(nonce) => self.is_given_to(&nonce, source),
-            Freshness::Stale | Freshness::Forged => false,
-        }
+    /// Whether credentials are of a kind that their realm asks for.
+    pub(crate) fn is_offered(&self, credentials: &Credentials<'_>) -> bool {
+        let offered = self.hashes(&credentials.realm);
+        !credentials.userhash && offered.contains(&credentials.algorithm.hash)
     }
 
     /// Whether a nonce was given to this very address.
@@ -150,11 +150,14 @@ impl Access {
         self.guard(nonce).withdraw(nonce);
     }
 
+    /// Whether a nonce lifts its source out of the strangers: each does once, whatever the credentials that
+    /// it comes with turn out to be.
+    pub(crate) fn lifts(&self, now: u64, nonce: Nonce) -> bool {
+        lock(&self.lifted, &nonce).admit(now, nonce, None, 0) == Use::First
+    }
+
     fn guard(&self, nonce: &Nonce) -> MutexGuard<'_, ReplayGuard> {
-        let index = usize::try_from(nonce.unique).unwrap_or(0) % GUARDS;
-        let guard = self.used[index].lock();
-        // Nothing panics while it holds the lock.
-        guard.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.used, nonce)
     }
 
     fn mark(&self, source: IpAddr) -> u32 {
@@ -255,6 +258,13 @@ fn kept(path: &Path) -> io::Result<[u8; 32]> {
             Ok(key)
         }
     }
+}
+
+fn lock<'g>(guards: &'g [Mutex<ReplayGuard>], nonce: &Nonce) -> MutexGuard<'g, ReplayGuard> {
+    let index = usize::try_from(nonce.unique).unwrap_or(0) % GUARDS;
+    let guard = guards[index].lock();
+    // Nothing panics while it holds the lock.
+    guard.unwrap_or_else(PoisonError::into_inner)
 }
 
 fn hashes(list: &[DigestHash]) -> Arc<[Hash]> {

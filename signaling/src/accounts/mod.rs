@@ -7,6 +7,7 @@
 mod access;
 mod asker;
 mod cache;
+mod doorman;
 mod orders;
 pub(crate) mod provision;
 
@@ -21,6 +22,7 @@ pub use access::SecretError;
 pub(crate) use access::{Access, secret};
 pub(crate) use asker::{Asker, ask};
 pub(crate) use cache::{Cache, Cached};
+pub(crate) use doorman::{Doorman, is_for};
 pub(crate) use orders::Orders;
 
 /// A user.

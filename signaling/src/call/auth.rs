@@ -27,7 +27,7 @@ use super::{
     policy::RETRY_AFTER,
 };
 use crate::{
-    accounts::{Answer, Cached},
+    accounts::{Answer, Cached, is_for},
     defence::Evidence,
     directory::{Aor, Caller, Place, is_number, plain},
     metrics::Dropped,
@@ -349,8 +349,7 @@ impl Core {
                 return self.respond_stateless(flow, &request, 400);
             }
         };
-        let offered = self.access.hashes(&claim.realm);
-        if credentials.userhash || !offered.contains(&credentials.algorithm.hash) {
+        if !self.access.is_offered(&credentials) {
             self.witness(now, &flow, Proof::NoCredentials, None);
             return self.challenge(now, flow, &request, &claim.realm, false);
         }
@@ -443,43 +442,16 @@ impl Core {
         self.admit(now, flow, request, Caller::User(aor), None);
     }
 
-    /// Whether credentials that are for `uri` are for this request (RFC 7616 section 3.4.6). Who takes them
-    /// off the wire cannot use them twice, for their nonce is counted; but who is in between could hold the
-    /// request back and send them with another target, to call somebody else at the user's expense.
-    ///
-    /// Phones differ in what they leave out and what proxies before us rewrite: port and parameters count
-    /// for nothing, each name and address of ours is as good as another, and a URI of ours without a user
-    /// is what some give for the node as a whole (SIPp does). Another user or another host is another
-    /// target.
+    /// Whether credentials that are for `uri` are for this request.
     fn is_for(&self, request: &Message, uri: &str) -> bool {
-        if uri.as_bytes() == request.request_uri_raw() {
-            return true;
-        }
-        let Ok(given) = Uri::parse(uri) else {
-            return false;
-        };
-        // A REGISTER is for the node whatever it says; some phones name the user there too.
         let is_register = request.method() == Some(&Method::Register);
-        let is_same = |target: &Uri<'_>| {
-            let is_same_host = given.host() == target.host();
-            let both_ours = self.is_own(&given) && self.is_own(target);
-            let user = |uri: &Uri<'_>| {
-                // `1;phone-context=...` is 1 as well.
-                let user = uri.user_unescaped()?;
-                Some(user.split(|byte| *byte == b';').next()?.to_vec())
-            };
-            let is_whole_node = both_ours && (is_register || given.user().is_none());
-            is_whole_node || (is_same_host || both_ours) && user(&given) == user(target)
-        };
-        if request.request_uri().is_ok_and(|target| is_same(&target)) {
+        let is_target = |target: &[u8]| is_for(uri, target, is_register, |uri| self.is_own(uri));
+        if is_target(request.request_uri_raw()) {
             return true;
         }
         // A strict router before us has our own URI in the first line, and the target behind the routes.
         let routed = proxy::preprocess(request, &self.policy.identity);
-        routed.is_ok_and(|routed| {
-            let target = routed.request.request_uri();
-            target.is_ok_and(|target| is_same(&target))
-        })
+        routed.is_ok_and(|routed| is_target(routed.request.request_uri_raw()))
     }
 
     /// Keeps a request until the store has told of `aor`: of its sender, or with a `caller` of whom it

@@ -31,7 +31,7 @@ pub(crate) struct Peek<'a> {
     /// The first Call-ID.
     pub(crate) call_id: Option<&'a [u8]>,
     pub(crate) user_agent: Option<&'a [u8]>,
-    /// The first Authorization or Proxy-Authorization.
+    /// The first Authorization of a REGISTER, the first Proxy-Authorization of any other request.
     pub(crate) credentials: Option<&'a [u8]>,
 }
 
@@ -61,6 +61,7 @@ impl<'a> Peek<'a> {
             user_agent: None,
             credentials: None,
         };
+        let is_register = seen.kind == Kind::Register;
         let mut from = first + 1;
         let mut had_to = false;
         for end in ends.chain([message.len()]) {
@@ -81,8 +82,10 @@ impl<'a> Peek<'a> {
                 10 if name.eq_ignore_ascii_case(b"user-agent") => {
                     seen.user_agent = seen.user_agent.or_else(|| Some(value.trim_ascii()));
                 }
-                13 if name.eq_ignore_ascii_case(b"authorization") => seen.see_credentials(value),
-                19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
+                13 if is_register && name.eq_ignore_ascii_case(b"authorization") => {
+                    seen.see_credentials(value);
+                }
+                19 if !is_register && name.eq_ignore_ascii_case(b"proxy-authorization") => {
                     seen.see_credentials(value);
                 }
                 _ => {}
@@ -170,8 +173,8 @@ mod tests {
     fn message(start: &str, to: &str) -> Vec<u8> {
         let text = format!(
             "{start}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: {to}\r\n\
-             Call-ID : x@y \r\nUser-Agent: Friendly-Scanner\r\nAuthorization: Digest a=\"b\"\r\n\
-             Content-Length: 9\r\n\r\ni: wrong\n"
+             Call-ID : x@y \r\nUser-Agent: Friendly-Scanner\r\nAuthorization: Digest a=\"r\"\r\n\
+             Proxy-Authorization: Digest a=\"p\"\r\nContent-Length: 9\r\n\r\ni: wrong\n"
         );
         text.into_bytes()
     }
@@ -244,7 +247,11 @@ mod tests {
             assert_eq!(peek.is_within(Standing::Trusted), known, "{start}, {to}");
             assert_eq!(peek.call_id, Some(&b"x@y"[..]), "{start}");
             assert_eq!(peek.user_agent, Some(&b"Friendly-Scanner"[..]));
-            assert_eq!(peek.credentials, Some(&b"Digest a=\"b\""[..]));
+            let credentials = match kind {
+                Kind::Register => &b"Digest a=\"r\""[..],
+                _ => b"Digest a=\"p\"",
+            };
+            assert_eq!(peek.credentials, Some(credentials));
             assert_eq!(peek.is_probe, start.starts_with("OPTIONS"));
         }
     }

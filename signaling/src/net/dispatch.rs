@@ -19,7 +19,7 @@ use super::{
     lanes::{Fate, Lane, Queues},
 };
 use crate::{
-    accounts::Access,
+    accounts::Doorman,
     defence::{Defence, Evidence, Kind, Peek, Standing, Verdict},
     metrics::{Dropped, Metrics},
 };
@@ -74,8 +74,8 @@ pub(crate) struct Dispatcher {
     workers: Arc<[Lanes]>,
     /// What the Call-IDs of the node's own user agent begin with, which is the last of the workers.
     agent_mark: Option<Arc<str>>,
-    /// Whose nonces they are that requests come with.
-    access: Option<Arc<Access>>,
+    /// Who tells of strangers' credentials.
+    doorman: Option<Doorman>,
     placement: Placement,
     defence: Arc<Defence>,
     metrics: Arc<Metrics>,
@@ -118,7 +118,7 @@ impl Dispatcher {
             placement: Placement::new(workers.len()),
             workers: workers.into(),
             agent_mark: None,
-            access: None,
+            doorman: None,
             defence,
             metrics,
         }
@@ -139,10 +139,10 @@ impl Dispatcher {
         self.placement.clone()
     }
 
-    /// Lets those go before strangers who answer a challenge of `access`.
-    pub(crate) fn with_nonces(self, access: Arc<Access>) -> Self {
+    /// Lets those go before strangers who answer a challenge, as `doorman` tells.
+    pub(crate) fn with_doorman(self, doorman: Doorman) -> Self {
         Self {
-            access: Some(access),
+            doorman: Some(doorman),
             ..self
         }
     }
@@ -273,9 +273,8 @@ impl Dispatcher {
     /// Where a message goes, or why it is refused.
     fn place(&self, now: Instant, flow: &Flow, peek: &Peek<'_>) -> Result<Place, Dropped> {
         let proves = |credentials: &[u8]| {
-            let source = flow.remote.ip();
-            let access = self.access.as_ref();
-            access.is_some_and(|access| access.has_challenged(source, credentials))
+            let doorman = self.doorman.as_ref();
+            doorman.is_some_and(|doorman| doorman.admits(flow.remote.ip(), peek, credentials))
         };
         let standing = match self.defence.judge(now, flow, peek, proves) {
             Verdict::Pass(standing) => Ok(standing),
