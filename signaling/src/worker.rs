@@ -307,19 +307,34 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
                 drop(commands.send(Command::Kept(token, kept)));
             });
         }
-        Output::Collect { aor } if shell.post.has(&aor) => {
+        Output::Collect { aor } => {
+            if shell.post.has(&aor) {
+                let (post, commands) = (shell.post.clone(), shell.commands.clone());
+                shell.tracker.spawn(collect(post, commands, aor));
+            }
+        }
+        Output::Settled { aor } => {
+            if shell.post.settle(&aor) {
+                let (post, commands) = (shell.post.clone(), shell.commands.clone());
+                shell.tracker.spawn(collect(post, commands, aor));
+            }
+        }
+        Output::Forget { aor, id } => {
             let (post, commands) = (shell.post.clone(), shell.commands.clone());
+            let forgetting = post.clone().forget(aor.clone(), id);
             shell.tracker.spawn(async move {
-                let messages = post.collect(&aor).await;
-                drop(commands.send(Command::Collected(aor, messages)));
+                if forgetting.await {
+                    collect(post, commands, aor).await;
+                }
             });
         }
-        Output::Collect { .. } => {}
-        Output::Undelivered { ids } => shell.post.release(&ids),
-        Output::Forget { id } => {
-            let post = shell.post.clone();
-            shell.tracker.spawn(async move { post.forget(id).await });
-        }
+    }
+}
+
+async fn collect(post: Post, commands: mpsc::UnboundedSender<Command>, aor: Aor) {
+    let messages = post.collect(&aor).await;
+    if !messages.is_empty() {
+        drop(commands.send(Command::Collected(aor, messages)));
     }
 }
 

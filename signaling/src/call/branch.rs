@@ -97,7 +97,7 @@ impl Core {
                 self.run_actions(now, id);
             }
             Some(Client::Bye(key, side)) => self.on_bye_done(now, key, side, None),
-            Some(Client::Kept) => self.on_delivered(now, client, 408),
+            Some(Client::Kept) => self.on_delivered(now, client, None),
             Some(Client::Disowned) | None => {}
         }
     }

@@ -12,7 +12,7 @@ use sip::{
     header::HeaderName,
     message::{Message, Method, ParseError},
     proxy,
-    transaction::{Event, TransactionId},
+    transaction::{ClientId, Event, TransactionId},
 };
 use store::Cause;
 use tracing::debug;
@@ -87,18 +87,19 @@ impl Core {
                 way.transport == Transport::Udp && way.local == local && way.reply_to == remote
             })
         };
-        let waits = |client: &Client| match client {
+        let waits = |id: &ClientId, client: &Client| match client {
             Client::Branch(exchange, index) => {
                 let exchange = self.exchanges.get(exchange);
                 let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
                 branch.is_some_and(|branch| !branch.heard && affected(branch.way))
             }
-            Client::Bye(..) | Client::Disowned | Client::Kept => false,
+            Client::Kept => self.is_kept_by(*id, |way| affected(Some(*way))),
+            Client::Bye(..) | Client::Disowned => false,
         };
         let ids: Vec<_> = self
             .clients
             .iter()
-            .filter(|(_, client)| waits(client))
+            .filter(|(id, client)| waits(id, client))
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
@@ -116,19 +117,20 @@ impl Core {
         if !flow.transport.is_websocket() {
             return;
         }
-        let waits = |client: &Client| match client {
+        let waits = |id: &ClientId, client: &Client| match client {
             Client::Branch(exchange, index) => {
                 let exchange = self.exchanges.get(exchange);
                 let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
                 let way = branch.and_then(|branch| branch.way);
                 way.is_some_and(|way| way.connection == flow.connection)
             }
-            Client::Bye(..) | Client::Disowned | Client::Kept => false,
+            Client::Kept => self.is_kept_by(*id, |way| way.connection == flow.connection),
+            Client::Bye(..) | Client::Disowned => false,
         };
         let ids: Vec<_> = self
             .clients
             .iter()
-            .filter(|(_, client)| waits(client))
+            .filter(|(id, client)| waits(id, client))
             .map(|(id, _)| *id)
             .collect();
         for id in ids {

@@ -1,31 +1,22 @@
-//! MESSAGE (RFC 3428) for users who are away: kept, and delivered when they register.
-//!
-//! One that reaches no phone of its user is given to the store and answered 202. When the user registers,
-//! what is kept goes out in the order in which it came, each after the one before was taken; what a
-//! phone does not take stays for the next time.
+//! MESSAGE (RFC 3428) for users who are away: one that reaches no phone of its user is given to the
+//! store and answered 202. [`delivery`](super::delivery) has it go out when the user registers.
 
-use std::{collections::VecDeque, time::Instant};
+use std::time::Instant;
 
 use sip::{
     header::{HeaderName, NameAddr},
-    message::{Message, Method, RequestBuilder},
-    transaction::{ClientId, ServerId},
+    message::Message,
+    transaction::ServerId,
 };
 use store::Uuid;
-use tracing::{debug, info};
 
-use super::{
-    Client, Core, Output, branch::via_transport, exchange::ExchangeId, policy::RETRY_AFTER,
-    target::Located,
-};
+use super::{Core, Output, exchange::ExchangeId, policy::RETRY_AFTER};
 use crate::directory::Aor;
 
 /// A longer body is not kept.
 const MAX_BODY: usize = 8 * 1024;
 /// Messages that wait for the store's word at most; further ones are not kept.
 const MAX_KEEPING: usize = 10_000;
-/// Users to whom messages are delivered at once.
-const MAX_DELIVERIES: usize = 10_000;
 
 /// Names a message that is being kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,13 +31,6 @@ pub(crate) enum Kept {
     Full,
     /// The store cannot be reached.
     Failed,
-}
-
-/// Messages on their way to a user who came back.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    /// The next one is the first.
-    left: VecDeque<store::Message>,
 }
 
 impl Core {
@@ -94,107 +78,6 @@ impl Core {
             Kept::Full => self.answer(now, server, received, 480, &[]),
             Kept::Failed => self.answer(now, server, received, 500, &retry),
         }
-    }
-
-    /// A user has registered a phone: what is kept for the user may be delivered.
-    pub(super) fn on_registered(&mut self, aor: &Aor) {
-        if !self.delivering.contains_key(aor) && self.delivering.len() < MAX_DELIVERIES {
-            let aor = aor.clone();
-            self.outputs.push_back(Output::Collect { aor });
-        }
-    }
-
-    /// What is kept for a user who registered, the oldest first.
-    pub(crate) fn handle_collected(
-        &mut self,
-        now: Instant,
-        aor: &Aor,
-        messages: Vec<store::Message>,
-    ) {
-        if self.delivering.contains_key(aor) {
-            self.give_back(messages);
-        } else if !messages.is_empty() {
-            info!(user = %aor, messages = messages.len(), "delivering what was kept");
-            let left = messages.into();
-            self.delivering.insert(aor.clone(), Delivery { left });
-            self.deliver_next(now, aor);
-        }
-        self.drain(now);
-    }
-
-    /// A phone answered a message that was kept, or nobody did.
-    pub(super) fn on_delivered(&mut self, now: Instant, client: ClientId, status: u16) {
-        let Some(aor) = self.delivered_by.remove(&client) else {
-            return;
-        };
-        let Some(delivery) = self.delivering.get_mut(&aor) else {
-            return;
-        };
-        if !(200..300).contains(&status) {
-            debug!(user = %aor, status, "a message that was kept was not taken; it stays");
-            return self.end_delivery(&aor);
-        }
-        if let Some(message) = delivery.left.pop_front() {
-            self.outputs.push_back(Output::Forget { id: message.id });
-        }
-        self.deliver_next(now, &aor);
-    }
-
-    fn deliver_next(&mut self, now: Instant, aor: &Aor) {
-        if self.send_kept(now, aor).is_none() {
-            self.end_delivery(aor);
-        }
-    }
-
-    fn end_delivery(&mut self, aor: &Aor) {
-        if let Some(Delivery { left }) = self.delivering.remove(aor) {
-            self.give_back(left);
-        }
-    }
-
-    /// Lets messages that are not delivered be collected again, by this worker or another one.
-    fn give_back(&mut self, messages: impl IntoIterator<Item = store::Message>) {
-        let ids: Vec<_> = messages.into_iter().map(|message| message.id).collect();
-        if !ids.is_empty() {
-            self.outputs.push_back(Output::Undelivered { ids });
-        }
-    }
-
-    /// Sends the next message to the user's preferred phone. `None` where there is none of either.
-    fn send_kept(&mut self, now: Instant, aor: &Aor) -> Option<()> {
-        let mut contacts = self.contacts_of(now, aor);
-        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q));
-        let contact = contacts.first()?;
-        let Located::At(way) = self.locate_contact(contact) else {
-            return None;
-        };
-        let local = self.policy.local(&way)?;
-        let via = format!(
-            "SIP/2.0/{} {};branch={};rport",
-            via_transport(&way),
-            local.sent_by,
-            self.tokens.branch()
-        );
-        let (tag, call_id) = (self.tokens.tag(), self.own_call_id());
-        let message = self.delivering.get(aor)?.left.front()?;
-        let mut request = RequestBuilder::new(&Method::Message, &contact.uri)
-            .header(HeaderName::Via, via)
-            .header(HeaderName::MaxForwards, "70");
-        for uri in &contact.path {
-            request = request.header(HeaderName::Route, format!("<{uri}>"));
-        }
-        let request = request
-            .header(HeaderName::From, format!("{};tag={tag}", message.from))
-            .header(HeaderName::To, &message.to)
-            .header(HeaderName::CallId, call_id)
-            .header(HeaderName::CSeq, "1 MESSAGE")
-            .body(&message.content_type, message.body.clone())
-            .build()
-            .ok()?;
-        let client = self.layer.send_request(now, way, request).ok()?;
-        self.clients.insert(client, Client::Kept);
-        self.delivered_by.insert(client, aor.clone());
-        Some(())
     }
 }
 

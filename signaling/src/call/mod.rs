@@ -22,6 +22,7 @@ mod branch;
 mod challenge;
 mod command;
 mod course;
+mod delivery;
 mod divert;
 mod exchange;
 mod finish;
@@ -128,8 +129,8 @@ pub(crate) struct Core {
     /// Messages that the store is to keep.
     keeping: HashMap<KeepToken, (ServerId, sip::message::Message)>,
     /// Messages on their way to users who came back, and the transactions that carry them.
-    delivering: HashMap<crate::directory::Aor, message::Delivery>,
-    delivered_by: HashMap<ClientId, crate::directory::Aor>,
+    delivering: HashMap<crate::directory::Aor, delivery::Delivery>,
+    delivered_by: HashMap<ClientId, delivery::SentKept>,
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
     next: u64,

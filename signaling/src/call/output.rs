@@ -52,20 +52,23 @@ pub(crate) enum Output {
         /// The message.
         message: Box<store::Message>,
     },
-    /// Find what is kept for a user, if anything, and tell [`Core::handle_collected`].
+    /// Find what is kept for a user, and tell [`Core::handle_collected`] if there is anything, and
+    /// nobody delivers it.
     Collect {
         /// Who has registered.
         aor: Aor,
     },
-    /// A message that was kept was delivered.
+    /// A message that was kept need not be any longer.
     Forget {
+        /// Whom it was for.
+        aor: Aor,
         /// Which one.
         id: store::Uuid,
     },
-    /// These were not delivered, and may be collected again.
-    Undelivered {
-        /// Which ones.
-        ids: Vec<store::Uuid>,
+    /// What was collected for a user is delivered, or stays: it may be collected again.
+    Settled {
+        /// Whose it is.
+        aor: Aor,
     },
     /// Ask the store about a user, and tell [`Core::handle_account`].
     Account {

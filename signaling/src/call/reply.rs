@@ -37,7 +37,9 @@ impl Core {
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));
             }
-            Some(Client::Kept) if status >= 200 => return self.on_delivered(now, client, status),
+            Some(Client::Kept) if status >= 200 => {
+                return self.on_delivered(now, client, Some(status));
+            }
             Some(Client::Bye(..) | Client::Disowned | Client::Kept) => return,
             None => return self.metrics.dropped(Dropped::Stray),
         };

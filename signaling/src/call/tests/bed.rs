@@ -169,8 +169,8 @@ pub(super) struct Bed {
     pub(super) cdrs: Vec<Cdr>,
     /// Messages that are kept: two at most.
     pub(super) kept: Vec<store::Message>,
-    /// Those that the core is delivering.
-    out: HashSet<store::Uuid>,
+    /// To whom the core is delivering them.
+    busy: HashSet<Aor>,
     pub(super) events: Vec<signal::Event>,
     pub(super) names: HashMap<String, Vec<SocketAddr>>,
 }
@@ -245,7 +245,7 @@ impl Bed {
             },
             cdrs: Vec::new(),
             kept: Vec::new(),
-            out: HashSet::new(),
+            busy: HashSet::new(),
             events: Vec::new(),
             names: HashMap::new(),
         }
@@ -327,19 +327,16 @@ impl Bed {
                 }
                 Output::Collect { aor } => {
                     let is_for = |message: &&store::Message| message.recipient == aor.as_str();
-                    let mut found: Vec<_> = self.kept.iter().filter(is_for).cloned().collect();
-                    found.retain(|message| self.out.insert(message.id));
-                    self.core.handle_collected(self.now, &aor, found);
-                }
-                Output::Forget { id } => {
-                    assert!(self.out.remove(&id));
-                    self.kept.retain(|message| message.id != id);
-                }
-                Output::Undelivered { ids } => {
-                    for id in ids {
-                        assert!(self.out.remove(&id));
+                    let found: Vec<_> = self.kept.iter().filter(is_for).cloned().collect();
+                    if !found.is_empty() && self.busy.insert(aor.clone()) {
+                        self.core.handle_collected(self.now, &aor, found);
                     }
                 }
+                Output::Forget { aor, id } => {
+                    assert!(self.busy.contains(&aor));
+                    self.kept.retain(|message| message.id != id);
+                }
+                Output::Settled { aor } => assert!(self.busy.remove(&aor)),
             }
         }
     }
@@ -437,7 +434,7 @@ impl Bed {
     pub(super) fn assert_empty(&mut self) {
         self.drain();
         assert!(self.core.is_empty(), "{:#?}", self.core);
-        assert!(self.out.is_empty(), "{:?}", self.out);
+        assert!(self.busy.is_empty(), "{:?}", self.busy);
         assert!(
             self.mediad.sessions.is_empty(),
             "{:?}",

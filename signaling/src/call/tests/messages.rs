@@ -1,5 +1,7 @@
 //! MESSAGE to users who are there, and to those who are away.
 
+use std::time::Duration;
+
 use sip::{
     header::HeaderName,
     message::{Message, Method},
@@ -7,7 +9,7 @@ use sip::{
 
 use super::{
     bed::*,
-    forking::{DESK, register},
+    forking::{DESK, MOBILE, SOFT, register},
 };
 use crate::{directory::Aor, net::Placement};
 
@@ -92,6 +94,133 @@ fn what_came_for_a_user_who_was_away_is_delivered_in_order() {
     assert_eq!(two.body(), b"two");
     reply(&mut bed, &two, 200);
     assert!(bed.kept.is_empty());
+    bed.assert_empty();
+}
+
+/// Has two messages kept for bob, and him register.
+fn kept_and_registered(phones: &[(&str, u16)]) -> Bed {
+    let mut bed = Bed::new();
+    register(&mut bed, &[]);
+    for (id, text) in [("m1", "one"), ("m2", "two")] {
+        bed.receive_message(CALLER, &message(id, text));
+        bed.response(CALLER, 202);
+    }
+    register(&mut bed, phones);
+    bed.core.on_registered(&bob());
+    bed.settle();
+    bed
+}
+
+/// What a phone is asked to take.
+fn asked(bed: &mut Bed, phone: &str, text: &str) -> Message {
+    let sent = bed.request(phone, &Method::Message);
+    assert_eq!(sent.body(), text.as_bytes());
+    sent
+}
+
+fn reply_from(bed: &mut Bed, phone: &str, request: &Message, status: u16) {
+    bed.receive_message(phone, &request.respond(status).to_tag("p").build().unwrap());
+}
+
+fn left(bed: &Bed) -> Vec<&str> {
+    let kept = bed.kept.iter();
+    kept.map(|message| std::str::from_utf8(&message.body).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_a_phone_refuses_for_good_is_dropped_and_the_next_is_delivered() {
+    for status in [400, 415, 488, 513, 603] {
+        let mut bed = kept_and_registered(&[(DESK, 1000)]);
+        let one = asked(&mut bed, DESK, "one");
+        reply(&mut bed, &one, status);
+        let two = asked(&mut bed, DESK, "two");
+        assert_eq!(left(&bed), ["two"], "{status}");
+        reply(&mut bed, &two, 200);
+        assert!(bed.kept.is_empty());
+        bed.assert_empty();
+    }
+}
+
+#[test]
+fn what_a_phone_cannot_take_yet_stays_with_all_that_follow() {
+    for status in [302, 405, 408, 480, 486, 501, 503] {
+        let mut bed = kept_and_registered(&[(DESK, 1000)]);
+        let one = asked(&mut bed, DESK, "one");
+        reply(&mut bed, &one, status);
+        bed.assert_quiet();
+        assert_eq!(left(&bed), ["one", "two"], "{status}");
+        bed.core.on_registered(&bob());
+        bed.settle();
+        let one = asked(&mut bed, DESK, "one");
+        reply(&mut bed, &one, 200);
+        let two = asked(&mut bed, DESK, "two");
+        reply(&mut bed, &two, 200);
+        bed.assert_empty();
+    }
+}
+
+#[test]
+fn what_a_phone_fails_at_stays_and_is_in_nobodys_way() {
+    let mut bed = kept_and_registered(&[(DESK, 1000)]);
+    let one = asked(&mut bed, DESK, "one");
+    reply(&mut bed, &one, 500);
+    let two = asked(&mut bed, DESK, "two");
+    reply(&mut bed, &two, 200);
+    assert_eq!(left(&bed), ["one"]);
+    bed.assert_empty();
+}
+
+#[test]
+fn what_was_kept_goes_to_all_phones_in_order() {
+    let mut bed = kept_and_registered(&[(DESK, 1000), (MOBILE, 1000), (SOFT, 500)]);
+    let desk = asked(&mut bed, DESK, "one");
+    let mobile = asked(&mut bed, MOBILE, "one");
+    bed.assert_quiet();
+    // One has it: it is delivered. The next one must not come before this one at the other.
+    reply_from(&mut bed, MOBILE, &mobile, 200);
+    assert_eq!(left(&bed), ["two"]);
+    bed.assert_quiet();
+    reply_from(&mut bed, DESK, &desk, 603);
+    let desk = asked(&mut bed, DESK, "two");
+    let mobile = asked(&mut bed, MOBILE, "two");
+    bed.assert_quiet();
+    // None of the preferred ones takes it, and not for ever.
+    reply_from(&mut bed, DESK, &desk, 415);
+    reply_from(&mut bed, MOBILE, &mobile, 480);
+    let soft = asked(&mut bed, SOFT, "two");
+    reply_from(&mut bed, SOFT, &soft, 200);
+    assert!(bed.kept.is_empty());
+    bed.assert_empty();
+}
+
+#[test]
+fn a_silent_phone_holds_up_one_message_and_no_more() {
+    let mut bed = kept_and_registered(&[(DESK, 1000), (MOBILE, 1000)]);
+    let mobile = asked(&mut bed, MOBILE, "one");
+    reply_from(&mut bed, MOBILE, &mobile, 200);
+    bed.pass(Duration::from_secs(32));
+    bed.sent.retain(|sent| sent.flow.remote != at(DESK));
+    let mobile = asked(&mut bed, MOBILE, "two");
+    bed.assert_quiet();
+    reply_from(&mut bed, MOBILE, &mobile, 200);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_phone_that_is_gone_is_not_waited_for() {
+    let mut bed = kept_and_registered(&[(DESK, 1000)]);
+    asked(&mut bed, DESK, "one");
+    bed.core.handle_unreachable(bed.now, at(NODE), at(DESK));
+    bed.settle();
+    assert_eq!(left(&bed), ["one", "two"]);
+    // It is back at once, and need not wait for the end of the transaction that failed.
+    bed.core.on_registered(&bob());
+    bed.settle();
+    let one = asked(&mut bed, DESK, "one");
+    reply(&mut bed, &one, 200);
+    let two = asked(&mut bed, DESK, "two");
+    reply(&mut bed, &two, 200);
     bed.assert_empty();
 }
 
