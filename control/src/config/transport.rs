@@ -71,7 +71,8 @@ impl Default for WebSocket {
 pub struct Connections {
     /// Connections that clients may have at once; as many again this node may open. Default 16,384.
     pub total: usize,
-    /// Connections at once of one address. Default 256.
+    /// Connections at once of one address; eight times as many of its network, which is a /24, or a /48 of
+    /// IPv6. Default 256.
     pub per_source: usize,
     /// TLS and WebSocket handshakes under way. Default 1,024.
     pub handshakes: usize,

@@ -27,7 +27,7 @@ impl Source {
     }
 
     /// The network around it, for limits that many sources share: /24, and /48 of IPv6.
-    pub(super) fn network(address: IpAddr) -> u128 {
+    pub(crate) fn network(address: IpAddr) -> u128 {
         match address.to_canonical() {
             IpAddr::V4(ip) => u128::from(ip.to_bits() >> 8),
             IpAddr::V6(ip) => ip.to_bits() >> 80 | 1 << 127,

@@ -12,7 +12,7 @@ use std::{
             Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,11 +30,11 @@ use tracing::{debug, warn};
 use super::{
     ConnectionId, Dispatcher, Flow, NameId, Sender, Shared,
     connection::{self, End, Link, Outgoing},
-    limits::{Counts, Limits},
+    limits::{Counted, Counts, Limits, Refused},
     tls, websocket,
 };
 use crate::{
-    defence::{Evidence, Source},
+    defence::{Evidence, Standing},
     metrics::{Dropped, Metrics},
 };
 
@@ -47,6 +47,9 @@ const QUEUED: usize = 1 << 20;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Silence after which the kernel asks a peer whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How often it is looked, at most, who of the clients is known meanwhile.
+const RANKED: Duration = Duration::from_secs(1);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -108,6 +111,8 @@ struct Table {
     /// The newest connection to a peer.
     peers: HashMap<Peer, ConnectionId>,
     counts: Counts,
+    /// When it was last looked who of the clients is known meanwhile.
+    ranked: Option<Instant>,
     /// Those that this node opened.
     opened: usize,
 }
@@ -130,9 +135,8 @@ struct Connection {
     peer: Peer,
     /// Its own word for where it listens (RFC 5923).
     alias: Option<Peer>,
-    accepted: bool,
-    /// Its handshake is under way.
-    greeting: bool,
+    /// How a client's is counted; `None` for one that this node opened.
+    counted: Option<Counted>,
     overrun: bool,
 }
 
@@ -222,7 +226,7 @@ impl Connections {
             return;
         }
         let peer = Peer::of(flow, flow.reply_to);
-        let (link, outgoings) = self.enter(&mut table, peer, false);
+        let (link, outgoings) = self.enter(&mut table, peer, None);
         table.opened += 1;
         if let Some(connection) = link
             .flow
@@ -293,13 +297,18 @@ impl Connections {
         if !parts.dispatcher.admits_connection(remote) {
             return;
         }
-        let standing = parts.dispatcher.standing(remote);
+        let counted = Counted {
+            address: remote.ip(),
+            standing: parts.dispatcher.standing(remote),
+            handshake: bound.transport != Transport::Tcp,
+        };
         let mut table = self.table();
-        let greeting = bound.transport != Transport::Tcp;
-        let source = Source::of(remote.ip());
-        let entered = table
-            .counts
-            .enter(&parts.limits, source, standing, greeting);
+        let mut entered = table.counts.enter(&parts.limits, counted);
+        if matches!(entered, Err(Refused::Network | Refused::NetworkHandshakes))
+            && table.rank(Instant::now(), |remote| parts.dispatcher.standing(remote))
+        {
+            entered = table.counts.enter(&parts.limits, counted);
+        }
         if let Err(refused) = entered {
             drop(table);
             parts.metrics.dropped(Dropped::ConnectionLimit);
@@ -313,7 +322,7 @@ impl Connections {
             remote,
             name: None,
         };
-        let (link, outgoing) = self.enter(&mut table, peer, true);
+        let (link, outgoing) = self.enter(&mut table, peer, Some(counted));
         drop(table);
         let this = self.clone();
         parts
@@ -440,10 +449,11 @@ impl Connections {
             .flow
             .connection
             .and_then(|id| table.connections.get_mut(&id));
-        if let Some(connection) = connection
-            && std::mem::take(&mut connection.greeting)
+        if let Some(counted) = connection.and_then(|connection| connection.counted.as_mut())
+            && counted.handshake
         {
-            table.counts.shook_hands(Source::of(link.flow.remote.ip()));
+            table.counts.shook_hands(*counted);
+            counted.handshake = false;
         }
         self.0
             .parts
@@ -457,7 +467,7 @@ impl Connections {
         &self,
         table: &mut Table,
         peer: Peer,
-        accepted: bool,
+        counted: Option<Counted>,
     ) -> (Link, mpsc::Receiver<Outgoing>) {
         let parts = &self.0.parts;
         let id = ConnectionId(self.0.next_id.fetch_add(1, Relaxed));
@@ -472,8 +482,7 @@ impl Connections {
                 close: close.clone(),
                 peer,
                 alias: None,
-                accepted,
-                greeting: accepted && peer.transport != Transport::Tcp,
+                counted,
                 overrun: false,
             },
         );
@@ -488,7 +497,7 @@ impl Connections {
         flow.name = peer.name;
         let link = Link {
             flow,
-            accepted,
+            accepted: counted.is_some(),
             queue,
             queued,
             close,
@@ -546,14 +555,9 @@ impl Connections {
                 table.peers.remove(&peer);
             }
         }
-        let source = Source::of(connection.peer.remote.ip());
-        if !connection.accepted {
-            table.opened = table.opened.saturating_sub(1);
-        } else {
-            if connection.greeting {
-                table.counts.shook_hands(source);
-            }
-            table.counts.leave(source);
+        match connection.counted {
+            Some(counted) => table.counts.leave(counted),
+            None => table.opened = table.opened.saturating_sub(1),
         }
         drop(table);
         let parts = &self.0.parts;
@@ -582,6 +586,29 @@ impl Peer {
 }
 
 impl Table {
+    /// Counts those as known who were strangers when they connected and are none any more. `false` where
+    /// that was done less than [`RANKED`] ago: it goes through all connections.
+    fn rank(&mut self, now: Instant, standing: impl Fn(SocketAddr) -> Standing) -> bool {
+        if self
+            .ranked
+            .is_some_and(|at| now.saturating_duration_since(at) < RANKED)
+        {
+            return false;
+        }
+        self.ranked = Some(now);
+        for connection in self.connections.values_mut() {
+            let Some(counted) = &mut connection.counted else {
+                continue;
+            };
+            if counted.standing == Standing::Stranger {
+                let standing = standing(connection.peer.remote);
+                self.counts.rank(*counted, standing);
+                counted.standing = standing;
+            }
+        }
+        true
+    }
+
     /// The connections that a flow may take, the best first.
     fn candidates(&self, flow: &Flow, parts: &Parts) -> [Option<ConnectionId>; 4] {
         let [remote, reply_to] = [flow.remote, flow.reply_to].map(|remote| Peer::of(flow, remote));

@@ -124,6 +124,43 @@ async fn one_source_cannot_take_every_connection() {
 }
 
 #[tokio::test]
+async fn nor_can_one_network_whose_phones_make_room_as_they_become_known() {
+    let bed = bed(Transport::Tcp, |sip| {
+        sip.defence.allow.clear();
+        sip.connections.per_source = 2;
+    });
+    let from = async |last: u8| {
+        let socket = TcpSocket::new_v4().unwrap();
+        let address: IpAddr = [127, 0, 0, last].into();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(bed.local).await.unwrap()
+    };
+    let mut peers = Vec::new();
+    for nth in 0..16 {
+        peers.push(from(100 + nth / 2).await);
+    }
+    let mut refused = from(200).await;
+    assert_eq!(read_some(&mut refused).await, "");
+    bed.counted("tandem_sip_connections_refused_total{limit=\"network\"} 1")
+        .await;
+    bed.counted("tandem_sip_connections{transport=\"tcp\"} 16")
+        .await;
+    bed.defence
+        .remember(Instant::now(), [127, 0, 0, 100].into());
+    let later = Instant::now() + RANKED;
+    assert!(bed.connections.table().rank(later, |remote| {
+        let defence = &bed.defence;
+        defence.standing(Instant::now(), remote.ip())
+    }));
+    for _ in 0..2 {
+        let mut next = from(200).await;
+        next.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(read_some(&mut next).await, "\r\n");
+        peers.push(next);
+    }
+}
+
+#[tokio::test]
 async fn handshakes_are_bounded_in_number_and_time() {
     let authority = crate::net::bed::Authority::new();
     let files = authority.issue(&["a.test"]);
@@ -153,7 +190,7 @@ async fn slow_senders_are_cut_off_however_often_they_send_a_byte() {
         sip.connections.message_timeout = 1;
         sip.connections.first_message_timeout = 2;
     });
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let mut slow = TcpStream::connect(bed.local).await.unwrap();
     let mut mute = TcpStream::connect(bed.local).await.unwrap();
     let dribble = async {
