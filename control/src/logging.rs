@@ -15,7 +15,10 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use verbosity::{Handle, Verbosity};
 
@@ -39,7 +42,8 @@ pub enum LogError {
     NotOurs,
     /// The text is no filter.
     #[error(
-        "'{filter}' is no log filter: {error}; say error, warn, info, debug, trace, or as RUST_LOG has it"
+        "'{filter}' is no log filter: {error}; say off, error, warn, info, debug or trace, or levels of \
+         parts, such as info,signaling=debug"
     )]
     Malformed {
         /// As it was given.
@@ -89,13 +93,34 @@ pub fn init(default: &str) {
 pub fn raise(filter: Option<&str>) -> Result<(), LogError> {
     change(|state| {
         let wanted = filter.map_or_else(|| state.first.clone(), str::to_owned);
-        let base = Verbosity::parse(&wanted).map_err(|error| LogError::Malformed {
-            filter: wanted.clone(),
-            error: error.to_string(),
-        })?;
+        let base = match filter {
+            Some(filter) => ordered(filter)?,
+            None => parsed(&wanted)?,
+        };
         state.handle.set(Some(base), state.watching);
         state.now = wanted;
         Ok(())
+    })
+}
+
+/// A filter that somebody has typed. `RUST_LOG`'s words take whatever is no level for the name of a
+/// target: with a slip of the keyboard in place of a level the node would fall silent.
+fn ordered(filter: &str) -> Result<EnvFilter, LogError> {
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let mut words = filter.split(',');
+    match words.find(|word| !word.contains(['=', '[']) && !is_level(word)) {
+        None => parsed(filter),
+        Some(word) => Err(LogError::Malformed {
+            filter: filter.to_owned(),
+            error: format!("'{word}' is no level"),
+        }),
+    }
+}
+
+fn parsed(filter: &str) -> Result<EnvFilter, LogError> {
+    Verbosity::parse(filter).map_err(|error| LogError::Malformed {
+        filter: filter.to_owned(),
+        error: error.to_string(),
     })
 }
 
@@ -150,5 +175,36 @@ pub fn watched() -> Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         WATCHED.set(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_level_is_refused_with_the_levels() {
+        for good in [
+            "debug",
+            "INFO",
+            "off",
+            "info,signaling=debug",
+            "warn,sip=trace",
+        ] {
+            assert!(ordered(good).is_ok(), "{good}");
+        }
+        for (bad, word) in [
+            ("nonsense", "'nonsense'"),
+            ("", "''"),
+            ("info,signalling", "'signalling'"),
+            ("signaling=loud", "level"),
+        ] {
+            let error = ordered(bad).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+            assert!(
+                error.contains("error, warn, info, debug or trace"),
+                "{error}"
+            );
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct LogArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// error, warn, info, debug, trace, or a filter as RUST_LOG has it
+    /// off, error, warn, info, debug, trace, or levels of parts: info,signaling=debug
     #[arg(long, value_name = "LEVEL")]
     level: Option<String>,
     /// Only this call's lines, by its Call-ID
