@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{DirBuilder, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -39,6 +39,31 @@ pub struct Store {
     pub(crate) engine: Engine,
     pub(crate) data_dir: PathBuf,
     database: String,
+    /// What SQLite has open.
+    file: Option<File>,
+}
+
+#[derive(Clone)]
+struct File {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Tells a file from another one of the same name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -67,22 +92,36 @@ impl Store {
     /// # Errors
     /// Says what of the URL, the file, the server or the schema is wrong.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
-        let store = match url.split_once(':') {
-            Some(("sqlite", _)) => Self::open_sqlite(url, data_dir).await?,
-            Some(("postgres" | "postgresql", _)) => Self::open_postgres(url, data_dir).await?,
-            // The URL may hold a password: its beginning is enough to see what is wrong.
-            Some((scheme, _)) => return Err(StoreError::Url(format!("unknown engine '{scheme}'"))),
-            None => return Err(StoreError::Url("no engine is named".into())),
+        let store = match Parsed::of(url)? {
+            Parsed::Sqlite { options, memory } => {
+                Self::open_sqlite(options, memory, data_dir).await?
+            }
+            Parsed::Postgres(options) => Self::open_postgres(options, data_dir).await?,
         };
         tracing::info!(database = %store.database, "store open");
         Ok(store)
     }
 
+    /// Says what is wrong with a URL, as far as that shows without opening what it names.
+    ///
+    /// # Errors
+    /// As [`Store::open`] has them: [`StoreError::Url`].
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        Parsed::of(url).map(drop)
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
-    /// Tells why there was none.
+    /// Tells why there was none. A SQLite file that was moved or removed is [`StoreError::Moved`]:
+    /// SQLite goes on with the file that it has open, and nobody would find what it writes.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        if let Some(file) = &self.file
+            && Identity::of(&file.path).ok() != Some(file.identity)
+        {
+            let path = file.path.clone();
+            return Err(StoreError::Moved { path });
+        }
         within(async {
             on_engine!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
             Ok(())
@@ -100,14 +139,11 @@ impl Store {
         &self.database
     }
 
-    async fn open_sqlite(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
-        if url.contains('?') {
-            // They would turn off what this module promises, such as that data reaches the disk.
-            return Err(StoreError::Url("SQLite takes no parameters here".into()));
-        }
-        let memory = matches!(url, "sqlite::memory:" | "sqlite://:memory:");
-        let options =
-            SqliteConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
+    async fn open_sqlite(
+        options: SqliteConnectOptions,
+        memory: bool,
+        data_dir: &Path,
+    ) -> Result<Self, StoreError> {
         let path = data_dir.join(options.get_filename());
         let options = if memory {
             options
@@ -156,16 +192,23 @@ impl Store {
         let result = MIGRATOR.run_direct(None, &mut *transaction, false).await;
         migrated(result, &database)?;
         transaction.commit().await.map_err(open)?;
+        let file = match memory {
+            true => None,
+            false => {
+                let identity = Identity::of(&path);
+                let identity = identity.map_err(|_| StoreError::Moved { path: path.clone() })?;
+                Some(File { path, identity })
+            }
+        };
         Ok(Self {
             engine: Engine::Sqlite(pool),
             data_dir: data_dir.to_owned(),
             database,
+            file,
         })
     }
 
-    async fn open_postgres(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
-        let options =
-            PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
+    async fn open_postgres(options: PgConnectOptions, data_dir: &Path) -> Result<Self, StoreError> {
         let options = options.application_name("tandem");
         let host = match options.get_socket() {
             Some(path) => path.display().to_string(),
@@ -197,7 +240,45 @@ impl Store {
             engine: Engine::Postgres(pool),
             data_dir: data_dir.to_owned(),
             database,
+            file: None,
         })
+    }
+}
+
+/// A URL that was read.
+enum Parsed {
+    Sqlite {
+        options: SqliteConnectOptions,
+        memory: bool,
+    },
+    Postgres(PgConnectOptions),
+}
+
+impl Parsed {
+    fn of(url: &str) -> Result<Self, StoreError> {
+        let wrong = |error: sqlx::Error| StoreError::Url(error.to_string());
+        match url.split_once(':') {
+            // They would turn off what this module promises, such as that data reaches the disk.
+            Some(("sqlite", rest)) if rest.contains('?') => {
+                Err(StoreError::Url("SQLite takes no parameters here".into()))
+            }
+            Some(("sqlite", "" | "//")) => Err(StoreError::Url("no file is named".into())),
+            Some(("sqlite", _)) => Ok(Self::Sqlite {
+                options: SqliteConnectOptions::from_str(url).map_err(wrong)?,
+                memory: matches!(url, "sqlite::memory:" | "sqlite://:memory:"),
+            }),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                PgConnectOptions::from_str(url)
+                    .map(Self::Postgres)
+                    .map_err(wrong)
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                Err(StoreError::Url("// and a host are missing".into()))
+            }
+            // The URL may hold a password: its beginning is enough to see what is wrong.
+            Some((scheme, _)) => Err(StoreError::Url(format!("unknown engine '{scheme}'"))),
+            None => Err(StoreError::Url("no engine is named".into())),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::error::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The configured URL names no engine that the store knows, or cannot be read.
-    #[error("store.url: {0}; write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE")]
+    #[error("[store] url: {0}; write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE")]
     Url(String),
     /// The SQLite file, or the folder that it should be in, cannot be made.
     #[error(
@@ -42,6 +42,22 @@ pub enum StoreError {
     /// The database answered too late, or not at all; the same statement may succeed later.
     #[error("the database did not answer within {0} s")]
     Timeout(u64),
+    /// Another process has been writing to the SQLite file for longer than a statement waits.
+    #[error(
+        "the database file is locked: another process has been writing to it for longer than 5 s; \
+         'fuser -v FILE' shows which (a backup, or an open transaction of the sqlite3 shell): end it, \
+         and try again"
+    )]
+    Locked,
+    /// The SQLite file is not where it was opened any more, and what is written goes where it is.
+    #[error(
+        "the database file {path} was moved, removed or replaced while it is in use: \
+         put it back, or restart the node to use what is there"
+    )]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The database refuses this very data, now and later.
     #[error("the database refuses the record: {0}")]
     Rejected(sqlx::Error),
@@ -69,10 +85,23 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if refuses_data(&error) {
             Self::Rejected(error)
+        } else if is_locked(&error) {
+            Self::Locked
         } else {
             Self::Database(error)
         }
     }
+}
+
+/// Whether SQLite gave up waiting for who writes: SQLITE_BUSY, whose low byte is 5 in all its kinds.
+fn is_locked(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    let sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>();
+    let code =
+        sqlite.and_then(|error| sqlx::error::DatabaseError::code(error)?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Whether `error` blames the data, not the state of the database.

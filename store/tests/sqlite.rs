@@ -7,6 +7,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use store::{CdrFilter, Store, StoreError};
 
 fn mode(path: &Path) -> u32 {
@@ -55,13 +56,50 @@ async fn a_database_in_memory_works() {
 }
 
 #[tokio::test]
+async fn a_database_that_another_process_holds_is_said_to_be_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open("sqlite:t.db", dir.path()).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(dir.path().join("t.db"));
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let error = store.forget_message(store::Uuid::nil()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Locked), "{error}");
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert!(!store.forget_message(store::Uuid::nil()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_database_that_is_moved_away_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open("sqlite:t.db", dir.path()).await.unwrap();
+    store.ping().await.unwrap();
+    let (path, aside) = (dir.path().join("t.db"), dir.path().join("aside.db"));
+    std::fs::rename(&path, &aside).unwrap();
+    let error = store.ping().await.unwrap_err();
+    assert!(matches!(error, StoreError::Moved { .. }), "{error}");
+    assert!(error.to_string().contains("t.db"), "{error}");
+    std::fs::copy(&aside, &path).unwrap();
+    store.ping().await.expect_err("another file of its name");
+    std::fs::rename(&aside, &path).unwrap();
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_url_says_what_to_write() {
     for url in [
         "mysql://user:secret@host/db",
         "tandem.db",
         "",
         "sqlite:a.db?mode=what",
+        "sqlite:",
+        "postgres:user:secret@host/db",
+        "postgres://user:secret@host:port/db",
     ] {
+        let before = Store::check_url(url).unwrap_err();
+        assert!(matches!(before, StoreError::Url(_)), "{url}: {before}");
         let error = Store::open(url, Path::new("/proc/nonexistent"))
             .await
             .unwrap_err();
@@ -69,6 +107,15 @@ async fn a_wrong_url_says_what_to_write() {
         let text = error.to_string();
         assert!(text.contains("write sqlite:FILE or postgres://"), "{text}");
         assert!(!text.contains("secret"), "{text}");
+        assert_eq!(before.to_string(), text);
+    }
+    for url in [
+        "sqlite:tandem.db",
+        "sqlite:///var/lib/t.db",
+        "sqlite::memory:",
+        "postgres://h/d",
+    ] {
+        Store::check_url(url).unwrap();
     }
 }
 
