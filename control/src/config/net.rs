@@ -145,6 +145,14 @@ impl FromStr for Listen {
     }
 }
 
+impl Listen {
+    /// Whether only one of the two can be had. With port 0 each gets one of its own.
+    pub(super) fn collides(self, other: Self) -> bool {
+        let is_udp = |listen: Self| listen.transport == Transport::Udp;
+        self.address == other.address && self.address.port() != 0 && is_udp(self) == is_udp(other)
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.transport, self.address)

@@ -146,6 +146,15 @@ impl Sip {
         if self.listen.is_empty() {
             errors.push("[sip] listen: at least one address is needed".to_owned());
         }
+        for (index, listen) in self.listen.iter().enumerate() {
+            let mut before = self.listen.iter().take(index);
+            if before.any(|other| other.collides(*listen)) {
+                errors.push(format!(
+                    "[sip] listen: {listen} is taken by an address before it: \
+                     all but UDP share the ports of TCP"
+                ));
+            }
+        }
         if self.listen.iter().any(|l| l.address.ip().is_unspecified()) && self.advertise.is_none() {
             errors.push(
                 "[sip] listen: name the address itself, or set advertise: \

@@ -91,6 +91,28 @@ fn unknown_keys_are_refused_with_their_line() {
 }
 
 #[test]
+fn an_address_that_can_be_had_once_is_listened_on_once() {
+    let listen = |list: &str| {
+        let more = "[sip.tls]\ncertificates = [{ certificate = \"a.pem\", key = \"a.key\" }]\n";
+        parse(&format!("[sip]\nlisten = [{list}]\n{more}"), &[])
+    };
+    for twice in [
+        "\"udp:127.0.0.1:5060\", \"udp:127.0.0.1:5060\"",
+        "\"tcp:127.0.0.1:5060\", \"wss:127.0.0.1:5060\"",
+    ] {
+        let error = listen(twice).unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1:5060 is taken"), "{error}");
+    }
+    for good in [
+        "\"udp:127.0.0.1:5060\", \"tcp:127.0.0.1:5060\"",
+        "\"udp:127.0.0.1:0\", \"udp:127.0.0.1:0\"",
+        "\"udp:127.0.0.1:5060\", \"udp:127.0.0.2:5060\"",
+    ] {
+        listen(good).unwrap();
+    }
+}
+
+#[test]
 fn every_key_that_cannot_be_read_is_told_with_its_line() {
     let text = r#"
 [sip]

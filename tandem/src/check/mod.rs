@@ -39,7 +39,10 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(loaded) => {
             let mut warnings = loaded.warnings;
             warnings.extend(machine::warnings(&loaded.config));
-            Verdict::new(Vec::new(), warnings)
+            // Which URLs there are is the store's to say.
+            let store = store::Store::check_url(&loaded.config.store.url).err();
+            let errors = store.map(|error| error.to_string());
+            Verdict::new(errors.into_iter().collect(), warnings)
         }
         Err(ConfigError::Invalid(errors)) => Verdict::new(errors, Vec::new()),
         Err(error) => Verdict::new(vec![error.to_string()], Vec::new()),

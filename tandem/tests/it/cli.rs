@@ -49,6 +49,17 @@ fn a_good_configuration_passes_and_a_bad_one_names_every_error() {
     let said = String::from_utf8_lossy(&unknown.stdout).into_owned();
     assert!(said.contains("lisen") && said.contains("line 3"), "{said}");
 
+    fs::write(
+        &path,
+        "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[store]\nurl = \"mysql://u:secret@h/d\"\n",
+    )
+    .unwrap();
+    let store = tandem(["check-config"]).arg(&path).output().unwrap();
+    assert_eq!(store.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&store.stdout).into_owned();
+    let wanted = "error: [store] url: unknown engine 'mysql'; write sqlite:FILE or postgres://";
+    assert!(said.contains(wanted) && !said.contains("secret"), "{said}");
+
     let missing = tandem(["check-config", "/nowhere.toml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(1));
 }
