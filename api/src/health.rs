@@ -11,13 +11,14 @@ use axum::{
 };
 use control::{Client, Protocol, media, signal};
 use serde_json::json;
+use store::StoreError;
 
 use crate::{State, problem::Problem};
 
 /// How long a part of the node may take to answer: probes give up after a few seconds themselves.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the readiness was last time, so that the log tells changes only.
+/// What a check said last time, so that the log tells changes only.
 #[derive(Debug, Default)]
 pub(crate) struct Last(Mutex<Option<String>>);
 
@@ -26,7 +27,9 @@ pub(crate) async fn healthz() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The node takes new calls: signaling, mediad and the database answer, and nobody drains it.
+/// The node takes new calls: signaling and mediad answer, and nobody drains it. A database that is away
+/// is told and does not count: registered users go on calling, and all nodes that share it would be
+/// taken out of service at once.
 pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) -> Response {
     let (signaling, mediad, store) = tokio::join!(signaling(&state), mediad(&state), store(&state));
     let checks = json!({
@@ -34,35 +37,34 @@ pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) ->
         "mediad": text(&mediad),
         "store": text(&store),
     });
-    let failed: Vec<_> = [
-        ("signaling", signaling),
-        ("mediad", mediad),
-        ("store", store),
-    ]
-    .into_iter()
-    .filter_map(|(name, check)| Some(format!("{name}: {}", check.err()?)))
-    .collect();
+    let failed: Vec<_> = [("signaling", signaling), ("mediad", mediad)]
+        .into_iter()
+        .filter_map(|(name, check)| Some(format!("{name}: {}", check.err()?)))
+        .collect();
     let detail = failed.join("; ");
-    state.last_readiness.note(&detail);
+    if state.last_readiness.changes_to(&detail) {
+        match detail.as_str() {
+            "" => tracing::info!("ready"),
+            reason => tracing::warn!(reason, "not ready"),
+        }
+    }
     if detail.is_empty() {
-        Json(json!({ "status": "ready", "checks": checks })).into_response()
+        let status = if store.is_ok() { "ready" } else { "degraded" };
+        Json(json!({ "status": status, "checks": checks })).into_response()
     } else {
         Problem::not_ready(detail, checks).into_response()
     }
 }
 
 impl Last {
-    fn note(&self, detail: &str) {
+    /// Whether it was another one before; the next time it is not.
+    fn changes_to(&self, detail: &str) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_deref() == Some(detail) {
-            return;
-        }
-        if detail.is_empty() {
-            tracing::info!("ready");
-        } else {
-            tracing::warn!(reason = detail, "not ready");
+            return false;
         }
         *last = Some(detail.to_owned());
+        true
     }
 }
 
@@ -86,17 +88,27 @@ async fn mediad(state: &State) -> Result<(), String> {
     }
 }
 
-/// Whether the database answers, and that soon.
+/// Whether the database answers, and that soon. The log tells changes.
 pub(crate) async fn store(state: &State) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, state.store.ping()).await {
-        Ok(Ok(())) => Ok(()),
-        // What the driver says may name servers and users, and anyone may read this page.
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "the database does not answer");
-            Err("does not answer".to_owned())
+    // What the driver says may name servers and users, and anyone may read this page.
+    let (check, reason) = match tokio::time::timeout(PATIENCE, state.store.ping()).await {
+        Ok(Ok(())) => (Ok(()), String::new()),
+        Ok(Err(error @ StoreError::Moved { .. })) => {
+            (Err("its file is gone".to_owned()), error.to_string())
         }
-        Err(_) => Err(late()),
+        Ok(Err(error)) => (Err("does not answer".to_owned()), error.to_string()),
+        Err(_) => (Err(late()), late()),
+    };
+    if state.last_store.changes_to(&reason) {
+        match reason.as_str() {
+            "" => tracing::info!("the database answers"),
+            _ => tracing::warn!(
+                reason,
+                "the database cannot be used: who is registered goes on calling, and records wait for it"
+            ),
+        }
     }
+    check
 }
 
 /// Asks a daemon, with less patience than the control channel has.

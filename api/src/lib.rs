@@ -78,6 +78,7 @@ struct State {
     media: Client<Media>,
     metrics: metrics::Metrics,
     last_readiness: health::Last,
+    last_store: health::Last,
 }
 
 /// Runs the API as a daemon of its own, until `shutdown`: connects to the other daemons' control
@@ -144,6 +145,7 @@ impl Api {
             media: self.media,
             metrics: metrics::Metrics::new(),
             last_readiness: health::Last::default(),
+            last_store: health::Last::default(),
         });
         Ok(Server {
             listener,
