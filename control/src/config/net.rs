@@ -270,7 +270,7 @@ fn parse_port(text: &str) -> Option<u16> {
 }
 
 /// A block of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Cidr {
     address: IpAddr,

@@ -1,22 +1,97 @@
 //! Bans told to mediad, whose XDP program drops what banned sources send before the kernel makes a
 //! packet of it.
+//!
+//! mediad may be away, or take its time. So it has a task of its own here, and what it was not told yet waits
+//! for it in a table of bounded size: nothing else that follows from a ban waits for mediad.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use control::{
-    Client,
+    Client, Notice,
     config::Cidr,
-    media::{BanOf, Bans, Block, Guarded, Media, Request, Response},
+    media::{BanOf, Bans, Block, Event, Guarded, Media, Request, Response},
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::{Notify, broadcast::error::RecvError},
+    time::{MissedTickBehavior, interval, timeout},
+};
 use tracing::{debug, info, warn};
 
-use super::{Change, Defence};
+use super::{Change, Defence, task::now};
 
 /// Bans in one request.
 const CHUNK: usize = 1_024;
-/// How long mediad may take to answer one.
+/// Blocks of which something may wait to be told; beyond that, mediad is told all anew.
+const UNTOLD: usize = 16_384;
+/// How long mediad may take to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a mediad that does not know all is told it.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What mediad was not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    pending: Mutex<Pending>,
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// The latest of each block.
+    blocks: HashMap<Cidr, Latest>,
+    /// There was more than there is room for.
+    overrun: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Latest {
+    /// Banned until then, but for one datagram in so long; zero for none.
+    Banned(Instant, Duration),
+    Lifted,
+}
+
+impl Untold {
+    /// To be told as soon as mediad listens.
+    pub(super) fn add(&self, changes: &[Change]) {
+        let mut pending = self.pending();
+        for change in changes {
+            let (block, latest) = match change {
+                Change::Banned(block, ban) => (block, Latest::Banned(ban.until, ban.trickle)),
+                // Only bans that let nothing through move.
+                Change::Moved(block, until) => (block, Latest::Banned(*until, Duration::ZERO)),
+                Change::Lifted(block) => (block, Latest::Lifted),
+            };
+            pending.blocks.insert(*block, latest);
+        }
+        if pending.blocks.len() > UNTOLD {
+            pending.blocks = HashMap::new();
+            pending.overrun = true;
+        }
+        drop(pending);
+        self.added.notify_one();
+    }
+
+    /// Nobody knows what has changed: mediad is to be told all.
+    pub(super) fn lose(&self) {
+        self.pending().overrun = true;
+        self.added.notify_one();
+    }
+
+    /// All of it; `None` where there was too much.
+    fn take(&self) -> Option<HashMap<Cidr, Latest>> {
+        let pending = std::mem::take(&mut *self.pending());
+        (!pending.overrun).then_some(pending.blocks)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // Nothing panics while it holds the lock.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// mediad's side of the bans.
 #[derive(Debug)]
@@ -24,82 +99,109 @@ pub(super) struct Kernel {
     client: Client<Media>,
     /// Where this node receives SIP.
     ports: Vec<u16>,
+    defence: Arc<Defence>,
+    untold: Arc<Untold>,
     /// Whether mediad knows all that came before.
     in_step: bool,
     told: bool,
 }
 
 impl Kernel {
-    pub(super) const fn new(client: Client<Media>, ports: Vec<u16>) -> Self {
+    pub(super) const fn new(
+        client: Client<Media>,
+        ports: Vec<u16>,
+        defence: Arc<Defence>,
+        untold: Arc<Untold>,
+    ) -> Self {
         Self {
             client,
             ports,
+            defence,
+            untold,
             in_step: false,
             told: false,
         }
     }
 
-    /// mediad may be another one now.
-    pub(super) const fn lose(&mut self) {
-        self.in_step = false;
+    /// Runs until the control channel is closed.
+    pub(super) async fn run(mut self) {
+        let mut notices = self.client.notices();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.untold.added.notified() => match self.untold.take() {
+                    Some(changes) => self.follow(&changes).await,
+                    None => {
+                        self.in_step = false;
+                        self.catch_up().await;
+                    }
+                },
+                notice = notices.recv() => match notice {
+                    Ok(Notice::Event(Event::Learned { .. } | Event::Timeout { .. })) => {}
+                    Err(RecvError::Closed) => return,
+                    Ok(Notice::Disconnected) => self.in_step = false,
+                    // mediad may be another one now; and a notice that was missed may have been of that.
+                    Ok(Notice::Connected { .. }) | Err(RecvError::Lagged(_)) => {
+                        self.in_step = false;
+                        self.catch_up().await;
+                    }
+                },
+                _ = tick.tick() => self.catch_up().await,
+            }
+        }
     }
 
     /// Tells mediad all that there is, where it does not know it.
-    pub(super) async fn catch_up(&mut self, now: Instant, defence: &Defence) {
+    async fn catch_up(&mut self) {
         if self.in_step {
             return;
         }
-        let bans = defence.list(now);
+        // All that waits is in the list; what comes while that is told is told after it.
+        self.untold.take();
+        let now = now();
+        let bans = self.defence.list(now);
         let mut bans = bans
             .iter()
             .map(|(block, ban)| ban_of(now, *block, ban.until, ban.trickle));
-        let first = Bans {
+        let allow = self.defence.allowed();
+        let mut next = Bans {
             anew: Some(Guarded {
                 ports: self.ports.clone(),
-                allow: defence.allowed().into_iter().map(block_of).collect(),
+                allow: allow.into_iter().map(block_of).collect(),
             }),
             lift: Vec::new(),
             ban: bans.by_ref().take(CHUNK).collect(),
         };
-        self.in_step = self.tell(first).await;
-        while self.in_step {
+        loop {
+            self.in_step = self.tell(next).await;
             let ban: Vec<_> = bans.by_ref().take(CHUNK).collect();
-            if ban.is_empty() {
+            if ban.is_empty() || !self.in_step {
                 return;
             }
-            self.in_step = self
-                .tell(Bans {
-                    ban,
-                    ..Bans::default()
-                })
-                .await;
+            next = Bans {
+                ban,
+                ..Bans::default()
+            };
         }
     }
 
-    /// Tells mediad what has changed.
-    pub(super) async fn follow(&mut self, now: Instant, changes: &[Change]) {
-        for chunk in changes.chunks(CHUNK) {
-            if !self.in_step {
-                return;
-            }
+    /// Tells mediad what has changed; one that does not know what came before is told all later.
+    async fn follow(&mut self, changes: &HashMap<Cidr, Latest>) {
+        let now = now();
+        let mut changes = changes.iter();
+        while self.in_step {
             let mut bans = Bans::default();
-            // Of several changes of one block the last is what counts.
-            for change in chunk {
-                let (Change::Banned(block, _) | Change::Moved(block, _) | Change::Lifted(block)) =
-                    change;
-                let block = block_of(*block);
-                bans.ban.retain(|ban| ban.block != block);
-                bans.lift.retain(|lift| *lift != block);
-                match change {
-                    Change::Banned(block, ban) => {
-                        bans.ban.push(ban_of(now, *block, ban.until, ban.trickle));
+            for (block, latest) in changes.by_ref().take(CHUNK) {
+                match latest {
+                    Latest::Banned(until, trickle) => {
+                        bans.ban.push(ban_of(now, *block, *until, *trickle));
                     }
-                    // Only bans that let nothing through move.
-                    Change::Moved(block, until) => {
-                        bans.ban.push(ban_of(now, *block, *until, Duration::ZERO));
-                    }
-                    Change::Lifted(_) => bans.lift.push(block),
+                    Latest::Lifted => bans.lift.push(block_of(*block)),
                 }
+            }
+            if bans == Bans::default() {
+                return;
             }
             self.in_step = self.tell(bans).await;
         }
@@ -152,3 +254,6 @@ fn block_of(block: Cidr) -> Block {
         prefix: block.prefix(),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -3,21 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use control::{
-    Client, Notice,
-    config::Transport,
-    media::{self, Media},
-};
-use tokio::{
-    sync::broadcast::error::RecvError,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use control::{Client, config::Transport, media::Media};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{Change, Defence, kernel::Kernel};
+use super::{
+    Change, Defence,
+    kernel::{Kernel, Untold},
+};
 use crate::{metrics::Metrics, net::Network};
 
-/// How often bans that are over are taken out, and mediad is told what it missed.
+/// How often bans that are over are taken out.
 const TICK: Duration = Duration::from_secs(1);
 /// Bans that are logged in a second, one line each; of the others only the number is.
 const LINES: usize = 10;
@@ -36,8 +32,18 @@ pub(crate) struct Guard {
 impl Guard {
     /// Runs for ever.
     pub(crate) async fn run(self) {
-        let mut notices = self.media.notices();
-        let mut kernel = Kernel::new(self.media.clone(), self.ports.clone());
+        let untold = Arc::new(Untold::default());
+        let kernel = Kernel::new(
+            self.media.clone(),
+            self.ports.clone(),
+            self.defence.clone(),
+            untold.clone(),
+        );
+        tokio::join!(self.act(&untold), kernel.run());
+    }
+
+    /// What follows in this process, which waits for nobody.
+    async fn act(&self, untold: &Untold) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lines = 0;
@@ -46,29 +52,17 @@ impl Guard {
                 () = self.defence.changed() => match self.defence.take_changes() {
                     Some(changes) => {
                         self.follow(&changes, &mut lines);
-                        kernel.follow(now(), &changes).await;
+                        untold.add(&changes);
                     }
                     None => {
                         let is_banned =
                             |address| self.defence.is_banned(now(), address, Transport::Tcp);
                         self.network.close(is_banned);
-                        kernel.lose();
-                        kernel.catch_up(now(), &self.defence).await;
-                    }
-                },
-                notice = notices.recv() => match notice {
-                    Ok(Notice::Event(media::Event::Learned { .. } | media::Event::Timeout { .. })) => {}
-                    Err(RecvError::Closed) => return,
-                    Ok(Notice::Disconnected) => kernel.lose(),
-                    // A notice that was missed may have been that of another mediad.
-                    Ok(Notice::Connected { .. }) | Err(RecvError::Lagged(_)) => {
-                        kernel.lose();
-                        kernel.catch_up(now(), &self.defence).await;
+                        untold.lose();
                     }
                 },
                 _ = tick.tick() => {
                     self.defence.expire(now());
-                    kernel.catch_up(now(), &self.defence).await;
                     if lines > LINES {
                         warn!(bans = lines - LINES, "more sources were banned in the same second");
                     }
@@ -101,6 +95,9 @@ impl Guard {
     }
 }
 
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;
