@@ -3,7 +3,8 @@
 //!
 //! A trunk's are followed where its `redirect` says so, to anywhere: its operator trusts it. A phone's
 //! are followed where they lead to places of this node alone, with its user's rights: to follow them
-//! elsewhere would let a stolen password send calls to any host. All else is an answer like any other.
+//! elsewhere would let a stolen password send calls to any host. All else is an answer like any other,
+//! and so is a 305 (RFC 3261 section 21.3.4).
 
 use std::{cmp::Reverse, time::Instant};
 
@@ -34,6 +35,11 @@ impl Core {
         index: usize,
         response: &Message,
     ) -> bool {
+        if response.status() == Some(305) {
+            // It names no other place for the callee but a proxy through which to reach it, and who is
+            // asked so is whoever asked: this node takes its way from its configuration.
+            return false;
+        }
         let Some(exchange) = self.exchanges.get(&id) else {
             return false;
         };

@@ -311,6 +311,20 @@ fn a_trunk_that_redirects_is_followed_but_not_in_circles() {
 }
 
 #[test]
+fn a_305_leads_nowhere() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    let proxy = one.respond(305).to_tag("r");
+    let proxy = proxy.header(HeaderName::Contact, format!("<sip:+1555@{THIRD}>"));
+    bed.receive_message(CALLEE, &proxy.build().unwrap());
+    bed.request(CALLEE, &Method::Ack);
+    bed.response(CALLER, 305);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
+
+#[test]
 fn a_call_for_help_is_let_in_whatever_the_limits_and_while_the_node_drains() {
     let mut bed = bed();
     bed.receive_message(CALLER, &invite("+1555", "c1", ""));
