@@ -179,7 +179,7 @@ impl Core {
 
     /// Finds the phones for the message that is first.
     fn begin_message(&mut self, now: Instant, aor: &Aor) {
-        let mut contacts = self.contacts_of(now, aor);
+        let mut contacts = self.access.location.phones(self.time(now), aor);
         if let Some(delivery) = self.delivering.get_mut(aor) {
             contacts.retain(|contact| !delivery.silent.contains(&contact.uri));
             contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q));

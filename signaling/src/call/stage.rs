@@ -226,7 +226,7 @@ impl Core {
         like: &Target,
         patience: Option<Duration>,
     ) -> Vec<Group<Target>> {
-        let mut contacts = self.contacts_of(now, aor);
+        let mut contacts = self.access.location.phones(self.time(now), aor);
         contacts.truncate(MAX_CONTACTS);
         contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q));
         let same_q = contacts.chunk_by(|a, b| a.q == b.q);

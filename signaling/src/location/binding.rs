@@ -163,14 +163,32 @@ impl Binding {
             let address = NameAddr::parse(HeaderName::Path, value).ok()?;
             Some(address.uri_str().to_owned())
         });
-        let reachable = self.flow.connection.is_some() || self.flow.transport == Transport::Udp;
         Contact {
             uri: self.uri().to_owned(),
             path: path.collect(),
-            flow: reachable.then_some(self.flow),
+            flow: self.has_flow().then_some(self.flow),
             source: self.source(),
             q: if self.q == NO_Q { 1_000 } else { self.q },
         }
+    }
+
+    /// Whether its flow is not known to be gone.
+    fn has_flow(&self) -> bool {
+        self.flow.connection.is_some() || self.flow.transport == Transport::Udp
+    }
+
+    /// Whether it is another binding of the same phone, or itself: one instance, or all that is sent goes
+    /// the same way.
+    pub(super) fn is_phone_of(&self, other: &Self) -> bool {
+        match (self.flow_id(), other.flow_id()) {
+            (Some((one, _)), Some((two, _))) if one.eq_ignore_ascii_case(two) => true,
+            _ => (self.uri(), self.part(2), self.flow) == (other.uri(), other.part(2), other.flow),
+        }
+    }
+
+    /// Which of a phone's bindings to call: the greater, the better.
+    pub(super) fn rank(&self) -> (bool, u32) {
+        (self.has_flow(), self.renewed)
     }
 
     pub(super) fn shown(&self, aor: &Aor, now: u32) -> BindingInfo {

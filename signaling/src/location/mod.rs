@@ -157,6 +157,27 @@ impl Location {
         live.map(Binding::contact).collect()
     }
 
+    /// Whom a call to a user rings: as [`contacts`](Self::contacts), but each phone once. RFC 5626
+    /// section 7 forbids to call two flows of one instance at a time, and what a phone has registered
+    /// several times over by one flow would ring as often.
+    pub(crate) fn phones(&self, now: Timestamp, aor: &Aor) -> Vec<Contact> {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let live: Vec<_> = shard
+            .bindings(aor)
+            .iter()
+            .filter(|b| !b.is_over(now))
+            .collect();
+        let is_left = |at: &usize| {
+            let mut others = live.iter().enumerate();
+            !others.any(|(other, binding)| {
+                binding.is_phone_of(live[*at]) && (binding.rank(), other) > (live[*at].rank(), *at)
+            })
+        };
+        let left = (0..live.len()).filter(is_left);
+        left.map(|at| live[at].contact()).collect()
+    }
+
     /// Whether a user has a phone at an address.
     pub(crate) fn is_at(&self, now: Timestamp, aor: &Aor, address: IpAddr) -> bool {
         let now = seconds(now);

@@ -90,6 +90,67 @@ fn a_binding_is_found_until_it_is_over() {
 }
 
 #[test]
+fn a_phone_that_is_bound_several_times_is_called_once() {
+    let location = Location::new(100);
+    let outbound = |call_id: &str, reg_id: u32, uri: &str| {
+        let contact = format!(
+            "Supported: outbound\r\nContact: <{uri}>;reg-id={reg_id};expires=600;\
+             +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\""
+        );
+        request(call_id, 1, &contact)
+    };
+    let ring = || {
+        let phones = location.phones(at(10), &alice());
+        phones
+            .into_iter()
+            .map(|phone| phone.uri)
+            .collect::<Vec<_>>()
+    };
+    // One instance over two flows: that which was renewed last.
+    register(
+        &location,
+        0,
+        &alice(),
+        ws(1),
+        &outbound("c", 1, "sip:a@one"),
+    )
+    .unwrap();
+    register(
+        &location,
+        1,
+        &alice(),
+        ws(2),
+        &outbound("d", 2, "sip:a@two"),
+    )
+    .unwrap();
+    assert_eq!(location.contacts(at(10), &alice()).len(), 2);
+    assert_eq!(ring(), ["sip:a@two"]);
+    // One that is gone does not stand in the way of the other.
+    location.lose(ConnectionId(2));
+    assert_eq!(ring(), ["sip:a@one"]);
+    // Three instances that say to be at one place, and are by their flow.
+    location.remove(&alice(), None);
+    let same = "sip:a@10.0.0.1";
+    for reg_id in 1..=3 {
+        let instance = format!(
+            "Supported: outbound\r\nContact: <{same}>;reg-id=1;expires=600;\
+             +sip.instance=\"<urn:uuid:{reg_id}>\""
+        );
+        let call_id = format!("f{reg_id}");
+        register(
+            &location,
+            3,
+            &alice(),
+            udp(9),
+            &request(&call_id, 1, &instance),
+        )
+        .unwrap();
+    }
+    assert_eq!(location.contacts(at(10), &alice()).len(), 3);
+    assert_eq!(ring(), [same]);
+}
+
+#[test]
 fn a_refreshed_binding_lives_on_and_a_shortened_one_does_not() {
     let location = Location::new(100);
     for (cseq, expires, now) in [(1, 60, 0), (2, 60, 50), (3, 600, 100), (4, 60, 110)] {

@@ -114,6 +114,31 @@ fn answer_ok(bed: &mut Bed, phone: &str, request: &Message) {
 }
 
 #[test]
+fn a_phone_that_has_registered_twice_is_called_once() {
+    let mut bed = Bed::new();
+    register(&mut bed, &[(MOBILE, 1000)]);
+    let flow = Flow::to(Transport::Udp, at(NODE), at(DESK));
+    for reg_id in 1..=2 {
+        let text = format!(
+            "REGISTER sip:node.test SIP/2.0\r\nCall-ID: {reg_id}\r\nCSeq: 1 REGISTER\r\n\
+             Supported: outbound\r\nContact: <sip:bob@10.0.0.31;ob>;reg-id={reg_id};\
+             +sip.instance=\"<urn:uuid:0>\"\r\n\r\n"
+        );
+        bind_by(&bed, flow, &text);
+    }
+    bed.receive_message(CALLER, &to_bob("c1", &offer()));
+    let mobile = bed.request(MOBILE, &Method::Invite);
+    let desk = bed.request(DESK, &Method::Invite);
+    bed.assert_quiet();
+    for (phone, invite) in [(MOBILE, mobile), (DESK, desk)] {
+        bed.receive_message(phone, &say(&invite, 486, phone, ""));
+        bed.request(phone, &Method::Ack);
+    }
+    bed.response(CALLER, 486);
+    bed.assert_empty();
+}
+
+#[test]
 fn all_phones_ring_and_the_one_that_answers_has_the_call_over_its_own_flow() {
     let mut bed = Bed::new();
     register(&mut bed, &[(DESK, 1000), (MOBILE, 1000), (SOFT, 1000)]);
