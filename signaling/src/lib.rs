@@ -9,6 +9,7 @@ mod call;
 mod clock;
 mod defence;
 mod directory;
+mod ids;
 mod keepalive;
 mod location;
 mod media;

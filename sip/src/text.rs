@@ -24,7 +24,24 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// [`trim`] for text.
 pub(crate) fn trim_str(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let bytes = text.as_bytes();
+    let start = bytes.iter().take_while(|b| is_lws(**b)).count();
+    let behind = bytes[start..].iter().rev().take_while(|b| is_lws(**b));
+    text.get(start..bytes.len() - behind.count())
+        .unwrap_or_default()
+}
+
+/// Splits at the first of this ASCII byte, which goes; `None` where there is none. For what is found within
+/// a few bytes: a vectorised search needs longer to begin.
+pub(crate) fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|b| b == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// Splits in front of the first of this ASCII byte; where there is none, all is in front.
+pub(crate) fn split_before(text: &str, byte: u8) -> (&str, &str) {
+    let at = text.bytes().position(|b| b == byte).unwrap_or(text.len());
+    text.split_at_checked(at).unwrap_or((text, ""))
 }
 
 /// `token` characters: alphanumerics and `-.!%*_+`'~`.

@@ -1,23 +1,21 @@
 //! Who wants to be woken when.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-    time::Instant,
-};
+use std::{collections::BTreeSet, hash::Hash, time::Instant};
+
+use crate::ids::IdMap;
 
 /// One time for each key. Exact: setting a key moves it.
 #[derive(Debug)]
 pub(super) struct Alarms<K> {
     queue: BTreeSet<(Instant, K)>,
-    times: HashMap<K, Instant>,
+    times: IdMap<K, Instant>,
 }
 
 impl<K: Copy + Eq + Hash + Ord> Alarms<K> {
     pub(super) fn new() -> Self {
         Self {
             queue: BTreeSet::new(),
-            times: HashMap::new(),
+            times: IdMap::default(),
         }
     }
 

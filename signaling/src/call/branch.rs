@@ -48,10 +48,11 @@ impl Core {
 
     /// Sets the exchange's alarm, or forgets the exchange.
     pub(super) fn rest(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(&id) else {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
         if !exchange.is_over() {
+            exchange.lighten();
             let at = exchange.poll_timeout();
             return self.alarms.set(Alarm::Exchange(id), at);
         }
@@ -165,7 +166,7 @@ impl Core {
         branch.shift = ahead;
         branch.challenged = 0;
         branch.credentials = None;
-        let (target, path) = aim(&branch.target, &exchange.routed.request);
+        let (target, path) = aim(&branch.target, &request);
         let path: Vec<_> = path.iter().map(String::as_str).collect();
         let dressed = dress(&branch.target, request)
             .and_then(|request| with_breadth(&exchange.received, request, branch.breadth));
@@ -308,6 +309,10 @@ impl Core {
         exchange
             .branches
             .resize_with(branch.0, || Branch::new(target.clone(), breadth));
+        if exchange.branches.is_empty() {
+            // There is one, as a rule, where a vector would make room for four.
+            exchange.branches.reserve_exact(1);
+        }
         exchange.branches.push(Branch::new(target.clone(), breadth));
         if let (Some(user), Some(key)) = (&target.user, exchange.call)
             && let Some(call) = self.calls.get_mut(&key)
@@ -364,8 +369,9 @@ impl Core {
                 );
             }
             _ => {
-                let request = exchange.routed.request.clone();
-                self.send_branch(now, id, BranchId(index), request);
+                if let Some(request) = exchange.onward.clone() {
+                    self.send_branch(now, id, BranchId(index), request);
+                }
             }
         }
     }

@@ -153,7 +153,7 @@ impl Core {
             .filter(|value| !is_ours(value))
             .collect();
         if others.is_empty() {
-            let tag = response.to().ok().and_then(|to| to.tag());
+            let tag = response.to_tag();
             let refused = sent.respond(403).to_tag(tag.unwrap_or_default());
             return refused.build().ok();
         }

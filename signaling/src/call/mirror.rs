@@ -32,8 +32,8 @@ pub(super) fn as_asked(
             continue;
         }
         let Some(mut own) = own else { continue };
-        let tag = response.to().ok().and_then(|to| to.tag());
-        let is_untagged = name == HeaderName::To && asked.to().is_ok_and(|to| to.tag().is_none());
+        let tag = response.to_tag();
+        let is_untagged = name == HeaderName::To && asked.to_tag().is_none();
         if let Some(tag) = tag.filter(|_| is_untagged) {
             own.extend_from_slice(b";tag=");
             own.extend_from_slice(tag.as_bytes());

@@ -72,6 +72,7 @@ use self::{
 use crate::{
     accounts::Access,
     directory::{Caller, Directory},
+    ids::IdMap,
     metrics::Metrics,
     net::{Flow, Placement},
 };
@@ -102,19 +103,20 @@ pub(crate) struct Core {
     clock: (Instant, Timestamp),
     draining: bool,
 
-    calls: HashMap<CallKey, Call>,
+    /// In boxes, as exchanges are: a table of large values takes twice their room, and moves them as it grows.
+    calls: IdMap<CallKey, Box<Call>>,
     /// Calls by Call-ID and caller's tag. A call that passes twice has two entries.
     by_dialog: HashMap<(String, String), Vec<CallKey>>,
     by_session: HashMap<SessionId, CallKey>,
-    exchanges: HashMap<ExchangeId, Exchange>,
-    by_server: HashMap<ServerId, ExchangeId>,
-    clients: HashMap<ClientId, Client>,
+    exchanges: IdMap<ExchangeId, Box<Exchange>>,
+    by_server: IdMap<ServerId, ExchangeId>,
+    clients: IdMap<ClientId, Client>,
     /// What we sent ourselves, as long as it may be challenged.
-    own: HashMap<ClientId, challenge::Own>,
+    own: IdMap<ClientId, challenge::Own>,
     /// What mediad was asked and has not answered.
-    asked: HashMap<MediaToken, asked::Asked>,
+    asked: IdMap<MediaToken, asked::Asked>,
     /// Names that are being resolved.
-    resolving: HashMap<ResolveToken, target::Asked>,
+    resolving: IdMap<ResolveToken, target::Asked>,
     /// Addresses that take no TCP, and until when that is believed.
     no_tcp: HashMap<SocketAddr, Instant>,
     media_up: bool,
@@ -197,15 +199,15 @@ impl Core {
             tokens,
             clock,
             draining: false,
-            calls: HashMap::new(),
+            calls: IdMap::default(),
             by_dialog: HashMap::new(),
             by_session: HashMap::new(),
-            exchanges: HashMap::new(),
-            by_server: HashMap::new(),
-            clients: HashMap::new(),
-            own: HashMap::new(),
-            asked: HashMap::new(),
-            resolving: HashMap::new(),
+            exchanges: IdMap::default(),
+            by_server: IdMap::default(),
+            clients: IdMap::default(),
+            own: IdMap::default(),
+            asked: IdMap::default(),
+            resolving: IdMap::default(),
             no_tcp: HashMap::new(),
             media_up: true,
             parked: auth::Parked::default(),

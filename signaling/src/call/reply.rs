@@ -215,7 +215,7 @@ impl Core {
         let Some(call) = call.filter(|call| call.is_answered() && call.media.is_some()) else {
             return false;
         };
-        let tag = response.to().ok().and_then(|to| to.tag());
+        let tag = response.to_tag();
         if tag.is_none() || call.winner.as_deref() == tag {
             return false;
         }
@@ -292,7 +292,7 @@ impl Core {
         if exchange.role != Role::Setup {
             return;
         }
-        let Some(tag) = response.to().ok().and_then(|to| to.tag()) else {
+        let Some(tag) = response.to_tag() else {
             return;
         };
         if !call.is_answered() {
@@ -358,6 +358,10 @@ impl Core {
                 leg.relay = branch.is_some_and(|branch| branch.target.relay);
                 leg.way = branch.and_then(|branch| branch.way);
                 leg.callee = branch.and_then(|branch| branch.target.party());
+                if call.dialogs.is_empty() {
+                    // There is one, as a rule, where a vector would make room for four.
+                    call.dialogs.reserve_exact(1);
+                }
                 call.dialogs.push(leg);
             }
             // A 180 without a Contact makes none, and needs none.
@@ -402,7 +406,7 @@ impl Core {
             return;
         }
         call.answered = Some(time);
-        let tag = response.to().ok().and_then(|to| to.tag());
+        let tag = response.to_tag();
         call.winner = tag.map(str::to_owned);
         // What was for callees of the other family.
         let mut unused = call

@@ -43,7 +43,7 @@ impl Core {
             }
         };
         let routed = self.without_own_credentials(routed);
-        let is_new = received.to().is_ok_and(|to| to.tag().is_none());
+        let is_new = received.to_tag().is_none();
         if received.method() == Some(&Method::Cancel) {
             // Its INVITE is answered or was never here (RFC 3261 section 9.2).
             self.answer(now, server, &received, 481, &[]);

@@ -257,7 +257,7 @@ impl Core {
             flow,
             context: ResponseContext::new(now, &method, policy, groups),
             received,
-            routed,
+            onward: Some(routed.request),
             method,
             call,
             role,
@@ -272,7 +272,7 @@ impl Core {
             timer: None,
         };
         let id = ExchangeId(self.number());
-        self.exchanges.insert(id, exchange);
+        self.exchanges.insert(id, Box::new(exchange));
         self.by_server.insert(server, id);
         id
     }
@@ -351,7 +351,7 @@ impl Core {
         let key = CallKey(self.number());
         let index = (call.call_id.clone(), call.caller_tag.clone());
         self.by_dialog.entry(index).or_default().push(key);
-        self.calls.insert(key, call);
+        self.calls.insert(key, Box::new(call));
         self.alarms.set(Alarm::Call(key), Some(now + LONGEST_CALL));
         Some(key)
     }

@@ -66,7 +66,7 @@ impl Core {
     /// Whether a request of a stranger is of a dialog that nobody here knows: it is owed 481, and a
     /// transaction for each would be as many as anybody cares to send.
     pub(super) fn is_astray(&mut self, flow: &Flow, request: &Message) -> bool {
-        let is_within = request.to().is_ok_and(|to| to.tag().is_some())
+        let is_within = request.to_tag().is_some()
             && !matches!(request.method(), Some(Method::Ack | Method::Cancel));
         if !is_within || self.trunk_of(flow).is_some() || self.layer.knows(request) {
             return false;

@@ -195,7 +195,7 @@ impl Media {
     /// A callee accepts without a description: the one that counts is that which it gave before, and
     /// not another fork's that came since (RFC 3261 section 13.2.2.4, RFC 3262 section 5).
     pub(super) fn choose(&mut self, response: &Message) -> Needs {
-        let tag = response.to().ok().and_then(|to| to.tag());
+        let tag = response.to_tag();
         let Some(at) = self.forks.iter().position(|(fork, _)| Some(&**fork) == tag) else {
             return Needs::default();
         };
@@ -312,7 +312,7 @@ impl Media {
     }
 
     fn note_fork(&mut self, message: &Message, lines: &[Line]) {
-        let tag = message.to().ok().and_then(|to| to.tag());
+        let tag = message.to_tag();
         let (false, Some(tag)) = (message.is_request(), tag) else {
             return;
         };

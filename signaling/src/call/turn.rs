@@ -320,10 +320,13 @@ impl Core {
     /// The message as it is to go on; `None` for one that goes on as it is.
     fn led(&self, key: CallKey, work: &Work, turn: Turn) -> Result<Option<Message>, SdpError> {
         let message = match work {
-            Work::Send { exchange, .. } => match self.exchanges.get(exchange) {
-                Some(exchange) => &exchange.routed.request,
-                None => return Ok(None),
-            },
+            Work::Send { exchange, .. } => {
+                let exchange = self.exchanges.get(exchange);
+                match exchange.and_then(|exchange| exchange.onward.as_ref()) {
+                    Some(request) => request,
+                    None => return Ok(None),
+                }
+            }
             Work::Respond { response, .. } => response,
             Work::Request { routed, .. } | Work::Ack { routed, .. } => &routed.request,
         };

@@ -132,7 +132,8 @@ impl Core {
         let Some(exchange) = self.exchanges.get(&id).filter(|_| limit > 0) else {
             return ways;
         };
-        let length = exchange.routed.request.as_bytes().len() + GROWTH;
+        let request = exchange.onward.as_ref();
+        let length = request.map_or(0, |request| request.as_bytes().len()) + GROWTH;
         let is_open = exchange
             .branches
             .get(index)

@@ -45,15 +45,12 @@ pub enum DialogError {
 }
 
 /// The tag of From or To.
-fn tag(message: &Message, name: HeaderName) -> Result<Box<str>, DialogError> {
-    let address = match name {
-        HeaderName::From => message.from()?,
-        _ => message.to()?,
+fn tag(message: &Message, name: HeaderName) -> Result<&str, DialogError> {
+    let tag = match name {
+        HeaderName::From => message.from_tag(),
+        _ => message.to_tag(),
     };
-    address
-        .tag()
-        .map(Into::into)
-        .ok_or(DialogError::NoTag(name))
+    tag.ok_or(DialogError::NoTag(name))
 }
 
 /// The first value of a header, as it was written.

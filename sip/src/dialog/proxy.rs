@@ -104,7 +104,7 @@ impl ProxyDialog {
             caller: End {
                 address: value(invite, HeaderName::From)?,
                 shown: None,
-                tag: tag(invite, HeaderName::From)?,
+                tag: tag(invite, HeaderName::From)?.into(),
                 leg: Leg::new(caller_target, RouteSet::of(invite)?),
                 before: None,
                 cseq,
@@ -114,7 +114,7 @@ impl ProxyDialog {
             callee: End {
                 address: value(response, HeaderName::To)?,
                 shown: None,
-                tag: tag(response, HeaderName::To)?,
+                tag: tag(response, HeaderName::To)?.into(),
                 leg: Leg::new(callee_target, to_callee),
                 before: None,
                 cseq: 0,
@@ -203,13 +203,10 @@ impl ProxyDialog {
         if request.call_id() != Ok(&self.call_id) {
             return None;
         }
-        let (from, to) = (
-            tag(request, HeaderName::From).ok()?,
-            tag(request, HeaderName::To).ok()?,
-        );
+        let (from, to) = (request.from_tag()?, request.to_tag()?);
         [Side::Caller, Side::Callee]
             .into_iter()
-            .find(|side| self.end(*side).tag == from && self.end(side.other()).tag == to)
+            .find(|side| *self.end(*side).tag == *from && *self.end(side.other()).tag == *to)
     }
 
     /// Whether a request to one end, its Route followed as far as this proxy goes, leads elsewhere than

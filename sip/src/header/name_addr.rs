@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{quoted_end, trim, trim_str},
+    text::{quoted_end, split_before, trim, trim_str},
     uri::{Uri, UriError},
 };
 
@@ -43,8 +43,9 @@ impl<'a> NameAddr<'a> {
         if after_quotes > 0 && display.len() != after_quotes {
             return None;
         }
-        let uri = std::str::from_utf8(&raw[open + 1..close]).ok()?;
-        let params = trim_str(std::str::from_utf8(&raw[close + 1..]).ok()?);
+        let text = std::str::from_utf8(&raw[open + 1..]).ok()?;
+        let uri = text.get(..close - open - 1)?;
+        let params = trim_str(text.get(close - open..)?);
         if uri.is_empty() || !(params.is_empty() || params.starts_with(';')) {
             return None;
         }
@@ -62,13 +63,10 @@ impl<'a> NameAddr<'a> {
             return None;
         }
         let text = std::str::from_utf8(raw).ok()?;
-        let (uri, params) = match text.find(';') {
-            Some(at) => text.split_at(at),
-            None => (text, ""),
-        };
+        let (uri, params) = split_before(text, b';');
         let uri = trim_str(uri);
         let params = Params::closed(params)?;
-        let needs_brackets = uri.contains(['?', ',']);
+        let needs_brackets = memchr::memchr2(b'?', b',', uri.as_bytes()).is_some();
         (!uri.is_empty() && !needs_brackets).then_some(Self {
             raw,
             display: b"",

@@ -86,36 +86,50 @@ impl<'a> Iterator for ParamsIter<'a> {
             if self.rest.is_empty() {
                 return None;
             }
-            let end = param_end(self.rest.as_bytes());
-            let (param, rest) = self.rest.split_at(end);
+            let (end, equals) = param_end(self.rest.as_bytes());
+            let (param, rest) = self.rest.split_at_checked(end)?;
             self.rest = rest.strip_prefix(';').unwrap_or(rest);
-            let param = trim_str(param);
-            if param.is_empty() {
-                continue;
+            if let Some(parts) = equals.and_then(|at| param.split_at_checked(at)) {
+                let (name, value) = (trim_str(parts.0), trim_str(&parts.1[1..]));
+                return Some((name, Some(value)));
             }
-            return Some(match param.split_once('=') {
-                Some((name, value)) => (trim_str(name), Some(trim_str(value))),
-                None => (param, None),
-            });
+            let param = trim_str(param);
+            if !param.is_empty() {
+                return Some((param, None));
+            }
         }
     }
 }
 
-/// The index of the `;` that ends the first parameter, quoted strings skipped.
-fn param_end(bytes: &[u8]) -> usize {
-    let mut i = 0;
+/// The index of the `;` that ends the first parameter, quoted strings skipped, and that of the first `=`
+/// in it.
+fn param_end(bytes: &[u8]) -> (usize, Option<usize>) {
+    // A name is a few bytes long, for which a plain loop is the quickest.
+    let is_mark = |b: &u8| matches!(b, b';' | b'=' | b'"');
+    let Some(mut at) = bytes.iter().position(is_mark) else {
+        return (bytes.len(), None);
+    };
+    let equals = |from: usize| {
+        let rest = bytes.get(from..)?;
+        Some(from + rest.iter().position(|b| *b == b'=')?)
+    };
+    let first = match bytes[at] {
+        b'=' => Some(at),
+        b';' => return (at, None),
+        _ => equals(at),
+    };
     while let Some(hit) = bytes
-        .get(i..)
+        .get(at..)
         .and_then(|rest| memchr::memchr2(b';', b'"', rest))
     {
-        let hit = i + hit;
-        if bytes[hit] == b';' {
-            return hit;
+        at += hit;
+        if bytes[at] == b';' {
+            return (at, first.filter(|equals| *equals < at));
         }
-        let Some(len) = quoted_end(&bytes[hit..]) else {
+        let Some(len) = quoted_end(&bytes[at..]) else {
             break;
         };
-        i = hit + len;
+        at += len;
     }
-    bytes.len()
+    (bytes.len(), first)
 }

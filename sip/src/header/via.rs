@@ -7,7 +7,7 @@ use std::{
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{is_token, trim_str},
+    text::{is_lws, is_token, split_before, split_once, trim_str},
     uri::Host,
 };
 
@@ -52,17 +52,14 @@ impl<'a> Via<'a> {
     }
 
     fn parse_str(raw: &'a str) -> Option<Self> {
-        let (name, rest) = raw.split_once('/')?;
-        let (version, rest) = rest.split_once('/')?;
+        let (name, rest) = split_once(raw, b'/')?;
+        let (version, rest) = split_once(rest, b'/')?;
         if !trim_str(name).eq_ignore_ascii_case("SIP") || trim_str(version) != "2.0" {
             return None;
         }
         let rest = trim_str(rest);
-        let (transport, rest) = rest.split_at(rest.find([' ', '\t', '\r', '\n'])?);
-        let (sent_by, params) = match rest.find(';') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
+        let (transport, rest) = rest.split_at_checked(rest.bytes().position(is_lws)?)?;
+        let (sent_by, params) = split_before(rest, b';');
         let sent_by = trim_str(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
         let params = Params::closed_without_brackets(params)?;
@@ -209,7 +206,7 @@ impl<'a> Via<'a> {
 impl<'a> Transport<'a> {
     /// Parses a transport token. `None` where it is no token.
     pub fn parse(text: &'a str) -> Option<Self> {
-        const KNOWN: [Transport<'static>; 6] = [
+        let known = [
             Transport::Udp,
             Transport::Tcp,
             Transport::Tls,
@@ -217,10 +214,12 @@ impl<'a> Transport<'a> {
             Transport::Ws,
             Transport::Wss,
         ];
-        let known = KNOWN
-            .into_iter()
-            .find(|known| known.as_str().eq_ignore_ascii_case(text));
-        known.or_else(|| is_token(text.as_bytes()).then_some(Self::Other(text)))
+        let mut known = known.iter();
+        let known = known.find(|known| known.as_str().eq_ignore_ascii_case(text));
+        match known {
+            Some(known) => Some(*known),
+            None => is_token(text.as_bytes()).then_some(Self::Other(text)),
+        }
     }
 
     /// The token as a Via writes it.

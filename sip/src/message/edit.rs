@@ -1,6 +1,8 @@
 //! Changed copies of a message: what is not named stays as it was, byte for byte.
 
-use bytes::{Bytes, BytesMut};
+mod index;
+
+use bytes::Bytes;
 
 use super::{Limits, Message, Start, fields::Field};
 use crate::header::{HeaderName, ListValues, Name, value_end};
@@ -191,7 +193,13 @@ impl<'m> Edit<'m> {
             message: usize::MAX,
             ..Limits::default()
         };
-        Message::parse_with(self.write(), &limits).map_err(|e| EditError::Unparseable(e.kind))
+        let raw = self.write();
+        let parse = || Message::parse_with(raw.clone(), &limits);
+        if let Some(message) = self.index(&raw, &limits) {
+            debug_assert!(parse().is_ok_and(|parsed| parsed.is_indexed_as(&message)));
+            return Ok(message);
+        }
+        parse().map_err(|e| EditError::Unparseable(e.kind))
     }
 
     fn write(&self) -> Bytes {
@@ -204,7 +212,13 @@ impl<'m> Edit<'m> {
             .body
             .as_ref()
             .map_or_else(|| message.body(), |body| &body[..]);
-        let mut out = BytesMut::with_capacity(fields_end + added + body.len() + 256);
+        let changed = self.changes.iter().map(|(_, change)| match change {
+            Change::Remove => 0,
+            Change::Value(value) => value.len() + 1,
+        });
+        let uri = self.uri.as_ref().map_or(0, Vec::len);
+        let size = fields_end + uri + added + changed.sum::<usize>() + 2 + body.len();
+        let mut out = Vec::with_capacity(size);
         match (&self.uri, &message.start) {
             (Some(new), Start::Request { uri, .. }) => {
                 out.extend_from_slice(&raw[..uri.0 as usize]);
@@ -240,7 +254,7 @@ impl<'m> Edit<'m> {
         out.extend_from_slice(&self.bottom);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
-        out.freeze()
+        out.into()
     }
 
     /// The first value that is left of a header: its field, and the field's value as changed so far.
@@ -267,7 +281,11 @@ impl<'m> Edit<'m> {
     }
 
     fn is(&self, at: usize, name: Name<'_>) -> bool {
-        self.message.view(self.message.fields.at(at)).is(name)
+        let field = self.message.fields.at(at);
+        match name {
+            Name::Known(name) => field.name == Some(name),
+            Name::Other(_) => self.message.view(field).is(name),
+        }
     }
 
     /// Keeps `changes` sorted by field, so that writing is one pass.
@@ -311,6 +329,7 @@ pub(super) fn is_safe_value(value: &[u8]) -> bool {
 }
 
 pub(super) fn put_field(out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
+    out.reserve(name.as_str().len() + value.len() + 4);
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

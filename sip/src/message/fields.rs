@@ -9,6 +9,8 @@ const INLINE: usize = 32;
 /// The header fields of one message, in order.
 #[derive(Clone)]
 pub(super) struct Fields {
+    /// The names of `inline`, apart from the places: to look one up reads one line of the cache.
+    names: [Option<HeaderName>; INLINE],
     inline: [Near; INLINE],
     len: u8,
     /// All of them, once they do not fit `inline`.
@@ -16,7 +18,7 @@ pub(super) struct Fields {
 }
 
 /// One header field's place in the buffer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) name: Option<HeaderName>,
     pub(super) start: u32,
@@ -24,13 +26,12 @@ pub(super) struct Field {
     pub(super) value_end: u32,
 }
 
-/// A [`Field`] within the first 64 KB, in eight bytes.
+/// The place of a [`Field`] within the first 64 KB.
 #[derive(Clone, Copy)]
 struct Near {
     start: u16,
     value_start: u16,
     value_end: u16,
-    name: Option<HeaderName>,
 }
 
 impl Fields {
@@ -39,9 +40,9 @@ impl Fields {
             start: 0,
             value_start: 0,
             value_end: 0,
-            name: None,
         };
         Self {
+            names: [None; INLINE],
             inline: [NOWHERE; INLINE],
             len: 0,
             spilled: Vec::new(),
@@ -58,9 +59,11 @@ impl Fields {
 
     pub(super) fn push(&mut self, field: Field) {
         if self.spilled.is_empty() {
-            let slot = self.inline.get_mut(usize::from(self.len));
-            if let (Some(slot), Some(near)) = (slot, Near::new(field)) {
-                *slot = near;
+            let at = usize::from(self.len);
+            let slots = self.names.get_mut(at).zip(self.inline.get_mut(at));
+            if let (Some((name, place)), Some(near)) = (slots, Near::new(field)) {
+                *name = field.name;
+                *place = near;
                 self.len += 1;
                 return;
             }
@@ -72,10 +75,33 @@ impl Fields {
     /// The field at an index below [`Fields::len`].
     pub(super) fn at(&self, index: usize) -> Field {
         if self.spilled.is_empty() {
-            self.inline[index].into()
+            let near = self.inline[index];
+            Field {
+                name: self.names[index],
+                start: near.start.into(),
+                value_start: near.value_start.into(),
+                value_end: near.value_end.into(),
+            }
         } else {
             self.spilled[index]
         }
+    }
+
+    /// The index of the first field of a known name, from `from` on.
+    pub(super) fn position(&self, name: HeaderName, from: usize) -> Option<usize> {
+        if !self.spilled.is_empty() {
+            let mut fields = self.spilled.iter().skip(from);
+            return Some(from + fields.position(|field| field.name == Some(name))?);
+        }
+        let names = self.names.get(from..usize::from(self.len))?;
+        Some(from + names.iter().position(|known| *known == Some(name))?)
+    }
+
+    /// The fields of a known name, in order.
+    pub(super) fn named(&self, name: HeaderName) -> impl Iterator<Item = Field> + Clone + '_ {
+        let next = move |from| self.position(name, from);
+        let found = std::iter::successors(next(0), move |at| next(at + 1));
+        found.map(|at| self.at(at))
     }
 
     pub(super) fn iter(
@@ -107,19 +133,7 @@ impl Near {
             start: u16::try_from(field.start).ok()?,
             value_start: u16::try_from(field.value_start).ok()?,
             value_end: u16::try_from(field.value_end).ok()?,
-            name: field.name,
         })
-    }
-}
-
-impl From<Near> for Field {
-    fn from(near: Near) -> Self {
-        Self {
-            name: near.name,
-            start: near.start.into(),
-            value_start: near.value_start.into(),
-            value_end: near.value_end.into(),
-        }
     }
 }
 
@@ -128,8 +142,9 @@ mod tests {
     use super::*;
 
     fn field(at: u32) -> Field {
+        let is_third = at.is_multiple_of(3);
         Field {
-            name: Some(HeaderName::Via),
+            name: is_third.then_some(HeaderName::Via),
             start: at,
             value_start: at + 5,
             value_end: at + 9,
@@ -151,6 +166,11 @@ mod tests {
             assert_eq!(read, starts);
             let ends: Vec<_> = fields.iter().rev().map(|field| field.value_end).collect();
             assert_eq!(ends[0], starts[count - 1] + 9);
+            let thirds = starts.iter().copied().filter(|start| start.is_multiple_of(3));
+            let named = fields.named(HeaderName::Via).map(|field| field.start);
+            assert!(named.eq(thirds));
+            assert_eq!(fields.position(HeaderName::To, 0), None);
+            assert_eq!(fields.position(HeaderName::Via, count), None);
         }
     }
 }

@@ -13,7 +13,7 @@ mod method;
 mod parse;
 mod validate;
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -42,12 +42,15 @@ pub struct Message {
     /// The empty line that ends the header section.
     fields_end: u32,
     fields: Fields,
+    /// Where the tags of From and To are, once somebody has asked; an empty span is none. Each message of
+    /// a dialog is asked for them many times.
+    tags: OnceLock<[Span; 2]>,
 }
 
 /// A position in the buffer: start, end.
 type Span = (u32, u32);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Start {
     Request {
         method: Method,
@@ -177,11 +180,13 @@ impl Message {
 
     /// The first field of this name.
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<Header<'_>> {
-        let name = name.into();
-        self.fields
-            .iter()
-            .map(|field| self.view(field))
-            .find(|header| header.is(name))
+        match name.into() {
+            Name::Known(name) => {
+                let at = self.fields.position(name, 0)?;
+                Some(self.view(self.fields.at(at)))
+            }
+            name @ Name::Other(_) => self.headers().find(|header| header.is(name)),
+        }
     }
 
     /// Every field of this name, in order.
@@ -199,10 +204,7 @@ impl Message {
     /// Every value of a header over all its fields, in order: list headers are split at their commas
     /// ([`HeaderName::is_list`]), others give one value for each field.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
-        let fields = self
-            .fields
-            .iter()
-            .filter(move |field| field.name == Some(name));
+        let fields = self.fields.named(name);
         fields.flat_map(move |field| {
             let value = self.slice((field.value_start, field.value_end));
             let whole = (!name.is_list()).then_some(value);
@@ -239,6 +241,29 @@ impl Message {
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
         self.single(HeaderName::To)
             .and_then(|value| NameAddr::parse(HeaderName::To, value))
+    }
+
+    /// The tag of From; `None` where it has none, or cannot be read.
+    pub fn from_tag(&self) -> Option<&str> {
+        self.tag(0)
+    }
+
+    /// The tag of To; `None` where it has none, or cannot be read.
+    pub fn to_tag(&self) -> Option<&str> {
+        self.tag(1)
+    }
+
+    fn tag(&self, index: usize) -> Option<&str> {
+        let tags = self.tags.get_or_init(|| {
+            let place = |address: Result<NameAddr<'_>, HeaderError>| {
+                let tag = address.ok()?.tag()?;
+                let start = tag.as_ptr().addr() - self.raw.as_ptr().addr();
+                Some((parse::pos(start), parse::pos(start + tag.len())))
+            };
+            [self.from(), self.to()].map(|address| place(address).unwrap_or_default())
+        });
+        let tag = std::str::from_utf8(self.slice(tags[index])).ok()?;
+        (!tag.is_empty()).then_some(tag)
     }
 
     /// Call-ID, byte for byte: it compares with regard to case.
@@ -334,6 +359,13 @@ impl Message {
     /// Whether anything may be answered: not to an ACK (RFC 3261 section 17), nor to a response.
     pub(crate) fn is_answerable(&self) -> bool {
         self.method().is_some_and(|method| *method != Method::Ack)
+    }
+
+    /// Whether all is found at the same places as in another message of the same bytes.
+    fn is_indexed_as(&self, other: &Self) -> bool {
+        (&self.start, self.fields_at, self.fields_end, &self.raw)
+            == (&other.start, other.fields_at, other.fields_end, &other.raw)
+            && self.fields.iter().eq(other.fields.iter())
     }
 
     fn version(&self) -> &[u8] {

@@ -1,5 +1,7 @@
 //! The framing pass: where the start line, each header field and the body are.
 
+use std::sync::OnceLock;
+
 use bytes::{Buf as _, Bytes};
 
 use super::{
@@ -157,6 +159,7 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
         fields_at,
         fields_end: pos(fields_end),
         fields,
+        tags: OnceLock::new(),
     };
     match error {
         None => Ok(message),
@@ -207,7 +210,7 @@ impl Section<'_> {
             if self.raw[at..].starts_with(b"\r\n") {
                 return (fields, at);
             }
-            let Some((end, is_clean)) = self.field_end(at) else {
+            let Some((end, is_clean)) = field_end(self.raw, at) else {
                 self.fail(ParseErrorKind::Truncated);
                 return (fields, self.raw.len());
             };
@@ -237,26 +240,6 @@ impl Section<'_> {
         names_hops && end - at <= self.limits.header.saturating_mul(4)
     }
 
-    /// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR
-    /// or LF stands in it.
-    fn field_end(&self, at: usize) -> Option<(usize, bool)> {
-        let mut from = at;
-        let mut is_clean = true;
-        loop {
-            match next_line_end(self.raw, from) {
-                LineEnd::At(end) if matches!(self.raw.get(end + 2), Some(b' ' | b'\t')) => {
-                    from = end + 2;
-                }
-                LineEnd::At(end) => return Some((end, is_clean)),
-                LineEnd::Bare(hit) => {
-                    is_clean = false;
-                    from = hit + 1;
-                }
-                LineEnd::Missing => return None,
-            }
-        }
-    }
-
     fn note_content_length(&mut self, field: &Field) {
         if field.name != Some(HeaderName::ContentLength) {
             return;
@@ -277,6 +260,26 @@ impl Section<'_> {
         // A line that is no header is the least of defects: it hides no border.
         if matches!(self.error, None | Some(ParseErrorKind::HeaderLine)) {
             self.error = Some(kind);
+        }
+    }
+}
+
+/// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR
+/// or LF stands in it.
+pub(super) fn field_end(raw: &[u8], at: usize) -> Option<(usize, bool)> {
+    let mut from = at;
+    let mut is_clean = true;
+    loop {
+        match next_line_end(raw, from) {
+            LineEnd::At(end) if matches!(raw.get(end + 2), Some(b' ' | b'\t')) => {
+                from = end + 2;
+            }
+            LineEnd::At(end) => return Some((end, is_clean)),
+            LineEnd::Bare(hit) => {
+                is_clean = false;
+                from = hit + 1;
+            }
+            LineEnd::Missing => return None,
         }
     }
 }
@@ -305,7 +308,7 @@ fn next_line_end(raw: &[u8], from: usize) -> LineEnd {
 }
 
 /// The field between `at` and `end`; `None` where it is no `name: value`.
-fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
+pub(super) fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
     let colon = at + memchr::memchr(b':', &raw[at..end])?;
     let mut name_end = colon;
     // White space may stand in front of the colon, and must not hide the name behind it.
@@ -384,6 +387,6 @@ fn span(start: usize, end: usize) -> Span {
     clippy::cast_possible_truncation,
     reason = "the buffer was cut to u32::MAX bytes"
 )]
-fn pos(at: usize) -> u32 {
+pub(super) fn pos(at: usize) -> u32 {
     at as u32
 }

@@ -430,6 +430,9 @@ fn read_all(message: &Message) {
             .request_uri()
             .map(|uri| Uri::parse("sip:a") == Ok(uri)),
     );
+    let tag = |address: Result<NameAddr<'_>, _>| address.ok()?.tag().map(str::to_owned);
+    assert_eq!(message.from_tag(), tag(message.from()).as_deref());
+    assert_eq!(message.to_tag(), tag(message.to()).as_deref());
     let _ = (
         message.from().map(|a| a.display().len()),
         message.to(),
@@ -518,6 +521,31 @@ proptest! {
         prop_assert_eq!(others(&replaced), others(&message));
         prop_assert_eq!(replaced.header(&name[..]).unwrap().value(), b"new");
         prop_assert_eq!(replaced.headers_named(&name[..]).count(), 1);
+    }
+
+    /// The index that an edit makes is compared with that of parsing within [`Edit::finish`].
+    #[test]
+    fn many_changes_at_once_are_written(
+        fields in fields(),
+        picks in prop::collection::vec((any::<prop::sample::Index>(), 0..5u8, "[ -~]{0,20}"), 1..6),
+        body: Vec<u8>,
+    ) {
+        let Ok(message) = Message::parse(written(&fields, &body).into()) else { return Ok(()) };
+        let mut edit = message.edit().request_uri("sip:somebody.else@elsewhere.test");
+        for (pick, what, value) in &picks {
+            let headers: Vec<_> = message.headers().collect();
+            let name = pick.get(&headers).name().to_owned();
+            edit = match what {
+                0 => edit.remove(&name[..]),
+                1 => edit.replace(&name[..], value),
+                2 => edit.push(&name[..], format!("{value}\r\n {value}")),
+                3 => edit.push_top(HeaderName::Via, value),
+                _ => edit.remove_first(HeaderName::Via),
+            };
+        }
+        if let Ok(written) = edit.finish() {
+            prop_assert_eq!(Message::parse(written.as_bytes().clone()).unwrap(), written);
+        }
     }
 
     #[test]

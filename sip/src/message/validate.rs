@@ -71,10 +71,11 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
         });
     }
     once(message)?;
-    for via in message.vias() {
+    let mut vias = message.vias();
+    vias.next().ok_or(HeaderError::Missing(HeaderName::Via))??;
+    for via in vias {
         via?;
     }
-    message.via()?;
     for name in [HeaderName::From, HeaderName::To] {
         let value = message
             .header(name)

@@ -126,14 +126,11 @@ impl Identity {
     /// here, is left out: it differs on each turn of a loop of several hops (RFC 5393 section 4.2).
     fn loop_hash(&self, request: &Message) -> u64 {
         let mut hash = self.hasher(b"loop");
-        let tag = |tag: Option<&str>| tag.unwrap_or_default().as_bytes().to_vec();
         feed(&mut hash, request.request_uri_raw());
         feed(&mut hash, request.call_id().unwrap_or_default().as_bytes());
-        feed(
-            &mut hash,
-            &tag(request.from().ok().and_then(|from| from.tag())),
-        );
-        feed(&mut hash, &tag(request.to().ok().and_then(|to| to.tag())));
+        for tag in [request.from_tag(), request.to_tag()] {
+            feed(&mut hash, tag.unwrap_or_default().as_bytes());
+        }
         hash.write_u32(request.cseq().map_or(0, |cseq| cseq.number));
         for name in [
             HeaderName::Route,

@@ -34,7 +34,7 @@ struct Client<F> {
     flow: F,
     /// What is retransmitted, and what an ACK or a CANCEL is made of. Gone once neither can be
     /// needed.
-    request: Option<Message>,
+    request: Option<Box<Message>>,
     /// The ACK of a 3xx to 6xx, once one came.
     ack: Option<Bytes>,
     cancel: Cancel,
@@ -119,7 +119,7 @@ impl<F: Flow> Clients<F> {
             machine,
             key: key.clone(),
             flow: flow.clone(),
-            request: Some(request),
+            request: Some(Box::new(request)),
             ack: None,
             cancel: Cancel::No,
             quiet,

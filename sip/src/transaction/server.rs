@@ -36,7 +36,7 @@ struct Server<F> {
     key: Arc<[u8]>,
     flow: F,
     /// What a 100 is made of. Gone once a final response was given.
-    request: Option<Message>,
+    request: Option<Box<Message>>,
     /// The response to repeat.
     last: Option<Bytes>,
     /// The To tag of our latest response, which the 200 to a CANCEL takes over; or that of a 200 to
@@ -117,7 +117,7 @@ impl<F: Flow> Servers<F> {
             machine,
             key: key.clone(),
             flow: flow.clone(),
-            request: Some(request.clone()),
+            request: Some(Box::new(request.clone())),
             last: None,
             tag: None,
             quiet: invite.is_some(),
@@ -161,8 +161,7 @@ impl<F: Flow> Servers<F> {
         let actions = actions.ok_or(SendError::Answered)?;
         if actions.send.is_some() {
             server.last = Some(response.as_bytes().clone());
-            let tag = response.to().ok().and_then(|to| to.tag());
-            server.tag = tag.map(Into::into);
+            server.tag = response.to_tag().map(Into::into);
         }
         if class != Class::Provisional {
             server.request = None;
@@ -212,7 +211,7 @@ impl<F: Flow> Servers<F> {
             };
             let actions = server.machine.on_timer(now, config, timer);
             if actions.send == Some(Send::Trying) {
-                server.last = server.request.as_ref().and_then(derived::trying);
+                server.last = server.request.as_deref().and_then(derived::trying);
             }
             self.finish(id, actions, out);
         }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::text::trim_str;
+use crate::text::{decimal, split_before, trim_str};
 
 /// A host as RFC 3261 writes it.
 ///
@@ -31,7 +31,7 @@ impl<'a> Host<'a> {
                 .or_else(|| three_colons(address))
                 .map(Self::V6);
         }
-        if let Ok(address) = text.parse() {
+        if let Some((address, b"")) = v4(text.as_bytes()) {
             return Some(Self::V4(address));
         }
         // An underscore is no legal host character, yet names with one are in use.
@@ -42,22 +42,28 @@ impl<'a> Host<'a> {
 
     /// Parses `host [":" port]`, with the white space around the colon that a Via may hold.
     pub fn parse_with_port(text: &'a str) -> Option<(Self, Option<u16>)> {
-        let split = match text.strip_prefix('[') {
-            Some(_) => text.find(']')? + 1,
-            None => text.find(':').unwrap_or(text.len()),
+        // Most are this.
+        if let Some((address, rest)) = v4(text.as_bytes()) {
+            let port = match rest {
+                [] => return Some((Self::V4(address), None)),
+                [b':', digits @ ..] => decimal(digits),
+                _ => None,
+            };
+            if let Some(port) = port.and_then(|port| u16::try_from(port).ok()) {
+                return Some((Self::V4(address), Some(port)));
+            }
+        }
+        let (host, rest) = match text.strip_prefix('[') {
+            Some(_) => text.split_at(text.find(']')? + 1),
+            None => split_before(text, b':'),
         };
-        let (host, rest) = text.split_at(split);
         let host = Self::parse(trim_str(host))?;
         let rest = trim_str(rest);
         if rest.is_empty() {
             return Some((host, None));
         }
-        let digits = trim_str(rest.strip_prefix(':')?);
-        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        if !is_number {
-            return None;
-        }
-        Some((host, Some(digits.parse().ok()?)))
+        let port = decimal(trim_str(rest.strip_prefix(':')?).as_bytes())?;
+        Some((host, Some(u16::try_from(port).ok()?)))
     }
 
     /// The address, where the host is one.
@@ -68,6 +74,30 @@ impl<'a> Host<'a> {
             Self::V6(address) => Some(IpAddr::V6(*address)),
         }
     }
+}
+
+/// The IPv4 address that a text begins with, and what follows it: four decimal numbers without leading
+/// zeros, as the standard library has it, whose parser takes four times as long.
+fn v4(text: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
+    let (mut octets, mut rest) = ([0u8; 4], text);
+    for (number, octet) in octets.iter_mut().enumerate() {
+        if number > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let mut digits = 0;
+        while let [digit @ b'0'..=b'9', after @ ..] = rest {
+            if digits > 0 && *octet == 0 {
+                return None;
+            }
+            *octet = octet.checked_mul(10)?.checked_add(digit - b'0')?;
+            digits += 1;
+            rest = after;
+        }
+        if digits == 0 {
+            return None;
+        }
+    }
+    Some((octets.into(), rest))
 }
 
 /// The grammar of RFC 3261 yields `2001:db8:::192.0.2.1`, which RFC 5118 section 4.10 asks parsers to

@@ -7,7 +7,10 @@ use std::{borrow::Cow, fmt};
 
 pub use host::Host;
 
-use crate::header::Params;
+use crate::{
+    header::Params,
+    text::{split_before, split_once},
+};
 
 /// A parsed URI that borrows its text.
 ///
@@ -61,11 +64,10 @@ pub enum UriError {
 impl<'a> Uri<'a> {
     /// Parses a URI from its text, without angle brackets.
     pub fn parse(raw: &'a str) -> Result<Self, UriError> {
-        let illegal = |b: u8| b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 0x7F);
-        if raw.bytes().any(illegal) {
+        if raw.bytes().any(|b| ILLEGAL[usize::from(b)]) {
             return Err(UriError::Character);
         }
-        let (scheme, rest) = raw.split_once(':').ok_or(UriError::NoScheme)?;
+        let (scheme, rest) = split_once(raw, b':').ok_or(UriError::NoScheme)?;
         if !is_scheme(scheme) {
             return Err(UriError::NoScheme);
         }
@@ -163,21 +165,22 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_sip(raw: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Self, UriError> {
-        // A raw '@' is legal only as the end of the user part, which may itself hold ';' and '?'.
-        let (userinfo, rest) = match rest.split_once('@') {
-            Some((userinfo, rest)) => (Some(userinfo), rest),
+        let marks = Marks::of(rest.as_bytes());
+        let (userinfo, rest) = match marks.at.and_then(|at| rest.split_at_checked(at)) {
+            Some((userinfo, rest)) => (Some(userinfo), &rest[1..]),
             None => (None, rest),
         };
-        let (user, password) = match userinfo.map(|info| (info, info.split_once(':'))) {
+        let (user, password) = match userinfo.map(|info| (info, split_once(info, b':'))) {
             None => (None, None),
             Some((_, Some((user, password)))) => (Some(user), Some(password)),
             Some((user, None)) => (Some(user), None),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hostport, params) = match rest.find(';') {
-            Some(at) => rest.split_at(at),
+        let (rest, headers) = match marks.question.and_then(|at| rest.split_at_checked(at)) {
+            Some((rest, headers)) => (rest, &headers[1..]),
             None => (rest, ""),
         };
+        let semicolon = marks.semicolon.unwrap_or(rest.len());
+        let (hostport, params) = rest.split_at_checked(semicolon).unwrap_or((rest, ""));
         let (host, port) = Host::parse_with_port(hostport).ok_or(UriError::Host)?;
         Ok(Self {
             user,
@@ -191,10 +194,7 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_tel(raw: &'a str, rest: &'a str) -> Result<Self, UriError> {
-        let (number, params) = match rest.find(';') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
+        let (number, params) = split_before(rest, b';');
         if number.is_empty() {
             return Err(UriError::Number);
         }
@@ -234,6 +234,41 @@ impl PartialEq for Uri<'_> {
     }
 }
 
+/// Where the parts of a SIP URI meet.
+#[derive(Default)]
+struct Marks {
+    /// The end of the user part. A raw `@` is legal only there; that part may hold `;` and `?`.
+    at: Option<usize>,
+    /// The first `?` behind it, from there on.
+    question: Option<usize>,
+    /// The first `;` in front of that.
+    semicolon: Option<usize>,
+}
+
+impl Marks {
+    /// Of what stands behind the scheme.
+    fn of(bytes: &[u8]) -> Self {
+        let (mut marks, mut from) = (Self::default(), 0);
+        for (index, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'@' if marks.at.is_none() => {
+                    from = index + 1;
+                    marks = Self {
+                        at: Some(index),
+                        ..Self::default()
+                    };
+                }
+                b'?' if marks.question.is_none() => marks.question = Some(index - from),
+                b';' if marks.question.is_none() && marks.semicolon.is_none() => {
+                    marks.semicolon = Some(index - from);
+                }
+                _ => {}
+            }
+        }
+        marks
+    }
+}
+
 impl<'a> Scheme<'a> {
     fn from_text(text: &'a str) -> Self {
         if text.eq_ignore_ascii_case("sip") {
@@ -247,6 +282,17 @@ impl<'a> Scheme<'a> {
         }
     }
 }
+
+/// The characters that no URI may hold: white space, control characters, angle brackets, quotes.
+const ILLEGAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0u8;
+    while c < 128 {
+        table[c as usize] = c <= b' ' || matches!(c, b'<' | b'>' | b'"' | 0x7F);
+        c += 1;
+    }
+    table
+};
 
 /// Resolves `%HH` escapes. A `%` that is not followed by two hex digits stays as it is.
 pub fn unescape(text: &str) -> Cow<'_, [u8]> {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn uri(text: &str) -> Uri<'_> {
@@ -147,4 +149,15 @@ fn escapes_there_and_back() {
         &*unescape(&escape_user("\u{e9}:\u{0}")),
         "\u{e9}:\u{0}".as_bytes()
     );
+}
+
+proptest! {
+    #[test]
+    fn an_ipv4_address_is_what_the_standard_library_takes_for_one(text in "[0-9.]{0,16}|([0-9]{1,3}\\.){3}[0-9]{1,3}") {
+        let address = match Host::parse(&text) {
+            Some(Host::V4(address)) => Some(address),
+            _ => None,
+        };
+        prop_assert_eq!(address, text.parse().ok());
+    }
 }
