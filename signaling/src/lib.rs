@@ -48,7 +48,7 @@ use tracing::{info, warn};
 use crate::{
     accounts::{Access, Doorman, Orders},
     call::{Core, Policy},
-    defence::Guard,
+    defence::{Guard, Kept},
     keepalive::Keepalive,
     media::Hub,
     metrics::Metrics,
@@ -159,6 +159,8 @@ pub async fn start(
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
+    let kept_bans = Kept::at(&config.node.data_dir);
+    kept_bans.load(&policy.defence, Instant::now(), Timestamp::now());
     let (directory, revision) = provision::first(config, &store).await;
     let directory = Arc::new(directory);
     let current = Arc::new(ArcSwap::new(directory.clone()));
@@ -338,6 +340,7 @@ pub async fn start(
         watches: policy.watches.clone(),
         location,
         defence: policy.defence.clone(),
+        kept_bans,
         provision,
         users,
         reloading: service::no_reload(),

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     accounts::Orders,
-    defence::Defence,
+    defence::{Defence, Kept},
     directory::{Aor, Named},
     location::Location,
     metrics::Metrics,
@@ -64,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) watches: Arc<Watches>,
     pub(crate) location: Arc<Location>,
     pub(crate) defence: Arc<Defence>,
+    pub(crate) kept_bans: Kept,
     pub(crate) provision: Arc<Provision>,
     pub(crate) users: Orders,
     pub(crate) reloading: Mutex<Reloading>,
@@ -112,11 +113,17 @@ impl Handler<Signal> for Service {
                     source,
                     seconds,
                     reason,
-                } => this
-                    .0
-                    .defence
-                    .order(Instant::now(), &source, seconds, &reason),
-                Request::Lift { source } => this.0.defence.pardon(&source),
+                } => {
+                    let defence = &this.0.defence;
+                    let done = defence.order(Instant::now(), &source, seconds, &reason)?;
+                    this.0.kept_bans.save(defence).await?;
+                    Ok(done)
+                }
+                Request::Lift { source } => {
+                    let done = this.0.defence.pardon(&source)?;
+                    this.0.kept_bans.save(&this.0.defence).await?;
+                    Ok(done)
+                }
             }
         }
     }

@@ -225,6 +225,42 @@ async fn sipp_registers_and_is_known_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operators_ban_outlasts_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let first = node(folder, "[\"MD5\"]").await;
+    for source in ["198.51.100.0/24", "203.0.113.5", "203.0.113.6"] {
+        let request = signal::Request::Ban {
+            source: source.to_owned(),
+            seconds: 3_600,
+            reason: "toll fraud".to_owned(),
+        };
+        first.control.request(request).await.unwrap();
+    }
+    let source = "203.0.113.6".to_owned();
+    let lift = signal::Request::Lift { source };
+    first.control.request(lift).await.unwrap();
+    first.running.stop(PATIENCE).await;
+    first.store.close().await;
+
+    let second = node(folder, "[\"MD5\"]").await;
+    let bans = second.control.request(signal::Request::Bans).await.unwrap();
+    let signal::Response::Bans(mut bans) = bans else {
+        unreachable!("{bans:?}");
+    };
+    bans.sort_by(|one, other| one.source.cmp(&other.source));
+    let shown = bans.iter().map(|ban| (&*ban.source, &*ban.words));
+    let expected = [
+        ("198.51.100.0/24", "toll fraud"),
+        ("203.0.113.5", "toll fraud"),
+    ];
+    assert!(shown.eq(expected), "{bans:?}");
+    assert!(bans.iter().all(|ban| (3_500..=3_600).contains(&ban.left_s)));
+    second.running.stop(PATIENCE).await;
+    second.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_changed_of_a_user_holds_at_once() {
     if !has_sipp() {
         return;

@@ -109,7 +109,7 @@ pub enum Request {
     },
     /// The bans in force, in no order; answered with [`Response::Bans`].
     Bans,
-    /// Ban a source whatever it did, or ban it anew for another time; answered with
+    /// Ban a source whatever it did, or ban it anew for another time, over restarts too; answered with
     /// [`Response::Done`], or refused where it is in the allow set.
     Ban {
         /// An address, or a block such as `192.0.2.0/24`.

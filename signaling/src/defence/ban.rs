@@ -105,11 +105,10 @@ pub(super) struct Hit {
 
 impl Ban {
     /// One that an operator wants. It does not slide.
-    pub(super) fn by_operator(now: Instant, length: Duration, words: &str) -> Self {
-        let until = now + length;
+    pub(super) fn by_operator(since: Instant, until: Instant, words: &str) -> Self {
         Self {
             reason: Reason::Operator(words.to_owned()),
-            since: now,
+            since,
             until,
             hits: 0,
             trickle: Duration::ZERO,

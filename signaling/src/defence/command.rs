@@ -11,7 +11,7 @@ use control::{
 use super::{Defence, ban::Reason};
 
 /// The longest ban: a year.
-const LONGEST: u32 = 31_536_000;
+pub(super) const LONGEST: u32 = 31_536_000;
 /// The longest reason, in characters.
 const WORDS: usize = 200;
 

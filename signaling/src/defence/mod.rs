@@ -36,6 +36,7 @@ mod bucket;
 mod command;
 mod evidence;
 mod guesses;
+mod kept;
 mod kernel;
 mod known;
 mod peek;
@@ -65,6 +66,7 @@ use crate::net::Flow;
 
 pub(crate) use ban::Ban;
 pub(crate) use evidence::Evidence;
+pub(crate) use kept::Kept;
 pub(crate) use peek::{Kind, Peek};
 pub(crate) use source::Source;
 pub(crate) use task::Guard;
@@ -414,6 +416,11 @@ impl Defence {
         length: Duration,
         words: &str,
     ) -> Result<(), BanError> {
+        self.put(now, block, Ban::by_operator(now, now + length, words))
+    }
+
+    /// Bans a block by an operator's ban.
+    fn put(&self, now: Instant, block: Cidr, ban: Ban) -> Result<(), BanError> {
         let allow = self.policy.load();
         if allow.allow.find(block.address()).is_some() || allow.allow.touches(block) {
             return Err(BanError::Allowed);
@@ -421,7 +428,7 @@ impl Defence {
         let source = Source::of(block.address());
         if source.block() == block.network() {
             let mut shard = self.shard(block.address());
-            if !shard.bans.add(source, Ban::by_operator(now, length, words)) {
+            if !shard.bans.add(source, ban) {
                 return Err(BanError::Full);
             }
             self.announce(now, &shard, source);
@@ -431,7 +438,6 @@ impl Defence {
         if ranges.len() >= RANGES {
             return Err(BanError::Full);
         }
-        let ban = Ban::by_operator(now, length, words);
         ranges.insert(block, ban.clone());
         self.ranges.store(ranges.into());
         self.recount();
