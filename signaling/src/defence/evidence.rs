@@ -19,7 +19,7 @@ pub(crate) enum Evidence {
     ReplayedNonce,
     /// A nonce that this node never made, or made for another address.
     ForgedNonce,
-    /// The first bytes of a connection are no SIP.
+    /// What came by a connection is no SIP, or in no frames of a WebSocket.
     NotSip,
     /// An HTTP request to a WebSocket listener that asks for something else than SIP.
     BadUpgrade,

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 
 use super::connection::{End, Link, Outgoing};
-use crate::metrics::Dropped;
+use crate::defence::Evidence;
 
 /// The subprotocol (RFC 7118 section 4).
 const SUBPROTOCOL: &str = "sip";
@@ -148,7 +148,14 @@ where
         let payload = match timeout_at(at, stream.next()).await {
             Err(_) => return end,
             Ok(None | Some(Ok(Message::Close(_)))) => return End::Closed,
-            Ok(Some(Err(error))) => return failure(error),
+            Ok(Some(Err(error))) => {
+                let is_too_large = matches!(error, tungstenite::Error::Capacity(_));
+                let end = failure(error);
+                if matches!(end, End::Framing(_)) && !is_too_large {
+                    link.dispatcher.report(&link.flow, Evidence::NotSip);
+                }
+                return end;
+            }
             Ok(Some(Ok(Message::Text(text)))) => Bytes::from(text),
             Ok(Some(Ok(Message::Binary(bytes)))) => bytes,
             // The library answers pings, when something is read or written next.
@@ -168,8 +175,10 @@ where
         if let Err(error) = &message
             && error.partial.is_none()
         {
-            link.metrics.dropped(Dropped::Malformed);
-            return End::Framing(error.to_string());
+            let end = End::Framing(error.to_string());
+            // As on a stream: what is no SIP counts against its source.
+            link.dispatcher.framed(link.flow, message);
+            return end;
         }
         if !link.deliver(message) {
             return End::Flooding;
@@ -219,11 +228,21 @@ where
     }
 }
 
+/// A browser that is closed, or whose network is gone, takes no leave: that is no fault of its frames.
 fn failure(error: tungstenite::Error) -> End {
-    use tungstenite::Error;
+    use tungstenite::{
+        Error,
+        error::ProtocolError::{
+            ReceivedAfterClosing, ResetWithoutClosingHandshake, SendAfterClosing,
+        },
+    };
 
     match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => End::Closed,
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ReceivedAfterClosing | ResetWithoutClosingHandshake | SendAfterClosing) => {
+            End::Closed
+        }
         Error::Io(error) => End::Failed(error),
         other => End::Framing(other.to_string()),
     }

@@ -2,7 +2,14 @@ use control::config::Transport;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_tungstenite::{
     client_async,
-    tungstenite::{client::IntoClientRequest as _, http::HeaderValue},
+    tungstenite::{
+        client::IntoClientRequest as _,
+        http::HeaderValue,
+        protocol::frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
 
 use super::*;
@@ -152,6 +159,36 @@ async fn what_is_no_sip_or_too_large_ends_it() {
         bed.counted("tandem_sip_connections_closed_total{reason=\"garbage\"} 1")
             .await;
     }
+}
+
+#[tokio::test]
+async fn what_is_no_sip_or_no_frame_bans_its_source_and_what_browsers_do_does_not() {
+    let text = |text: String| Frame::message(text, OpCode::Data(Data::Text), true);
+    let unknown = || Frame::message("", OpCode::Data(Data::Reserved(3)), true);
+    for (frame, bans) in [
+        (text("GET / HTTP/1.1\r\n\r\n".to_owned()), true),
+        (text("x".to_owned()), true),
+        (unknown(), true),
+        (text("x".repeat(100_000)), false),
+    ] {
+        let bed = bed(Transport::Ws, |sip| sip.defence.allow.clear());
+        for nth in 1..=4 {
+            assert_eq!(bed.defence.active(), 0);
+            let mut peer = connected(&bed).await;
+            peer.send(Message::Frame(frame.clone())).await.unwrap();
+            let line = "tandem_sip_connections_closed_total{reason=\"garbage\"}";
+            bed.counted(&format!("{line} {nth}")).await;
+        }
+        assert_eq!(bed.defence.active(), usize::from(bans), "{frame:?}");
+    }
+    let bed = bed(Transport::Ws, |sip| sip.defence.allow.clear());
+    for nth in 1..=20 {
+        // The page was left: no leave is taken.
+        drop(connected(&bed).await);
+        let line = "tandem_sip_connections_closed_total{reason=\"peer\"}";
+        bed.counted(&format!("{line} {nth}")).await;
+    }
+    assert_eq!(bed.defence.active(), 0);
 }
 
 #[tokio::test]
