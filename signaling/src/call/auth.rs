@@ -124,6 +124,11 @@ impl Core {
         }
         let is_anybodys = request.method() == Some(&Method::Register) || !begins(&request);
         if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_anybodys) {
+            if flow.transport.is_secure() {
+                // The defence has the addresses of trunks, not their certificates.
+                let defence = &self.policy.defence;
+                defence.report(now, &flow, Evidence::Certified);
+            }
             return self.admit(now, flow, request, Caller::Trunk(trunk), None);
         }
         match self.claim(now, &flow, &request) {

@@ -36,6 +36,8 @@ pub(crate) enum Evidence {
     Success,
     /// It answered a request of ours, with the branch that only it was told.
     Answered,
+    /// A request of a trunk's by the certificate that its connection showed.
+    Certified,
 }
 
 /// No honest peer does it often: four of them ban by the default threshold.
@@ -70,7 +72,7 @@ impl Evidence {
 
     /// Whether it shows that the source is one of ours.
     pub(super) const fn is_good(self) -> bool {
-        matches!(self, Self::Success | Self::Answered)
+        matches!(self, Self::Success | Self::Answered | Self::Certified)
     }
 
     /// As bans and metrics name it.
@@ -88,6 +90,7 @@ impl Evidence {
             Self::NeverAcked => "never-acked",
             Self::Success => "success",
             Self::Answered => "answered",
+            Self::Certified => "certified",
         }
     }
 }

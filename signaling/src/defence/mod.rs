@@ -15,11 +15,12 @@
 //!
 //! # Who is who
 //!
-//! A source of the allow set is a trunk's. Another is known once credentials that hold came from it, or
-//! an answer to a request of ours; so a thousand phones behind one address are known by the first of
-//! them. All others are strangers, who have a bucket each, one for each network, and one all together:
-//! a flood from addresses without number empties that last one and costs no more than to look. What
-//! answers a challenge of ours, from where it was sent to, is no stranger's: who began gets to an end.
+//! A source of the allow set is a trunk's. Another is known once credentials that hold came from it, a
+//! trunk's certificate, or an answer to a request of ours; so a thousand phones behind one address are
+//! known by the first of them. All others are strangers, who have a bucket each, one for each network, and
+//! one all together: a flood from addresses without number empties that last one and costs no more than
+//! to look. What answers a challenge of ours for the first time, from where it was sent to, is no
+//! stranger's: who began gets to an end.
 //!
 //! # Wrong passwords
 //!

@@ -29,6 +29,7 @@ use store::{Cdr, Timestamp};
 use crate::{
     accounts::Access,
     call::{Core, Hop, Kept, MediaToken, Output, Policy},
+    defence::Standing,
     directory::{Aor, Directory},
     metrics::Metrics,
     net::{ConnectionId, Flow, Local, Names},
@@ -390,6 +391,11 @@ impl Bed {
     pub(super) fn is_banned(&self, address: &str) -> bool {
         let defence = &self.policy.defence;
         defence.is_banned(self.now, at(address).ip(), Transport::Udp)
+    }
+
+    /// Who an address is to the defence.
+    pub(super) fn standing(&self, address: &str) -> Standing {
+        self.policy.defence.standing(self.now, at(address).ip())
     }
 
     pub(super) fn pass_ms(&mut self, ms: u64) {

@@ -4,7 +4,10 @@ use control::config::Transport;
 use sip::message::{Message, Method};
 
 use super::bed::*;
-use crate::net::{ConnectionId, Flow};
+use crate::{
+    defence::Standing,
+    net::{ConnectionId, Flow},
+};
 
 fn long(number: &str, id: &str) -> Message {
     let text = String::from_utf8(invite(number, id, "").as_bytes().to_vec()).unwrap();
@@ -126,6 +129,7 @@ fn a_trunk_is_known_by_its_certificate_from_any_address() {
         .handle_framed(bed.now, flow, Ok(invite("+1555", "c1", "")));
     bed.settle();
     assert_eq!(bed.sent.pop_front().unwrap().message.status(), Some(403));
+    assert_eq!(bed.standing(STRANGER), Standing::Stranger);
 
     bed.certify(ConnectionId(7), "PBX.secure.test");
     bed.core
@@ -135,6 +139,8 @@ fn a_trunk_is_known_by_its_certificate_from_any_address() {
     bed.receive_message(CALLEE, &answer(&invite, 486, CALLEE, ""));
     bed.drain();
     bed.assert_empty();
+    // What it asks from now on is no stranger's.
+    assert_eq!(bed.standing(STRANGER), Standing::Known);
 }
 
 #[test]
