@@ -15,7 +15,7 @@ use sip::{
 use super::{CallKey, divert::Diversion};
 use crate::{
     directory::{Aor, Caller, Edits, HostRef},
-    location::Contact,
+    location::{Contact, Phone},
     net::Flow,
 };
 
@@ -123,6 +123,14 @@ impl Target {
         trunk.or_else(|| self.user.clone().map(Caller::User))
     }
 
+    /// The phone of a user that it is.
+    pub(super) fn phone(&self) -> Option<Phone> {
+        match &self.place {
+            Place::Contact(contact) => Some(contact.phone),
+            _ => None,
+        }
+    }
+
     /// The trunk's host that it is.
     pub(super) const fn host(&self) -> Option<&HostRef> {
         match &self.place {
@@ -143,6 +151,9 @@ pub(super) struct NextHop {
     pub(super) prefer: Option<(Transport, SocketAddr)>,
     /// It is a user's phone: it is where `known` says, and what it says of other hosts leads nowhere.
     pub(super) is_phone: bool,
+    /// It has registered from there since it gave its URI, which may name a port or a connection that it
+    /// has left.
+    pub(super) has_moved: bool,
 }
 
 impl NextHop {
@@ -153,6 +164,7 @@ impl NextHop {
             known: None,
             prefer: None,
             is_phone: false,
+            has_moved: false,
         }
     }
 }

@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// The ACK of a 2xx to a re-INVITE whose description cannot be relayed.
-    pub(super) fn acknowledge(&mut self, key: CallKey, response: &Message) {
+    pub(super) fn acknowledge(&mut self, now: Instant, key: CallKey, response: &Message) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -172,7 +172,7 @@ impl Core {
             return;
         };
         let answerer = asker.other();
-        let Some(way) = self.way_to(&call.next_to(leg, answerer)) else {
+        let Some(way) = self.way_to(&self.next_to(now, call, leg, answerer)) else {
             return;
         };
         let Ok(cseq) = response.cseq() else {
@@ -205,7 +205,7 @@ impl Core {
         let Some(leg) = call.dialogs.get(index).filter(|leg| leg.confirmed) else {
             return;
         };
-        let way = self.way_to(&call.next_to(leg, side));
+        let way = self.way_to(&self.next_to(now, call, leg, side));
         let trunk = answering(call.party(leg, side));
         let Some((way, via)) = way.and_then(|way| Some((way, self.own_via(&way)?))) else {
             return;

@@ -81,7 +81,7 @@ impl Core {
             return self.run_actions(now, id);
         }
         if (101..300).contains(&status) {
-            self.note_dialog(id, index, response);
+            self.note_dialog(now, id, index, response);
         }
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange
@@ -282,7 +282,8 @@ impl Core {
     }
 
     /// Notes a dialog that a response of the INVITE sets up.
-    fn note_dialog(&mut self, id: ExchangeId, index: usize, response: &Message) {
+    fn note_dialog(&mut self, now: Instant, id: ExchangeId, index: usize, response: &Message) {
+        let time = self.time(now);
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
@@ -311,11 +312,13 @@ impl Core {
                     debug!(call = %call.id, %error, "an answer has no readable Record-Route");
                 }
                 known.confirmed = true;
+                known.heard = time;
                 known.asked = asked_by(exchange, index);
                 // Another phone may have rung with the same tag.
                 if let Some(branch) = exchange.branches.get(index) {
                     known.relay = branch.target.relay;
                     known.way = branch.way.or(known.way);
+                    known.phone = branch.target.phone();
                 }
             }
             return;
@@ -353,11 +356,12 @@ impl Core {
                 if let Some(from) = branch.and_then(Branch::shown_from) {
                     dialog.set_shown(Side::Caller, from);
                 }
-                let mut leg = Leg::new(dialog, success);
+                let mut leg = Leg::new(dialog, success, time);
                 leg.asked = asked_by(exchange, index);
                 leg.relay = branch.is_some_and(|branch| branch.target.relay);
                 leg.way = branch.and_then(|branch| branch.way);
                 leg.callee = branch.and_then(|branch| branch.target.party());
+                leg.phone = branch.and_then(|branch| branch.target.phone());
                 if call.dialogs.is_empty() {
                     // There is one, as a rule, where a vector would make room for four.
                     call.dialogs.reserve_exact(1);

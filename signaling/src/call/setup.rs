@@ -304,6 +304,10 @@ impl Core {
     ) -> Option<CallKey> {
         let started = self.time(now);
         let (from, to) = (received.from().ok()?, received.to().ok()?);
+        let phone = match &caller {
+            Caller::User(aor) => self.access.location.phone_at(started, aor, &flow),
+            Caller::Trunk(_) => None,
+        };
         let call = Call {
             id: self.call_uuid(started),
             call_id: received.call_id().ok()?.to_owned(),
@@ -313,6 +317,8 @@ impl Core {
             request_uri: String::from_utf8_lossy(received.request_uri_raw()).into_owned(),
             source: flow,
             way: flow,
+            heard: started,
+            phone,
             callee: None,
             caller,
             callee_user: None,

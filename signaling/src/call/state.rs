@@ -19,11 +19,12 @@ use store::{Cause, EndedBy, Timestamp, Uuid};
 
 use super::{
     course::Course,
-    exchange::{ExchangeId, NextHop},
+    exchange::ExchangeId,
     stream::{Media, Turn},
 };
 use crate::{
     directory::{Aor, Caller, Hold, Trunk},
+    location::Phone,
     net::Flow,
 };
 
@@ -47,6 +48,10 @@ pub(super) struct Call {
     pub(super) source: Flow,
     /// The way to the caller: where he was heard last.
     pub(super) way: Flow,
+    /// When that was.
+    pub(super) heard: Timestamp,
+    /// His phone, where he is a user and it is registered.
+    pub(super) phone: Option<Phone>,
     /// The way to the callee, once a branch was answered or the last one was tried.
     pub(super) callee: Option<Flow>,
     /// Who calls.
@@ -107,6 +112,10 @@ pub(super) struct Leg {
     pub(super) relay: bool,
     /// The way to the callee.
     pub(super) way: Option<Flow>,
+    /// When the callee was heard there last.
+    pub(super) heard: Timestamp,
+    /// The callee's phone, where that is a user's.
+    pub(super) phone: Option<Phone>,
     /// The latest INVITE of the dialog, for its ACK.
     pub(super) asked: Option<Asked>,
     /// Who the callee is; `None` for a URI outside, which is nobody's of ours.
@@ -139,7 +148,7 @@ pub(super) enum Ack {
 }
 
 impl Leg {
-    pub(super) fn new(dialog: ProxyDialog, confirmed: bool) -> Self {
+    pub(super) fn new(dialog: ProxyDialog, confirmed: bool, heard: Timestamp) -> Self {
         Self {
             dialog,
             confirmed,
@@ -148,6 +157,8 @@ impl Leg {
             ack: Ack::None,
             relay: true,
             way: None,
+            heard,
+            phone: None,
             asked: None,
             callee: None,
         }
@@ -303,12 +314,11 @@ impl Call {
         }
     }
 
-    /// Where the next message to a party of a dialog goes: by its route set to its Contact.
-    pub(super) fn next_to(&self, leg: &Leg, side: Side) -> NextHop {
-        NextHop {
-            known: self.way_to(leg, side),
-            is_phone: matches!(self.party(leg, side), Some(Caller::User(_))),
-            ..NextHop::new(leg.dialog.next_hop(side).to_owned())
+    /// The phone of a party of a dialog, where it is a user's, and when it was heard last.
+    pub(super) fn phone(&self, leg: &Leg, side: Side) -> Option<(Phone, Timestamp)> {
+        match side {
+            Side::Caller => Some((self.phone?, self.heard)),
+            Side::Callee => Some((leg.phone?, leg.heard)),
         }
     }
 

@@ -158,8 +158,7 @@ impl Core {
         };
         if let Some(known) = &next.known
             && next.is_phone
-            && self.terms.nat != Nat::Off
-            && !is_at(known, &wish)
+            && (next.has_moved || self.terms.nat != Nat::Off && !is_at(known, &wish))
         {
             // To follow it would let a user make this node send to whomever he names.
             return match secure && !known.transport.is_secure() {

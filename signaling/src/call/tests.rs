@@ -7,6 +7,7 @@ mod ending;
 mod forking;
 mod media;
 mod messages;
+mod moved;
 mod odd;
 mod party;
 mod plans;

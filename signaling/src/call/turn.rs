@@ -312,7 +312,7 @@ impl Core {
                 if let Some(message) = message {
                     routed.request = message;
                 }
-                self.pass_ack(key, &received, routed);
+                self.pass_ack(now, key, &received, routed);
             }
         }
     }
@@ -416,7 +416,7 @@ impl Core {
                         request: bare,
                         ..routed
                     };
-                    self.pass_ack(key, &received, routed);
+                    self.pass_ack(now, key, &received, routed);
                 }
                 self.hang_up(now, key, cause);
             }
@@ -459,7 +459,7 @@ impl Core {
                 let is_invite = exchange.method == Method::Invite;
                 self.reject(now, id, status, None);
                 if is_invite {
-                    self.acknowledge(key, response);
+                    self.acknowledge(now, key, response);
                 }
                 self.hang_up(now, key, cause);
             }

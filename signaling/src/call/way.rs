@@ -7,13 +7,14 @@ use std::{
 };
 
 use control::config::{Nat, Transport};
-use sip::uri::Host;
+use sip::{dialog::Side, uri::Host};
 
 use super::{
     Core, Hop,
-    exchange::{ExchangeId, Place, Target},
+    exchange::{ExchangeId, NextHop, Place, Target},
+    state::{Call, Leg},
 };
-use crate::net::Flow;
+use crate::{directory::Caller, net::Flow};
 
 /// What a request grows by on its way through: our Via, Record-Route, a longer Request-URI.
 const GROWTH: usize = 300;
@@ -119,6 +120,25 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 impl Core {
+    /// Where the next message to a party of a dialog goes: by its route set to its Contact; to a user's
+    /// phone by the way that it was heard by last, or has registered by since.
+    pub(super) fn next_to(&self, now: Instant, call: &Call, leg: &Leg, side: Side) -> NextHop {
+        let known = call.way_to(leg, side);
+        let moved = match (call.party(leg, side), call.phone(leg, side), &known) {
+            (Some(Caller::User(aor)), Some((phone, heard)), Some(known)) => {
+                let location = &self.access.location;
+                location.moved(self.time(now), aor, phone, known, heard)
+            }
+            _ => None,
+        };
+        NextHop {
+            known: moved.or(known),
+            is_phone: matches!(call.party(leg, side), Some(Caller::User(_))),
+            has_moved: moved.is_some(),
+            ..NextHop::new(leg.dialog.next_hop(side).to_owned())
+        }
+    }
+
     /// The ways to a branch's target, where the request is too long for UDP and the transport is left
     /// to us with TCP before UDP (RFC 3261 section 18.1.1).
     pub(super) fn widened(

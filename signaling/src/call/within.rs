@@ -171,6 +171,7 @@ impl Core {
             && let Some(way) = &mut leg.way
         {
             follow(way, &flow, is_user);
+            leg.heard = time;
         }
         if is_bye && leg.confirmed {
             leg.over = true;
@@ -181,9 +182,12 @@ impl Core {
         }
         if from == Side::Caller {
             follow(&mut call.way, &flow, is_user);
+            call.heard = time;
         }
-        let next = call.dialog_of(&received);
-        let next = next.map(|(leg, _)| call.next_to(leg, from.other()));
+        let next = self.calls.get(&key).and_then(|call| {
+            let (leg, _) = call.dialog_of(&received)?;
+            Some(self.next_to(now, call, leg, from.other()))
+        });
         let (Some(next), Ok(request)) = (next, directed) else {
             return self.answer(now, server, &received, 400, &[]);
         };
@@ -209,7 +213,13 @@ impl Core {
     }
 
     /// Passes the ACK of a 2xx on to the callee.
-    pub(super) fn pass_ack(&mut self, key: CallKey, received: &Message, mut routed: Routed) {
+    pub(super) fn pass_ack(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        received: &Message,
+        mut routed: Routed,
+    ) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -225,7 +235,7 @@ impl Core {
             Ok(request) => routed.request = request,
             Err(error) => return debug!(%error, "cannot pass an ACK on"),
         }
-        let next = call.next_to(leg, from.other());
+        let next = self.next_to(now, call, leg, from.other());
         let next = self.by_the_address_it_knows(next, &routed);
         self.note_ack(key, received);
         self.forward_ack(received, &routed, &next);

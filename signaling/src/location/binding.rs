@@ -1,6 +1,9 @@
 //! One binding, packed: there are hundreds of thousands of them.
 
-use std::net::IpAddr;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::IpAddr,
+};
 
 use control::{config::Transport, signal::BindingInfo};
 use sip::{
@@ -9,7 +12,7 @@ use sip::{
 };
 use store::Timestamp;
 
-use super::{Came, Contact};
+use super::{Came, Contact, Phone};
 use crate::{
     directory::Aor,
     net::{Flow, Local},
@@ -169,7 +172,26 @@ impl Binding {
             flow: self.has_flow().then_some(self.flow),
             source: self.source(),
             q: if self.q == NO_Q { 1_000 } else { self.q },
+            phone: self.phone(),
         }
+    }
+
+    /// Which phone it is of.
+    pub(super) fn phone(&self) -> Phone {
+        let contact = NameAddr::parse(HeaderName::Contact, self.part(0).as_bytes()).ok();
+        let instance = contact.and_then(|contact| contact.params().get("+sip.instance"));
+        let mut hasher = DefaultHasher::new();
+        match instance {
+            Some(instance) => instance.to_ascii_lowercase().hash(&mut hasher),
+            None => self.part(1).hash(&mut hasher),
+        }
+        Phone(hasher.finish())
+    }
+
+    /// Whether what comes by a flow is from it: over the same connection, or from the same port.
+    pub(super) fn is_behind(&self, flow: &Flow) -> bool {
+        let place = |flow: &Flow| (flow.transport, flow.remote, flow.connection);
+        place(&self.flow) == place(flow)
     }
 
     /// Whether its flow is not known to be gone.

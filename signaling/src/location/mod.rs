@@ -60,7 +60,14 @@ pub(crate) struct Contact {
     pub(crate) source: IpAddr,
     /// Its preference, 0 to 1000.
     pub(crate) q: u16,
+    /// Which phone it is.
+    pub(crate) phone: Phone,
 }
+
+/// Tells one phone of a user from the others, wherever it registers from: by its instance (RFC 5626), or by
+/// the Call-ID of its REGISTERs, which stays the same (RFC 3261 section 10.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Phone(u64);
 
 /// Why a REGISTER did not take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -176,6 +183,35 @@ impl Location {
         };
         let left = (0..live.len()).filter(is_left);
         left.map(|at| live[at].contact()).collect()
+    }
+
+    /// The phone that a user has behind a flow.
+    pub(crate) fn phone_at(&self, now: Timestamp, aor: &Aor, flow: &Flow) -> Option<Phone> {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let mut live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+        let binding = live.find(|binding| binding.is_behind(flow))?;
+        Some(binding.phone())
+    }
+
+    /// The way to a phone that has registered from elsewhere since it was heard at `known`, which was at
+    /// `heard`: its connection is another one, or its NAT gave it another port.
+    pub(crate) fn moved(
+        &self,
+        now: Timestamp,
+        aor: &Aor,
+        phone: Phone,
+        known: &Flow,
+        heard: Timestamp,
+    ) -> Option<Flow> {
+        let (now, heard) = (seconds(now), seconds(heard));
+        let shard = self.shard(aor);
+        let bindings = shard.bindings(aor).iter();
+        let live = bindings.filter(|b| !b.is_over(now) && b.phone() == phone);
+        let latest = live.max_by_key(|binding| binding.rank())?;
+        let (has_flow, renewed) = latest.rank();
+        let is_news = has_flow && renewed > heard && !latest.is_behind(known);
+        is_news.then(|| *latest.flow())
     }
 
     /// Whether a user has a phone at an address.

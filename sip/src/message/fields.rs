@@ -166,7 +166,10 @@ mod tests {
             assert_eq!(read, starts);
             let ends: Vec<_> = fields.iter().rev().map(|field| field.value_end).collect();
             assert_eq!(ends[0], starts[count - 1] + 9);
-            let thirds = starts.iter().copied().filter(|start| start.is_multiple_of(3));
+            let thirds = starts
+                .iter()
+                .copied()
+                .filter(|start| start.is_multiple_of(3));
             let named = fields.named(HeaderName::Via).map(|field| field.start);
             assert!(named.eq(thirds));
             assert_eq!(fields.position(HeaderName::To, 0), None);
