@@ -147,6 +147,8 @@ pub(crate) struct Metrics {
     trunk_calls: IntCounterVec,
     trunk_up: IntGaugeVec,
     trunk_registered: IntGaugeVec,
+    limit_calls: IntGaugeVec,
+    limit_calls_most: IntGaugeVec,
     /// Calls that are up, those being set up or taken down included.
     pub(crate) calls_active: IntGauge,
     /// INVITE to 200, in seconds.
@@ -259,6 +261,16 @@ impl Metrics {
                 "trunk_registered",
                 "1 while this node is registered with a trunk that wants it.",
                 &["trunk"],
+            )?,
+            limit_calls: gauges(
+                "limit_calls",
+                "Calls that hold a place within a limit on one number, user, trunk or prefix.",
+                &["limit"],
+            )?,
+            limit_calls_most: gauges(
+                "limit_calls_most",
+                "Calls that such a limit lets be at once.",
+                &["limit"],
             )?,
             searches: counters(
                 "dns_searches_total",
@@ -437,6 +449,20 @@ impl Metrics {
         for (trunk, is_registered) in registered {
             let gauge = self.trunk_registered.with_label_values(&[trunk]);
             gauge.set(is_registered.into());
+        }
+    }
+
+    /// Shows how far limits are used: all that are not named are forgotten.
+    pub(crate) fn limits<'a>(&self, limits: impl Iterator<Item = (&'a str, u32, u32)>) {
+        self.limit_calls.reset();
+        self.limit_calls_most.reset();
+        for (limit, calls, most) in limits {
+            self.limit_calls
+                .with_label_values(&[limit])
+                .set(calls.into());
+            self.limit_calls_most
+                .with_label_values(&[limit])
+                .set(most.into());
         }
     }
 

@@ -355,6 +355,8 @@ impl Parts {
         self.metrics.bindings.set(bindings);
         self.metrics.certificates(&self.network.tls().expiries());
         self.trunks.measure(&self.metrics);
+        let directory = self.provision.current.load();
+        self.metrics.limits(directory.limits_in_use());
         self.metrics.text()
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Course {
     /// The places that the stage and the step have taken within limits.
     pub(super) stage_holds: Vec<Hold>,
     pub(super) holds: Vec<Hold>,
+    /// A place was full, and left out.
+    pub(super) limited: bool,
     /// URIs that were tried by redirection.
     pub(super) redirected: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl Course {
             step_from: 0,
             stage_holds: Vec::new(),
             holds: Vec::new(),
+            limited: false,
             redirected: Vec::new(),
         }
     }

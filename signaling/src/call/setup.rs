@@ -377,8 +377,18 @@ pub(super) fn take_all<'l>(
     now: Instant,
     limits: impl Iterator<Item = &'l Limit>,
 ) -> Result<Vec<Hold>, Exceeded> {
-    // What was taken before one refused is given back with the vector.
-    limits.map(|limit| limit.take(now)).collect()
+    let mut holds = Vec::new();
+    for limit in limits {
+        match limit.take(now) {
+            Ok(hold) => holds.push(hold),
+            Err(exceeded) => {
+                // What one limit refuses costs the others nothing.
+                holds.into_iter().for_each(Hold::undo);
+                return Err(exceeded);
+            }
+        }
+    }
+    Ok(holds)
 }
 
 /// Who calls, for people: the trunk's name, or the user's address.

@@ -17,7 +17,7 @@ use super::{
     state::CallKey,
 };
 use crate::{
-    directory::{Aor, Carrier, Destination, Edits, Member, Outcome, Plan, Stage},
+    directory::{Aor, Carrier, Destination, Edits, Hold, Member, Outcome, Plan, Stage},
     location::Contact,
 };
 
@@ -49,7 +49,23 @@ impl Core {
             }
         }
         if let Some(exchange) = self.exchanges.get_mut(&id) {
+            let is_untried = exchange.branches.is_empty();
             exchange.context.conclude();
+            if is_untried {
+                self.uncount(key);
+            }
+        }
+    }
+
+    /// A call that found nothing but full places has begun nowhere, and does not count as begun where
+    /// there was room.
+    fn uncount(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if let Some(course) = call.course.as_mut().filter(|course| course.limited) {
+            let holds = call.holds.drain(..).chain(course.stage_holds.drain(..));
+            holds.for_each(Hold::undo);
         }
     }
 
@@ -73,6 +89,7 @@ impl Core {
                     match take_all(now, part.limits.iter()) {
                         Ok(holds) => course.holds.extend(holds),
                         Err(exceeded) => {
+                            course.limited = true;
                             info!(call = %call.id, %exceeded, "full; others are tried");
                             continue;
                         }
@@ -115,6 +132,7 @@ impl Core {
             match take_all(now, stage.limits.iter()) {
                 Ok(holds) => course.stage_holds = holds,
                 Err(exceeded) => {
+                    course.limited = true;
                     info!(call = %call.id, %exceeded, "a forward is full");
                     continue;
                 }

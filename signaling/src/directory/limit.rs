@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 /// the count.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
-    /// Whose it is, for people: `number +15550100`, `trunk carrier-a`.
+    /// Whose it is, for people: `number 15550100`, `trunk carrier-a`.
     pub(crate) name: Arc<str>,
     /// Calls at once.
     pub(crate) calls: Option<u32>,
@@ -32,7 +32,11 @@ pub(crate) struct Meter {
 
 /// A place within a limit; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Hold(Arc<Meter>);
+pub(crate) struct Hold {
+    meter: Arc<Meter>,
+    /// What the beginning has added to the bucket.
+    begun: Option<Duration>,
+}
 
 /// Which bound of a limit was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,15 +67,19 @@ impl Limit {
         {
             return Err(exceeded(Bound::Calls(calls)));
         }
-        let hold = Hold(self.meter.clone());
+        let mut hold = Hold {
+            meter: self.meter.clone(),
+            begun: None,
+        };
         if self.calls.is_none() {
             self.meter.calls.fetch_add(1, Relaxed);
         }
-        match self.cps {
+        if let Some(cps) = self.cps {
             // The hold that is dropped here gives the place back.
-            Some(cps) if !self.meter.may_begin(now, cps) => Err(exceeded(Bound::Cps(cps))),
-            _ => Ok(hold),
+            let begun = self.meter.begin(now, cps);
+            hold.begun = Some(begun.ok_or_else(|| exceeded(Bound::Cps(cps)))?);
         }
+        Ok(hold)
     }
 }
 
@@ -87,26 +95,36 @@ impl Meter {
         self.calls.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
-    /// Whether one more may begin now. A second's worth may begin at once, and none is saved for
-    /// later.
-    fn may_begin(&self, now: Instant, cps: u32) -> bool {
-        let Some(each) = Duration::from_secs(1).checked_div(cps) else {
-            return false;
-        };
-        // Nothing panics while it holds the lock.
-        let mut empty_at = self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Lets one more begin now, if it may, and tells what it adds to the bucket. A second's worth may
+    /// begin at once, and none is saved for later.
+    fn begin(&self, now: Instant, cps: u32) -> Option<Duration> {
+        let each = Duration::from_secs(1).checked_div(cps)?;
+        let mut empty_at = self.empty_at();
         let filled = empty_at.map_or(now, |at| at.max(now)) + each;
         let room = filled.saturating_duration_since(now) <= Duration::from_secs(1);
-        if room {
-            *empty_at = Some(filled);
+        room.then(|| *empty_at = Some(filled))?;
+        Some(each)
+    }
+
+    fn empty_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing panics while it holds the lock.
+        self.empty_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hold {
+    /// Gives the place back as if it had never been taken: no call has begun.
+    pub(crate) fn undo(self) {
+        if let Some(each) = self.begun {
+            let mut empty_at = self.meter.empty_at();
+            *empty_at = empty_at.and_then(|at| at.checked_sub(each));
         }
-        room
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Relaxed);
+        self.meter.calls.fetch_sub(1, Relaxed);
     }
 }
 
@@ -153,6 +171,17 @@ mod tests {
         let later = start + Duration::from_millis(100);
         assert!(limit.take(later).is_ok());
         assert!(limit.take(later).is_err());
+    }
+
+    #[test]
+    fn a_beginning_that_was_none_is_not_counted() {
+        let (limit, now) = (limit(Some(9), Some(2)), Instant::now());
+        for _ in 0..10 {
+            limit.take(now).unwrap().undo();
+        }
+        let _calls = [limit.take(now).unwrap(), limit.take(now).unwrap()];
+        assert_eq!(limit.take(now).unwrap_err().bound, Bound::Cps(2));
+        assert_eq!(limit.meter.calls(), 2);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Limits {
     trunks: HashMap<String, Bounds>,
     each_trunk: Option<Bounds>,
     prefixes: PrefixMap<(Box<str>, Bounds)>,
+    /// What the metrics show: a limit's name and its calls at once.
+    shown: Vec<(String, u32)>,
     /// Counts outlive the directory.
     meters: Arc<Meters>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Meters(Mutex<HashMap<Arc<str>, Arc<Meter>>>);
 
 /// Counts that are kept at most, beside those in use.
 const IDLE: usize = 10_000;
+/// Limits that the metrics show at most, those of trunks before those of users, numbers and prefixes.
+const SHOWN: usize = 1_000;
 
 impl Meters {
     /// The count of a name, and the name itself.
@@ -65,6 +69,13 @@ impl Meters {
         let (name, meter) = (Arc::<str>::from(name), Arc::<Meter>::default());
         known.insert(name.clone(), meter.clone());
         (name, meter)
+    }
+
+    /// The calls that a name has.
+    fn calls(&self, name: &str) -> u32 {
+        // Nothing panics while it holds the lock.
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).map_or(0, |meter| meter.calls())
     }
 }
 
@@ -123,6 +134,7 @@ impl Limits {
                     .tighten(bounds);
             }
         }
+        this.shown = this.named(&prefixes);
         let mut table = PrefixMapBuilder::default();
         for (prefix, bounds) in prefixes {
             let name = prefix.clone().into_boxed_str();
@@ -135,13 +147,13 @@ impl Limits {
     /// Those of a number of ours that is called.
     pub(super) fn number(&self, number: &str, held: &mut Held) {
         let bounds = self.numbers.get(bare(number)).copied().or(self.each_number);
-        self.hold(bounds, || format!("number {number}"), held);
+        self.hold(bounds, || number_name(number), held);
     }
 
     /// Those of a number that is called beyond a trunk: its own, and those of every prefix of it.
     pub(super) fn beyond(&self, number: &str, held: &mut Held) {
         let bounds = self.numbers.get(bare(number)).copied();
-        self.hold(bounds, || format!("number {number}"), held);
+        self.hold(bounds, || number_name(number), held);
         for (prefix, bounds) in self.prefixes.matches(number).flat_map(|(_, limits)| limits) {
             self.hold(Some(*bounds), || format!("prefix {prefix}"), held);
         }
@@ -157,6 +169,28 @@ impl Limits {
     pub(super) fn trunk(&self, name: &str, held: &mut Held) {
         let bounds = self.trunks.get(name).copied().or(self.each_trunk);
         self.hold(bounds, || format!("trunk {name}"), held);
+    }
+
+    /// What is named for the metrics, each with the calls that it has and may have.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        let shown = self.shown.iter();
+        shown.map(|(name, most)| (name.as_str(), self.meters.calls(name), *most))
+    }
+
+    /// The limits of one number, user, trunk or prefix; those of each number or user are as many as
+    /// there are callers.
+    fn named(&self, prefixes: &BTreeMap<String, Bounds>) -> Vec<(String, u32)> {
+        let of = |kind: &'static str| {
+            move |(name, bounds): (&String, &Bounds)| {
+                Some((format!("{kind} {name}"), bounds.calls?))
+            }
+        };
+        let trunks = self.trunks.iter().filter_map(of("trunk"));
+        let users = self.users.iter().filter_map(of("user"));
+        let numbers = self.numbers.iter().filter_map(of("number"));
+        let prefixes = prefixes.iter().filter_map(of("prefix"));
+        let all = trunks.chain(users).chain(numbers).chain(prefixes);
+        all.take(SHOWN).collect()
     }
 
     fn hold(&self, bounds: Option<Bounds>, name: impl FnOnce() -> String, held: &mut Held) {
@@ -190,6 +224,11 @@ impl Bounds {
 
 fn tighten(known: &mut Option<Bounds>, bounds: Bounds) {
     known.get_or_insert_default().tighten(bounds);
+}
+
+/// What a number's count goes by, however it was dialled.
+fn number_name(number: &str) -> String {
+    format!("number {}", bare(number))
 }
 
 fn bare(number: &str) -> &str {
@@ -256,6 +295,39 @@ mod tests {
         );
         drop(hold);
         assert!(take(&next).is_ok());
+    }
+
+    #[test]
+    fn what_is_named_is_shown_with_its_calls() {
+        let limits = limits(
+            serde_json::json!([
+                {"user": "*", "calls": 2},
+                {"user": "vip", "calls": 9},
+                {"number": "+15550100", "calls": 3},
+                {"number": "+15550101", "cps": 3},
+                {"prefix": "+88", "calls": 1},
+            ]),
+            Arc::default(),
+        );
+        let mut held = Held::default();
+        limits.user(&Aor::new("bob", "example.test"), &mut held);
+        // With and without its plus it is one number.
+        limits.beyond("15550100", &mut held);
+        limits.beyond("+15550100", &mut held);
+        limits.beyond("+8816", &mut held);
+        let now = Instant::now();
+        let _holds: Vec<_> = held.limits.iter().map(|l| l.take(now).unwrap()).collect();
+        let mut shown: Vec<_> = limits.in_use().collect();
+        shown.sort_unstable();
+        assert_eq!(
+            shown,
+            [
+                ("number 15550100", 2, 3),
+                ("prefix 88", 1, 1),
+                ("trunk a", 0, 5),
+                ("user vip@example.test", 0, 9),
+            ]
+        );
     }
 
     #[test]

@@ -265,6 +265,11 @@ impl Directory {
         self.numbers.contains_key(bare(&plain(called)))
     }
 
+    /// The limits that the operator named, each with the calls that it has and may have.
+    pub(crate) fn limits_in_use(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        self.limits.in_use()
+    }
+
     /// Whether this is one of this node's domains.
     fn is_domain(&self, domain: &str) -> bool {
         let mut domains = self.domains.iter();

@@ -61,6 +61,16 @@ forward = "sip:dave@192.0.2.21"
 number = "+202"
 calls = 1
 longest = 90
+[[limits]]
+number = "+4777"
+cps = 1
+[[limits]]
+prefix = "+4"
+cps = 1
+[[routes]]
+prefix = "+4"
+trunks = ["one"]
+media = "bypass"
 [[blocks]]
 number = "alice"
 to = "+203"
@@ -149,6 +159,45 @@ fn a_trunk_that_is_full_is_passed_over_and_has_room_again_when_its_call_ends() {
     bed.receive_message(CALLER, &invite("+1555", "c5", ""));
     bed.request(CALLEE, &Method::Invite);
     end(&mut bed);
+}
+
+#[test]
+fn what_one_limit_refuses_costs_the_others_nothing() {
+    let mut bed = bed();
+    // The carrier is full: a call that it does not take has begun nowhere.
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let one = bed.request(CALLEE, &Method::Invite);
+    for id in ["c2", "c3"] {
+        bed.receive_message(CALLER, &invite("+4777", id, ""));
+        bed.response(CALLER, 480);
+    }
+    refuse(&mut bed, CALLEE, &one, 486);
+    bed.response(CALLER, 486);
+    bed.receive_message(CALLER, &invite("+4777", "c4", ""));
+    let four = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &four, 486);
+    bed.response(CALLER, 486);
+    // It did begin.
+    bed.receive_message(CALLER, &invite("+4777", "c5", ""));
+    bed.response(CALLER, 503);
+    bed.pass(Duration::from_secs(2));
+    bed.sent.clear();
+    // The prefix is used up; the number is not, by a call that the prefix refuses.
+    bed.receive_message(CALLER, &invite("+4888", "c6", ""));
+    let six = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &six, 486);
+    bed.response(CALLER, 486);
+    bed.pass(Duration::from_millis(500));
+    bed.sent.clear();
+    bed.receive_message(CALLER, &invite("+4777", "c7", ""));
+    bed.response(CALLER, 503);
+    bed.pass(Duration::from_millis(500));
+    bed.sent.clear();
+    bed.receive_message(CALLER, &invite("+4777", "c8", ""));
+    let eight = bed.request(CALLEE, &Method::Invite);
+    refuse(&mut bed, CALLEE, &eight, 486);
+    bed.response(CALLER, 486);
+    bed.assert_empty();
 }
 
 #[test]
