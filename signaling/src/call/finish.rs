@@ -87,6 +87,20 @@ impl Core {
         self.tell_call(key);
     }
 
+    /// The caller is given another callee's answer. A call that waits for no more than its BYE's answer
+    /// goes on by that, or nothing would ever end it.
+    pub(super) fn go_on(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let is_hung_up = call.end.as_ref().is_some_and(|end| end.cause == Cause::Bye);
+        if is_hung_up && call.has_dialog() {
+            call.end = None;
+            call.state = CallState::Answered;
+            self.tell_call(key);
+        }
+    }
+
     /// Tells those who watch how a call stands.
     pub(super) fn tell_call(&mut self, key: CallKey) {
         if let Some(call) = self.calls.get(&key) {

@@ -178,6 +178,9 @@ impl Core {
         if role == Role::Setup && matches!(status, 200..=299) && self.is_loser(key, response) {
             return self.disown(now, id, branch, response);
         }
+        if role == Role::Setup && matches!(status, 200..=299) {
+            self.go_on(key);
+        }
         let agreed = timer.and_then(|timer| timer.settle(response));
         let told = agreed.as_ref().and_then(|agreed| agreed.response.as_ref());
         self.send_back(now, id, told.unwrap_or(response));

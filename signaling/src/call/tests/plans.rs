@@ -201,6 +201,42 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_carrier_that_answers_while_the_caller_hangs_up_another_is_a_call_of_its_own() {
+    let mut bed = bed();
+    let request = invite("+1555", "c1", "");
+    bed.receive_message(CALLER, &request);
+    let one = bed.request(CALLEE, &Method::Invite);
+    bed.pass(Duration::from_secs(5));
+    bed.sent.retain(|sent| sent.flow.remote == at(SECOND));
+    let two = bed.request(SECOND, &Method::Invite);
+    bed.sent.clear();
+    bed.receive_message(SECOND, &answer(&two, 200, SECOND, ""));
+    let ok = bed.response(CALLER, 200);
+    let mut caller = Party::caller(&request, &ok);
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(SECOND, &Method::Ack);
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    let bye = bed.request(SECOND, &Method::Bye);
+    // The first one had only been slow.
+    let late = one.respond(200).to_tag("slow");
+    let late = late.header(HeaderName::Contact, format!("<sip:bob@{CALLEE}>"));
+    bed.receive_message(CALLEE, &late.build().unwrap());
+    let late = bed.response(CALLER, 200);
+    bed.receive_message(SECOND, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+
+    let mut caller = Party::caller(&request, &late);
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    assert_eq!(bed.cdr().cause, Cause::Bye);
+    bed.assert_empty();
+}
+
+#[test]
 fn a_call_goes_on_to_where_its_number_is_forwarded() {
     let mut bed = bed();
     bed.receive_message(CALLER, &invite("+200", "c1", ""));
