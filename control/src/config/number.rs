@@ -167,7 +167,9 @@ pub struct Group {
     /// What numbers call it.
     pub name: String,
     /// Users: `alice`, of the first domain of `[sip] domains`, or `alice@example.test`; numbers:
-    /// `+4915112345`, or one of `[[numbers]]`; or `sip:` URIs.
+    /// `+4915112345`, or one of `[[numbers]]`; or `sip:` URIs. Of what members have set for their own
+    /// calls only a forward of every call holds here: the group says what follows where one is busy or
+    /// does not answer.
     pub members: Vec<String>,
     /// Who is rung when. Default `all`.
     #[serde(default)]

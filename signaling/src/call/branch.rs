@@ -14,6 +14,7 @@ use tracing::{debug, info};
 use super::{
     Alarm, Client, Core, challenge, divert,
     exchange::{Branch, ExchangeId, NextHop, Place, Role, Target},
+    fallback::Fallback,
     policy::{HOST_PATIENCE, MAX_BREADTH, MAX_BREADTH_NAME},
     state::{Asked, Work},
     target::{Located, Resolving, retarget},
@@ -220,8 +221,15 @@ impl Core {
                     || course.is_some_and(super::course::Course::has_alternative);
                 let is_alone = exchange.context.pending() == 1;
                 let branch = exchange.branches.get_mut(index);
-                let has_alternative =
-                    others && is_alone || branch.is_some_and(|branch| !branch.ways.is_empty());
+                let has_more = |branch: &mut Branch| {
+                    !branch.ways.is_empty()
+                        || branch
+                            .target
+                            .fallback
+                            .as_ref()
+                            .is_some_and(Fallback::is_more)
+                };
+                let has_alternative = others && is_alone || branch.is_some_and(has_more);
                 if let Some(branch) = exchange.branches.get_mut(index) {
                     branch.clients.push(client);
                     branch.heard = false;
@@ -384,11 +392,14 @@ impl Core {
         index: usize,
         unreachable: bool,
     ) {
+        let is_replaced = self.replace(now, id, index, if unreachable { 503 } else { 408 });
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
         let branch = BranchId(index);
-        if unreachable {
+        if is_replaced {
+            // How it failed counts for nothing.
+        } else if unreachable {
             exchange.context.handle_transport_error(now, branch);
         } else {
             exchange.context.handle_branch_timeout(now, branch);

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use sip::proxy::{Failover, Failure, Group, StatusSet};
 
-use super::exchange::Target;
+use super::{exchange::Target, fallback::Spot};
 use crate::directory::{Carrier, Hold, Limit, Outcome, Plan};
 
 /// Redirections that are followed for one call, all branches together (RFC 3261 section 8.1.3.4 asks
@@ -54,6 +54,8 @@ pub(super) struct Part {
     /// What to take before it is tried, and to give back when the step has failed. Where one refuses, it
     /// is left out.
     pub(super) limits: Vec<Limit>,
+    /// In the place of the groups: hosts of carriers, each tried where the one before it failed.
+    pub(super) spots: Vec<Spot>,
 }
 
 impl Course {

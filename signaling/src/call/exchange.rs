@@ -12,7 +12,7 @@ use sip::{
     transaction::{ClientId, ServerId},
 };
 
-use super::{CallKey, divert::Diversion};
+use super::{CallKey, divert::Diversion, fallback::Fallback};
 use crate::{
     directory::{Aor, Caller, Edits, HostRef},
     location::{Contact, Phone},
@@ -88,6 +88,8 @@ pub(super) struct Target {
     pub(super) diversion: Option<Arc<Diversion>>,
     /// The user whose phone it is.
     pub(super) user: Option<Aor>,
+    /// Who is tried in its place where it fails.
+    pub(super) fallback: Option<Fallback>,
 }
 
 /// Where a target is.
@@ -114,6 +116,7 @@ impl Target {
             follows: false,
             diversion: None,
             user: None,
+            fallback: None,
         }
     }
 

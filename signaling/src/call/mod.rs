@@ -25,6 +25,7 @@ mod course;
 mod delivery;
 mod divert;
 mod exchange;
+mod fallback;
 mod finish;
 mod heard;
 mod input;

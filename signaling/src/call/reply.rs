@@ -80,6 +80,9 @@ impl Core {
         if (300..400).contains(&status) && self.follow(now, id, index, response) {
             return self.run_actions(now, id);
         }
+        if status >= 300 && self.replace(now, id, index, status) {
+            return self.run_actions(now, id);
+        }
         if (101..300).contains(&status) {
             self.note_dialog(now, id, index, response);
         }

@@ -13,6 +13,7 @@ use super::{
     course::{Part, Step, carrier_failover, outcome_of},
     divert::{self, Diversion, MAX_DIVERSIONS, Reason},
     exchange::{ExchangeId, Place, Role, Target},
+    fallback,
     setup::take_all,
     state::CallKey,
 };
@@ -94,7 +95,15 @@ impl Core {
                             continue;
                         }
                     }
-                    groups.push(part.groups);
+                    if part.spots.is_empty() {
+                        groups.push(part.groups);
+                    } else if let Some((mut group, holds)) = fallback::first(now, part.spots) {
+                        group.failover = Failover::Listed(StatusSet::FAILURE);
+                        course.holds.extend(holds);
+                        groups.push(vec![group]);
+                    } else {
+                        course.limited = true;
+                    }
                 }
                 if groups.is_empty() {
                     continue;
@@ -150,7 +159,11 @@ impl Core {
     pub(super) fn groups_of(&self, now: Instant, plan: &Plan) -> Vec<Group<Target>> {
         let steps = self.first_steps(now, plan).into_iter();
         let groups = steps.flat_map(|step| {
-            let parts = step.parts.into_iter().map(|part| part.groups);
+            let parts = step.parts.into_iter().map(|part| {
+                let spots = part.spots.into_iter();
+                let each = spots.map(|spot| Group::new(vec![spot.target]));
+                part.groups.into_iter().chain(each).collect()
+            });
             let mut groups = merge(parts);
             if let Some(last) = groups.last_mut() {
                 last.failover = step.failover;
@@ -207,8 +220,7 @@ impl Core {
         }
     }
 
-    /// Where a member of a group is. None speaks for the others, whatever its answer. A number beyond a
-    /// trunk is called by the first of its carriers that is well.
+    /// Where a member of a group is. None speaks for the others, whatever its answer.
     fn member_part(
         &self,
         now: Instant,
@@ -216,16 +228,13 @@ impl Core {
         like: &Target,
         patience: Duration,
     ) -> Part {
-        let mut limits = member.limits.clone();
+        let mut spots = Vec::new();
         let mut groups = match &member.destination {
             Destination::User(aor) => self.phones_of(now, aor, like, Some(patience)),
             Destination::Carriers(carriers) => {
-                let first = alive_first(now, carriers).into_iter().next();
-                let part = first.map(|carrier| carrier_part(now, carrier, like.relay, patience));
-                part.map_or_else(Vec::new, |part| {
-                    limits.extend(part.limits);
-                    part.groups
-                })
+                let carriers = alive_first(now, carriers);
+                spots = fallback::spots(now, &carriers, like.relay, patience);
+                Vec::new()
             }
             Destination::Uri(uri) => vec![at_uri(uri, like, Some(patience))],
             Destination::Disabled(_) | Destination::Group(_) => Vec::new(),
@@ -233,7 +242,11 @@ impl Core {
         for group in &mut groups {
             group.failover = Failover::Listed(StatusSet::FAILURE);
         }
-        Part { groups, limits }
+        Part {
+            groups,
+            limits: member.limits.clone(),
+            spots,
+        }
     }
 
     /// A user's phones: those of the same q at once, the higher q first.
@@ -264,9 +277,13 @@ impl Core {
 
 /// A step of phones: whatever they said, the next step may follow.
 fn phones(groups: Vec<Group<Target>>) -> Step {
-    let limits = Vec::new();
+    let part = Part {
+        groups,
+        limits: Vec::new(),
+        spots: Vec::new(),
+    };
     Step {
-        parts: vec![Part { groups, limits }],
+        parts: vec![part],
         failover: Failover::AnyFailure,
     }
 }
@@ -291,7 +308,12 @@ fn alive_first(now: Instant, carriers: &[Carrier]) -> Vec<&Carrier> {
 }
 
 /// The hosts of a carrier's trunk, one after the other.
-fn carrier_part(now: Instant, carrier: &Carrier, relay: bool, patience: Duration) -> Part {
+pub(super) fn carrier_part(
+    now: Instant,
+    carrier: &Carrier,
+    relay: bool,
+    patience: Duration,
+) -> Part {
     let like = Target {
         relay,
         number: Some(carrier.number.as_str().into()),
@@ -311,6 +333,7 @@ fn carrier_part(now: Instant, carrier: &Carrier, relay: bool, patience: Duration
     Part {
         groups: groups.collect(),
         limits: carrier.limits.clone(),
+        spots: Vec::new(),
     }
 }
 
@@ -319,6 +342,9 @@ pub(super) fn divert_steps(steps: &mut [Step], from: String, reason: Reason) {
     let diversion = Arc::new(Diversion { from, reason });
     for part in steps.iter_mut().flat_map(|step| &mut step.parts) {
         divert(&mut part.groups, &diversion);
+        for spot in &mut part.spots {
+            spot.target.diversion = Some(diversion.clone());
+        }
     }
 }
 

@@ -119,6 +119,7 @@ struct Waiting<T> {
 struct Branch {
     state: State,
     group: usize,
+    breadth: u32,
     timer_c: Option<Instant>,
     ring: Option<Instant>,
     cancelled: bool,
@@ -140,7 +141,8 @@ enum Sent {
 /// Drive it like this: create it, then after each call drain [`poll_action`](Self::poll_action).
 /// Report what the client transaction of each branch says by [`handle_response`], [`handle_timeout`
 /// of the branch](Self::handle_branch_timeout), [`handle_transport_error`] and
-/// [`handle_terminated`], a redirection that is to be followed by [`handle_redirect`], the caller's CANCEL by [`handle_cancel`], and time by
+/// [`handle_terminated`], a redirection that is to be followed by [`handle_redirect`], a failure that another target makes good
+/// by [`handle_replacement`], the caller's CANCEL by [`handle_cancel`], and time by
 /// [`poll_timeout`](Self::poll_timeout) and [`handle_timeout`]. Drop it when
 /// [`is_finished`](Self::is_finished).
 ///
@@ -149,6 +151,7 @@ enum Sent {
 /// [`handle_terminated`]: Self::handle_terminated
 /// [`handle_cancel`]: Self::handle_cancel
 /// [`handle_redirect`]: Self::handle_redirect
+/// [`handle_replacement`]: Self::handle_replacement
 /// [`handle_timeout`]: Self::handle_timeout
 #[derive(Debug)]
 pub struct ResponseContext<T> {
@@ -278,6 +281,36 @@ impl<T> ResponseContext<T> {
         }
         self.branches[branch.0].settle();
         self.proceed(now);
+        true
+    }
+
+    /// A branch has failed, and this target is tried at once in its place: in its group, for what is left of
+    /// its time, whatever the others of the group do. How it failed is none of the answers to choose
+    /// from.
+    ///
+    /// `false`, and nothing done, where the branch is through already or nobody else may be tried.
+    pub fn handle_replacement(&mut self, now: Instant, branch: BranchId, target: T) -> bool {
+        if self.is_closed() || self.branches.len() >= self.policy.branches {
+            return false;
+        }
+        let failed = self.branches.get_mut(branch.0);
+        let Some(failed) = failed.filter(|failed| failed.state == State::Pending) else {
+            return false;
+        };
+        let next = Branch {
+            state: State::Pending,
+            timer_c: self.invite.then(|| now + self.policy.timer_c),
+            cancelled: false,
+            terminated: false,
+            ..*failed
+        };
+        failed.settle();
+        self.actions.push_back(Action::Try {
+            branch: BranchId(self.branches.len()),
+            target,
+            breadth: next.breadth,
+        });
+        self.branches.push(next);
         true
     }
 
@@ -537,6 +570,7 @@ impl<T> ResponseContext<T> {
             self.branches.push(Branch {
                 state: State::Pending,
                 group: self.group,
+                breadth: share + std::mem::take(&mut spare),
                 timer_c: self.invite.then(|| now + self.policy.timer_c),
                 ring: group
                     .ring_timeout
@@ -548,7 +582,7 @@ impl<T> ResponseContext<T> {
             self.actions.push_back(Action::Try {
                 branch,
                 target,
-                breadth: share + std::mem::take(&mut spare),
+                breadth: self.branches[branch.0].breadth,
             });
         }
         true

@@ -77,6 +77,16 @@ forward = { unreachable = "+1203" }
 [[groups]]
 name = "all"
 members = ["bob", "+1666", "carol", "200"]
+[[routes]]
+prefix = "+18"
+trunks = ["one", "two"]
+media = "bypass"
+[[numbers]]
+number = "204"
+group = "away"
+[[groups]]
+name = "away"
+members = ["bob", "+1800"]
 [[groups]]
 name = "turn"
 strategy = "in-turn"
@@ -313,6 +323,44 @@ fn a_group_rings_users_and_numbers_and_none_speaks_for_the_others() {
     let onward = called(&mut bed, CALLEE, "sip:+1999@192.0.2.20");
     assert!(diverted(&onward)[0].contains("reason=no-answer"));
     end(&mut bed);
+}
+
+#[test]
+fn a_member_outside_is_reached_by_its_next_carrier_while_the_others_ring() {
+    let mut bed = bed();
+    register(&mut bed, &[(DESK, 1000)]);
+    for how in ["refused", "silent", "full"] {
+        bed.receive_message(CALLER, &to("sip:+1801@192.0.2.1:5060", "c0"));
+        let other = called(&mut bed, CALLEE, "sip:+1801@192.0.2.20");
+        if how != "full" {
+            refuse(&mut bed, CALLEE, &other, 486);
+            bed.response(CALLER, 486);
+        }
+        bed.receive_message(CALLER, &to("sip:204@node.test", how));
+        let desk = called(&mut bed, DESK, "sip:bob@10.0.0.31;ob");
+        bed.receive_message(DESK, &answer(&desk, 180, DESK, ""));
+        bed.response(CALLER, 180);
+        match how {
+            "refused" => {
+                let one = called(&mut bed, CALLEE, "sip:+1800@192.0.2.20");
+                refuse(&mut bed, CALLEE, &one, 500);
+            }
+            "silent" => {
+                called(&mut bed, CALLEE, "sip:+1800@192.0.2.20");
+                bed.pass(Duration::from_secs(4));
+                bed.sent.retain(|sent| sent.flow.reply_to == at(SECOND));
+            }
+            _ => {}
+        }
+        let two = called(&mut bed, SECOND, "sip:+1800@192.0.2.21");
+        // Busy by one carrier is busy by each of them, and the phone rings on.
+        bed.sent.clear();
+        refuse(&mut bed, SECOND, &two, 486);
+        bed.assert_quiet();
+        bed.receive_message(DESK, &answer(&desk, 200, DESK, ""));
+        bed.response(CALLER, 200);
+        end(&mut bed);
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ prefix = "+9"
 trunks = ["challenging"]
 [[groups]]
 name = "all"
-members = ["bob@node.test", "alice@node.test"]
+members = ["bob@node.test", "alice@node.test", "+1888"]
 [[numbers]]
 number = "+500"
 group = "all"

@@ -494,6 +494,27 @@ fn each_group_has_its_own_patience_and_its_own_failover() {
 }
 
 #[test]
+fn a_member_of_a_group_is_replaced_while_the_others_ring() {
+    let groups = vec![
+        Group::new(vec!["a", "b"]).ring_timeout(Some(20 * SECOND)),
+        Group::new(vec!["later"]).failover(Failover::AnyFailure),
+    ];
+    let mut bed = Bed::grouped(Policy::default(), groups);
+    bed.actions();
+    bed.respond(0, 180);
+    bed.sleep(5 * SECOND);
+    assert!(bed.context.handle_replacement(bed.now, BranchId(1), "c"));
+    assert!(!bed.context.handle_replacement(bed.now, BranchId(1), "c"));
+    assert_eq!(bed.actions(), ["try c as 2"]);
+    assert!(bed.respond(1, 503).is_empty(), "it does not count");
+    assert_eq!(bed.context.poll_timeout(), Some(bed.now + 15 * SECOND));
+    assert!(bed.respond(2, 486).is_empty(), "a rings yet");
+    assert_eq!(bed.respond(0, 404), ["forward 486 of 2"]);
+    assert!(!bed.context.handle_replacement(bed.now, BranchId(0), "d"));
+    bed.finish();
+}
+
+#[test]
 fn a_redirection_is_followed_before_what_waits_and_is_no_answer() {
     let mut bed = Bed::invite(&[&["a", "b"], &["later"]]);
     bed.actions();
