@@ -30,13 +30,31 @@ pub(super) struct Course {
     /// The branches of the stage and of the step begin here.
     stage_from: usize,
     step_from: usize,
-    /// The places that the stage and the step have taken within limits.
+    /// The places that the stage has taken within limits.
     pub(super) stage_holds: Vec<Hold>,
-    pub(super) holds: Vec<Hold>,
+    /// Those that the targets of the step have.
+    charges: Vec<Charge>,
+    /// The last of their numbers.
+    charged: u32,
     /// A place was full, and left out.
     pub(super) limited: bool,
     /// URIs that were tried by redirection.
     pub(super) redirected: Vec<String>,
+}
+
+/// Names what some targets of a call are charged within limits. Never reused within the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChargeId(u32);
+
+/// What some targets are charged within limits: to be kept where one of them answers, and given back where
+/// another does.
+#[derive(Debug)]
+struct Charge {
+    id: ChargeId,
+    /// What they are charged beside it: a carrier of a group's member what the member is charged, a place
+    /// that a phone redirects to what the phone is.
+    beside: Option<ChargeId>,
+    holds: Vec<Hold>,
 }
 
 /// Places that the context is given at once.
@@ -74,7 +92,8 @@ impl Course {
             stage_from: 0,
             step_from: 0,
             stage_holds: Vec::new(),
-            holds: Vec::new(),
+            charges: Vec::new(),
+            charged: 0,
             limited: false,
             redirected: Vec::new(),
         }
@@ -106,7 +125,7 @@ impl Course {
         }
         let step = self.steps.pop_front()?;
         // What the trunk before was charged is given back.
-        self.holds.clear();
+        self.charges.clear();
         self.failover = step.failover;
         self.step_from = branches;
         Some(step)
@@ -125,9 +144,41 @@ impl Course {
         self.stage_from = branches;
         self.step_from = branches;
         self.failover = Failover::AnyFailure;
-        self.holds.clear();
+        self.charges.clear();
         self.stage_holds.clear();
         true
+    }
+
+    /// Charges targets of the step.
+    pub(super) fn charge(&mut self, beside: Option<ChargeId>, holds: Vec<Hold>) -> ChargeId {
+        self.charged += 1;
+        let id = ChargeId(self.charged);
+        self.charges.push(Charge { id, beside, holds });
+        id
+    }
+
+    /// What the targets of a charge are charged beside it.
+    pub(super) fn beside(&self, id: ChargeId) -> Option<ChargeId> {
+        let mut charges = self.charges.iter();
+        charges.find(|charge| charge.id == id)?.beside
+    }
+
+    /// Takes a charge back from its targets, which have failed or are not tried.
+    pub(super) fn discharge(&mut self, id: ChargeId) -> Vec<Hold> {
+        let at = self.charges.iter().position(|charge| charge.id == id);
+        at.map_or_else(Vec::new, |at| self.charges.swap_remove(at).holds)
+    }
+
+    /// What a call holds that a target with this charge has answered; all else is given back.
+    pub(super) fn into_holds(mut self, answered: Option<ChargeId>) -> Vec<Hold> {
+        let mut holds = self.stage_holds;
+        let mut next = answered;
+        while let Some(at) = next.and_then(|id| self.charges.iter().position(|c| c.id == id)) {
+            let charge = self.charges.swap_remove(at);
+            holds.extend(charge.holds);
+            next = charge.beside;
+        }
+        holds
     }
 
     /// The branches of the stage.

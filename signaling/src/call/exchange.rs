@@ -12,7 +12,7 @@ use sip::{
     transaction::{ClientId, ServerId},
 };
 
-use super::{CallKey, divert::Diversion, fallback::Fallback};
+use super::{CallKey, course::ChargeId, divert::Diversion, fallback::Fallback};
 use crate::{
     directory::{Aor, Caller, Edits, HostRef},
     location::{Contact, Phone},
@@ -90,6 +90,8 @@ pub(super) struct Target {
     pub(super) user: Option<Aor>,
     /// Who is tried in its place where it fails.
     pub(super) fallback: Option<Fallback>,
+    /// What it is charged within limits.
+    pub(super) charge: Option<ChargeId>,
 }
 
 /// Where a target is.
@@ -117,6 +119,7 @@ impl Target {
             diversion: None,
             user: None,
             fallback: None,
+            charge: None,
         }
     }
 

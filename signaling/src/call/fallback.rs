@@ -114,8 +114,8 @@ impl Fallback {
     }
 
     /// Where a failure leads on to: from a host that is out of reach to the next one, from a carrier that
-    /// cannot carry the call to another.
-    fn after(&self, now: Instant, status: u16) -> Option<(Target, Vec<Hold>)> {
+    /// cannot carry the call to another. With what that one holds, where it is another.
+    fn after(&self, now: Instant, status: u16) -> Option<(Target, Option<Vec<Hold>>)> {
         let present = self.spots.get(self.at)?;
         let others = |spot: &Spot| spot.carrier != present.carrier;
         let next = match status {
@@ -128,7 +128,8 @@ impl Fallback {
             _ => return None,
         };
         let (at, holds) = pick(now, &self.spots, next, Some(present.carrier))?;
-        Some((target(&self.spots, at)?, holds))
+        let is_other = others(self.spots.get(at)?);
+        Some((target(&self.spots, at)?, is_other.then_some(holds)))
     }
 }
 
@@ -147,26 +148,36 @@ impl Core {
         let Some(branch) = exchange.branches.get(index) else {
             return false;
         };
-        let fallback = branch.target.fallback.as_ref();
-        let Some((target, holds)) = fallback.and_then(|fallback| fallback.after(now, status))
+        let (fallback, charge) = (branch.target.fallback.as_ref(), branch.target.charge);
+        let Some((mut target, holds)) = fallback.and_then(|fallback| fallback.after(now, status))
         else {
             return false;
         };
-        let place = target.place.clone();
-        if !exchange
-            .context
-            .handle_replacement(now, BranchId(index), target)
-        {
-            holds.into_iter().for_each(Hold::undo);
-            return false;
-        }
         let call = exchange.call.and_then(|key| self.calls.get_mut(&key));
-        if let Some(call) = call {
-            info!(call = %call.id, status, to = ?place, "a member is tried at another place");
-            if let Some(course) = &mut call.course {
-                course.holds.extend(holds);
+        let Some((call, course)) = call.and_then(|call| Some((call.id, call.course.as_mut()?)))
+        else {
+            return false;
+        };
+        target.charge = match holds {
+            None => charge,
+            Some(holds) => {
+                let beside = charge.and_then(|charge| course.beside(charge));
+                Some(course.charge(beside, holds))
+            }
+        };
+        let (place, next) = (target.place.clone(), target.charge);
+        let context = &mut exchange.context;
+        let is_replaced = context.handle_replacement(now, BranchId(index), target);
+        if is_replaced {
+            info!(%call, status, to = ?place, "a member is tried at another place");
+        }
+        if charge != next {
+            let over = if is_replaced { charge } else { next };
+            let over = over.map_or_else(Vec::new, |over| course.discharge(over));
+            if !is_replaced {
+                over.into_iter().for_each(Hold::undo);
             }
         }
-        true
+        is_replaced
     }
 }

@@ -21,7 +21,7 @@ use super::{
     divert::{Diversion, Reason},
     exchange::{ExchangeId, Place, Role, Target},
     setup::take_all,
-    stage::divert,
+    stage::{charged, divert, merge},
     state::CallKey,
 };
 use crate::directory::{Caller, Decision};
@@ -148,14 +148,27 @@ impl Core {
                 return Vec::new();
             }
         };
-        if let Some(call) = self.calls.get_mut(&key) {
-            call.holds.extend(holds);
-        }
         // What was offered to mediad, or was not, cannot be changed any more.
         if let Some(first) = plan.stages.first_mut() {
             first.relay = from.relay;
         }
-        self.groups_of(now, &plan)
+        let steps = self.first_steps(now, &plan);
+        let call = self.calls.get_mut(&key);
+        let Some(course) = call.and_then(|call| call.course.as_mut()) else {
+            return Vec::new();
+        };
+        let charge = course.charge(from.charge, holds);
+        let mut groups = Vec::new();
+        for step in steps {
+            let parts = step.parts.into_iter();
+            let parts = parts.filter_map(|part| charged(now, course, part, Some(charge)));
+            let mut step_groups = merge(parts);
+            if let Some(last) = step_groups.last_mut() {
+                last.failover = step.failover;
+            }
+            groups.extend(step_groups);
+        }
+        groups
     }
 }
 

@@ -434,9 +434,9 @@ impl Core {
             }
         }
         if let Some(course) = call.course.take() {
-            call.holds.extend(course.stage_holds);
-            call.holds.extend(course.holds);
             longest = course.plan.longest;
+            let answered = branch.and_then(|branch| branch.target.charge);
+            call.holds.extend(course.into_holds(answered));
         }
         call.state = CallState::Answered;
         let setup = now.saturating_duration_since(call.began);

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{
     Core,
-    course::{Part, Step, carrier_failover, outcome_of},
+    course::{ChargeId, Course, Part, Step, carrier_failover, outcome_of},
     divert::{self, Diversion, MAX_DIVERSIONS, Reason},
     exchange::{ExchangeId, Place, Role, Target},
     fallback,
@@ -87,22 +87,9 @@ impl Core {
             if let Some(step) = course.next_step(branches, &failures) {
                 let mut groups = Vec::new();
                 for part in step.parts {
-                    match take_all(now, part.limits.iter()) {
-                        Ok(holds) => course.holds.extend(holds),
-                        Err(exceeded) => {
-                            course.limited = true;
-                            info!(call = %call.id, %exceeded, "full; others are tried");
-                            continue;
-                        }
-                    }
-                    if part.spots.is_empty() {
-                        groups.push(part.groups);
-                    } else if let Some((mut group, holds)) = fallback::first(now, part.spots) {
-                        group.failover = Failover::Listed(StatusSet::FAILURE);
-                        course.holds.extend(holds);
-                        groups.push(vec![group]);
-                    } else {
-                        course.limited = true;
+                    match charged(now, course, part, None) {
+                        Some(part) => groups.push(part),
+                        None => course.limited = true,
                     }
                 }
                 if groups.is_empty() {
@@ -348,6 +335,41 @@ pub(super) fn divert_steps(steps: &mut [Step], from: String, reason: Reason) {
     }
 }
 
+/// The places of a part, charged within its limits and `beside` that; `None` where they are full.
+pub(super) fn charged(
+    now: Instant,
+    course: &mut Course,
+    mut part: Part,
+    beside: Option<ChargeId>,
+) -> Option<Vec<Group<Target>>> {
+    let charge = match take_all(now, part.limits.iter()) {
+        Ok(holds) => course.charge(beside, holds),
+        Err(exceeded) => {
+            info!(%exceeded, "full; others are tried");
+            return None;
+        }
+    };
+    if part.spots.is_empty() {
+        charge_to(&mut part.groups, charge);
+        return Some(part.groups);
+    }
+    let Some((group, holds)) = fallback::first(now, part.spots) else {
+        course.discharge(charge).into_iter().for_each(Hold::undo);
+        return None;
+    };
+    let mut groups = vec![group.failover(Failover::Listed(StatusSet::FAILURE))];
+    charge_to(&mut groups, course.charge(Some(charge), holds));
+    Some(groups)
+}
+
+/// Notes what these places are charged within limits.
+fn charge_to(groups: &mut [Group<Target>], charge: ChargeId) {
+    let targets = groups.iter_mut().flat_map(|group| &mut group.targets);
+    for target in targets {
+        target.charge = Some(charge);
+    }
+}
+
 /// Notes who diverted the call to these places.
 pub(super) fn divert(groups: &mut [Group<Target>], diversion: &Arc<Diversion>) {
     let targets = groups.iter_mut().flat_map(|group| &mut group.targets);
@@ -357,7 +379,7 @@ pub(super) fn divert(groups: &mut [Group<Target>], diversion: &Arc<Diversion>) {
 }
 
 /// The phones of several places as one: all first choices at once, then all second ones.
-fn merge(parts: impl IntoIterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
+pub(super) fn merge(parts: impl IntoIterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
     let mut merged: Vec<Group<Target>> = Vec::new();
     for groups in parts {
         for (rank, group) in groups.into_iter().enumerate() {

@@ -326,6 +326,57 @@ fn a_group_rings_users_and_numbers_and_none_speaks_for_the_others() {
 }
 
 #[test]
+fn what_the_others_of_a_group_held_is_free_once_one_has_answered() {
+    let mut bed = bed();
+    register(&mut bed, &[(DESK, 1000)]);
+    bed.receive_message(CALLER, &to("sip:201@node.test", "c1"));
+    let desk = called(&mut bed, DESK, "sip:bob@10.0.0.31;ob");
+    let outside = called(&mut bed, CALLEE, "sip:+1666@192.0.2.20");
+    bed.receive_message(CALLEE, &answer(&outside, 180, CALLEE, ""));
+    bed.response(CALLER, 180);
+    bed.receive_message(DESK, &answer(&desk, 200, "10.0.0.31:5060", ""));
+    bed.response(CALLER, 200);
+    bed.request(CALLEE, &Method::Cancel);
+    // Its trunk carries one call at most, and none now.
+    bed.receive_message(CALLER, &to("sip:+1999@node.test", "c2"));
+    let next = called(&mut bed, CALLEE, "sip:+1999@192.0.2.20");
+    bed.receive_message(CALLEE, &answer(&next, 200, CALLEE, ""));
+    bed.response(CALLER, 200);
+    // Which is held as long as the call is up.
+    bed.receive_message(CALLER, &to("sip:+1999@node.test", "c3"));
+    bed.response(CALLER, 480);
+    end(&mut bed);
+}
+
+#[test]
+fn a_phone_that_redirects_passes_no_trunk_that_is_full() {
+    let mut bed = bed();
+    register(&mut bed, &[(DESK, 1000)]);
+    let redirected = |bed: &mut Bed, id: &str| {
+        bed.receive_message(CALLER, &to("sip:bob@node.test", id));
+        let desk = called(bed, DESK, "sip:bob@10.0.0.31;ob");
+        let answer = desk.respond(302).to_tag("r");
+        let answer = answer.header(HeaderName::Contact, "<sip:+1999@node.test>");
+        bed.receive_message(DESK, &answer.build().unwrap());
+        bed.request(DESK, &Method::Ack);
+    };
+    redirected(&mut bed, "c1");
+    let first = called(&mut bed, CALLEE, "sip:+1999@192.0.2.20");
+    redirected(&mut bed, "c2");
+    bed.response(CALLER, 302);
+    // One that fails gives back what it was charged.
+    refuse(&mut bed, CALLEE, &first, 404);
+    bed.response(CALLER, 404);
+    redirected(&mut bed, "c3");
+    let third = called(&mut bed, CALLEE, "sip:+1999@192.0.2.20");
+    bed.receive_message(CALLEE, &answer(&third, 200, CALLEE, ""));
+    bed.response(CALLER, 200);
+    redirected(&mut bed, "c4");
+    bed.response(CALLER, 302);
+    end(&mut bed);
+}
+
+#[test]
 fn a_member_outside_is_reached_by_its_next_carrier_while_the_others_ring() {
     let mut bed = bed();
     register(&mut bed, &[(DESK, 1000)]);
