@@ -234,6 +234,10 @@ impl Core {
         if is_cancel && self.cancel_parked(flow, &request) {
             return;
         }
+        if is_cancel && self.layer.came_from(&request).is_none() && !self.layer.knows(&request) {
+            // Whoever sends it: nothing is kept of what ends nothing.
+            return self.respond_stateless(flow, &request, 481);
+        }
         if self.layer.handle_message(now, flow, request).is_err() {
             self.metrics.dropped(Dropped::Malformed);
         }

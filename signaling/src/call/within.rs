@@ -164,6 +164,10 @@ impl Core {
             let status = if is_bye { 200 } else { 481 };
             return self.answer(now, server, &received, status, &[]);
         }
+        if is_bye && leg.dialog.is_out_of_order(&received) {
+            // Who is to hang up would refuse it, and the call go on there.
+            return self.answer(now, server, &received, 500, &[]);
+        }
         leg.dialog.handle_request(&received);
         let directed = leg.dialog.direct(from.other(), &routed.request);
         // Where it is now is where it can be reached.

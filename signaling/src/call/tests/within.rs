@@ -82,6 +82,42 @@ fn a_caller_that_ignores_record_route_is_helped() {
 }
 
 #[test]
+fn a_bye_from_before_ends_nothing() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+1555", "c1");
+    let early = up.caller.send(&Method::Bye, "");
+    for _ in 0..2 {
+        bed.receive_message(CALLER, &up.caller.send(&Method::Info, ""));
+        let info = bed.request(CALLEE, &Method::Info);
+        bed.receive_message(CALLEE, &info.respond(200).build().unwrap());
+        bed.response(CALLER, 200);
+    }
+    bed.receive_message(CALLER, &early);
+    bed.response(CALLER, 500);
+    bed.assert_quiet();
+    assert!(bed.cdrs.is_empty());
+    hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_cancel_of_nothing_leaves_nothing() {
+    let mut bed = Bed::new();
+    let request = invite("+1555", "c1", "");
+    bed.receive(STRANGER, cancel_of(&request));
+    bed.response(STRANGER, 481);
+    assert!(bed.core.is_empty());
+    // Nor does it where the call is over, and its transaction with it.
+    bed.receive_message(CALLER, &request);
+    let asked = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&asked, 486, CALLEE, ""));
+    bed.drain();
+    bed.receive(CALLER, cancel_of(&request));
+    bed.response(CALLER, 481);
+    bed.assert_empty();
+}
+
+#[test]
 fn a_strangers_request_in_a_call_is_481_and_harms_nothing() {
     let mut bed = Bed::new();
     let mut up = call(&mut bed, "+2555", "c1");
