@@ -142,8 +142,8 @@ pub(super) struct Counted {
 }
 
 impl Counts {
-    /// Counts one more, where the limits have room for it. Strangers leave the last quarter to others, and
-    /// trunks may have as many as there are.
+    /// Counts one more, where the limits have room for it. Strangers leave the last quarter to others, as
+    /// does a network, whoever is in it, and trunks may have as many as there are.
     pub(super) fn enter(&mut self, limits: &Limits, one: Counted) -> Result<(), Refused> {
         let of_all = |all: usize| match one.standing {
             Standing::Stranger => all - all / 4,
@@ -167,7 +167,8 @@ impl Counts {
         if source.connections >= connections {
             return Err(Refused::Source);
         }
-        if network.connections >= connections.saturating_mul(NETWORK) {
+        let of_network = |most: usize, all: usize| most.saturating_mul(NETWORK).min(all - all / 4);
+        if network.connections >= of_network(connections, limits.total) {
             return Err(Refused::Network);
         }
         if one.handshake {
@@ -178,7 +179,7 @@ impl Counts {
             if source.handshakes >= handshakes {
                 return Err(Refused::SourceHandshakes);
             }
-            if network.handshakes >= handshakes.saturating_mul(NETWORK) {
+            if network.handshakes >= of_network(handshakes, limits.handshakes) {
                 return Err(Refused::NetworkHandshakes);
             }
         }
@@ -379,6 +380,21 @@ mod tests {
                     .enter(&limits, one(other, STRANGER, handshake))
                     .unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_network_of_known_phones_leaves_a_quarter_to_others() {
+        for (total, most) in [(1_000, 4 * KNOWN * NETWORK), (400, 300)] {
+            let limits = limits(total, 4);
+            let mut counts = Counts::default();
+            let mut enter = |address: String| {
+                let known = one(&address, Standing::Known, false);
+                counts.enter(&limits, known)
+            };
+            let taken = (0..1_000).take_while(|n| enter(format!("2001:db8:1:{n:x}::1")).is_ok());
+            assert_eq!(taken.count(), most);
+            enter("192.0.2.1".to_owned()).unwrap();
         }
     }
 
