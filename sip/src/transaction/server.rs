@@ -37,7 +37,7 @@ struct Server<F> {
     flow: F,
     /// What a 100 is made of. Gone once a final response was given.
     request: Option<Box<Message>>,
-    /// The response to repeat.
+    /// The response to repeat. Gone once it is not: a 2xx to INVITE is repeated by who gave it.
     last: Option<Bytes>,
     /// The To tag of our latest response, which the 200 to a CANCEL takes over; or that of a 200 to
     /// a CANCEL which came before any, for the final response to take over (RFC 3261 section 9.2).
@@ -167,6 +167,11 @@ impl<F: Flow> Servers<F> {
             server.request = None;
         }
         self.finish(id, actions, out);
+        if let Some(server) = self.table.get_mut(id.0)
+            && server.machine.repeats_nothing()
+        {
+            server.last = None;
+        }
         Ok(())
     }
 
@@ -366,6 +371,14 @@ impl Machine {
         match self {
             Self::Invite(machine) => machine.on_timer(now, config, timer),
             Self::NonInvite(machine) => machine.on_timer(timer),
+        }
+    }
+
+    /// Whether the response that was sent is never sent again (RFC 6026 section 7.1).
+    fn repeats_nothing(&self) -> bool {
+        match self {
+            Self::Invite(machine) => machine.state() == invite_server::State::Accepted,
+            Self::NonInvite(_) => false,
         }
     }
 
