@@ -168,6 +168,9 @@ impl Store {
             .busy_timeout(BUSY)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // Where an INSERT of many rows may have to be undone, what it changes is noted: in memory, for a
+            // file of its own for each was a quarter of what it cost.
+            .pragma("temp_store", "memory")
             .foreign_keys(true);
         let mut pool_options = SqlitePoolOptions::new()
             .max_connections(SQLITE_CONNECTIONS)
