@@ -13,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
+
+use crate::vitals::Vitals;
 
 /// How late a timer may be: 10 ms.
 const STEP_NANOS: u64 = 10_000_000;
@@ -90,26 +91,15 @@ impl Clock {
     }
 }
 
-/// Starts the thread, which runs until `stop` and may spawn into the present runtime.
+/// Starts the thread, which runs until the node stops and may spawn into the present runtime.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn start<T: Timed>(
-    timed: Arc<T>,
-    tracker: &TaskTracker,
-    stop: &CancellationToken,
-) -> io::Result<()> {
-    let (waker, stopped) = (timed.clone(), stop.clone());
-    let (token, runtime, stop) = (tracker.token(), Handle::current(), stop.clone());
-    let work = move || {
-        let _inside = runtime.enter();
-        run(&*timed, &stop);
-        drop(token);
-    };
-    thread::Builder::new()
-        .name("sip-clock".into())
-        .spawn(work)?;
-    tracker.spawn(async move {
+pub(crate) fn start<T: Timed>(timed: Arc<T>, vitals: &Vitals) -> io::Result<()> {
+    let (waker, stopped) = (timed.clone(), vitals.stop.clone());
+    let stop = stopped.clone();
+    vitals.thread("sip-clock".into(), move || run(&*timed, &stop))?;
+    vitals.tracker.spawn(async move {
         stopped.cancelled().await;
         waker.clock().wake();
     });
@@ -193,8 +183,8 @@ mod tests {
             due: AtomicU64::new(NEVER),
             fired: Mutex::new(fired),
         });
-        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        start(bed.clone(), &tracker, &stop).unwrap();
+        let vitals = Vitals::default();
+        start(bed.clone(), &vitals).unwrap();
         let patience = Duration::from_secs(10);
         for _ in 0..20 {
             let soon = bed.clock.step(Instant::now()) + 2;
@@ -204,9 +194,9 @@ mod tests {
             bed.set(soon);
             assert_eq!(done.recv_timeout(patience).unwrap(), soon);
         }
-        stop.cancel();
-        tracker.close();
-        tokio::time::timeout(patience, tracker.wait())
+        vitals.stop.cancel();
+        vitals.tracker.close();
+        tokio::time::timeout(patience, vitals.tracker.wait())
             .await
             .unwrap();
     }

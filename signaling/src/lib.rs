@@ -20,6 +20,7 @@ mod provision;
 mod resolve;
 mod service;
 mod trunks;
+mod vitals;
 mod watch;
 mod weighted;
 mod worker;
@@ -42,7 +43,6 @@ use control::{
 };
 use store::{CdrWriter, Store, StoreError, Timestamp};
 use tokio::{sync::mpsc, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
@@ -57,6 +57,7 @@ use crate::{
     provision::{Provision, State},
     resolve::{Resolver, Served},
     service::{Parts, Service},
+    vitals::Vitals,
     worker::{Command, Shell, Workers},
 };
 
@@ -119,8 +120,7 @@ pub fn check_certificates(config: &Config) -> Result<(), TlsError> {
 pub struct Running {
     service: Service,
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
+    vitals: Vitals,
 }
 
 /// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
@@ -156,7 +156,7 @@ pub async fn start(
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| net::lanes()).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let vitals = Vitals::default();
 
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
     let kept_bans = Kept::at(&config.node.data_dir);
@@ -191,10 +191,10 @@ pub async fn start(
         names: policy.names.clone(),
         certified: policy.certified.clone(),
     };
-    let network = bound.start(shared, &dispatcher, &metrics, &tracker, &stop);
+    let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let events = Events::new();
     let post = Post::new(store.clone());
-    tracker.spawn(stop.clone().run_until_cancelled_owned(post.clone().run()));
+    vitals.spawn(post.clone().run());
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let (asker, asking) = accounts::ask(store.clone(), access.accounts.clone(), {
         let commands = commands.clone();
@@ -205,7 +205,7 @@ pub async fn start(
             }
         })
     });
-    tracker.spawn(stop.clone().run_until_cancelled_owned(asking));
+    vitals.spawn(asking);
     let keepalive = Keepalive {
         config: config.sip.keepalive.clone(),
         policy: policy.clone(),
@@ -213,14 +213,14 @@ pub async fn start(
         network: network.clone(),
         metrics: metrics.clone(),
     };
-    tracker.spawn(stop.clone().run_until_cancelled_owned(keepalive.run()));
+    vitals.spawn(keepalive.run());
     let expiring = location::writer::expire(location.clone());
-    tracker.spawn(stop.clone().run_until_cancelled_owned(expiring));
-    tracker.spawn(location::writer::run(
+    vitals.spawn(expiring);
+    vitals.spawn_to_end(location::writer::run(
         location.clone(),
         store.clone(),
         node,
-        stop.clone(),
+        vitals.stop.clone(),
     ));
     let mark: [u8; 6] = rand::random();
     let cores = (0..count).map(|index| {
@@ -234,8 +234,7 @@ pub async fn start(
             post: post.clone(),
             events: events.clone(),
             commands: commands[index].clone(),
-            tracker: tracker.clone(),
-            stop: stop.clone(),
+            vitals: vitals.clone(),
         };
         let clock = (Instant::now(), Timestamp::now());
         let session_mark = session_mark(mark, index);
@@ -254,11 +253,9 @@ pub async fn start(
     let workers = Workers::new(cores);
     let inboxes = inboxes.into_iter().zip(orders);
     workers
-        .start(inboxes, &tracker, &stop)
+        .start(inboxes, &vitals)
         .map_err(StartError::Thread)?;
-    network
-        .read(workers, &tracker, &stop)
-        .map_err(StartError::Thread)?;
+    network.read(workers, &vitals).map_err(StartError::Thread)?;
 
     let guard = Guard {
         defence: policy.defence.clone(),
@@ -267,7 +264,7 @@ pub async fn start(
         media: media.clone(),
         ports,
     };
-    tracker.spawn(stop.clone().run_until_cancelled_owned(guard.run()));
+    vitals.spawn(guard.run());
     let trunks = trunks::start(
         trunks::Parts {
             index: count,
@@ -276,8 +273,7 @@ pub async fn start(
             metrics: metrics.clone(),
             network: network.clone(),
             resolver,
-            tracker: tracker.clone(),
-            stop: stop.clone(),
+            vitals: vitals.clone(),
         },
         agent_inbox,
     );
@@ -291,7 +287,7 @@ pub async fn start(
         timeout: Duration::from_secs(config.media.timeout.into()),
     };
     let hub = hub.run(media.notices());
-    tracker.spawn(stop.clone().run_until_cancelled_owned(hub));
+    vitals.spawn(hub);
     let (roster, tls) = (trunks.clone(), network.tls().clone());
     let accounts = access.accounts.clone();
     let provision = Arc::new(Provision {
@@ -325,7 +321,7 @@ pub async fn start(
     };
     provision.protect(&directory, config);
     let watching = provision.clone().watch();
-    tracker.spawn(stop.clone().run_until_cancelled_owned(watching));
+    vitals.spawn(watching);
     let service = Service(Arc::new(Parts {
         node: config.node.name.clone(),
         started: Instant::now(),
@@ -346,7 +342,7 @@ pub async fn start(
         reloading: service::no_reload(),
     }));
     let serving = serve(listener, Arc::new(service.clone()), events);
-    tracker.spawn(stop.clone().run_until_cancelled_owned(serving));
+    vitals.spawn(serving);
     info!(directory = directory.describe(), "routing");
     info!(
         listen = listen.join(" "),
@@ -355,8 +351,7 @@ pub async fn start(
     Ok(Running {
         service,
         workers: commands,
-        tracker,
-        stop,
+        vitals,
     })
 }
 
@@ -387,6 +382,11 @@ impl Running {
         self.service.0.page()
     }
 
+    /// Waits until a part of signaling has panicked, which none should: the node is to be stopped then.
+    pub async fn failed(&self) {
+        self.vitals.lost().await;
+    }
+
     /// Refuses new calls, ends those that are up (BYE to both parties; CANCEL and 503 where nobody has
     /// answered), waits up to `grace` for the parties' answers, and takes all down. Tells how many
     /// calls were left without one.
@@ -395,7 +395,7 @@ impl Running {
         info!(calls, "signaling stops");
         self.service.drain(true);
         let leaving = self.service.0.trunks.leave(grace);
-        let leaving = self.tracker.spawn(leaving);
+        let leaving = self.vitals.tracker.spawn(leaving);
         for worker in &self.workers {
             drop(worker.send(Command::Stop));
         }
@@ -416,9 +416,9 @@ impl Running {
         if leaving.await.is_ok_and(|left| !left) {
             warn!("a trunk did not answer in time that we are no longer registered");
         }
-        self.stop.cancel();
-        self.tracker.close();
-        if timeout(Duration::from_secs(2), self.tracker.wait())
+        self.vitals.stop.cancel();
+        self.vitals.tracker.close();
+        if timeout(Duration::from_secs(2), self.vitals.tracker.wait())
             .await
             .is_err()
         {

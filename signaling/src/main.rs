@@ -61,15 +61,19 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         Ok(loaded.config)
     });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;
-    loop {
+    let has_failed = loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break false,
+            _ = terminate.recv() => break false,
             _ = hangup.recv() => running.reload().await,
+            () = running.failed() => break true,
         }
-    }
+    };
     running.stop(GRACE).await;
     writer.stop(RECORDS).await;
     store.close().await;
-    Ok(())
+    match has_failed {
+        true => Err("signaling has panicked; where is in the log".into()),
+        false => Ok(()),
+    }
 }

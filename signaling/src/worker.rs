@@ -25,7 +25,6 @@ use parking_lot::Mutex;
 use sip::message::Message;
 use store::{CdrWriter, Timestamp};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::{Answer, Asker},
@@ -37,6 +36,7 @@ use crate::{
     net::{Arrival, Datagram, Inbox, Network, Queued, Sender, Work},
     post::Post,
     resolve::Resolver,
+    vitals::Vitals,
 };
 
 /// How many workers there are for each thread that reads.
@@ -89,8 +89,7 @@ pub(crate) struct Shell {
     pub(crate) post: Post,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) tracker: TaskTracker,
-    pub(crate) stop: CancellationToken,
+    pub(crate) vitals: Vitals,
 }
 
 /// All workers of the node.
@@ -118,8 +117,7 @@ impl Workers {
         let workers = workers.into_iter().map(|(core, shell)| {
             let (questions, asked) = mpsc::unbounded_channel();
             let asking = ask_media(shell.media.clone(), asked, shell.commands.clone());
-            let stop = shell.stop.clone();
-            shell.tracker.spawn(stop.run_until_cancelled_owned(asking));
+            shell.vitals.spawn(asking);
             Worker {
                 core: Mutex::new(core),
                 due: AtomicU64::new(clock::NEVER),
@@ -192,14 +190,12 @@ impl Workers {
     pub(crate) fn start(
         self: &Arc<Self>,
         inboxes: impl IntoIterator<Item = (Inbox, mpsc::UnboundedReceiver<Command>)>,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
+        vitals: &Vitals,
     ) -> std::io::Result<()> {
         for (index, (inbox, commands)) in inboxes.into_iter().enumerate() {
-            let run = self.clone().run(index, inbox, commands);
-            tracker.spawn(stop.clone().run_until_cancelled_owned(run));
+            vitals.spawn(self.clone().run(index, inbox, commands));
         }
-        clock::start(self.clone(), tracker, stop)
+        clock::start(self.clone(), vitals)
     }
 }
 
@@ -302,7 +298,7 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
         Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
         Output::Keep { token, message } => {
             let (post, commands) = (shell.post.clone(), shell.commands.clone());
-            shell.tracker.spawn(async move {
+            shell.vitals.tracker.spawn(async move {
                 let kept = post.keep(&message).await;
                 drop(commands.send(Command::Kept(token, kept)));
             });
@@ -310,19 +306,19 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
         Output::Collect { aor } => {
             if shell.post.has(&aor) {
                 let (post, commands) = (shell.post.clone(), shell.commands.clone());
-                shell.tracker.spawn(collect(post, commands, aor));
+                shell.vitals.tracker.spawn(collect(post, commands, aor));
             }
         }
         Output::Settled { aor } => {
             if shell.post.settle(&aor) {
                 let (post, commands) = (shell.post.clone(), shell.commands.clone());
-                shell.tracker.spawn(collect(post, commands, aor));
+                shell.vitals.tracker.spawn(collect(post, commands, aor));
             }
         }
         Output::Forget { aor, id } => {
             let (post, commands) = (shell.post.clone(), shell.commands.clone());
             let forgetting = post.clone().forget(aor.clone(), id);
-            shell.tracker.spawn(async move {
+            shell.vitals.tracker.spawn(async move {
                 if forgetting.await {
                     collect(post, commands, aor).await;
                 }
@@ -344,7 +340,7 @@ fn resolve(shell: &Shell, token: ResolveToken, authority: Authority) {
         return drop(shell.commands.send(Command::Resolved(token, hops)));
     }
     let (resolver, commands) = (shell.resolver.clone(), shell.commands.clone());
-    shell.tracker.spawn(async move {
+    shell.vitals.tracker.spawn(async move {
         let hops = resolver.resolve(authority).await;
         drop(commands.send(Command::Resolved(token, hops)));
     });

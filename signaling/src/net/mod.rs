@@ -28,10 +28,9 @@ use std::{
 use bytes::Bytes;
 use control::config::{self, Listen, Transport};
 use sip::transaction::TransactionId;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connections::Connections;
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, vitals::Vitals};
 
 pub(crate) use connections::Certified;
 pub(crate) use dispatch::{Arrival, Datagram, Dispatcher, Placement};
@@ -130,14 +129,13 @@ impl Bound {
         &self.locals
     }
 
-    /// Starts to receive by connections, until `stop`; their tasks are `tracker`'s.
+    /// Starts to receive by connections, until the node stops.
     pub(crate) fn start(
         self,
         shared: Shared,
         dispatcher: &Dispatcher,
         metrics: &Arc<Metrics>,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
+        vitals: &Vitals,
     ) -> Network {
         let connections = Connections::new(connections::Parts {
             limits: self.limits,
@@ -145,11 +143,11 @@ impl Bound {
             shared: shared.clone(),
             dispatcher: dispatcher.clone(),
             metrics: metrics.clone(),
-            tracker: tracker.clone(),
-            stop: stop.clone(),
+            tracker: vitals.tracker.clone(),
+            stop: vitals.stop.clone(),
         });
         for listener in self.listeners {
-            tracker.spawn(connections.clone().accept(listener));
+            vitals.spawn(connections.clone().accept(listener));
         }
         Network {
             udp: self.udp.into(),
@@ -196,24 +194,20 @@ impl Network {
         }
     }
 
-    /// Starts the threads that read UDP and do its `work`, until `stop`. To be called inside a runtime.
+    /// Starts the threads that read UDP and do its `work`, until the node stops. To be called inside a
+    /// runtime.
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub(crate) fn read<W: Work>(
-        &self,
-        work: Arc<W>,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> io::Result<()> {
+    pub(crate) fn read<W: Work>(&self, work: Arc<W>, vitals: &Vitals) -> io::Result<()> {
         let shared = Arc::new(udp::Shared {
             work,
             dispatcher: self.dispatcher.clone(),
             metrics: self.metrics.clone(),
-            stop: stop.clone(),
+            stop: vitals.stop.clone(),
         });
         let mut groups = self.udp.iter();
-        groups.try_for_each(|group| group.read(&shared, tracker))
+        groups.try_for_each(|group| group.read(&shared, vitals))
     }
 
     /// What connections are secured with.

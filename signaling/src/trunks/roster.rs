@@ -38,8 +38,8 @@ pub(crate) fn mark() -> Arc<str> {
 /// Starts the agent, with no trunk to look after yet.
 pub(crate) fn start(parts: Parts, inbox: Inbox) -> Trunks {
     let (agent, commands) = mpsc::unbounded_channel();
-    let tracker = parts.tracker.clone();
-    tracker.spawn(agent::run(parts, inbox, (agent.clone(), commands)));
+    let vitals = parts.vitals.clone();
+    vitals.spawn(agent::run(parts, inbox, (agent.clone(), commands)));
     Trunks {
         list: Arc::default(),
         agent,

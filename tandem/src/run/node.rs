@@ -130,6 +130,9 @@ impl Node {
                 Ok(()) => "the API has ended; its last words are in the log".to_owned(),
                 Err(error) => format!("the API failed: {error}"),
             }),
+            () = self.signaling.failed() => {
+                Failure::other("signaling has panicked; where is in the log".to_owned())
+            }
         }
     }
 

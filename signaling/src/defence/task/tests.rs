@@ -6,12 +6,12 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
     defence::{Evidence, kernel},
     net::{self, Certified, Dispatcher, Names, Shared, Tls},
+    vitals::Vitals,
 };
 
 /// Less than what mediad is waited for.
@@ -34,10 +34,9 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
         names: Names::default(),
         certified: Certified::default(),
     };
-    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let bound = net::bind(&sip, 1).unwrap();
+    let (bound, vitals) = (net::bind(&sip, 1).unwrap(), Vitals::default());
     let local = bound.locals()[0].address;
-    let network = bound.start(shared, &dispatcher, &metrics, &tracker, &stop);
+    let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let (media, mut hears, _silent) = kernel::tests::mediad();
     let guard = Guard {
         defence: defence.clone(),
@@ -64,5 +63,5 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
         assert!(metrics.text().contains(bans), "{}", metrics.text());
         assert!(defence.lift(super::super::Source::of(address).block()));
     }
-    stop.cancel();
+    vitals.stop.cancel();
 }

@@ -4,8 +4,7 @@ use std::{io, net::Shutdown, sync::Arc, thread, time::Duration};
 
 use control::config::Transport;
 use socket2::SockRef;
-use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Group, Udp,
@@ -14,6 +13,7 @@ use super::{
 use crate::{
     metrics::{Dropped, Metrics},
     net::{Dispatcher, Flow, Queued, dispatch::Datagram, lanes::Queues, stun},
+    vitals::Vitals,
 };
 
 /// Batches that are read before what they brought is worked on.
@@ -37,15 +37,15 @@ pub(in crate::net) struct Shared<W> {
 }
 
 impl Group {
-    /// Starts a thread for each socket, which reads until `stop`. To be called inside a runtime, which
-    /// the threads' work may spawn into.
+    /// Starts a thread for each socket, which reads until the node stops. To be called inside a runtime,
+    /// which the threads' work may spawn into.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub(in crate::net) fn read<W: Work>(
         &self,
         shared: &Arc<Shared<W>>,
-        tracker: &TaskTracker,
+        vitals: &Vitals,
     ) -> io::Result<()> {
         for (index, socket) in self.sockets.iter().enumerate() {
             let reader = Reader {
@@ -54,17 +54,10 @@ impl Group {
                 queues: Queues::new(),
                 failures: 0,
             };
-            let (token, runtime) = (tracker.token(), Handle::current());
-            let work = move || {
-                let _inside = runtime.enter();
-                reader.run();
-                drop(token);
-            };
-            let name = format!("sip-{index}");
-            thread::Builder::new().name(name).spawn(work)?;
+            vitals.thread(format!("sip-{index}"), move || reader.run())?;
         }
-        let (sockets, stop) = (self.sockets.clone(), shared.stop.clone());
-        tracker.spawn(async move {
+        let (sockets, stop) = (self.sockets.clone(), vitals.stop.clone());
+        vitals.tracker.spawn(async move {
             stop.cancelled().await;
             for one in sockets {
                 // It wakes the reader, though it is an error where nobody is connected.

@@ -6,16 +6,14 @@ use std::{
 use bytes::Bytes;
 use control::config::Transport;
 use tokio::{net::UdpSocket, sync::mpsc, time::timeout};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::{
     defence::Defence,
     metrics::Metrics,
     net::{Arrival, Datagram, Inbox, Queued, lanes},
+    vitals::Vitals,
 };
 
 struct Bed {
@@ -24,7 +22,7 @@ struct Bed {
     metrics: Arc<Metrics>,
     inbox: Inbox,
     datagrams: mpsc::UnboundedReceiver<Datagram>,
-    tracker: TaskTracker,
+    vitals: Vitals,
     stop: DropGuard,
 }
 
@@ -32,6 +30,7 @@ struct Recorder(mpsc::UnboundedSender<Datagram>);
 
 impl Work for Recorder {
     fn datagram(&self, datagram: Queued<Datagram>) {
+        assert_ne!(datagram.arrival.bytes, "panic");
         drop(self.0.send(datagram.arrival));
     }
 }
@@ -48,22 +47,22 @@ fn bed(address: &str, count: usize) -> Bed {
     let defence = Arc::new(Defence::new(&config, t1, Instant::now()));
     let dispatcher = Dispatcher::new(vec![worker], defence, metrics.clone());
     let (work, datagrams) = mpsc::unbounded_channel();
-    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let vitals = Vitals::default();
     let shared = Arc::new(Shared {
         work: Arc::new(Recorder(work)),
         dispatcher: dispatcher.clone(),
         metrics: metrics.clone(),
-        stop: stop.clone(),
+        stop: vitals.stop.clone(),
     });
-    group.read(&shared, &tracker).unwrap();
+    group.read(&shared, &vitals).unwrap();
     Bed {
         group,
         dispatcher,
         metrics,
         inbox,
         datagrams,
-        tracker,
-        stop: stop.drop_guard(),
+        stop: vitals.stop.clone().drop_guard(),
+        vitals,
     }
 }
 
@@ -84,6 +83,16 @@ impl Bed {
         let Datagram { flow, bytes, .. } = datagram.await.unwrap().unwrap();
         (flow, bytes)
     }
+}
+
+/// Or its peers would be heard no more, and nobody would know.
+#[tokio::test]
+async fn a_reader_that_panics_is_told() {
+    let bed = bed("127.0.0.1:0", 1);
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    peer.send_to(b"panic", bed.group.local).await.unwrap();
+    let lost = timeout(Duration::from_secs(5), bed.vitals.lost());
+    lost.await.unwrap();
 }
 
 async fn read(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -237,8 +246,8 @@ fn icmp_error(kind: u8, code: u8, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
 async fn readers_end_when_they_are_told_to_though_nothing_comes() {
     let bed = bed("127.0.0.1:0", 4);
     drop(bed.stop);
-    bed.tracker.close();
-    let ended = timeout(Duration::from_secs(5), bed.tracker.wait());
+    bed.vitals.tracker.close();
+    let ended = timeout(Duration::from_secs(5), bed.vitals.tracker.wait());
     assert!(ended.await.is_ok());
 }
 

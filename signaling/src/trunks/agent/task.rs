@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Agent, AskToken, Output};
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     metrics::{Dropped, Metrics},
     net::{Arrival, Inbox, Network, Sender},
     resolve::Resolver,
+    vitals::Vitals,
 };
 
 /// What the agent hears from the rest of the process.
@@ -36,8 +36,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) network: Network,
     pub(crate) resolver: Resolver,
-    pub(crate) tracker: TaskTracker,
-    pub(crate) stop: CancellationToken,
+    pub(crate) vitals: Vitals,
 }
 
 /// Runs until the node stops.
@@ -63,7 +62,6 @@ pub(in crate::trunks) async fn run(
         };
         tokio::select! {
             biased;
-            () = parts.stop.cancelled() => return,
             Some(command) = commands.recv() => match command {
                 Command::Trunks(trunks) => agent.set_trunks(now(), &trunks),
                 Command::Resolved(token, hops) => agent.handle_resolved(now(), token, &hops),
@@ -126,7 +124,7 @@ fn perform(parts: &Parts, orders: &mpsc::UnboundedSender<Command>, output: Outpu
         }
         Output::Resolve { token, authority } => {
             let (resolver, commands) = (parts.resolver.clone(), orders.clone());
-            parts.tracker.spawn(async move {
+            parts.vitals.tracker.spawn(async move {
                 let hops = resolver.resolve(authority).await;
                 // It fails only while the node is being taken down.
                 drop(commands.send(Command::Resolved(token, hops)));
