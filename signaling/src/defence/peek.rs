@@ -65,6 +65,10 @@ impl<'a> Peek<'a> {
         let mut from = first + 1;
         let mut had_to = false;
         for end in ends.chain([message.len()]) {
+            // A folded field goes on (RFC 3261 section 7.3.1), and its parser takes it as a whole.
+            if matches!(message.get(end + 1), Some(b' ' | b'\t')) {
+                continue;
+            }
             let line = message.get(from..end).unwrap_or_default();
             from = end + 1;
             if line.trim_ascii().is_empty() {
@@ -168,6 +172,9 @@ fn has_tag(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use sip::message::Message;
+
     use super::*;
 
     fn message(start: &str, to: &str) -> Vec<u8> {
@@ -275,6 +282,25 @@ mod tests {
             &[0xff; 64],
         ] {
             assert_eq!(Peek::at(bytes).call_id, None, "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        /// Or what one party sends would go to another worker than what its peer answers.
+        #[test]
+        fn what_is_seen_is_what_the_parser_reads(
+            gaps in prop::collection::vec("[ \t]{0,2}(\r\n[ \t]{1,2}){0,2}", 8),
+            before in "[ \t]{0,2}",
+        ) {
+            let [a, b, c, d, e, f, g, h] = &gaps[..] else { unreachable!() };
+            let text = format!(
+                "BYE sip:1@h SIP/2.0\r\nSubject:{a}x{b}\r\nTo{before}:{c}<sip:1@h>{d};{e}tag=1\r\n\
+                 Call-ID{before}:{f}x@y{g}\r\nUser-Agent:{h}i: z\r\n\r\ni: wrong"
+            );
+            let (peek, parsed) = (Peek::at(text.as_bytes()), Message::parse(text.clone().into()).unwrap());
+            prop_assert_eq!(peek.call_id, parsed.call_id().ok().map(str::as_bytes));
+            prop_assert_eq!(peek.has_tag, parsed.to_tag().is_some());
+            prop_assert_eq!(peek.user_agent, Some(&b"i: z"[..]));
         }
     }
 }
