@@ -6,6 +6,7 @@
 //! [`set_watching`] has said that there is any such work. While there is none a stopped line costs what
 //! it always does: nothing.
 
+mod fields;
 mod verbosity;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use verbosity::{Handle, Verbosity};
@@ -63,14 +65,12 @@ pub fn init(default: &str) {
         return;
     };
     let (filter, handle) = verbosity::reloadable(base);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
     let json = std::env::var("TANDEM_LOG_FORMAT").is_ok_and(|format| format == "json");
     let lines = if json {
-        lines.json().boxed()
+        let lines = tracing_subscriber::fmt::layer().with_target(false).json();
+        lines.with_writer(std::io::stderr).boxed()
     } else {
-        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+        for_people(std::io::stderr, std::io::stderr().is_terminal()).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Already initialised means that a test or an embedding program chose its own way.
@@ -83,6 +83,18 @@ pub fn init(default: &str) {
         };
         drop(FILTER.set(Mutex::new(filter)));
     }
+}
+
+fn for_people<S, W>(writer: W, ansi: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(ansi)
+        .fmt_fields(fields::one_line())
+        .with_writer(writer)
 }
 
 /// Logs by another filter from now on, such as `debug` or `info,signaling=debug`; with `None` by the

@@ -53,7 +53,10 @@ fn main() -> ExitCode {
     match start(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error}");
+            // A configuration may be wrong in several places.
+            for line in error.to_string().lines() {
+                error!("{line}");
+            }
             ExitCode::FAILURE
         }
     }

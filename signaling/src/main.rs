@@ -31,7 +31,10 @@ fn main() -> ExitCode {
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error}");
+            // A configuration may be wrong in several places.
+            for line in error.to_string().lines() {
+                error!("{line}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -341,8 +341,9 @@ fn tell(outcome: &Result<ReloadReport, Vec<String>>) {
             info!(changed, routing = report.routing, "reloaded");
         }
         Err(reasons) => {
-            let reasons = reasons.join("\n");
-            error!("not reloaded, the node goes on with what it has: {reasons}");
+            for reason in reasons {
+                error!("not reloaded, the node goes on with what it has: {reason}");
+            }
         }
     }
 }
