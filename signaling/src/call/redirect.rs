@@ -21,7 +21,7 @@ use super::{
     divert::{Diversion, Reason},
     exchange::{ExchangeId, Place, Role, Target},
     setup::take_all,
-    stage::{charged, divert, merge},
+    stage::{at_once, charged, divert},
     state::CallKey,
 };
 use crate::directory::{Caller, Decision};
@@ -162,11 +162,7 @@ impl Core {
         for step in steps {
             let parts = step.parts.into_iter();
             let parts = parts.filter_map(|part| charged(now, course, part, Some(charge)));
-            let mut step_groups = merge(parts);
-            if let Some(last) = step_groups.last_mut() {
-                last.failover = step.failover;
-            }
-            groups.extend(step_groups);
+            groups.extend(at_once(parts, step.failover));
         }
         groups
     }

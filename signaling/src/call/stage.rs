@@ -151,11 +151,7 @@ impl Core {
                 let each = spots.map(|spot| Group::new(vec![spot.target]));
                 part.groups.into_iter().chain(each).collect()
             });
-            let mut groups = merge(parts);
-            if let Some(last) = groups.last_mut() {
-                last.failover = step.failover;
-            }
-            groups
+            at_once(parts, step.failover)
         });
         groups.collect()
     }
@@ -378,8 +374,20 @@ pub(super) fn divert(groups: &mut [Group<Target>], diversion: &Arc<Diversion>) {
     }
 }
 
+/// The places of a step, and after which failures of theirs what stands behind them follows.
+pub(super) fn at_once(
+    parts: impl IntoIterator<Item = Vec<Group<Target>>>,
+    failover: Failover,
+) -> Vec<Group<Target>> {
+    let mut groups = merge(parts);
+    if let Some(last) = groups.last_mut() {
+        last.failover = failover;
+    }
+    groups
+}
+
 /// The phones of several places as one: all first choices at once, then all second ones.
-pub(super) fn merge(parts: impl IntoIterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
+fn merge(parts: impl IntoIterator<Item = Vec<Group<Target>>>) -> Vec<Group<Target>> {
     let mut merged: Vec<Group<Target>> = Vec::new();
     for groups in parts {
         for (rank, group) in groups.into_iter().enumerate() {
