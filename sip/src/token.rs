@@ -30,7 +30,10 @@ impl TokenGenerator {
             keyed_hash(self.seed, 0, self.count),
             keyed_hash(self.seed, 1, self.count),
         );
-        format!("{high:016x}{low:016x}")
+        let mut token = String::with_capacity(32);
+        push_hex(&mut token, high);
+        push_hex(&mut token, low);
+        token
     }
 
     /// 64 bits that nobody who does not know the seed can foretell.
@@ -43,15 +46,32 @@ impl TokenGenerator {
     /// A `tag` for From or To.
     #[must_use]
     pub fn tag(&mut self) -> String {
-        let mut token = self.token();
-        token.truncate(16);
-        token
+        hex(self.bits())
     }
 
     /// A `branch` for Via, with the magic cookie.
     #[must_use]
     pub fn branch(&mut self) -> String {
-        format!("{BRANCH_COOKIE}{}", self.token())
+        let mut branch = String::with_capacity(BRANCH_COOKIE.len() + 32);
+        branch.push_str(BRANCH_COOKIE);
+        branch.push_str(&self.token());
+        branch
+    }
+}
+
+/// 16 hexadecimal digits.
+pub(crate) fn hex(bits: u64) -> String {
+    let mut text = String::with_capacity(16);
+    push_hex(&mut text, bits);
+    text
+}
+
+/// Appends 16 hexadecimal digits: a tenth of what `format!` takes.
+pub(crate) fn push_hex(text: &mut String, bits: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bits.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 0xf)].into());
     }
 }
 
@@ -76,6 +96,13 @@ mod tests {
         for seed in 0..10 {
             let mut tokens = TokenGenerator::new(seed);
             assert!((0..1000).all(|_| seen.insert(tokens.token())));
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for bits in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(hex(bits), format!("{bits:016x}"));
         }
     }
 

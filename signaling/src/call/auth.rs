@@ -115,14 +115,16 @@ struct Claim {
 impl Core {
     /// A request that would begin something, or one of a call whose sender is in doubt.
     pub(super) fn identify(&mut self, now: Instant, flow: Flow, request: Message) {
-        // A retransmission was let in once, and its credentials are used up; or it waits to be.
-        if self.layer.knows(&request) {
+        let is_register = request.method() == Some(&Method::Register);
+        // A retransmission was let in once, and its credentials are used up; or it waits to be. A REGISTER
+        // has no transaction.
+        if !is_register && self.layer.knows(&request) {
             return self.hand_over(now, flow, request, None);
         }
         if self.parked.knows(&flow, &request) {
             return;
         }
-        let is_anybodys = request.method() == Some(&Method::Register) || !begins(&request);
+        let is_anybodys = is_register || !begins(&request);
         if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_anybodys) {
             if flow.transport.is_secure() {
                 // The defence has the addresses of trunks, not their certificates.
@@ -286,6 +288,7 @@ impl Core {
         }
         let place = request.request_uri().ok();
         let realm = place.and_then(|place| self.directory.domain_of(&place));
+        let realm = realm.map(str::to_owned);
         realm.map(|realm| Claim { realm, aor: None }).ok_or(403)
     }
 
@@ -321,7 +324,7 @@ impl Core {
     pub(super) fn own_user(&self, uri: &Uri<'_>) -> Option<Aor> {
         let domain = self.directory.domain_of(uri)?;
         let user = uri.user_unescaped().filter(|user| !user.is_empty())?;
-        Some(Aor::new(std::str::from_utf8(&user).ok()?, &domain))
+        Some(Aor::new(std::str::from_utf8(&user).ok()?, domain))
     }
 
     /// Checks a request's credentials, and lets it in. `told` is what the store said, where this request
@@ -380,7 +383,10 @@ impl Core {
             self.witness(now, &flow, Proof::StaleNonce, None);
             return self.challenge(now, flow, &request, &claim.realm, true);
         }
-        let aor = Aor::new(&credentials.username, &claim.realm);
+        let aor = match &claim.aor {
+            Some(own) if own.user() == credentials.username => own.clone(),
+            _ => Aor::new(&credentials.username, &claim.realm),
+        };
         let told = told.filter(|(about, _)| **about == aor);
         let answer = match told {
             Some((_, answer)) => answer.clone(),
@@ -494,18 +500,20 @@ impl Core {
             Some(Method::Register) => (401, HeaderName::WwwAuthenticate),
             _ => (407, HeaderName::ProxyAuthenticate),
         };
-        let random = u64::from_str_radix(&self.tokens.tag(), 16).unwrap_or_default();
+        let random = self.tokens.bits();
         let time = self.unix_time(now);
         let nonce = self.access.nonce(time, random, realm, source_ip(&flow));
         let asked = request.as_bytes().len();
-        let mut room = match flow.transport {
-            Transport::Udp => (asked + asked / 2).saturating_sub(repeated(request) + FRAME),
-            _ => usize::MAX,
-        };
         // JsSIP knows MD5 only, and of several header fields of a name it keeps the last; SIPp, which
         // comes by other transports, keeps the first.
         let is_browser = matches!(flow.transport, Transport::Ws | Transport::Wss);
         let offered = self.access.hashes(realm);
+        let mut room = match flow.transport {
+            Transport::Udp if offered.len() > 1 => {
+                (asked + asked / 2).saturating_sub(repeated(request) + FRAME)
+            }
+            _ => usize::MAX,
+        };
         let hashes = offered.iter();
         let last = |hash: &&Hash| is_browser && **hash == Hash::Md5;
         let mut headers = Vec::new();
@@ -545,7 +553,8 @@ impl Core {
         status: u16,
         headers: &[(HeaderName, String)],
     ) {
-        let mut response = request.respond(status).to_tag(self.stateless_tag(request));
+        let tag = self.policy.identity.stateless_tag(request);
+        let mut response = request.respond(status).to_tag(tag);
         for (name, value) in headers {
             response = response.header(Name::from(*name), value);
         }

@@ -212,7 +212,7 @@ impl Core {
         let flow = reply_flow(flow, &request);
         if let Err(refusal) = proxy::admit(&request, &self.policy.identity, &EXTENSIONS) {
             debug!(source = %flow, %refusal, "refused a request");
-            let tag = self.stateless_tag(&request);
+            let tag = self.policy.identity.stateless_tag(&request);
             match refusal.response(&request, &tag) {
                 Some(response) => self.layer.send_stateless(flow, response),
                 None => self.metrics.dropped(Dropped::Malformed),
@@ -321,13 +321,6 @@ impl Core {
 
     pub(super) fn respond_stateless(&mut self, flow: Flow, request: &Message, status: u16) {
         self.respond_with(flow, request, status, &[]);
-    }
-
-    /// A To tag that is the same each time the same request comes (RFC 3261 section 8.2.7).
-    pub(super) fn stateless_tag(&self, request: &Message) -> String {
-        let branch = self.policy.identity.stateless_branch(request);
-        let tag = branch.trim_start_matches("z9hG4bK");
-        tag.split('.').next().unwrap_or(tag).to_owned()
     }
 }
 

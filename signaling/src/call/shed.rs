@@ -50,7 +50,7 @@ impl Core {
         let flow = reply_flow(flow, &request);
         let response = request
             .respond(503)
-            .to_tag(self.stateless_tag(&request))
+            .to_tag(self.policy.identity.stateless_tag(&request))
             .header(
                 Name::from(HeaderName::RetryAfter),
                 retry_after(&request).to_string(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::header::{BRANCH_COOKIE, HeaderName, Transport, Via};
 use crate::message::Message;
-use crate::token::TokenGenerator;
+use crate::token::{TokenGenerator, hex};
 use crate::uri::{Host, Scheme, Uri};
 
 /// The names and addresses under which this proxy appears in Via, Route and Record-Route, and a
@@ -101,6 +101,18 @@ impl Identity {
             "{BRANCH_COOKIE}{unique:016x}.{:016x}",
             self.loop_hash(received)
         )
+    }
+
+    /// A To tag for answering `received` without state: the same each time it comes (RFC 3261 section
+    /// 8.2.7). What tells it from every other request is taken as it is written.
+    #[must_use]
+    pub fn stateless_tag(&self, received: &Message) -> String {
+        let mut hash = self.hasher(b"tag");
+        for name in [HeaderName::Via, HeaderName::CallId, HeaderName::CSeq] {
+            let field = received.header(name);
+            feed(&mut hash, field.map_or(&[][..], |field| field.value()));
+        }
+        hex(hash.finish())
     }
 
     /// Whether this request has been here before and nothing that routes it has changed since: a
