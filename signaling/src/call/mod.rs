@@ -137,6 +137,8 @@ pub(crate) struct Core {
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
     next: u64,
+    /// What answers to REGISTER say of the time.
+    date: register::Date,
     gauges: Gauges,
 }
 
@@ -221,6 +223,7 @@ impl Core {
             alarms: Alarms::new(),
             outputs: VecDeque::new(),
             next: 0,
+            date: register::Date::default(),
             gauges: Gauges::default(),
         }
     }

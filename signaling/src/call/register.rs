@@ -98,7 +98,10 @@ impl Core {
     ) -> bool {
         let time = self.time(now);
         let user_agent = request.header(HeaderName::UserAgent);
-        let user_agent = user_agent.map(|header| header.text().replace(char::is_control, " "));
+        let user_agent = user_agent.map(|header| match header.text() {
+            text if text.contains(char::is_control) => text.replace(char::is_control, " ").into(),
+            text => text,
+        });
         let came = Came {
             flow,
             user_agent: user_agent.as_deref().unwrap_or_default(),
@@ -133,7 +136,7 @@ impl Core {
         if register.echoes_path {
             headers.push((HeaderName::Path, register.path.join(", ")));
         }
-        headers.push((HeaderName::Date, date(time)));
+        headers.push((HeaderName::Date, self.date.at(time).to_owned()));
         self.respond_with(flow, request, 200, &headers);
         if matches!(&register.wish, Wish::Update(wanted) if wanted.iter().any(|one| one.expires > 0))
         {
@@ -165,8 +168,39 @@ fn unknown_extensions(request: &Message) -> Vec<String> {
         .collect()
 }
 
-/// A Date value (RFC 3261 section 20.17): `Sat, 13 Nov 2010 23:29:00 GMT`.
-fn date(time: Timestamp) -> String {
-    let time = jiff::Timestamp::from_millisecond(time.millis()).unwrap_or_default();
-    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+/// A Date value (RFC 3261 section 20.17): `Sat, 13 Nov 2010 23:29:00 GMT`. Written once a second.
+#[derive(Debug, Default)]
+pub(super) struct Date {
+    second: i64,
+    text: String,
+}
+
+impl Date {
+    fn at(&mut self, time: Timestamp) -> &str {
+        let second = time.millis().div_euclid(1_000);
+        if self.second != second || self.text.is_empty() {
+            let time = jiff::Timestamp::from_second(second).unwrap_or_default();
+            self.second = second;
+            self.text = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_goes_on_with_the_time() {
+        let mut date = Date::default();
+        for (millis, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (1_289_690_940_000, "Sat, 13 Nov 2010 23:29:00 GMT"),
+            (1_289_690_940_999, "Sat, 13 Nov 2010 23:29:00 GMT"),
+            (1_289_690_941_000, "Sat, 13 Nov 2010 23:29:01 GMT"),
+        ] {
+            assert_eq!(date.at(Timestamp::from_millis(millis)), text);
+        }
+    }
 }

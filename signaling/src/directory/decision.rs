@@ -15,7 +15,12 @@ impl Aor {
     /// `user` as it is, for users are told apart by case (RFC 3261 section 19.1.4), `domain` in
     /// lower case.
     pub(crate) fn new(user: &str, domain: &str) -> Self {
-        Self(format!("{user}@{}", domain.to_ascii_lowercase()).into())
+        let mut text = String::with_capacity(user.len() + 1 + domain.len());
+        text.push_str(user);
+        text.push('@');
+        text.push_str(domain);
+        text[user.len()..].make_ascii_lowercase();
+        Self(text.into())
     }
 
     /// `alice@example.test`.

@@ -76,6 +76,8 @@ pub(crate) struct Directory {
     limits: Limits,
     meters: Arc<Meters>,
     domains: Vec<String>,
+    /// The domains in lower case, by the host that each is, as a URI writes it.
+    hosts: HashMap<String, String>,
     numbering: Option<Numbering>,
     emergency: Vec<String>,
 }
@@ -159,6 +161,7 @@ impl Directory {
             limits: Limits::new(&config.limits, &config.trunks, aor, meters.clone()),
             meters,
             domains: config.sip.domains.clone(),
+            hosts: hosts(&config.sip.domains),
             numbering: config.numbering.clone(),
             emergency: config.sip.emergency.clone(),
             trunks,
@@ -221,11 +224,15 @@ impl Directory {
     }
 
     /// The domain of ours that is a URI's host, in lower case.
-    pub(crate) fn domain_of(&self, uri: &Uri<'_>) -> Option<String> {
-        let host = uri.host();
-        let mut domains = self.domains.iter();
-        let domain = domains.find(|domain| Host::parse(domain) == host)?;
-        Some(domain.to_ascii_lowercase())
+    pub(crate) fn domain_of(&self, uri: &Uri<'_>) -> Option<&str> {
+        let known = match uri.host()? {
+            // As nearly all write it.
+            Host::Name(name) if !name.bytes().any(|b| b.is_ascii_uppercase()) => {
+                self.hosts.get(name)
+            }
+            host => self.hosts.get(&key(host)),
+        };
+        known.map(String::as_str)
     }
 
     /// Where a request goes by its Request-URI: to a user of ours, to a number, or to nobody's place of
@@ -247,7 +254,7 @@ impl Directory {
         let of =
             |domain: &str| user.map_or(Place::Number, |user| Place::User(Aor::new(user, domain)));
         if let Some(domain) = self.domain_of(uri) {
-            return of(&domain);
+            return of(domain);
         }
         let Some(first) = self.domains.first() else {
             return Place::Number;
@@ -278,10 +285,7 @@ impl Directory {
 
     /// Whether a URI's host is one of this node's domains.
     pub(crate) fn has_domain(&self, uri: &Uri<'_>) -> bool {
-        let host = uri.host();
-        self.domains
-            .iter()
-            .any(|domain| Host::parse(domain) == host)
+        self.domain_of(uri).is_some()
     }
 
     /// Whether a number, as it is called, is that of an emergency service.
@@ -295,6 +299,19 @@ impl Directory {
         let called = plain(called);
         is_urn || self.emergency.iter().any(|number| *number == called)
     }
+}
+
+fn hosts(domains: &[String]) -> HashMap<String, String> {
+    let hosts = domains.iter().filter_map(|domain| {
+        let host = key(Host::parse(domain)?);
+        Some((host, domain.to_ascii_lowercase()))
+    });
+    hosts.collect()
+}
+
+/// What is the same for what is the same host.
+fn key(host: Host<'_>) -> String {
+    host.to_string().to_ascii_lowercase()
 }
 
 /// Where a Request-URI leads, before it is known whether there is such a user.
