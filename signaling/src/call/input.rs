@@ -31,7 +31,7 @@ const EXTENSIONS: [&str; 0] = [];
 impl Core {
     /// A datagram came.
     pub(crate) fn handle_datagram(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        self.trace.push(now, Direction::In, flow, &bytes);
+        self.trace.push(now, Direction::In, &flow, &bytes);
         self.take(now, flow, Message::parse(bytes));
     }
 
@@ -47,7 +47,8 @@ impl Core {
             Err(error) => error.partial.as_deref(),
         };
         if let Some(framed) = framed {
-            self.trace.push(now, Direction::In, flow, framed.as_bytes());
+            self.trace
+                .push(now, Direction::In, &flow, framed.as_bytes());
         }
         self.take(now, flow, message);
     }

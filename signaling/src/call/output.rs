@@ -97,7 +97,7 @@ impl Core {
         while let Some(transmit) = self.layer.poll_transmit() {
             count(&self.metrics, &transmit.payload, again);
             self.trace
-                .push(now, Direction::Out, transmit.flow, &transmit.payload);
+                .push(now, Direction::Out, &transmit.flow, &transmit.payload);
             debug!(to = %transmit.flow, line = %FirstLine(&transmit.payload), again, "sending");
             self.outputs.push_back(Output::Transmit {
                 flow: transmit.flow,

@@ -1,17 +1,24 @@
 //! What was received and sent lately, so that a call's messages can be shown while it is up and for a
 //! while after.
 //!
-//! Two rings of bounded size share the messages' own buffers: one for calls, one for what would push
-//! them out (REGISTER and OPTIONS come from every phone every few seconds). Nothing is parsed or
-//! copied until somebody asks; then the rings are searched by Call-ID.
+//! Two rings of bounded size: one for calls, one for what would push them out (REGISTER and OPTIONS come
+//! from every phone every few seconds). Messages are copied into one buffer after the other, round and
+//! round: to share their own buffers instead would save the copy, and keep each of them until it is out of
+//! every cache before it can be used for another message, which costs more. Nothing is parsed until
+//! somebody asks; then the rings are searched by Call-ID.
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
+    ops::Range,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use control::signal::{TracePage, TracedMessage};
+use control::{
+    config::Transport,
+    signal::{TracePage, TracedMessage},
+};
 use memchr::memmem;
 use sip::message::Message;
 use store::Uuid;
@@ -32,6 +39,8 @@ const REMEMBERED: usize = 8_192;
 const CSEQ: &[u8] = b"\nCSeq:";
 /// Of eight parts of the memory, how many are for calls.
 const FOR_CALLS: usize = 6;
+/// Of eight parts of a ring, how many are for the texts; the rest is for what is known of each.
+const FOR_TEXTS: usize = 6;
 
 /// The messages of one worker.
 #[derive(Debug)]
@@ -46,9 +55,16 @@ pub(super) struct Trace {
 
 #[derive(Debug)]
 struct Ring {
+    /// In the order of their coming, and of their texts but for the one turn of the ring among them.
     messages: VecDeque<Entry>,
-    bytes: usize,
-    limit: usize,
+    /// How many there may be.
+    most: usize,
+    /// Empty until the first message comes.
+    texts: Box<[u8]>,
+    /// How long `texts` is then.
+    room: usize,
+    /// Where in it the next one goes.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -56,8 +72,18 @@ struct Entry {
     number: u64,
     at: Instant,
     direction: Direction,
-    flow: Flow,
-    raw: Bytes,
+    transport: Transport,
+    local: SocketAddr,
+    peer: SocketAddr,
+    /// Its text, in the ring's.
+    text: Range<usize>,
+}
+
+/// A message that is still there.
+#[derive(Clone, Copy, Debug)]
+struct Kept<'t> {
+    entry: &'t Entry,
+    text: &'t [u8],
 }
 
 impl Trace {
@@ -74,19 +100,25 @@ impl Trace {
     }
 
     /// Keeps a message.
-    pub(super) fn push(&mut self, at: Instant, direction: Direction, flow: Flow, raw: &Bytes) {
-        let ring = match is_call(&self.cseq, raw) {
+    pub(super) fn push(&mut self, at: Instant, direction: Direction, flow: &Flow, text: &[u8]) {
+        let ring = match is_call(&self.cseq, text) {
             true => &mut self.calls,
             false => &mut self.others,
         };
         self.next += 1;
-        ring.push(Entry {
+        let entry = Entry {
             number: self.next,
             at,
             direction,
-            flow,
-            raw: raw.clone(),
-        });
+            transport: flow.transport,
+            local: flow.local,
+            peer: match direction {
+                Direction::In => flow.remote,
+                Direction::Out => flow.reply_to,
+            },
+            text: 0..0,
+        };
+        ring.push(entry, text);
     }
 
     /// A call is over.
@@ -114,15 +146,15 @@ impl Trace {
     }
 
     /// The messages of a Call-ID after that of number `after`, in their order.
-    fn of<'t>(&'t self, call_id: &'t str, after: u64) -> impl Iterator<Item = &'t Entry> {
-        let wanted = move |entry: &&Entry| {
-            entry.number > after && call_id::find(&entry.raw) == Some(call_id.as_bytes())
+    fn of<'t>(&'t self, call_id: &'t str, after: u64) -> impl Iterator<Item = Kept<'t>> {
+        let wanted = move |kept: &Kept<'_>| {
+            kept.entry.number > after && call_id::find(kept.text) == Some(call_id.as_bytes())
         };
-        let mut calls = self.calls.messages.iter().filter(wanted).peekable();
-        let mut others = self.others.messages.iter().filter(wanted).peekable();
+        let mut calls = self.calls.iter().filter(wanted).peekable();
+        let mut others = self.others.iter().filter(wanted).peekable();
         std::iter::from_fn(move || {
             let first = match (calls.peek(), others.peek()) {
-                (Some(call), Some(other)) => call.number < other.number,
+                (Some(call), Some(other)) => call.entry.number < other.entry.number,
                 (call, _) => call.is_some(),
             };
             if first { calls.next() } else { others.next() }
@@ -132,32 +164,57 @@ impl Trace {
 
 impl Ring {
     fn new(limit: usize) -> Self {
+        let room = limit / 8 * FOR_TEXTS;
         Self {
             messages: VecDeque::new(),
-            bytes: 0,
-            limit,
+            most: (limit - room) / size_of::<Entry>(),
+            texts: Box::default(),
+            room,
+            next: 0,
         }
     }
 
-    fn push(&mut self, entry: Entry) {
-        let size = entry.size();
-        if size > self.limit {
+    /// Keeps a message; the oldest ones make room for it.
+    fn push(&mut self, mut entry: Entry, text: &[u8]) {
+        if text.len() > self.room || self.most == 0 {
             return;
         }
-        self.bytes += size;
+        if self.texts.is_empty() {
+            // Memory that nobody has written to yet is none.
+            self.texts = vec![0; self.room].into();
+            self.messages.reserve_exact(self.most);
+        }
+        if self.next + text.len() > self.room {
+            self.forget_texts(self.next..self.room);
+            self.next = 0;
+        }
+        entry.text = self.next..self.next + text.len();
+        self.forget_texts(entry.text.clone());
+        if self.messages.len() == self.most {
+            self.messages.pop_front();
+        }
+        self.next = entry.text.end;
+        if let Some(place) = self.texts.get_mut(entry.text.clone()) {
+            place.copy_from_slice(text);
+        }
         self.messages.push_back(entry);
-        while self.bytes > self.limit
-            && let Some(oldest) = self.messages.pop_front()
+    }
+
+    /// Forgets the messages that begin in a part of the texts, which is the part behind what was written
+    /// last: they are the oldest.
+    fn forget_texts(&mut self, part: Range<usize>) {
+        while let Some(oldest) = self.messages.front()
+            && part.contains(&oldest.text.start)
         {
-            self.bytes -= oldest.size();
+            self.messages.pop_front();
         }
     }
-}
 
-impl Entry {
-    /// What it keeps in memory, itself included.
-    fn size(&self) -> usize {
-        self.raw.len() + size_of::<Self>()
+    fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
+        self.messages.iter().map(|entry| Kept {
+            entry,
+            text: self.texts.get(entry.text.clone()).unwrap_or_default(),
+        })
     }
 }
 
@@ -190,37 +247,31 @@ impl Core {
         if found.is_empty() && !up && self.trace.of(call_id, 0).next().is_none() {
             return None;
         }
-        let next = found.last().map_or(after, |entry| entry.number);
+        let next = found.last().map_or(after, |kept| kept.entry.number);
         Some(TracePage {
             call_id: call_id.to_owned(),
             up,
             messages: found
                 .into_iter()
-                .map(|entry| self.show(entry, full))
+                .map(|kept| self.show(kept, full))
                 .collect(),
             next,
         })
     }
 
-    fn show(&self, entry: &Entry, full: bool) -> TracedMessage {
-        let line = entry.raw.split(|byte| *byte == b'\r').next();
-        let cseq = Message::parse(entry.raw.clone()).ok();
+    fn show(&self, Kept { entry, text }: Kept<'_>, full: bool) -> TracedMessage {
+        let line = text.split(|byte| *byte == b'\r').next();
+        let cseq = Message::parse(Bytes::copy_from_slice(text)).ok();
         let cseq = cseq.and_then(|message| message.cseq().ok());
-        let received = entry.direction == Direction::In;
-        let peer = if received {
-            entry.flow.remote
-        } else {
-            entry.flow.reply_to
-        };
         TracedMessage {
             at_us: self.time_us(entry.at),
-            received,
-            transport: entry.flow.transport.to_string(),
-            local: entry.flow.local,
-            peer,
+            received: entry.direction == Direction::In,
+            transport: entry.transport.to_string(),
+            local: entry.local,
+            peer: entry.peer,
             line: sip::redact::line(line.unwrap_or_default()),
             cseq: cseq.map(|cseq| format!("{} {}", cseq.number, cseq.method)),
-            text: full.then(|| sip::redact::message(&entry.raw)),
+            text: full.then(|| sip::redact::message(text)),
         }
     }
 
@@ -237,7 +288,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use control::config::Transport;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -246,17 +297,19 @@ mod tests {
         Flow::to(Transport::Udp, local, peer)
     }
 
-    fn text(line: &str, call_id: &str, cseq: &str) -> Bytes {
+    fn text(line: &str, call_id: &str, cseq: &str) -> String {
         format!("{line}\r\nCall-ID: {call_id}\r\nCSeq: 1 {cseq}\r\nContent-Length: 0\r\n\r\n")
-            .into()
+    }
+
+    fn push(trace: &mut Trace, direction: Direction, text: &str) {
+        trace.push(Instant::now(), direction, &flow(), text.as_bytes());
     }
 
     #[test]
     fn memory_is_bounded_and_chatter_does_not_push_calls_out() {
         let mut trace = Trace::new(80_000);
-        let now = Instant::now();
         let invite = text("INVITE sip:a SIP/2.0", "call", "INVITE");
-        trace.push(now, Direction::In, flow(), &invite);
+        push(&mut trace, Direction::In, &invite);
         for _ in 0..10_000 {
             for (line, cseq) in [
                 ("REGISTER sip:a SIP/2.0", "REGISTER"),
@@ -264,42 +317,64 @@ mod tests {
                 ("SIP/2.0 200 OK", "REGISTER"),
                 ("SIP/2.0 200 OK", "OPTIONS"),
             ] {
-                trace.push(now, Direction::In, flow(), &text(line, "phone", cseq));
+                push(&mut trace, Direction::In, &text(line, "phone", cseq));
             }
         }
-        assert!(trace.others.bytes <= 20_000 && trace.others.messages.len() > 50);
+        let size = |ring: &Ring| ring.texts.len() + ring.messages.capacity() * size_of::<Entry>();
+        assert!(size(&trace.others) <= 20_000 && trace.others.messages.len() > 30);
         assert_eq!(trace.of("call", 0).count(), 1);
         for _ in 0..1_000 {
-            trace.push(
-                now,
-                Direction::Out,
-                flow(),
-                &text("SIP/2.0 200 OK", "x", "INVITE"),
-            );
+            let ok = text("SIP/2.0 200 OK", "x", "INVITE");
+            push(&mut trace, Direction::Out, &ok);
         }
-        assert!(trace.calls.bytes <= 60_000);
+        assert!(size(&trace.calls) <= 60_000);
         assert_eq!(trace.of("call", 0).count(), 0);
-        let kept: usize = trace.calls.messages.iter().map(Entry::size).sum();
-        assert_eq!(kept, trace.calls.bytes);
     }
 
     #[test]
     fn nothing_is_kept_where_no_memory_is_given() {
         let mut trace = Trace::new(0);
         let invite = text("INVITE sip:a SIP/2.0", "call", "INVITE");
-        trace.push(Instant::now(), Direction::In, flow(), &invite);
+        push(&mut trace, Direction::In, &invite);
         assert!(trace.calls.messages.is_empty());
     }
 
     #[test]
     fn both_rings_come_out_in_order() {
         let mut trace = Trace::new(80_000);
-        let now = Instant::now();
         for method in ["OPTIONS", "INVITE", "REGISTER", "BYE"] {
             let line = format!("{method} sip:a SIP/2.0");
-            trace.push(now, Direction::In, flow(), &text(&line, "one", method));
+            push(&mut trace, Direction::In, &text(&line, "one", method));
         }
-        let numbers: Vec<_> = trace.of("one", 1).map(|entry| entry.number).collect();
+        let numbers: Vec<_> = trace.of("one", 1).map(|kept| kept.entry.number).collect();
         assert_eq!(numbers, [2, 3, 4]);
+    }
+
+    proptest! {
+        /// The texts of the last messages are whole, whatever came before them and wherever the ring
+        /// turned.
+        #[test]
+        fn what_is_kept_is_what_came_last(lengths in proptest::collection::vec(0usize..700, 1..200)) {
+            let mut ring = Ring::new(4_000);
+            let mut all = Vec::new();
+            for (number, length) in (0u8..).zip(lengths) {
+                let entry = Entry {
+                    number: number.into(),
+                    at: Instant::now(),
+                    direction: Direction::In,
+                    transport: Transport::Udp,
+                    local: flow().local,
+                    peer: flow().remote,
+                    text: 0..0,
+                };
+                let text = vec![number; length];
+                ring.push(entry, &text);
+                all.push((u64::from(number), text));
+                let kept = ring.iter().map(|kept| (kept.entry.number, kept.text.to_vec()));
+                let kept: Vec<_> = kept.collect();
+                prop_assert!(!kept.is_empty() && kept.len() <= ring.most);
+                prop_assert_eq!(&kept[..], &all[all.len() - kept.len()..]);
+            }
+        }
     }
 }
