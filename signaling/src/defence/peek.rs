@@ -71,8 +71,13 @@ impl<'a> Peek<'a> {
             }
             let line = message.get(from..end).unwrap_or_default();
             from = end + 1;
-            if line.trim_ascii().is_empty() {
-                break;
+            // What names none of the fields that are looked for is most of a message.
+            let initial = line.first().map_or(b' ', |byte| byte | 0x20);
+            if !matches!(initial, b'a' | b'c' | b'i' | b'p' | b't' | b'u') {
+                match line.trim_ascii_start().is_empty() {
+                    true => break,
+                    false => continue,
+                }
             }
             let Some(colon) = memchr(b':', line) else {
                 continue;
