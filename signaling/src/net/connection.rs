@@ -28,7 +28,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Dispatcher, Flow, Sender, connections::Connections, limits::Limits};
-use crate::metrics::{Dropped, Metrics};
 
 /// How long a connection that is being closed may take to write what is left.
 const LAST: Duration = Duration::from_secs(1);
@@ -133,7 +132,6 @@ pub(super) struct Link {
     pub(super) close: CancellationToken,
     pub(super) limits: Limits,
     pub(super) dispatcher: Dispatcher,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) connections: Connections,
     /// Something was written since the reader looked last.
     pub(super) wrote: AtomicBool,
@@ -279,7 +277,6 @@ fn lost(link: &Link, error: &StreamError) -> End {
     let (StreamError::Head(inner)
     | StreamError::NoContentLength(inner)
     | StreamError::TooLarge(inner)) = error;
-    link.metrics.dropped(Dropped::Malformed);
     link.dispatcher.framed(link.flow, Err(inner.clone()));
     End::Framing(error.to_string())
 }

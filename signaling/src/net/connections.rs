@@ -503,7 +503,6 @@ impl Connections {
             close,
             limits: parts.limits,
             dispatcher: parts.dispatcher.clone(),
-            metrics: parts.metrics.clone(),
             connections: self.clone(),
             wrote: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
