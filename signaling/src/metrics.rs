@@ -59,6 +59,8 @@ pub(crate) enum Dropped {
     RateLimit,
     /// All strangers together ask more than they may.
     Strangers,
+    /// An ICMP error beyond those of a second that are looked at.
+    Icmp,
 }
 
 impl Dropped {
@@ -76,6 +78,7 @@ impl Dropped {
             Self::Scanner => "scanner",
             Self::RateLimit => "rate-limit",
             Self::Strangers => "strangers",
+            Self::Icmp => "icmp",
         }
     }
 }

@@ -66,7 +66,7 @@ struct Place {
 
 /// One bucket that all share, without a lock.
 #[derive(Debug)]
-pub(super) struct Cap {
+pub(crate) struct Cap {
     full: AtomicU64,
     /// Nanoseconds; zero for no limit.
     interval: u64,
@@ -74,7 +74,7 @@ pub(super) struct Cap {
 
 impl Cap {
     /// `rate` in tokens a second; zero for no limit.
-    pub(super) const fn new(rate: u32) -> Self {
+    pub(crate) const fn new(rate: u32) -> Self {
         Self {
             full: AtomicU64::new(0),
             interval: match rate {
@@ -85,7 +85,7 @@ impl Cap {
     }
 
     /// Takes a token, if there is one. `now` in nanoseconds.
-    pub(super) fn take(&self, now: u64) -> bool {
+    pub(crate) fn take(&self, now: u64) -> bool {
         let next = |full: u64| full.max(now) + self.interval;
         let fits = |full: u64| Some(next(full)).filter(|next| next - now <= BURST * SECOND);
         self.full.fetch_update(Relaxed, Relaxed, fits).is_ok()

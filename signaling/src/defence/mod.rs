@@ -61,11 +61,12 @@ use tokio::sync::Notify;
 use self::{
     ban::{Bans, Hit, Rules},
     blocks::Blocks,
-    bucket::{Buckets, Cap, Class, NETWORK, Rates, Taken},
+    bucket::{Buckets, Class, NETWORK, Rates, Taken},
 };
 use crate::net::Flow;
 
 pub(crate) use ban::Ban;
+pub(crate) use bucket::Cap;
 pub(crate) use evidence::Evidence;
 pub(crate) use kept::Kept;
 pub(crate) use peek::{Kind, Peek};

@@ -20,9 +20,14 @@ use super::{
 };
 use crate::{
     accounts::Doorman,
-    defence::{Defence, Evidence, Kind, Peek, Standing, Verdict},
+    defence::{Cap, Defence, Evidence, Kind, Peek, Standing, Verdict},
     metrics::{Dropped, Metrics},
 };
+
+/// ICMP errors that workers are told of in a second. Each looks through all that it waits for, and whoever
+/// can write to this node can send any number. Where one is passed over, the datagram's next try hears of
+/// it again.
+const ICMP_RATE: u32 = 100;
 
 /// A datagram, not parsed.
 #[derive(Debug)]
@@ -79,6 +84,8 @@ pub(crate) struct Dispatcher {
     placement: Placement,
     defence: Arc<Defence>,
     metrics: Arc<Metrics>,
+    /// How many ICMP errors are looked at, from this instant on.
+    icmp: Arc<(Instant, Cap)>,
 }
 
 /// Which worker has which Call-ID.
@@ -121,6 +128,7 @@ impl Dispatcher {
             doorman: None,
             defence,
             metrics,
+            icmp: Arc::new((now(), Cap::new(ICMP_RATE))),
         }
     }
 
@@ -256,6 +264,11 @@ impl Dispatcher {
 
     /// Tells every worker: an ICMP error does not say whose datagram it was about.
     pub(crate) fn unreachable(&self, local: SocketAddr, remote: SocketAddr) {
+        let (began, cap) = &*self.icmp;
+        let since = now().saturating_duration_since(*began).as_nanos();
+        if !cap.take(u64::try_from(since).unwrap_or(u64::MAX)) {
+            return self.metrics.dropped(Dropped::Icmp);
+        }
         for index in 0..self.workers.len() {
             let arrival = Arrival::Unreachable { local, remote };
             self.tell(index, Lane::Urgent, arrival);
@@ -354,6 +367,11 @@ mod tests {
     const SOURCES: [&str; 3] = ["192.0.2.1:5060", "198.51.100.2:5060", "203.0.113.3:5060"];
 
     fn dispatcher() -> Dispatcher {
+        let (worker, _inbox) = lanes();
+        dispatcher_to(worker)
+    }
+
+    fn dispatcher_to(worker: Lanes) -> Dispatcher {
         let config = config::Defence {
             allow: vec!["192.0.2.0/24".parse().unwrap()],
             ..config::Defence::default()
@@ -362,9 +380,24 @@ mod tests {
         let defence = Arc::new(Defence::new(&config, Duration::from_millis(500), now));
         let phone: SocketAddr = SOURCES[1].parse().unwrap();
         defence.remember(now, phone.ip());
-        let (worker, _inbox) = lanes();
         let metrics = Arc::new(Metrics::new().unwrap());
         Dispatcher::new(vec![worker], defence, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_icmp_errors_is_passed_over() {
+        let (worker, mut inbox) = lanes();
+        let dispatcher = dispatcher_to(worker);
+        let [local, remote] = ["192.0.2.9:5060", "203.0.113.3:5060"].map(|at| at.parse().unwrap());
+        for _ in 0..10_000 {
+            dispatcher.unreachable(local, remote);
+        }
+        let mut told = Vec::new();
+        inbox.recv(&mut told).await;
+        // Two seconds' worth at once.
+        assert!((1..=250).contains(&told.len()), "{}", told.len());
+        let page = dispatcher.metrics.text();
+        assert!(page.contains("reason=\"icmp\""), "{page}");
     }
 
     #[test]
