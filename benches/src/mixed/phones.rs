@@ -1,7 +1,7 @@
 //! The users' phones: they register, ring, answer, and take MESSAGEs; and a gateway that sends those.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write as _,
     io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -63,6 +63,8 @@ pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) messages_kept: u64,
     pub(super) messages_taken: u64,
+    /// Those of them that the node sent again, since no answer came in time.
+    pub(super) messages_again: u64,
     pub(super) answered: u64,
     pub(super) cancelled: u64,
     /// Answers that were not the one that was due, and what they were.
@@ -104,6 +106,7 @@ impl Phones {
             sockets: [answering?, ringing?, registering?, gateway?],
             asked: HashMap::new(),
             rung: HashMap::new(),
+            taken: HashSet::new(),
             counts: Counts::default(),
             number: 0,
         };
@@ -158,6 +161,8 @@ struct Switchboard {
     asked: HashMap<String, Asked>,
     /// INVITEs that are not answered, by their Call-ID.
     rung: HashMap<String, Message>,
+    /// The branches of the MESSAGEs that came: one that is sent again has the same.
+    taken: HashSet<String>,
     counts: Counts,
     number: u64,
 }
@@ -367,7 +372,12 @@ impl Switchboard {
                 }
             }
             Some(method) => {
-                self.counts.messages_taken += u64::from(*method == Method::Message);
+                if *method == Method::Message {
+                    let branch = request.via().ok().and_then(|via| via.branch());
+                    let is_new = self.taken.insert(branch.unwrap_or_default().to_owned());
+                    self.counts.messages_taken += u64::from(is_new);
+                    self.counts.messages_again += u64::from(!is_new);
+                }
                 out.push(respond(&request, 200, None));
             }
             None => {}

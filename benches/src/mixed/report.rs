@@ -117,12 +117,14 @@ impl fmt::Display for Report {
             writeln!(f, "| calls: {name} | {calls} | {failed} | {again} |")?;
         }
         let phones = &self.phones;
+        let again = phones.messages_again;
         for (name, count) in [
             ("registrations", phones.registered),
             ("wrong passwords", phones.wrong_passwords),
             ("MESSAGEs to who is there", phones.messages),
             ("MESSAGEs to who is away", phones.messages_kept),
             ("MESSAGEs delivered", phones.messages_taken),
+            ("MESSAGEs sent again on their way to a phone", again),
             ("forked calls answered", phones.answered),
             ("their other branches cancelled", phones.cancelled),
             ("datagrams of bad input", self.hostile),
