@@ -71,7 +71,7 @@ impl Store {
         });
         let rows: Vec<_> = rows.collect();
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
                 for bound in bound.chunks(NAMES) {
                     let mut query = QueryBuilder::new("DELETE FROM bindings WHERE node = ");
@@ -130,7 +130,7 @@ impl Store {
     ) -> Result<(Vec<Bound>, Option<BindingsCursor>), StoreError> {
         const PAGE: usize = 10_000;
         let rows: Vec<Row> = within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 let mut query = QueryBuilder::new("SELECT * FROM bindings WHERE node = ");
                 query.push_bind(node).push(" AND expires_ms > ").push_bind(now.millis());
                 if let Some(cursor) = cursor {
@@ -177,7 +177,7 @@ impl Store {
     /// If the database fails.
     pub async fn purge_bindings(&self, time: Timestamp) -> Result<u64, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let done = sqlx::query("DELETE FROM bindings WHERE expires_ms < $1")
                     .bind(time.millis())
                     .execute(pool)

@@ -28,15 +28,21 @@ const BUSY: Duration = Duration::from_secs(5);
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a caller waits for an answer before it takes the database for dead.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Connections to SQLite: one writes, the others read beside it.
-const SQLITE_CONNECTIONS: u32 = 4;
+/// Connections to SQLite that read, beside the one that writes.
+const SQLITE_READERS: u32 = 3;
+/// What the connection that writes keeps of the file, in KiB: an index in the order of its keys takes
+/// each new row on another page, and a page that is not kept is read again for it.
+const WRITER_CACHE: u32 = 32 * 1024;
+/// Pages in SQLite's log before they are moved to where they belong, about 32 MB. Until then a page that
+/// is written again and again, as the last one of an index by time is, need not be moved each time.
+const LOG_PAGES: u32 = 8_000;
 /// Connections to PostgreSQL of one process.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// The database. Clones share its connections.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) engine: Engine,
+    engine: Engine,
     pub(crate) data_dir: PathBuf,
     database: String,
     /// What SQLite has open.
@@ -67,18 +73,29 @@ impl Identity {
 }
 
 #[derive(Clone)]
-pub(crate) enum Engine {
-    Sqlite(SqlitePool),
+enum Engine {
+    /// One of its connections can write at a time, and what another one has written is no use to what
+    /// it keeps of the file: so it is always the same one that writes.
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqlitePool,
+    },
     Postgres(PgPool),
 }
 
-/// Evaluates an expression once for each engine, with `$pool` being that engine's pool. The types in
-/// it differ, its text does not.
+/// The connections for one purpose.
+pub(crate) enum Pool<'a> {
+    Sqlite(&'a SqlitePool),
+    Postgres(&'a PgPool),
+}
+
+/// Evaluates an expression once for each engine, with `$pool` being that engine's of [`Store::reader`]
+/// or [`Store::writer`]. The types in it differ, its text does not.
 macro_rules! on_engine {
-    ($store:expr, $pool:ident => $body:expr) => {
-        match &$store.engine {
-            $crate::engine::Engine::Sqlite($pool) => $body,
-            $crate::engine::Engine::Postgres($pool) => $body,
+    ($which:expr, $pool:ident => $body:expr) => {
+        match $which {
+            $crate::engine::Pool::Sqlite($pool) => $body,
+            $crate::engine::Pool::Postgres($pool) => $body,
         }
     };
 }
@@ -123,7 +140,7 @@ impl Store {
             return Err(StoreError::Moved { path });
         }
         within(async {
-            on_engine!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+            on_engine!(self.reader(), pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
             Ok(())
         })
         .await
@@ -131,7 +148,25 @@ impl Store {
 
     /// Closes every connection; what is under way ends first.
     pub async fn close(&self) {
-        on_engine!(self, pool => pool.close().await);
+        on_engine!(self.reader(), pool => pool.close().await);
+        // The last to go moves SQLite's log to the file, which those that read may not.
+        on_engine!(self.writer(), pool => pool.close().await);
+    }
+
+    /// What only reads.
+    pub(crate) const fn reader(&self) -> Pool<'_> {
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => Pool::Sqlite(readers),
+            Engine::Postgres(pool) => Pool::Postgres(pool),
+        }
+    }
+
+    /// What writes.
+    pub(crate) const fn writer(&self) -> Pool<'_> {
+        match &self.engine {
+            Engine::Sqlite { writer, .. } => Pool::Sqlite(writer),
+            Engine::Postgres(pool) => Pool::Postgres(pool),
+        }
     }
 
     /// Which database this is, without a password.
@@ -172,25 +207,35 @@ impl Store {
             // file of its own for each was a quarter of what it cost.
             .pragma("temp_store", "memory")
             .foreign_keys(true);
-        let mut pool_options = SqlitePoolOptions::new()
-            .max_connections(SQLITE_CONNECTIONS)
-            .acquire_timeout(ACQUIRE);
-        if memory {
-            // Such a database lives and dies with its connection.
-            pool_options = pool_options
-                .max_connections(1)
-                .idle_timeout(None)
-                .max_lifetime(None);
-        }
         let open = |source| StoreError::Open {
             database: database.clone(),
             source,
         };
-        let pool = connect_sqlite(pool_options, options).await.map_err(open)?;
+        // What it keeps is not thrown away for the sake of a new connection. A database in memory even
+        // lives and dies with it.
+        let one = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let writing = options
+            .clone()
+            .pragma("cache_size", format!("-{WRITER_CACHE}"))
+            .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
+        let writer = connect_sqlite(one, writing).await.map_err(open)?;
+        let readers = if memory {
+            writer.clone()
+        } else {
+            let some = SqlitePoolOptions::new()
+                .max_connections(SQLITE_READERS)
+                .acquire_timeout(ACQUIRE);
+            let reading = options.pragma("query_only", "true");
+            connect_sqlite(some, reading).await.map_err(open)?
+        };
 
         // SQLite has no lock that outlives a transaction, so that processes which start together
         // migrate in turns only if all of it is one transaction.
-        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
         // `run` does the same, but its future is not `Send`.
         let result = MIGRATOR.run_direct(None, &mut *transaction, false).await;
         migrated(result, &database)?;
@@ -204,7 +249,7 @@ impl Store {
             }
         };
         Ok(Self {
-            engine: Engine::Sqlite(pool),
+            engine: Engine::Sqlite { readers, writer },
             data_dir: data_dir.to_owned(),
             database,
             file,

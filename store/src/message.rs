@@ -34,7 +34,7 @@ impl Store {
     /// If the database fails; then it is not kept.
     pub async fn keep_message(&self, message: &Message, most: u32) -> Result<bool, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 // One statement, so that two at once do not both take the last place for long: the
                 // bound is against floods, and may be passed by as many as write at the same time.
                 let done = sqlx::query(
@@ -65,7 +65,7 @@ impl Store {
     /// If the database fails, or a row in it is damaged.
     pub async fn messages(&self, recipient: &str, limit: u32) -> Result<Vec<Message>, StoreError> {
         let rows: Vec<Row> = within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 Ok(sqlx::query_as(
                     "SELECT * FROM messages WHERE recipient = $1 \
                      ORDER BY received_ms, id LIMIT $2",
@@ -86,7 +86,7 @@ impl Store {
     /// If the database fails.
     pub async fn forget_message(&self, id: Uuid) -> Result<bool, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let done = sqlx::query("DELETE FROM messages WHERE id = $1")
                     .bind(id.to_string())
                     .execute(pool)
@@ -103,7 +103,7 @@ impl Store {
     /// If the database fails.
     pub async fn forget_messages_before(&self, time: Timestamp) -> Result<u64, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let done = sqlx::query("DELETE FROM messages WHERE received_ms < $1")
                     .bind(time.millis())
                     .execute(pool)
@@ -120,7 +120,7 @@ impl Store {
     /// If the database fails.
     pub async fn recipients(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 Ok(sqlx::query_scalar(
                     "SELECT DISTINCT recipient FROM messages WHERE recipient > $1 \
                      ORDER BY recipient LIMIT $2",

@@ -67,7 +67,7 @@ impl Store {
     /// If the database fails.
     pub async fn routing_revision(&self) -> Result<i64, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 let query = "SELECT revision FROM revisions WHERE name = 'routing'";
                 let revision: i64 = sqlx::query_scalar(query).fetch_one(pool).await?;
                 Ok(revision)
@@ -87,7 +87,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<RoutingDocument>, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 let rows: Vec<(String, String)> = sqlx::query_as(
                     "SELECT id, document FROM routing WHERE kind = $1 AND id > $2 \
                      ORDER BY id LIMIT $3",
@@ -116,7 +116,7 @@ impl Store {
         id: &str,
     ) -> Result<Option<RoutingDocument>, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 let query = "SELECT document FROM routing WHERE kind = $1 AND id = $2";
                 let document: Option<String> = sqlx::query_scalar(query)
                     .bind(kind.name())
@@ -176,7 +176,7 @@ impl Store {
     /// If the database fails.
     pub async fn remove_routing(&self, kind: RoutingKind, id: &str) -> Result<bool, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
                 let done = sqlx::query("DELETE FROM routing WHERE kind = $1 AND id = $2")
                     .bind(kind.name())
@@ -202,7 +202,7 @@ impl Store {
         conflict: &'static str,
         replace: bool,
     ) -> Result<u64, StoreError> {
-        on_engine!(self, pool => {
+        on_engine!(self.writer(), pool => {
             let mut transaction = within(async { Ok(pool.begin().await?) }).await?;
             let mut written = 0;
             if replace {

@@ -46,7 +46,7 @@ impl Store {
     /// If the database fails; none was created then.
     pub async fn create_users(&self, users: &[User]) -> Result<u64, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut created = 0;
                 let mut transaction = pool.begin().await?;
                 for users in users.chunks(ASKED) {
@@ -87,7 +87,7 @@ impl Store {
         let mut users = Vec::with_capacity(named.len());
         for named in named.chunks(ASKED) {
             let rows: Vec<Row> = within(async {
-                on_engine!(self, pool => {
+                on_engine!(self.reader(), pool => {
                     let mut query = QueryBuilder::new("SELECT * FROM users WHERE (domain, name) IN (");
                     query.push_values(named, |mut row, (domain, name)| {
                         row.push_bind(*domain).push_bind(*name);
@@ -108,7 +108,7 @@ impl Store {
     /// If the database fails.
     pub async fn update_user(&self, user: &User) -> Result<bool, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
                 let done = sqlx::query(
                     "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2, ha1_sha512 = $3, display = $4, \
@@ -171,7 +171,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<User>, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 let rows: Vec<Row> = sqlx::query_as(query)
                     .bind(after.0)
                     .bind(after.1)
@@ -190,7 +190,7 @@ impl Store {
     /// If the database fails.
     pub async fn remove_user(&self, domain: &str, name: &str) -> Result<bool, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
                 let done = sqlx::query("DELETE FROM users WHERE domain = $1 AND name = $2")
                     .bind(domain)
@@ -214,7 +214,7 @@ impl Store {
     /// If the database fails.
     pub async fn user_domains(&self) -> Result<Vec<String>, StoreError> {
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 Ok(sqlx::query_scalar("SELECT DISTINCT domain FROM users ORDER BY domain")
                     .fetch_all(pool)
                     .await?)

@@ -1,6 +1,10 @@
 //! The table `cdrs`.
 
-use std::{borrow::Cow, net::SocketAddr, str::FromStr};
+use std::{
+    net::SocketAddr,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
@@ -8,7 +12,7 @@ use uuid::Uuid;
 use super::{Cause, Cdr, EndedBy, MediaFlow};
 use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
-    engine::{on_engine, within},
+    engine::{Pool, on_engine, within},
 };
 
 /// Which calls to list. What is `None` does not narrow the list; the rest is combined with "and".
@@ -34,15 +38,25 @@ pub struct CdrFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Rows in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535; a row has 32.
-const ROWS: usize = 500;
-
 const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
     request_uri, source, transport, origin, callee_user, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
     status, reason, ended_by, cause, datapath, \
     from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
     from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
-    from_callee_jitter_ms, from_callee_mos) ";
+    from_callee_jitter_ms, from_callee_mos) VALUES ";
+/// The columns that it names.
+const COLUMNS: usize = 32;
+
+/// Rows in one statement: the texts are made and read by the database once, so there are few of them.
+/// SQLite takes 32,766 parameters, PostgreSQL 65,535.
+const SIZES: [usize; 4] = [256, 32, 4, 1];
+
+/// An INSERT for each of the [`SIZES`].
+type Inserts = LazyLock<[String; SIZES.len()]>;
+/// Parameters without numbers: SQLite looks a numbered one up by its name, among all that there are.
+static SQLITE_INSERTS: Inserts = LazyLock::new(|| SIZES.map(|rows| insert(rows, |_| "?".into())));
+static POSTGRES_INSERTS: Inserts =
+    LazyLock::new(|| SIZES.map(|rows| insert(rows, |number| format!("${number}"))));
 
 impl Store {
     /// Writes `cdrs` all or none. One whose id is there already is left as it is, so a call that was
@@ -51,44 +65,53 @@ impl Store {
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good.
     pub async fn insert_cdrs(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
+        let inserts: &'static [String] = match self.writer() {
+            Pool::Sqlite(_) => &*SQLITE_INSERTS,
+            Pool::Postgres(_) => &*POSTGRES_INSERTS,
+        };
         within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
-                for part in cdrs.chunks(ROWS) {
-                    let mut query = QueryBuilder::new(INSERT);
-                    query.push_values(part, |mut row, cdr| {
-                        row.push_bind(cdr.id.to_string())
-                            .push_bind(text(&cdr.call_id))
-                            .push_bind(text(&cdr.from_uri))
-                            .push_bind(text(user(&cdr.from_uri)))
-                            .push_bind(text(&cdr.to_uri))
-                            .push_bind(text(user(&cdr.to_uri)))
-                            .push_bind(text(&cdr.request_uri))
-                            .push_bind(cdr.source.to_string())
-                            .push_bind(text(&cdr.transport))
-                            .push_bind(cdr.origin.as_deref().map(text))
-                            .push_bind(cdr.callee_user.as_deref().map(text))
-                            .push_bind(cdr.trunk.as_deref().map(text))
-                            .push_bind(cdr.route.as_deref().map(text))
-                            .push_bind(cdr.started.millis())
-                            .push_bind(cdr.ringing.map(Timestamp::millis))
-                            .push_bind(cdr.answered.map(Timestamp::millis))
-                            .push_bind(cdr.ended.millis())
-                            .push_bind(i32::from(cdr.status))
-                            .push_bind(text(&cdr.reason))
-                            .push_bind(cdr.ended_by.name())
-                            .push_bind(cdr.cause.name())
-                            .push_bind(cdr.datapath.as_deref().map(text));
-                        for flow in [&cdr.from_caller, &cdr.from_callee] {
-                            row.push_bind(flow.map(|flow| count(flow.packets)))
-                                .push_bind(flow.map(|flow| count(flow.bytes)))
-                                .push_bind(flow.map(|flow| count(flow.lost)))
-                                .push_bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
-                                .push_bind(flow.and_then(|flow| flow.mos).and_then(finite));
+                let mut rest = cdrs;
+                for (insert, rows) in inserts.iter().zip(SIZES) {
+                    while let Some((part, others)) = rest.split_at_checked(rows) {
+                        let mut query = sqlx::query(insert.as_str());
+                        for cdr in part {
+                            query = query
+                                .bind(cdr.id.to_string())
+                                .bind(text(&cdr.call_id))
+                                .bind(text(&cdr.from_uri))
+                                .bind(text(user(&cdr.from_uri)))
+                                .bind(text(&cdr.to_uri))
+                                .bind(text(user(&cdr.to_uri)))
+                                .bind(text(&cdr.request_uri))
+                                .bind(cdr.source.to_string())
+                                .bind(text(&cdr.transport))
+                                .bind(cdr.origin.as_deref().map(text))
+                                .bind(cdr.callee_user.as_deref().map(text))
+                                .bind(cdr.trunk.as_deref().map(text))
+                                .bind(cdr.route.as_deref().map(text))
+                                .bind(cdr.started.millis())
+                                .bind(cdr.ringing.map(Timestamp::millis))
+                                .bind(cdr.answered.map(Timestamp::millis))
+                                .bind(cdr.ended.millis())
+                                .bind(i32::from(cdr.status))
+                                .bind(text(&cdr.reason))
+                                .bind(text(cdr.ended_by.name()))
+                                .bind(text(cdr.cause.name()))
+                                .bind(cdr.datapath.as_deref().map(text));
+                            for flow in [&cdr.from_caller, &cdr.from_callee] {
+                                query = query
+                                    .bind(flow.map(|flow| count(flow.packets)))
+                                    .bind(flow.map(|flow| count(flow.bytes)))
+                                    .bind(flow.map(|flow| count(flow.lost)))
+                                    .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
+                                    .bind(flow.and_then(|flow| flow.mos).and_then(finite));
+                            }
                         }
-                    });
-                    query.push(" ON CONFLICT (id) DO NOTHING");
-                    query.build().execute(&mut *transaction).await?;
+                        query.execute(&mut *transaction).await?;
+                        rest = others;
+                    }
                 }
                 transaction.commit().await?;
                 Ok(())
@@ -103,7 +126,7 @@ impl Store {
     /// If the database fails.
     pub async fn cdr(&self, id: Uuid) -> Result<Option<Cdr>, StoreError> {
         let row: Option<Row> = within(async {
-            on_engine!(self, pool => {
+            on_engine!(self.reader(), pool => {
                 Ok(sqlx::query_as("SELECT * FROM cdrs WHERE id = $1")
                     .bind(id.to_string())
                     .fetch_optional(pool)
@@ -126,7 +149,7 @@ impl Store {
         cursor: Option<Cursor>,
     ) -> Result<Page<Cdr>, StoreError> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let rows: Vec<Row> = within(async { on_engine!(self, pool => {
+        let rows: Vec<Row> = within(async { on_engine!(self.reader(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM cdrs WHERE 1 = 1");
             let party = |name: &str| if name.contains(':') { "uri" } else { "user" };
             if let Some(call_id) = &filter.call_id {
@@ -288,12 +311,23 @@ fn known<T>(
     })
 }
 
-/// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD.
-fn text(text: &str) -> Cow<'_, str> {
+/// An INSERT of so many rows, with what stands for the parameter of a number.
+fn insert(rows: usize, parameter: impl Fn(usize) -> String) -> String {
+    let rows = (0..rows).map(|row| {
+        let parameters = (1..=COLUMNS).map(|column| parameter(row * COLUMNS + column));
+        format!("({})", parameters.collect::<Vec<_>>().join(", "))
+    });
+    let rows = rows.collect::<Vec<_>>().join(", ");
+    format!("{INSERT}{rows} ON CONFLICT (id) DO NOTHING")
+}
+
+/// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD. The type is the
+/// one that the driver of SQLite need not copy.
+fn text(text: &str) -> Arc<str> {
     if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{fffd}"))
+        text.replace('\0', "\u{fffd}").into()
     } else {
-        Cow::Borrowed(text)
+        text.into()
     }
 }
 

@@ -25,8 +25,9 @@ pub struct WriterOptions {
     pub backlog: usize,
     /// Records in one transaction at most.
     pub batch: usize,
-    /// How long the first record of a transaction waits for others. A transaction costs SQLite a
-    /// `fsync` and a page of each index: one for each record would take as long as the call itself.
+    /// How long the first record of a transaction waits for others. A transaction costs SQLite an
+    /// `fsync` and the last page of each index by time: one for each record would take as long as the
+    /// call itself. Nobody waits for it, for the end of the writer does not.
     pub linger: Duration,
     /// The wait after the first failure, and the longest; it doubles in between.
     pub backoff: (Duration, Duration),
@@ -37,7 +38,7 @@ impl Default for WriterOptions {
         Self {
             backlog: 65_536,
             batch: 1024,
-            linger: Duration::from_millis(200),
+            linger: Duration::from_secs(1),
             backoff: (Duration::from_millis(100), Duration::from_secs(5)),
         }
     }

@@ -388,6 +388,63 @@ pub(crate) async fn processes_may_start_together(place: Place) {
     );
 }
 
+/// What an earlier version has written is still found by the indexes that this one has.
+pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
+    const BEFORE: i64 = 6;
+    let sql = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, request_uri, source, \
+        transport, trunk, started_ms, ended_ms, status, reason, ended_by, cause) VALUES \
+        ('019aa0c4-0000-7000-8000-000000000001', 'old', 'sip:a@b', 'a', 'sip:c@d', 'c', 'sip:c@d', \
+        '192.0.2.1:5060', 'udp', 'carrier-a', 5, 6, 404, 'Not Found', 'node', 'no-route')";
+    let mut before = sqlx::migrate!();
+    before
+        .migrations
+        .to_mut()
+        .retain(|one| one.version <= BEFORE);
+    if place.url.starts_with("sqlite") {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.dir.join("test.db"));
+        let options = options.create_if_missing(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        before.run(&pool).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+    } else {
+        let pool = sqlx::PgPool::connect(&place.url).await.unwrap();
+        before.run(&pool).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
+    let new = Cdr {
+        from_uri: "sip:a@b".into(),
+        to_uri: "sip:c@d".into(),
+        origin: None,
+        callee_user: None,
+        ..cdr(0)
+    };
+    let store = filled(&place, std::slice::from_ref(&new)).await;
+    let text = |text: &str| Some(text.to_owned());
+    let none = CdrFilter::default;
+    for filter in [
+        none(),
+        CdrFilter {
+            from: text("a"),
+            ..none()
+        },
+        CdrFilter {
+            to: text("c"),
+            ..none()
+        },
+        CdrFilter {
+            trunk: text("carrier-a"),
+            ..none()
+        },
+    ] {
+        let listed = all(&store, &filter, 1).await;
+        let ids: Vec<_> = listed.iter().map(|cdr| cdr.call_id.as_str()).collect();
+        assert_eq!(ids, [new.call_id.as_str(), "old"], "{filter:?}");
+    }
+}
+
 pub(crate) async fn a_newer_schema_is_refused(place: Place) {
     place.open().await.close().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -425,7 +482,11 @@ pub(crate) async fn the_writer_writes_everything(place: Place) {
 /// The server dies while calls go on, and comes back: every record is there, and there once.
 pub(crate) async fn the_writer_outlives_an_outage(place: Place, server: &mut Postgres) {
     let store = place.open().await;
-    let (writer, task) = CdrWriter::start(store.clone(), WriterOptions::default());
+    let options = WriterOptions {
+        linger: Duration::from_millis(200),
+        ..WriterOptions::default()
+    };
+    let (writer, task) = CdrWriter::start(store.clone(), options);
     let submit = async |range: std::ops::Range<i64>| {
         for n in range {
             writer.submit(cdr(n));

@@ -72,6 +72,7 @@ cases! {
     filters_are_data_not_sql
     a_second_start_keeps_the_data
     processes_may_start_together
+    an_older_schema_is_upgraded
     a_newer_schema_is_refused
     the_writer_writes_everything;
     messages:
