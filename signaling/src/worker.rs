@@ -139,6 +139,7 @@ impl Workers {
         let mut core = worker.core.lock();
         let now = Instant::now();
         core.set_clock(now, Timestamp::now());
+        core.set_listened(worker.shell.events.has_listeners());
         work(&mut core, now);
         if let Some(at) = core.poll_timeout()
             && self.clock.is_due(at, now)

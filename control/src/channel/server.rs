@@ -53,6 +53,11 @@ impl<P: Protocol> Events<P> {
         // An error means that no client is connected: then no one misses it.
         drop(self.0.send(event));
     }
+
+    /// Whether any client is connected: where none is, an event need not be made.
+    pub fn has_listeners(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
 }
 
 impl<P: Protocol> Default for Events<P> {

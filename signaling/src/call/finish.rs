@@ -103,7 +103,7 @@ impl Core {
 
     /// Tells those who watch how a call stands.
     pub(super) fn tell_call(&mut self, key: CallKey) {
-        if let Some(call) = self.calls.get(&key) {
+        if let Some(call) = self.calls.get(&key).filter(|_| self.listened) {
             let event = signal::Event::Call(self.info(call));
             self.outputs.push_back(Output::Event(event));
         }
@@ -224,11 +224,13 @@ impl Core {
         {
             self.metrics.media_mos.observe(mos);
         }
-        self.outputs.push_back(Output::Event(signal::Event::Ended {
-            id: call.id.to_string(),
-            status: end.status,
-            reason: end.cause.name().to_owned(),
-        }));
+        if self.listened {
+            self.outputs.push_back(Output::Event(signal::Event::Ended {
+                id: call.id.to_string(),
+                status: end.status,
+                reason: end.cause.name().to_owned(),
+            }));
+        }
         let cdr = Cdr {
             id: call.id,
             call_id: call.call_id.clone(),

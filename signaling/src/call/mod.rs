@@ -103,6 +103,8 @@ pub(crate) struct Core {
     /// An instant and the time of day that it was.
     clock: (Instant, Timestamp),
     draining: bool,
+    /// Somebody wants to be told how calls stand.
+    listened: bool,
 
     /// In boxes, as exchanges are: a table of large values takes twice their room, and moves them as it grows.
     calls: IdMap<CallKey, Box<Call>>,
@@ -202,6 +204,7 @@ impl Core {
             tokens,
             clock,
             draining: false,
+            listened: true,
             calls: IdMap::default(),
             by_dialog: HashMap::new(),
             by_session: HashMap::new(),
@@ -244,6 +247,11 @@ impl Core {
     /// Tells the time of day, which may have been corrected.
     pub(crate) fn set_clock(&mut self, now: Instant, time: Timestamp) {
         self.clock = (now, time);
+    }
+
+    /// Says whether anybody listens to events: where nobody does, none are made.
+    pub(crate) fn set_listened(&mut self, on: bool) {
+        self.listened = on;
     }
 
     /// How many calls there are, those being set up or taken down included.
