@@ -25,15 +25,18 @@ impl TokenGenerator {
     /// A token that this generator has not given before: 32 hexadecimal digits.
     #[must_use]
     pub fn token(&mut self) -> String {
-        self.count = self.count.wrapping_add(1);
-        let (high, low) = (
-            keyed_hash(self.seed, 0, self.count),
-            keyed_hash(self.seed, 1, self.count),
-        );
         let mut token = String::with_capacity(32);
-        push_hex(&mut token, high);
-        push_hex(&mut token, low);
+        self.push_token(&mut token);
         token
+    }
+
+    /// The number that a [`token`](Self::token) writes.
+    #[must_use]
+    pub fn number(&mut self) -> u128 {
+        self.count = self.count.wrapping_add(1);
+        let high = keyed_hash(self.seed, 0, self.count);
+        let low = keyed_hash(self.seed, 1, self.count);
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// 64 bits that nobody who does not know the seed can foretell.
@@ -52,24 +55,29 @@ impl TokenGenerator {
     /// A `branch` for Via, with the magic cookie.
     #[must_use]
     pub fn branch(&mut self) -> String {
-        let mut branch = String::with_capacity(BRANCH_COOKIE.len() + 32);
+        // Room for the mark that a proxy adds.
+        let mut branch = String::with_capacity(BRANCH_COOKIE.len() + 32 + 17);
         branch.push_str(BRANCH_COOKIE);
-        branch.push_str(&self.token());
+        self.push_token(&mut branch);
         branch
+    }
+
+    fn push_token(&mut self, text: &mut String) {
+        push_hex(text, &self.number().to_be_bytes());
     }
 }
 
 /// 16 hexadecimal digits.
 pub(crate) fn hex(bits: u64) -> String {
     let mut text = String::with_capacity(16);
-    push_hex(&mut text, bits);
+    push_hex(&mut text, &bits.to_be_bytes());
     text
 }
 
-/// Appends 16 hexadecimal digits: a tenth of what `format!` takes.
-pub(crate) fn push_hex(text: &mut String, bits: u64) {
+/// Appends two hexadecimal digits for each byte: a tenth of what `format!` takes.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bits.to_be_bytes() {
+    for byte in bytes {
         text.push(DIGITS[usize::from(byte >> 4)].into());
         text.push(DIGITS[usize::from(byte & 0xf)].into());
     }

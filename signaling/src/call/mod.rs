@@ -191,7 +191,7 @@ impl Core {
     ) -> Self {
         let mut tokens = TokenGenerator::new(seed);
         let trace_limit = policy.trace_limit;
-        let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
+        let layer_seed = tokens.number();
         Self {
             layer: Layer::new(policy.timers, layer_seed),
             terms: policy.terms,
@@ -305,9 +305,7 @@ impl Core {
     }
 
     fn session_id(tokens: &mut TokenGenerator, mark: [u8; 8]) -> SessionId {
-        let random = u128::from_str_radix(&tokens.token(), 16)
-            .unwrap_or_default()
-            .to_be_bytes();
+        let random = tokens.number().to_be_bytes();
         let mut id = [0; 16];
         id[..8].copy_from_slice(&mark);
         id[8..].copy_from_slice(&random[..8]);

@@ -364,9 +364,9 @@ impl Core {
 
     /// A UUID version 7: its front is the time.
     pub(super) fn call_uuid(&mut self, time: store::Timestamp) -> Uuid {
-        let random = u128::from_str_radix(&self.tokens.token(), 16).unwrap_or_default();
+        let random = self.tokens.number().to_be_bytes();
         let mut bytes = [0; 10];
-        bytes.copy_from_slice(&random.to_be_bytes()[..10]);
+        bytes.copy_from_slice(&random[..10]);
         let millis = u64::try_from(time.millis()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }

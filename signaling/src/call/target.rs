@@ -1,12 +1,12 @@
 //! From URIs and hosts to flows.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{fmt::Write as _, net::SocketAddr, time::Instant};
 
 use control::config::{self, Nat, Transport};
 use sip::{
     message::Message,
     proxy::Routed,
-    uri::{Scheme, Uri},
+    uri::{Host, Scheme, Uri},
 };
 use tracing::debug;
 
@@ -146,7 +146,7 @@ impl Core {
             Some(Ok(transport)) => Some(transport),
             Some(Err(_)) => return Located::Nowhere("its transport is not served"),
         };
-        let maddr = uri.params().get("maddr").and_then(sip::uri::Host::parse);
+        let maddr = uri.params().get("maddr").and_then(Host::parse);
         let Some(host) = maddr.or_else(|| uri.host()) else {
             return Located::Nowhere("its URI has no host");
         };
@@ -210,17 +210,19 @@ impl Core {
     /// and its dialog stays encrypted (RFC 3261 section 16.6, step 4).
     pub(super) fn record_uri(local: &Local, key: CallKey, secure: bool) -> String {
         let secure = secure && local.transport.is_secure();
-        let scheme = if secure { "sips" } else { "sip" };
-        let transport = match local.transport {
-            Transport::Udp => String::new(),
-            // It is what `sips:` means.
-            Transport::Tls if secure => String::new(),
-            other => format!(";transport={}", other.parameter()),
-        };
-        format!(
-            "{scheme}:{};lr{transport};{COOKIE}={:x}",
-            local.sent_by, key.0
-        )
+        let mut uri = String::with_capacity(local.sent_by.len() + 64);
+        uri.push_str(if secure { "sips:" } else { "sip:" });
+        uri.push_str(&local.sent_by);
+        uri.push_str(";lr");
+        // TLS is what `sips:` means.
+        let is_meant = secure && local.transport == Transport::Tls;
+        if local.transport != Transport::Udp && !is_meant {
+            uri.push_str(";transport=");
+            uri.push_str(local.transport.parameter());
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(uri, ";{COOKIE}={:x}", key.0);
+        uri
     }
 
     fn locate_ip(
@@ -273,14 +275,27 @@ impl Core {
             Some(transport) => transport,
         };
         let port = uri.port().unwrap_or_else(|| transport.default_port());
-        let sent_by = format!("{}:{port}", uri.host()?);
+        let host = uri.host()?;
         // Both kinds of WebSocket have one word, and listen at two places.
         let named = |local: &&Local| {
-            local.transport.parameter() == transport.parameter() && local.sent_by == sent_by
+            local.transport.parameter() == transport.parameter()
+                && is_written(&local.sent_by, host, port)
         };
         let local = self.policy.locals.iter().find(named)?;
         Some((local.transport, local.address))
     }
+}
+
+/// Whether `sent_by` is this host and port.
+fn is_written(sent_by: &str, host: Host<'_>, port: u16) -> bool {
+    let Some((written, digits)) = sent_by.rsplit_once(':') else {
+        return false;
+    };
+    let is_host = match host {
+        Host::Name(name) => name == written,
+        Host::V4(_) | Host::V6(_) => Host::parse(written) == Some(host),
+    };
+    is_host && digits.parse() == Ok(port)
 }
 
 /// A URI for the far end of a way, where it has given none itself.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::header::{BRANCH_COOKIE, HeaderName, Transport, Via};
 use crate::message::Message;
-use crate::token::{TokenGenerator, hex};
+use crate::token::{TokenGenerator, hex, push_hex};
 use crate::uri::{Host, Scheme, Uri};
 
 /// The names and addresses under which this proxy appears in Via, Route and Record-Route, and a
@@ -77,7 +77,7 @@ impl Identity {
     /// [`Self::is_loop`] needs. `received` is the request as it came, before any routing.
     #[must_use]
     pub fn branch(&self, tokens: &mut TokenGenerator, received: &Message) -> String {
-        format!("{}.{:016x}", tokens.branch(), self.loop_hash(received))
+        self.marked(tokens.branch(), received)
     }
 
     /// A branch for forwarding `received` without state: the same for each retransmission of it
@@ -96,11 +96,17 @@ impl Identity {
                 .map_or("", |method| method.as_str())
                 .as_bytes(),
         );
-        let unique = hash.finish();
-        format!(
-            "{BRANCH_COOKIE}{unique:016x}.{:016x}",
-            self.loop_hash(received)
-        )
+        let mut branch = String::with_capacity(BRANCH_COOKIE.len() + 16 + 17);
+        branch.push_str(BRANCH_COOKIE);
+        push_hex(&mut branch, &hash.finish().to_be_bytes());
+        self.marked(branch, received)
+    }
+
+    /// A branch with what [`Self::is_loop`] looks for.
+    fn marked(&self, mut branch: String, received: &Message) -> String {
+        branch.push('.');
+        push_hex(&mut branch, &self.loop_hash(received).to_be_bytes());
+        branch
     }
 
     /// A To tag for answering `received` without state: the same each time it comes (RFC 3261 section

@@ -184,9 +184,9 @@ pub fn forward(routed: &Routed, plan: &Forward<'_>) -> Result<Message, RouteErro
     }
 
     if let Some(record) = &plan.record_route {
-        edit = edit.push_top(HeaderName::RecordRoute, format!("<{}>", record.ingress));
+        edit = edit.push_top(HeaderName::RecordRoute, bracketed(record.ingress));
         if record.egress != record.ingress {
-            edit = edit.push_top(HeaderName::RecordRoute, format!("<{}>", record.egress));
+            edit = edit.push_top(HeaderName::RecordRoute, bracketed(record.egress));
         }
     }
     let Forward {
@@ -195,8 +195,11 @@ pub fn forward(routed: &Routed, plan: &Forward<'_>) -> Result<Message, RouteErro
         branch,
         ..
     } = plan;
-    let via = format!("SIP/2.0/{transport} {sent_by};branch={branch};rport");
-    Ok(edit.push_top(HeaderName::Via, via).finish()?)
+    let transport = transport.as_str();
+    let via = [
+        "SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport",
+    ];
+    Ok(edit.push_top(HeaderName::Via, via.concat()).finish()?)
 }
 
 /// One Route value: as it was written, and its URI.
@@ -208,7 +211,7 @@ struct Route {
 impl Route {
     fn of(uri: &str) -> Self {
         Self {
-            raw: format!("<{uri}>").into_bytes(),
+            raw: bracketed(uri).into_bytes(),
             uri: uri.to_owned(),
         }
     }
@@ -224,6 +227,10 @@ fn route_values(request: &Message) -> Result<Vec<Route>, HeaderError> {
         uri: route.uri_str().to_owned(),
     };
     request.routes().map(|route| route.map(owned)).collect()
+}
+
+fn bracketed(uri: &str) -> String {
+    ["<", uri, ">"].concat()
 }
 
 fn join(routes: &[Route]) -> Vec<u8> {

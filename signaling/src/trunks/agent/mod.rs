@@ -106,7 +106,7 @@ enum Task {
 impl Agent {
     fn new(policy: Arc<Policy>, metrics: Arc<Metrics>, mark: Arc<str>, seed: u128) -> Self {
         let mut tokens = TokenGenerator::new(seed);
-        let layer_seed = u128::from_str_radix(&tokens.token(), 16).unwrap_or(seed);
+        let layer_seed = tokens.number();
         Self {
             layer: Layer::new(policy.timers, layer_seed),
             policy,
