@@ -251,26 +251,30 @@ impl Core {
             .via()
             .is_ok_and(|via| self.policy.identity.is_own_via(&via));
         if response.validate().is_err() {
-            self.metrics.dropped(Dropped::Malformed);
-        } else if !own {
-            self.metrics.dropped(Dropped::NotOurs);
-        } else if !self.may_answer(&flow, &response) {
+            return self.metrics.dropped(Dropped::Malformed);
+        }
+        if !own {
+            return self.metrics.dropped(Dropped::NotOurs);
+        }
+        let Ok(client) = self.layer.client_of(&response) else {
+            return self.metrics.dropped(Dropped::Malformed);
+        };
+        if !self.may_answer(&flow, client) {
             debug!(source = %flow, "dropped a response: its request was not sent there; is a trunk's allow \
                 incomplete?");
-            self.metrics.dropped(Dropped::Foreign);
-        } else if self.layer.handle_message(now, flow, response).is_err() {
-            self.metrics.dropped(Dropped::Malformed);
+            return self.metrics.dropped(Dropped::Foreign);
         }
+        self.layer.handle_response(now, client, flow, response);
     }
 
     /// Whether a response may be believed. Its branch shows that its sender has seen our request, as has
     /// everybody behind the next hop; only the next hop itself answers it, or another of a trunk's hosts.
-    fn may_answer(&mut self, flow: &Flow, response: &Message) -> bool {
-        let Some(sent_to) = self.layer.sent_to(response).copied() else {
+    fn may_answer(&self, flow: &Flow, client: Option<ClientId>) -> bool {
+        let Some(sent_to) = client.and_then(|client| self.layer.sent_to(client)) else {
             // The layer says what it is.
             return true;
         };
-        source_ip(&sent_to) == source_ip(flow) || self.trunk_of(flow).is_some()
+        source_ip(sent_to) == source_ip(flow) || self.trunk_of(flow).is_some()
     }
 
     /// Whether a CANCEL comes from where its INVITE did (RFC 3261 section 22.1): everybody who was called

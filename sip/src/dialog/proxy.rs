@@ -200,7 +200,9 @@ impl ProxyDialog {
     /// Which end a request of this dialog comes from; `None` where it is of another dialog.
     #[must_use]
     pub fn sender(&self, request: &Message) -> Option<Side> {
-        if request.call_id() != Ok(&self.call_id) {
+        // The one that was noted was read as a Call-ID: what is the same bytes is one too.
+        let call_id = request.header(HeaderName::CallId)?;
+        if call_id.value() != self.call_id.as_bytes() {
             return None;
         }
         let (from, to) = (request.from_tag()?, request.to_tag()?);

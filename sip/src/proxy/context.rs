@@ -231,14 +231,15 @@ impl<T> ResponseContext<T> {
     /// A response without a Via below ours is for nobody behind us, and is dropped, as is one that
     /// names a branch that was never tried.
     pub fn handle_response(&mut self, now: Instant, branch: BranchId, response: &Message) {
+        let status = response.status().unwrap_or_default();
+        let state = self.branches.get(branch.0).map(|known| known.state);
+        let Some(state) = state.filter(|_| status > 100) else {
+            return;
+        };
         let Some(response) = pop_via(response) else {
             return;
         };
-        let Some(state) = self.branches.get(branch.0).map(|known| known.state) else {
-            return;
-        };
-        match response.status().unwrap_or_default() {
-            0..=100 => {}
+        match status {
             101..=199 => self.on_provisional(now, branch, response),
             200..=299 => self.on_success(branch, response),
             status => {

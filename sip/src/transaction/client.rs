@@ -158,27 +158,25 @@ impl<F: Flow> Clients<F> {
         true
     }
 
-    /// Where the request of a response was sent.
-    pub(super) fn flow_of(&mut self, response: &Message) -> Option<&F> {
-        let id = self.find(response).ok()??;
-        self.table.get_mut(id.0).map(|client| &client.flow)
+    /// Where a request was sent.
+    pub(super) fn flow(&self, id: ClientId) -> Option<&F> {
+        self.table.get(id.0).map(|client| &client.flow)
     }
 
     pub(super) fn handle_response(
         &mut self,
         now: Instant,
         config: &Timers,
+        id: Option<ClientId>,
         flow: F,
         response: Message,
-        status: u16,
         out: &mut Output<F>,
-    ) -> Result<(), HeaderError> {
-        let id = self.find(&response)?;
+    ) {
         let Some((id, client)) = id.and_then(|id| Some((id, self.table.get_mut(id.0)?))) else {
             out.tell(Event::StrayResponse { flow, response });
-            return Ok(());
+            return;
         };
-        let class = Class::of(status);
+        let class = Class::of(response.status().unwrap_or_default());
         let actions = match &mut client.machine {
             Machine::Invite(machine) => machine.on_response(now, config, class),
             Machine::NonInvite(machine) => machine.on_response(now, config, class),
@@ -194,7 +192,6 @@ impl<F: Flow> Clients<F> {
         }
         self.finish(id, actions, Some((flow, response)), out);
         self.send_wanted_cancel(now, config, id, out);
-        Ok(())
     }
 
     pub(super) fn handle_timer(
@@ -225,7 +222,7 @@ impl<F: Flow> Clients<F> {
     }
 
     /// Writes the key of the request that a response is to, and looks it up.
-    fn find(&mut self, response: &Message) -> Result<Option<ClientId>, HeaderError> {
+    pub(super) fn find(&mut self, response: &Message) -> Result<Option<ClientId>, HeaderError> {
         let via = response.via()?;
         let method = response.cseq()?.method;
         key::client(&mut self.buffer, via.branch().unwrap_or_default(), &method);

@@ -89,16 +89,37 @@ impl<F: Flow> Layer<F> {
         flow: F,
         message: Message,
     ) -> Result<(), HeaderError> {
-        match message.status() {
-            None => self
+        if message.is_request() {
+            let out = &mut self.out;
+            return self
                 .servers
-                .handle_request(now, &self.timers, flow, message, &mut self.out),
-            Some(status) => {
-                let out = &mut self.out;
-                self.clients
-                    .handle_response(now, &self.timers, flow, message, status, out)
-            }
+                .handle_request(now, &self.timers, flow, message, out);
         }
+        let client = self.client_of(&message)?;
+        self.handle_response(now, client, flow, message);
+        Ok(())
+    }
+
+    /// The transaction of the request that a response is to; `None` where there is none.
+    ///
+    /// # Errors
+    /// The response lacks what it could be matched by.
+    pub fn client_of(&mut self, response: &Message) -> Result<Option<ClientId>, HeaderError> {
+        self.clients.find(response)
+    }
+
+    /// [`handle_message`](Self::handle_message) for a response whose [`client_of`](Self::client_of) is
+    /// known: a user who has to know it first need not have it found twice.
+    pub fn handle_response(
+        &mut self,
+        now: Instant,
+        client: Option<ClientId>,
+        flow: F,
+        response: Message,
+    ) {
+        let out = &mut self.out;
+        self.clients
+            .handle_response(now, &self.timers, client, flow, response, out);
     }
 
     /// Whether a request repeats one that has a server transaction.
@@ -106,9 +127,9 @@ impl<F: Flow> Layer<F> {
         self.servers.knows(request)
     }
 
-    /// Where the request was sent that a response is to; `None` where there is no such transaction.
-    pub fn sent_to(&mut self, response: &Message) -> Option<&F> {
-        self.clients.flow_of(response)
+    /// Where the request of a client transaction was sent; `None` where it is over.
+    pub fn sent_to(&self, client: ClientId) -> Option<&F> {
+        self.clients.flow(client)
     }
 
     /// Where the INVITE came from that a CANCEL is to end; `None` where there is none.
