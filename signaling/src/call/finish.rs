@@ -144,13 +144,7 @@ impl Core {
         self.alarms.set(Alarm::Call(key), None);
         self.alarms.set(Alarm::Longest(key), None);
         self.alarms.set(Alarm::Dialog(key), None);
-        let index = (call.call_id.clone(), call.caller_tag.clone());
-        if let Some(keys) = self.by_dialog.get_mut(&index) {
-            keys.retain(|known| *known != key);
-            if keys.is_empty() {
-                self.by_dialog.remove(&index);
-            }
-        }
+        self.by_dialog.remove(&call.call_id, &call.caller_tag, key);
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();
         self.record(&call);

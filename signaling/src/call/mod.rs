@@ -23,6 +23,7 @@ mod challenge;
 mod command;
 mod course;
 mod delivery;
+mod dialogs;
 mod divert;
 mod exchange;
 mod fallback;
@@ -108,8 +109,7 @@ pub(crate) struct Core {
 
     /// In boxes, as exchanges are: a table of large values takes twice their room, and moves them as it grows.
     calls: IdMap<CallKey, Box<Call>>,
-    /// Calls by Call-ID and caller's tag. A call that passes twice has two entries.
-    by_dialog: HashMap<(String, String), Vec<CallKey>>,
+    by_dialog: dialogs::Dialogs,
     by_session: HashMap<SessionId, CallKey>,
     exchanges: IdMap<ExchangeId, Box<Exchange>>,
     by_server: IdMap<ServerId, ExchangeId>,
@@ -206,7 +206,7 @@ impl Core {
             draining: false,
             listened: true,
             calls: IdMap::default(),
-            by_dialog: HashMap::new(),
+            by_dialog: dialogs::Dialogs::default(),
             by_session: HashMap::new(),
             exchanges: IdMap::default(),
             by_server: IdMap::default(),

@@ -121,10 +121,9 @@ impl Core {
     /// The same by Call-ID and tags alone.
     pub(super) fn call_by_tags(&self, received: &Message) -> Option<CallKey> {
         let call_id = received.call_id().ok()?;
-        let tags = [received.from(), received.to()].map(|address| address.ok()?.tag());
+        let tags = [received.from_tag(), received.to_tag()];
         tags.into_iter().flatten().find_map(|tag| {
-            let keys = self.by_dialog.get(&(call_id.to_owned(), tag.to_owned()))?;
-            let mut keys = keys.iter().copied();
+            let mut keys = self.by_dialog.get(call_id, tag).iter().copied();
             keys.find(|key| self.has_dialog(*key, received))
         })
     }

@@ -355,8 +355,7 @@ impl Core {
             "call"
         );
         let key = CallKey(self.number());
-        let index = (call.call_id.clone(), call.caller_tag.clone());
-        self.by_dialog.entry(index).or_default().push(key);
+        self.by_dialog.add(&call.call_id, &call.caller_tag, key);
         self.calls.insert(key, Box::new(call));
         self.alarms.set(Alarm::Call(key), Some(now + LONGEST_CALL));
         Some(key)
