@@ -190,13 +190,11 @@ impl Core {
             .as_ref()
             .map(|(ingress, egress)| RecordRoute { ingress, egress });
         let via_branch = policy.identity.branch(&mut self.tokens, &exchange.received);
-        let routed = Routed {
-            request,
-            own_routes: Vec::new(),
-        };
+        let routed = Routed::settled(request);
         let plan = Forward {
             target: target.as_deref(),
             route: &path,
+            directions: exchange.directions.as_ref(),
             record_route,
             transport: via_transport(&way),
             sent_by: &local.sent_by,

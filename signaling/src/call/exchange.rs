@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use control::config::{self, Transport};
 use sip::{
-    dialog::Side,
+    dialog::{Directions, Side},
     header::HeaderName,
     message::{Message, Method},
     proxy::{BranchId, ResponseContext},
@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     pub(super) received: Message,
     /// The same after its Route was followed: what is sent on. Gone once nothing is.
     pub(super) onward: Option<Message>,
+    /// Where that goes within a dialog.
+    pub(super) directions: Option<Directions>,
     pub(super) method: Method,
     pub(super) call: Option<CallKey>,
     pub(super) role: Role,
@@ -280,6 +282,15 @@ impl Exchange {
         branches.chain(own.into_iter().flatten()).min()
     }
 
+    /// How long the request is that is sent on, before this node's own headers are added.
+    pub(super) fn length(&self) -> usize {
+        let request = self.onward.as_ref();
+        request.map_or(0, |request| match &self.directions {
+            Some(directions) => directions.length(request),
+            None => request.as_bytes().len(),
+        })
+    }
+
     /// Whether the RTP of a branch goes through mediad.
     pub(super) fn relays(&self, branch: BranchId) -> bool {
         let branch = self.branches.get(branch.0);
@@ -297,6 +308,7 @@ impl Exchange {
         let is_answered = self.replied || self.context.is_answered();
         if is_answered && !self.branches.iter().any(|branch| branch.preparing) {
             self.onward = None;
+            self.directions = None;
         }
     }
 

@@ -26,12 +26,13 @@ pub(super) fn as_asked(
         mirrored = Some(numbered(response, own.number)?);
     }
     for name in [HeaderName::From, HeaderName::To] {
-        let value = |message: &Message| Some(message.header(name)?.value().to_vec());
-        let own = value(asked);
-        if own == value(sent) {
+        let [own, shown] = [asked, sent].map(|message| Some(message.header(name)?.value()));
+        if own == shown {
             continue;
         }
-        let Some(mut own) = own else { continue };
+        let Some(mut own) = own.map(<[u8]>::to_vec) else {
+            continue;
+        };
         let tag = response.to_tag();
         let is_untagged = name == HeaderName::To && asked.to_tag().is_none();
         if let Some(tag) = tag.filter(|_| is_untagged) {

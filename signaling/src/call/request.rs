@@ -35,7 +35,12 @@ impl Core {
         flow: Flow,
         received: Message,
     ) {
-        let routed = match proxy::preprocess(&received, &self.policy.identity) {
+        let is_new = received.to_tag().is_none();
+        let routed = match is_new {
+            true => proxy::preprocess(&received, &self.policy.identity),
+            false => proxy::follow(&received, &self.policy.identity),
+        };
+        let routed = match routed {
             Ok(routed) => routed,
             Err(error) => {
                 debug!(source = %flow, %error, "refused a request");
@@ -43,7 +48,6 @@ impl Core {
             }
         };
         let routed = self.without_own_credentials(routed);
-        let is_new = received.to_tag().is_none();
         if received.method() == Some(&Method::Cancel) {
             // Its INVITE is answered or was never here (RFC 3261 section 9.2).
             self.answer(now, server, &received, 481, &[]);
@@ -56,12 +60,12 @@ impl Core {
 
     /// The ACK of a 2xx.
     pub(super) fn on_ack(&mut self, now: Instant, flow: Flow, received: Message) {
-        let Ok(routed) = proxy::preprocess(&received, &self.policy.identity) else {
+        let Ok(routed) = proxy::follow(&received, &self.policy.identity) else {
             return self.metrics.dropped(Dropped::StrayAck);
         };
         let routed = self.without_own_credentials(routed);
         match self.call_of(&received, &routed) {
-            Some(key) if self.may_pass(now, key, &flow, &received, &routed.request, None) => {
+            Some(key) if self.may_pass(now, key, &flow, &received, &routed, None) => {
                 self.enqueue(now, key, Work::Ack { received, routed });
             }
             Some(_) => self.metrics.dropped(Dropped::Foreign),
@@ -154,7 +158,7 @@ impl Core {
                 });
             }
         }
-        let uri = match request.routes().next() {
+        let uri = match routed.routes().next() {
             Some(route) => route.ok()?.uri_str().to_owned(),
             None => place.as_str().to_owned(),
         };
@@ -174,7 +178,7 @@ impl Core {
         let vouched = self.admitted.take();
         if let Some(key) = self.call_of(&received, &routed) {
             let vouched = vouched.as_ref();
-            if !self.may_pass(now, key, &flow, &received, &routed.request, vouched) {
+            if !self.may_pass(now, key, &flow, &received, &routed, vouched) {
                 return self.answer(now, server, &received, 403, &[]);
             }
             return self.enqueue(
@@ -188,8 +192,9 @@ impl Core {
                 },
             );
         }
-        match self.orphan_hop(now, &flow, &routed) {
-            Some(next) => {
+        let next = self.orphan_hop(now, &flow, &routed);
+        match next.and_then(|next| Some((next, routed.settle().ok()?))) {
+            Some((next, routed)) => {
                 debug!(source = %flow, "passing on a request of a call from before this start");
                 self.pass_on(
                     now,

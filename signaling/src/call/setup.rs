@@ -258,6 +258,7 @@ impl Core {
             context: ResponseContext::new(now, &method, policy, groups),
             received,
             onward: Some(routed.request),
+            directions: None,
             method,
             call,
             role,

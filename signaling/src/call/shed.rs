@@ -71,7 +71,7 @@ impl Core {
         if !is_within || self.trunk_of(flow).is_some() || self.layer.knows(request) {
             return false;
         }
-        let routed = proxy::preprocess(request, &self.policy.identity);
+        let routed = proxy::follow(request, &self.policy.identity);
         routed.is_ok_and(|routed| self.call_of(request, &routed).is_none())
     }
 }

@@ -4,7 +4,6 @@ use std::{fmt::Write as _, net::SocketAddr, time::Instant};
 
 use control::config::{self, Nat, Transport};
 use sip::{
-    message::Message,
     proxy::Routed,
     uri::{Host, Scheme, Uri},
 };
@@ -16,6 +15,7 @@ use super::{
     request::COOKIE,
     state::CallKey,
     way::{Wish, by_flow, home, is_at},
+    within::Ack,
 };
 use crate::{
     directory::Aor,
@@ -29,7 +29,7 @@ pub(super) enum Resolving {
     /// A branch.
     Branch(ExchangeId, usize),
     /// The ACK of a 2xx.
-    Ack(Box<(Message, Routed)>),
+    Ack(Box<Ack>),
 }
 
 /// A question to the resolver.
@@ -70,7 +70,7 @@ impl Core {
                     self.run_actions(now, exchange);
                 }
                 Resolving::Ack(ack) => match hops.iter().find_map(way) {
-                    Some(way) => self.send_ack(&ack.0, &ack.1, way),
+                    Some(way) => self.send_ack(&ack, way),
                     None => debug!("cannot pass an ACK on: its next hop has no address"),
                 },
             }

@@ -409,13 +409,13 @@ impl Core {
                 let status = if status == 503 { 500 } else { status };
                 self.answer(now, server, &received, status, &[]);
             }
-            Work::Ack { received, routed } => {
+            Work::Ack {
+                received,
+                mut routed,
+            } => {
                 // The callee waits for it, but has to hear that there is no call.
                 if let Ok(bare) = without_body(&routed.request) {
-                    let routed = sip::proxy::Routed {
-                        request: bare,
-                        ..routed
-                    };
+                    routed.request = bare;
                     self.pass_ack(now, key, &received, routed);
                 }
                 self.hang_up(now, key, cause);

@@ -152,8 +152,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get(&id).filter(|_| limit > 0) else {
             return ways;
         };
-        let request = exchange.onward.as_ref();
-        let length = request.map_or(0, |request| request.as_bytes().len()) + GROWTH;
+        let length = exchange.length() + GROWTH;
         let is_open = exchange
             .branches
             .get(index)

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use sip::{
-    dialog::Side,
+    dialog::{Directions, Side},
     message::{Message, Method},
     proxy::{self, Forward, Group, Routed},
     transaction::ServerId,
@@ -44,7 +44,7 @@ impl Core {
         key: CallKey,
         flow: &Flow,
         received: &Message,
-        routed: &Message,
+        routed: &Routed,
         vouched: Option<&Caller>,
     ) -> bool {
         let Some(call) = self.calls.get(&key) else {
@@ -169,7 +169,7 @@ impl Core {
             return self.answer(now, server, &received, 500, &[]);
         }
         leg.dialog.handle_request(&received);
-        let directed = leg.dialog.direct(from.other(), &routed.request);
+        let directions = leg.dialog.directions(from.other());
         // Where it is now is where it can be reached.
         if from == Side::Callee
             && let Some(way) = &mut leg.way
@@ -192,13 +192,12 @@ impl Core {
             let (leg, _) = call.dialog_of(&received)?;
             Some(self.next_to(now, call, leg, from.other()))
         });
-        let (Some(next), Ok(request)) = (next, directed) else {
+        let Some(next) = next else {
             return self.answer(now, server, &received, 400, &[]);
         };
-        routed.request = match without_identity(&request) {
-            Ok(Some(bare)) if !is_trusted => bare,
-            _ => request,
-        };
+        if !is_trusted && let Ok(Some(bare)) = without_identity(&routed.request) {
+            routed.request = bare;
+        }
         let next = self.by_the_address_it_knows(next, &routed);
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             if offered {
@@ -213,6 +212,9 @@ impl Core {
         let groups = vec![Group::new(vec![Target::to(Place::Next(next))])];
         let id = self.exchange(now, server, flow, received, routed, Some(key), role, groups);
         self.set_timer(id, timer);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.directions = Some(directions);
+        }
         self.run_actions(now, id);
     }
 
@@ -233,8 +235,8 @@ impl Core {
         let number = received.cseq().map_or(0, |cseq| cseq.number);
         let asked = leg.invite_of(from, number);
         let shift = asked.map_or_else(|| leg.dialog.shift(from), |asked| asked.shift);
-        let directed = leg.dialog.direct(from.other(), &routed.request);
-        let acked = directed.and_then(|request| challenge::ahead(request, shift, 0));
+        let directions = leg.dialog.directions(from.other());
+        let acked = challenge::ahead(routed.request, shift, 0);
         match acked.and_then(|request| challenge::proven(request, asked)) {
             Ok(request) => routed.request = request,
             Err(error) => return debug!(%error, "cannot pass an ACK on"),
@@ -242,40 +244,53 @@ impl Core {
         let next = self.next_to(now, call, leg, from.other());
         let next = self.by_the_address_it_knows(next, &routed);
         self.note_ack(key, received);
-        self.forward_ack(received, &routed, &next);
+        let ack = Ack {
+            branch: self.policy.identity.stateless_branch(received),
+            routed,
+            directions,
+        };
+        self.forward_ack(ack, &next);
     }
 
     /// Sends an ACK on, without a transaction.
-    fn forward_ack(&mut self, received: &Message, routed: &Routed, next: &NextHop) {
+    fn forward_ack(&mut self, ack: Ack, next: &NextHop) {
         match self.locate(next) {
-            Located::At(way) => self.send_ack(received, routed, way),
+            Located::At(way) => self.send_ack(&ack, way),
             Located::Ask(authority) => {
-                let ack = Box::new((received.clone(), routed.clone()));
-                self.ask_resolver(authority, Resolving::Ack(ack));
+                self.ask_resolver(authority, Resolving::Ack(Box::new(ack)));
             }
             Located::Nowhere(why) => debug!(why, "cannot pass an ACK on"),
         }
     }
 
     /// The same with the way known.
-    pub(super) fn send_ack(&mut self, received: &Message, routed: &Routed, way: Flow) {
+    pub(super) fn send_ack(&mut self, ack: &Ack, way: Flow) {
         let Some(local) = self.policy.local(&way) else {
             return;
         };
-        let branch = self.policy.identity.stateless_branch(received);
         let plan = Forward {
             target: None,
             route: &[],
+            directions: Some(&ack.directions),
             record_route: None,
             transport: via_transport(&way),
             sent_by: &local.sent_by,
-            branch: &branch,
+            branch: &ack.branch,
         };
-        match proxy::forward(routed, &plan) {
+        match proxy::forward(&ack.routed, &plan) {
             Ok(message) => self.layer.send_stateless(way, message),
             Err(error) => debug!(%error, "cannot pass an ACK on"),
         }
     }
+}
+
+/// The ACK of a 2xx on its way.
+#[derive(Debug)]
+pub(super) struct Ack {
+    routed: Routed,
+    directions: Directions,
+    /// That of our Via.
+    branch: String,
 }
 
 /// A party was heard again. A user's phone that has changed its network is where it is now; a trunk's

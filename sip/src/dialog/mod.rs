@@ -22,6 +22,7 @@ mod proxy;
 mod user_agent;
 
 pub use answer::{Answer, Repeat};
+pub use leg::Directions;
 pub use proxy::{ProxyDialog, Side};
 pub use user_agent::{Dialog, OutOfOrder};
 

@@ -1,11 +1,11 @@
 //! What a record-routing proxy knows of a dialog that runs through it.
 
-use super::leg::{Leg, RouteSet};
+use super::leg::{Directions, Leg, RouteSet};
 use super::user_agent::refreshes_target;
 use super::{DialogError, contact, next_cseq, tag, value};
 use crate::header::{HeaderName, NameAddr};
-use crate::message::{BuildError, EditError, Message, Method, RequestBuilder};
-use crate::proxy::Identity;
+use crate::message::{BuildError, Message, Method, RequestBuilder};
+use crate::proxy::{Identity, Routed};
 use crate::uri::Uri;
 
 /// One of the two ends of a dialog.
@@ -96,9 +96,7 @@ impl ProxyDialog {
         callee_target: String,
     ) -> Result<Self, DialogError> {
         let cseq = invite.cseq()?.number;
-        let to_callee = RouteSet::of(response)?
-            .above(|uri| identity.is_own_uri(uri))
-            .reversed();
+        let to_callee = RouteSet::to_callee(response, identity)?;
         Ok(Self {
             call_id: invite.call_id()?.into(),
             caller: End {
@@ -132,9 +130,7 @@ impl ProxyDialog {
     /// # Errors
     /// Its Record-Route cannot be read; nothing has changed.
     pub fn confirm(&mut self, response: &Message, identity: &Identity) -> Result<(), DialogError> {
-        let routes = RouteSet::of(response)?
-            .above(|uri| identity.is_own_uri(uri))
-            .reversed();
+        let routes = RouteSet::to_callee(response, identity)?;
         if let Ok(target) = contact(response) {
             self.callee.refresh(target);
         }
@@ -218,37 +214,32 @@ impl ProxyDialog {
     pub fn leads_astray(
         &self,
         to: Side,
-        request: &Message,
+        routed: &Routed,
         is_own: impl Fn(&Uri<'_>) -> bool,
     ) -> bool {
         let end = self.end(to);
-        let mut routes = request.routes();
-        let strays = routes.any(|route| {
+        let strays = routed.routes().any(|route| {
             let route = route.ok().and_then(|route| route.uri().ok());
             !route.is_some_and(|uri| end.leg.has_route(&uri))
         });
-        let Ok(uri) = request.request_uri() else {
+        if strays || routed.request.request_uri_raw() == end.leg.target.as_bytes() {
+            return strays;
+        }
+        let Ok(uri) = routed.request.request_uri() else {
             return true;
         };
         // A tel or urn URI names no place.
-        strays || uri.is_sip() && !is_own(&uri) && !end.is_at(&uri)
+        uri.is_sip() && !end.is_at(&uri) && !is_own(&uri)
     }
 
-    /// A request that passes, sent to one end: to its target, by its route set, whatever was written;
-    /// From and To are those that this end knows.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn direct(&self, to: Side, request: &Message) -> Result<Message, EditError> {
+    /// How a request that passes is sent to one end: to its target, by its route set, whatever was
+    /// written; From and To are those that this end knows.
+    #[must_use]
+    pub fn directions(&self, to: Side) -> Directions {
         let (sender, receiver) = (self.end(to.other()), self.end(to));
-        let mut edit = receiver.leg.direct(request.edit());
-        if sender.shown.is_some() {
-            edit = edit.replace(HeaderName::From, sender.shown());
-        }
-        if receiver.shown.is_some() {
-            edit = edit.replace(HeaderName::To, &receiver.address);
-        }
-        edit.finish()
+        let from = sender.shown.as_deref();
+        let to = receiver.shown.as_ref().map(|_| &receiver.address[..]);
+        receiver.leg.directions(from, to)
     }
 
     /// Whether a request has a lower CSeq number than one before it from the same end: a copy from before, or
@@ -376,9 +367,11 @@ impl End {
         let targets = [Some(&self.leg.target), self.before.as_ref(), offered];
         let is_same = |known: &Uri<'_>| known.host() == uri.host();
         let mut targets = targets.into_iter().flatten();
+        if targets.any(|target| Uri::parse(target).is_ok_and(|known| is_same(&known))) {
+            return true;
+        }
         let address = NameAddr::parse(HeaderName::From, &self.address);
         let address = address.ok().and_then(|address| address.uri().ok());
-        targets.any(|target| Uri::parse(target).is_ok_and(|known| is_same(&known)))
-            || address.is_some_and(|known| is_same(&known))
+        address.is_some_and(|known| is_same(&known))
     }
 }

@@ -57,6 +57,7 @@
 //!     let plan = Forward {
 //!         target: Some(&target),
 //!         route: &[],
+//!         directions: None,
 //!         record_route: Some(RecordRoute { ingress: own, egress: own }),
 //!         transport: Transport::Udp,
 //!         sent_by: "192.0.2.10:5060",
@@ -86,7 +87,7 @@ pub use admission::{Admission, Refusal, admit};
 pub use context::{Action, BranchId, Failure, Policy, ResponseContext};
 pub use group::{Failover, Group, StatusSet};
 pub use identity::Identity;
-pub use route::{Forward, RecordRoute, RouteError, Routed, forward, next_hop, preprocess};
+pub use route::{Forward, RecordRoute, RouteError, Routed, follow, forward, next_hop, preprocess};
 pub use via::{pop_via, stamp_via};
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! sent on).
 
 use super::identity::Identity;
-use crate::header::{HeaderError, HeaderName, Transport};
-use crate::message::{EditError, Message};
+use crate::dialog::Directions;
+use crate::header::{HeaderError, HeaderName, NameAddr, Transport};
+use crate::message::{Edit, EditError, Message};
 use crate::uri::{Uri, UriError};
 
 /// Why a request could not be routed or forwarded. Answer 400; an ACK is dropped.
@@ -27,20 +28,51 @@ pub enum RouteError {
 /// A request whose Route has been followed as far as this proxy goes.
 #[derive(Debug, Clone)]
 pub struct Routed {
-    /// The request: our own Route values are off, a strict router's change is undone.
+    /// The request: a strict router's change is undone, and our own Route values are off once it is
+    /// [settled](Self::settle).
     pub request: Message,
     /// The Route URIs of ours that were taken off, the first first. They hold what this proxy once
     /// put into its Record-Route. Empty: the request is not (or not through us) within a dialog.
     /// Not empty in a request without a To tag: a route that its sender made up, which would make
     /// an open relay of us; refuse it unless the sender is trusted.
     pub own_routes: Vec<String>,
+    /// How many Route values of `request`, from the first on, are ours and not to be sent on.
+    followed: usize,
 }
 
 impl Routed {
-    /// Whether the request has further Route values: it is to follow them, not to be routed anew.
+    /// A request whose Route is all to be sent on.
+    #[must_use]
+    pub fn settled(request: Message) -> Self {
+        Self {
+            request,
+            own_routes: Vec::new(),
+            followed: 0,
+        }
+    }
+
+    /// The Route values that the request has beyond ours.
+    pub fn routes(&self) -> impl Iterator<Item = Result<NameAddr<'_>, HeaderError>> {
+        self.request.routes().skip(self.followed)
+    }
+
+    /// Whether there are any: the request is to follow them, not to be routed anew.
     #[must_use]
     pub fn has_route(&self) -> bool {
-        self.request.routes().next().is_some()
+        self.routes().next().is_some()
+    }
+
+    /// Takes our own Route values off the request itself.
+    ///
+    /// # Errors
+    /// What is left cannot be written.
+    pub fn settle(mut self) -> Result<Self, RouteError> {
+        if self.followed > 0 {
+            let left = route_values(self.routes())?;
+            self.request = with_routes(self.request.edit(), &left).finish()?;
+            self.followed = 0;
+        }
+        Ok(self)
     }
 }
 
@@ -49,12 +81,21 @@ impl Routed {
 /// # Errors
 /// A Route or the Request-URI cannot be read.
 pub fn preprocess(request: &Message, identity: &Identity) -> Result<Routed, RouteError> {
-    let mut routes = route_values(request)?;
+    follow(request, identity)?.settle()
+}
+
+/// [`preprocess`] for a request within a dialog, whose Route is going to be another in any case
+/// ([`Forward::directions`]): it is not [settled](Routed::settle), which would write a copy.
+///
+/// # Errors
+/// A Route or the Request-URI cannot be read.
+pub fn follow(request: &Message, identity: &Identity) -> Result<Routed, RouteError> {
+    let mut routes = route_values(request.routes())?;
     let mut own_routes = Vec::new();
     let mut uri = None;
 
     let received = request.request_uri()?;
-    if received.is_loose_router() && identity.is_own_uri(&received) {
+    if identity.is_own_uri(&received) && received.is_loose_router() {
         // A strict router sent what we put into Record-Route as the Request-URI.
         if let Some(last) = routes.pop() {
             own_routes.push(received.as_str().to_owned());
@@ -74,23 +115,18 @@ pub fn preprocess(request: &Message, identity: &Identity) -> Result<Routed, Rout
         .count();
     own_routes.extend(routes.drain(..own).map(|route| route.uri));
 
-    if uri.is_none() && own_routes.is_empty() {
+    let Some(uri) = uri else {
         return Ok(Routed {
             request: request.clone(),
             own_routes,
+            followed: own,
         });
-    }
-    let mut edit = request.edit();
-    if let Some(uri) = uri {
-        edit = edit.request_uri(uri);
-    }
-    edit = match routes.is_empty() {
-        true => edit.remove(HeaderName::Route),
-        false => edit.replace(HeaderName::Route, join(&routes)),
     };
+    let edit = with_routes(request.edit().request_uri(uri), &routes);
     Ok(Routed {
         request: edit.finish()?,
         own_routes,
+        followed: 0,
     })
 }
 
@@ -102,6 +138,9 @@ pub struct Forward<'a> {
     pub target: Option<&'a str>,
     /// Route URIs to put before those that the request has (a Path, an outbound proxy).
     pub route: &'a [&'a str],
+    /// Where the request goes and by which Route, where that is its dialog's to say: what it has itself
+    /// counts for nothing then, nor do `target` and `route`.
+    pub directions: Option<&'a Directions>,
     /// Our Record-Route. `None` where this proxy need not stay in the dialog.
     pub record_route: Option<RecordRoute<'a>>,
     /// The transport of our Via: that of the next hop.
@@ -130,7 +169,7 @@ pub fn next_hop(routed: &Routed, plan: &Forward<'_>) -> Result<String, RouteErro
     if let Some(first) = plan.route.first() {
         return Ok((*first).to_owned());
     }
-    if let Some(first) = routed.request.routes().next() {
+    if let Some(first) = routed.routes().next() {
         return Ok(first?.uri_str().to_owned());
     }
     let uri = match plan.target {
@@ -147,42 +186,17 @@ pub fn next_hop(routed: &Routed, plan: &Forward<'_>) -> Result<String, RouteErro
 pub fn forward(routed: &Routed, plan: &Forward<'_>) -> Result<Message, RouteError> {
     let request = &routed.request;
     let mut edit = request.edit();
-
+    if let Some(directions) = plan.directions {
+        edit = directions.write(edit);
+    }
     edit = match request.max_forwards()? {
         None => edit.push(HeaderName::MaxForwards, "70"),
         Some(0) => return Err(RouteError::TooManyHops),
         Some(hops) => edit.replace(HeaderName::MaxForwards, (hops - 1).to_string()),
     };
-
-    let mut uri = plan.target.map(str::to_owned);
-    let mut routes = plan
-        .route
-        .iter()
-        .map(|uri| Route::of(uri))
-        .collect::<Vec<_>>();
-    routes.extend(route_values(request)?);
-    let first_is_strict = match routes.first() {
-        Some(first) => !Uri::parse(&first.uri)?.is_loose_router(),
-        None => false,
-    };
-    if first_is_strict {
-        // The next hop is a strict router: it takes its own URI from the request line, and the
-        // target from the end of the Route.
-        let target = match &uri {
-            Some(uri) => uri.clone(),
-            None => request.request_uri()?.as_str().to_owned(),
-        };
-        routes.push(Route::of(&target));
-        uri = Some(routes.remove(0).uri);
+    if plan.directions.is_none() {
+        edit = aim(edit, routed, plan)?;
     }
-    if let Some(uri) = uri {
-        Uri::parse(&uri)?;
-        edit = edit.request_uri(uri);
-    }
-    if first_is_strict || !plan.route.is_empty() {
-        edit = edit.replace(HeaderName::Route, join(&routes));
-    }
-
     if let Some(record) = &plan.record_route {
         edit = edit.push_top(HeaderName::RecordRoute, bracketed(record.ingress));
         if record.egress != record.ingress {
@@ -200,6 +214,44 @@ pub fn forward(routed: &Routed, plan: &Forward<'_>) -> Result<Message, RouteErro
         "SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport",
     ];
     Ok(edit.push_top(HeaderName::Via, via.concat()).finish()?)
+}
+
+/// Writes the target and the Route that a plan without directions has.
+fn aim<'m>(
+    mut edit: Edit<'m>,
+    routed: &Routed,
+    plan: &Forward<'_>,
+) -> Result<Edit<'m>, RouteError> {
+    let mut uri = plan.target.map(str::to_owned);
+    let mut routes = plan
+        .route
+        .iter()
+        .map(|uri| Route::of(uri))
+        .collect::<Vec<_>>();
+    routes.extend(route_values(routed.routes())?);
+    let first_is_strict = match routes.first() {
+        Some(first) => !Uri::parse(&first.uri)?.is_loose_router(),
+        None => false,
+    };
+    if first_is_strict {
+        // The next hop is a strict router: it takes its own URI from the request line, and the
+        // target from the end of the Route.
+        let target = match &uri {
+            Some(uri) => uri.clone(),
+            None => routed.request.request_uri()?.as_str().to_owned(),
+        };
+        routes.push(Route::of(&target));
+        uri = Some(routes.remove(0).uri);
+    }
+    if let Some(uri) = uri {
+        Uri::parse(&uri)?;
+        edit = edit.request_uri(uri);
+    }
+    let is_other = first_is_strict || !plan.route.is_empty() || routed.followed > 0;
+    Ok(match is_other {
+        true => with_routes(edit, &routes),
+        false => edit,
+    })
 }
 
 /// One Route value: as it was written, and its URI.
@@ -221,12 +273,21 @@ impl Route {
     }
 }
 
-fn route_values(request: &Message) -> Result<Vec<Route>, HeaderError> {
-    let owned = |route: crate::header::NameAddr<'_>| Route {
+fn route_values<'m>(
+    routes: impl Iterator<Item = Result<NameAddr<'m>, HeaderError>>,
+) -> Result<Vec<Route>, HeaderError> {
+    let owned = |route: NameAddr<'_>| Route {
         raw: route.raw().to_vec(),
         uri: route.uri_str().to_owned(),
     };
-    request.routes().map(|route| route.map(owned)).collect()
+    routes.map(|route| route.map(owned)).collect()
+}
+
+fn with_routes<'m>(edit: Edit<'m>, routes: &[Route]) -> Edit<'m> {
+    match routes.is_empty() {
+        true => edit.remove(HeaderName::Route),
+        false => edit.replace(HeaderName::Route, join(routes)),
+    }
 }
 
 fn bracketed(uri: &str) -> String {

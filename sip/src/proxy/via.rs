@@ -22,10 +22,10 @@ pub fn stamp_via(request: Message, source: SocketAddr) -> Message {
     edited.unwrap_or(request)
 }
 
-/// Takes the topmost Via, our own, off a response (RFC 3261 section 16.7, step 3). `None` where no
-/// other is left: the response was for us alone.
+/// Takes the topmost Via, our own, off a response that [is in order](Message::validate) (RFC 3261 section
+/// 16.7, step 3). `None` where no other is left: the response was for us alone.
 #[must_use]
 pub fn pop_via(response: &Message) -> Option<Message> {
-    response.vias().nth(1)?.ok()?;
+    response.values(HeaderName::Via).nth(1)?;
     response.edit().remove_first(HeaderName::Via).finish().ok()
 }

@@ -257,6 +257,7 @@ impl Proxy {
         let plan = Forward {
             target: target.as_deref(),
             route: &[],
+            directions: None,
             record_route: Some(RecordRoute {
                 ingress: &own,
                 egress: &own,

@@ -94,6 +94,7 @@ fn send(routed: &Routed, branch: &str) -> Message {
     let plan = Forward {
         target: Some("sip:bob@192.0.2.77"),
         route: &[],
+        directions: None,
         record_route: None,
         transport: crate::header::Transport::Udp,
         sent_by: "192.0.2.10",

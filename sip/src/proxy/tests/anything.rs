@@ -17,6 +17,7 @@ use crate::proxy::{
 const PLAN: Forward<'_> = Forward {
     target: Some("sip:bob@192.0.2.4"),
     route: &[],
+    directions: None,
     record_route: Some(RecordRoute {
         ingress: "sip:192.0.2.10;lr",
         egress: "sip:192.0.2.10;transport=tcp;lr",

@@ -10,6 +10,7 @@ use crate::proxy::{
 const PLAN: Forward<'_> = Forward {
     target: None,
     route: &[],
+    directions: None,
     record_route: None,
     transport: Transport::Udp,
     sent_by: "192.0.2.10:5060",
