@@ -1,4 +1,6 @@
-//! Character classes and trimming shared by the parsers (RFC 3261 section 25.1).
+//! Character classes, trimming and small writing shared by all (RFC 3261 section 25.1).
+
+use std::{io::Write as _, net::IpAddr};
 
 /// Linear white space inside a header value. CR and LF count: a folded value keeps its line breaks.
 pub(crate) const fn is_lws(byte: u8) -> bool {
@@ -6,17 +8,21 @@ pub(crate) const fn is_lws(byte: u8) -> bool {
 }
 
 /// Cuts linear white space from both ends.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = bytes {
-        if !is_lws(*first) {
-            break;
-        }
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    trim_end(trim_start(bytes))
+}
+
+/// Cuts linear white space from the front.
+pub(crate) fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = bytes {
         bytes = rest;
     }
-    while let [rest @ .., last] = bytes {
-        if !is_lws(*last) {
-            break;
-        }
+    bytes
+}
+
+/// Cuts linear white space from the end.
+pub(crate) fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = bytes {
         bytes = rest;
     }
     bytes
@@ -25,10 +31,42 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 /// [`trim`] for text.
 pub(crate) fn trim_str(text: &str) -> &str {
     let bytes = text.as_bytes();
+    // Nearly all have nothing to cut, and to find its ends again takes longer than to see that.
+    if !bytes.first().is_some_and(|b| is_lws(*b)) && !bytes.last().is_some_and(|b| is_lws(*b)) {
+        return text;
+    }
     let start = bytes.iter().take_while(|b| is_lws(**b)).count();
     let behind = bytes[start..].iter().rev().take_while(|b| is_lws(**b));
     text.get(start..bytes.len() - behind.count())
         .unwrap_or_default()
+}
+
+/// Whether all is UTF-8. Nearly all is ASCII, which is seen in a fraction of the time.
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
+/// The text of bytes that are known to be UTF-8: views check a value once, and turn into text only what
+/// is asked for.
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The index of the first of this byte, looked for in words: what is near is found before a vectorised
+/// search has begun.
+pub(crate) fn find_near(bytes: &[u8], byte: u8) -> Option<usize> {
+    const EACH: u64 = u64::MAX / 255;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // The lowest octet that is zero is the first that loses its high bit to the subtraction.
+        let differs = u64::from_le_bytes(*word) ^ (EACH * u64::from(byte));
+        let zeros = differs.wrapping_sub(EACH) & !differs & (EACH << 7);
+        if zeros != 0 {
+            return Some(number * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|b| *b == byte)?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 /// Splits at the first of this ASCII byte, which goes; `None` where there is none. For what is found within
@@ -75,6 +113,39 @@ pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
         }
         n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
     })
+}
+
+/// Writes a number in decimal digits.
+pub(crate) fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = DIGITS[(number % 10) as usize];
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+const DIGITS: &[u8; 10] = b"0123456789";
+
+/// Writes an address, an IPv6 one without brackets.
+pub(crate) fn put_ip(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                put_decimal(out, octet.into());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// The end of the quoted string that opens at `bytes[0]`: the index after its closing quote.

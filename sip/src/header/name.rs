@@ -20,6 +20,17 @@ macro_rules! header_names {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
+
+            /// The name of these bytes where they are its RFC's spelling, as nearly all are: a match
+            /// compares a few words at once.
+            #[expect(non_upper_case_globals, reason = "a pattern for each variant")]
+            fn of_spelling(bytes: &[u8]) -> Option<Self> {
+                $(const $variant: &[u8] = $text.as_bytes();)+
+                match bytes {
+                    $($variant => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
         }
 
         /// Each spelling with its name: the long forms, then the compact ones.
@@ -103,11 +114,14 @@ header_names! {
 impl HeaderName {
     /// The known name of these bytes, in any case, long or compact.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        Self::of_spelling(bytes).or_else(|| Self::of_any_case(bytes))
+    }
+
+    fn of_any_case(bytes: &[u8]) -> Option<Self> {
         let mut at = slot(bytes);
         loop {
             let (text, name) = SPELLINGS[usize::from(TABLE[at].checked_sub(1)?)];
-            // Nearly all write a name as its RFC does, and to compare that is quicker.
-            if text.as_bytes() == bytes || text.as_bytes().eq_ignore_ascii_case(bytes) {
+            if text.as_bytes().eq_ignore_ascii_case(bytes) {
                 return Some(name);
             }
             at = (at + 1) % TABLE.len();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{quoted_end, split_before, trim, trim_str},
+    text::{is_utf8, quoted_end, text, trim},
     uri::{Uri, UriError},
 };
 
@@ -15,7 +15,8 @@ use crate::{
 pub struct NameAddr<'a> {
     raw: &'a [u8],
     display: &'a [u8],
-    uri: &'a str,
+    /// UTF-8.
+    uri: &'a [u8],
     params: Params<'a>,
     bracketed: bool,
 }
@@ -43,10 +44,9 @@ impl<'a> NameAddr<'a> {
         if after_quotes > 0 && display.len() != after_quotes {
             return None;
         }
-        let text = std::str::from_utf8(&raw[open + 1..]).ok()?;
-        let uri = text.get(..close - open - 1)?;
-        let params = trim_str(text.get(close - open..)?);
-        if uri.is_empty() || !(params.is_empty() || params.starts_with(';')) {
+        let (uri, params) = (&raw[open + 1..close], trim(&raw[close + 1..]));
+        let is_bordered = params.is_empty() || params.starts_with(b";");
+        if uri.is_empty() || !is_bordered || !is_utf8(&raw[open + 1..]) {
             return None;
         }
         Some(Self {
@@ -62,16 +62,18 @@ impl<'a> NameAddr<'a> {
         if after_quotes > 0 {
             return None;
         }
-        let text = std::str::from_utf8(raw).ok()?;
-        let (uri, params) = split_before(text, b';');
-        let uri = trim_str(uri);
-        let params = Params::closed(params)?;
-        let needs_brackets = memchr::memchr2(b'?', b',', uri.as_bytes()).is_some();
-        (!uri.is_empty() && !needs_brackets).then_some(Self {
+        let semicolon = raw.iter().position(|b| *b == b';');
+        let (uri, params) = raw.split_at_checked(semicolon.unwrap_or(raw.len()))?;
+        let uri = trim(uri);
+        let needs_brackets = memchr::memchr2(b'?', b',', uri).is_some();
+        if uri.is_empty() || needs_brackets || !is_utf8(raw) {
+            return None;
+        }
+        Some(Self {
             raw,
             display: b"",
             uri,
-            params,
+            params: Params::closed(params)?,
             bracketed: false,
         })
     }
@@ -113,12 +115,12 @@ impl<'a> NameAddr<'a> {
 
     /// The URI's text, without brackets; white space in them, which is illegal, is kept.
     pub fn uri_str(&self) -> &'a str {
-        self.uri
+        text(self.uri)
     }
 
     /// The URI, parsed now.
     pub fn uri(&self) -> Result<Uri<'a>, UriError> {
-        Uri::parse(self.uri)
+        Uri::parse(self.uri_str())
     }
 
     /// Whether the URI stood in angle brackets.
@@ -136,9 +138,10 @@ impl<'a> NameAddr<'a> {
     pub fn tag(&self) -> Option<&'a str> {
         let tags = self
             .params
-            .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
-        tags.filter_map(|(_, tag)| tag).find(|tag| !tag.is_empty())
+            .raw()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"tag"));
+        let mut tags = tags.filter_map(|(_, tag)| tag);
+        tags.find(|tag| !tag.is_empty()).map(text)
     }
 
     /// The `expires` parameter of a Contact, in seconds. Too large a number is capped; `None` where

@@ -1,35 +1,40 @@
 //! `;name=value` parameters of URIs and header values.
 
-use crate::text::{quoted_end, trim_str};
+use std::fmt;
+
+use crate::text::{quoted_end, text, trim};
 
 /// A borrowed list of parameters: `;name=value;flag;name="quoted"`. Empty where there is none.
 ///
 /// Names compare without regard to case. The text is parsed at each look-up: a list holds a handful.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Params<'a>(&'a str);
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Params<'a>(
+    /// UTF-8.
+    &'a [u8],
+);
 
 impl<'a> Params<'a> {
     /// Takes the text from its first `;` on (or without it). What stands there is not judged.
     pub fn new(text: &'a str) -> Self {
-        Self(text)
+        Self(text.as_bytes())
     }
 
-    /// `None` where a quoted string or an angle bracket never closes: whatever were added behind would
-    /// be swallowed.
-    pub(crate) fn closed(text: &'a str) -> Option<Self> {
-        Self::checked(text, |rest| Some(memchr::memchr(b'>', rest)? + 1))
+    /// What [`Params::new`] takes, of UTF-8. `None` where a quoted string or an angle bracket never
+    /// closes: whatever were added behind would be swallowed.
+    pub(crate) fn closed(utf8: &'a [u8]) -> Option<Self> {
+        Self::checked(utf8, |rest| Some(memchr::memchr(b'>', rest)? + 1))
     }
 
-    /// `None` where a quoted string never closes, or an angle bracket opens outside of one. Such a
+    /// [`Params::closed`], and `None` where an angle bracket opens outside of a quoted string. Such a
     /// bracket hides commas: taken off with its parameter, it would leave the list with one value
     /// more.
-    pub(crate) fn closed_without_brackets(text: &'a str) -> Option<Self> {
-        Self::checked(text, |_| None)
+    pub(crate) fn closed_without_brackets(utf8: &'a [u8]) -> Option<Self> {
+        Self::checked(utf8, |_| None)
     }
 
     /// `bracket_end`: the index after the bracket that opens what it is given.
-    fn checked(text: &'a str, bracket_end: fn(&[u8]) -> Option<usize>) -> Option<Self> {
-        let mut rest = text.as_bytes();
+    fn checked(utf8: &'a [u8], bracket_end: fn(&[u8]) -> Option<usize>) -> Option<Self> {
+        let mut rest = utf8;
         while let Some(open) = memchr::memchr2(b'"', b'<', rest) {
             rest = &rest[open..];
             let end = match rest[0] {
@@ -38,28 +43,49 @@ impl<'a> Params<'a> {
             };
             rest = &rest[end..];
         }
-        Some(Self(text))
+        Some(Self(utf8))
     }
 
     /// The text as it was received.
     pub fn as_str(&self) -> &'a str {
+        text(self.0)
+    }
+
+    /// The octets of [`Params::as_str`].
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 
     /// The parameters in order: name, and value where there is one. A quoted value keeps its quotes.
     pub fn iter(&self) -> ParamsIter<'a> {
-        ParamsIter { rest: self.0 }
+        ParamsIter(self.raw())
+    }
+
+    /// [`Params::iter`] in octets.
+    pub(crate) fn raw(&self) -> RawParams<'a> {
+        RawParams { rest: self.0 }
     }
 
     /// The value of the first parameter of this name: `""` for a flag without a value.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let hit = self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-        hit.map(|(_, value)| value.unwrap_or(""))
+        self.find(name).map(|value| text(value.unwrap_or_default()))
     }
 
     /// Whether a parameter of this name is there, with or without a value.
     pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
+        let mut params = self.raw();
+        let hit = params.find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        hit.map(|(_, value)| value)
+    }
+}
+
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Params").field(&self.as_str()).finish()
     }
 }
 
@@ -74,30 +100,40 @@ impl<'a> IntoIterator for Params<'a> {
 
 /// Iterator of [`Params::iter`].
 #[derive(Debug, Clone)]
-pub struct ParamsIter<'a> {
-    rest: &'a str,
-}
+pub struct ParamsIter<'a>(RawParams<'a>);
 
 impl<'a> Iterator for ParamsIter<'a> {
     type Item = (&'a str, Option<&'a str>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.rest.is_empty() {
-                return None;
+        let (name, value) = self.0.next()?;
+        Some((text(name), value.map(text)))
+    }
+}
+
+/// Iterator of [`Params::raw`].
+#[derive(Debug, Clone)]
+pub(crate) struct RawParams<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for RawParams<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (end, equals) = param_end(self.rest);
+            let param = &self.rest[..end];
+            self.rest = self.rest.get(end + 1..).unwrap_or_default();
+            if let Some(equals) = equals {
+                return Some((trim(&param[..equals]), Some(trim(&param[equals + 1..]))));
             }
-            let (end, equals) = param_end(self.rest.as_bytes());
-            let (param, rest) = self.rest.split_at_checked(end)?;
-            self.rest = rest.strip_prefix(';').unwrap_or(rest);
-            if let Some(parts) = equals.and_then(|at| param.split_at_checked(at)) {
-                let (name, value) = (trim_str(parts.0), trim_str(&parts.1[1..]));
-                return Some((name, Some(value)));
-            }
-            let param = trim_str(param);
-            if !param.is_empty() {
-                return Some((param, None));
+            let name = trim(param);
+            if !name.is_empty() {
+                return Some((name, None));
             }
         }
+        None
     }
 }
 

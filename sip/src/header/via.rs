@@ -7,7 +7,7 @@ use std::{
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{is_lws, is_token, split_before, split_once, trim_str},
+    text::{is_lws, is_token, is_utf8, put_decimal, put_ip, text, trim},
     uri::Host,
 };
 
@@ -20,9 +20,10 @@ pub struct Via<'a> {
     transport: Transport<'a>,
     host: Host<'a>,
     port: Option<u16>,
-    sent_by: &'a str,
+    /// UTF-8, as all of it.
+    sent_by: &'a [u8],
     params: Params<'a>,
-    raw: &'a str,
+    raw: &'a [u8],
 }
 
 /// The transport of a Via or of a URI's `transport` parameter. Compares without regard to case.
@@ -47,35 +48,37 @@ pub enum Transport<'a> {
 impl<'a> Via<'a> {
     /// Parses one value: `SIP/2.0/UDP host:port;branch=...`, with white space where it may stand.
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
-        let raw = HeaderName::Via.text(value)?;
-        Self::parse_str(raw).ok_or(HeaderError::Malformed(HeaderName::Via))
+        Self::parse_value(trim(value)).ok_or(HeaderError::Malformed(HeaderName::Via))
     }
 
-    fn parse_str(raw: &'a str) -> Option<Self> {
-        let (name, rest) = split_once(raw, b'/')?;
-        let (version, rest) = split_once(rest, b'/')?;
-        if !trim_str(name).eq_ignore_ascii_case("SIP") || trim_str(version) != "2.0" {
+    fn parse_value(raw: &'a [u8]) -> Option<Self> {
+        // Nearly all begin so, and the rest is looked at in detail.
+        let rest = match raw.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => after_version(raw)?,
+        };
+        let rest = trim(rest);
+        let (transport, rest) = rest.split_at_checked(rest.iter().position(|b| is_lws(*b))?)?;
+        let semicolon = rest.iter().position(|b| *b == b';');
+        let (sent_by, params) = rest.split_at_checked(semicolon.unwrap_or(rest.len()))?;
+        if !is_utf8(raw) {
             return None;
         }
-        let rest = trim_str(rest);
-        let (transport, rest) = rest.split_at_checked(rest.bytes().position(is_lws)?)?;
-        let (sent_by, params) = split_before(rest, b';');
-        let sent_by = trim_str(sent_by);
+        let sent_by = trim(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
-        let params = Params::closed_without_brackets(params)?;
         Some(Self {
-            transport: Transport::parse(transport)?,
+            transport: Transport::parse_token(transport)?,
             host,
             port,
             sent_by,
-            params,
+            params: Params::closed_without_brackets(params)?,
             raw,
         })
     }
 
     /// The value as it was received, trimmed.
     pub fn as_str(&self) -> &'a str {
-        self.raw
+        text(self.raw)
     }
 
     /// The transport that the sender used.
@@ -95,7 +98,7 @@ impl<'a> Via<'a> {
 
     /// `sent-by` as it was received; part of a server transaction's key (RFC 3261 section 17.2.3).
     pub fn sent_by(&self) -> &'a str {
-        self.sent_by
+        text(self.sent_by)
     }
 
     /// All parameters.
@@ -168,9 +171,7 @@ impl<'a> Via<'a> {
     /// address is not `sent-by` or the client asked for `rport`, and `rport` filled in (RFC 3261
     /// section 18.2.1, RFC 3581 section 4). What the client wrote into either is dropped: only the
     /// server knows. `None` where nothing changes.
-    pub fn stamped(&self, source: SocketAddr) -> Option<String> {
-        use fmt::Write as _;
-
+    pub fn stamped(&self, source: SocketAddr) -> Option<Vec<u8>> {
         let has_rport = self.has_rport();
         let source_ip = source.ip().to_canonical();
         let wants_received =
@@ -178,26 +179,27 @@ impl<'a> Via<'a> {
         if !wants_received && !self.params.has("received") {
             return None;
         }
-        let head = self.raw.len() - self.params.as_str().len();
-        let mut out = String::with_capacity(self.raw.len() + 64);
-        out.push_str(self.raw.get(..head).unwrap_or(self.raw).trim_end());
-        for (name, value) in self.params {
-            if name.eq_ignore_ascii_case("received") || name.eq_ignore_ascii_case("rport") {
+        let head = self.raw.len() - self.params.as_bytes().len();
+        let mut out = Vec::with_capacity(self.raw.len() + 64);
+        out.extend_from_slice(trim(&self.raw[..head]));
+        for (name, value) in self.params.raw() {
+            if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
                 continue;
             }
-            out.push(';');
-            out.push_str(name);
+            out.push(b';');
+            out.extend_from_slice(name);
             if let Some(value) = value {
-                out.push('=');
-                out.push_str(value);
+                out.push(b'=');
+                out.extend_from_slice(value);
             }
         }
-        // Writing to a String cannot fail.
         if wants_received {
-            let _ = write!(out, ";received={source_ip}");
+            out.extend_from_slice(b";received=");
+            put_ip(&mut out, source_ip);
         }
         if has_rport {
-            let _ = write!(out, ";rport={}", source.port());
+            out.extend_from_slice(b";rport=");
+            put_decimal(&mut out, source.port().into());
         }
         Some(out)
     }
@@ -206,7 +208,11 @@ impl<'a> Via<'a> {
 impl<'a> Transport<'a> {
     /// Parses a transport token. `None` where it is no token.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let known = [
+        Self::parse_token(text.as_bytes())
+    }
+
+    fn parse_token(token: &'a [u8]) -> Option<Self> {
+        const KNOWN: [Transport<'static>; 6] = [
             Transport::Udp,
             Transport::Tcp,
             Transport::Tls,
@@ -214,11 +220,10 @@ impl<'a> Transport<'a> {
             Transport::Ws,
             Transport::Wss,
         ];
-        let mut known = known.iter();
-        let known = known.find(|known| known.as_str().eq_ignore_ascii_case(text));
-        match known {
+        let is = |known: &&Self| known.as_str().as_bytes().eq_ignore_ascii_case(token);
+        match KNOWN.iter().find(is) {
             Some(known) => Some(*known),
-            None => is_token(text.as_bytes()).then_some(Self::Other(text)),
+            None => is_token(token).then(|| Self::Other(text(token))),
         }
     }
 
@@ -250,6 +255,14 @@ impl<'a> Transport<'a> {
     pub const fn is_reliable(&self) -> bool {
         !matches!(self, Self::Udp | Self::Other(_))
     }
+}
+
+/// What stands behind `SIP / 2.0 /`, in whatever way it is written.
+fn after_version(raw: &[u8]) -> Option<&[u8]> {
+    let mut parts = raw.splitn(3, |b| *b == b'/');
+    let (name, version, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_sip = trim(name).eq_ignore_ascii_case(b"SIP") && trim(version) == b"2.0";
+    is_sip.then_some(rest)
 }
 
 impl PartialEq for Transport<'_> {

@@ -4,9 +4,12 @@ use bytes::Bytes;
 
 use super::{
     Limits, Message, Method, ParseErrorKind,
-    edit::{is_safe_value, put_field},
+    edit::{is_safe_name, is_safe_value, put_field},
 };
-use crate::header::{HeaderName, Name, NameAddr};
+use crate::{
+    header::{HeaderName, Name},
+    text::put_decimal,
+};
 
 /// Why a message cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -144,15 +147,17 @@ impl<'m> ResponseBuilder<'m> {
             ..Parts::default()
         };
         head.injection = self.parts.injection || reason.contains(['\r', '\n']);
-        head.out
-            .extend_from_slice(format!("SIP/2.0 {} {reason}\r\n", self.status).as_bytes());
+        head.out.extend_from_slice(b"SIP/2.0 ");
+        put_decimal(&mut head.out, self.status.into());
+        head.out.push(b' ');
+        head.out.extend_from_slice(reason.as_bytes());
+        head.out.extend_from_slice(b"\r\n");
 
         head.copy(request, HeaderName::Via);
         head.copy(request, HeaderName::From);
         if let Some(to) = request.header(HeaderName::To) {
-            let tagged = NameAddr::parse(HeaderName::To, to.value()).map(|to| to.tag().is_some());
-            match (&self.to_tag, tagged) {
-                (Some(tag), Ok(false)) => {
+            match &self.to_tag {
+                Some(tag) if request.to().is_ok_and(|to| to.tag().is_none()) => {
                     let value = [to.value(), b";tag=", tag.as_bytes()].concat();
                     head.field(HeaderName::To.into(), &value);
                 }
@@ -176,13 +181,14 @@ impl<'m> ResponseBuilder<'m> {
 
 impl Parts {
     fn field(&mut self, name: Name<'_>, value: &[u8]) {
-        self.injection |= !is_safe_value(value) || !crate::text::is_token(name.as_str().as_bytes());
+        self.injection |= !is_safe_value(value) || !is_safe_name(name);
         put_field(&mut self.out, name, value);
     }
 
     fn copy(&mut self, from: &Message, name: HeaderName) {
-        for header in from.headers_named(name) {
-            self.field(name.into(), header.value());
+        for value in from.fields_named(name) {
+            // What was framed is safe to write.
+            put_field(&mut self.out, name.into(), value);
         }
     }
 
@@ -195,9 +201,9 @@ impl Parts {
         if self.injection {
             return Err(BuildError::Injection);
         }
-        let length = self.body.len().to_string();
-        self.field(HeaderName::ContentLength.into(), length.as_bytes());
-        self.out.extend_from_slice(b"\r\n");
+        self.out.extend_from_slice(b"Content-Length: ");
+        put_decimal(&mut self.out, self.body.len() as u64);
+        self.out.extend_from_slice(b"\r\n\r\n");
         self.out.extend_from_slice(&self.body);
         let limits = Limits {
             message: usize::MAX,

@@ -5,7 +5,10 @@ mod index;
 use bytes::Bytes;
 
 use super::{Limits, Message, Start, fields::Field};
-use crate::header::{HeaderName, ListValues, Name, value_end};
+use crate::{
+    header::{HeaderName, ListValues, Name, value_end},
+    text::{is_token, trim},
+};
 
 /// Collects changes to a [`Message`] and writes the changed one into a single new buffer.
 ///
@@ -297,7 +300,7 @@ impl<'m> Edit<'m> {
     }
 
     fn write_field(&mut self, out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
-        if !crate::text::is_token(name.as_str().as_bytes()) {
+        if !is_safe_name(name) {
             self.fail(EditError::Injection);
         }
         self.check_value(value);
@@ -312,6 +315,14 @@ impl<'m> Edit<'m> {
 
     fn fail(&mut self, error: EditError) {
         self.error = self.error.or(Some(error));
+    }
+}
+
+/// Whether a name is a token.
+pub(super) fn is_safe_name(name: Name<'_>) -> bool {
+    match name {
+        Name::Known(_) => true,
+        Name::Other(text) => is_token(text.as_bytes()),
     }
 }
 
@@ -341,7 +352,7 @@ fn after_first(value: &[u8]) -> Vec<u8> {
     let mut rest = value;
     loop {
         let end = value_end(rest);
-        let first = crate::text::trim(&rest[..end]);
+        let first = trim(&rest[..end]);
         rest = rest.get(end + 1..).unwrap_or_default();
         if !first.is_empty() || rest.is_empty() {
             break;
@@ -350,5 +361,5 @@ fn after_first(value: &[u8]) -> Vec<u8> {
     if ListValues::new(rest).next().is_none() {
         return Vec::new();
     }
-    crate::text::trim(rest).to_vec()
+    trim(rest).to_vec()
 }

@@ -58,15 +58,17 @@ impl Fields {
     }
 
     pub(super) fn push(&mut self, field: Field) {
+        let at = usize::from(self.len);
+        if at < INLINE
+            && self.spilled.is_empty()
+            && let Some(near) = Near::new(field)
+        {
+            self.names[at] = field.name;
+            self.inline[at] = near;
+            self.len += 1;
+            return;
+        }
         if self.spilled.is_empty() {
-            let at = usize::from(self.len);
-            let slots = self.names.get_mut(at).zip(self.inline.get_mut(at));
-            if let (Some((name, place)), Some(near)) = (slots, Near::new(field)) {
-                *name = field.name;
-                *place = near;
-                self.len += 1;
-                return;
-            }
             self.spilled = self.iter().collect();
         }
         self.spilled.push(field);

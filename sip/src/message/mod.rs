@@ -204,9 +204,7 @@ impl Message {
     /// Every value of a header over all its fields, in order: list headers are split at their commas
     /// ([`HeaderName::is_list`]), others give one value for each field.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
-        let fields = self.fields.named(name);
-        fields.flat_map(move |field| {
-            let value = self.slice((field.value_start, field.value_end));
+        self.fields_named(name).flat_map(move |value| {
             let whole = (!name.is_list()).then_some(value);
             let list = ListValues::new(if whole.is_some() { b"" } else { value });
             whole.into_iter().chain(list)
@@ -374,6 +372,12 @@ impl Message {
                 self.slice(*version)
             }
         }
+    }
+
+    /// The value of every field of this name, in order, as a whole.
+    fn fields_named(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
+        let fields = self.fields.named(name);
+        fields.map(|field| self.slice((field.value_start, field.value_end)))
     }
 
     fn single(&self, name: HeaderName) -> Result<&[u8], HeaderError> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     header::HeaderName,
-    text::{decimal, is_lws, is_token},
+    text::{decimal, find_near, is_lws, is_token, trim_end, trim_start},
 };
 
 /// Bounds on what is parsed; beyond them a request is owed 400 or 513.
@@ -137,7 +137,8 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
         error: first_error,
         content_length: None,
     };
-    let (fields, fields_end) = section.fields(line_end + 2);
+    let mut fields = Fields::new();
+    let fields_end = section.fields(&mut fields, line_end + 2);
     let Section {
         mut error,
         content_length,
@@ -186,7 +187,7 @@ pub(crate) fn body_length(head: &[u8], limits: &Limits) -> Result<Option<u64>, P
         error: None,
         content_length: None,
     };
-    section.fields(line_end + 2);
+    section.fields(&mut Fields::new(), line_end + 2);
     match section.error {
         None | Some(ParseErrorKind::HeaderLine) => Ok(section.content_length),
         Some(kind) => Err(kind),
@@ -203,16 +204,15 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// The fields from `at` on, and where the empty line after them begins.
-    fn fields(&mut self, mut at: usize) -> (Fields, usize) {
-        let mut fields = Fields::new();
+    /// Finds the fields from `at` on; where the empty line after them begins.
+    fn fields(&mut self, fields: &mut Fields, mut at: usize) -> usize {
         loop {
             if self.raw[at..].starts_with(b"\r\n") {
-                return (fields, at);
+                return at;
             }
             let Some((end, is_clean)) = field_end(self.raw, at) else {
                 self.fail(ParseErrorKind::Truncated);
-                return (fields, self.raw.len());
+                return self.raw.len();
             };
             if !is_clean {
                 self.fail(ParseErrorKind::BareLineEnd);
@@ -309,30 +309,24 @@ fn next_line_end(raw: &[u8], from: usize) -> LineEnd {
 
 /// The field between `at` and `end`; `None` where it is no `name: value`.
 pub(super) fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
-    let colon = at + memchr::memchr(b':', &raw[at..end])?;
-    let mut name_end = colon;
+    let line = &raw[at..end];
+    let colon = find_near(line, b':')?;
+    let mut name = &line[..colon];
     // White space may stand in front of the colon, and must not hide the name behind it.
-    while name_end > at && matches!(raw[name_end - 1], b' ' | b'\t') {
-        name_end -= 1;
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
     }
-    let name = &raw[at..name_end];
     let known = HeaderName::parse(name);
     if known.is_none() && !is_token(name) {
         return None;
     }
-    let mut value_start = colon + 1;
-    while value_start < end && is_lws(raw[value_start]) {
-        value_start += 1;
-    }
-    let mut value_end = end;
-    while value_end > value_start && is_lws(raw[value_end - 1]) {
-        value_end -= 1;
-    }
+    let value = trim_start(&line[colon + 1..]);
+    let value_start = end - value.len();
     Some(Field {
         name: known,
         start: pos(at),
         value_start: pos(value_start),
-        value_end: pos(value_end),
+        value_end: pos(value_start + trim_end(value).len()),
     })
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::text::{decimal, split_before, trim_str};
+use crate::text::{decimal, text, trim};
 
 /// A host as RFC 3261 writes it.
 ///
@@ -34,36 +34,36 @@ impl<'a> Host<'a> {
         if let Some((address, b"")) = v4(text.as_bytes()) {
             return Some(Self::V4(address));
         }
-        // An underscore is no legal host character, yet names with one are in use.
-        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        let is_name = !text.is_empty() && text.len() <= 255 && text.bytes().all(legal);
+        let is_legal = |b: u8| NAME[usize::from(b)];
+        let is_name = !text.is_empty() && text.len() <= 255 && text.bytes().all(is_legal);
         is_name.then_some(Self::Name(text))
     }
 
-    /// Parses `host [":" port]`, with the white space around the colon that a Via may hold.
-    pub fn parse_with_port(text: &'a str) -> Option<(Self, Option<u16>)> {
+    /// Parses `host [":" port]`, UTF-8, with the white space around the colon that a Via may hold.
+    pub(crate) fn parse_with_port(utf8: &'a [u8]) -> Option<(Self, Option<u16>)> {
         // Most are this.
-        if let Some((address, rest)) = v4(text.as_bytes()) {
+        if let Some((address, rest)) = v4(utf8) {
             let port = match rest {
                 [] => return Some((Self::V4(address), None)),
-                [b':', digits @ ..] => decimal(digits),
+                [b':', digits @ ..] => port(digits),
                 _ => None,
             };
-            if let Some(port) = port.and_then(|port| u16::try_from(port).ok()) {
-                return Some((Self::V4(address), Some(port)));
+            if port.is_some() {
+                return Some((Self::V4(address), port));
             }
         }
-        let (host, rest) = match text.strip_prefix('[') {
-            Some(_) => text.split_at(text.find(']')? + 1),
-            None => split_before(text, b':'),
+        let end = match utf8.first() {
+            Some(b'[') => utf8.iter().position(|b| *b == b']')? + 1,
+            _ => utf8.iter().position(|b| *b == b':').unwrap_or(utf8.len()),
         };
-        let host = Self::parse(trim_str(host))?;
-        let rest = trim_str(rest);
+        let (host, rest) = utf8.split_at_checked(end)?;
+        let host = Self::parse(text(trim(host)))?;
+        let rest = trim(rest);
         if rest.is_empty() {
             return Some((host, None));
         }
-        let port = decimal(trim_str(rest.strip_prefix(':')?).as_bytes())?;
-        Some((host, Some(u16::try_from(port).ok()?)))
+        let port = port(trim(rest.strip_prefix(b":")?))?;
+        Some((host, Some(port)))
     }
 
     /// The address, where the host is one.
@@ -76,28 +76,48 @@ impl<'a> Host<'a> {
     }
 }
 
+/// The characters of a host name. An underscore is no legal one, yet names with one are in use.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0u8;
+    while c < 128 {
+        table[c as usize] = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_');
+        c += 1;
+    }
+    table
+};
+
 /// The IPv4 address that a text begins with, and what follows it: four decimal numbers without leading
 /// zeros, as the standard library has it, whose parser takes four times as long.
 fn v4(text: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
-    let (mut octets, mut rest) = ([0u8; 4], text);
+    let mut octets = [0u8; 4];
+    let mut at = 0;
     for (number, octet) in octets.iter_mut().enumerate() {
         if number > 0 {
-            rest = rest.strip_prefix(b".")?;
+            text.get(at).filter(|b| **b == b'.')?;
+            at += 1;
         }
-        let mut digits = 0;
-        while let [digit @ b'0'..=b'9', after @ ..] = rest {
-            if digits > 0 && *octet == 0 {
+        let start = at;
+        let mut value = 0;
+        while let Some(digit @ b'0'..=b'9') = text.get(at) {
+            value = value * 10 + u32::from(digit - b'0');
+            at += 1;
+            if at - start > 3 {
                 return None;
             }
-            *octet = octet.checked_mul(10)?.checked_add(digit - b'0')?;
-            digits += 1;
-            rest = after;
         }
-        if digits == 0 {
+        let has_leading_zero = at - start > 1 && text[start] == b'0';
+        if at == start || has_leading_zero {
             return None;
         }
+        *octet = u8::try_from(value).ok()?;
     }
-    Some((octets.into(), rest))
+    Some((octets.into(), &text[at..]))
+}
+
+/// A port in decimal digits.
+fn port(digits: &[u8]) -> Option<u16> {
+    u16::try_from(decimal(digits)?).ok()
 }
 
 /// The grammar of RFC 3261 yields `2001:db8:::192.0.2.1`, which RFC 5118 section 4.10 asks parsers to

@@ -64,7 +64,11 @@ pub enum UriError {
 impl<'a> Uri<'a> {
     /// Parses a URI from its text, without angle brackets.
     pub fn parse(raw: &'a str) -> Result<Self, UriError> {
-        if raw.bytes().any(|b| ILLEGAL[usize::from(b)]) {
+        // Nearly all begin so, and the rest is looked at in detail.
+        if let Some(rest) = raw.strip_prefix("sip:") {
+            return Self::parse_sip(raw, Scheme::Sip, rest);
+        }
+        if raw.bytes().any(|b| CLASS[usize::from(b)] == ILLEGAL) {
             return Err(UriError::Character);
         }
         let (scheme, rest) = split_once(raw, b':').ok_or(UriError::NoScheme)?;
@@ -165,7 +169,7 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_sip(raw: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Self, UriError> {
-        let marks = Marks::of(rest.as_bytes());
+        let marks = Marks::of(rest.as_bytes()).ok_or(UriError::Character)?;
         let (userinfo, rest) = match marks.at.and_then(|at| rest.split_at_checked(at)) {
             Some((userinfo, rest)) => (Some(userinfo), &rest[1..]),
             None => (None, rest),
@@ -181,7 +185,7 @@ impl<'a> Uri<'a> {
         };
         let semicolon = marks.semicolon.unwrap_or(rest.len());
         let (hostport, params) = rest.split_at_checked(semicolon).unwrap_or((rest, ""));
-        let (host, port) = Host::parse_with_port(hostport).ok_or(UriError::Host)?;
+        let (host, port) = Host::parse_with_port(hostport.as_bytes()).ok_or(UriError::Host)?;
         Ok(Self {
             user,
             password,
@@ -246,11 +250,13 @@ struct Marks {
 }
 
 impl Marks {
-    /// Of what stands behind the scheme.
-    fn of(bytes: &[u8]) -> Self {
+    /// Of what stands behind the scheme; `None` where that holds an illegal character.
+    fn of(bytes: &[u8]) -> Option<Self> {
         let (mut marks, mut from) = (Self::default(), 0);
         for (index, byte) in bytes.iter().enumerate() {
-            match byte {
+            match CLASS[usize::from(*byte)] {
+                PLAIN => {}
+                ILLEGAL => return None,
                 b'@' if marks.at.is_none() => {
                     from = index + 1;
                     marks = Self {
@@ -265,7 +271,7 @@ impl Marks {
                 _ => {}
             }
         }
-        marks
+        Some(marks)
     }
 }
 
@@ -283,16 +289,25 @@ impl<'a> Scheme<'a> {
     }
 }
 
-/// The characters that no URI may hold: white space, control characters, angle brackets, quotes.
-const ILLEGAL: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a character is to a URI: one of the two below, or itself where parts may meet at it.
+const CLASS: [u8; 256] = {
+    let mut table = [PLAIN; 256];
     let mut c = 0u8;
     while c < 128 {
-        table[c as usize] = c <= b' ' || matches!(c, b'<' | b'>' | b'"' | 0x7F);
+        table[c as usize] = match c {
+            b'@' | b';' | b'?' => c,
+            b'<' | b'>' | b'"' | 0x7F => ILLEGAL,
+            c if c <= b' ' => ILLEGAL,
+            _ => PLAIN,
+        };
         c += 1;
     }
     table
 };
+
+const PLAIN: u8 = 0;
+/// White space, control characters, angle brackets and quotes: no URI may hold them.
+const ILLEGAL: u8 = 1;
 
 /// Resolves `%HH` escapes. A `%` that is not followed by two hex digits stays as it is.
 pub fn unescape(text: &str) -> Cow<'_, [u8]> {
