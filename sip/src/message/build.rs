@@ -3,13 +3,12 @@
 use bytes::Bytes;
 
 use super::{
-    Limits, Message, Method, ParseErrorKind,
-    edit::{is_safe_name, is_safe_value, put_field},
+    Message, Method, ParseErrorKind, Start,
+    draft::Draft,
+    edit::{is_safe_name, is_safe_value},
+    parse::pos,
 };
-use crate::{
-    header::{HeaderName, Name},
-    text::put_decimal,
-};
+use crate::header::{HeaderName, Name};
 
 /// Why a message cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +26,7 @@ pub enum BuildError {
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until build()"]
 pub struct RequestBuilder {
+    start: Start,
     parts: Parts,
 }
 
@@ -45,9 +45,9 @@ pub struct ResponseBuilder<'m> {
 }
 
 /// What both builders write after the start line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Parts {
-    out: Vec<u8>,
+    draft: Draft,
     body: Bytes,
     injection: bool,
 }
@@ -56,16 +56,23 @@ impl RequestBuilder {
     /// Begins a request.
     pub fn new(method: &Method, uri: impl AsRef<[u8]>) -> Self {
         let uri = uri.as_ref();
-        let mut parts = Parts {
-            out: Vec::with_capacity(1024),
-            ..Parts::default()
-        };
+        let mut parts = Parts::new(1024);
         parts.injection = uri.is_empty() || uri.iter().any(u8::is_ascii_whitespace);
-        parts.out.extend_from_slice(method.as_str().as_bytes());
-        parts.out.push(b' ');
-        parts.out.extend_from_slice(uri);
-        parts.out.extend_from_slice(b" SIP/2.0\r\n");
-        Self { parts }
+        let mut put = |text: &[u8]| {
+            parts.draft.text(text);
+            pos(parts.draft.len())
+        };
+        let start = put(method.as_str().as_bytes()) + 1;
+        put(b" ");
+        let uri = (start, put(uri));
+        let version = (uri.1 + 1, put(b" SIP/2.0"));
+        put(b"\r\n");
+        let start = Start::Request {
+            method: method.clone(),
+            uri,
+            version,
+        };
+        Self { start, parts }
     }
 
     /// Adds a field.
@@ -96,7 +103,12 @@ impl RequestBuilder {
 
     /// Writes the request.
     pub fn build(self) -> Result<Message, BuildError> {
-        self.parts.build()
+        // What a method of other text is read as is left to the parser.
+        let is_plain = match &self.start {
+            Start::Request { method, .. } => !matches!(method, Method::Other(_)),
+            Start::Response { .. } => false,
+        };
+        self.parts.build(self.start, is_plain)
     }
 }
 
@@ -107,7 +119,7 @@ impl<'m> ResponseBuilder<'m> {
             status,
             reason: None,
             to_tag: None,
-            parts: Parts::default(),
+            parts: Parts::new(0),
         }
     }
 
@@ -142,16 +154,19 @@ impl<'m> ResponseBuilder<'m> {
             .reason
             .as_deref()
             .unwrap_or_else(|| reason_phrase(self.status));
-        let mut head = Parts {
-            out: Vec::with_capacity(1024),
-            ..Parts::default()
-        };
+        let mut head = Parts::new(1024);
         head.injection = self.parts.injection || reason.contains(['\r', '\n']);
-        head.out.extend_from_slice(b"SIP/2.0 ");
-        put_decimal(&mut head.out, self.status.into());
-        head.out.push(b' ');
-        head.out.extend_from_slice(reason.as_bytes());
-        head.out.extend_from_slice(b"\r\n");
+        head.draft.text(b"SIP/2.0 ");
+        head.draft.decimal(self.status.into());
+        head.draft.text(b" ");
+        let reason_at = head.draft.len();
+        head.draft.text(reason.as_bytes());
+        let start = Start::Response {
+            status: self.status,
+            reason: (pos(reason_at), pos(head.draft.len())),
+            version: (0, 7),
+        };
+        head.draft.text(b"\r\n");
 
         head.copy(request, HeaderName::Via);
         head.copy(request, HeaderName::From);
@@ -173,22 +188,30 @@ impl<'m> ResponseBuilder<'m> {
         if forms_dialog && (101..300).contains(&self.status) {
             head.copy(request, HeaderName::RecordRoute);
         }
-        head.out.extend_from_slice(&self.parts.out);
+        head.draft.append(&self.parts.draft);
         head.body = self.parts.body;
-        head.build()
+        head.build(start, (100..700).contains(&self.status))
     }
 }
 
 impl Parts {
+    fn new(octets: usize) -> Self {
+        Self {
+            draft: Draft::with_capacity(octets),
+            body: Bytes::new(),
+            injection: false,
+        }
+    }
+
     fn field(&mut self, name: Name<'_>, value: &[u8]) {
         self.injection |= !is_safe_value(value) || !is_safe_name(name);
-        put_field(&mut self.out, name, value);
+        self.draft.field(name, value);
     }
 
     fn copy(&mut self, from: &Message, name: HeaderName) {
         for value in from.fields_named(name) {
             // What was framed is safe to write.
-            put_field(&mut self.out, name.into(), value);
+            self.draft.field(name.into(), value);
         }
     }
 
@@ -197,19 +220,14 @@ impl Parts {
         self.body = body;
     }
 
-    fn build(mut self) -> Result<Message, BuildError> {
+    /// `is_plain`: the start line is read as `start`.
+    fn build(mut self, start: Start, is_plain: bool) -> Result<Message, BuildError> {
         if self.injection {
             return Err(BuildError::Injection);
         }
-        self.out.extend_from_slice(b"Content-Length: ");
-        put_decimal(&mut self.out, self.body.len() as u64);
-        self.out.extend_from_slice(b"\r\n\r\n");
-        self.out.extend_from_slice(&self.body);
-        let limits = Limits {
-            message: usize::MAX,
-            ..Limits::default()
-        };
-        Message::parse_with(self.out.into(), &limits).map_err(|e| BuildError::Unparseable(e.kind))
+        self.draft.content_length(self.body.len());
+        let message = self.draft.finish(start, is_plain, &self.body);
+        message.map_err(BuildError::Unparseable)
     }
 }
 

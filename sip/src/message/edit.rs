@@ -1,10 +1,15 @@
 //! Changed copies of a message: what is not named stays as it was, byte for byte.
 
-mod index;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
-use super::{Limits, Message, Start, fields::Field};
+use super::{
+    Message, Start,
+    draft::{Draft, known},
+    fields::Field,
+    parse::pos,
+};
 use crate::{
     header::{HeaderName, ListValues, Name, value_end},
     text::{is_token, trim},
@@ -33,21 +38,33 @@ use crate::{
 #[must_use = "an Edit does nothing until finish()"]
 pub struct Edit<'m> {
     message: &'m Message,
-    uri: Option<Vec<u8>>,
-    /// Whole lines for the top, the last one first.
-    top: Vec<Vec<u8>>,
-    /// Whole lines for the bottom.
-    bottom: Vec<u8>,
+    /// All text to write but the body.
+    text: Vec<u8>,
+    /// The new Request-URI in `text`.
+    uri: Option<Range<usize>>,
+    /// What changes, by its [place](place), so that writing is one pass.
     changes: Vec<(usize, Change)>,
     body: Option<Bytes>,
     error: Option<EditError>,
+}
+
+/// Where a change stands: above all fields, at one of them, or below.
+mod place {
+    pub(super) const TOP: usize = 0;
+    pub(super) const BOTTOM: usize = usize::MAX;
+
+    pub(super) const fn at(field: usize) -> usize {
+        field + 1
+    }
 }
 
 #[derive(Debug, Clone)]
 enum Change {
     Remove,
     /// A new value for the whole field.
-    Value(Vec<u8>),
+    Value(Range<usize>),
+    /// A new field: its name with the colon and the space behind it, and its value.
+    Line(Option<HeaderName>, Range<usize>, Range<usize>),
 }
 
 /// Why an edit cannot be written.
@@ -69,9 +86,8 @@ impl<'m> Edit<'m> {
     pub(super) fn new(message: &'m Message) -> Self {
         Self {
             message,
+            text: Vec::new(),
             uri: None,
-            top: Vec::new(),
-            bottom: Vec::new(),
             changes: Vec::new(),
             body: None,
             error: None,
@@ -87,23 +103,21 @@ impl<'m> Edit<'m> {
         if uri.is_empty() || uri.iter().any(u8::is_ascii_whitespace) {
             self.fail(EditError::Injection);
         }
-        self.uri = Some(uri.to_vec());
+        self.uri = Some(self.put(&[uri]));
         self
     }
 
     /// Inserts a field above all others. A later call stands above an earlier one.
     pub fn push_top<'n>(mut self, name: impl Into<Name<'n>>, value: impl AsRef<[u8]>) -> Self {
-        let mut line = Vec::new();
-        self.write_field(&mut line, name.into(), value.as_ref());
-        self.top.push(line);
+        let line = self.line(name.into(), value.as_ref());
+        self.changes.insert(0, (place::TOP, line));
         self
     }
 
     /// Adds a field below all others.
     pub fn push<'n>(mut self, name: impl Into<Name<'n>>, value: impl AsRef<[u8]>) -> Self {
-        let mut bottom = std::mem::take(&mut self.bottom);
-        self.write_field(&mut bottom, name.into(), value.as_ref());
-        self.bottom = bottom;
+        let line = self.line(name.into(), value.as_ref());
+        self.changes.push((place::BOTTOM, line));
         self
     }
 
@@ -122,15 +136,11 @@ impl<'m> Edit<'m> {
     /// called again for the next value.
     pub fn remove_first(mut self, name: HeaderName) -> Self {
         if let Some((at, value)) = self.first_value(name) {
-            let rest = if name.is_list() {
-                after_first(&value)
-            } else {
-                Vec::new()
-            };
+            let rest = after_first(name, &value);
             let change = if rest.is_empty() {
                 Change::Remove
             } else {
-                Change::Value(rest)
+                Change::Value(self.put(&[rest]))
             };
             self.change(at, change);
         }
@@ -145,16 +155,10 @@ impl<'m> Edit<'m> {
         let Some((at, old)) = self.first_value(name) else {
             return self.push(name, value);
         };
-        let mut new = value.to_vec();
-        let rest = if name.is_list() {
-            after_first(&old)
-        } else {
-            Vec::new()
+        let new = match after_first(name, &old) {
+            [] => self.put(&[value]),
+            rest => self.put(&[value, b", ", rest]),
         };
-        if !rest.is_empty() {
-            new.extend_from_slice(b", ");
-            new.extend_from_slice(&rest);
-        }
         self.change(at, Change::Value(new));
         self
     }
@@ -169,7 +173,8 @@ impl<'m> Edit<'m> {
             return self.push(name, value);
         };
         self = self.remove(name);
-        self.change(first, Change::Value(value.to_vec()));
+        let new = self.put(&[value]);
+        self.change(first, Change::Value(new));
         self
     }
 
@@ -192,91 +197,104 @@ impl<'m> Edit<'m> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let limits = Limits {
-            message: usize::MAX,
-            ..Limits::default()
-        };
-        let raw = self.write();
-        let parse = || Message::parse_with(raw.clone(), &limits);
-        if let Some(message) = self.index(&raw, &limits) {
-            debug_assert!(parse().is_ok_and(|parsed| parsed.is_indexed_as(&message)));
-            return Ok(message);
-        }
-        parse().map_err(|e| EditError::Unparseable(e.kind))
+        let draft = self.write();
+        let body = self.body.as_deref();
+        let body = body.unwrap_or_else(|| self.message.body());
+        let message = draft.finish(self.start(), self.message.is_whole, body);
+        message.map_err(EditError::Unparseable)
     }
 
-    fn write(&self) -> Bytes {
+    /// All but the body, and the empty line in front of it.
+    fn write(&self) -> Draft {
         let message = self.message;
         let raw = &message.raw[..];
+        let body = self.body.as_ref().map_or(message.body().len(), Bytes::len);
+        let lines = self.changes.len() * 3 + 2;
+        let mut draft =
+            Draft::with_capacity(message.fields_end as usize + self.text.len() + lines + body);
         let fields_at = message.fields_at as usize;
-        let fields_end = message.fields_end as usize;
-        let added: usize = self.top.iter().map(Vec::len).sum::<usize>() + self.bottom.len();
-        let body = self
-            .body
-            .as_ref()
-            .map_or_else(|| message.body(), |body| &body[..]);
-        let changed = self.changes.iter().map(|(_, change)| match change {
-            Change::Remove => 0,
-            Change::Value(value) => value.len() + 1,
-        });
-        let uri = self.uri.as_ref().map_or(0, Vec::len);
-        let size = fields_end + uri + added + changed.sum::<usize>() + 2 + body.len();
-        let mut out = Vec::with_capacity(size);
         match (&self.uri, &message.start) {
             (Some(new), Start::Request { uri, .. }) => {
-                out.extend_from_slice(&raw[..uri.0 as usize]);
-                out.extend_from_slice(new);
-                out.extend_from_slice(&raw[uri.1 as usize..fields_at]);
+                draft.text(&raw[..uri.0 as usize]);
+                draft.text(&self.text[new.clone()]);
+                draft.text(&raw[uri.1 as usize..fields_at]);
             }
-            _ => out.extend_from_slice(&raw[..fields_at]),
+            _ => draft.text(&raw[..fields_at]),
         }
-        for line in self.top.iter().rev() {
-            out.extend_from_slice(line);
-        }
-        let mut copied = fields_at;
-        for (at, change) in &self.changes {
-            let field = message.fields.at(*at);
-            let end = field.end(raw);
-            match change {
-                Change::Remove => {
-                    out.extend_from_slice(&raw[copied..field.start as usize]);
-                    copied = end;
+        // How far the old fields are dealt with: octets, and the fields in them.
+        let (mut octets, mut fields) = (fields_at, 0);
+        for (place, change) in &self.changes {
+            let (until, field) = match *place {
+                place::TOP => (fields_at, 0),
+                place::BOTTOM => (message.fields_end as usize, message.fields.len()),
+                _ => (message.fields.at(place - 1).start as usize, place - 1),
+            };
+            draft.copy(message, octets..until, fields..field);
+            (octets, fields) = (until, field);
+            let start = draft.len();
+            let changed = match change {
+                Change::Line(name, head, value) => {
+                    draft.text(&self.text[head.clone()]);
+                    draft.value(*name, start, &self.text[value.clone()]);
+                    continue;
                 }
+                Change::Remove => message.fields.at(field),
                 Change::Value(value) => {
-                    let until = field.value_start as usize;
-                    out.extend_from_slice(&raw[copied..until]);
-                    if until > 0 && raw[until - 1] == b':' {
-                        out.extend_from_slice(b" ");
+                    let changed = message.fields.at(field);
+                    let head = &raw[octets..changed.value_start as usize];
+                    draft.text(head);
+                    if head.ends_with(b":") {
+                        draft.text(b" ");
                     }
-                    out.extend_from_slice(value);
-                    copied = end - 2;
+                    draft.value(changed.name, start, &self.text[value.clone()]);
+                    changed
                 }
-            }
+            };
+            (octets, fields) = (changed.end(raw), field + 1);
         }
-        out.extend_from_slice(&raw[copied..fields_end]);
-        out.extend_from_slice(&self.bottom);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(body);
-        out.into()
+        let end = message.fields_end as usize;
+        draft.copy(message, octets..end, fields..message.fields.len());
+        draft
+    }
+
+    /// The start line of what is written.
+    fn start(&self) -> Start {
+        let mut start = self.message.start.clone();
+        if let (Some(new), Start::Request { uri, version, .. }) = (&self.uri, &mut start) {
+            let end = uri.0 + pos(new.len());
+            *version = (version.0 - uri.1 + end, version.1 - uri.1 + end);
+            uri.1 = end;
+        }
+        start
     }
 
     /// The first value that is left of a header: its field, and the field's value as changed so far.
-    fn first_value(&self, name: HeaderName) -> Option<(usize, Vec<u8>)> {
-        let fields = self.message.fields.iter().enumerate();
-        for (at, field) in fields.filter(|(_, field)| field.name == Some(name)) {
-            let value = match self.changes.binary_search_by_key(&at, |(at, _)| *at) {
-                Ok(i) => match &self.changes[i].1 {
-                    Change::Remove => continue,
-                    Change::Value(value) => value,
-                },
-                Err(_) => self.value(field),
+    fn first_value(&self, name: HeaderName) -> Option<(usize, Cow<'m, [u8]>)> {
+        let mut from = 0;
+        while let Some(at) = self.message.fields.position(name, from) {
+            from = at + 1;
+            let value = match self.changed(at) {
+                Some(Change::Value(value)) => Cow::Owned(self.text[value.clone()].to_vec()),
+                Some(_) => continue,
+                None => Cow::Borrowed(self.value(self.message.fields.at(at))),
             };
             // A field of a list may hold no value at all, which is not the first one.
-            if !name.is_list() || ListValues::new(value).next().is_some() {
-                return Some((at, value.to_vec()));
+            if !name.is_list() || ListValues::new(&value).next().is_some() {
+                return Some((at, value));
             }
         }
         None
+    }
+
+    fn changed(&self, field: usize) -> Option<&Change> {
+        let found = self.find(field).ok()?;
+        Some(&self.changes[found].1)
+    }
+
+    /// Where the change of a field is in `changes`, or belongs.
+    fn find(&self, field: usize) -> Result<usize, usize> {
+        let place = place::at(field);
+        self.changes.binary_search_by_key(&place, |(at, _)| *at)
     }
 
     fn value(&self, field: Field) -> &'m [u8] {
@@ -291,20 +309,33 @@ impl<'m> Edit<'m> {
         }
     }
 
-    /// Keeps `changes` sorted by field, so that writing is one pass.
-    fn change(&mut self, at: usize, change: Change) {
-        match self.changes.binary_search_by_key(&at, |(at, _)| *at) {
+    fn change(&mut self, field: usize, change: Change) {
+        match self.find(field) {
             Ok(i) => self.changes[i].1 = change,
-            Err(i) => self.changes.insert(i, (at, change)),
+            Err(i) => self.changes.insert(i, (place::at(field), change)),
         }
     }
 
-    fn write_field(&mut self, out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
+    fn line(&mut self, name: Name<'_>, value: &[u8]) -> Change {
         if !is_safe_name(name) {
             self.fail(EditError::Injection);
         }
         self.check_value(value);
-        put_field(out, name, value);
+        let head = self.put(&[name.as_str().as_bytes(), b": "]);
+        Change::Line(known(name), head, self.put(&[value]))
+    }
+
+    /// Keeps a text to write.
+    fn put(&mut self, parts: &[&[u8]]) -> Range<usize> {
+        if self.text.is_empty() {
+            // Enough for what a proxy adds to most requests.
+            self.text.reserve(512);
+        }
+        let start = self.text.len();
+        for part in parts {
+            self.text.extend_from_slice(part);
+        }
+        start..self.text.len()
     }
 
     fn check_value(&mut self, value: &[u8]) {
@@ -339,16 +370,11 @@ pub(super) fn is_safe_value(value: &[u8]) -> bool {
     true
 }
 
-pub(super) fn put_field(out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
-    out.reserve(name.as_str().len() + value.len() + 4);
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// What is left of a list without its first value; empty where no value is left.
-fn after_first(value: &[u8]) -> Vec<u8> {
+/// What is left of a header without its first value; empty where no value is left.
+fn after_first(name: HeaderName, value: &[u8]) -> &[u8] {
+    if !name.is_list() {
+        return b"";
+    }
     let mut rest = value;
     loop {
         let end = value_end(rest);
@@ -359,7 +385,7 @@ fn after_first(value: &[u8]) -> Vec<u8> {
         }
     }
     if ListValues::new(rest).next().is_none() {
-        return Vec::new();
+        return b"";
     }
-    trim(rest).to_vec()
+    trim(rest)
 }

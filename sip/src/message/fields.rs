@@ -1,5 +1,8 @@
 //! Where the header fields of a message are.
 
+use std::ops::Range;
+
+use super::parse::pos;
 use crate::{header::HeaderName, text::is_lws};
 
 /// A message with more fields than this, or with any that begins or ends beyond 64 KB, keeps their
@@ -7,7 +10,7 @@ use crate::{header::HeaderName, text::is_lws};
 const INLINE: usize = 32;
 
 /// The header fields of one message, in order.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Fields {
     /// The names of `inline`, apart from the places: to look one up reads one line of the cache.
     names: [Option<HeaderName>; INLINE],
@@ -27,7 +30,7 @@ pub(super) struct Field {
 }
 
 /// The place of a [`Field`] within the first 64 KB.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Near {
     start: u16,
     value_start: u16,
@@ -89,6 +92,39 @@ impl Fields {
         }
     }
 
+    /// Adds fields of another message, whose `octets` are copied to `at` in this one.
+    pub(super) fn copy(
+        &mut self,
+        from: &Self,
+        fields: Range<usize>,
+        octets: Range<usize>,
+        at: usize,
+    ) {
+        let len = usize::from(self.len);
+        let until = len + fields.len();
+        let ends = u16::try_from(octets.end)
+            .ok()
+            .zip(u16::try_from(at + octets.len()).ok());
+        match ends {
+            Some((old, new))
+                if until <= INLINE && self.spilled.is_empty() && from.spilled.is_empty() =>
+            {
+                let moved = new.wrapping_sub(old);
+                self.names[len..until].copy_from_slice(&from.names[fields.clone()]);
+                let places = self.inline[len..until].iter_mut();
+                for (place, near) in places.zip(&from.inline[fields.clone()]) {
+                    *place = near.moved(moved);
+                }
+                self.len += u8::try_from(fields.len()).unwrap_or_default();
+            }
+            _ => {
+                for index in fields {
+                    self.push(from.at(index).moved(octets.start, at));
+                }
+            }
+        }
+    }
+
     /// The index of the first field of a known name, from `from` on.
     pub(super) fn position(&self, name: HeaderName, from: usize) -> Option<usize> {
         if !self.spilled.is_empty() {
@@ -114,6 +150,17 @@ impl Fields {
 }
 
 impl Field {
+    /// This field, once what began at `from` begins at `to`.
+    fn moved(self, from: usize, to: usize) -> Self {
+        let moved = |at: u32| pos(at as usize - from + to);
+        Self {
+            name: self.name,
+            start: moved(self.start),
+            value_start: moved(self.value_start),
+            value_end: moved(self.value_end),
+        }
+    }
+
     /// After the CR LF that ends the field, its folded lines included: behind the value stand only
     /// white space and, where lines of nothing else were folded, line ends.
     pub(super) fn end(&self, raw: &[u8]) -> usize {
@@ -130,6 +177,15 @@ impl Field {
 }
 
 impl Near {
+    /// `by`: how far up, or down by wrapping around.
+    const fn moved(self, by: u16) -> Self {
+        Self {
+            start: self.start.wrapping_add(by),
+            value_start: self.value_start.wrapping_add(by),
+            value_end: self.value_end.wrapping_add(by),
+        }
+    }
+
     fn new(field: Field) -> Option<Self> {
         Some(Self {
             start: u16::try_from(field.start).ok()?,

@@ -7,6 +7,7 @@
 //! [`ResponseBuilder`] new messages.
 
 mod build;
+mod draft;
 mod edit;
 mod fields;
 mod method;
@@ -42,6 +43,9 @@ pub struct Message {
     /// The empty line that ends the header section.
     fields_end: u32,
     fields: Fields,
+    /// Whether every line of the header section is in `fields`: not of what was framed of bytes that are
+    /// no message.
+    is_whole: bool,
     /// Where the tags of From and To are, once somebody has asked; an empty span is none. Each message of
     /// a dialog is asked for them many times.
     tags: OnceLock<[Span; 2]>,

@@ -153,13 +153,13 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
             _ => error = error.or(Some(ParseErrorKind::BodyTooShort)),
         }
     }
-    let fields_at = pos(line_end + 2);
     let message = Message {
         raw,
         start,
-        fields_at,
+        fields_at: pos(line_end + 2),
         fields_end: pos(fields_end),
         fields,
+        is_whole: error.is_none(),
         tags: OnceLock::new(),
     };
     match error {
@@ -266,7 +266,7 @@ impl Section<'_> {
 
 /// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR
 /// or LF stands in it.
-pub(super) fn field_end(raw: &[u8], at: usize) -> Option<(usize, bool)> {
+fn field_end(raw: &[u8], at: usize) -> Option<(usize, bool)> {
     let mut from = at;
     let mut is_clean = true;
     loop {
@@ -308,7 +308,7 @@ fn next_line_end(raw: &[u8], from: usize) -> LineEnd {
 }
 
 /// The field between `at` and `end`; `None` where it is no `name: value`.
-pub(super) fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
+fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
     let line = &raw[at..end];
     let colon = find_near(line, b':')?;
     let mut name = &line[..colon];
