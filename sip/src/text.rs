@@ -148,6 +148,35 @@ pub(crate) fn put_ip(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+/// Where a part of a value stands in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    start: u32,
+    end: u32,
+}
+
+impl Part {
+    /// Of a slice of this value; of any other, nothing.
+    pub(crate) fn of(value: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(value.as_ptr().addr());
+        let is_within = start <= value.len() && part.len() <= value.len() - start;
+        let place = || {
+            Some(Self {
+                start: u32::try_from(start).ok()?,
+                end: u32::try_from(start + part.len()).ok()?,
+            })
+        };
+        is_within.then(place).flatten().unwrap_or_default()
+    }
+
+    /// The part.
+    pub(crate) fn slice(self, value: &[u8]) -> &[u8] {
+        value
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
 /// The end of the quoted string that opens at `bytes[0]`: the index after its closing quote.
 /// `None` if it never closes.
 pub(crate) fn quoted_end(bytes: &[u8]) -> Option<usize> {

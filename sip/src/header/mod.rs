@@ -10,7 +10,9 @@ pub use list::ListValues;
 pub(crate) use list::value_end;
 pub use name::{HeaderName, Name};
 pub use name_addr::NameAddr;
+pub(crate) use name_addr::NameAddrParts;
 pub use params::{Params, ParamsIter};
+pub(crate) use via::ViaParts;
 pub use via::{BRANCH_COOKIE, Transport, Via};
 
 use crate::{

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{is_utf8, quoted_end, text, trim},
+    text::{Part, is_utf8, quoted_end, text, trim},
     uri::{Uri, UriError},
 };
 
@@ -19,6 +19,25 @@ pub struct NameAddr<'a> {
     uri: &'a [u8],
     params: Params<'a>,
     bracketed: bool,
+}
+
+/// Where the parts of a [`NameAddr`] are in the value of its field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameAddrParts {
+    raw: Part,
+    display: Part,
+    uri: Part,
+    params: Part,
+    bracketed: bool,
+    tag: Part,
+}
+
+impl NameAddrParts {
+    /// The `tag` parameter; see [`NameAddr::tag`].
+    pub(crate) fn tag<'a>(&self, value: &'a [u8]) -> Option<&'a str> {
+        let tag = self.tag.slice(value);
+        (!tag.is_empty()).then(|| text(tag))
+    }
 }
 
 impl<'a> NameAddr<'a> {
@@ -76,6 +95,30 @@ impl<'a> NameAddr<'a> {
             params: Params::closed(params)?,
             bracketed: false,
         })
+    }
+
+    /// Where its parts are in the `value` that it was parsed from.
+    pub(crate) fn parts(&self, value: &[u8]) -> NameAddrParts {
+        let part = |part| Part::of(value, part);
+        NameAddrParts {
+            raw: part(self.raw),
+            display: part(self.display),
+            uri: part(self.uri),
+            params: part(self.params.as_bytes()),
+            bracketed: self.bracketed,
+            tag: part(self.raw_tag().unwrap_or_default()),
+        }
+    }
+
+    /// The one whose parts these are.
+    pub(crate) fn of_parts(value: &'a [u8], parts: &NameAddrParts) -> Self {
+        Self {
+            raw: parts.raw.slice(value),
+            display: parts.display.slice(value),
+            uri: parts.uri.slice(value),
+            params: Params::of(parts.params.slice(value)),
+            bracketed: parts.bracketed,
+        }
     }
 
     /// The whole value as it was received, trimmed.
@@ -136,12 +179,16 @@ impl<'a> NameAddr<'a> {
     /// The `tag` parameter of From and To. An empty one, as some clients send in a first request,
     /// counts as none, and does not hide the one that was added behind it.
     pub fn tag(&self) -> Option<&'a str> {
+        self.raw_tag().map(text)
+    }
+
+    fn raw_tag(&self) -> Option<&'a [u8]> {
         let tags = self
             .params
             .raw()
             .filter(|(name, _)| name.eq_ignore_ascii_case(b"tag"));
         let mut tags = tags.filter_map(|(_, tag)| tag);
-        tags.find(|tag| !tag.is_empty()).map(text)
+        tags.find(|tag| !tag.is_empty())
     }
 
     /// The `expires` parameter of a Contact, in seconds. Too large a number is capped; `None` where

@@ -19,7 +19,12 @@ impl<'a> Params<'a> {
         Self(text.as_bytes())
     }
 
-    /// What [`Params::new`] takes, of UTF-8. `None` where a quoted string or an angle bracket never
+    /// [`Params::new`] of UTF-8.
+    pub(crate) fn of(utf8: &'a [u8]) -> Self {
+        Self(utf8)
+    }
+
+    /// [`Params::of`]. `None` where a quoted string or an angle bracket never
     /// closes: whatever were added behind would be swallowed.
     pub(crate) fn closed(utf8: &'a [u8]) -> Option<Self> {
         Self::checked(utf8, |rest| Some(memchr::memchr(b'>', rest)? + 1))
@@ -76,7 +81,8 @@ impl<'a> Params<'a> {
         self.find(name).is_some()
     }
 
-    fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
+    /// The first parameter of this name: its value, where there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
         let mut params = self.raw();
         let hit = params.find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
         hit.map(|(_, value)| value)

@@ -7,7 +7,7 @@ use std::{
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{is_lws, is_token, is_utf8, put_decimal, put_ip, text, trim},
+    text::{Part, is_lws, is_token, is_utf8, put_decimal, put_ip, text, trim},
     uri::Host,
 };
 
@@ -23,7 +23,25 @@ pub struct Via<'a> {
     /// UTF-8, as all of it.
     sent_by: &'a [u8],
     params: Params<'a>,
+    /// Empty where there is none.
+    branch: &'a [u8],
     raw: &'a [u8],
+}
+
+/// Where the parts of a [`Via`] are in the value of its field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ViaParts {
+    /// `None` for one that is a text: `token`.
+    transport: Option<Transport<'static>>,
+    token: Part,
+    /// `None` for a name: `name`.
+    host: Option<Host<'static>>,
+    name: Part,
+    port: Option<u16>,
+    sent_by: Part,
+    params: Part,
+    branch: Part,
+    raw: Part,
 }
 
 /// The transport of a Via or of a URI's `transport` parameter. Compares without regard to case.
@@ -66,14 +84,59 @@ impl<'a> Via<'a> {
         }
         let sent_by = trim(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
+        let params = Params::closed_without_brackets(params)?;
         Some(Self {
             transport: Transport::parse_token(transport)?,
             host,
             port,
             sent_by,
-            params: Params::closed_without_brackets(params)?,
+            params,
+            branch: params.find("branch").flatten().unwrap_or_default(),
             raw,
         })
+    }
+
+    /// Where its parts are in the `value` that it was parsed from.
+    pub(crate) fn parts(&self, value: &[u8]) -> ViaParts {
+        let part = |part| Part::of(value, part);
+        let (transport, token) = match self.transport.known() {
+            Ok(known) => (Some(known), Part::default()),
+            Err(token) => (None, part(token.as_bytes())),
+        };
+        let (host, name) = match self.host {
+            Host::Name(name) => (None, part(name.as_bytes())),
+            Host::V4(address) => (Some(Host::V4(address)), Part::default()),
+            Host::V6(address) => (Some(Host::V6(address)), Part::default()),
+        };
+        ViaParts {
+            transport,
+            token,
+            host,
+            name,
+            port: self.port,
+            sent_by: part(self.sent_by),
+            params: part(self.params.as_bytes()),
+            branch: part(self.branch),
+            raw: part(self.raw),
+        }
+    }
+
+    /// The one whose parts these are.
+    pub(crate) fn of_parts(value: &'a [u8], parts: &ViaParts) -> Self {
+        let transport = parts.transport;
+        Self {
+            transport: transport
+                .unwrap_or_else(|| Transport::Other(text(parts.token.slice(value)))),
+            host: match parts.host {
+                Some(host) => host,
+                None => Host::Name(text(parts.name.slice(value))),
+            },
+            port: parts.port,
+            sent_by: parts.sent_by.slice(value),
+            params: Params::of(parts.params.slice(value)),
+            branch: parts.branch.slice(value),
+            raw: parts.raw.slice(value),
+        }
     }
 
     /// The value as it was received, trimmed.
@@ -108,19 +171,15 @@ impl<'a> Via<'a> {
 
     /// The `branch` parameter.
     pub fn branch(&self) -> Option<&'a str> {
-        self.params
-            .get("branch")
-            .filter(|branch| !branch.is_empty())
+        (!self.branch.is_empty()).then(|| text(self.branch))
     }
 
     /// Whether the branch begins with `z9hG4bK` and goes on: unique by RFC 3261, not computed by
     /// RFC 2543. The bare cookie identifies nothing (RFC 4475 section 3.2.1).
     pub fn has_rfc3261_branch(&self) -> bool {
-        let parts = self
-            .branch()
-            .and_then(|branch| branch.split_at_checked(BRANCH_COOKIE.len()));
+        let parts = self.branch.split_at_checked(BRANCH_COOKIE.len());
         parts.is_some_and(|(start, unique)| {
-            start.eq_ignore_ascii_case(BRANCH_COOKIE) && !unique.is_empty()
+            start.eq_ignore_ascii_case(BRANCH_COOKIE.as_bytes()) && !unique.is_empty()
         })
     }
 
@@ -225,6 +284,19 @@ impl<'a> Transport<'a> {
             Some(known) => Some(*known),
             None => is_token(token).then(|| Self::Other(text(token))),
         }
+    }
+
+    /// One that is known; any other's text.
+    fn known(self) -> Result<Transport<'static>, &'a str> {
+        Ok(match self {
+            Self::Udp => Transport::Udp,
+            Self::Tcp => Transport::Tcp,
+            Self::Tls => Transport::Tls,
+            Self::Sctp => Transport::Sctp,
+            Self::Ws => Transport::Ws,
+            Self::Wss => Transport::Wss,
+            Self::Other(text) => return Err(text),
+        })
     }
 
     /// The token as a Via writes it.

@@ -188,9 +188,12 @@ impl<'m> ResponseBuilder<'m> {
         if forms_dialog && (101..300).contains(&self.status) {
             head.copy(request, HeaderName::RecordRoute);
         }
-        head.draft.append(&self.parts.draft);
+        let more = self.parts.draft;
+        head.draft.append(&more);
         head.body = self.parts.body;
-        head.build(start, (100..700).contains(&self.status))
+        let message = head.build(start, (100..700).contains(&self.status))?;
+        let is_new = |name| more.has(name) || (name == HeaderName::To && self.to_tag.is_some());
+        Ok(message.made_of(request, is_new))
     }
 }
 

@@ -102,6 +102,11 @@ impl Draft {
         self.out.extend_from_slice(&other.out);
     }
 
+    /// Whether it holds a field of this name.
+    pub(super) fn has(&self, name: HeaderName) -> bool {
+        self.fields.position(name, 0).is_some()
+    }
+
     /// Ends the header section, whose start line is `start`, and adds the body. `is_whole`: nothing
     /// but the start line and what was noted stands in it.
     pub(super) fn finish(
@@ -125,7 +130,7 @@ impl Draft {
             fields_end,
             fields: self.fields,
             is_whole: true,
-            tags: OnceLock::new(),
+            core: OnceLock::new(),
         };
         let parse = |raw: Bytes| Message::parse_with(raw, &limits).map_err(|e| e.kind);
         if is_whole && message.is_surely_within(&limits) {
@@ -139,6 +144,16 @@ impl Draft {
 }
 
 impl Message {
+    /// This message, made of one whose core headers may be found already. `is_new`: whether the first
+    /// field of a name may be another one than it was there.
+    pub(super) fn made_of(self, old: &Self, is_new: impl Fn(HeaderName) -> bool) -> Self {
+        if let Some(core) = old.core.get() {
+            let core = core.carried(&self, is_new);
+            let _ = self.core.set(core);
+        }
+        self
+    }
+
     /// Whether parsing a message that was written field by field would find no fault in it: no line can
     /// be too long, the fields are not too many, and the body is as long as it is said to be.
     fn is_surely_within(&self, limits: &Limits) -> bool {

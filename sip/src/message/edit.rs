@@ -201,7 +201,8 @@ impl<'m> Edit<'m> {
         let body = self.body.as_deref();
         let body = body.unwrap_or_else(|| self.message.body());
         let message = draft.finish(self.start(), self.message.is_whole, body);
-        message.map_err(EditError::Unparseable)
+        let message = message.map_err(EditError::Unparseable)?;
+        Ok(message.made_of(self.message, |name| self.changes_any(name)))
     }
 
     /// All but the body, and the empty line in front of it.
@@ -255,6 +256,16 @@ impl<'m> Edit<'m> {
         let end = message.fields_end as usize;
         draft.copy(message, octets..end, fields..message.fields.len());
         draft
+    }
+
+    /// Whether a field of this name comes, goes or changes.
+    fn changes_any(&self, name: HeaderName) -> bool {
+        self.changes.iter().any(|(place, change)| match change {
+            Change::Line(new, ..) => *new == Some(name),
+            Change::Remove | Change::Value(_) => {
+                self.message.fields.at(place - 1).name == Some(name)
+            }
+        })
     }
 
     /// The start line of what is written.

@@ -7,6 +7,7 @@
 //! [`ResponseBuilder`] new messages.
 
 mod build;
+mod core;
 mod draft;
 mod edit;
 mod fields;
@@ -25,9 +26,14 @@ pub(crate) use parse::body_length;
 pub use parse::{Limits, ParseError, ParseErrorKind};
 pub use validate::Invalid;
 
-use self::fields::{Field, Fields};
+use self::{
+    core::Core,
+    fields::{Field, Fields},
+};
 use crate::{
-    header::{CSeq, ContentType, HeaderError, HeaderName, ListValues, Name, NameAddr, Via},
+    header::{
+        CSeq, ContentType, HeaderError, HeaderName, ListValues, Name, NameAddr, NameAddrParts, Via,
+    },
     text::{decimal, is_lws, trim},
     uri::{Uri, UriError},
 };
@@ -46,9 +52,8 @@ pub struct Message {
     /// Whether every line of the header section is in `fields`: not of what was framed of bytes that are
     /// no message.
     is_whole: bool,
-    /// Where the tags of From and To are, once somebody has asked; an empty span is none. Each message of
-    /// a dialog is asked for them many times.
-    tags: OnceLock<[Span; 2]>,
+    /// Once somebody has asked.
+    core: OnceLock<Core>,
 }
 
 /// A position in the buffer: start, end.
@@ -223,9 +228,12 @@ impl Message {
 
     /// The topmost Via.
     pub fn via(&self) -> Result<Via<'_>, HeaderError> {
-        self.vias()
-            .next()
-            .unwrap_or(Err(HeaderError::Missing(HeaderName::Via)))
+        let Some(parts) = &self.core().via else {
+            let missing = Err(HeaderError::Missing(HeaderName::Via));
+            return self.vias().next().unwrap_or(missing);
+        };
+        let parts = parts.as_ref().map_err(|error| *error)?;
+        Ok(Via::of_parts(self.single(HeaderName::Via)?, parts))
     }
 
     /// All Via values, the topmost first.
@@ -235,41 +243,42 @@ impl Message {
 
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        self.single(HeaderName::From)
-            .and_then(|value| NameAddr::parse(HeaderName::From, value))
+        self.core_address(HeaderName::From, &self.core().from)
     }
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        self.single(HeaderName::To)
-            .and_then(|value| NameAddr::parse(HeaderName::To, value))
+        self.core_address(HeaderName::To, &self.core().to)
+    }
+
+    fn core_address(
+        &self,
+        name: HeaderName,
+        parts: &Result<NameAddrParts, HeaderError>,
+    ) -> Result<NameAddr<'_>, HeaderError> {
+        let parts = parts.as_ref().map_err(|error| *error)?;
+        Ok(NameAddr::of_parts(self.single(name)?, parts))
     }
 
     /// The tag of From; `None` where it has none, or cannot be read.
     pub fn from_tag(&self) -> Option<&str> {
-        self.tag(0)
+        let parts = self.core().from.as_ref().ok()?;
+        parts.tag(self.single(HeaderName::From).ok()?)
     }
 
     /// The tag of To; `None` where it has none, or cannot be read.
     pub fn to_tag(&self) -> Option<&str> {
-        self.tag(1)
-    }
-
-    fn tag(&self, index: usize) -> Option<&str> {
-        let tags = self.tags.get_or_init(|| {
-            let place = |address: Result<NameAddr<'_>, HeaderError>| {
-                let tag = address.ok()?.tag()?;
-                let start = tag.as_ptr().addr() - self.raw.as_ptr().addr();
-                Some((parse::pos(start), parse::pos(start + tag.len())))
-            };
-            [self.from(), self.to()].map(|address| place(address).unwrap_or_default())
-        });
-        let tag = std::str::from_utf8(self.slice(tags[index])).ok()?;
-        (!tag.is_empty()).then_some(tag)
+        let parts = self.core().to.as_ref().ok()?;
+        parts.tag(self.single(HeaderName::To).ok()?)
     }
 
     /// Call-ID, byte for byte: it compares with regard to case.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
+        self.core().call_id?;
+        HeaderName::CallId.text(self.single(HeaderName::CallId)?)
+    }
+
+    fn read_call_id(&self) -> Result<&str, HeaderError> {
         let id = HeaderName::CallId.text(self.single(HeaderName::CallId)?)?;
         let legal = !id.is_empty() && !id.bytes().any(is_lws);
         legal
@@ -279,7 +288,11 @@ impl Message {
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq, HeaderError> {
-        self.single(HeaderName::CSeq).and_then(CSeq::parse)
+        self.core().cseq.clone()
+    }
+
+    fn core(&self) -> &Core {
+        self.core.get_or_init(|| Core::find(self))
     }
 
     /// Max-Forwards, 0 to 255; `None` where it is missing.

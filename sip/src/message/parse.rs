@@ -160,7 +160,7 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
         fields_end: pos(fields_end),
         fields,
         is_whole: error.is_none(),
-        tags: OnceLock::new(),
+        core: OnceLock::new(),
     };
     match error {
         None => Ok(message),

@@ -2,7 +2,7 @@
 
 use super::{Message, Method, Start};
 use crate::{
-    header::{HeaderError, HeaderName, NameAddr},
+    header::{HeaderError, HeaderName, NameAddr, Via},
     text::decimal,
     uri::{Scheme, UriError},
 };
@@ -49,16 +49,18 @@ impl Invalid {
     }
 }
 
-/// Headers that stand once at most and that the core acts upon.
-const SINGLE: [HeaderName; 7] = [
-    HeaderName::From,
-    HeaderName::To,
-    HeaderName::CallId,
-    HeaderName::CSeq,
-    HeaderName::MaxForwards,
-    HeaderName::ContentLength,
-    HeaderName::ContentType,
-];
+/// Headers that stand once at most and that the core acts upon, each by its bit.
+const SINGLE: u128 = bit(HeaderName::From)
+    | bit(HeaderName::To)
+    | bit(HeaderName::CallId)
+    | bit(HeaderName::CSeq)
+    | bit(HeaderName::MaxForwards)
+    | bit(HeaderName::ContentLength)
+    | bit(HeaderName::ContentType);
+
+const fn bit(name: HeaderName) -> u128 {
+    1 << name as u32
+}
 
 pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
     let version = message.version();
@@ -71,19 +73,17 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
         });
     }
     once(message)?;
-    let mut vias = message.vias();
-    vias.next().ok_or(HeaderError::Missing(HeaderName::Via))??;
-    for via in vias {
-        via?;
+    message.via()?;
+    for via in message.values(HeaderName::Via).skip(1) {
+        Via::parse(via)?;
     }
-    for name in [HeaderName::From, HeaderName::To] {
-        let value = message
-            .header(name)
-            .ok_or(HeaderError::Missing(name))?
-            .value();
+    for (name, value) in [
+        (HeaderName::From, message.from()),
+        (HeaderName::To, message.to()),
+    ] {
         // Their tags are read here, their URIs by the far end: white space and the like, which would
         // have another parser see another address, are all that is judged.
-        if let Err(UriError::Character) = address(name, value)?.uri() {
+        if let Err(UriError::Character) = plain(name, value?)?.uri() {
             return Err(HeaderError::Malformed(name).into());
         }
     }
@@ -118,15 +118,13 @@ fn registration(message: &Message) -> Result<(), Invalid> {
 }
 
 fn once(message: &Message) -> Result<(), Invalid> {
-    let mut seen = 0u16;
+    let mut seen = 0;
     for name in message.headers().filter_map(|header| header.known()) {
-        let Some(at) = SINGLE.iter().position(|single| *single == name) else {
-            continue;
-        };
-        if seen & 1 << at != 0 {
+        let bit = bit(name) & SINGLE;
+        if seen & bit != 0 {
             return Err(Invalid::Repeated(name));
         }
-        seen |= 1 << at;
+        seen |= bit;
     }
     Ok(())
 }
@@ -152,15 +150,16 @@ fn request(message: &Message, method: &Method, cseq: &Method) -> Result<(), Inva
 /// Addresses whose URIs this element has to read.
 fn addresses(message: &Message, name: HeaderName) -> Result<(), HeaderError> {
     let mut values = message.values(name).filter(|value| *value != b"*");
-    values.try_for_each(|value| match address(name, value)?.uri() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(HeaderError::Malformed(name)),
-    })
+    values.try_for_each(
+        |value| match plain(name, NameAddr::parse(name, value)?)?.uri() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(HeaderError::Malformed(name)),
+        },
+    )
 }
 
-/// An address whose display name hides no other value.
-fn address(name: HeaderName, value: &[u8]) -> Result<NameAddr<'_>, HeaderError> {
-    let address = NameAddr::parse(name, value)?;
+/// This address, where its display name hides no other value.
+fn plain(name: HeaderName, address: NameAddr<'_>) -> Result<NameAddr<'_>, HeaderError> {
     // Without quotes a display name is tokens. What could not change the meaning is let pass.
     let display = address.display_raw();
     let separator = |b: &u8| matches!(b, b',' | b';' | b'<' | b'>' | b'"' | b'\\');
