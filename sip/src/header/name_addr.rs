@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{HeaderError, HeaderName, Params};
 use crate::{
     text::{Part, is_utf8, quoted_end, text, trim},
-    uri::{Uri, UriError},
+    uri::{Uri, UriError, is_legal},
 };
 
 /// `["display"] <uri> ;params`, or a bare `uri ;params` (RFC 3261 section 20.10).
@@ -164,6 +164,11 @@ impl<'a> NameAddr<'a> {
     /// The URI, parsed now.
     pub fn uri(&self) -> Result<Uri<'a>, UriError> {
         Uri::parse(self.uri_str())
+    }
+
+    /// Whether the URI holds no character that none may hold.
+    pub(crate) fn has_legal_uri(&self) -> bool {
+        is_legal(self.uri)
     }
 
     /// Whether the URI stood in angle brackets.

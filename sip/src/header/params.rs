@@ -68,7 +68,9 @@ impl<'a> Params<'a> {
 
     /// [`Params::iter`] in octets.
     pub(crate) fn raw(&self) -> RawParams<'a> {
-        RawParams { rest: self.0 }
+        RawParams {
+            rest: self.0.strip_prefix(b";").unwrap_or(self.0),
+        }
     }
 
     /// The value of the first parameter of this name: `""` for a flag without a value.
@@ -128,7 +130,19 @@ impl<'a> Iterator for RawParams<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let (end, equals) = param_end(self.rest);
+            // A name is a few bytes long, for which a plain loop is the quickest.
+            let mark = self.rest.iter().position(|b| MARK[usize::from(*b)]);
+            let (end, equals) = match mark.map(|at| (at, self.rest[at])) {
+                Some((at, b'=')) => (param_end(self.rest, at + 1), Some(at)),
+                // A string where none belongs.
+                Some((at, b'"')) => {
+                    let end = param_end(self.rest, at);
+                    let equals = self.rest[..end].iter().position(|b| *b == b'=');
+                    (end, equals)
+                }
+                Some((at, _)) => (at, None),
+                None => (self.rest.len(), None),
+            };
             let param = &self.rest[..end];
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             if let Some(equals) = equals {
@@ -143,35 +157,30 @@ impl<'a> Iterator for RawParams<'a> {
     }
 }
 
-/// The index of the `;` that ends the first parameter, quoted strings skipped, and that of the first `=`
-/// in it.
-fn param_end(bytes: &[u8]) -> (usize, Option<usize>) {
-    // A name is a few bytes long, for which a plain loop is the quickest.
-    let is_mark = |b: &u8| matches!(b, b';' | b'=' | b'"');
-    let Some(mut at) = bytes.iter().position(is_mark) else {
-        return (bytes.len(), None);
-    };
-    let equals = |from: usize| {
-        let rest = bytes.get(from..)?;
-        Some(from + rest.iter().position(|b| *b == b'=')?)
-    };
-    let first = match bytes[at] {
-        b'=' => Some(at),
-        b';' => return (at, None),
-        _ => equals(at),
-    };
+/// What may end the name of a parameter.
+const MARK: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b';' as usize] = true;
+    table[b'=' as usize] = true;
+    table[b'"' as usize] = true;
+    table
+};
+
+/// The index of the `;` that ends the parameter which goes on at `at`, quoted strings skipped, or the
+/// length.
+fn param_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(hit) = bytes
         .get(at..)
         .and_then(|rest| memchr::memchr2(b';', b'"', rest))
     {
         at += hit;
         if bytes[at] == b';' {
-            return (at, first.filter(|equals| *equals < at));
+            return at;
         }
         let Some(len) = quoted_end(&bytes[at..]) else {
             break;
         };
         at += len;
     }
-    (bytes.len(), first)
+    bytes.len()
 }

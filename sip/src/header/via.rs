@@ -83,7 +83,7 @@ impl<'a> Via<'a> {
             return None;
         }
         let sent_by = trim(sent_by);
-        let (host, port) = Host::parse_with_port(sent_by)?;
+        let (host, port) = Host::parse_with_port(sent_by, |len| text(&sent_by[..len]))?;
         let params = Params::closed_without_brackets(params)?;
         Some(Self {
             transport: Transport::parse_token(transport)?,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     header::{HeaderName, ListValues, Name, value_end},
-    text::{is_token, trim},
+    text::{is_token, put_decimal, trim},
 };
 
 /// Collects changes to a [`Message`] and writes the changed one into a single new buffer.
@@ -124,10 +124,10 @@ impl<'m> Edit<'m> {
     /// Removes every field of this name.
     pub fn remove<'n>(mut self, name: impl Into<Name<'n>>) -> Self {
         let name = name.into();
-        for at in 0..self.message.fields.len() {
-            if self.is(at, name) {
-                self.change(at, Change::Remove);
-            }
+        let mut from = 0;
+        while let Some(at) = self.message.position(name, from) {
+            self.change(at, Change::Remove);
+            from = at + 1;
         }
         self
     }
@@ -169,19 +169,24 @@ impl<'m> Edit<'m> {
         let name = name.into();
         let value = value.as_ref();
         self.check_value(value);
-        let Some(first) = (0..self.message.fields.len()).find(|at| self.is(*at, name)) else {
+        let Some(first) = self.message.position(name, 0) else {
             return self.push(name, value);
         };
-        self = self.remove(name);
         let new = self.put(&[value]);
         self.change(first, Change::Value(new));
+        let mut from = first + 1;
+        while let Some(at) = self.message.position(name, from) {
+            self.change(at, Change::Remove);
+            from = at + 1;
+        }
         self
     }
 
     /// Replaces the body and corrects Content-Length. Content-Type stays as it is.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        let length = body.len().to_string();
+        let mut length = Vec::with_capacity(20);
+        put_decimal(&mut length, body.len() as u64);
         self.body = Some(body);
         self.replace(HeaderName::ContentLength, length)
     }
@@ -197,19 +202,18 @@ impl<'m> Edit<'m> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let draft = self.write();
         let body = self.body.as_deref();
         let body = body.unwrap_or_else(|| self.message.body());
+        let draft = self.write(body.len());
         let message = draft.finish(self.start(), self.message.is_whole, body);
         let message = message.map_err(EditError::Unparseable)?;
         Ok(message.made_of(self.message, |name| self.changes_any(name)))
     }
 
-    /// All but the body, and the empty line in front of it.
-    fn write(&self) -> Draft {
+    /// All but the body, for which there is room, and the empty line in front of it.
+    fn write(&self, body: usize) -> Draft {
         let message = self.message;
         let raw = &message.raw[..];
-        let body = self.body.as_ref().map_or(message.body().len(), Bytes::len);
         let lines = self.changes.len() * 3 + 2;
         let mut draft =
             Draft::with_capacity(message.fields_end as usize + self.text.len() + lines + body);
@@ -310,14 +314,6 @@ impl<'m> Edit<'m> {
 
     fn value(&self, field: Field) -> &'m [u8] {
         self.message.slice((field.value_start, field.value_end))
-    }
-
-    fn is(&self, at: usize, name: Name<'_>) -> bool {
-        let field = self.message.fields.at(at);
-        match name {
-            Name::Known(name) => field.name == Some(name),
-            Name::Other(_) => self.message.view(field).is(name),
-        }
     }
 
     fn change(&mut self, field: usize, change: Change) {

@@ -189,13 +189,8 @@ impl Message {
 
     /// The first field of this name.
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<Header<'_>> {
-        match name.into() {
-            Name::Known(name) => {
-                let at = self.fields.position(name, 0)?;
-                Some(self.view(self.fields.at(at)))
-            }
-            name @ Name::Other(_) => self.headers().find(|header| header.is(name)),
-        }
+        let at = self.position(name.into(), 0)?;
+        Some(self.view(self.fields.at(at)))
     }
 
     /// Every field of this name, in order.
@@ -204,10 +199,9 @@ impl Message {
         name: impl Into<Name<'n>>,
     ) -> impl Iterator<Item = Header<'s>> + 's {
         let name = name.into();
-        self.fields
-            .iter()
-            .map(|field| self.view(field))
-            .filter(move |header| header.is(name))
+        let next = move |from| self.position(name, from);
+        let found = std::iter::successors(next(0), move |at| next(at + 1));
+        found.map(|at| self.view(self.fields.at(at)))
     }
 
     /// Every value of a header over all its fields, in order: list headers are split at their commas
@@ -297,26 +291,24 @@ impl Message {
 
     /// Max-Forwards, 0 to 255; `None` where it is missing.
     pub fn max_forwards(&self) -> Result<Option<u8>, HeaderError> {
-        let Some(header) = self.header(HeaderName::MaxForwards) else {
+        let Ok(value) = self.single(HeaderName::MaxForwards) else {
             return Ok(None);
         };
-        let hops = decimal(header.value).and_then(|hops| u8::try_from(hops).ok());
+        let hops = decimal(value).and_then(|hops| u8::try_from(hops).ok());
         hops.map(Some)
             .ok_or(HeaderError::Malformed(HeaderName::MaxForwards))
     }
 
     /// The Expires header in seconds; `None` where it is missing or no number, too large is capped.
     pub fn expires(&self) -> Option<u32> {
-        let seconds = decimal(self.header(HeaderName::Expires)?.value)?;
+        let seconds = decimal(self.single(HeaderName::Expires).ok()?)?;
         Some(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     /// Content-Type; `None` where it is missing.
     pub fn content_type(&self) -> Result<Option<ContentType<'_>>, HeaderError> {
-        let header = self.header(HeaderName::ContentType);
-        header
-            .map(|header| ContentType::parse(header.value))
-            .transpose()
+        let value = self.single(HeaderName::ContentType).ok();
+        value.map(ContentType::parse).transpose()
     }
 
     /// All Contact values. The `*` of a REGISTER comes as an error: ask [`Message::values`] first.
@@ -391,6 +383,17 @@ impl Message {
         }
     }
 
+    /// The index of the first field of this name, from `from` on.
+    fn position(&self, name: Name<'_>, from: usize) -> Option<usize> {
+        match name {
+            Name::Known(name) => self.fields.position(name, from),
+            Name::Other(text) => {
+                let mut fields = from..self.fields.len();
+                fields.find(|at| self.view(self.fields.at(*at)).is_other(text))
+            }
+        }
+    }
+
     /// The value of every field of this name, in order, as a whole.
     fn fields_named(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
         let fields = self.fields.named(name);
@@ -398,9 +401,9 @@ impl Message {
     }
 
     fn single(&self, name: HeaderName) -> Result<&[u8], HeaderError> {
-        self.header(name)
-            .map(|header| header.value)
-            .ok_or(HeaderError::Missing(name))
+        let at = self.fields.position(name, 0);
+        let field = self.fields.at(at.ok_or(HeaderError::Missing(name))?);
+        Ok(self.slice((field.value_start, field.value_end)))
     }
 
     fn view(&self, field: Field) -> Header<'_> {
@@ -472,11 +475,9 @@ impl<'a> Header<'a> {
         String::from_utf8_lossy(&unfolded).into_owned().into()
     }
 
-    fn is(&self, name: Name<'_>) -> bool {
-        match name {
-            Name::Known(name) => self.known == Some(name),
-            Name::Other(text) => self.known.is_none() && self.name().eq_ignore_ascii_case(text),
-        }
+    /// Whether this has a name that is not known, and reads so.
+    fn is_other(&self, name: &str) -> bool {
+        self.known.is_none() && self.name().eq_ignore_ascii_case(name)
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn validate(message: &Message) -> Result<(), Invalid> {
     ] {
         // Their tags are read here, their URIs by the far end: white space and the like, which would
         // have another parser see another address, are all that is judged.
-        if let Err(UriError::Character) = plain(name, value?)?.uri() {
+        if !plain(name, value?)?.has_legal_uri() {
             return Err(HeaderError::Malformed(name).into());
         }
     }

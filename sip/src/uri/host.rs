@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::text::{decimal, text, trim};
+use crate::text::{decimal, trim};
 
 /// A host as RFC 3261 writes it.
 ///
@@ -34,36 +34,40 @@ impl<'a> Host<'a> {
         if let Some((address, b"")) = v4(text.as_bytes()) {
             return Some(Self::V4(address));
         }
-        let is_legal = |b: u8| NAME[usize::from(b)];
-        let is_name = !text.is_empty() && text.len() <= 255 && text.bytes().all(is_legal);
-        is_name.then_some(Self::Name(text))
+        let is_name = !text.is_empty() && text.len() <= LONGEST_NAME;
+        (is_name && name_len(text.as_bytes()) == text.len()).then_some(Self::Name(text))
     }
 
-    /// Parses `host [":" port]`, UTF-8, with the white space around the colon that a Via may hold.
-    pub(crate) fn parse_with_port(utf8: &'a [u8]) -> Option<(Self, Option<u16>)> {
-        // Most are this.
-        if let Some((address, rest)) = v4(utf8) {
-            let port = match rest {
-                [] => return Some((Self::V4(address), None)),
-                [b':', digits @ ..] => port(digits),
-                _ => None,
-            };
-            if port.is_some() {
-                return Some((Self::V4(address), port));
+    /// Parses `host [":" port]`, with the white space around the colon that a Via may hold. `name` takes
+    /// a name of this length from the front of `utf8`.
+    pub(crate) fn parse_with_port(
+        utf8: &[u8],
+        name: impl Fn(usize) -> &'a str,
+    ) -> Option<(Self, Option<u16>)> {
+        let address = match utf8.first()? {
+            b'[' => {
+                let end = utf8.iter().position(|b| *b == b']')? + 1;
+                Some((Self::parse(name(end))?, &utf8[end..]))
             }
-        }
-        let end = match utf8.first() {
-            Some(b'[') => utf8.iter().position(|b| *b == b']')? + 1,
-            _ => utf8.iter().position(|b| *b == b':').unwrap_or(utf8.len()),
+            b'0'..=b'9' => v4(utf8).map(|(address, rest)| (Self::V4(address), rest)),
+            _ => None,
         };
-        let (host, rest) = utf8.split_at_checked(end)?;
-        let host = Self::parse(text(trim(host)))?;
+        let (host, rest) = match address {
+            Some((host, rest)) if name_len(rest) == 0 => (host, rest),
+            _ => {
+                let end = name_len(utf8);
+                if end == 0 || end > LONGEST_NAME {
+                    return None;
+                }
+                (Self::Name(name(end)), &utf8[end..])
+            }
+        };
         let rest = trim(rest);
         if rest.is_empty() {
             return Some((host, None));
         }
-        let port = port(trim(rest.strip_prefix(b":")?))?;
-        Some((host, Some(port)))
+        let port = decimal(trim(rest.strip_prefix(b":")?))?;
+        Some((host, Some(u16::try_from(port).ok()?)))
     }
 
     /// The address, where the host is one.
@@ -74,6 +78,14 @@ impl<'a> Host<'a> {
             Self::V6(address) => Some(IpAddr::V6(*address)),
         }
     }
+}
+
+const LONGEST_NAME: usize = 255;
+
+/// How many characters of a host name a text begins with.
+fn name_len(text: &[u8]) -> usize {
+    let end = text.iter().position(|b| !NAME[usize::from(*b)]);
+    end.unwrap_or(text.len())
 }
 
 /// The characters of a host name. An underscore is no legal one, yet names with one are in use.
@@ -91,33 +103,32 @@ const NAME: [bool; 256] = {
 /// zeros, as the standard library has it, whose parser takes four times as long.
 fn v4(text: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
     let mut octets = [0u8; 4];
+    let (mut number, mut start, mut value) = (0, 0, 0u32);
     let mut at = 0;
-    for (number, octet) in octets.iter_mut().enumerate() {
-        if number > 0 {
-            text.get(at).filter(|b| **b == b'.')?;
-            at += 1;
-        }
-        let start = at;
-        let mut value = 0;
-        while let Some(digit @ b'0'..=b'9') = text.get(at) {
-            value = value * 10 + u32::from(digit - b'0');
+    loop {
+        let byte = text.get(at).copied().unwrap_or(0);
+        if byte.is_ascii_digit() {
+            value = value * 10 + u32::from(byte - b'0');
             at += 1;
             if at - start > 3 {
                 return None;
             }
+            continue;
         }
-        let has_leading_zero = at - start > 1 && text[start] == b'0';
-        if at == start || has_leading_zero {
+        if at == start || (at - start > 1 && text[start] == b'0') {
             return None;
         }
-        *octet = u8::try_from(value).ok()?;
+        octets[number] = u8::try_from(value).ok()?;
+        number += 1;
+        if number == octets.len() {
+            return Some((octets.into(), &text[at..]));
+        }
+        if byte != b'.' {
+            return None;
+        }
+        at += 1;
+        (start, value) = (at, 0);
     }
-    Some((octets.into(), &text[at..]))
-}
-
-/// A port in decimal digits.
-fn port(digits: &[u8]) -> Option<u16> {
-    u16::try_from(decimal(digits)?).ok()
 }
 
 /// The grammar of RFC 3261 yields `2001:db8:::192.0.2.1`, which RFC 5118 section 4.10 asks parsers to

@@ -68,7 +68,7 @@ impl<'a> Uri<'a> {
         if let Some(rest) = raw.strip_prefix("sip:") {
             return Self::parse_sip(raw, Scheme::Sip, rest);
         }
-        if raw.bytes().any(|b| CLASS[usize::from(b)] == ILLEGAL) {
+        if !is_legal(raw.as_bytes()) {
             return Err(UriError::Character);
         }
         let (scheme, rest) = split_once(raw, b':').ok_or(UriError::NoScheme)?;
@@ -185,7 +185,9 @@ impl<'a> Uri<'a> {
         };
         let semicolon = marks.semicolon.unwrap_or(rest.len());
         let (hostport, params) = rest.split_at_checked(semicolon).unwrap_or((rest, ""));
-        let (host, port) = Host::parse_with_port(hostport.as_bytes()).ok_or(UriError::Host)?;
+        let host = |len| hostport.get(..len).unwrap_or_default();
+        let (host, port) =
+            Host::parse_with_port(hostport.as_bytes(), host).ok_or(UriError::Host)?;
         Ok(Self {
             user,
             password,
@@ -287,6 +289,11 @@ impl<'a> Scheme<'a> {
             Self::Other(text)
         }
     }
+}
+
+/// Whether no character is one that no URI may hold.
+pub(crate) fn is_legal(uri: &[u8]) -> bool {
+    !uri.iter().any(|b| CLASS[usize::from(*b)] == ILLEGAL)
 }
 
 /// What a character is to a URI: one of the two below, or itself where parts may meet at it.
