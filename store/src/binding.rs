@@ -1,16 +1,41 @@
 //! The table `bindings`: what phones have registered, behind the memory that the nodes work with.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::{
     Store, StoreError, Timestamp,
-    engine::{on_engine, within},
+    bulk::{Bulk, Marks},
+    engine::{Pool, on_engine, within},
 };
 
-/// Rows in one statement: a row has 17 parameters, and SQLite takes 32,766.
-const ROWS: usize = 1_000;
-/// Addresses of record in one statement, two parameters each.
-const NAMES: usize = 1_000;
+/// What [`Store::write_bindings`] does.
+struct Statements {
+    /// Those at a position and after it, of addresses of record.
+    deletes: Bulk,
+    upserts: Bulk,
+}
+
+static SQLITE: LazyLock<Statements> = LazyLock::new(|| statements(Marks::Plain));
+static POSTGRES: LazyLock<Statements> = LazyLock::new(|| statements(Marks::Numbered));
+
+fn statements(marks: Marks) -> Statements {
+    // A list of values by itself is compared with each row by SQLite, whatever the index.
+    let delete = "DELETE FROM bindings WHERE node = {} AND position >= {} AND (domain, name) IN \
+        (SELECT column1, column2 FROM (VALUES ";
+    let upsert = "INSERT INTO bindings (node, domain, name, position, contact, call_id, cseq, q, path, \
+        instance, reg_id, user_agent, transport, local, remote, renewed_ms, expires_ms) VALUES ";
+    let replaces = " ON CONFLICT (node, domain, name, position) DO UPDATE SET contact = excluded.contact, \
+        call_id = excluded.call_id, cseq = excluded.cseq, q = excluded.q, path = excluded.path, \
+        instance = excluded.instance, reg_id = excluded.reg_id, user_agent = excluded.user_agent, \
+        transport = excluded.transport, local = excluded.local, remote = excluded.remote, \
+        renewed_ms = excluded.renewed_ms, expires_ms = excluded.expires_ms";
+    Statements {
+        deletes: Bulk::new(marks, delete, 2, ") AS named)"),
+        upserts: Bulk::new(marks, upsert, 17, replaces),
+    }
+}
 
 /// A phone, and where it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,45 +95,52 @@ impl Store {
             bindings.map(move |(position, binding)| (bound, position, binding))
         });
         let rows: Vec<_> = rows.collect();
+        // Most have as many as before, one: they are written over, and there is nothing to delete.
+        let mut by_length: BTreeMap<usize, Vec<&Bound>> = BTreeMap::new();
+        for bound in bound {
+            let length = bound.bindings.len();
+            by_length.entry(length).or_default().push(bound);
+        }
+        let statements = match self.writer() {
+            Pool::Sqlite(_) => &*SQLITE,
+            Pool::Postgres(_) => &*POSTGRES,
+        };
         within(async {
             on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
-                for bound in bound.chunks(NAMES) {
-                    let mut query = QueryBuilder::new("DELETE FROM bindings WHERE node = ");
-                    query.push_bind(node).push(" AND (domain, name) IN (");
-                    query.push_values(bound, |mut row, bound| {
-                        row.push_bind(bound.domain.as_str()).push_bind(bound.name.as_str());
-                    });
-                    query.push(")");
-                    query.build().execute(&mut *transaction).await?;
+                for (length, bound) in &by_length {
+                    for (delete, bound) in statements.deletes.parts(bound) {
+                        let mut query = sqlx::query(delete).bind(node).bind(position(*length));
+                        for bound in bound {
+                            query = query.bind(bound.domain.as_str()).bind(bound.name.as_str());
+                        }
+                        query.execute(&mut *transaction).await?;
+                    }
                 }
-                for rows in rows.chunks(ROWS) {
-                    let mut query = QueryBuilder::new(
-                        "INSERT INTO bindings (node, domain, name, position, contact, call_id, cseq, \
-                         q, path, instance, reg_id, user_agent, transport, local, remote, renewed_ms, \
-                         expires_ms) ",
-                    );
-                    query.push_values(rows, |mut row, (bound, position, binding)| {
+                for (upsert, rows) in statements.upserts.parts(&rows) {
+                    let mut query = sqlx::query(upsert);
+                    for (bound, at, binding) in rows {
                         let flow = binding.flow.as_ref();
-                        row.push_bind(node)
-                            .push_bind(bound.domain.as_str())
-                            .push_bind(bound.name.as_str())
-                            .push_bind(i32::try_from(*position).unwrap_or(i32::MAX))
-                            .push_bind(binding.contact.as_str())
-                            .push_bind(binding.call_id.as_str())
-                            .push_bind(i64::from(binding.cseq))
-                            .push_bind(binding.q.map(i32::from))
-                            .push_bind(binding.path.as_str())
-                            .push_bind(flow.map(|(instance, _)| instance.as_str()))
-                            .push_bind(flow.map(|(_, reg_id)| i64::from(*reg_id)))
-                            .push_bind(binding.user_agent.as_str())
-                            .push_bind(binding.transport.as_str())
-                            .push_bind(binding.local.as_str())
-                            .push_bind(binding.remote.as_str())
-                            .push_bind(binding.renewed.millis())
-                            .push_bind(binding.expires.millis());
-                    });
-                    query.build().execute(&mut *transaction).await?;
+                        query = query
+                            .bind(node)
+                            .bind(bound.domain.as_str())
+                            .bind(bound.name.as_str())
+                            .bind(position(*at))
+                            .bind(binding.contact.as_str())
+                            .bind(binding.call_id.as_str())
+                            .bind(i64::from(binding.cseq))
+                            .bind(binding.q.map(i32::from))
+                            .bind(binding.path.as_str())
+                            .bind(flow.map(|(instance, _)| instance.as_str()))
+                            .bind(flow.map(|(_, reg_id)| i64::from(*reg_id)))
+                            .bind(binding.user_agent.as_str())
+                            .bind(binding.transport.as_str())
+                            .bind(binding.local.as_str())
+                            .bind(binding.remote.as_str())
+                            .bind(binding.renewed.millis())
+                            .bind(binding.expires.millis());
+                    }
+                    query.execute(&mut *transaction).await?;
                 }
                 transaction.commit().await?;
                 Ok(())
@@ -232,9 +264,37 @@ impl Row {
     }
 }
 
+fn position(at: usize) -> i32 {
+    i32::try_from(at).unwrap_or(i32::MAX)
+}
+
 fn number<T: TryFrom<i64>>(column: &'static str, value: i64) -> Result<T, StoreError> {
     T::try_from(value).map_err(|_| StoreError::Corrupt {
         column,
         value: value.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_replaced_is_found_by_the_key() {
+        let store = Store::open("sqlite::memory:", Path::new("/proc/nonexistent"));
+        let store = store.await.unwrap();
+        let Pool::Sqlite(pool) = store.writer() else {
+            panic!("SQLite");
+        };
+        let texts = SQLITE.deletes.parts(&[(); 293]).map(|(text, _)| text);
+        for text in texts {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
+            let steps: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(pool).await.unwrap();
+            let key = "(node=? AND domain=? AND name=? AND position>?)";
+            assert!(steps.iter().any(|step| step.3.contains(key)), "{steps:?}");
+        }
+    }
 }

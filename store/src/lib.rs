@@ -11,6 +11,7 @@
 //! The integration tests run each case on both engines.
 
 mod binding;
+mod bulk;
 mod cdr;
 mod engine;
 mod error;

@@ -88,11 +88,14 @@ impl Store {
         for named in named.chunks(ASKED) {
             let rows: Vec<Row> = within(async {
                 on_engine!(self.reader(), pool => {
-                    let mut query = QueryBuilder::new("SELECT * FROM users WHERE (domain, name) IN (");
+                    // A list of values by itself is compared with each user by SQLite, whatever the key.
+                    let mut query = QueryBuilder::new(
+                        "SELECT * FROM users WHERE (domain, name) IN (SELECT column1, column2 FROM (",
+                    );
                     query.push_values(named, |mut row, (domain, name)| {
                         row.push_bind(*domain).push_bind(*name);
                     });
-                    query.push(")");
+                    query.push(") AS named)");
                     Ok(query.build_query_as().fetch_all(pool).await?)
                 })
             })

@@ -11,9 +11,10 @@ use super::Location;
 use crate::net::Local;
 
 /// Users in one transaction at most.
-const BATCH: usize = 500;
-/// How long changes gather before they are written: a user who changes again is written once.
-const GATHER: Duration = Duration::from_millis(100);
+const BATCH: usize = 2_000;
+/// How long changes gather before they are written: a user who changes again is written once, and a
+/// transaction costs as much as a hundred users.
+const GATHER: Duration = Duration::from_secs(1);
 /// The wait after a failure, the first and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// How long the last changes may take to be written when the node stops.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Cause, Cdr, EndedBy, MediaFlow};
 use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
+    bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
 };
 
@@ -44,19 +45,13 @@ const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri
     from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
     from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
     from_callee_jitter_ms, from_callee_mos) VALUES ";
-/// The columns that it names.
-const COLUMNS: usize = 32;
 
-/// Rows in one statement: the texts are made and read by the database once, so there are few of them.
-/// SQLite takes 32,766 parameters, PostgreSQL 65,535.
-const SIZES: [usize; 4] = [256, 32, 4, 1];
+static SQLITE: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Plain));
+static POSTGRES: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Numbered));
 
-/// An INSERT for each of the [`SIZES`].
-type Inserts = LazyLock<[String; SIZES.len()]>;
-/// Parameters without numbers: SQLite looks a numbered one up by its name, among all that there are.
-static SQLITE_INSERTS: Inserts = LazyLock::new(|| SIZES.map(|rows| insert(rows, |_| "?".into())));
-static POSTGRES_INSERTS: Inserts =
-    LazyLock::new(|| SIZES.map(|rows| insert(rows, |number| format!("${number}"))));
+fn inserts(marks: Marks) -> Bulk {
+    Bulk::new(marks, INSERT, 32, " ON CONFLICT (id) DO NOTHING")
+}
 
 impl Store {
     /// Writes `cdrs` all or none. One whose id is there already is left as it is, so a call that was
@@ -65,53 +60,49 @@ impl Store {
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good.
     pub async fn insert_cdrs(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
-        let inserts: &'static [String] = match self.writer() {
-            Pool::Sqlite(_) => &*SQLITE_INSERTS,
-            Pool::Postgres(_) => &*POSTGRES_INSERTS,
+        let inserts: &'static Bulk = match self.writer() {
+            Pool::Sqlite(_) => &SQLITE,
+            Pool::Postgres(_) => &POSTGRES,
         };
         within(async {
             on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
-                let mut rest = cdrs;
-                for (insert, rows) in inserts.iter().zip(SIZES) {
-                    while let Some((part, others)) = rest.split_at_checked(rows) {
-                        let mut query = sqlx::query(insert.as_str());
-                        for cdr in part {
+                for (insert, part) in inserts.parts(cdrs) {
+                    let mut query = sqlx::query(insert);
+                    for cdr in part {
+                        query = query
+                            .bind(cdr.id.to_string())
+                            .bind(text(&cdr.call_id))
+                            .bind(text(&cdr.from_uri))
+                            .bind(text(user(&cdr.from_uri)))
+                            .bind(text(&cdr.to_uri))
+                            .bind(text(user(&cdr.to_uri)))
+                            .bind(text(&cdr.request_uri))
+                            .bind(cdr.source.to_string())
+                            .bind(text(&cdr.transport))
+                            .bind(cdr.origin.as_deref().map(text))
+                            .bind(cdr.callee_user.as_deref().map(text))
+                            .bind(cdr.trunk.as_deref().map(text))
+                            .bind(cdr.route.as_deref().map(text))
+                            .bind(cdr.started.millis())
+                            .bind(cdr.ringing.map(Timestamp::millis))
+                            .bind(cdr.answered.map(Timestamp::millis))
+                            .bind(cdr.ended.millis())
+                            .bind(i32::from(cdr.status))
+                            .bind(text(&cdr.reason))
+                            .bind(text(cdr.ended_by.name()))
+                            .bind(text(cdr.cause.name()))
+                            .bind(cdr.datapath.as_deref().map(text));
+                        for flow in [&cdr.from_caller, &cdr.from_callee] {
                             query = query
-                                .bind(cdr.id.to_string())
-                                .bind(text(&cdr.call_id))
-                                .bind(text(&cdr.from_uri))
-                                .bind(text(user(&cdr.from_uri)))
-                                .bind(text(&cdr.to_uri))
-                                .bind(text(user(&cdr.to_uri)))
-                                .bind(text(&cdr.request_uri))
-                                .bind(cdr.source.to_string())
-                                .bind(text(&cdr.transport))
-                                .bind(cdr.origin.as_deref().map(text))
-                                .bind(cdr.callee_user.as_deref().map(text))
-                                .bind(cdr.trunk.as_deref().map(text))
-                                .bind(cdr.route.as_deref().map(text))
-                                .bind(cdr.started.millis())
-                                .bind(cdr.ringing.map(Timestamp::millis))
-                                .bind(cdr.answered.map(Timestamp::millis))
-                                .bind(cdr.ended.millis())
-                                .bind(i32::from(cdr.status))
-                                .bind(text(&cdr.reason))
-                                .bind(text(cdr.ended_by.name()))
-                                .bind(text(cdr.cause.name()))
-                                .bind(cdr.datapath.as_deref().map(text));
-                            for flow in [&cdr.from_caller, &cdr.from_callee] {
-                                query = query
-                                    .bind(flow.map(|flow| count(flow.packets)))
-                                    .bind(flow.map(|flow| count(flow.bytes)))
-                                    .bind(flow.map(|flow| count(flow.lost)))
-                                    .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
-                                    .bind(flow.and_then(|flow| flow.mos).and_then(finite));
-                            }
+                                .bind(flow.map(|flow| count(flow.packets)))
+                                .bind(flow.map(|flow| count(flow.bytes)))
+                                .bind(flow.map(|flow| count(flow.lost)))
+                                .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
+                                .bind(flow.and_then(|flow| flow.mos).and_then(finite));
                         }
-                        query.execute(&mut *transaction).await?;
-                        rest = others;
                     }
+                    query.execute(&mut *transaction).await?;
                 }
                 transaction.commit().await?;
                 Ok(())
@@ -309,16 +300,6 @@ fn known<T>(
         column,
         value: value.to_owned(),
     })
-}
-
-/// An INSERT of so many rows, with what stands for the parameter of a number.
-fn insert(rows: usize, parameter: impl Fn(usize) -> String) -> String {
-    let rows = (0..rows).map(|row| {
-        let parameters = (1..=COLUMNS).map(|column| parameter(row * COLUMNS + column));
-        format!("({})", parameters.collect::<Vec<_>>().join(", "))
-    });
-    let rows = rows.collect::<Vec<_>>().join(", ");
-    format!("{INSERT}{rows} ON CONFLICT (id) DO NOTHING")
 }
 
 /// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD. The type is the
