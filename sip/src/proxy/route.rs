@@ -68,8 +68,9 @@ impl Routed {
     /// What is left cannot be written.
     pub fn settle(mut self) -> Result<Self, RouteError> {
         if self.followed > 0 {
-            let left = route_values(self.routes())?;
-            self.request = with_routes(self.request.edit(), &left).finish()?;
+            let left = self.routes().collect::<Result<Vec<_>, _>>()?;
+            let edit = with_routes(self.request.edit(), left.iter().map(NameAddr::raw));
+            self.request = edit.finish()?;
             self.followed = 0;
         }
         Ok(self)
@@ -90,17 +91,20 @@ pub fn preprocess(request: &Message, identity: &Identity) -> Result<Routed, Rout
 /// # Errors
 /// A Route or the Request-URI cannot be read.
 pub fn follow(request: &Message, identity: &Identity) -> Result<Routed, RouteError> {
-    let mut routes = route_values(request.routes())?;
+    let routes = request.routes().collect::<Result<Vec<_>, _>>()?;
+    let mut routes = &routes[..];
     let mut own_routes = Vec::new();
     let mut uri = None;
 
     let received = request.request_uri()?;
-    if identity.is_own_uri(&received) && received.is_loose_router() {
+    if identity.is_own_uri(&received)
+        && received.is_loose_router()
+        && let Some((last, others)) = routes.split_last()
+    {
         // A strict router sent what we put into Record-Route as the Request-URI.
-        if let Some(last) = routes.pop() {
-            own_routes.push(received.as_str().to_owned());
-            uri = Some(last.uri);
-        }
+        own_routes.push(received.as_str().to_owned());
+        uri = Some(last.uri_str().to_owned());
+        routes = others;
     }
     let target = match &uri {
         Some(uri) => Uri::parse(uri)?,
@@ -109,20 +113,22 @@ pub fn follow(request: &Message, identity: &Identity) -> Result<Routed, RouteErr
     if let Some(plain) = without_own_maddr(&target, identity) {
         uri = Some(plain);
     }
-    let own = routes
-        .iter()
-        .take_while(|route| route.is_own(identity))
-        .count();
-    own_routes.extend(routes.drain(..own).map(|route| route.uri));
+    let is_own = |route: &&NameAddr<'_>| {
+        Uri::parse(route.uri_str()).is_ok_and(|uri| identity.is_own_uri(&uri))
+    };
+    let own = routes.iter().take_while(is_own).count();
+    let (own, others) = routes.split_at(own);
+    own_routes.extend(own.iter().map(|route| route.uri_str().to_owned()));
 
     let Some(uri) = uri else {
         return Ok(Routed {
             request: request.clone(),
             own_routes,
-            followed: own,
+            followed: own.len(),
         });
     };
-    let edit = with_routes(request.edit().request_uri(uri), &routes);
+    let edit = request.edit().request_uri(uri);
+    let edit = with_routes(edit, others.iter().map(NameAddr::raw));
     Ok(Routed {
         request: edit.finish()?,
         own_routes,
@@ -228,7 +234,13 @@ fn aim<'m>(
         .iter()
         .map(|uri| Route::of(uri))
         .collect::<Vec<_>>();
-    routes.extend(route_values(routed.routes())?);
+    for route in routed.routes() {
+        let route = route?;
+        routes.push(Route {
+            raw: route.raw().to_vec(),
+            uri: route.uri_str().to_owned(),
+        });
+    }
     let first_is_strict = match routes.first() {
         Some(first) => !Uri::parse(&first.uri)?.is_loose_router(),
         None => false,
@@ -249,7 +261,7 @@ fn aim<'m>(
     }
     let is_other = first_is_strict || !plan.route.is_empty() || routed.followed > 0;
     Ok(match is_other {
-        true => with_routes(edit, &routes),
+        true => with_routes(edit, routes.iter().map(|route| &route.raw[..])),
         false => edit,
     })
 }
@@ -267,36 +279,18 @@ impl Route {
             uri: uri.to_owned(),
         }
     }
-
-    fn is_own(&self, identity: &Identity) -> bool {
-        Uri::parse(&self.uri).is_ok_and(|uri| identity.is_own_uri(&uri))
-    }
 }
 
-fn route_values<'m>(
-    routes: impl Iterator<Item = Result<NameAddr<'m>, HeaderError>>,
-) -> Result<Vec<Route>, HeaderError> {
-    let owned = |route: NameAddr<'_>| Route {
-        raw: route.raw().to_vec(),
-        uri: route.uri_str().to_owned(),
-    };
-    routes.map(|route| route.map(owned)).collect()
-}
-
-fn with_routes<'m>(edit: Edit<'m>, routes: &[Route]) -> Edit<'m> {
+fn with_routes<'m, 'r>(edit: Edit<'m>, routes: impl Iterator<Item = &'r [u8]>) -> Edit<'m> {
+    let routes: Vec<_> = routes.collect();
     match routes.is_empty() {
         true => edit.remove(HeaderName::Route),
-        false => edit.replace(HeaderName::Route, join(routes)),
+        false => edit.replace(HeaderName::Route, routes.join(&b", "[..])),
     }
 }
 
 fn bracketed(uri: &str) -> String {
     ["<", uri, ">"].concat()
-}
-
-fn join(routes: &[Route]) -> Vec<u8> {
-    let values: Vec<_> = routes.iter().map(|route| route.raw.as_slice()).collect();
-    values.join(&b", "[..])
 }
 
 /// The URI without `maddr`, and without the port and transport by which we were reached, where
