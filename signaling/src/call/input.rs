@@ -345,7 +345,7 @@ pub(super) fn begins(request: &Message) -> bool {
     match request.method() {
         Some(Method::Ack | Method::Cancel) => false,
         Some(Method::Register) => true,
-        _ => request.to().is_ok_and(|to| to.tag().is_none()),
+        _ => request.to_tag().is_none() && request.to().is_ok(),
     }
 }
 

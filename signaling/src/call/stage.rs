@@ -133,9 +133,9 @@ impl Core {
                     continue;
                 }
             }
-            let edits = Arc::new(course.plan.edits.clone());
+            let edits = shared(&course.plan.edits);
             let from = call.request_uri.clone();
-            let mut steps = self.steps_of(now, &stage, &edits);
+            let mut steps = self.steps_of(now, &stage, edits);
             divert_steps(&mut steps, from, Reason::After(outcome));
             let call = self.calls.get_mut(&key)?;
             call.course.as_mut()?.set_steps(steps);
@@ -158,17 +158,17 @@ impl Core {
 
     /// The steps of a plan's first stage.
     pub(super) fn first_steps(&self, now: Instant, plan: &Plan) -> Vec<Step> {
-        let edits = Arc::new(plan.edits.clone());
+        let edits = shared(&plan.edits);
         let first = plan.stages.first();
-        first.map_or_else(Vec::new, |stage| self.steps_of(now, stage, &edits))
+        first.map_or_else(Vec::new, |stage| self.steps_of(now, stage, edits))
     }
 
     /// The steps of a stage; `edits` for what goes to users and URIs.
-    fn steps_of(&self, now: Instant, stage: &Stage, edits: &Arc<Edits>) -> Vec<Step> {
+    fn steps_of(&self, now: Instant, stage: &Stage, edits: Option<Arc<Edits>>) -> Vec<Step> {
         let patience = Some(stage.ring_timeout);
         let like = Target {
             relay: stage.relay,
-            edits: Some(edits.clone()).filter(|edits| !edits.is_empty()),
+            edits,
             ..Target::to(Place::Uri(String::new()))
         };
         match &stage.destination {
@@ -290,6 +290,11 @@ fn alive_first(now: Instant, carriers: &[Carrier]) -> Vec<&Carrier> {
     alive
 }
 
+/// Edits for several targets; `None` for none at all.
+fn shared(edits: &Edits) -> Option<Arc<Edits>> {
+    (!edits.is_empty()).then(|| Arc::new(edits.clone()))
+}
+
 /// The hosts of a carrier's trunk, one after the other.
 pub(super) fn carrier_part(
     now: Instant,
@@ -300,7 +305,7 @@ pub(super) fn carrier_part(
     let like = Target {
         relay,
         number: Some(carrier.number.as_str().into()),
-        edits: Some(Arc::new(carrier.edits.clone())).filter(|edits| !edits.is_empty()),
+        edits: shared(&carrier.edits),
         follows: carrier.follows,
         ..Target::to(Place::Uri(String::new()))
     };

@@ -22,8 +22,13 @@ use super::{
 impl Core {
     /// Puts a message into its call's queue.
     pub(super) fn enqueue(&mut self, now: Instant, key: CallKey, work: Work) {
-        if let Some(call) = self.calls.get_mut(&key) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if call.waiting.is_some() || !call.work.is_empty() {
             call.work.push_back(work);
+        } else {
+            self.begin(now, key, work);
         }
         self.run_work(now, key);
     }

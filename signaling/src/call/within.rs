@@ -152,11 +152,15 @@ impl Core {
             return self.answer(now, server, &received, 481, &[]);
         };
         let ended = call.end.is_some();
-        let party = call.dialog_of(&received);
-        let party = party.and_then(|(leg, from)| call.party(leg, from));
+        let mut legs = call.dialogs.iter().enumerate();
+        let sender = legs.find_map(|(at, leg)| Some((at, leg.dialog.sender(&received)?)));
+        let Some((at, from)) = sender else {
+            return self.answer(now, server, &received, 481, &[]);
+        };
+        let party = call.dialogs.get(at).and_then(|leg| call.party(leg, from));
         let is_trusted = matches!(party, Some(Caller::Trunk(trunk)) if trunk.config.trusted);
         let is_user = matches!(party, Some(Caller::User(_)));
-        let Some((leg, from)) = call.leg_of(&received) else {
+        let Some(leg) = call.dialogs.get_mut(at) else {
             return self.answer(now, server, &received, 481, &[]);
         };
         if ended || leg.over {
@@ -164,7 +168,7 @@ impl Core {
             let status = if is_bye { 200 } else { 481 };
             return self.answer(now, server, &received, status, &[]);
         }
-        if is_bye && leg.dialog.is_out_of_order(&received) {
+        if is_bye && leg.dialog.is_out_of_order(from, &received) {
             // Who is to hang up would refuse it, and the call go on there.
             return self.answer(now, server, &received, 500, &[]);
         }
@@ -189,7 +193,7 @@ impl Core {
             call.heard = time;
         }
         let next = self.calls.get(&key).and_then(|call| {
-            let (leg, _) = call.dialog_of(&received)?;
+            let leg = call.dialogs.get(at)?;
             Some(self.next_to(now, call, leg, from.other()))
         });
         let Some(next) = next else {

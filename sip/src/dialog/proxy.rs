@@ -242,15 +242,12 @@ impl ProxyDialog {
         receiver.leg.directions(from, to)
     }
 
-    /// Whether a request has a lower CSeq number than one before it from the same end: a copy from before, or
+    /// Whether a request of one end has a lower CSeq number than one before it from there: a copy from before, or
     /// what somebody has made up. Its receiver owes it 500 (RFC 3261 section 12.2.2).
     #[must_use]
-    pub fn is_out_of_order(&self, request: &Message) -> bool {
-        let known = self.sender(request).map(|side| self.end(side).cseq);
-        let number = request.cseq().map(|cseq| cseq.number);
-        known
-            .zip(number.ok())
-            .is_some_and(|(known, number)| number < known)
+    pub fn is_out_of_order(&self, from: Side, request: &Message) -> bool {
+        let known = self.end(from).cseq;
+        request.cseq().is_ok_and(|cseq| cseq.number < known)
     }
 
     /// Takes note of a request that passes: its CSeq, and the new target that it may bring.
