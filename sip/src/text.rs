@@ -43,7 +43,12 @@ pub(crate) fn trim_str(text: &str) -> &str {
 
 /// Whether all is UTF-8. Nearly all is ASCII, which is seen in a fraction of the time.
 pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    let (words, rest) = bytes.as_chunks::<8>();
+    let high = words
+        .iter()
+        .fold(0, |high, word| high | u64::from_le_bytes(*word));
+    let rest = rest.iter().fold(0, |high, byte| high | byte);
+    (high & EACH << 7 == 0 && rest < 0x80) || std::str::from_utf8(bytes).is_ok()
 }
 
 /// The text of bytes that are known to be UTF-8: views check a value once, and turn into text only what
@@ -52,10 +57,12 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
+/// One in each octet.
+const EACH: u64 = u64::MAX / 255;
+
 /// The index of the first of this byte, looked for in words: what is near is found before a vectorised
 /// search has begun.
 pub(crate) fn find_near(bytes: &[u8], byte: u8) -> Option<usize> {
-    const EACH: u64 = u64::MAX / 255;
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         // The lowest octet that is zero is the first that loses its high bit to the subtraction.
@@ -99,7 +106,18 @@ const TOKEN: [bool; 256] = {
 
 /// Whether these bytes are one `token`: not empty, token characters only.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|b| TOKEN[usize::from(*b)])
+    !bytes.is_empty() && token_len(bytes) == bytes.len()
+}
+
+/// Whether two names are the same without regard to case. Most that are, are the same byte for byte.
+pub(crate) fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && (a == b || a.eq_ignore_ascii_case(b))
+}
+
+/// How many token characters these bytes begin with.
+pub(crate) fn token_len(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|b| !TOKEN[usize::from(*b)]);
+    end.unwrap_or(bytes.len())
 }
 
 /// A decimal number of digits only: no sign, no white space. `None` on overflow too.

@@ -92,6 +92,13 @@ impl Algorithm {
     }
 }
 
+impl Algorithm {
+    /// What its name has behind that of the hash.
+    pub(super) const fn suffix(self) -> &'static str {
+        if self.session { "-sess" } else { "" }
+    }
+}
+
 impl From<Hash> for Algorithm {
     fn from(hash: Hash) -> Self {
         Self {
@@ -103,8 +110,7 @@ impl From<Hash> for Algorithm {
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = if self.session { "-sess" } else { "" };
-        write!(f, "{}{suffix}", self.hash)
+        write!(f, "{}{}", self.hash, self.suffix())
     }
 }
 

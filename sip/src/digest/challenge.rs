@@ -1,6 +1,6 @@
 //! `WWW-Authenticate` and `Proxy-Authenticate`.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use super::{
     Algorithm, DigestError, Qop,
@@ -75,19 +75,23 @@ impl<'a> Challenge<'a> {
         let algorithm = self.algorithm.ok_or(DigestError::Unsupported)?;
         let realm = quote(&self.realm).ok_or(DigestError::Injection)?;
         let nonce = written(&self.nonce).ok_or(DigestError::Injection)?;
-        let mut value = format!("Digest realm=\"{realm}\",nonce=\"{nonce}\"");
-        // Writing to a String cannot fail.
+        let mut value = String::with_capacity(256);
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| value.push_str(part));
+        put(&["Digest realm=\"", &realm, "\",nonce=\"", nonce, "\""]);
         if let Some(opaque) = &self.opaque {
             let opaque = written(opaque).ok_or(DigestError::Injection)?;
-            let _ = write!(value, ",opaque=\"{opaque}\"");
+            put(&[",opaque=\"", opaque, "\""]);
         }
         if self.stale {
-            value.push_str(",stale=true");
+            put(&[",stale=true"]);
         }
-        let _ = write!(value, ",algorithm={algorithm}");
+        put(&[",algorithm=", algorithm.hash.as_str(), algorithm.suffix()]);
+        for (at, qop) in self.qop.iter().enumerate() {
+            let before = if at == 0 { ",qop=\"" } else { "," };
+            put(&[before, qop.as_str()]);
+        }
         if !self.qop.is_empty() {
-            let names: Vec<_> = self.qop.iter().map(|qop| qop.as_str()).collect();
-            let _ = write!(value, ",qop=\"{}\"", names.join(","));
+            put(&["\""]);
         }
         Ok(value)
     }
@@ -98,19 +102,18 @@ impl<'a> Challenge<'a> {
             None => Some(super::Hash::Md5.into()),
         };
         let offered = params.find("qop");
-        let known = offered.iter().flat_map(|value| value.raw.split(','));
-        let flag = |name| {
-            let value = params.find(name);
-            value.is_some_and(|value| value.raw.eq_ignore_ascii_case("true"))
-        };
+        let known = offered.iter().flat_map(|value| value.raw().split(','));
+        let flag = |name| params.find(name).is_some_and(|value| value.is("true"));
         Ok(Self {
             realm: params.need("realm")?.text(),
-            nonce: Cow::Borrowed(params.need("nonce")?.raw),
+            nonce: Cow::Borrowed(params.need("nonce")?.raw()),
             algorithm,
             qop: known.filter_map(|name| Qop::parse(name.trim())).collect(),
             requires_qop: offered.is_some(),
             stale: flag("stale"),
-            opaque: params.find("opaque").map(|value| Cow::Borrowed(value.raw)),
+            opaque: params
+                .find("opaque")
+                .map(|value| Cow::Borrowed(value.raw())),
             userhash: flag("userhash"),
         })
     }

@@ -101,7 +101,7 @@ impl<'a> Credentials<'a> {
     fn from_params(params: &AuthParams<'a>) -> Result<Self, DigestError> {
         let username = match (params.find("username"), params.find("username*")) {
             (Some(name), None) => name.text(),
-            (None, Some(name)) => extended(name.raw)?,
+            (None, Some(name)) => extended(name.raw())?,
             (Some(_), Some(_)) => return Err(DigestError::Repeated),
             (None, None) => return Err(DigestError::Missing("username")),
         };
@@ -109,7 +109,7 @@ impl<'a> Credentials<'a> {
             Some(value) => Algorithm::parse(&value.text()).ok_or(DigestError::Unsupported)?,
             None => Hash::Md5.into(),
         };
-        let raw = |name| params.find(name).map(|value| value.raw);
+        let raw = |name| params.find(name).map(|value| value.raw());
         let qop = match raw("qop") {
             // Some old clients write the parameter without a value where none was asked for.
             None | Some("") => None,
@@ -127,16 +127,18 @@ impl<'a> Credentials<'a> {
         Ok(Self {
             username,
             realm: params.need("realm")?.text(),
-            nonce: params.need("nonce")?.raw,
-            uri: params.need("uri")?.raw,
+            nonce: params.need("nonce")?.raw(),
+            uri: params.need("uri")?.raw(),
             algorithm,
             qop: qop.map(|(qop, _)| qop),
             nc,
-            userhash: raw("userhash").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            userhash: params
+                .find("userhash")
+                .is_some_and(|value| value.is("true")),
             qop_raw: qop.map(|(_, text)| text).unwrap_or_default(),
             nc_raw,
             cnonce: cnonce.unwrap_or_default(),
-            response: params.need("response")?.raw,
+            response: params.need("response")?.raw(),
         })
     }
 }

@@ -128,6 +128,16 @@ impl HeaderName {
         }
     }
 
+    /// A number of its own, from 1 on.
+    pub(crate) const fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The name of a code.
+    pub(crate) fn of_code(code: u8) -> Option<Self> {
+        ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+
     /// Every known name.
     pub fn all() -> &'static [Self] {
         ALL

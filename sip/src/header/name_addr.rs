@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{Part, is_utf8, quoted_end, text, trim},
+    text::{Part, is_same, is_utf8, quoted_end, text, trim},
     uri::{Uri, UriError, is_legal},
 };
 
@@ -188,10 +188,7 @@ impl<'a> NameAddr<'a> {
     }
 
     fn raw_tag(&self) -> Option<&'a [u8]> {
-        let tags = self
-            .params
-            .raw()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(b"tag"));
+        let tags = self.params.raw().filter(|(name, _)| is_same(name, b"tag"));
         let mut tags = tags.filter_map(|(_, tag)| tag);
         tags.find(|tag| !tag.is_empty())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::{quoted_end, text, trim};
+use crate::text::{is_same, quoted_end, text, trim};
 
 /// A borrowed list of parameters: `;name=value;flag;name="quoted"`. Empty where there is none.
 ///
@@ -86,7 +86,7 @@ impl<'a> Params<'a> {
     /// The first parameter of this name: its value, where there is one.
     pub(crate) fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
         let mut params = self.raw();
-        let hit = params.find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        let hit = params.find(|(n, _)| is_same(n, name.as_bytes()));
         hit.map(|(_, value)| value)
     }
 }

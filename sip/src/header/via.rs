@@ -7,7 +7,7 @@ use std::{
 
 use super::{HeaderError, HeaderName, Params};
 use crate::{
-    text::{Part, is_lws, is_token, is_utf8, put_decimal, put_ip, text, trim},
+    text::{Part, is_lws, is_same, is_token, is_utf8, put_decimal, put_ip, text, trim},
     uri::Host,
 };
 
@@ -279,7 +279,7 @@ impl<'a> Transport<'a> {
             Transport::Ws,
             Transport::Wss,
         ];
-        let is = |known: &&Self| known.as_str().as_bytes().eq_ignore_ascii_case(token);
+        let is = |known: &&Self| is_same(known.as_str().as_bytes(), token);
         match KNOWN.iter().find(is) {
             Some(known) => Some(*known),
             None => is_token(token).then(|| Self::Other(text(token))),

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::parse::pos;
-use crate::{header::HeaderName, text::is_lws};
+use crate::{
+    header::HeaderName,
+    text::{find_near, is_lws},
+};
 
 /// A message with more fields than this, or with any that begins or ends beyond 64 KB, keeps their
 /// places on the heap; one with fewer allocates nothing.
@@ -12,8 +15,9 @@ const INLINE: usize = 32;
 /// The header fields of one message, in order.
 #[derive(Debug, Clone)]
 pub(super) struct Fields {
-    /// The names of `inline`, apart from the places: to look one up reads one line of the cache.
-    names: [Option<HeaderName>; INLINE],
+    /// The [codes](HeaderName::code) of the names of `inline`, apart from the places: to look one up
+    /// reads a few words. 0 for an unknown one.
+    names: [u8; INLINE],
     inline: [Near; INLINE],
     len: u8,
     /// All of them, once they do not fit `inline`.
@@ -45,7 +49,7 @@ impl Fields {
             value_end: 0,
         };
         Self {
-            names: [None; INLINE],
+            names: [0; INLINE],
             inline: [NOWHERE; INLINE],
             len: 0,
             spilled: Vec::new(),
@@ -60,13 +64,14 @@ impl Fields {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, field: Field) {
         let at = usize::from(self.len);
         if at < INLINE
             && self.spilled.is_empty()
             && let Some(near) = Near::new(field)
         {
-            self.names[at] = field.name;
+            self.names[at] = field.name.map_or(0, HeaderName::code);
             self.inline[at] = near;
             self.len += 1;
             return;
@@ -82,7 +87,7 @@ impl Fields {
         if self.spilled.is_empty() {
             let near = self.inline[index];
             Field {
-                name: self.names[index],
+                name: HeaderName::of_code(self.names[index]),
                 start: near.start.into(),
                 value_start: near.value_start.into(),
                 value_end: near.value_end.into(),
@@ -132,14 +137,7 @@ impl Fields {
             return Some(from + fields.position(|field| field.name == Some(name))?);
         }
         let names = self.names.get(from..usize::from(self.len))?;
-        Some(from + names.iter().position(|known| *known == Some(name))?)
-    }
-
-    /// The fields of a known name, in order.
-    pub(super) fn named(&self, name: HeaderName) -> impl Iterator<Item = Field> + Clone + '_ {
-        let next = move |from| self.position(name, from);
-        let found = std::iter::successors(next(0), move |at| next(at + 1));
-        found.map(|at| self.at(at))
+        Some(from + find_near(names, name.code())?)
     }
 
     pub(super) fn iter(
@@ -228,8 +226,9 @@ mod tests {
                 .iter()
                 .copied()
                 .filter(|start| start.is_multiple_of(3));
-            let named = fields.named(HeaderName::Via).map(|field| field.start);
-            assert!(named.eq(thirds));
+            let next = |from| fields.position(HeaderName::Via, from);
+            let found = std::iter::successors(next(0), |at| next(at + 1));
+            assert!(found.map(|at| fields.at(at).start).eq(thirds));
             assert_eq!(fields.position(HeaderName::To, 0), None);
             assert_eq!(fields.position(HeaderName::Via, count), None);
         }

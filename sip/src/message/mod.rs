@@ -101,6 +101,36 @@ pub struct Header<'a> {
     value: &'a [u8],
 }
 
+/// Iterator of [`Message::values`].
+#[derive(Clone)]
+struct Values<'a> {
+    message: &'a Message,
+    name: HeaderName,
+    /// The field to go on with.
+    next: usize,
+    /// What is left of the one before.
+    list: ListValues<'a>,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(value) = self.list.next() {
+                return Some(value);
+            }
+            let at = self.message.fields.position(self.name, self.next)?;
+            self.next = at + 1;
+            let value = self.message.value_at(at);
+            if !self.name.is_list() {
+                return Some(value);
+            }
+            self.list = ListValues::new(value);
+        }
+    }
+}
+
 impl Message {
     /// Parses a datagram with the default [`Limits`].
     ///
@@ -207,11 +237,12 @@ impl Message {
     /// Every value of a header over all its fields, in order: list headers are split at their commas
     /// ([`HeaderName::is_list`]), others give one value for each field.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
-        self.fields_named(name).flat_map(move |value| {
-            let whole = (!name.is_list()).then_some(value);
-            let list = ListValues::new(if whole.is_some() { b"" } else { value });
-            whole.into_iter().chain(list)
-        })
+        Values {
+            message: self,
+            name,
+            next: 0,
+            list: ListValues::new(b""),
+        }
     }
 
     /// Whether an option tag stands in Require, Proxy-Require, Supported or Unsupported.
@@ -396,14 +427,19 @@ impl Message {
 
     /// The value of every field of this name, in order, as a whole.
     fn fields_named(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
-        let fields = self.fields.named(name);
-        fields.map(|field| self.slice((field.value_start, field.value_end)))
+        let next = move |from| self.fields.position(name, from);
+        let found = std::iter::successors(next(0), move |at| next(at + 1));
+        found.map(|at| self.value_at(at))
     }
 
     fn single(&self, name: HeaderName) -> Result<&[u8], HeaderError> {
         let at = self.fields.position(name, 0);
-        let field = self.fields.at(at.ok_or(HeaderError::Missing(name))?);
-        Ok(self.slice((field.value_start, field.value_end)))
+        Ok(self.value_at(at.ok_or(HeaderError::Missing(name))?))
+    }
+
+    fn value_at(&self, index: usize) -> &[u8] {
+        let field = self.fields.at(index);
+        self.slice((field.value_start, field.value_end))
     }
 
     fn view(&self, field: Field) -> Header<'_> {

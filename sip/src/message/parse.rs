@@ -207,13 +207,13 @@ impl Section<'_> {
     /// Finds the fields from `at` on; where the empty line after them begins.
     fn fields(&mut self, fields: &mut Fields, mut at: usize) -> usize {
         loop {
-            if self.raw[at..].starts_with(b"\r\n") {
-                return at;
-            }
             let Some((end, is_clean)) = field_end(self.raw, at) else {
                 self.fail(ParseErrorKind::Truncated);
                 return self.raw.len();
             };
+            if end == at {
+                return at;
+            }
             if !is_clean {
                 self.fail(ParseErrorKind::BareLineEnd);
             } else if end - at > self.limits.header && !self.may_be_long(at, end) {
@@ -265,16 +265,16 @@ impl Section<'_> {
 }
 
 /// Where the CR LF is that ends the field at `at`, folded lines included, and whether no other CR
-/// or LF stands in it.
+/// or LF stands in it. An empty line ends where it begins.
 fn field_end(raw: &[u8], at: usize) -> Option<(usize, bool)> {
     let mut from = at;
     let mut is_clean = true;
     loop {
         match next_line_end(raw, from) {
-            LineEnd::At(end) if matches!(raw.get(end + 2), Some(b' ' | b'\t')) => {
-                from = end + 2;
+            LineEnd::At(end) if end == at || !matches!(raw.get(end + 2), Some(b' ' | b'\t')) => {
+                return Some((end, is_clean));
             }
-            LineEnd::At(end) => return Some((end, is_clean)),
+            LineEnd::At(end) => from = end + 2,
             LineEnd::Bare(hit) => {
                 is_clean = false;
                 from = hit + 1;
@@ -308,6 +308,7 @@ fn next_line_end(raw: &[u8], from: usize) -> LineEnd {
 }
 
 /// The field between `at` and `end`; `None` where it is no `name: value`.
+#[inline]
 fn field(raw: &[u8], at: usize, end: usize) -> Option<Field> {
     let line = &raw[at..end];
     let colon = find_near(line, b':')?;

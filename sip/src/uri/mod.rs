@@ -256,9 +256,11 @@ impl Marks {
     fn of(bytes: &[u8]) -> Option<Self> {
         let (mut marks, mut from) = (Self::default(), 0);
         for (index, byte) in bytes.iter().enumerate() {
-            match CLASS[usize::from(*byte)] {
-                PLAIN => {}
-                ILLEGAL => return None,
+            let class = CLASS[usize::from(*byte)];
+            if class == PLAIN {
+                continue;
+            }
+            match class {
                 b'@' if marks.at.is_none() => {
                     from = index + 1;
                     marks = Self {
@@ -270,6 +272,7 @@ impl Marks {
                 b';' if marks.question.is_none() && marks.semicolon.is_none() => {
                     marks.semicolon = Some(index - from);
                 }
+                ILLEGAL => return None,
                 _ => {}
             }
         }
