@@ -147,7 +147,8 @@ impl Message {
     /// This message, made of one whose core headers may be found already. `is_new`: whether the first
     /// field of a name may be another one than it was there.
     pub(super) fn made_of(self, old: &Self, is_new: impl Fn(HeaderName) -> bool) -> Self {
-        if let Some(core) = old.core.get() {
+        // What was framed of no message may lack fields that parsing finds in what was written.
+        if let Some(core) = old.core.get().filter(|_| old.is_whole) {
             let core = core.carried(&self, is_new);
             let _ = self.core.set(core);
         }

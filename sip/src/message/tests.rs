@@ -125,6 +125,24 @@ fn a_partial_message_holds_no_defective_line() {
     );
 }
 
+/// What the original was asked before is no answer for what is made of it where that has more in it.
+#[test]
+fn a_changed_partial_message_is_read_anew() {
+    let limits = Limits {
+        header: 60,
+        ..Limits::default()
+    };
+    let long = format!("<sip:{}@example.com>;tag=f", "a".repeat(60));
+    let raw = INVITE.replace("<sip:alice@example.com>;tag=f", &long);
+    let partial = Message::parse_with(raw.into(), &limits)
+        .unwrap_err()
+        .partial
+        .unwrap();
+    assert_eq!(partial.from_tag(), None);
+    let changed = partial.edit().push("X", "y").finish().unwrap();
+    assert_eq!(changed.from_tag(), Some("f"));
+}
+
 #[test]
 fn limits_hold() {
     let limits = Limits {

@@ -186,9 +186,7 @@ impl<'s, 'a> Media<'s, 'a> {
 
     /// The value of the section's first attribute of this name; `""` for a flag.
     pub fn attribute(&self, name: &str) -> Option<&'a str> {
-        self.attributes()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| value)
+        self.sdp.attribute_in(self.line.lines.clone(), name)
     }
 
     /// The section's attributes: name, and value after the colon (empty for a flag).

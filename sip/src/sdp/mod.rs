@@ -196,8 +196,8 @@ impl<'a> Sdp<'a> {
 
     /// Whether any section has ICE credentials: the sender is an ICE agent (RFC 8839).
     pub fn has_ice(&self) -> bool {
-        self.attributes_in(0..self.lines.len())
-            .any(|(name, _)| name == "ice-ufrag")
+        self.attribute_in(0..self.lines.len(), "ice-ufrag")
+            .is_some()
     }
 
     /// Writes the description with each stream led to a relay; see [`Relay`].
@@ -299,6 +299,16 @@ impl<'a> Sdp<'a> {
         value.and_then(connection).ok_or(SdpError::Line(at + 1))
     }
 
+    /// The value of the first attribute of this name; `""` for a flag. Text is made of that one only.
+    fn attribute_in(&self, lines: Range<usize>, name: &str) -> Option<&'a str> {
+        let mut lines = self.lines[lines].iter().filter(|line| {
+            let value = &self.body[line.start + 2..line.value_end];
+            line.kind == b'a' && is_attribute(value, name.as_bytes())
+        });
+        let value = lines.find_map(|line| text(self.body, line))?;
+        Some(value.get(name.len() + 1..).unwrap_or_default())
+    }
+
     fn attributes_in(&self, lines: Range<usize>) -> impl Iterator<Item = (&'a str, &'a str)> {
         let body = self.body;
         let lines = self.lines[lines].iter().filter(|line| line.kind == b'a');
@@ -350,6 +360,13 @@ fn split_lines(body: &[u8]) -> Result<Vec<Line>, SdpError> {
 /// A line's value, where it is UTF-8.
 fn text<'a>(body: &'a [u8], line: &Line) -> Option<&'a str> {
     std::str::from_utf8(&body[line.start + 2..line.value_end]).ok()
+}
+
+/// Whether an attribute has this name.
+fn is_attribute(value: &[u8], name: &[u8]) -> bool {
+    value
+        .strip_prefix(name)
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b':')))
 }
 
 /// `username id version IN IP4|IP6 address`

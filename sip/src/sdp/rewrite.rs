@@ -1,8 +1,9 @@
 //! Leading a description's streams to a relay.
 
-use std::{io::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
-use super::{Connection, Line, Media, MediaLine, Sdp, SdpError};
+use super::{Connection, Line, Media, MediaLine, Sdp, SdpError, is_attribute};
+use crate::text::{put_decimal, put_ip};
 
 /// Where one stream is to be sent instead: an address and two ports of the relay.
 ///
@@ -112,7 +113,7 @@ impl Writer<'_, '_> {
         let m = self.sdp.lines[media.lines.start];
         self.out
             .extend_from_slice(&self.sdp.body[m.start..media.port_at.start]);
-        self.put(format_args!("{}", relay.rtp));
+        put_decimal(&mut self.out, relay.rtp.into());
         self.out
             .extend_from_slice(&self.sdp.body[media.port_at.end..m.end]);
         let own = media.connection.is_some();
@@ -138,7 +139,8 @@ impl Writer<'_, '_> {
         }
         if view.attribute("rtcp").is_none() && rtcp != relay.rtp.wrapping_add(1) {
             self.end_line(&m);
-            self.put(format_args!("a=rtcp:{rtcp}"));
+            self.put("a=rtcp:");
+            put_decimal(&mut self.out, rtcp.into());
             self.line_end(&m);
         }
         Ok(())
@@ -177,28 +179,34 @@ impl Writer<'_, '_> {
 
     fn origin(&mut self, line: &Line, relay: IpAddr) {
         let origin = self.sdp.origin();
-        let user = [origin.username, origin.session_id, origin.version].join(" ");
-        self.put(format_args!("o={user} IN {} {relay}", family(relay)));
+        self.put("o=");
+        for part in [origin.username, origin.session_id, origin.version] {
+            self.put(part);
+            self.put(" ");
+        }
+        self.address(relay);
         self.line_end(line);
     }
 
     fn connection(&mut self, line: &Line, address: IpAddr) {
-        self.put(format_args!("c=IN {} {address}", family(address)));
+        self.put("c=");
+        self.address(address);
         self.line_end(line);
     }
 
     /// A `c=` line where there was none, ended like the line `like`.
     fn new_connection(&mut self, like: &Line, address: IpAddr) {
         self.end_line(like);
-        self.put(format_args!("c=IN {} {address}", family(address)));
-        self.line_end(like);
+        self.connection(like, address);
     }
 
     /// `a=rtcp:port [IN IP4 address]`, with an address where there was one.
     fn rtcp(&mut self, line: &Line, port: u16, address: IpAddr) {
-        self.put(format_args!("a=rtcp:{port}"));
+        self.put("a=rtcp:");
+        put_decimal(&mut self.out, port.into());
         if self.value(line).contains(&b' ') {
-            self.put(format_args!(" IN {} {address}", family(address)));
+            self.put(" ");
+            self.address(address);
         }
         self.line_end(line);
     }
@@ -243,16 +251,19 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn put(&mut self, text: std::fmt::Arguments<'_>) {
-        // Writing to a Vec cannot fail.
-        let _ = self.out.write_fmt(text);
+    /// `IN IP4 address`
+    fn address(&mut self, address: IpAddr) {
+        self.put(if address.is_ipv4() {
+            "IN IP4 "
+        } else {
+            "IN IP6 "
+        });
+        put_ip(&mut self.out, address);
     }
-}
 
-fn is_attribute(value: &[u8], name: &[u8]) -> bool {
-    value
-        .strip_prefix(name)
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b':')))
+    fn put(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
 }
 
 /// The relay's address, or its family's unspecified one where the sender asked for hold by that.
@@ -264,8 +275,4 @@ fn hold(asked: IpAddr, relay: IpAddr) -> IpAddr {
         IpAddr::V4(_) => IpAddr::from([0; 4]),
         IpAddr::V6(_) => IpAddr::from([0; 16]),
     }
-}
-
-fn family(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "IP4" } else { "IP6" }
 }
