@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::{is_same, quoted_end, text, trim};
+use crate::text::{quoted_end, text, trim, trim_start};
 
 /// A borrowed list of parameters: `;name=value;flag;name="quoted"`. Empty where there is none.
 ///
@@ -85,9 +85,21 @@ impl<'a> Params<'a> {
 
     /// The first parameter of this name: its value, where there is one.
     pub(crate) fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
-        let mut params = self.raw();
-        let hit = params.find(|(n, _)| is_same(n, name.as_bytes()));
-        hit.map(|(_, value)| value)
+        // Compared where it would stand: to look for the end of each name takes longer.
+        let (name, mut rest) = (name.as_bytes(), self.raw().rest);
+        while !rest.is_empty() {
+            if let Some((start, behind)) = trim_start(rest).split_at_checked(name.len())
+                && start.eq_ignore_ascii_case(name)
+            {
+                match trim_start(behind) {
+                    [] | [b';', ..] => return Some(None),
+                    [b'=', value @ ..] => return Some(Some(trim(&value[..param_end(value, 0)]))),
+                    _ => {}
+                }
+            }
+            rest = rest.get(param_end(rest, 0) + 1..).unwrap_or_default();
+        }
+        None
     }
 }
 
