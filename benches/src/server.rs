@@ -9,9 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loadtest::process::{Process, ProcessError, Tool};
+use loadtest::process::{Process, ProcessError, Signal, Tool};
 
 use crate::cpu;
+
+/// How long a server may take to end.
+const STOP: Duration = Duration::from_secs(5);
 
 const KAMAILIO: Tool = Tool {
     name: "kamailio",
@@ -72,6 +75,16 @@ impl Running {
     /// What it wrote.
     pub(crate) fn output(&self) -> String {
         self.0.output()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Kamailio ends its children when it is asked to end. Killed, it leaves them behind, and what they
+        // do is in every later figure of this machine.
+        if let Err(error) = self.0.stop(Signal::TERM, STOP) {
+            eprintln!("a server did not end: {error}");
+        }
     }
 }
 
