@@ -162,7 +162,7 @@ impl ProxyDialog {
     }
 
     /// The other end knows this one by another address, the value of its From or To: what passes is
-    /// rewritten ([`direct`](Self::direct)), and each end sees of both what it has seen from the
+    /// rewritten ([`directions`](Self::directions)), and each end sees of both what it has seen from the
     /// beginning.
     pub fn set_shown(&mut self, of: Side, address: &[u8]) {
         let end = self.end_mut(of);

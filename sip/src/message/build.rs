@@ -17,7 +17,7 @@ pub enum BuildError {
     /// A name, value, URI or reason phrase holds a CR or LF, or a name is no token.
     #[error("a header, URI or reason to write holds a line end, or a name is no token")]
     Injection,
-    /// The result is no message within the [`Limits`].
+    /// The result is no message within the [`Limits`](super::Limits).
     #[error("what was built is no valid message: {0}")]
     Unparseable(ParseErrorKind),
 }

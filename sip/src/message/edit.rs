@@ -77,7 +77,7 @@ pub enum EditError {
     /// A new Request-URI for a response.
     #[error("a response has no Request-URI to replace")]
     NotARequest,
-    /// The result is no message within the [`Limits`].
+    /// The result is no message within the [`Limits`](super::Limits).
     #[error("the changed message is no longer a valid one: {0}")]
     Unparseable(super::ParseErrorKind),
 }
