@@ -4,7 +4,7 @@
     reason = "if_nametoindex and setrlimit have no safe face in std"
 )]
 
-use std::{error::Error, ffi::CString, io};
+use std::{error::Error, ffi::CString, io, thread, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -14,6 +14,10 @@ use ebpf_abi::program;
 use tracing::{debug, info};
 
 use super::{FLOOR, Interface, Mode, OBJECT, XdpError, media_program, pins::Pins, program_of};
+
+/// How often, and how long apart, an interface that is taken is tried again: for a second in all.
+const GRACE_TRIES: u32 = 20;
+const GRACE: Duration = Duration::from_millis(50);
 
 /// The interfaces of these names in this network namespace.
 pub(super) fn find(names: &[String]) -> Result<Vec<Interface>, XdpError> {
@@ -79,7 +83,23 @@ fn replace(program: &mut Program, link: FdLink, interface: &Interface) -> Option
     }
 }
 
+/// Attaches where nothing is. An attachment in another mode that this node has just let go of is there
+/// until the kernel's grace period is over.
 fn attach_new(
+    program: &mut Program,
+    interface: &Interface,
+    mode: Mode,
+) -> Result<FdLink, XdpError> {
+    for _ in 0..GRACE_TRIES {
+        match try_attach(program, interface, mode) {
+            Err(XdpError::Busy { .. }) => thread::sleep(GRACE),
+            result => return result,
+        }
+    }
+    try_attach(program, interface, mode)
+}
+
+fn try_attach(
     program: &mut Program,
     interface: &Interface,
     mode: Mode,
