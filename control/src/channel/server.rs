@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -40,23 +43,46 @@ pub trait Handler<P: Protocol>: Send + Sync + 'static {
 
 /// Pushes events to every client that is connected.
 #[derive(Debug)]
-pub struct Events<P: Protocol>(broadcast::Sender<P::Event>);
+pub struct Events<P: Protocol> {
+    sender: broadcast::Sender<P::Event>,
+    /// The sender knows it too, behind a lock.
+    listeners: Arc<AtomicUsize>,
+}
+
+/// Counts as a listener for as long as it lives.
+struct Listening(Arc<AtomicUsize>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
 
 impl<P: Protocol> Events<P> {
     /// A source of events that no one listens to yet.
     pub fn new() -> Self {
-        Self(broadcast::channel(EVENTS).0)
+        Self {
+            sender: broadcast::channel(EVENTS).0,
+            listeners: Arc::default(),
+        }
     }
 
     /// Sends `event` to all clients; never waits.
     pub fn push(&self, event: P::Event) {
         // An error means that no client is connected: then no one misses it.
-        drop(self.0.send(event));
+        drop(self.sender.send(event));
     }
 
-    /// Whether any client is connected: where none is, an event need not be made.
+    /// Whether any client is connected: where none is, an event need not be made. Costs no more than to
+    /// read a number.
     pub fn has_listeners(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.listeners.load(Relaxed) > 0
+    }
+
+    fn listen(&self) -> (broadcast::Receiver<P::Event>, Listening) {
+        self.listeners.fetch_add(1, Relaxed);
+        let receiver = self.sender.subscribe();
+        (receiver, Listening(self.listeners.clone()))
     }
 }
 
@@ -68,7 +94,10 @@ impl<P: Protocol> Default for Events<P> {
 
 impl<P: Protocol> Clone for Events<P> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            sender: self.sender.clone(),
+            listeners: self.listeners.clone(),
+        }
     }
 }
 
@@ -87,8 +116,10 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(stream) => {
-                    let (handler, events, info) = (handler.clone(), events.0.subscribe(), info.clone());
+                    let (handler, info) = (handler.clone(), info.clone());
+                    let (events, listening) = events.listen();
                     clients.spawn(async move {
+                        let _listening = listening;
                         match client::<P, H>(stream, handler, events, info).await {
                             Ok(()) => debug!(protocol = P::NAME, "a control client left"),
                             Err(error) => warn!(protocol = P::NAME, %error, "a control client was dropped"),

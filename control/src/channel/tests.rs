@@ -81,6 +81,23 @@ async fn requests_are_pipelined_and_answered_in_any_order() {
 }
 
 #[tokio::test]
+async fn who_makes_events_knows_whether_anybody_listens() {
+    let (listener, endpoint) = Endpoint::memory();
+    let (_task, events) = start(listener);
+    assert!(!events.has_listeners());
+    let client = Client::<Echo>::connect(endpoint);
+    client.request("one".to_owned()).await.unwrap();
+    assert!(events.has_listeners());
+    drop(client);
+    let gone = async {
+        while events.has_listeners() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), gone).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_outlives_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo.sock");
