@@ -55,7 +55,8 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     };
     let listener = Endpoint::listen(&path)
         .map_err(|error| format!("cannot serve control at {}: {error}", path.display()))?;
-    let store = Store::open(&config.store.url, &config.node.data_dir).await?;
+    let store =
+        Store::open_with(&config.store.url, &config.node.data_dir, config.store.cache).await?;
     let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(config.media_endpoint());
     let path = flags.config.clone();

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{DirBuilder, OpenOptions},
     io,
+    num::NonZeroU16,
     os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt},
     path::{Path, PathBuf},
     str::FromStr,
@@ -30,9 +31,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Connections to SQLite that read, beside the one that writes.
 const SQLITE_READERS: u32 = 3;
-/// What the connection that writes keeps of the file, in KiB: an index in the order of its keys takes
+/// What the connection that writes keeps of the file, in MiB: an index in the order of its keys takes
 /// each new row on another page, and a page that is not kept is read again for it.
-const WRITER_CACHE: u32 = 32 * 1024;
+const WRITER_CACHE: NonZeroU16 = NonZeroU16::new(32).unwrap();
 /// Pages in SQLite's log before they are moved to where they belong, about 32 MB. Until then a page that
 /// is written again and again, as the last one of an index by time is, need not be moved each time.
 const LOG_PAGES: u32 = 8_000;
@@ -109,9 +110,23 @@ impl Store {
     /// # Errors
     /// Says what of the URL, the file, the server or the schema is wrong.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(url, data_dir, None).await
+    }
+
+    /// The same, where what writes to SQLite keeps up to `cache` MiB of the database in memory, 32 where
+    /// that is `None`. PostgreSQL keeps its own.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(
+        url: &str,
+        data_dir: &Path,
+        cache: Option<NonZeroU16>,
+    ) -> Result<Self, StoreError> {
         let store = match Parsed::of(url)? {
             Parsed::Sqlite { options, memory } => {
-                Self::open_sqlite(options, memory, data_dir).await?
+                let cache = cache.unwrap_or(WRITER_CACHE);
+                Self::open_sqlite(options, memory, cache, data_dir).await?
             }
             Parsed::Postgres(options) => Self::open_postgres(options, data_dir).await?,
         };
@@ -177,6 +192,7 @@ impl Store {
     async fn open_sqlite(
         options: SqliteConnectOptions,
         memory: bool,
+        cache: NonZeroU16,
         data_dir: &Path,
     ) -> Result<Self, StoreError> {
         let path = data_dir.join(options.get_filename());
@@ -220,7 +236,7 @@ impl Store {
             .max_lifetime(None);
         let writing = options
             .clone()
-            .pragma("cache_size", format!("-{WRITER_CACHE}"))
+            .pragma("cache_size", format!("-{}", u32::from(cache.get()) * 1024))
             .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
         let writer = connect_sqlite(one, writing).await.map_err(open)?;
         let readers = if memory {
@@ -392,5 +408,26 @@ fn create_private(path: &PathBuf) -> io::Result<()> {
     match file {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_writes_to_sqlite_keeps_as_much_as_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for (cache, kib) in [(None, -32_768), (NonZeroU16::new(3), -3_072)] {
+            let store = Store::open_with("sqlite:test.db", folder.path(), cache);
+            let Engine::Sqlite { writer, .. } = store.await.unwrap().engine else {
+                panic!("it is SQLite");
+            };
+            let size: i64 = sqlx::query_scalar("PRAGMA cache_size")
+                .fetch_one(&writer)
+                .await
+                .unwrap();
+            assert_eq!(size, kib);
+        }
     }
 }

@@ -48,6 +48,7 @@ listen = "127.0.0.1:8080"
 
 [store]
 url = "sqlite:tandem.db"          # or postgres://USER:PASSWORD@HOST/DATABASE
+# cache = 32                      # MiB of a SQLite database that are kept in memory for writing
 
 # A carrier or a switch. This one is for first steps: 'tandem answer' takes its calls.
 [[trunks]]

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
 };
@@ -377,12 +378,16 @@ pub struct Store {
     /// `sqlite:FILE`, relative to the data directory, or `postgres://USER@HOST/DATABASE`.
     /// Default `sqlite:tandem.db`.
     pub url: String,
+    /// How much of a SQLite database what writes to it keeps in memory, in MiB. Default 32. PostgreSQL keeps
+    /// its own.
+    pub cache: Option<NonZeroU16>,
 }
 
 impl Default for Store {
     fn default() -> Self {
         Self {
             url: "sqlite:tandem.db".to_owned(),
+            cache: None,
         }
     }
 }
@@ -391,6 +396,9 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // A PostgreSQL URL may hold a password.
         let scheme = self.url.split(':').next().unwrap_or_default();
-        f.debug_struct("Store").field("scheme", &scheme).finish()
+        f.debug_struct("Store")
+            .field("scheme", &scheme)
+            .field("cache", &self.cache)
+            .finish()
     }
 }

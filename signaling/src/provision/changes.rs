@@ -80,7 +80,7 @@ impl Changes {
         );
         take_over!(
             changes, "store.", Store, running.store, read.store,
-            live: [], restart: [url], apart: [],
+            live: [], restart: [url, cache], apart: [],
         );
         changes
     }

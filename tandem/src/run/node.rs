@@ -71,7 +71,7 @@ impl Node {
         let new_key = is_new.then(|| key.reveal().to_owned());
         let (media_listener, media) = joined(&config.media_endpoint())?;
         let (signal_listener, signal) = joined(&config.signal_endpoint())?;
-        let store = Store::open(&config.store.url, data_dir)
+        let store = Store::open_with(&config.store.url, data_dir, config.store.cache)
             .await
             .map_err(other)?;
         let media = Client::<Media>::connect(media);
