@@ -4,6 +4,7 @@
 //! In the first storm nobody knows the phones; in those that follow their addresses are known. The phones
 //! have a core of their own; the node and SIPp share the other one, also before the storm.
 
+mod line;
 mod phones;
 mod report;
 
@@ -33,7 +34,7 @@ const QUIET: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(40);
 /// Until timers of the transactions are over and what they held is given back.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Descriptors for other things than phones.
+/// Descriptors for other things than phones that have a port of their own.
 const OTHERS: u64 = 256;
 
 /// How much to run.
@@ -73,7 +74,7 @@ pub enum BenchError {
 /// # Errors
 /// A program is missing or fails; phones that are not registered are figures, and no error.
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
-    raise_descriptors(plan.phones)?;
+    raise_descriptors(plan.shared)?;
     // What is started from here inherits it.
     cpu::pin(NODE_CORE);
     let bed = Bed::new(Layout::default())?;
@@ -200,7 +201,7 @@ fn memory(node: &mut Node<'_>) -> io::Result<u64> {
     Ok(kib.unwrap_or(0))
 }
 
-/// Each phone has a descriptor.
+/// Each phone behind the one address has a descriptor.
 fn raise_descriptors(phones: usize) -> io::Result<()> {
     let wanted = u64::try_from(phones)
         .unwrap_or(u64::MAX)

@@ -1,11 +1,11 @@
-//! Phones that have their power back at the same moment, each with a socket of its own: they
+//! Phones that have their power back at the same moment, each at an address or a port of its own: they
 //! register by digest, send again by the timers of RFC 3261 section 17.1.2, and try anew after a refusal.
 
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -17,14 +17,23 @@ use sip::{
     message::Message,
 };
 
+use super::line::Shared;
+
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// Timer F.
 const TIMEOUT: Duration = Duration::from_secs(32);
 /// Until a phone tries again that had no answer at all, or one that names no time.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Phones that are worked on before the next look at what came.
+/// Phones that are worked on before the next look at what came, and datagrams of the shared socket that are
+/// looked at in one go.
 const TURN: usize = 256;
+/// What names the shared socket among the phones.
+const SHARED: u64 = u64::MAX;
+/// The first address of phones that have their own.
+const FIRST: u32 = u32::from_be_bytes([198, 18, 1, 1]);
+/// The address of those that share one.
+const ONE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The domain of all users.
 pub(super) const DOMAIN: &str = "storm.test";
 /// One password for all: what is measured is not who has which.
@@ -32,8 +41,11 @@ pub(super) const PASSWORD: &str = "storm";
 
 /// All phones of a bed.
 pub(super) struct Phones {
-    node: SocketAddr,
+    node: SocketAddrV4,
     phones: Vec<Phone>,
+    /// Phones of these at one address: the first ones.
+    behind_one: usize,
+    shared: Shared,
     epoll: OwnedFd,
     /// When to look at which phone, and of which of its transactions that is.
     due: BinaryHeap<Reverse<(Instant, usize, u32)>>,
@@ -43,7 +55,8 @@ pub(super) struct Phones {
 }
 
 struct Phone {
-    socket: UdpSocket,
+    /// Where it has a port of its own.
+    socket: Option<UdpSocket>,
     contact: SocketAddr,
     cseq: u32,
     authorization: Option<String>,
@@ -67,31 +80,33 @@ pub(super) struct Storm {
     pub(super) refused: u64,
 }
 
-/// The address of a phone: of the first `shared` one and the same, of each other its own.
-fn address(index: usize, shared: usize) -> Ipv4Addr {
-    let own = if index < shared {
-        0
-    } else {
-        index - shared + 256
-    };
-    let own = u32::try_from(own).unwrap_or(u32::MAX);
-    Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + own)
-}
-
 impl Phones {
-    /// Binds `count` sockets in the caller's namespace, `shared` of them at one address.
-    pub(super) fn new(node: SocketAddr, count: usize, shared: usize) -> io::Result<Self> {
+    /// Phones in the caller's namespace, `behind_one` of them at one address.
+    pub(super) fn new(node: SocketAddr, count: usize, behind_one: usize) -> io::Result<Self> {
+        let SocketAddr::V4(node) = node else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let now = Instant::now();
+        let shared = Shared::bind()?;
+        let data = epoll::EventData::new_u64(SHARED);
+        epoll::add(&epoll, &shared, data, epoll::EventFlags::IN)?;
         let mut phones = Vec::with_capacity(count);
         for index in 0..count {
-            let socket = UdpSocket::bind((address(index, shared), 0))?;
-            socket.set_nonblocking(true)?;
-            let data = epoll::EventData::new_u64(u64::try_from(index).unwrap_or(u64::MAX));
-            epoll::add(&epoll, &socket, data, epoll::EventFlags::IN)?;
+            let (socket, contact) = if index < behind_one {
+                let socket = UdpSocket::bind((ONE, 0))?;
+                socket.set_nonblocking(true)?;
+                let data = epoll::EventData::new_u64(u64::try_from(index).unwrap_or(SHARED));
+                epoll::add(&epoll, &socket, data, epoll::EventFlags::IN)?;
+                let contact = socket.local_addr()?;
+                (Some(socket), contact)
+            } else {
+                let own = u32::try_from(index - behind_one).unwrap_or(u32::MAX);
+                (None, Shared::contact(FIRST.saturating_add(own).into()))
+            };
             phones.push(Phone {
-                contact: socket.local_addr()?,
                 socket,
+                contact,
                 cseq: 0,
                 authorization: None,
                 began: now,
@@ -102,6 +117,8 @@ impl Phones {
         Ok(Self {
             node,
             phones,
+            behind_one,
+            shared,
             epoll,
             due: BinaryHeap::new(),
             storms: 0,
@@ -145,8 +162,13 @@ impl Phones {
                 wait.as_ref(),
             )?;
             for event in &events {
-                let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                self.receive(index, start, &mut storm);
+                match event.data.u64() {
+                    SHARED => self.receive_shared(start, &mut storm),
+                    index => {
+                        let index = usize::try_from(index).unwrap_or(usize::MAX);
+                        self.receive_own(index, start, &mut storm);
+                    }
+                }
             }
         }
         storm.took.sort_unstable();
@@ -175,8 +197,13 @@ impl Phones {
             return Ok(());
         }
         let text = phone.register(index, self.storms);
-        match phone.socket.send_to(text.as_bytes(), self.node) {
-            Ok(_) => {}
+        let sent = match (&phone.socket, phone.contact.ip()) {
+            (Some(socket), _) => socket.send_to(text.as_bytes(), self.node).map(drop),
+            (None, IpAddr::V4(from)) => self.shared.send(from, self.node, text.as_bytes()),
+            (None, IpAddr::V6(_)) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        match sent {
+            Ok(()) => {}
             // As good as lost on the way.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -189,15 +216,36 @@ impl Phones {
         Ok(())
     }
 
-    fn receive(&mut self, index: usize, start: Instant, storm: &mut Storm) {
+    fn receive_own(&mut self, index: usize, start: Instant, storm: &mut Storm) {
         let mut buffer = [0; 4096];
+        let socket = self
+            .phones
+            .get(index)
+            .and_then(|phone| phone.socket.as_ref());
+        if let Some(Ok(length)) = socket.map(|socket| socket.recv(&mut buffer)) {
+            self.hear(index, &buffer[..length], start, storm);
+        }
+    }
+
+    fn receive_shared(&mut self, start: Instant, storm: &mut Storm) {
+        let mut buffer = [0; 4096];
+        for _ in 0..TURN {
+            let Ok((length, to)) = self.shared.receive(&mut buffer) else {
+                return;
+            };
+            let own = to.and_then(|to| u32::from(to).checked_sub(FIRST));
+            let Some(own) = own.and_then(|own| usize::try_from(own).ok()) else {
+                continue;
+            };
+            self.hear(self.behind_one + own, &buffer[..length], start, storm);
+        }
+    }
+
+    fn hear(&mut self, index: usize, datagram: &[u8], start: Instant, storm: &mut Storm) {
         let Some(phone) = self.phones.get_mut(index) else {
             return;
         };
-        let Ok(length) = phone.socket.recv(&mut buffer) else {
-            return;
-        };
-        let Ok(response) = Message::parse(buffer[..length].to_vec().into()) else {
+        let Ok(response) = Message::parse(datagram.to_vec().into()) else {
             return;
         };
         let is_current = response.cseq().is_ok_and(|cseq| cseq.number == phone.cseq);

@@ -75,7 +75,8 @@ fn more_workers_than_there_can_be_are_refused() {
 
 #[test]
 fn the_stores_cache_is_a_number_of_mebibytes() {
-    let cache = |text: &str| parse(text, &[]).map(|loaded| loaded.config.store.cache.map(u16::from));
+    let cache =
+        |text: &str| parse(text, &[]).map(|loaded| loaded.config.store.cache.map(u16::from));
     assert_eq!(cache("").unwrap(), None);
     assert_eq!(cache("[store]\ncache = 512\n").unwrap(), Some(512));
     for wrong in ["0", "-1", "65536", "\"big\""] {
