@@ -12,7 +12,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool, SqlitePool,
+    Connection as _, PgConnection, PgPool, SqliteConnection, SqlitePool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -233,7 +233,8 @@ impl Store {
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
             .idle_timeout(None)
-            .max_lifetime(None);
+            .max_lifetime(None)
+            .after_release(|connection, _| Box::pin(has_ended(connection)));
         let writing = options
             .clone()
             .pragma("cache_size", format!("-{}", u32::from(cache.get()) * 1024))
@@ -366,6 +367,17 @@ async fn connect_sqlite(
     }
 }
 
+/// Whether nothing is left of a connection's transaction. SQLite ends some by itself where the disk is
+/// full, and sqlx, which does not know, then begins the next ones within one that nobody commits: what
+/// they write would never be in the database. Such a connection has to be closed.
+async fn has_ended(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A transaction that was given up is undone before this is answered.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.database).finish()
@@ -414,6 +426,7 @@ fn create_private(path: &PathBuf) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{RoutingDocument, RoutingKind};
 
     #[tokio::test]
     async fn what_writes_to_sqlite_keeps_as_much_as_it_is_told() {
@@ -429,5 +442,37 @@ mod tests {
                 .unwrap();
             assert_eq!(size, kib);
         }
+    }
+    #[tokio::test]
+    async fn what_is_written_after_a_full_disk_is_in_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
+        let put = async |ids: &[&str], length| {
+            let document = |id: &&str| RoutingDocument {
+                id: (*id).to_owned(),
+                document: "x".repeat(length),
+            };
+            let documents: Vec<_> = ids.iter().map(document).collect();
+            store.put_routing(RoutingKind::Route, &documents).await
+        };
+        let room = async |pages: u32| {
+            let Engine::Sqlite { writer, .. } = &store.engine else {
+                panic!("it is SQLite");
+            };
+            let limit = format!("PRAGMA max_page_count = {pages}");
+            sqlx::query(sqlx::AssertSqlSafe(limit))
+                .execute(writer)
+                .await
+                .unwrap();
+        };
+        // SQLite undoes a statement of one row with all of its transaction, one of several rows alone.
+        for ids in [&["one"][..], &["one", "two"]] {
+            room(1).await;
+            put(ids, 1_000_000).await.unwrap_err();
+        }
+        room(1_000_000).await;
+        put(&["three"], 1).await.unwrap();
+        let kept = store.routing_document(RoutingKind::Route, "three").await;
+        assert!(kept.unwrap().is_some());
     }
 }
