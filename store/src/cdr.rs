@@ -152,7 +152,8 @@ named! {
         MediaUnavailable = "media-unavailable",
         /// An offer or an answer that cannot be relayed.
         MediaUnusable = "media-unusable",
-        /// A party stopped answering within the dialog.
+        /// A party stopped answering within the dialog, or the caller's connection closed before an
+        /// answer and he could not be reached.
         PartyLost = "party-lost",
         /// No refresh came within the session interval that the parties had agreed on (RFC 4028).
         SessionExpired = "session-expired",

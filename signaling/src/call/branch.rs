@@ -60,6 +60,9 @@ impl Core {
         self.alarms.set(Alarm::Exchange(id), None);
         if let Some(exchange) = self.exchanges.remove(&id) {
             self.by_server.remove(&exchange.server);
+            if let Some(connection) = exchange.flow.connection {
+                self.callers.remove(connection, id);
+            }
         }
     }
 

@@ -188,7 +188,7 @@ impl Core {
         };
         let result = match end.cause {
             _ if call.is_answered() => CallResult::Answered,
-            Cause::Cancel => CallResult::Cancelled,
+            Cause::Cancel | Cause::PartyLost => CallResult::Cancelled,
             Cause::Rejected | Cause::Unreachable | Cause::RingTimeout => CallResult::Failed,
             _ => CallResult::Refused,
         };

@@ -109,37 +109,6 @@ impl Core {
         self.drain(now);
     }
 
-    /// A connection is closed: what waits for an answer on it need not, where its peer could not come
-    /// back to give it. Over TCP and TLS it could.
-    pub(crate) fn handle_closed(&mut self, now: Instant, flow: &Flow) {
-        if let Some(connection) = flow.connection {
-            self.access.location.lose(connection);
-        }
-        if !flow.transport.is_websocket() {
-            return;
-        }
-        let waits = |id: &ClientId, client: &Client| match client {
-            Client::Branch(exchange, index) => {
-                let exchange = self.exchanges.get(exchange);
-                let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
-                let way = branch.and_then(|branch| branch.way);
-                way.is_some_and(|way| way.connection == flow.connection)
-            }
-            Client::Kept => self.is_kept_by(*id, |way| way.connection == flow.connection),
-            Client::Bye(..) | Client::Disowned => false,
-        };
-        let ids: Vec<_> = self
-            .clients
-            .iter()
-            .filter(|(id, client)| waits(id, client))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.layer.handle_transport_error(TransactionId::Client(id));
-        }
-        self.drain(now);
-    }
-
     /// Time has passed. To be called at or after [`Core::poll_timeout`].
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.layer.handle_timeout(now);
@@ -187,7 +156,7 @@ impl Core {
                 id: TransactionId::Client(id),
             } => self.on_client_over(now, id),
             Event::Unacknowledged { flow, .. } => self.on_unacknowledged(now, &flow),
-            Event::ServerTransportError { id } => debug!(?id, "a response could not be delivered"),
+            Event::ServerTransportError { id, flow } => self.on_undelivered(now, id, &flow),
             // It was answered or given up by its exchange.
             _ => {}
         }

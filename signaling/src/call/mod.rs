@@ -11,7 +11,7 @@
 //! transaction layer keeps anything of it, and `register` binds a user's phones; `request` decides what
 //! a request is; `setup` starts a call; `branch` sends a request to its targets one after the other; `reply`
 //! takes responses back, `challenge` answers those of trunks, `mirror` has each party see what it wrote
-//! itself; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
+//! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record.
 
@@ -20,6 +20,7 @@ mod asked;
 mod auth;
 mod branch;
 mod challenge;
+mod closed;
 mod command;
 mod course;
 mod delivery;
@@ -114,6 +115,7 @@ pub(crate) struct Core {
     exchanges: IdMap<ExchangeId, Box<Exchange>>,
     by_server: IdMap<ServerId, ExchangeId>,
     clients: IdMap<ClientId, Client>,
+    callers: closed::Callers,
     /// What we sent ourselves, as long as it may be challenged.
     own: IdMap<ClientId, challenge::Own>,
     /// What mediad was asked and has not answered.
@@ -211,6 +213,7 @@ impl Core {
             exchanges: IdMap::default(),
             by_server: IdMap::default(),
             clients: IdMap::default(),
+            callers: closed::Callers::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
             resolving: IdMap::default(),
@@ -269,6 +272,7 @@ impl Core {
             && self.exchanges.is_empty()
             && self.by_server.is_empty()
             && self.clients.is_empty()
+            && self.callers.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()
             && self.resolving.is_empty()

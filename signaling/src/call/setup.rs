@@ -275,6 +275,9 @@ impl Core {
         let id = ExchangeId(self.number());
         self.exchanges.insert(id, Box::new(exchange));
         self.by_server.insert(server, id);
+        if let Some(connection) = flow.connection.filter(|_| role == Role::Setup) {
+            self.callers.insert(connection, id);
+        }
         id
     }
 

@@ -3,6 +3,7 @@
 mod auth;
 mod bed;
 mod challenge;
+mod closed;
 mod ending;
 mod forking;
 mod media;

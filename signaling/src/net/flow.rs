@@ -10,7 +10,7 @@ use control::config::Transport;
 use super::NameId;
 
 /// One connection. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
 /// A way to a peer: by which socket, and to where.

@@ -8,6 +8,7 @@
 )]
 
 mod bed;
+mod closing;
 mod flood;
 mod hostile;
 mod registers;

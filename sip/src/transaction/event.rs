@@ -119,10 +119,16 @@ pub enum Event<F> {
         /// The server transaction, which is over.
         id: ServerId,
     },
-    /// Our response could not be delivered.
+    /// Our response could not be delivered. It may take another way ([`Layer::resend`]), or its receiver
+    /// is gone ([`Layer::forsake`]).
+    ///
+    /// [`Layer::resend`]: super::Layer::resend
+    /// [`Layer::forsake`]: super::Layer::forsake
     ServerTransportError {
         /// The server transaction. That of an INVITE lives on (RFC 6026 section 7.1).
         id: ServerId,
+        /// Where the response was sent.
+        flow: F,
     },
     /// The transaction is gone; nothing more is heard of it. Follows every other event of it.
     Terminated {

@@ -217,10 +217,17 @@ impl<F: Flow> Layer<F> {
         self.servers.abandon(now, &self.timers, id, &mut self.out);
     }
 
-    /// Sends further responses of a server transaction elsewhere: over a new connection, where that
-    /// of the request is lost (RFC 3261 section 18.2.2).
-    pub fn set_flow(&mut self, id: ServerId, flow: F) {
-        self.servers.set_flow(id, flow);
+    /// Sends the latest response of a server transaction again, and further ones, elsewhere: over a new
+    /// connection, where that of the request is lost (RFC 3261 section 18.2.2). A 2xx to INVITE is not
+    /// sent again, which is for who gave it to repeat.
+    pub fn resend(&mut self, id: ServerId, flow: F) {
+        self.servers.resend(id, flow, &mut self.out);
+    }
+
+    /// The sender of a request is gone: nothing is told any more of what becomes of its server
+    /// transaction, which still owes a final response and ends by its timers.
+    pub fn forsake(&mut self, id: ServerId) {
+        self.servers.forsake(id);
     }
 
     /// Sends a message outside of any transaction: the ACK of a 2xx, or a stateless response.

@@ -42,7 +42,8 @@ struct Server<F> {
     /// The To tag of our latest response, which the 200 to a CANCEL takes over; or that of a 200 to
     /// a CANCEL which came before any, for the final response to take over (RFC 3261 section 9.2).
     tag: Option<Box<str>>,
-    /// A CANCEL that the layer answered by itself: its fate interests nobody.
+    /// A CANCEL that the layer answered by itself, or a request whose sender is gone: its fate interests
+    /// nobody.
     quiet: bool,
     scheduled: Option<Instant>,
 }
@@ -99,7 +100,7 @@ impl<F: Flow> Servers<F> {
             return Ok(());
         }
         if let Some(id) = known {
-            self.handle_retransmission(id, out);
+            self.repeat(id, out);
             return Ok(());
         }
         // The key of the request itself is still in the buffer.
@@ -197,9 +198,16 @@ impl<F: Flow> Servers<F> {
         self.table.get(id.0)?.tag.as_deref()
     }
 
-    pub(super) fn set_flow(&mut self, id: ServerId, flow: F) {
+    pub(super) fn resend(&mut self, id: ServerId, flow: F, out: &mut Output<F>) {
         if let Some(server) = self.table.get_mut(id.0) {
             server.flow = flow;
+        }
+        self.repeat(id, out);
+    }
+
+    pub(super) fn forsake(&mut self, id: ServerId) {
+        if let Some(server) = self.table.get_mut(id.0) {
+            server.quiet = true;
         }
     }
 
@@ -288,7 +296,8 @@ impl<F: Flow> Servers<F> {
         self.finish(id, actions, out);
     }
 
-    fn handle_retransmission(&mut self, id: ServerId, out: &mut Output<F>) {
+    /// Sends the latest response again, as for a request that came again.
+    fn repeat(&mut self, id: ServerId, out: &mut Output<F>) {
         let Some(server) = self.table.get_mut(id.0) else {
             return;
         };
@@ -342,7 +351,10 @@ impl<F: Flow> Servers<F> {
                 }),
                 Machine::NonInvite(_) => out.tell(Event::ServerTimeout { id }),
             },
-            Some(Tell::TransportError) => out.tell(Event::ServerTransportError { id }),
+            Some(Tell::TransportError) => out.tell(Event::ServerTransportError {
+                id,
+                flow: server.flow.clone(),
+            }),
             Some(Tell::Message) | None => {}
         }
         let next = server.machine.timers().next();

@@ -593,13 +593,34 @@ fn a_response_that_cannot_be_delivered_may_take_another_way() {
         .handle_transport_error(TransactionId::Server(server));
     assert!(matches!(
         pair.server.poll_event(),
-        Some(Event::ServerTransportError { .. })
+        Some(Event::ServerTransportError { id, flow: Wire::Tcp }) if id == server
     ));
-    pair.server.set_flow(server, Wire::Udp);
+    assert!(pair.server.poll_transmit().is_none());
+    pair.server.resend(server, Wire::Udp);
+    let again = pair.server.poll_transmit().unwrap();
+    assert_eq!(again.flow, Wire::Udp);
+    assert!(again.payload.starts_with(b"SIP/2.0 486"));
     pair.server
         .handle_message(pair.now, Wire::Tcp, invite())
         .unwrap();
     assert_eq!(pair.server.poll_transmit().unwrap().flow, Wire::Udp);
+}
+
+#[test]
+fn nothing_is_told_of_a_request_whose_sender_is_gone() {
+    let mut pair = Pair::new(Wire::Tcp);
+    pair.send(invite());
+    let (server, received) = pair.request();
+    pair.cut = true;
+    pair.server.forsake(server);
+    pair.respond(server, &answer(&received, 487));
+    pair.server
+        .handle_transport_error(TransactionId::Server(server));
+    while let Some(at) = pair.server.poll_timeout() {
+        pair.server.handle_timeout(at);
+    }
+    assert!(pair.server.poll_event().is_none());
+    assert_eq!(pair.server.servers(), 0);
 }
 
 #[test]
