@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{
             AtomicBool, AtomicUsize,
-            Ordering::{AcqRel, Relaxed},
+            Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
     task::{Context as TaskContext, Poll, ready},
@@ -19,10 +19,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use sip::stream::{Frame, Framer, StreamError};
+use sip::{
+    message::{Message, Method, ParseError},
+    stream::{Frame, Framer, StreamError},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,9 @@ use super::{Dispatcher, Flow, Sender, connections::Connections, limits::Limits};
 
 /// How long a connection that is being closed may take to write what is left.
 const LAST: Duration = Duration::from_secs(1);
+/// How long a peer that says no more is waited for to be told what it is owed: it may be gone altogether,
+/// which looks the same.
+pub(super) const LINGER: Duration = Duration::from_secs(3);
 /// Messages that are written by one call.
 const BATCH: usize = 32;
 /// Requests refused since its source asks too much, within [`STRIKES`], after which a connection is closed.
@@ -128,6 +134,10 @@ pub(super) struct Link {
     pub(super) queue: mpsc::Sender<Outgoing>,
     /// Bytes in the queue.
     pub(super) queued: Arc<AtomicUsize>,
+    /// Requests of the peer's that have no final response.
+    pub(super) owed: AtomicUsize,
+    /// Something was written.
+    pub(super) told: Notify,
     /// Cancelled when it is to be closed.
     pub(super) close: CancellationToken,
     pub(super) limits: Limits,
@@ -143,10 +153,15 @@ pub(super) struct Link {
 
 impl Link {
     /// Hands what came to its worker. `false` where too much has come.
-    pub(super) fn deliver(
-        &self,
-        message: Result<sip::message::Message, sip::message::ParseError>,
-    ) -> bool {
+    pub(super) fn deliver(&self, message: Result<Message, ParseError>) -> bool {
+        let begun = match &message {
+            Ok(message) => Some(message),
+            Err(error) => error.partial.as_deref(),
+        };
+        let method = begun.and_then(Message::method);
+        if method.is_some_and(|method| *method != Method::Ack) {
+            self.owed.fetch_add(1, AcqRel);
+        }
         if !self.spoke.swap(true, Relaxed)
             && let Ok(message) = &message
         {
@@ -191,6 +206,24 @@ impl Link {
         let length = batch.iter().map(|one| one.payload.len()).sum();
         self.queued.fetch_sub(length, AcqRel);
         self.wrote.store(true, Relaxed);
+        let finals = batch.iter().filter(|one| is_final(&one.payload)).count();
+        // A 2xx to INVITE is written as often as its giver repeats it.
+        let _ = self.owed.fetch_update(AcqRel, Acquire, |owed| {
+            Some(owed.saturating_sub(finals)).filter(|left| *left != owed)
+        });
+        self.told.notify_one();
+    }
+
+    /// Waits until a peer that says no more has been told all that it is owed, though no longer than
+    /// [`LINGER`].
+    async fn settle(&self) {
+        let owes = || self.owed.load(Acquire) > 0 || self.queued.load(Acquire) > 0;
+        let told = async {
+            while owes() {
+                self.told.notified().await;
+            }
+        };
+        drop(timeout(LINGER, told).await);
     }
 
     /// The same of one that failed; its senders are told.
@@ -199,6 +232,12 @@ impl Link {
             self.dispatcher.failed(sender);
         }
     }
+}
+
+/// Whether what is written is a response that ends its request.
+fn is_final(payload: &[u8]) -> bool {
+    let status = payload.strip_prefix(b"SIP/2.0 ").and_then(<[u8]>::first);
+    status.is_some_and(|class| (b'2'..=b'6').contains(class))
 }
 
 /// Moves messages in both directions until one of them ends.
@@ -243,7 +282,11 @@ async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, link: &Link) -> End {
                 continue;
             }
             Err(_) => return end,
-            Ok(Ok(0)) => return End::Closed,
+            Ok(Ok(0)) => {
+                // It may have closed its own side alone, as one does who has said all.
+                link.settle().await;
+                return End::Closed;
+            }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return End::Failed(error),
         }

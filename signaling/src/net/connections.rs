@@ -21,7 +21,7 @@ use sip::message::Message;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -506,6 +506,8 @@ impl Connections {
             connections: self.clone(),
             wrote: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
+            owed: AtomicUsize::new(0),
+            told: Notify::new(),
             strikes: Mutex::default(),
         };
         (link, outgoing)

@@ -1,4 +1,4 @@
-//! Callers over TCP who close their connection before they have an answer.
+//! Callers over TCP who close their connection, or their side of it, before they have an answer.
 
 use sip::{
     header::HeaderName,
@@ -71,5 +71,16 @@ async fn nobody_is_rung_for_a_caller_who_has_closed_and_listens_nowhere() {
     let cancel = receive(&node.host).await;
     assert_eq!(cancel.method(), Some(&Method::Cancel));
     assert_eq!(cancel.call_id(), invite.call_id());
+    node.running.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_says_no_more_is_answered_by_the_same_connection() {
+    let node = Node::start().await;
+    let (mut caller, invite) = ring(&node, "127.0.0.1:9").await;
+    caller.shutdown().await.unwrap();
+    respond(&node, &invite, 486).await;
+    assert!(read(&mut caller).await.starts_with("SIP/2.0 486"));
+    assert_eq!(read(&mut caller).await, "");
     node.running.stop(PATIENCE).await;
 }

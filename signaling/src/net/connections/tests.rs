@@ -293,3 +293,78 @@ async fn who_floods_over_a_connection_is_told_to_come_back_then_cut_off_then_ban
     assert_eq!(read_some(&mut refused).await, "");
     assert_eq!(bed.defence.active(), 1);
 }
+
+/// What a peer gets until the connection ends.
+async fn read_all(peer: &mut TcpStream) -> String {
+    let mut all = String::new();
+    loop {
+        match read_some(peer).await {
+            some if some.is_empty() => return all,
+            some => all += &some,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_no_more_is_told_what_it_is_owed() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    let two = OPTIONS.repeat(2);
+    peer.write_all(two.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    bed.message().await;
+    let flow = bed.message().await;
+    bed.send(&flow, "SIP/2.0 100 Trying\r\n");
+    bed.send(&flow, "SIP/2.0 200 OK\r\n");
+    assert!(read_some(&mut peer).await.starts_with("SIP/2.0 100"));
+    bed.send(&flow, "SIP/2.0 404 Not Found\r\n");
+    assert!(read_all(&mut peer).await.ends_with("404 Not Found\r\n"));
+    assert!(matches!(bed.arrival().await, Arrival::Closed { .. }));
+
+    // Nothing is owed to who has only acknowledged.
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    let ack = OPTIONS.replace("OPTIONS", "ACK");
+    peer.write_all(ack.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    bed.message().await;
+    let soon = timeout(connection::LINGER / 2, bed.arrival()).await;
+    assert!(matches!(soon, Ok(Arrival::Closed { .. })), "{soon:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_says_no_more_is_not_waited_for_for_ever() {
+    let mut bed = bed(Transport::Tcp, |sip| {
+        sip.defence.allow.clear();
+        sip.connections.per_source = 1;
+    });
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    let flow = bed.message().await;
+    // It counts as long as it is there.
+    let mut refused = TcpStream::connect(bed.local).await.unwrap();
+    assert_eq!(read_some(&mut refused).await, "");
+    bed.send(&flow, "SIP/2.0 100 Trying\r\n");
+    assert_eq!(read_all(&mut peer).await, "SIP/2.0 100 Trying\r\n");
+    bed.counted("tandem_sip_connections_closed_total{reason=\"peer\"} 1")
+        .await;
+    let mut next = TcpStream::connect(bed.local).await.unwrap();
+    next.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read_some(&mut next).await, "\r\n");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_waits_for_no_answer_to_a_peer_that_says_no_more() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    let flow = bed.message().await;
+    // By then the node has read the end.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bed.send(&flow, "SIP/2.0 100 Trying\r\n");
+    bed.stop.cancel();
+    assert_eq!(read_all(&mut peer).await, "SIP/2.0 100 Trying\r\n");
+    bed.counted("tandem_sip_connections_closed_total{reason=\"stop\"} 1")
+        .await;
+}

@@ -47,6 +47,23 @@ async fn a_client_gets_the_certificate_that_has_the_name_it_asks_for() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_taken_leave_is_told_what_it_is_owed() {
+    let authority = Authority::new();
+    let files = authority.issue(&["one.test"]);
+    let mut bed = bed(Transport::Tls, |sip| sip.tls.certificates = vec![files]);
+    let mut peer = authority
+        .connect(bed.local, "one.test", None)
+        .await
+        .unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    let flow = bed.message().await;
+    bed.send(&flow, "SIP/2.0 200 OK\r\n");
+    assert_eq!(read_some(&mut peer).await, "SIP/2.0 200 OK\r\n");
+    assert!(matches!(bed.arrival().await, Arrival::Closed { .. }));
+}
+
+#[tokio::test]
 async fn clients_show_a_certificate_of_the_right_authority_or_have_no_connection() {
     let (authority, strange) = (Authority::new(), Authority::new());
     let files = authority.issue(&["node.test"]);
