@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub use table::CdrFilter;
 pub use writer::{CdrWriter, WriterCounts, WriterOptions, WriterTask};
 
-use crate::Timestamp;
+use crate::{Timestamp, named::named};
 
 /// One call. Written once, when the call is over, under an id that was chosen when it began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,34 +87,6 @@ pub struct MediaFlow {
     pub jitter_ms: f64,
     /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` where too little was heard.
     pub mos: Option<f64>,
-}
-
-/// An enumeration that is stored, shown and filtered by its names.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
-        }
-
-        impl $name {
-            /// Every one of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name that is stored and shown.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-
-            /// The one that has this name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.name() == name)
-            }
-        }
-    };
 }
 
 named! {

@@ -10,26 +10,33 @@
 //!
 //! The integration tests run each case on both engines.
 
+mod audit;
 mod binding;
 mod bulk;
 mod cdr;
 mod engine;
 mod error;
+mod key;
 mod message;
+mod named;
 mod page;
 mod routing;
+mod tenant;
 mod timestamp;
 mod user;
 
+pub use audit::{AuditEntry, AuditFilter};
 pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, WriterCounts, WriterOptions, WriterTask,
 };
 pub use engine::Store;
 pub use error::StoreError;
+pub use key::{ApiKey, Role};
 pub use message::Message;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};
 pub use routing::{RoutingDocument, RoutingKind};
+pub use tenant::{DEFAULT_TENANT, Tenant};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;
 pub use uuid::Uuid;

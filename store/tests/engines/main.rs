@@ -8,6 +8,7 @@
     reason = "a test says \"this cannot fail\" the short way"
 )]
 
+mod access;
 mod cases;
 mod messages;
 mod postgres;
@@ -58,6 +59,10 @@ macro_rules! cases {
 }
 
 cases! {
+    access:
+    tenants_are_created_renamed_and_removed
+    keys_are_kept_by_tenant
+    changes_are_listed_newest_first;
     cases:
     a_record_comes_back_as_it_was_written
     a_record_without_optional_values_comes_back

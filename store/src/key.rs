@@ -1,0 +1,168 @@
+//! The table `api_keys`: who may use the API, and as what.
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    Store, StoreError, Timestamp,
+    engine::{on_engine, within},
+    named::named,
+};
+
+named! {
+    /// What somebody may do; each may do all that those before it may.
+    #[derive(PartialOrd, Ord)]
+    Role {
+        /// Look.
+        Viewer = "viewer",
+        /// Make calls, send messages, edit applications and webhooks.
+        Developer = "developer",
+        /// Edit what calls are routed by, and act on calls, registrations and bans.
+        Operator = "operator",
+        /// Say who may do what, see who did what, and erase.
+        Admin = "admin",
+    }
+}
+
+/// A key without its secret, of which only the hash is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// A UUID version 7.
+    pub id: Uuid,
+    /// Whose things it opens; `None` for all, and the node's own.
+    pub tenant: Option<String>,
+    /// For people.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it opens nothing; `None` for never.
+    pub expires: Option<Timestamp>,
+}
+
+impl Store {
+    /// Keeps a key, with the SHA-256 of its secret in hex digits.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] where there is no such tenant; if the database fails.
+    pub async fn create_key(&self, key: &ApiKey, secret_sha256: &str) -> Result<(), StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                sqlx::query(
+                    "INSERT INTO api_keys \
+                     (id, tenant, name, role, secret_sha256, created_ms, expires_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(key.id.to_string())
+                .bind(key.tenant.as_deref())
+                .bind(key.name.as_str())
+                .bind(key.role.name())
+                .bind(secret_sha256)
+                .bind(key.created.millis())
+                .bind(key.expires.map(Timestamp::millis))
+                .execute(pool)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The key of this id, and the hash of its secret.
+    ///
+    /// # Errors
+    /// If the database fails, or a row in it is damaged.
+    pub async fn key(&self, id: Uuid) -> Result<Option<(ApiKey, String)>, StoreError> {
+        let row: Option<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                Ok(sqlx::query_as("SELECT * FROM api_keys WHERE id = $1")
+                    .bind(id.to_string())
+                    .fetch_optional(pool)
+                    .await?)
+            })
+        })
+        .await?;
+        row.map(|mut row| {
+            let hash = std::mem::take(&mut row.secret_sha256);
+            Ok((row.try_into()?, hash))
+        })
+        .transpose()
+    }
+
+    /// Up to `limit` keys by id, which is by age, from after `after` on: those of a tenant, or all.
+    ///
+    /// # Errors
+    /// If the database fails, or a row in it is damaged.
+    pub async fn keys(
+        &self,
+        tenant: Option<&str>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, StoreError> {
+        let after = after.map_or(String::new(), |after| after.to_string());
+        let rows: Vec<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                Ok(sqlx::query_as(
+                    "SELECT * FROM api_keys WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) \
+                     ORDER BY id LIMIT $3",
+                )
+                .bind(after)
+                .bind(tenant)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?)
+            })
+        })
+        .await?;
+        rows.into_iter().map(ApiKey::try_from).collect()
+    }
+
+    /// Removes a key. Tells whether there was one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remove_key(&self, id: Uuid) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let done = sqlx::query("DELETE FROM api_keys WHERE id = $1")
+                    .bind(id.to_string())
+                    .execute(pool)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    tenant: Option<String>,
+    name: String,
+    role: String,
+    secret_sha256: String,
+    created_ms: i64,
+    expires_ms: Option<i64>,
+}
+
+impl TryFrom<Row> for ApiKey {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let corrupt = |column, value: &str| StoreError::Corrupt {
+            column,
+            value: value.to_owned(),
+        };
+        Ok(Self {
+            id: Uuid::try_parse(&row.id).map_err(|_| corrupt("api_keys.id", &row.id))?,
+            role: Role::from_name(&row.role).ok_or_else(|| corrupt("api_keys.role", &row.role))?,
+            tenant: row.tenant,
+            name: row.name,
+            created: Timestamp::from_millis(row.created_ms),
+            expires: row.expires_ms.map(Timestamp::from_millis),
+        })
+    }
+}

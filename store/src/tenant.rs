@@ -1,0 +1,148 @@
+//! The table `tenants`: who shares a node without seeing each other.
+
+use sqlx::FromRow;
+
+use crate::{
+    Store, StoreError, Timestamp,
+    engine::{on_engine, within},
+};
+
+/// Whose everything is where nobody says otherwise.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// One of those who share a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Unlike any other's; stays.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// When it was added.
+    pub created: Timestamp,
+    /// When it was changed last.
+    pub updated: Timestamp,
+}
+
+impl Store {
+    /// Adds a tenant. `false` where there is one of this id.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn create_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let done = sqlx::query(
+                    "INSERT INTO tenants (id, name, created_ms, updated_ms) \
+                     VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+                )
+                .bind(tenant.id.as_str())
+                .bind(tenant.name.as_str())
+                .bind(tenant.created.millis())
+                .bind(tenant.updated.millis())
+                .execute(pool)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    /// Gives a tenant another name, where it was last changed at `unchanged_since`. `false` where it was not,
+    /// or is not there.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn rename_tenant(
+        &self,
+        tenant: &Tenant,
+        unchanged_since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let done = sqlx::query(
+                    "UPDATE tenants SET name = $1, updated_ms = $2 WHERE id = $3 AND updated_ms = $4",
+                )
+                .bind(tenant.name.as_str())
+                .bind(tenant.updated.millis())
+                .bind(tenant.id.as_str())
+                .bind(unchanged_since.millis())
+                .execute(pool)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    /// Removes a tenant that has nothing any more. Tells whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] where something is still its own; if the database fails.
+    pub async fn remove_tenant(&self, id: &str) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let done = sqlx::query("DELETE FROM tenants WHERE id = $1")
+                    .bind(id)
+                    .execute(pool)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    /// The tenant of this id.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let row: Option<Row> = sqlx::query_as("SELECT * FROM tenants WHERE id = $1")
+                    .bind(id)
+                    .fetch_optional(pool)
+                    .await?;
+                Ok(row.map(Tenant::from))
+            })
+        })
+        .await
+    }
+
+    /// Up to `limit` tenants by id, from after `after` on; empty for the first ones.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let rows: Vec<Row> =
+                    sqlx::query_as("SELECT * FROM tenants WHERE id > $1 ORDER BY id LIMIT $2")
+                        .bind(after)
+                        .bind(i64::from(limit))
+                        .fetch_all(pool)
+                        .await?;
+                Ok(rows.into_iter().map(Tenant::from).collect())
+            })
+        })
+        .await
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    created_ms: i64,
+    updated_ms: i64,
+}
+
+impl From<Row> for Tenant {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            created: Timestamp::from_millis(row.created_ms),
+            updated: Timestamp::from_millis(row.updated_ms),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Tenants, keys and the record of changes, on every engine.
+
+use store::{ApiKey, AuditEntry, AuditFilter, Role, StoreError, Tenant, Timestamp, Uuid};
+
+use crate::Place;
+
+fn tenant(id: &str, name: &str, updated: i64) -> Tenant {
+    Tenant {
+        id: id.into(),
+        name: name.into(),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(updated),
+    }
+}
+
+fn key(tenant: Option<&str>, role: Role) -> ApiKey {
+    ApiKey {
+        id: Uuid::now_v7(),
+        tenant: tenant.map(Into::into),
+        name: "of a test".into(),
+        role,
+        created: Timestamp::from_millis(5),
+        expires: (role == Role::Viewer).then(|| Timestamp::from_millis(9)),
+    }
+}
+
+pub(crate) async fn tenants_are_created_renamed_and_removed(place: Place) {
+    let store = place.open().await;
+    let acme = tenant("acme", "Acme", 1);
+    assert!(store.create_tenant(&acme).await.unwrap());
+    assert!(
+        !store
+            .create_tenant(&tenant("acme", "Other", 2))
+            .await
+            .unwrap()
+    );
+    let ids =
+        |tenants: Vec<Tenant>| -> Vec<String> { tenants.into_iter().map(|one| one.id).collect() };
+    assert_eq!(
+        ids(store.tenants("", 9).await.unwrap()),
+        ["acme", "default"]
+    );
+    assert_eq!(ids(store.tenants("acme", 1).await.unwrap()), ["default"]);
+
+    let renamed = tenant("acme", "Acme Ltd", 3);
+    let since = Timestamp::from_millis;
+    assert!(!store.rename_tenant(&renamed, since(2)).await.unwrap());
+    assert!(store.rename_tenant(&renamed, since(1)).await.unwrap());
+    assert_eq!(store.tenant("acme").await.unwrap(), Some(renamed));
+    assert_eq!(store.tenant("none").await.unwrap(), None);
+
+    let own = key(Some("acme"), Role::Operator);
+    store.create_key(&own, "00").await.unwrap();
+    let refused = store.remove_tenant("acme").await.unwrap_err();
+    assert!(refused.is_rejection(), "{refused}");
+    assert!(store.remove_key(own.id).await.unwrap());
+    assert!(store.remove_tenant("acme").await.unwrap());
+    assert!(!store.remove_tenant("acme").await.unwrap());
+}
+
+pub(crate) async fn keys_are_kept_by_tenant(place: Place) {
+    let store = place.open().await;
+    store
+        .create_tenant(&tenant("acme", "Acme", 1))
+        .await
+        .unwrap();
+    let keys = [
+        key(None, Role::Admin),
+        key(Some("acme"), Role::Viewer),
+        key(Some("default"), Role::Developer),
+    ];
+    for (number, key) in keys.iter().enumerate() {
+        store.create_key(key, &number.to_string()).await.unwrap();
+    }
+    let nobodys = store
+        .create_key(&key(Some("none"), Role::Viewer), "3")
+        .await;
+    assert!(
+        matches!(nobodys, Err(StoreError::Rejected(_))),
+        "{nobodys:?}"
+    );
+
+    assert_eq!(store.keys(None, None, 9).await.unwrap(), keys);
+    assert_eq!(
+        store.keys(None, Some(keys[0].id), 1).await.unwrap(),
+        keys[1..2]
+    );
+    assert_eq!(store.keys(Some("acme"), None, 9).await.unwrap(), keys[1..2]);
+    let found = store.key(keys[2].id).await.unwrap();
+    assert_eq!(found, Some((keys[2].clone(), "2".into())));
+    assert!(store.remove_key(keys[2].id).await.unwrap());
+    assert!(!store.remove_key(keys[2].id).await.unwrap());
+    assert_eq!(store.key(keys[2].id).await.unwrap(), None);
+}
+
+pub(crate) async fn changes_are_listed_newest_first(place: Place) {
+    let store = place.open().await;
+    let entries: Vec<_> = (0..4)
+        .map(|number: i64| AuditEntry {
+            id: Uuid::now_v7(),
+            // Two of one millisecond.
+            time: Timestamp::from_millis(number / 2),
+            tenant: (number > 0).then(|| "acme".to_owned()),
+            actor: "admin-key".into(),
+            action: "create".into(),
+            kind: if number == 3 { "users" } else { "numbers" }.into(),
+            target: format!("+{number}"),
+            source: "127.0.0.1".into(),
+            request_id: "r".into(),
+            detail: "{}".into(),
+        })
+        .collect();
+    for entry in &entries {
+        store.audit(entry).await.unwrap();
+    }
+    let mut all = Vec::new();
+    let mut cursor = None;
+    loop {
+        let filter = AuditFilter::default();
+        let page = store.audit_entries(&filter, 1, cursor).await.unwrap();
+        all.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(all.iter().rev().eq(&entries), "{all:?}");
+
+    let count = async |filter: AuditFilter| {
+        let page = store.audit_entries(&filter, 9, None).await.unwrap();
+        page.items.len()
+    };
+    let none = AuditFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        count(AuditFilter {
+            tenant: text("acme"),
+            ..none()
+        })
+        .await,
+        3
+    );
+    assert_eq!(
+        count(AuditFilter {
+            kind: text("users"),
+            ..none()
+        })
+        .await,
+        1
+    );
+    assert_eq!(
+        count(AuditFilter {
+            target: text("+1"),
+            ..none()
+        })
+        .await,
+        1
+    );
+    assert_eq!(
+        count(AuditFilter {
+            actor: text("' OR 1=1 --"),
+            ..none()
+        })
+        .await,
+        0
+    );
+    let at = Timestamp::from_millis(1);
+    assert_eq!(
+        count(AuditFilter {
+            since: Some(at),
+            ..none()
+        })
+        .await,
+        2
+    );
+    assert_eq!(
+        count(AuditFilter {
+            until: Some(at),
+            ..none()
+        })
+        .await,
+        2
+    );
+}
