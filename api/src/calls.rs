@@ -6,22 +6,36 @@ use axum::{Json, extract};
 use control::signal::{CallInfo, CallState, Request, Response};
 use serde::{Deserialize, Serialize};
 use store::{Timestamp, Uuid};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    openapi::one_of,
     problem::Problem,
     query::{List, Params, limit},
 };
 
-#[derive(Deserialize)]
+/// The endpoints.
+pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct CallsQuery {
+    /// 1 to 1000; 100 unless told.
     limit: Option<u32>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
-/// A call as a client sees it.
-#[derive(Serialize)]
+/// A call that is up.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Call {
     /// The id that its CDR will have.
     id: String,
@@ -31,8 +45,11 @@ pub(crate) struct Call {
     /// `udp:192.0.2.1:5060`
     source: String,
     trunk: Option<String>,
+    #[schema(schema_with = state)]
     state: CallState,
+    #[schema(value_type = String, format = DateTime)]
     started: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     answered: Option<Timestamp>,
     /// Ids of its media sessions, as mediad logs them.
     media: Vec<String>,
@@ -55,8 +72,14 @@ impl From<CallInfo> for Call {
     }
 }
 
-/// `GET /v1/calls`, oldest first.
-pub(crate) async fn list(
+fn state() -> RefOr<Schema> {
+    one_of(["trying", "ringing", "answered", "ending"])
+}
+
+/// Calls that are up, oldest first.
+#[utoipa::path(get, path = "/calls", tag = "calls", params(CallsQuery),
+    security(("bearer" = ["viewer", "node"])), responses((status = 200, body = List<Call>)))]
+async fn list(
     extract::State(state): extract::State<Arc<State>>,
     Params(query): Params<CallsQuery>,
 ) -> Result<Json<List<Call>>, Problem> {
@@ -84,12 +107,6 @@ pub(crate) async fn list(
         }
         Err(error) => return Err(Problem::unavailable("signaling", &error)),
     };
-    let more = calls.len() > limit as usize;
-    let items: Vec<Call> = calls
-        .into_iter()
-        .take(limit as usize)
-        .map(Call::from)
-        .collect();
-    let next = items.last().filter(|_| more).map(|call| call.id.clone());
-    Ok(Json(List { items, next }))
+    let calls = calls.into_iter().map(Call::from);
+    Ok(Json(List::cut(calls, limit, |last| last.id.clone())))
 }

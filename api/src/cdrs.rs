@@ -5,31 +5,58 @@ use std::sync::Arc;
 use axum::{Json, extract};
 use serde::{Deserialize, Serialize};
 use store::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow, Timestamp, Uuid};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    openapi::one_of,
     problem::Problem,
-    query::{List, Params, limit},
+    query::{List, Params, cursor, limit},
 };
 
-#[derive(Deserialize)]
+/// The endpoints.
+pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
+}
+
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct CdrsQuery {
+    /// 1 to 1000; 100 unless told.
     limit: Option<u32>,
+    /// `next` of the page before.
     cursor: Option<String>,
+    /// The Call-ID header field.
     call_id: Option<String>,
+    /// The caller: a number or user, or a URI.
     from: Option<String>,
+    /// Who was called, likewise.
     to: Option<String>,
+    /// The trunk's name or the user's address that called.
     origin: Option<String>,
+    /// The user who was called.
     callee_user: Option<String>,
+    /// The trunk that it went out by.
     trunk: Option<String>,
+    /// The last status.
     status: Option<u16>,
+    /// Begun not before (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
+    /// Begun before (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
 }
 
-/// A CDR as a client sees it: with the names that `/v1/calls` has.
-#[derive(Serialize)]
+/// A call that is over, with the names that `/v1/calls` has.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CdrView {
     id: Uuid,
     call_id: String,
@@ -44,25 +71,67 @@ pub(crate) struct CdrView {
     callee_user: Option<String>,
     trunk: Option<String>,
     route: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
     started: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     ringing: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     answered: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
     ended: Timestamp,
     /// From the answer to the end, in milliseconds.
+    #[schema(value_type = u64)]
     talk_ms: u128,
     status: u16,
     reason: String,
+    #[schema(schema_with = ended_by)]
     ended_by: EndedBy,
+    #[schema(schema_with = cause)]
     cause: Cause,
     datapath: Option<String>,
     media: MediaView,
 }
 
 /// What each party sent, as the node received it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MediaView {
-    caller: Option<MediaFlow>,
-    callee: Option<MediaFlow>,
+    caller: Option<FlowView>,
+    callee: Option<FlowView>,
+}
+
+/// What one party sent.
+#[derive(Serialize, ToSchema)]
+struct FlowView {
+    /// RTP packets.
+    packets: u64,
+    /// Octets of RTP, its headers included.
+    bytes: u64,
+    /// Packets that did not arrive (RFC 3550 A.3).
+    lost: u64,
+    /// Interarrival jitter (RFC 3550 6.4.1), in milliseconds.
+    jitter_ms: f64,
+    /// Estimated mean opinion score, 1.0 to 4.5; `null` where too little was heard.
+    mos: Option<f64>,
+}
+
+impl From<MediaFlow> for FlowView {
+    fn from(flow: MediaFlow) -> Self {
+        Self {
+            packets: flow.packets,
+            bytes: flow.bytes,
+            lost: flow.lost,
+            jitter_ms: flow.jitter_ms,
+            mos: flow.mos,
+        }
+    }
+}
+
+fn ended_by() -> RefOr<Schema> {
+    one_of(EndedBy::ALL.iter().map(|one| one.name()))
+}
+
+fn cause() -> RefOr<Schema> {
+    one_of(Cause::ALL.iter().map(|one| one.name()))
 }
 
 impl From<Cdr> for CdrView {
@@ -89,21 +158,22 @@ impl From<Cdr> for CdrView {
             cause: cdr.cause,
             datapath: cdr.datapath,
             media: MediaView {
-                caller: cdr.from_caller,
-                callee: cdr.from_callee,
+                caller: cdr.from_caller.map(FlowView::from),
+                callee: cdr.from_callee.map(FlowView::from),
             },
         }
     }
 }
 
-/// `GET /v1/cdrs`, newest first.
-pub(crate) async fn list(
+/// Calls that are over, newest first.
+#[utoipa::path(get, path = "/cdrs", tag = "cdrs", params(CdrsQuery),
+    security(("bearer" = ["viewer", "node"])), responses((status = 200, body = List<CdrView>)))]
+async fn list(
     extract::State(state): extract::State<Arc<State>>,
     Params(query): Params<CdrsQuery>,
 ) -> Result<Json<List<CdrView>>, Problem> {
     let limit = limit(query.limit)?;
-    let cursor = query.cursor.map(|cursor| cursor.parse()).transpose();
-    let cursor = cursor.map_err(|error| Problem::bad_parameter(format!("cursor: {error}")))?;
+    let cursor = cursor(query.cursor)?;
     let filter = CdrFilter {
         call_id: query.call_id,
         from: query.from.map(number),
@@ -126,8 +196,12 @@ pub(crate) async fn list(
     }))
 }
 
-/// `GET /v1/cdrs/{id}`
-pub(crate) async fn one(
+/// A call that is over.
+#[utoipa::path(get, path = "/cdrs/{id}", tag = "cdrs", params(("id" = Uuid, Path)),
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, body = CdrView),
+        (status = 404, description = "There is none of this id")))]
+async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
 ) -> Result<Json<CdrView>, Problem> {

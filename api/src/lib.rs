@@ -9,23 +9,36 @@
 //! | `/healthz` | the process serves | anyone |
 //! | `/readyz` | the node takes new calls | anyone |
 //! | `/metrics` | Prometheus text of all daemons | anyone |
-//! | `/v1/calls` | calls that are up | the admin key |
-//! | `/v1/cdrs`, `/v1/cdrs/{id}` | calls that are over | the admin key |
+//! | `/openapi.json` | what there is, as OpenAPI 3.1 | anyone |
+//! | `/v1/…` | what that says | who has a key with the role that it names |
 //!
 //! Lists are `{"items": […], "next": CURSOR or null}`; errors are RFC 9457 problem documents.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa's macros name the parameters of a generic type by a path"
+)]
+
+mod access;
 mod admin_key;
+mod body;
 mod calls;
 mod cdrs;
+mod changes;
+mod edited;
 mod health;
+mod keys;
 mod metrics;
 mod middleware;
+mod openapi;
 mod problem;
 mod query;
+mod tenants;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn_with_state, routing::get};
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::get};
+use bytes::Bytes;
 use control::{Client, Config, media::Media, signal::Signal};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -34,6 +47,9 @@ pub use admin_key::{AdminKey, AdminKeyError};
 
 /// How long answers that are under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Octets of a request's body at most.
+const MOST_BODY: usize = 256 << 10;
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -73,6 +89,10 @@ pub enum ApiError {
 #[derive(Debug)]
 struct State {
     admin_key: AdminKey,
+    keys: access::Keys,
+    rules: access::Rules,
+    /// As `/openapi.json` has it.
+    document: Bytes,
     store: Store,
     signal: Client<Signal>,
     media: Client<Media>,
@@ -138,8 +158,12 @@ impl Api {
         };
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        let (v1, document) = openapi::v1().split_for_parts();
         let state = Arc::new(State {
             admin_key: self.admin_key,
+            keys: access::Keys::new(self.store.clone()),
+            rules: access::Rules::of(&document),
+            document: openapi::written(&document),
             store: self.store,
             signal: self.signal,
             media: self.media,
@@ -150,7 +174,7 @@ impl Api {
         Ok(Server {
             listener,
             address,
-            router: router(state),
+            router: router(v1, state),
         })
     }
 }
@@ -198,21 +222,15 @@ impl Server {
     }
 }
 
-fn router(state: Arc<State>) -> Router {
-    let v1 = Router::new()
-        .route("/calls", get(calls::list))
-        .route("/cdrs", get(cdrs::list))
-        .route("/cdrs/{id}", get(cdrs::one))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), middleware::authorize));
-    Router::new()
+fn router(v1: Router<Arc<State>>, state: Arc<State>) -> Router {
+    v1.route_layer(from_fn_with_state(state.clone(), access::gate))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))
-        .nest("/v1", v1)
+        .route("/openapi.json", get(openapi::document))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(from_fn_with_state(state.clone(), middleware::observe))
         .with_state(state)
 }

@@ -1,16 +1,16 @@
-//! What happens around every request: its id, its log line, its metrics, and who may make it.
+//! What happens around every request: its id, its log line, and its metrics.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State as Shared},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use tracing::Instrument;
 
-use crate::{State, problem::Problem};
+use crate::{State, changes::RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -18,7 +18,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) async fn observe(
     Shared(state): Shared<Arc<State>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
@@ -29,6 +29,8 @@ pub(crate) async fn observe(
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("other", MatchedPath::as_str).to_owned();
 
+    let text = id.to_str().unwrap_or_default().to_owned();
+    request.extensions_mut().insert(RequestId(text));
     let span = tracing::info_span!("http", request_id = id.to_str().unwrap_or_default());
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
@@ -45,38 +47,6 @@ pub(crate) async fn observe(
         }
     });
     response
-}
-
-/// Lets only those pass who show the admin key (RFC 6750).
-pub(crate) async fn authorize(
-    Shared(state): Shared<Arc<State>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let problem = match bearer(request.headers()) {
-        Some(key) if state.admin_key.is(key) => return next.run(request).await,
-        Some(_) => Problem::unauthorized(
-            "this is not the admin key; it is [api] admin_key of the configuration, \
-             or in the file admin_key in the data directory",
-            "Bearer realm=\"tandem\", error=\"invalid_token\"",
-        ),
-        None => Problem::unauthorized(
-            "send the header field 'Authorization: Bearer KEY' with the admin key",
-            "Bearer realm=\"tandem\"",
-        ),
-    };
-    problem.into_response()
-}
-
-/// The token of the one `Authorization` field. The scheme's case does not matter (RFC 9110 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let field = fields.next()?.to_str().ok()?;
-    if fields.next().is_some() {
-        return None;
-    }
-    let (scheme, token) = field.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 /// The client's id where it is short and harmless in a log, or a new one.

@@ -8,6 +8,8 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::MOST_BODY;
+
 /// An error, as a client sees it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
@@ -52,6 +54,87 @@ impl Problem {
         )
     }
 
+    /// The body is no JSON, or not the document that is asked for.
+    pub(crate) fn bad_body(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:tandem:problem:bad-body",
+            "The body is not what is asked for",
+            detail,
+        )
+    }
+
+    /// A member of the body has a value that it cannot have.
+    pub(crate) fn bad_member(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:tandem:problem:bad-member",
+            "A member of the body is wrong",
+            detail,
+        )
+    }
+
+    /// The body is not JSON by its own account.
+    pub(crate) fn media_type() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "urn:tandem:problem:media-type",
+            "The body has the wrong type",
+            "send JSON, and 'Content-Type: application/json'",
+        )
+    }
+
+    /// The body is longer than any that makes sense.
+    pub(crate) fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:tandem:problem:too-large",
+            "The body is too large",
+            format!("a body has {MOST_BODY} octets at most"),
+        )
+    }
+
+    /// Somebody else has changed the thing meanwhile.
+    pub(crate) fn changed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "urn:tandem:problem:changed",
+            "It was changed meanwhile",
+            "it is not as If-Match says: read it again, and change what it is now",
+        )
+    }
+
+    /// What is asked for cannot be beside what there is.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:tandem:problem:conflict",
+            "It is at odds with what there is",
+            detail,
+        )
+    }
+
+    /// The key is good, and not for this.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:tandem:problem:forbidden",
+            "The key does not allow this",
+            detail,
+        )
+    }
+
+    /// A fault of this program. The reason is for the log.
+    pub(crate) fn internal(reason: &str) -> Self {
+        tracing::error!(reason, "fault of the API");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "urn:tandem:problem:internal",
+            "Tandem has a fault",
+            "see the log for the reason",
+        )
+    }
+
     /// No key, or a wrong one; `challenge` is the answer's `WWW-Authenticate`.
     pub(crate) fn unauthorized(detail: &str, challenge: &'static str) -> Self {
         Self {
@@ -59,7 +142,7 @@ impl Problem {
             ..Self::new(
                 StatusCode::UNAUTHORIZED,
                 "urn:tandem:problem:unauthorized",
-                "The admin key is needed",
+                "A key is needed",
                 detail,
             )
         }
@@ -122,7 +205,7 @@ impl IntoResponse for Problem {
 /// The answer to a path that nothing serves.
 pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!(
-        "nothing is served at {}; there are /healthz, /readyz, /metrics, /v1/calls and /v1/cdrs",
+        "nothing is served at {}; /openapi.json has what there is",
         uri.path()
     ))
 }

@@ -5,6 +5,8 @@ use axum::{
     http::request::Parts,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use store::Cursor;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
@@ -29,11 +31,33 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 /// A part of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
     /// `cursor` of the next page; `null` on the last.
     pub(crate) next: Option<String>,
+}
+
+impl<T> List<T> {
+    /// Of items of which one more than `limit` was asked for, to see whether there is a next page. `mark` is
+    /// the cursor that names an item.
+    pub(crate) fn cut(
+        items: impl Iterator<Item = T>,
+        limit: u32,
+        mark: impl FnOnce(&T) -> String,
+    ) -> Self {
+        let mut items: Vec<T> = items.collect();
+        let has_more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| has_more).map(mark);
+        Self { items, next }
+    }
+}
+
+/// The place that a client's cursor names.
+pub(crate) fn cursor(text: Option<String>) -> Result<Option<Cursor>, Problem> {
+    let cursor = text.map(|text| text.parse()).transpose();
+    cursor.map_err(|error: store::CursorError| Problem::bad_parameter(format!("cursor: {error}")))
 }
 
 /// The page size that a client asked for.

@@ -24,6 +24,11 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
+    /// When something is changed that was last changed at this time: now, but later than that in any case.
+    pub fn next(self) -> Self {
+        Self(Self::now().0.max(self.0.saturating_add(1)))
+    }
+
     /// From milliseconds since 1970-01-01 UTC.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)

@@ -271,14 +271,41 @@ impl Bed {
         self.send("GET", path, &[("Authorization", &key)]).await
     }
 
+    /// With a key, and a body where there is one.
+    pub(crate) async fn ask(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Answer {
+        let key = format!("Bearer {key}");
+        let mut fields = vec![("Authorization", key.as_str())];
+        if body.is_some() {
+            fields.push(("Content-Type", "application/json"));
+        }
+        let body = body.map_or(String::new(), |body| body.to_string());
+        self.exchange(method, path, &fields, &body).await
+    }
+
     pub(crate) async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.exchange(method, path, fields, "").await
+    }
+
+    pub(crate) async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut request =
             format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         for (name, value) in fields {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
-        request.push_str("\r\n");
+        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

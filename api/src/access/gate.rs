@@ -1,0 +1,84 @@
+//! The middleware before all of `/v1`.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{MatchedPath, Request, State as Shared},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use store::Role;
+
+use super::Caller;
+use crate::{State, problem::Problem};
+
+/// Lets those pass who show a key that is enough for what they ask (RFC 6750).
+pub(crate) async fn gate(
+    Shared(state): Shared<Arc<State>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match caller(&state, request.headers()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    // What nothing serves is told to whoever has a key.
+    if let Some(path) = request.extensions().get::<MatchedPath>() {
+        let Some(rule) = state.rules.get(request.method(), path.as_str()) else {
+            return Problem::forbidden("nobody is allowed to do this").into_response();
+        };
+        if rule.is_of_node && caller.tenant.is_some() {
+            return Problem::forbidden(
+                "this is about the whole node, and the key is one tenant's: use a key without a tenant",
+            )
+            .into_response();
+        }
+        if caller.role < rule.role {
+            let detail = format!(
+                "this needs the role {}, and the key's is {}",
+                rule.role.name(),
+                caller.role.name()
+            );
+            return Problem::forbidden(detail).into_response();
+        }
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+async fn caller(state: &State, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
+    let Some(shown) = bearer(headers) else {
+        return Err(Problem::unauthorized(
+            "send one header field 'Authorization: Bearer KEY' with an API key or the admin key",
+            "Bearer realm=\"tandem\"",
+        ));
+    };
+    if state.admin_key.is(shown) {
+        return Ok(Arc::new(Caller {
+            actor: "admin-key".to_owned(),
+            role: Role::Admin,
+            tenant: None,
+        }));
+    }
+    let known = state.keys.caller(shown).await;
+    let known = known.map_err(|error| Problem::unavailable("the database", &error))?;
+    known.ok_or_else(|| {
+        Problem::unauthorized(
+            "this is no key, or none any more; the admin key is [api] admin_key of the configuration, or \
+             in the file admin_key in the data directory, and makes others by POST /v1/keys",
+            "Bearer realm=\"tandem\", error=\"invalid_token\"",
+        )
+    })
+}
+
+/// The token of the one `Authorization` field. The scheme's case does not matter (RFC 9110 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let field = fields.next()?.to_str().ok()?;
+    if fields.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = field.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}

@@ -1,0 +1,87 @@
+//! The OpenAPI document, made of the code that serves it.
+
+use std::sync::Arc;
+
+use axum::extract;
+use bytes::Bytes;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        self, RefOr,
+        schema::{ObjectBuilder, Schema, SchemaType, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{State, calls, cdrs, changes, keys, tenants};
+
+/// What is true of all of it.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tandem",
+        description = "The REST API of a Tandem node. Send `Authorization: Bearer KEY` with an API key or the \
+            node's admin key. Lists are `{\"items\": […], \"next\": CURSOR or null}`, errors RFC 9457 problem \
+            documents, times RFC 3339, numbers E.164."
+    ),
+    modifiers(&Schemes),
+    tags(
+        (name = "calls", description = "Calls that are up."),
+        (name = "cdrs", description = "Calls that are over."),
+        (name = "tenants", description = "Who shares the node without seeing each other."),
+        (name = "keys", description = "Who may use the API."),
+        (name = "audit", description = "What was changed through the API, and by whom."),
+    )
+)]
+struct Frame;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "An API key (`tk_…`), or the node's admin key. The scopes of an operation are the least \
+                 role that may use it, and `node` where a tenant's key may not.",
+            ))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The schema of a text that is one of a few.
+pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> RefOr<Schema> {
+    let object = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::String))
+        .enum_values(Some(names));
+    RefOr::T(Schema::Object(object.build()))
+}
+
+/// All of `/v1` and its document.
+pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
+    let v1 = OpenApiRouter::new()
+        .merge(calls::router())
+        .merge(cdrs::router())
+        .merge(tenants::router())
+        .merge(keys::router())
+        .merge(changes::router());
+    OpenApiRouter::with_openapi(Frame::openapi()).nest("/v1", v1)
+}
+
+/// The document as it is served.
+pub(crate) fn written(document: &openapi::OpenApi) -> Bytes {
+    document.to_json().unwrap_or_default().into()
+}
+
+/// `GET /openapi.json`
+pub(crate) async fn document(
+    extract::State(state): extract::State<Arc<State>>,
+) -> impl axum::response::IntoResponse {
+    (
+        [("content-type", "application/json")],
+        state.document.clone(),
+    )
+}

@@ -1,0 +1,242 @@
+//! Who may do what.
+
+use crate::bed::{Answer, Bed, KEY};
+use serde_json::{Value, json};
+
+const ROLES: [&str; 4] = ["viewer", "developer", "operator", "admin"];
+
+async fn key(bed: &Bed, by: &str, role: &str, tenant: Option<&str>) -> Answer {
+    let mut body = json!({ "name": "of a test", "role": role });
+    if let Some(tenant) = tenant {
+        body["tenant"] = tenant.into();
+    }
+    bed.ask(by, "POST", "/v1/keys", Some(body)).await
+}
+
+fn secret(made: &Answer) -> String {
+    assert_eq!(made.status, 201, "{}", made.body);
+    made.json()["key"].as_str().unwrap().to_owned()
+}
+
+async fn acme(bed: &Bed) {
+    let body = json!({ "id": "acme", "name": "Acme" });
+    let made = bed.ask(KEY, "POST", "/v1/tenants", Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+/// Every operation of the document, with what it asks.
+fn operations(document: &Value) -> Vec<(String, String, Vec<String>)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let scopes = operation["security"][0]["bearer"].as_array();
+            let scopes = scopes.expect("each operation names a role");
+            let scopes = scopes.iter().map(|one| one.as_str().unwrap().to_owned());
+            all.push((method.to_uppercase(), path.clone(), scopes.collect()));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_the_role_that_its_document_names() {
+    let bed = Bed::start().await;
+    acme(&bed).await;
+    let document = bed.get("/openapi.json").await;
+    assert_eq!(document.header("content-type"), Some("application/json"));
+    let document = document.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let operations = operations(&document);
+    assert!(operations.len() >= 12, "{}", operations.len());
+
+    let mut keys = Vec::new();
+    for role in ROLES {
+        keys.push(secret(&key(&bed, KEY, role, None).await));
+    }
+    let tenants = secret(&key(&bed, KEY, "admin", Some("acme")).await);
+    for (method, path, scopes) in operations {
+        let nowhere = "00000000-0000-0000-0000-000000000000";
+        let path = path.replace("{id}", nowhere);
+        let what = format!("{method} {path} {scopes:?}");
+        assert_eq!(bed.send(&method, &path, &[]).await.status, 401, "{what}");
+
+        let least = ROLES.iter().position(|role| *role == scopes[0]).unwrap();
+        for (rank, key) in keys.iter().enumerate() {
+            let answer = bed.ask(key, &method, &path, None).await;
+            let is_let = !matches!(answer.status, 401 | 403);
+            assert_eq!(is_let, rank >= least, "{what}: {}", answer.body);
+        }
+        let answer = bed.ask(&tenants, &method, &path, None).await;
+        let is_of_node = scopes.iter().any(|scope| scope == "node");
+        assert_eq!(answer.status == 403, is_of_node, "{what}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_until_it_is_removed() {
+    let bed = Bed::start().await;
+    let made = key(&bed, KEY, "viewer", None).await;
+    assert_eq!(made.header("cache-control"), Some("no-store"));
+    let shown = secret(&made);
+    let place = made.header("location").unwrap().to_owned();
+    assert_eq!(bed.ask(&shown, "GET", "/v1/calls", None).await.status, 200);
+    let changed = format!("{shown}0");
+    let refused = bed.ask(&changed, "GET", "/v1/calls", None).await;
+    assert_eq!(refused.status, 401);
+    assert!(
+        refused
+            .header("www-authenticate")
+            .unwrap()
+            .contains("invalid_token")
+    );
+
+    let seen = bed.ask(KEY, "GET", &place, None).await;
+    assert_eq!((seen.status, &seen.json()["role"]), (200, &json!("viewer")));
+    let list = bed.ask(KEY, "GET", "/v1/keys", None).await;
+    let secret = shown.rsplit('_').next().unwrap();
+    assert!(!seen.body.contains(secret) && !list.body.contains(secret));
+
+    assert_eq!(bed.ask(KEY, "DELETE", &place, None).await.status, 204);
+    assert_eq!(bed.ask(&shown, "GET", "/v1/calls", None).await.status, 401);
+    assert_eq!(bed.ask(KEY, "DELETE", &place, None).await.status, 404);
+
+    let over = json!({ "name": "x", "role": "admin", "expires": "2001-01-01T00:00:00Z" });
+    let over = bed.ask(KEY, "POST", "/v1/keys", Some(over)).await;
+    assert_eq!(over.status, 422);
+}
+
+#[tokio::test]
+async fn a_tenants_key_finds_nothing_of_anybody_else() {
+    let bed = Bed::start().await;
+    acme(&bed).await;
+    let nodes = key(&bed, KEY, "viewer", None)
+        .await
+        .header("location")
+        .unwrap()
+        .to_owned();
+    let own = secret(&key(&bed, KEY, "admin", Some("acme")).await);
+    let by_own = key(&bed, &own, "viewer", None).await;
+    assert_eq!(by_own.json()["tenant"], "acme");
+
+    let list = bed.ask(&own, "GET", "/v1/keys", None).await.json();
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2, "{list}");
+    assert!(items.iter().all(|key| key["tenant"] == "acme"));
+    for method in ["GET", "DELETE"] {
+        assert_eq!(bed.ask(&own, method, &nodes, None).await.status, 404);
+    }
+    assert_eq!(key(&bed, &own, "viewer", Some("default")).await.status, 404);
+    let others = bed.ask(&own, "GET", "/v1/keys?tenant=default", None).await;
+    assert_eq!(others.status, 404);
+
+    let changes = bed.ask(&own, "GET", "/v1/audit", None).await.json();
+    let changes = changes["items"].as_array().unwrap();
+    assert!(!changes.is_empty());
+    assert!(
+        changes.iter().all(|change| change["tenant"] == "acme"),
+        "{changes:?}"
+    );
+    let all = bed
+        .ask(KEY, "GET", "/v1/audit?kind=keys&limit=2", None)
+        .await
+        .json();
+    assert_eq!(all["items"][0]["detail"]["role"], "viewer");
+    assert!(
+        all["items"][0]["actor"]
+            .as_str()
+            .unwrap()
+            .starts_with("key:")
+    );
+    assert!(all["next"].is_string());
+}
+
+#[tokio::test]
+async fn tenants_are_edited_one_at_a_time() {
+    let bed = Bed::start().await;
+    acme(&bed).await;
+    let place = "/v1/tenants/acme";
+    let again = json!({ "id": "acme", "name": "Other" });
+    assert_eq!(
+        bed.ask(KEY, "POST", "/v1/tenants", Some(again))
+            .await
+            .status,
+        409
+    );
+    for wrong in ["", "Acme", "a b", "../x", &"a".repeat(41)] {
+        let body = json!({ "id": wrong, "name": "x" });
+        let answer = bed.ask(KEY, "POST", "/v1/tenants", Some(body)).await;
+        assert_eq!(answer.status, 422, "{wrong}");
+    }
+
+    let tag = bed.ask(KEY, "GET", place, None).await;
+    let tag = tag.header("etag").unwrap().to_owned();
+    let bearer = format!("Bearer {KEY}");
+    let put = async |tag: &str, name: &str| {
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("If-Match", tag),
+        ];
+        let body = json!({ "name": name }).to_string();
+        bed.exchange("PUT", place, &fields, &body).await
+    };
+    let first = put(&tag, "First").await;
+    assert_eq!(
+        (first.status, &first.json()["name"]),
+        (200, &json!("First"))
+    );
+    let second = put(&tag, "Second").await;
+    assert_eq!(second.status, 412, "{}", second.body);
+    assert_eq!(second.json()["type"], "urn:tandem:problem:changed");
+    let newest = first.header("etag").unwrap();
+    assert_eq!(put(&format!("\"0\", {newest}"), "Second").await.status, 200);
+    assert_eq!(put("*", "Third").await.status, 200);
+
+    key(&bed, KEY, "viewer", Some("acme")).await;
+    let held = bed.ask(KEY, "DELETE", place, None).await;
+    assert_eq!(held.status, 409, "{}", held.body);
+    assert_eq!(
+        bed.ask(KEY, "DELETE", "/v1/tenants/default", None)
+            .await
+            .status,
+        409
+    );
+    assert_eq!(key(&bed, KEY, "viewer", Some("none")).await.status, 422);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_is_asked_for_is_refused_in_words() {
+    let bed = Bed::start().await;
+    let bearer = format!("Bearer {KEY}");
+    let post = async |kind: &str, body: &str| {
+        let fields = [("Authorization", bearer.as_str()), ("Content-Type", kind)];
+        bed.exchange("POST", "/v1/tenants", &fields, body).await
+    };
+    let json = "application/json";
+    let good = r#"{"id": "a", "name": "A"}"#;
+    assert_eq!(post("text/plain", good).await.status, 415);
+    for wrong in [
+        "",
+        "{",
+        "[]",
+        "null",
+        r#"{"id": "a"}"#,
+        r#"{"id": "a", "name": 7}"#,
+        r#"{"id": "a", "name": "A", "nmae": "B"}"#,
+        &"[".repeat(100_000),
+        "{\"id\": \"a\", \"name\": \"\\ud800\"}",
+    ] {
+        let answer = post(json, wrong).await;
+        let start: String = wrong.chars().take(60).collect();
+        assert_eq!(answer.status, 400, "{start}: {}", answer.body);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+    }
+    let long = format!(r#"{{"id": "a", "name": "{}"}}"#, "x".repeat(300_000));
+    assert_eq!(post(json, &long).await.status, 413);
+    let zero = r#"{"id": "a", "name": "a\u0000b"}"#;
+    assert_eq!(post(json, zero).await.status, 422);
+    assert_eq!(post(json, good).await.status, 201);
+}

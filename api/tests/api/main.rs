@@ -1,0 +1,10 @@
+//! The API over real HTTP, before daemons that speak the real control channel.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says \"this cannot fail\" the short way"
+)]
+
+mod access;
+mod bed;
+mod http;
