@@ -60,9 +60,7 @@ impl Core {
         self.alarms.set(Alarm::Exchange(id), None);
         if let Some(exchange) = self.exchanges.remove(&id) {
             self.by_server.remove(&exchange.server);
-            if let Some(connection) = exchange.flow.connection {
-                self.callers.remove(connection, id);
-            }
+            self.waits.remove_caller(&exchange.flow, id);
         }
     }
 
@@ -110,6 +108,7 @@ impl Core {
     /// The transaction of a branch is over.
     pub(super) fn on_client_over(&mut self, now: Instant, client: ClientId) {
         self.own.remove(&client);
+        self.waits.remove_answer(client);
         let Some(Client::Branch(id, index)) = self.clients.remove(&client) else {
             return;
         };
@@ -236,6 +235,7 @@ impl Core {
                     branch.heard = false;
                     branch.deadline = has_alternative.then(|| now + HOST_PATIENCE);
                 }
+                self.waits.add_answer(&way, client);
                 self.clients.insert(client, Client::Branch(id, index));
             }
             Err(error) => {

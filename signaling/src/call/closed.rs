@@ -15,34 +15,73 @@ use store::{Cause, EndedBy};
 use tracing::{debug, info};
 
 use super::{
-    Client, Core,
+    Core,
     exchange::{ExchangeId, Role},
 };
-use crate::net::{ConnectionId, Flow};
+use crate::{
+    ids::IdMap,
+    net::{ConnectionId, Flow},
+};
 
-/// Callers whose INVITE came by a connection, until nothing can come of it any more.
+/// What waits on connections. To close one costs as much as waits on it, whatever else this worker does.
 #[derive(Debug, Default)]
-pub(super) struct Callers(BTreeSet<(ConnectionId, ExchangeId)>);
+pub(super) struct Waits {
+    waiters: BTreeSet<(ConnectionId, Waiter)>,
+    /// Where the requests of ours went.
+    ways: IdMap<ClientId, ConnectionId>,
+}
 
-impl Callers {
-    pub(super) fn insert(&mut self, connection: ConnectionId, caller: ExchangeId) {
-        self.0.insert((connection, caller));
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Waiter {
+    /// The INVITE of a call that came by it, until nothing can come of it any more.
+    Caller(ExchangeId),
+    /// A request of ours, until its transaction is over.
+    Answer(ClientId),
+}
+
+impl Waits {
+    /// The INVITE of a call has come.
+    pub(super) fn add_caller(&mut self, flow: &Flow, caller: ExchangeId) {
+        if let Some(connection) = flow.connection {
+            self.waiters.insert((connection, Waiter::Caller(caller)));
+        }
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId, caller: ExchangeId) {
-        self.0.remove(&(connection, caller));
+    /// Nothing can come of it any more.
+    pub(super) fn remove_caller(&mut self, flow: &Flow, caller: ExchangeId) {
+        if let Some(connection) = flow.connection {
+            self.waiters.remove(&(connection, Waiter::Caller(caller)));
+        }
     }
 
-    /// Those of a connection.
-    fn of(&self, connection: ConnectionId) -> Vec<ExchangeId> {
-        let bounds = [u64::MIN, u64::MAX].map(|id| (connection, ExchangeId(id)));
-        let own = self.0.range(bounds[0]..=bounds[1]);
-        own.map(|(_, caller)| *caller).collect()
+    /// A request was sent, whose answer comes the same way or not at all. Over TCP and TLS it may come by
+    /// another connection.
+    pub(super) fn add_answer(&mut self, way: &Flow, client: ClientId) {
+        let connection = way.connection.filter(|_| way.transport.is_websocket());
+        if let Some(connection) = connection {
+            self.ways.insert(client, connection);
+            self.waiters.insert((connection, Waiter::Answer(client)));
+        }
+    }
+
+    /// Its transaction is over.
+    pub(super) fn remove_answer(&mut self, client: ClientId) {
+        if let Some(connection) = self.ways.remove(&client) {
+            self.waiters.remove(&(connection, Waiter::Answer(client)));
+        }
+    }
+
+    /// What waits on a connection.
+    fn on(&self, connection: ConnectionId) -> Vec<Waiter> {
+        let first = |connection| (connection, Waiter::Caller(ExchangeId(0)));
+        let next = ConnectionId(connection.0 + 1);
+        let own = self.waiters.range(first(connection)..first(next));
+        own.map(|(_, waiter)| *waiter).collect()
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiters.is_empty() && self.ways.is_empty()
     }
 }
 
@@ -54,11 +93,14 @@ impl Core {
             return;
         };
         self.access.location.lose(connection);
-        for caller in self.callers.of(connection) {
-            self.reach_again(now, caller);
-        }
-        if flow.transport.is_websocket() {
-            self.fail_answers(connection);
+        for waiter in self.waits.on(connection) {
+            match waiter {
+                Waiter::Caller(caller) => self.reach_again(now, caller),
+                Waiter::Answer(client) => {
+                    let transaction = TransactionId::Client(client);
+                    self.layer.handle_transport_error(transaction);
+                }
+            }
         }
         self.drain(now);
     }
@@ -135,27 +177,5 @@ impl Core {
             "the caller's connection is closed",
         );
         self.reject(now, caller, 487, Some(end));
-    }
-
-    fn fail_answers(&mut self, connection: ConnectionId) {
-        let waits = |id: &ClientId, client: &Client| match client {
-            Client::Branch(exchange, index) => {
-                let exchange = self.exchanges.get(exchange);
-                let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
-                let way = branch.and_then(|branch| branch.way);
-                way.is_some_and(|way| way.connection == Some(connection))
-            }
-            Client::Kept => self.is_kept_by(*id, |way| way.connection == Some(connection)),
-            Client::Bye(..) | Client::Disowned => false,
-        };
-        let ids: Vec<_> = self
-            .clients
-            .iter()
-            .filter(|(id, client)| waits(id, client))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.layer.handle_transport_error(TransactionId::Client(id));
-        }
     }
 }

@@ -115,7 +115,8 @@ pub(crate) struct Core {
     exchanges: IdMap<ExchangeId, Box<Exchange>>,
     by_server: IdMap<ServerId, ExchangeId>,
     clients: IdMap<ClientId, Client>,
-    callers: closed::Callers,
+    /// What waits on connections.
+    waits: closed::Waits,
     /// What we sent ourselves, as long as it may be challenged.
     own: IdMap<ClientId, challenge::Own>,
     /// What mediad was asked and has not answered.
@@ -213,7 +214,7 @@ impl Core {
             exchanges: IdMap::default(),
             by_server: IdMap::default(),
             clients: IdMap::default(),
-            callers: closed::Callers::default(),
+            waits: closed::Waits::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
             resolving: IdMap::default(),
@@ -272,7 +273,7 @@ impl Core {
             && self.exchanges.is_empty()
             && self.by_server.is_empty()
             && self.clients.is_empty()
-            && self.callers.is_empty()
+            && self.waits.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()
             && self.resolving.is_empty()

@@ -275,8 +275,8 @@ impl Core {
         let id = ExchangeId(self.number());
         self.exchanges.insert(id, Box::new(exchange));
         self.by_server.insert(server, id);
-        if let Some(connection) = flow.connection.filter(|_| role == Role::Setup) {
-            self.callers.insert(connection, id);
+        if role == Role::Setup {
+            self.waits.add_caller(&flow, id);
         }
         id
     }

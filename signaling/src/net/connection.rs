@@ -30,7 +30,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Dispatcher, Flow, Sender, connections::Connections, limits::Limits};
+use super::{
+    Dispatcher, Flow, Sender, connections::Connections, dispatch::Concerned, limits::Limits,
+};
 
 /// How long a connection that is being closed may take to write what is left.
 const LAST: Duration = Duration::from_secs(1);
@@ -134,6 +136,8 @@ pub(super) struct Link {
     pub(super) queue: mpsc::Sender<Outgoing>,
     /// Bytes in the queue.
     pub(super) queued: Arc<AtomicUsize>,
+    /// The workers that are told when it is closed.
+    pub(super) concerned: Concerned,
     /// Requests of the peer's that have no final response.
     pub(super) owed: AtomicUsize,
     /// Something was written.
@@ -167,7 +171,7 @@ impl Link {
         {
             self.connections.alias(self, message);
         }
-        self.dispatcher.framed(self.flow, message) || !self.strike(Instant::now())
+        self.dispatcher.framed(self.flow, message, &self.concerned) || !self.strike(Instant::now())
     }
 
     /// Counts a request that was refused; whether it was one too many.
@@ -320,7 +324,9 @@ fn lost(link: &Link, error: &StreamError) -> End {
     let (StreamError::Head(inner)
     | StreamError::NoContentLength(inner)
     | StreamError::TooLarge(inner)) = error;
-    link.dispatcher.framed(link.flow, Err(inner.clone()));
+    let malformed = Err(inner.clone());
+    link.dispatcher
+        .framed(link.flow, malformed, &link.concerned);
     End::Framing(error.to_string())
 }
 

@@ -30,6 +30,7 @@ use tracing::{debug, warn};
 use super::{
     ConnectionId, Dispatcher, Flow, NameId, Sender, Shared,
     connection::{self, End, Link, Outgoing},
+    dispatch::Concerned,
     limits::{Counted, Counts, Limits, Refused},
     tls, websocket,
 };
@@ -131,6 +132,7 @@ struct Peer {
 struct Connection {
     queue: mpsc::Sender<Outgoing>,
     queued: Arc<AtomicUsize>,
+    concerned: Concerned,
     close: CancellationToken,
     peer: Peer,
     /// Its own word for where it listens (RFC 5923).
@@ -473,12 +475,14 @@ impl Connections {
         let id = ConnectionId(self.0.next_id.fetch_add(1, Relaxed));
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let queued = Arc::new(AtomicUsize::new(0));
+        let concerned = parts.dispatcher.concerned();
         let close = parts.stop.child_token();
         table.connections.insert(
             id,
             Connection {
                 queue: queue.clone(),
                 queued: queued.clone(),
+                concerned: concerned.clone(),
                 close: close.clone(),
                 peer,
                 alias: None,
@@ -500,6 +504,7 @@ impl Connections {
             accepted: counted.is_some(),
             queue,
             queued,
+            concerned,
             close,
             limits: parts.limits,
             dispatcher: parts.dispatcher.clone(),
@@ -536,7 +541,7 @@ impl Connections {
             }
         }
         if link.spoke.load(Relaxed) {
-            parts.dispatcher.closed(&link.flow);
+            parts.dispatcher.closed(&link.flow, &link.concerned);
         }
     }
 
@@ -654,6 +659,9 @@ impl Connection {
             self.overrun = true;
             self.close.cancel();
             return Err(Push::Full);
+        }
+        if let Some(sender) = outgoing.sender {
+            self.concerned.add(sender.worker);
         }
         self.queued.fetch_add(length, AcqRel);
         self.queue.try_send(outgoing).map_err(|error| {

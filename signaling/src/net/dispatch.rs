@@ -3,7 +3,10 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Instant,
 };
 
@@ -110,6 +113,38 @@ impl Placement {
     }
 }
 
+/// The workers that have to do with a connection: that had a message by it, or wrote to it. Clones share
+/// them.
+#[derive(Clone, Debug)]
+pub(super) struct Concerned(Arc<[AtomicU64]>);
+
+impl Concerned {
+    fn new(workers: usize) -> Self {
+        let bits = u64::BITS as usize;
+        Self(
+            (0..workers.div_ceil(bits))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        )
+    }
+
+    /// A worker has to do with it from now on.
+    pub(super) fn add(&self, worker: usize) {
+        let bits = u64::BITS as usize;
+        let (word, bit) = (self.0.get(worker / bits), 1 << (worker % bits));
+        // It has as a rule.
+        if let Some(word) = word.filter(|word| word.load(SeqCst) & bit == 0) {
+            word.fetch_or(bit, SeqCst);
+        }
+    }
+
+    pub(super) fn has(&self, worker: usize) -> bool {
+        let bits = u64::BITS as usize;
+        let word = self.0.get(worker / bits);
+        word.is_some_and(|word| word.load(SeqCst) & (1 << (worker % bits)) != 0)
+    }
+}
+
 /// Where a message is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
@@ -197,8 +232,18 @@ impl Dispatcher {
         }
     }
 
+    /// No worker yet.
+    pub(super) fn concerned(&self) -> Concerned {
+        Concerned::new(self.workers.len())
+    }
+
     /// The same with what a connection gave. `false` where its source asks too much.
-    pub(crate) fn framed(&self, flow: Flow, message: Result<Message, ParseError>) -> bool {
+    pub(super) fn framed(
+        &self,
+        flow: Flow,
+        message: Result<Message, ParseError>,
+        concerned: &Concerned,
+    ) -> bool {
         let now = now();
         if !self.admits(&flow) {
             return true;
@@ -217,7 +262,10 @@ impl Dispatcher {
         }
         let peek = Peek::at(framed);
         match self.place(now, &flow, &peek) {
-            Ok(place) => self.push(place, now, Arrival::Framed { flow, message }),
+            Ok(place) => {
+                concerned.add(place.worker);
+                self.push(place, now, Arrival::Framed { flow, message });
+            }
             Err(Dropped::Scanner) => {}
             Err(_) => {
                 // Over a stream nothing is sent again: its sender has to hear when to come back.
@@ -275,9 +323,9 @@ impl Dispatcher {
         }
     }
 
-    /// Tells every worker that a connection is closed: any may wait for an answer on it.
-    pub(crate) fn closed(&self, flow: &Flow) {
-        for index in 0..self.workers.len() {
+    /// Tells those whom it concerns that a connection is closed: no other can wait for an answer on it.
+    pub(super) fn closed(&self, flow: &Flow, concerned: &Concerned) {
+        for index in (0..self.workers.len()).filter(|index| concerned.has(*index)) {
             let arrival = Arrival::Closed { flow: *flow };
             self.tell(index, Lane::Ordinary, arrival);
         }
@@ -372,6 +420,10 @@ mod tests {
     }
 
     fn dispatcher_to(worker: Lanes) -> Dispatcher {
+        dispatcher_among(vec![worker])
+    }
+
+    fn dispatcher_among(workers: Vec<Lanes>) -> Dispatcher {
         let config = config::Defence {
             allow: vec!["192.0.2.0/24".parse().unwrap()],
             ..config::Defence::default()
@@ -381,7 +433,7 @@ mod tests {
         let phone: SocketAddr = SOURCES[1].parse().unwrap();
         defence.remember(now, phone.ip());
         let metrics = Arc::new(Metrics::new().unwrap());
-        Dispatcher::new(vec![worker], defence, metrics)
+        Dispatcher::new(workers, defence, metrics)
     }
 
     #[tokio::test]
@@ -398,6 +450,39 @@ mod tests {
         assert!((1..=250).contains(&told.len()), "{}", told.len());
         let page = dispatcher.metrics.text();
         assert!(page.contains("reason=\"icmp\""), "{page}");
+    }
+
+    #[tokio::test]
+    async fn who_had_to_do_with_a_connection_is_told_that_it_is_closed_and_nobody_else() {
+        let (workers, inboxes): (Vec<_>, Vec<_>) = (0..100).map(|_| lanes()).unzip();
+        let dispatcher = dispatcher_among(workers);
+        let concerned = dispatcher.concerned();
+        let [local, remote] = ["192.0.2.9:5060", SOURCES[0]].map(|at| at.parse().unwrap());
+        let flow = Flow::to(Transport::Tcp, local, remote);
+        let message = Message::parse(crate::net::bed::OPTIONS.into()).unwrap();
+        let reads = dispatcher.placement().of(b"c1");
+        for _ in 0..2 {
+            assert!(dispatcher.framed(flow, Ok(message.clone()), &concerned));
+        }
+        let writes = [3, 63, 64, 99];
+        for worker in writes {
+            concerned.add(worker);
+        }
+        dispatcher.closed(&flow, &concerned);
+        drop(dispatcher);
+        for (worker, mut inbox) in inboxes.into_iter().enumerate() {
+            let (mut messages, mut closed) = (0, 0);
+            while let Some(arrival) = inbox.next().await {
+                match arrival {
+                    Arrival::Framed { .. } => messages += 1,
+                    Arrival::Closed { .. } => closed += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let is_concerned = worker == reads || writes.contains(&worker);
+            assert_eq!(closed, usize::from(is_concerned), "{worker}");
+            assert_eq!(messages, if worker == reads { 2 } else { 0 }, "{worker}");
+        }
     }
 
     #[test]

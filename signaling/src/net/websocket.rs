@@ -177,7 +177,7 @@ where
         {
             let end = End::Framing(error.to_string());
             // As on a stream: what is no SIP counts against its source.
-            link.dispatcher.framed(link.flow, message);
+            link.dispatcher.framed(link.flow, message, &link.concerned);
             return end;
         }
         if !link.deliver(message) {

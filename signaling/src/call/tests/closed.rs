@@ -231,3 +231,43 @@ fn a_call_that_is_up_stays_up_when_a_connection_of_it_closes() {
         bed.assert_empty();
     }
 }
+
+#[test]
+fn what_was_sent_to_a_browser_that_closes_is_unanswered_and_others_wait_on() {
+    let mut bed = Bed::new();
+    let browser = connection(Transport::Wss);
+    let mut other = browser;
+    other.connection = Some(ConnectionId(4));
+    let mut bye = Vec::new();
+    for (flow, id) in [(browser, "c1"), (other, "c2")] {
+        let text = invite_over(&flow, "x7.invalid").as_bytes().to_vec();
+        let text = String::from_utf8(text).unwrap();
+        let text = text.replace("c1", id).replace("+2555", "+1555");
+        let request = Message::parse(text.replace(CALLER, "x7.invalid").into()).unwrap();
+        bed.core.handle_framed(bed.now, flow, Ok(request.clone()));
+        bed.settle();
+        let forwarded = bed.request(CALLEE, &Method::Invite);
+        bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, ""));
+        let ok = bed.sent.pop_front().unwrap().message;
+        let ack = Party::caller(&request, &ok).ack("");
+        bed.core.handle_framed(bed.now, flow, Ok(ack));
+        bed.settle();
+        bed.request(CALLEE, &Method::Ack);
+        let mut callee = Party::callee(&forwarded, CALLEE);
+        bed.receive_message(CALLEE, &callee.send(&Method::Bye, ""));
+        let sent = bed.sent.pop_front().unwrap();
+        assert_eq!(sent.message.method(), Some(&Method::Bye));
+        assert_eq!(sent.flow.connection, flow.connection);
+        bye.push(sent);
+    }
+    close(&mut bed, &browser);
+    // One is over at once, with no answer that could be had; the other's is still to come.
+    assert_eq!(bed.core.calls(), 1);
+    bed.sent.clear();
+    let ok = bye[1].message.respond(200).build().unwrap();
+    bed.core.handle_framed(bed.now, other, Ok(ok));
+    bed.settle();
+    bed.response(CALLEE, 200);
+    assert_eq!(bed.core.calls(), 0);
+    bed.assert_empty();
+}

@@ -39,6 +39,29 @@ async fn messages_arrive_pings_are_answered_and_answers_use_the_connection() {
 }
 
 #[tokio::test]
+async fn who_wrote_to_a_connection_is_told_that_it_is_closed_as_is_who_read_from_it() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let flow = bed.message().await;
+    let sender = Sender {
+        worker: 5,
+        transaction: None,
+    };
+    let text = Bytes::from_static(b"SIP/2.0 200 OK\r\n");
+    bed.connections.send(&flow, text, sender);
+    read_some(&mut peer).await;
+    let table = bed.connections.table();
+    let connection = flow.connection.and_then(|id| table.connections.get(&id));
+    let concerned = connection.unwrap().concerned.clone();
+    drop(table);
+    assert_eq!(
+        [0, 1, 5].map(|worker| concerned.has(worker)),
+        [true, false, true]
+    );
+}
+
+#[tokio::test]
 async fn an_answer_whose_connection_is_gone_takes_a_new_one_to_sent_by() {
     let mut bed = bed(Transport::Tcp, |_| {});
     let callback = TcpListener::bind("127.0.0.1:0").await.unwrap();
