@@ -1,10 +1,11 @@
 //! `/v1/calls`: calls that are up.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Json, extract};
-use control::signal::{CallInfo, CallState, Request, Response};
+use axum::{Json, extract, http::StatusCode};
+use control::signal::{CallInfo, CallState, Request, Response, TracePage};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use store::{Timestamp, Uuid};
 use utoipa::{
     IntoParams, ToSchema,
@@ -14,6 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    asked::unexpected,
+    changes::{Change, Editor},
     openapi::one_of,
     problem::Problem,
     query::{List, Params, limit},
@@ -21,7 +24,10 @@ use crate::{
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one, hang_up))
+        .routes(routes!(messages))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -76,6 +82,74 @@ fn state() -> RefOr<Schema> {
     one_of(["trying", "ringing", "answered", "ending"])
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MessagesQuery {
+    /// Only those after this `next`.
+    #[serde(default)]
+    after: u64,
+    /// With the whole text of each.
+    #[serde(default)]
+    full: bool,
+}
+
+/// The messages of a call, in their order.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ladder {
+    call_id: String,
+    /// Whether the call is up.
+    up: bool,
+    /// 500 at most.
+    items: Vec<Rung>,
+    /// To be given as `after`: there may be more.
+    next: u64,
+}
+
+/// A message that was received or sent.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Rung {
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// Received; else sent.
+    received: bool,
+    #[schema(example = "udp")]
+    transport: String,
+    /// This node's address.
+    #[schema(value_type = String)]
+    local: SocketAddr,
+    /// The other end's.
+    #[schema(value_type = String)]
+    peer: SocketAddr,
+    /// The first line.
+    line: String,
+    #[schema(example = "1 INVITE")]
+    cseq: Option<String>,
+    /// The whole message, where it was asked for.
+    text: Option<String>,
+}
+
+impl From<TracePage> for Ladder {
+    fn from(page: TracePage) -> Self {
+        let rungs = page.messages.into_iter().map(|message| Rung {
+            time: Timestamp::from_millis(message.at_us.div_euclid(1000)),
+            received: message.received,
+            transport: message.transport,
+            local: message.local,
+            peer: message.peer,
+            line: message.line,
+            cseq: message.cseq,
+            text: message.text,
+        });
+        Self {
+            call_id: page.call_id,
+            up: page.up,
+            items: rungs.collect(),
+            next: page.next,
+        }
+    }
+}
+
 /// Calls that are up, oldest first.
 #[utoipa::path(get, path = "/calls", tag = "calls", params(CallsQuery),
     security(("bearer" = ["viewer", "node"])), responses((status = 200, body = List<Call>)))]
@@ -99,14 +173,83 @@ async fn list(
         after,
         limit: limit + 1,
     };
-    let calls = match state.signal.request(request).await {
-        Ok(Response::Calls(calls)) => calls,
-        Ok(other) => {
-            let error = std::io::Error::other(format!("unexpected answer {other:?}"));
-            return Err(Problem::unavailable("signaling", &error));
-        }
-        Err(error) => return Err(Problem::unavailable("signaling", &error)),
+    let calls = match state.ask(request).await? {
+        Response::Calls(calls) => calls,
+        other => return Err(unexpected(&other)),
     };
     let calls = calls.into_iter().map(Call::from);
     Ok(Json(List::cut(calls, limit, |last| last.id.clone())))
+}
+
+/// A call that is up.
+#[utoipa::path(get, path = "/calls/{id}", tag = "calls", params(("id" = Uuid, Path)),
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, body = Call),
+        (status = 404, description = "No call of this id is up")))]
+async fn one(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+) -> Result<Json<Call>, Problem> {
+    let id = Uuid::try_parse(&id).map_err(|_| missing())?;
+    // Ids sort by their numbers: the call is the first one after the number before.
+    let before = Uuid::from_u128(id.as_u128().saturating_sub(1));
+    let request = Request::Calls {
+        after: before.to_string(),
+        limit: 1,
+    };
+    let calls = match state.ask(request).await? {
+        Response::Calls(calls) => calls,
+        other => return Err(unexpected(&other)),
+    };
+    let call = calls.into_iter().find(|call| call.id == id.to_string());
+    Ok(Json(call.ok_or_else(missing)?.into()))
+}
+
+/// Ends a call: BYE to both sides, or CANCEL and 487 where nobody has answered yet.
+#[utoipa::path(delete, path = "/calls/{id}", tag = "calls", params(("id" = Uuid, Path)),
+    security(("bearer" = ["operator", "node"])), responses(
+        (status = 204, description = "It is being ended"),
+        (status = 404, description = "No call of this id is up")))]
+async fn hang_up(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+) -> Result<StatusCode, Problem> {
+    let id = Uuid::try_parse(&id).map_err(|_| missing())?.to_string();
+    state.ask(Request::Hangup { id: id.clone() }).await?;
+    let change = Change {
+        action: "hang-up",
+        kind: "calls",
+        target: &id,
+        tenant: None,
+        detail: json!({}),
+    };
+    editor.record(&state, change).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The messages of a call, while it is up and for as long as they are kept. Credentials are hidden in them.
+#[utoipa::path(get, path = "/calls/{id}/messages", tag = "calls",
+    params(("id" = String, Path, description = "An id, until a minute after the end, or a Call-ID"), MessagesQuery),
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, body = Ladder),
+        (status = 404, description = "Nothing is kept of it")))]
+async fn messages(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    Params(query): Params<MessagesQuery>,
+) -> Result<Json<Ladder>, Problem> {
+    let request = Request::Trace {
+        id,
+        after: query.after,
+        full: query.full,
+    };
+    match state.ask(request).await? {
+        Response::Trace(page) => Ok(Json(page.into())),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn missing() -> Problem {
+    Problem::not_found("no call of this id is up; one that is over is in /v1/cdrs")
 }

@@ -21,19 +21,25 @@
 
 mod access;
 mod admin_key;
+mod asked;
+mod bans;
 mod body;
 mod calls;
 mod cdrs;
 mod changes;
+mod domains;
 mod edited;
 mod health;
 mod keys;
 mod metrics;
 mod middleware;
+mod node;
 mod openapi;
 mod problem;
 mod query;
+mod registrations;
 mod tenants;
+mod users;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

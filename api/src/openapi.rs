@@ -14,7 +14,9 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{State, calls, cdrs, changes, keys, tenants};
+use crate::{
+    State, bans, calls, cdrs, changes, domains, keys, node, registrations, tenants, users,
+};
 
 /// What is true of all of it.
 #[derive(OpenApi)]
@@ -29,6 +31,11 @@ use crate::{State, calls, cdrs, changes, keys, tenants};
     tags(
         (name = "calls", description = "Calls that are up."),
         (name = "cdrs", description = "Calls that are over."),
+        (name = "users", description = "Who may register, call and be called."),
+        (name = "registrations", description = "What phones have registered."),
+        (name = "bans", description = "The sources that are kept out."),
+        (name = "node", description = "The node itself, and where it would send a call."),
+        (name = "domains", description = "Whose users those of a SIP domain are."),
         (name = "tenants", description = "Who shares the node without seeing each other."),
         (name = "keys", description = "Who may use the API."),
         (name = "audit", description = "What was changed through the API, and by whom."),
@@ -65,6 +72,11 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
     let v1 = OpenApiRouter::new()
         .merge(calls::router())
         .merge(cdrs::router())
+        .merge(users::router())
+        .merge(registrations::router())
+        .merge(domains::router())
+        .merge(bans::router())
+        .merge(node::router())
         .merge(tenants::router())
         .merge(keys::router())
         .merge(changes::router());

@@ -74,6 +74,19 @@ impl Problem {
         )
     }
 
+    /// The node would not do it; `reasons`, a line each, say why.
+    pub(crate) fn refused(reasons: &str) -> Self {
+        let lines: Vec<&str> = reasons.lines().collect();
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:tandem:problem:refused",
+            "The node refuses this",
+            lines.join("; "),
+        );
+        problem.more.insert("errors".to_owned(), lines.into());
+        problem
+    }
+
     /// The body is not JSON by its own account.
     pub(crate) fn media_type() -> Self {
         Self::new(

@@ -14,6 +14,7 @@ mod audit;
 mod binding;
 mod bulk;
 mod cdr;
+mod domain;
 mod engine;
 mod error;
 mod key;
@@ -30,6 +31,7 @@ pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, WriterCounts, WriterOptions, WriterTask,
 };
+pub use domain::Domain;
 pub use engine::Store;
 pub use error::StoreError;
 pub use key::{ApiKey, Role};

@@ -153,6 +153,37 @@ impl Store {
         self.page_of_users(query, after, limit).await
     }
 
+    /// The same of one tenant: of its domains, or for [`DEFAULT_TENANT`](crate::DEFAULT_TENANT) of those that
+    /// are nobody else's.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn tenants_users(
+        &self,
+        tenant: &str,
+        after: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT users.* FROM users LEFT JOIN domains ON domains.name = users.domain \
+                     WHERE (users.domain, users.name) > ($1, $2) \
+                     AND COALESCE(domains.tenant, 'default') = $3 \
+                     ORDER BY users.domain, users.name LIMIT $4",
+                )
+                .bind(after.0)
+                .bind(after.1)
+                .bind(tenant)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+                Ok(rows.into_iter().map(User::from).collect())
+            })
+        })
+        .await
+    }
+
     /// Those of them who may not call or have a profile.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Tenants, keys and the record of changes, on every engine.
 
-use store::{ApiKey, AuditEntry, AuditFilter, Role, StoreError, Tenant, Timestamp, Uuid};
+use store::{
+    ApiKey, AuditEntry, AuditFilter, Domain, Role, StoreError, Tenant, Timestamp, User, Uuid,
+};
 
 use crate::Place;
 
@@ -181,4 +183,68 @@ pub(crate) async fn changes_are_listed_newest_first(place: Place) {
         .await,
         2
     );
+}
+
+fn domain(name: &str, tenant: &str) -> Domain {
+    Domain {
+        name: name.into(),
+        tenant: tenant.into(),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(2),
+    }
+}
+
+pub(crate) async fn users_are_their_domains_tenants(place: Place) {
+    let store = place.open().await;
+    assert!(
+        store
+            .create_tenant(&tenant("acme", "Acme", 1))
+            .await
+            .unwrap()
+    );
+    let user = |name: &str, domain: &str| User {
+        domain: domain.into(),
+        name: name.into(),
+        ha1_md5: None,
+        ha1_sha256: None,
+        ha1_sha512: None,
+        display: None,
+        enabled: true,
+        profile: "{}".into(),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(1),
+    };
+    let users = [
+        user("a", "a.test"),
+        user("a", "b.test"),
+        user("b", "b.test"),
+        user("a", "c.test"),
+    ];
+    store.create_users(&users).await.unwrap();
+    let nobodys = store.put_domain(&domain("x.test", "none")).await;
+    assert!(
+        matches!(nobodys, Err(StoreError::Rejected(_))),
+        "{nobodys:?}"
+    );
+    for (name, tenant) in [
+        ("c.test", "acme"),
+        ("b.test", "default"),
+        ("b.test", "acme"),
+    ] {
+        store.put_domain(&domain(name, tenant)).await.unwrap();
+    }
+
+    let of = async |tenant: &str, after: (&str, &str)| {
+        store.tenants_users(tenant, after, 2).await.unwrap()
+    };
+    assert_eq!(of("default", ("", "")).await, users[..1]);
+    assert_eq!(of("acme", ("", "")).await, users[1..3]);
+    assert_eq!(of("acme", ("b.test", "b")).await, users[3..]);
+    let own = store.domains(Some("acme"), "", 9).await.unwrap();
+    assert_eq!(own, [domain("b.test", "acme"), domain("c.test", "acme")]);
+    assert_eq!(store.domains(None, "b.test", 9).await.unwrap(), own[1..]);
+    assert_eq!(store.domain("a.test").await.unwrap(), None);
+    assert!(store.remove_domain("c.test").await.unwrap());
+    assert!(!store.remove_domain("c.test").await.unwrap());
+    assert_eq!(of("acme", ("b.test", "b")).await, []);
 }

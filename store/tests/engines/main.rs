@@ -62,7 +62,8 @@ cases! {
     access:
     tenants_are_created_renamed_and_removed
     keys_are_kept_by_tenant
-    changes_are_listed_newest_first;
+    changes_are_listed_newest_first
+    users_are_their_domains_tenants;
     cases:
     a_record_comes_back_as_it_was_written
     a_record_without_optional_values_comes_back

@@ -14,4 +14,6 @@ mod operate;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod rest;
+#[cfg(test)]
 mod run;

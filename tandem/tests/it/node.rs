@@ -124,12 +124,29 @@ impl Node {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
+    /// A request to the API, and what comes back: `Null` where that is no JSON.
+    pub(crate) fn rest(&self, key: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = self.exchange(key, method, path, &body);
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
     fn answer_to(&self, path: &str) -> String {
+        self.exchange(&self.key(), "GET", path, "")
+    }
+
+    fn exchange(&self, key: &str, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.api)).unwrap();
-        let key = self.key();
+        let length = body.len();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();

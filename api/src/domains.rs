@@ -1,0 +1,198 @@
+//! `/v1/domains`: whose users those of a SIP domain are.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Json, extract, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::{DEFAULT_TENANT, Domain, Timestamp};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    State,
+    access::Caller,
+    body::Body,
+    changes::{Change, Editor},
+    edited::{IfMatch, Tagged},
+    problem::Problem,
+    query::{List, Params, limit},
+};
+
+/// The endpoints.
+pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(put, remove))
+}
+
+/// A SIP domain that was given to a tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DomainView {
+    #[schema(example = "acme.example")]
+    name: String,
+    #[schema(example = "acme")]
+    tenant: String,
+    #[schema(value_type = String, format = DateTime)]
+    created: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated: Timestamp,
+}
+
+impl From<Domain> for DomainView {
+    fn from(domain: Domain) -> Self {
+        Self {
+            name: domain.name,
+            tenant: domain.tenant,
+            created: domain.created,
+            updated: domain.updated,
+        }
+    }
+}
+
+/// Whose a domain is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DomainOwner {
+    #[schema(example = "acme")]
+    tenant: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DomainsQuery {
+    /// 1 to 1000; 100 unless told.
+    limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
+}
+
+/// The domains that were given to tenants, by name. All others are the tenant `default`'s.
+#[utoipa::path(get, path = "/domains", tag = "domains", params(DomainsQuery),
+    security(("bearer" = ["viewer"])), responses((status = 200, body = List<DomainView>)))]
+async fn list(
+    extract::State(state): extract::State<Arc<State>>,
+    caller: Caller,
+    Params(query): Params<DomainsQuery>,
+) -> Result<Json<List<DomainView>>, Problem> {
+    let limit = limit(query.limit)?;
+    let tenant = caller.confine(query.tenant)?;
+    let after = query.cursor.unwrap_or_default();
+    let domains = state.store.domains(tenant.as_deref(), &after, limit + 1);
+    let domains = domains.await;
+    let domains = domains.map_err(|error| Problem::unavailable("the database", &error))?;
+    let views = domains.into_iter().map(DomainView::from);
+    Ok(Json(List::cut(views, limit, |last| last.name.clone())))
+}
+
+/// Gives a domain, with all its users, to a tenant.
+#[utoipa::path(put, path = "/domains/{name}", tag = "domains", params(("name" = String, Path)),
+    request_body = DomainOwner, security(("bearer" = ["admin", "node"])), responses(
+        (status = 200, body = DomainView),
+        (status = 412, description = "It is not as If-Match says"),
+        (status = 422, description = "It is no domain, or there is no such tenant")))]
+async fn put(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(name): extract::Path<String>,
+    editor: Editor,
+    if_match: IfMatch,
+    Body(owner): Body<DomainOwner>,
+) -> Result<Tagged<DomainView>, Problem> {
+    let name = name.to_ascii_lowercase();
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b);
+    if !(1..=253).contains(&name.len()) || !name.bytes().all(is_name) {
+        return Err(Problem::bad_member(
+            "the path names no SIP domain: write a host name or an address",
+        ));
+    }
+    let before = state.store.domain(&name).await;
+    let before = before.map_err(|error| Problem::unavailable("the database", &error))?;
+    let updated = before.as_ref().map(|before| before.updated);
+    if_match.check(updated.unwrap_or(Timestamp::from_millis(0)))?;
+    let now = Timestamp::now();
+    let domain = Domain {
+        name,
+        tenant: owner.tenant,
+        created: before.map_or(now, |before| before.created),
+        updated: updated.map_or(now, Timestamp::next),
+    };
+    match state.store.put_domain(&domain).await {
+        Ok(()) => {}
+        Err(error) if error.is_rejection() => {
+            return Err(Problem::bad_member("tenant: there is none of this id"));
+        }
+        Err(error) => return Err(Problem::unavailable("the database", &error)),
+    }
+    let detail = json!({ "tenant": domain.tenant });
+    record(&state, &editor, "update", &domain, detail).await;
+    Ok(Tagged(domain.updated, domain.into()))
+}
+
+/// Gives a domain, with all its users, back to the tenant `default`.
+#[utoipa::path(delete, path = "/domains/{name}", tag = "domains", params(("name" = String, Path)),
+    security(("bearer" = ["admin", "node"])), responses(
+        (status = 204, description = "It is"),
+        (status = 404, description = "It was not given to a tenant")))]
+async fn remove(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(name): extract::Path<String>,
+    editor: Editor,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let missing = || Problem::not_found("this domain was not given to a tenant");
+    let name = name.to_ascii_lowercase();
+    let domain = state.store.domain(&name).await;
+    let domain = domain.map_err(|error| Problem::unavailable("the database", &error))?;
+    let domain = domain.ok_or_else(missing)?;
+    if_match.check(domain.updated)?;
+    let removed = state.store.remove_domain(&name).await;
+    if !removed.map_err(|error| Problem::unavailable("the database", &error))? {
+        return Err(missing());
+    }
+    record(&state, &editor, "delete", &domain, json!({})).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn record(
+    state: &State,
+    editor: &Editor,
+    action: &str,
+    domain: &Domain,
+    detail: serde_json::Value,
+) {
+    let change = Change {
+        action,
+        kind: "domains",
+        target: &domain.name,
+        tenant: Some(&domain.tenant),
+        detail,
+    };
+    editor.record(state, change).await;
+}
+
+/// Whose domains are, each asked for once.
+#[derive(Default)]
+pub(crate) struct Owners(HashMap<String, String>);
+
+impl Owners {
+    /// The tenant of a user: `alice@example.test`.
+    pub(crate) async fn of_user(&mut self, state: &State, user: &str) -> Result<String, Problem> {
+        let domain = user.rsplit_once('@').map_or("", |(_, domain)| domain);
+        self.of(state, &domain.to_ascii_lowercase()).await
+    }
+
+    /// The tenant of a domain in lower case.
+    pub(crate) async fn of(&mut self, state: &State, domain: &str) -> Result<String, Problem> {
+        if let Some(tenant) = self.0.get(domain) {
+            return Ok(tenant.clone());
+        }
+        let found = state.store.domain(domain).await;
+        let found = found.map_err(|error| Problem::unavailable("the database", &error))?;
+        let tenant = found.map_or_else(|| DEFAULT_TENANT.to_owned(), |domain| domain.tenant);
+        self.0.insert(domain.to_owned(), tenant.clone());
+        Ok(tenant)
+    }
+}

@@ -1,0 +1,128 @@
+//! The table `domains`: whose users those of a SIP domain are.
+
+use sqlx::FromRow;
+
+use crate::{
+    Store, StoreError, Timestamp,
+    engine::{on_engine, within},
+};
+
+/// A SIP domain and its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// In lower case.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// When it was given to a tenant first.
+    pub created: Timestamp,
+    /// When it was last.
+    pub updated: Timestamp,
+}
+
+impl Store {
+    /// Gives a domain to a tenant, whosever it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] where there is no such tenant; if the database fails.
+    pub async fn put_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                sqlx::query(
+                    "INSERT INTO domains (name, tenant, created_ms, updated_ms) \
+                     VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE \
+                     SET tenant = excluded.tenant, updated_ms = excluded.updated_ms",
+                )
+                .bind(domain.name.as_str())
+                .bind(domain.tenant.as_str())
+                .bind(domain.created.millis())
+                .bind(domain.updated.millis())
+                .execute(pool)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Gives a domain back to the tenant [`DEFAULT_TENANT`](crate::DEFAULT_TENANT). Tells whether it was
+    /// another's.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remove_domain(&self, name: &str) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let done = sqlx::query("DELETE FROM domains WHERE name = $1")
+                    .bind(name)
+                    .execute(pool)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    /// The domain of this name, where it was given to a tenant.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn domain(&self, name: &str) -> Result<Option<Domain>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let row: Option<Row> = sqlx::query_as("SELECT * FROM domains WHERE name = $1")
+                    .bind(name)
+                    .fetch_optional(pool)
+                    .await?;
+                Ok(row.map(Domain::from))
+            })
+        })
+        .await
+    }
+
+    /// Up to `limit` domains by name, from after `after` on: those of a tenant, or all that were given to one.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn domains(
+        &self,
+        tenant: Option<&str>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Domain>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT * FROM domains WHERE name > $1 \
+                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) ORDER BY name LIMIT $3",
+                )
+                .bind(after)
+                .bind(tenant)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+                Ok(rows.into_iter().map(Domain::from).collect())
+            })
+        })
+        .await
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    name: String,
+    tenant: String,
+    created_ms: i64,
+    updated_ms: i64,
+}
+
+impl From<Row> for Domain {
+    fn from(row: Row) -> Self {
+        Self {
+            name: row.name,
+            tenant: row.tenant,
+            created: Timestamp::from_millis(row.created_ms),
+            updated: Timestamp::from_millis(row.updated_ms),
+        }
+    }
+}
