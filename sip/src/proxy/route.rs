@@ -255,8 +255,10 @@ fn aim<'m>(
         routes.push(Route::of(&target));
         uri = Some(routes.remove(0).uri);
     }
-    if let Some(uri) = uri {
-        Uri::parse(&uri)?;
+    if let Some(mut uri) = uri {
+        // A Contact may hold headers, for those who take it from a page; a Request-URI may not.
+        let plain = Uri::parse(&uri)?.without_headers().len();
+        uri.truncate(plain);
         edit = edit.request_uri(uri);
     }
     let is_other = first_is_strict || !plan.route.is_empty() || routed.followed > 0;

@@ -57,6 +57,17 @@ fn a_new_request_passes_unchanged_but_for_what_a_proxy_writes() {
 }
 
 #[test]
+fn headers_of_a_target_are_not_in_the_request_uri() {
+    let routed = routed(&invite().build().unwrap());
+    let plan = Forward {
+        target: Some("sip:a?b@192.0.2.4;x?Route=%3Csip:evil.test%3E&Subject=hi"),
+        ..PLAN
+    };
+    let sent = forward(&routed, &plan).unwrap();
+    assert_eq!(uri(&sent), "sip:a?b@192.0.2.4;x");
+}
+
+#[test]
 fn max_forwards_is_added_where_it_is_missing_and_never_goes_below_zero() {
     let sent = forward(&routed(&invite().build().unwrap()), &PLAN).unwrap();
     assert_eq!(sent.max_forwards(), Ok(Some(70)));
