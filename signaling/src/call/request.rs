@@ -181,6 +181,9 @@ impl Core {
             if !self.may_pass(now, key, &flow, &received, &routed, vouched) {
                 return self.answer(now, server, &received, 403, &[]);
             }
+            if asks_this_hop(&received) {
+                return self.answer_options(now, server, &received);
+            }
             return self.enqueue(
                 now,
                 key,
@@ -248,15 +251,10 @@ impl Core {
                 user.as_deref(),
             );
         }
-        let used_up = matches!(received.max_forwards(), Ok(Some(0)));
         let for_us = own && user.is_none();
         match method {
-            Method::Options if used_up || for_us => {
-                let headers = [
-                    (HeaderName::Allow, ALLOW),
-                    (HeaderName::Accept, "application/sdp"),
-                ];
-                self.answer(now, server, &received, 200, &headers);
+            Method::Options if for_us || asks_this_hop(&received) => {
+                self.answer_options(now, server, &received);
             }
             // They belong to a dialog, and name none.
             Method::Bye | Method::Prack | Method::Update | Method::Info => {
@@ -281,6 +279,21 @@ impl Core {
                 Decision::Silence => self.layer.abandon(now, server),
             },
         }
+    }
+
+    /// Answers an OPTIONS that asks this node itself, which knows no extension that could be required.
+    fn answer_options(&mut self, now: Instant, server: ServerId, received: &Message) {
+        let required: Vec<_> = received.values(HeaderName::Require).collect();
+        if !required.is_empty() {
+            let tags = String::from_utf8_lossy(&required.join(&b", "[..])).into_owned();
+            let headers = [(HeaderName::Unsupported, &*tags)];
+            return self.answer(now, server, received, 420, &headers);
+        }
+        let headers = [
+            (HeaderName::Allow, ALLOW),
+            (HeaderName::Accept, "application/sdp"),
+        ];
+        self.answer(now, server, received, 200, &headers);
     }
 
     /// Whether somebody calls for help: that is let in, come what may.
@@ -328,6 +341,11 @@ impl Core {
         let is_here = self.policy.identity.is_own_uri(uri);
         self.directory.place_of(uri, is_here, by_trunk)
     }
+}
+
+/// Whether an OPTIONS may go no further: it asks whoever has it now (RFC 3261 section 11).
+fn asks_this_hop(request: &Message) -> bool {
+    request.method() == Some(&Method::Options) && matches!(request.max_forwards(), Ok(Some(0)))
 }
 
 /// Who is called: the user part of the Request-URI.

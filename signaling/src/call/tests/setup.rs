@@ -280,6 +280,8 @@ fn who_may_not_call_is_told_so_without_state() {
         options(&format!("{name} {uri}")).replace("1 INVITE", &format!("1 {name}"))
     };
     refused(CALLER, method("OPTIONS", "sip:node.test"), 200);
+    let requiring = method("OPTIONS", "sip:node.test").replace("X-Custom: kept", "Require: future");
+    refused(CALLER, requiring, 420);
     refused(
         STRANGER,
         method("OPTIONS", "sip:node.test").replace(CALLER, STRANGER),

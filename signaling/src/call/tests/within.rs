@@ -1,6 +1,9 @@
 //! Requests within a call.
 
-use sip::{header::HeaderName, message::Method};
+use sip::{
+    header::HeaderName,
+    message::{Message, Method},
+};
 
 use super::bed::*;
 
@@ -29,6 +32,26 @@ fn requests_pass_both_ways_unchanged_whatever_their_method() {
         bed.receive_message(CALLER, &passed.respond(403).build().unwrap());
         bed.response(CALLEE, 403);
     }
+    bed.assert_quiet();
+    hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+#[test]
+fn an_options_that_may_go_no_further_is_answered_by_the_node() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+1555", "c1");
+    let last = |message: Message| {
+        let edit = message.edit().replace(HeaderName::MaxForwards, "0");
+        edit.finish().unwrap()
+    };
+    let options = last(up.caller.send(&Method::Options, ""));
+    bed.receive_message(CALLER, &options);
+    let answer = bed.response(CALLER, 200);
+    assert!(answer.header(HeaderName::Allow).is_some());
+    let info = last(up.caller.send(&Method::Info, ""));
+    bed.receive_message(CALLER, &info);
+    bed.response(CALLER, 483);
     bed.assert_quiet();
     hang_up(&mut bed, &mut up);
     bed.assert_empty();
