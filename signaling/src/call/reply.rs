@@ -196,7 +196,9 @@ impl Core {
             Role::Setup if status < 300 => {
                 self.on_answered(now, key, id, branch, response);
             }
-            Role::Setup => self.on_setup_failed(now, key, id, status, &response.reason()),
+            Role::Setup => {
+                self.on_setup_failed(now, key, id, status, Some(&response.reason()));
+            }
             Role::Within { from, .. } if status >= 200 => {
                 if let Some((leg, _)) = self
                     .calls
@@ -469,7 +471,7 @@ impl Core {
         };
         let is_bye = exchange.method == Method::Bye;
         match role {
-            Role::Setup => self.on_setup_failed(now, key, id, status, ""),
+            Role::Setup => self.on_setup_failed(now, key, id, status, None),
             Role::Within { from, offered } => {
                 if offered {
                     self.roll_back(key);
@@ -489,13 +491,14 @@ impl Core {
         }
     }
 
+    /// The caller is told that there will be no call: by a callee, in these words, or by this node.
     fn on_setup_failed(
         &mut self,
         now: Instant,
         key: CallKey,
         id: ExchangeId,
         status: u16,
-        reason: &str,
+        answered: Option<&str>,
     ) {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
@@ -506,12 +509,12 @@ impl Core {
             _ if self.calls.get(&key).is_some_and(|call| call.feigned) => {
                 (EndedBy::Node, Cause::Blocked)
             }
-            _ if !reason.is_empty() => (EndedBy::Callee, Cause::Rejected),
+            _ if answered.is_some() => (EndedBy::Callee, Cause::Rejected),
             408 if rang => (EndedBy::Node, Cause::RingTimeout),
             487 => (EndedBy::Caller, Cause::Cancel),
             _ => (EndedBy::Node, Cause::Unreachable),
         };
-        self.finish(now, key, by, cause, status, reason);
+        self.finish(now, key, by, cause, status, answered.unwrap_or_default());
     }
 
     fn on_bye_answered(&mut self, now: Instant, key: CallKey, from: Side, response: &Message) {

@@ -132,6 +132,22 @@ fn icmp_and_503_lead_to_the_next_host_at_once_and_busy_does_not() {
 }
 
 #[test]
+fn who_refuses_without_a_word_has_refused_all_the_same() {
+    let mut bed = Bed::new();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let sent = bed.request(CALLEE, &Method::Invite);
+    let busy = answer(&sent, 486, CALLEE, "").as_bytes().to_vec();
+    let busy = String::from_utf8(busy).unwrap();
+    bed.receive(CALLEE, busy.replacen("486 Busy Here", "486 ", 1));
+    bed.request(CALLEE, &Method::Ack);
+    bed.response(CALLER, 486);
+    let cdr = bed.cdr();
+    let end = (cdr.cause, cdr.ended_by, &*cdr.reason);
+    assert_eq!(end, (Cause::Rejected, EndedBy::Callee, "Busy Here"));
+    bed.assert_empty();
+}
+
+#[test]
 fn every_address_of_a_name_is_tried() {
     let mut bed = Bed::new();
     bed.names
