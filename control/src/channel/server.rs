@@ -122,6 +122,9 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
                         let _listening = listening;
                         match client::<P, H>(stream, handler, events, info).await {
                             Ok(()) => debug!(protocol = P::NAME, "a control client left"),
+                            Err(error) if error.is_farewell() => {
+                                debug!(protocol = P::NAME, %error, "a control client left");
+                            }
                             Err(error) => warn!(protocol = P::NAME, %error, "a control client was dropped"),
                         }
                     });

@@ -12,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{wire::Hello, *};
+use super::{
+    wire::{self, Hello, WireError},
+    *,
+};
 
 #[derive(Debug)]
 struct Echo;
@@ -170,6 +173,19 @@ async fn another_version_is_refused_in_words() {
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("speaks 'echo'"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_leaves_with_something_unread_has_left_and_not_failed() {
+    let (mut server, client) = UnixStream::pair().unwrap();
+    server.write_all(b"an event").await.unwrap();
+    drop(client);
+    let mut buffer = Vec::new();
+    let read = wire::read_frame::<String>(&mut server, &mut buffer).await;
+    assert!(read.unwrap_err().is_farewell());
+    let written = server.write_all(b"another").await.unwrap_err();
+    assert!(WireError::from(written).is_farewell());
+    assert!(!WireError::TooLong(0).is_farewell());
 }
 
 #[tokio::test]

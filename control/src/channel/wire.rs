@@ -36,6 +36,15 @@ pub enum WireError {
     Refused(String),
 }
 
+impl WireError {
+    /// Whether the peer went away with something unread before it: a command that has its answer, and was
+    /// told of a call meanwhile, does so.
+    pub(super) fn is_farewell(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        matches!(self, Self::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionReset))
+    }
+}
+
 /// A client's first bytes: magic, version (little-endian), length of the name, name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hello {
