@@ -30,6 +30,7 @@ mod changes;
 mod domains;
 mod edited;
 mod health;
+mod idempotency;
 mod keys;
 mod metrics;
 mod middleware;
@@ -37,6 +38,7 @@ mod node;
 mod openapi;
 mod problem;
 mod query;
+mod rate;
 mod registrations;
 mod tenants;
 mod users;
@@ -62,8 +64,10 @@ const MOST_BODY: usize = 256 << 10;
 pub struct Api {
     /// Where HTTP is served; port 0 for any.
     pub listen: SocketAddr,
-    /// Who may use `/v1`.
+    /// Opens all of `/v1`.
     pub admin_key: AdminKey,
+    /// Requests of one key in a second at most.
+    pub requests: u32,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -97,6 +101,7 @@ struct State {
     admin_key: AdminKey,
     keys: access::Keys,
     rules: access::Rules,
+    rates: rate::Rates,
     /// As `/openapi.json` has it.
     document: Bytes,
     store: Store,
@@ -121,6 +126,7 @@ pub async fn run(
     let api = Api {
         listen: config.api.listen,
         admin_key,
+        requests: config.api.requests,
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -169,6 +175,7 @@ impl Api {
             admin_key: self.admin_key,
             keys: access::Keys::new(self.store.clone()),
             rules: access::Rules::of(&document),
+            rates: rate::Rates::new(self.requests),
             document: openapi::written(&document),
             store: self.store,
             signal: self.signal,
@@ -229,7 +236,11 @@ impl Server {
 }
 
 fn router(v1: Router<Arc<State>>, state: Arc<State>) -> Router {
-    v1.route_layer(from_fn_with_state(state.clone(), access::gate))
+    // The last one is the first that a request comes to.
+    v1.route_layer(from_fn_with_state(state.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(state.clone(), rate::limit))
+        .route_layer(from_fn_with_state(state.clone(), access::gate))
+        .route_layer(from_fn_with_state(state.clone(), rate::guesses))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))

@@ -127,6 +127,16 @@ impl Problem {
         )
     }
 
+    /// More than there may be.
+    pub(crate) fn too_many(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "urn:tandem:problem:too-many",
+            "Too many requests",
+            detail,
+        )
+    }
+
     /// The key is good, and not for this.
     pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(

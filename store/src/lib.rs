@@ -17,6 +17,7 @@ mod cdr;
 mod domain;
 mod engine;
 mod error;
+mod idempotency;
 mod key;
 mod message;
 mod named;
@@ -34,6 +35,7 @@ pub use cdr::{
 pub use domain::Domain;
 pub use engine::Store;
 pub use error::StoreError;
+pub use idempotency::Attempt;
 pub use key::{ApiKey, Role};
 pub use message::Message;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};

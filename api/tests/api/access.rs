@@ -240,3 +240,114 @@ async fn a_body_that_is_not_what_is_asked_for_is_refused_in_words() {
     assert_eq!(post(json, zero).await.status, 422);
     assert_eq!(post(json, good).await.status, 201);
 }
+
+#[tokio::test]
+async fn a_post_that_is_sent_again_is_done_once() {
+    let bed = Bed::start().await;
+    let other = secret(&key(&bed, KEY, "admin", None).await);
+    let post = async |key: &str, name: &str, path: &str, body: Value| {
+        let bearer = format!("Bearer {key}");
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", name),
+        ];
+        bed.exchange("POST", path, &fields, &body.to_string()).await
+    };
+    let acme = || json!({ "id": "acme", "name": "Acme" });
+    let tenants = "/v1/tenants";
+    let first = post(KEY, "one", tenants, acme()).await;
+    assert_eq!(
+        (first.status, first.header("idempotent-replayed")),
+        (201, None)
+    );
+    let again = post(KEY, "one", tenants, acme()).await;
+    assert_eq!((again.status, &again.body), (201, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    for name in ["location", "etag", "content-type"] {
+        assert_eq!(again.header(name), first.header(name), "{name}");
+    }
+
+    let changed = json!({ "id": "acme", "name": "Other" });
+    assert_eq!(post(KEY, "one", tenants, changed).await.status, 409);
+    assert_eq!(post(KEY, "one", "/v1/keys", acme()).await.status, 409);
+    // Another caller's name is another name, and a refusal is an answer.
+    let refused = post(&other, "one", tenants, acme()).await;
+    assert_eq!(refused.json()["type"], "urn:tandem:problem:conflict");
+    assert_eq!(refused.header("idempotent-replayed"), None);
+    let refused = post(&other, "one", tenants, acme()).await;
+    assert_eq!(refused.header("idempotent-replayed"), Some("true"));
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
+
+    let new = || json!({ "name": "k", "role": "viewer" });
+    assert_eq!(post(KEY, "two", "/v1/keys", new()).await.status, 201);
+    let second = post(KEY, "two", "/v1/keys", new()).await;
+    assert_eq!(second.status, 409, "{}", second.body);
+    let keys = bed.ask(KEY, "GET", "/v1/keys", None).await.json();
+    assert_eq!(keys["items"].as_array().unwrap().len(), 2, "{keys}");
+
+    for wrong in ["", "a b", &"x".repeat(256)] {
+        assert_eq!(
+            post(KEY, wrong, tenants, acme()).await.status,
+            400,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_came_to_nothing_may_be_sent_again() {
+    let bed = Bed::start().await;
+    let post = async || {
+        let bearer = format!("Bearer {KEY}");
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", "ban"),
+        ];
+        bed.exchange("POST", "/v1/bans", &fields, r#"{"source": "192.0.2.1"}"#)
+            .await
+    };
+    bed.fake.down(true);
+    assert_eq!(post().await.status, 503);
+    bed.fake.down(false);
+    assert_eq!(post().await.status, 201);
+    assert_eq!(post().await.header("idempotent-replayed"), Some("true"));
+    assert_eq!(bed.fake.bans(), 1);
+}
+
+#[tokio::test]
+async fn who_asks_too_much_is_told_when_to_come_back() {
+    let bed = Bed::start_with(2).await;
+    let first = bed.ask(KEY, "GET", "/v1/keys", None).await;
+    assert_eq!(
+        (first.status, first.header("ratelimit-limit")),
+        (200, Some("2"))
+    );
+    // A machine that is slow may not make three in a second each time.
+    for _ in 0..60 {
+        let answer = bed.ask(KEY, "GET", "/v1/keys", None).await;
+        if answer.status == 429 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert_eq!(answer.header("ratelimit-remaining"), Some("0"));
+            assert_eq!(bed.get("/healthz").await.status, 200);
+            return;
+        }
+    }
+    unreachable!("nobody was told");
+}
+
+#[tokio::test]
+async fn who_tries_keys_is_not_heard_for_a_while() {
+    let bed = Bed::start().await;
+    for _ in 0..30 {
+        assert_eq!(bed.ask("wrong", "GET", "/v1/keys", None).await.status, 401);
+    }
+    let refused = bed.ask(KEY, "GET", "/v1/keys", None).await;
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(bed.get("/healthz").await.status, 200);
+}

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -25,6 +25,8 @@ use tokio::{
 };
 
 pub(crate) const KEY: &str = "secret-key-0123";
+/// Of one key in a second: more than any test makes.
+const REQUESTS: u32 = 100_000;
 const T0: i64 = 1_763_700_000_000;
 
 /// signaling and mediad, as far as the API sees them.
@@ -32,11 +34,17 @@ const T0: i64 = 1_763_700_000_000;
 pub(crate) struct Fake {
     draining: AtomicBool,
     down: AtomicBool,
+    bans: AtomicUsize,
 }
 
 impl Fake {
     pub(crate) fn drain(&self, on: bool) {
         self.draining.store(on, SeqCst);
+    }
+
+    /// How many bans were asked for.
+    pub(crate) fn bans(&self) -> usize {
+        self.bans.load(SeqCst)
     }
 
     /// Answers nothing but faults while it is down.
@@ -136,6 +144,10 @@ impl Handler<Signal> for Signaling {
                 signal::Request::Metrics => signal::Response::Metrics(
                     "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),
                 ),
+                signal::Request::Ban { .. } => {
+                    fake.bans.fetch_add(1, SeqCst);
+                    signal::Response::Done
+                }
                 other => return Err(Fault::new(FaultCode::Unsupported, format!("{other:?}"))),
             })
         }
@@ -212,6 +224,11 @@ impl Answer {
 
 impl Bed {
     pub(crate) async fn start() -> Self {
+        Self::start_with(REQUESTS).await
+    }
+
+    /// With so many requests of a key in a second.
+    pub(crate) async fn start_with(requests: u32) -> Self {
         let (signaling, signal_endpoint) = Endpoint::memory();
         let (mediad, media_endpoint) = Endpoint::memory();
         let fake = Arc::new(Fake::default());
@@ -221,19 +238,28 @@ impl Bed {
             Events::new(),
         ));
         tokio::spawn(serve(mediad, Arc::new(Mediad(fake.clone())), Events::new()));
-        Self::with(signal_endpoint, media_endpoint, fake).await
+        Self::with(requests, signal_endpoint, media_endpoint, fake).await
     }
 
     /// The control sockets are not there.
     pub(crate) async fn without_daemons() -> Self {
         let endpoint = |name: &str| format!("unix:/nonexistent/{name}.sock").parse().unwrap();
-        Self::with(endpoint("signal"), endpoint("media"), Arc::default()).await
+        Self::with(
+            REQUESTS,
+            endpoint("signal"),
+            endpoint("media"),
+            Arc::default(),
+        )
+        .await
     }
 
-    async fn with(signal: Endpoint, media: Endpoint, fake: Arc<Fake>) -> Self {
+    async fn with(requests: u32, signal: Endpoint, media: Endpoint, fake: Arc<Fake>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open("sqlite:test.db", dir.path()).await.unwrap();
-        let api = api("127.0.0.1:0".parse().unwrap(), store.clone(), signal, media);
+        let api = Api {
+            requests,
+            ..api("127.0.0.1:0".parse().unwrap(), store.clone(), signal, media)
+        };
         let server = api.bind().await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -336,6 +362,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
     Api {
         listen,
         admin_key: AdminKey::new(KEY).unwrap(),
+        requests: REQUESTS,
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

@@ -351,6 +351,8 @@ pub struct Api {
     /// The key of `Authorization: Bearer`. Default: a random one, shown once at the first start and
     /// kept in the data directory.
     pub admin_key: Option<String>,
+    /// Requests of one key in a second at most. Default 200.
+    pub requests: u32,
 }
 
 impl Default for Api {
@@ -358,6 +360,7 @@ impl Default for Api {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             admin_key: None,
+            requests: 200,
         }
     }
 }
@@ -367,6 +370,7 @@ impl std::fmt::Debug for Api {
         f.debug_struct("Api")
             .field("listen", &self.listen)
             .field("admin_key", &self.admin_key.as_ref().map(|_| "(hidden)"))
+            .field("requests", &self.requests)
             .finish()
     }
 }

@@ -76,7 +76,7 @@ impl Changes {
         );
         take_over!(
             changes, "api.", Api, running.api, read.api,
-            live: [], restart: [listen, admin_key], apart: [],
+            live: [], restart: [listen, admin_key, requests], apart: [],
         );
         take_over!(
             changes, "store.", Store, running.store, read.store,

@@ -80,6 +80,7 @@ impl Node {
         let server = Api {
             listen: config.api.listen,
             admin_key: key,
+            requests: config.api.requests,
             store: store.clone(),
             signal,
             media: media.clone(),

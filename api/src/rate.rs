@@ -1,0 +1,200 @@
+//! How many requests a caller may make, and how many may try keys.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{ConnectInfo, Request, State as Shared},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{State, access::Caller, problem::Problem};
+
+/// Callers that are kept in mind at most.
+const MOST: usize = 10_000;
+/// Wrong keys of one address in a minute, before it is not heard for the rest of it.
+const GUESSES: u32 = 30;
+
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// A count that begins anew after each window, of many.
+#[derive(Debug)]
+pub(crate) struct Windows<K> {
+    window: Duration,
+    most: u32,
+    counts: Mutex<HashMap<K, (Instant, u32)>>,
+}
+
+/// What is left of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    count: u32,
+    time: Duration,
+}
+
+impl<K: std::hash::Hash + Eq> Windows<K> {
+    fn new(most: u32, window: Duration) -> Self {
+        Self {
+            window,
+            most,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Counts one; `Err` where that is one too many.
+    fn take(&self, now: Instant, key: K, weight: u32) -> Result<Left, Left> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MOST {
+            counts.retain(|_, (began, _)| now.duration_since(*began) < self.window);
+            if counts.len() >= MOST {
+                counts.clear();
+            }
+        }
+        let (began, count) = counts.entry(key).or_insert((now, 0));
+        if now.duration_since(*began) >= self.window {
+            (*began, *count) = (now, 0);
+        }
+        let time = self.window.saturating_sub(now.duration_since(*began));
+        let taken = count.saturating_add(weight);
+        if taken > self.most || *count >= self.most {
+            return Err(Left { count: 0, time });
+        }
+        *count = taken;
+        let count = self.most - taken;
+        Ok(Left { count, time })
+    }
+}
+
+/// The limits of the API.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    callers: Windows<String>,
+    guesses: Windows<IpAddr>,
+}
+
+impl Rates {
+    /// So many requests of a caller in a second.
+    pub(crate) fn new(requests: u32) -> Self {
+        Self {
+            callers: Windows::new(requests, Duration::from_secs(1)),
+            guesses: Windows::new(GUESSES, Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Hears an address that has tried too many wrong keys no more for a while.
+pub(crate) async fn guesses(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let guesses = &state.rates.guesses;
+    if let Err(left) = guesses.take(Instant::now(), peer.ip(), 0) {
+        return too_many("too many wrong keys came from this address", left);
+    }
+    let shows_one = request.headers().contains_key(header::AUTHORIZATION);
+    let response = next.run(request).await;
+    if shows_one && response.status() == StatusCode::UNAUTHORIZED {
+        // That it is one too many is the next one's trouble.
+        let _: Result<Left, Left> = guesses.take(Instant::now(), peer.ip(), 1);
+    }
+    response
+}
+
+/// Lets each caller make so many requests a second. Behind the gate.
+pub(crate) async fn limit(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(caller) = request.extensions().get::<Arc<Caller>>() else {
+        return next.run(request).await;
+    };
+    let callers = &state.rates.callers;
+    match callers.take(Instant::now(), caller.actor.clone(), 1) {
+        Ok(left) => {
+            let mut response = next.run(request).await;
+            tell(&mut response, callers.most, left);
+            response
+        }
+        Err(left) => {
+            let mut response = too_many("this key makes too many requests a second", left);
+            tell(&mut response, callers.most, left);
+            response
+        }
+    }
+}
+
+fn too_many(what: &str, left: Left) -> Response {
+    let seconds = seconds(left);
+    let mut response =
+        Problem::too_many(format!("{what}: try again in {seconds} s")).into_response();
+    response
+        .headers_mut()
+        .insert("retry-after", HeaderValue::from(seconds));
+    response
+}
+
+fn tell(response: &mut Response, most: u32, left: Left) {
+    let headers = response.headers_mut();
+    headers.insert(LIMIT, HeaderValue::from(most));
+    headers.insert(REMAINING, HeaderValue::from(left.count));
+    headers.insert(RESET, HeaderValue::from(seconds(left)));
+}
+
+/// Until the window is over, rounded up.
+fn seconds(left: Left) -> u64 {
+    left.time.as_millis().div_ceil(1000).try_into().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_ends_and_begins_anew() {
+        let second = Duration::from_secs(1);
+        let windows = Windows::new(2, second);
+        let now = Instant::now();
+        let left = |count| Left {
+            count,
+            time: second,
+        };
+        assert_eq!(windows.take(now, "a", 1), Ok(left(1)));
+        assert_eq!(windows.take(now, "a", 1), Ok(left(0)));
+        assert_eq!(windows.take(now, "a", 1), Err(left(0)));
+        assert_eq!(windows.take(now, "b", 1), Ok(left(1)));
+        assert!(windows.take(now + second / 2, "a", 1).is_err());
+        assert_eq!(windows.take(now + second, "a", 1), Ok(left(1)));
+    }
+
+    #[test]
+    fn what_is_looked_at_only_counts_nothing() {
+        let windows = Windows::new(1, Duration::from_secs(1));
+        let now = Instant::now();
+        for _ in 0..3 {
+            assert!(windows.take(now, "a", 0).is_ok());
+        }
+        assert!(windows.take(now, "a", 1).is_ok());
+        assert!(windows.take(now, "a", 0).is_err());
+    }
+
+    #[test]
+    fn no_more_are_kept_than_there_is_room_for() {
+        let windows = Windows::new(1, Duration::from_secs(1));
+        let now = Instant::now();
+        for key in 0..=MOST {
+            assert!(windows.take(now, key, 1).is_ok());
+        }
+        assert!(windows.counts.lock().unwrap().len() <= MOST);
+    }
+}
