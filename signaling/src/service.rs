@@ -108,6 +108,14 @@ impl Handler<Signal> for Service {
                 Request::Users { after, limit } => this.0.users.list(&after, limit).await,
                 Request::User(order) => this.0.users.obey(order).await,
                 Request::Route(question) => this.route(&question).await,
+                Request::Routing(order) => {
+                    let outcome = this.0.provision.edit(order).await?;
+                    Ok(Response::Routing(outcome))
+                }
+                Request::FileRouting(kind) => {
+                    let documents = this.0.provision.of_file(kind).await;
+                    Ok(Response::FileRouting(documents))
+                }
                 Request::Bans => Ok(this.0.defence.bans(Instant::now())),
                 Request::Ban {
                     source,

@@ -448,10 +448,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
         let put = async |ids: &[&str], length| {
-            let document = |id: &&str| RoutingDocument {
-                id: (*id).to_owned(),
-                document: "x".repeat(length),
-            };
+            let document = |id: &&str| RoutingDocument::new(*id, "x".repeat(length));
             let documents: Vec<_> = ids.iter().map(document).collect();
             store.put_routing(RoutingKind::Route, &documents).await
         };

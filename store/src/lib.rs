@@ -39,7 +39,7 @@ pub use idempotency::Attempt;
 pub use key::{ApiKey, Role};
 pub use message::Message;
 pub use page::{Cursor, CursorError, MAX_PAGE, Page};
-pub use routing::{RoutingDocument, RoutingKind};
+pub use routing::{RoutingDocument, RoutingEdit, RoutingKind};
 pub use tenant::{DEFAULT_TENANT, Tenant};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;

@@ -1,9 +1,9 @@
 //! The table `routing`: documents that calls are routed by, and the count of their changes.
 
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
 use crate::{
-    Store, StoreError,
+    Store, StoreError, Timestamp,
     engine::{on_engine, within},
 };
 
@@ -31,10 +31,37 @@ pub struct RoutingDocument {
     pub id: String,
     /// JSON.
     pub document: String,
+    /// Whose it is; `None`: the node's.
+    pub tenant: Option<String>,
+    /// When it was changed last.
+    pub updated: Timestamp,
 }
 
-/// Rows in one statement: three parameters each, of the 32,766 that SQLite takes.
+/// A change of one document.
+#[derive(Clone, Copy, Debug)]
+pub enum RoutingEdit<'e> {
+    /// There has to be none of this id.
+    Create(&'e RoutingDocument),
+    /// In the place of the one of this id, its tenant included.
+    Replace(&'e RoutingDocument),
+    /// The one of this id.
+    Remove(&'e str),
+}
+
+/// Rows in one statement: five parameters each, of the 32,766 that SQLite takes.
 const ROWS: usize = 5_000;
+
+impl RoutingDocument {
+    /// A document of the node that is written now.
+    pub fn new(id: impl Into<String>, document: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            document: document.into(),
+            tenant: None,
+            updated: Timestamp::now(),
+        }
+    }
+}
 
 impl RoutingKind {
     /// Every kind.
@@ -88,8 +115,8 @@ impl Store {
     ) -> Result<Vec<RoutingDocument>, StoreError> {
         within(async {
             on_engine!(self.reader(), pool => {
-                let rows: Vec<(String, String)> = sqlx::query_as(
-                    "SELECT id, document FROM routing WHERE kind = $1 AND id > $2 \
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT id, document, tenant, updated_ms FROM routing WHERE kind = $1 AND id > $2 \
                      ORDER BY id LIMIT $3",
                 )
                 .bind(kind.name())
@@ -97,10 +124,36 @@ impl Store {
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await?;
-                Ok(rows
-                    .into_iter()
-                    .map(|(id, document)| RoutingDocument { id, document })
-                    .collect())
+                Ok(rows.into_iter().map(RoutingDocument::from).collect())
+            })
+        })
+        .await
+    }
+
+    /// Those of them that are a tenant's.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn routing_of_tenant(
+        &self,
+        kind: RoutingKind,
+        tenant: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<RoutingDocument>, StoreError> {
+        within(async {
+            on_engine!(self.reader(), pool => {
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT id, document, tenant, updated_ms FROM routing \
+                     WHERE tenant = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
+                )
+                .bind(tenant)
+                .bind(kind.name())
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+                Ok(rows.into_iter().map(RoutingDocument::from).collect())
             })
         })
         .await
@@ -117,13 +170,87 @@ impl Store {
     ) -> Result<Option<RoutingDocument>, StoreError> {
         within(async {
             on_engine!(self.reader(), pool => {
-                let query = "SELECT document FROM routing WHERE kind = $1 AND id = $2";
-                let document: Option<String> = sqlx::query_scalar(query)
-                    .bind(kind.name())
-                    .bind(id)
-                    .fetch_optional(pool)
-                    .await?;
-                Ok(document.map(|document| RoutingDocument { id: id.to_owned(), document }))
+                let row: Option<Row> = sqlx::query_as(
+                    "SELECT id, document, tenant, updated_ms FROM routing WHERE kind = $1 AND id = $2",
+                )
+                .bind(kind.name())
+                .bind(id)
+                .fetch_optional(pool)
+                .await?;
+                Ok(row.map(RoutingDocument::from))
+            })
+        })
+        .await
+    }
+
+    /// Makes one change where nothing that calls are routed by was changed since `revision`, and tells
+    /// whether it was made: what it was checked against is what it stands beside then.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] where there is no such tenant; if the database fails. Nothing was changed
+    /// then.
+    pub async fn edit_routing(
+        &self,
+        kind: RoutingKind,
+        edit: RoutingEdit<'_>,
+        revision: i64,
+    ) -> Result<bool, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
+                // First, for it makes others wait.
+                let counted = sqlx::query(
+                    "UPDATE revisions SET revision = revision + 1 \
+                     WHERE name = 'routing' AND revision = $1",
+                )
+                .bind(revision)
+                .execute(&mut *transaction)
+                .await?;
+                let done = match edit {
+                    RoutingEdit::Create(new) => {
+                        sqlx::query(
+                            "INSERT INTO routing (kind, id, document, tenant, updated_ms) \
+                             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, id) DO NOTHING",
+                        )
+                        .bind(kind.name())
+                        .bind(new.id.as_str())
+                        .bind(new.document.as_str())
+                        .bind(new.tenant.as_deref())
+                        .bind(new.updated.millis())
+                        .execute(&mut *transaction)
+                        .await?
+                        .rows_affected()
+                    }
+                    RoutingEdit::Replace(new) => {
+                        sqlx::query(
+                            "UPDATE routing SET document = $1, tenant = $2, updated_ms = $3 \
+                             WHERE kind = $4 AND id = $5",
+                        )
+                        .bind(new.document.as_str())
+                        .bind(new.tenant.as_deref())
+                        .bind(new.updated.millis())
+                        .bind(kind.name())
+                        .bind(new.id.as_str())
+                        .execute(&mut *transaction)
+                        .await?
+                        .rows_affected()
+                    }
+                    RoutingEdit::Remove(id) => {
+                        sqlx::query("DELETE FROM routing WHERE kind = $1 AND id = $2")
+                            .bind(kind.name())
+                            .bind(id)
+                            .execute(&mut *transaction)
+                            .await?
+                            .rows_affected()
+                    }
+                };
+                let is_made = counted.rows_affected() == 1 && done == 1;
+                if is_made {
+                    transaction.commit().await?;
+                } else {
+                    transaction.rollback().await?;
+                }
+                Ok(is_made)
             })
         })
         .await
@@ -138,8 +265,7 @@ impl Store {
         kind: RoutingKind,
         documents: &[RoutingDocument],
     ) -> Result<(), StoreError> {
-        let conflict = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document";
-        self.write_routing(kind, documents, conflict, false).await?;
+        self.write_routing(kind, documents, REPLACE, false).await?;
         Ok(())
     }
 
@@ -152,8 +278,8 @@ impl Store {
         kind: RoutingKind,
         documents: &[RoutingDocument],
     ) -> Result<u64, StoreError> {
-        let conflict = " ON CONFLICT (kind, id) DO NOTHING";
-        self.write_routing(kind, documents, conflict, false).await
+        let keep = " ON CONFLICT (kind, id) DO NOTHING";
+        self.write_routing(kind, documents, keep, false).await
     }
 
     /// Puts these documents, each id once, in the place of all others of their kind, all or none.
@@ -165,8 +291,7 @@ impl Store {
         kind: RoutingKind,
         documents: &[RoutingDocument],
     ) -> Result<(), StoreError> {
-        let conflict = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document";
-        self.write_routing(kind, documents, conflict, true).await?;
+        self.write_routing(kind, documents, REPLACE, true).await?;
         Ok(())
     }
 
@@ -214,11 +339,15 @@ impl Store {
                 .await?;
             }
             for part in documents.chunks(ROWS) {
-                let mut query = QueryBuilder::new("INSERT INTO routing (kind, id, document) ");
+                let mut query = QueryBuilder::new(
+                    "INSERT INTO routing (kind, id, document, tenant, updated_ms) ",
+                );
                 query.push_values(part, |mut row, document| {
                     row.push_bind(kind.name())
                         .push_bind(document.id.as_str())
-                        .push_bind(document.document.as_str());
+                        .push_bind(document.document.as_str())
+                        .push_bind(document.tenant.as_deref())
+                        .push_bind(document.updated.millis());
                 });
                 query.push(conflict);
                 within(async {
@@ -240,6 +369,29 @@ impl Store {
     }
 }
 
+/// What becomes of a row whose id is there.
+const REPLACE: &str = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document, \
+                       tenant = excluded.tenant, updated_ms = excluded.updated_ms";
+
 /// One more change of what nodes keep in memory: they read it again.
 pub(crate) const COUNT: &str =
     "UPDATE revisions SET revision = revision + 1 WHERE name = 'routing'";
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    document: String,
+    tenant: Option<String>,
+    updated_ms: i64,
+}
+
+impl From<Row> for RoutingDocument {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            document: row.document,
+            tenant: row.tenant,
+            updated: Timestamp::from_millis(row.updated_ms),
+        }
+    }
+}

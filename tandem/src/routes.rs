@@ -192,7 +192,7 @@ fn document(line: u64, route: &Route) -> Result<RoutingDocument, Failure> {
     let document = document.map_err(|error| Failure::other(error.to_string()))?;
     // What was written first comes first.
     let id = format!("csv-{line:012}");
-    Ok(RoutingDocument { id, document })
+    Ok(RoutingDocument::new(id, document))
 }
 
 /// The lines of a route: one for each of its trunks.

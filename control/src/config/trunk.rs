@@ -208,7 +208,8 @@ impl<'de> Deserialize<'de> for Source {
 pub struct Register {
     /// The user part of the address that is registered, and of the credentials.
     pub user: String,
-    /// Never shown.
+    /// Never shown. It has to be there.
+    #[serde(default)]
     pub password: String,
     /// The name in the credentials, where the carrier wants another than `user`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,7 +247,8 @@ impl fmt::Debug for Register {
 pub struct TrunkAuth {
     /// The name in the credentials.
     pub user: String,
-    /// Never shown.
+    /// Never shown. It has to be there.
+    #[serde(default)]
     pub password: String,
     /// The one realm whose challenges are answered. Default: a host's name, or a domain that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -394,8 +396,13 @@ impl Trunk {
         ] {
             rules.check(&of(part), errors);
         }
-        if self.auth.as_ref().is_some_and(|auth| auth.user.is_empty()) {
-            errors.push(of("auth: user is empty"));
+        if let Some(auth) = &self.auth {
+            if auth.user.is_empty() {
+                errors.push(of("auth: user is empty"));
+            }
+            if auth.password.is_empty() {
+                errors.push(of("auth: password is missing"));
+            }
         }
         if let Some(register) = &self.register {
             register.check(self, errors);
@@ -439,6 +446,9 @@ impl Register {
         let of = |part: &str| format!("trunk '{}', register: {part}", trunk.name);
         if self.user.is_empty() {
             errors.push(of("user is empty"));
+        }
+        if self.password.is_empty() {
+            errors.push(of("password is missing"));
         }
         if self.registrar.is_none() && trunk.hosts.is_empty() {
             errors.push(of("name a registrar, or give the trunk hosts"));

@@ -3,6 +3,7 @@
 mod log;
 mod reload;
 mod route;
+mod routing;
 mod trace;
 mod trunk;
 mod user;
@@ -17,6 +18,9 @@ pub use route::{
     RouteCarrier, RouteDecision, RouteHost, RouteLimit, RouteQuestion, RouteReport, RouteStage,
     RouteTo,
 };
+pub use routing::{
+    FileDocument, NewDocument, RoutingEdit, RoutingKind, RoutingOrder, RoutingOutcome,
+};
 pub use trace::{TracePage, TracedMessage};
 pub use trunk::{RegistrationInfo, TrunkHostInfo, TrunkInfo};
 pub use user::{NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
@@ -27,7 +31,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -124,6 +128,12 @@ pub enum Request {
         /// As in [`BanInfo::source`], or an address of it.
         source: String,
     },
+    /// Create, replace or remove a document that calls are routed by; answered with
+    /// [`Response::Routing`].
+    Routing(RoutingOrder),
+    /// What the configuration file brings of a kind, in its order; answered with
+    /// [`Response::FileRouting`]. Numbers are none of it: the file creates them in the store.
+    FileRouting(RoutingKind),
 }
 
 /// signaling to client.
@@ -157,6 +167,10 @@ pub enum Response {
     Bans(Vec<BanInfo>),
     /// What is logged now.
     Log(LogState),
+    /// What came of an order.
+    Routing(RoutingOutcome),
+    /// Documents of the configuration file.
+    FileRouting(Vec<FileDocument>),
 }
 
 /// A ban in force.

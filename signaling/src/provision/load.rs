@@ -20,11 +20,21 @@ const ATTEMPTS: usize = 5;
 /// Reasons that are told at most.
 const REASONS: usize = 20;
 
+/// A change of one document that the store does not have yet.
+pub(super) struct Change {
+    pub(super) kind: RoutingKind,
+    pub(super) id: String,
+    /// What it is then; `None`: gone.
+    pub(super) document: Option<String>,
+    /// The id in the store that comes after a new one; `None` where it is the last one, or is not new.
+    pub(super) next: Option<String>,
+}
+
 /// What was read, and is good.
 pub(super) struct Loaded {
     pub(super) directory: Directory,
     /// The store's revision that it is of.
-    revision: i64,
+    pub(super) revision: i64,
     /// Numbers of the file that the store lacks. The directory has them.
     missing: Vec<Number>,
     /// What the store has otherwise than the file, one line each.
@@ -59,11 +69,9 @@ impl Loaded {
             return Ok(self.revision);
         }
         let documents = self.missing.iter().filter_map(|number| {
-            Some(RoutingDocument {
-                id: number.number.clone(),
-                // It was read from as simple a text.
-                document: serde_json::to_string(number).ok()?,
-            })
+            // It was read from as simple a text.
+            let document = serde_json::to_string(number).ok()?;
+            Some(RoutingDocument::new(number.number.as_str(), document))
         });
         let documents: Vec<_> = documents.collect();
         let created = store
@@ -83,16 +91,17 @@ impl Loaded {
     }
 }
 
-/// Reads the store until nothing changes meanwhile. The numbers of `config` count where the store has
-/// none of that name.
+/// Reads the store, as it would be with `change`, until nothing changes meanwhile. The numbers of `config`
+/// count where the store has none of that name.
 pub(super) async fn load(
     config: &Config,
     store: &Store,
+    change: Option<&Change>,
     before: Option<Arc<Directory>>,
 ) -> Result<Loaded, LoadError> {
     let mut revision = store.routing_revision().await?;
     for _ in 0..ATTEMPTS {
-        let mut loaded = read(config, store, before.clone()).await?;
+        let mut loaded = read(config, store, change, before.clone()).await?;
         let now = store.routing_revision().await?;
         if now == revision {
             loaded.revision = revision;
@@ -107,10 +116,13 @@ pub(super) async fn load(
 async fn read(
     config: &Config,
     store: &Store,
+    change: Option<&Change>,
     before: Option<Arc<Directory>>,
 ) -> Result<Loaded, LoadError> {
     let mut reader = Reader {
         store,
+        change,
+        is_placed: false,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -142,7 +154,7 @@ async fn read(
     }
     let mut after = String::new();
     loop {
-        let page = store.routing(RoutingKind::Route, &after, PAGE).await?;
+        let page = reader.page(RoutingKind::Route, &after).await?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.id);
         let hosts = hosts.clone();
@@ -199,16 +211,51 @@ fn take(
 /// Reads documents, and keeps what is wrong or odd with them.
 struct Reader<'s> {
     store: &'s Store,
+    change: Option<&'s Change>,
+    /// The change is in what was read.
+    is_placed: bool,
     errors: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl Reader<'_> {
+    /// Documents from after `after` on, as they are with the change; empty after the last one.
+    async fn page(
+        &mut self,
+        kind: RoutingKind,
+        after: &str,
+    ) -> Result<Vec<RoutingDocument>, StoreError> {
+        let mut page = self.store.routing(kind, after, PAGE).await?;
+        let Some(change) = self.change.filter(|change| change.kind == kind) else {
+            return Ok(page);
+        };
+        let Some(document) = &change.document else {
+            page.retain(|document| document.id != change.id);
+            return Ok(page);
+        };
+        let place_of = |id: &str| page.iter().position(|document| document.id == id);
+        if let Some(place) = place_of(&change.id) {
+            page[place].document.clone_from(document);
+            return Ok(page);
+        }
+        // Only the database knows how it orders them.
+        let place = match &change.next {
+            Some(next) => place_of(next),
+            None => (page.len() < PAGE as usize).then_some(page.len()),
+        };
+        if let Some(place) = place.filter(|_| !self.is_placed) {
+            self.is_placed = true;
+            let new = RoutingDocument::new(change.id.as_str(), document.as_str());
+            page.insert(place, new);
+        }
+        Ok(page)
+    }
+
     async fn all<T: DeserializeOwned>(&mut self, kind: RoutingKind) -> Result<Vec<T>, StoreError> {
         let mut all = Vec::new();
         let mut after = String::new();
         loop {
-            let page = self.store.routing(kind, &after, PAGE).await?;
+            let page = self.page(kind, &after).await?;
             let Some(last) = page.last() else { break };
             after.clone_from(&last.id);
             for document in &page {

@@ -6,6 +6,7 @@
 //! together. What is wrong in either leaves everything as it is.
 
 mod changes;
+mod edit;
 mod load;
 
 use std::{
@@ -78,7 +79,7 @@ impl fmt::Debug for Provision {
 
 /// The first directory: of the file and the store, or of the file alone where the store cannot be used.
 pub(crate) async fn first(config: &Config, store: &Store) -> (Directory, Option<i64>) {
-    let loaded = match load(config, store, None).await {
+    let loaded = match load(config, store, None, None).await {
         Ok(loaded) => loaded,
         Err(error) => {
             error!("routing by the file alone, for the store's cannot be used: {error}");
@@ -233,7 +234,7 @@ impl Provision {
 
     /// The directory of a configuration and the store.
     async fn load(&self, config: &Config) -> Result<Loaded, LoadError> {
-        load(config, &self.store, Some(self.current.load_full())).await
+        load(config, &self.store, None, Some(self.current.load_full())).await
     }
 
     /// Takes over what the store alone has changed.

@@ -1,3 +1,5 @@
+mod edits;
+
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering::Relaxed},
@@ -40,10 +42,7 @@ fn parsed(text: &str) -> Config {
 }
 
 fn row(id: &str, document: &str) -> Vec<RoutingDocument> {
-    vec![RoutingDocument {
-        id: id.into(),
-        document: document.into(),
-    }]
+    vec![RoutingDocument::new(id, document)]
 }
 
 impl Bed {

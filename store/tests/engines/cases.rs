@@ -3,8 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use store::{
-    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, Store, StoreError, Timestamp, Uuid,
-    WriterOptions,
+    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, RoutingKind, Store, StoreError,
+    Timestamp, Uuid, WriterOptions,
 };
 
 use crate::{Place, postgres::Postgres};
@@ -395,6 +395,7 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
         transport, trunk, started_ms, ended_ms, status, reason, ended_by, cause) VALUES \
         ('019aa0c4-0000-7000-8000-000000000001', 'old', 'sip:a@b', 'a', 'sip:c@d', 'c', 'sip:c@d', \
         '192.0.2.1:5060', 'udp', 'carrier-a', 5, 6, 404, 'Not Found', 'node', 'no-route')";
+    let route = "INSERT INTO routing (kind, id, document) VALUES ('route', 'old', '{}')";
     let mut before = sqlx::migrate!();
     before
         .migrations
@@ -406,11 +407,13 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
         before.run(&pool).await.unwrap();
         sqlx::query(sql).execute(&pool).await.unwrap();
+        sqlx::query(route).execute(&pool).await.unwrap();
         pool.close().await;
     } else {
         let pool = sqlx::PgPool::connect(&place.url).await.unwrap();
         before.run(&pool).await.unwrap();
         sqlx::query(sql).execute(&pool).await.unwrap();
+        sqlx::query(route).execute(&pool).await.unwrap();
         pool.close().await;
     }
 
@@ -443,6 +446,9 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
         let ids: Vec<_> = listed.iter().map(|cdr| cdr.call_id.as_str()).collect();
         assert_eq!(ids, [new.call_id.as_str(), "old"], "{filter:?}");
     }
+    let kept = store.routing(RoutingKind::Route, "", 9).await.unwrap();
+    assert_eq!((kept.len(), kept[0].id.as_str()), (1, "old"));
+    assert_eq!((kept[0].updated.millis(), &kept[0].tenant), (0, &None));
 }
 
 pub(crate) async fn a_newer_schema_is_refused(place: Place) {

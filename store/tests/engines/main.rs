@@ -96,6 +96,7 @@ cases! {
     routing:
     routing_is_written_read_and_counted
     routing_is_created_where_it_is_missing
+    routing_is_edited_where_nothing_has_changed
     many_routes_are_replaced_at_once;
 }
 

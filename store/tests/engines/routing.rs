@@ -1,14 +1,11 @@
 //! What calls are routed by, on every engine.
 
-use store::{RoutingDocument, RoutingKind, Store};
+use store::{RoutingDocument, RoutingEdit, RoutingKind, Store, Tenant, Timestamp};
 
 use crate::Place;
 
 fn document(id: &str, document: &str) -> RoutingDocument {
-    RoutingDocument {
-        id: id.into(),
-        document: document.into(),
-    }
+    RoutingDocument::new(id, document)
 }
 
 async fn all(store: &Store, kind: RoutingKind, page: u32) -> Vec<RoutingDocument> {
@@ -79,4 +76,67 @@ pub(crate) async fn many_routes_are_replaced_at_once(place: Place) {
     store.replace_routing(kind, &routes).await.unwrap();
     assert_eq!(all(&store, kind, 7_000).await, routes);
     assert_eq!(store.routing_revision().await.unwrap(), 2);
+}
+
+pub(crate) async fn routing_is_edited_where_nothing_has_changed(place: Place) {
+    let store = place.open().await;
+    let acme = Tenant {
+        id: "acme".into(),
+        name: "Acme".into(),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(1),
+    };
+    assert!(store.create_tenant(&acme).await.unwrap());
+    let kind = RoutingKind::Number;
+    let mut number = RoutingDocument {
+        tenant: Some("acme".into()),
+        updated: Timestamp::from_millis(7),
+        ..document("+1", "1")
+    };
+    let edit = async |edit: RoutingEdit<'_>, revision| {
+        store.edit_routing(kind, edit, revision).await.unwrap()
+    };
+    assert!(!edit(RoutingEdit::Create(&number), 1).await, "of later");
+    assert!(edit(RoutingEdit::Create(&number), 0).await);
+    assert!(!edit(RoutingEdit::Create(&number), 1).await, "it is there");
+    assert_eq!(store.routing_revision().await.unwrap(), 1);
+    let kept = store.routing_document(kind, "+1").await.unwrap();
+    assert_eq!(kept.as_ref(), Some(&number));
+
+    // Two who saw the same state: one of them has to look again.
+    number.document = "2".into();
+    number.updated = Timestamp::from_millis(8);
+    let [one, other] = [store.clone(), store.clone()].map(|store| {
+        let number = number.clone();
+        tokio::spawn(async move {
+            let edit = RoutingEdit::Replace(&number);
+            store.edit_routing(kind, edit, 1).await.unwrap()
+        })
+    });
+    assert!(one.await.unwrap() != other.await.unwrap());
+    assert_eq!(all(&store, kind, 9).await, [number.clone()]);
+    assert!(!edit(RoutingEdit::Replace(&document("+2", "")), 2).await);
+
+    let nodes = document("+2", "3");
+    assert!(edit(RoutingEdit::Create(&nodes), 2).await);
+    let of = async |tenant, after| {
+        let found = store.routing_of_tenant(kind, tenant, after, 9).await;
+        found.unwrap()
+    };
+    assert_eq!(of("acme", "").await, [number.clone()]);
+    assert_eq!(
+        (of("acme", "+1").await, of("default", "").await),
+        (vec![], vec![])
+    );
+    let refused = store.remove_tenant("acme").await.unwrap_err();
+    assert!(refused.is_rejection(), "{refused}");
+    number.tenant = Some("nobody".into());
+    let refused = store.edit_routing(kind, RoutingEdit::Replace(&number), 3);
+    assert!(refused.await.unwrap_err().is_rejection());
+
+    assert!(!edit(RoutingEdit::Remove("+1"), 2).await);
+    assert!(edit(RoutingEdit::Remove("+1"), 3).await);
+    assert!(!edit(RoutingEdit::Remove("+1"), 4).await, "it is gone");
+    assert_eq!(all(&store, kind, 9).await, [nodes]);
+    assert!(store.remove_tenant("acme").await.unwrap());
 }
