@@ -1,6 +1,7 @@
 //! The call detail record: what is left of a call when it is over.
 
 mod spill;
+mod stats;
 mod table;
 mod writer;
 
@@ -9,6 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use stats::TrunkStats;
 pub use table::CdrFilter;
 pub use writer::{CdrWriter, WriterCounts, WriterOptions, WriterTask};
 

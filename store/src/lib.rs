@@ -30,7 +30,8 @@ mod user;
 pub use audit::{AuditEntry, AuditFilter};
 pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
-    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, WriterCounts, WriterOptions, WriterTask,
+    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, TrunkStats, WriterCounts, WriterOptions,
+    WriterTask,
 };
 pub use domain::Domain;
 pub use engine::Store;

@@ -217,6 +217,21 @@ impl Answer {
         field.map(|(_, value)| value.as_str())
     }
 
+    /// The body of an answer that came in chunks (RFC 9112 section 7.1).
+    pub(crate) fn unchunked(&self) -> String {
+        assert_eq!(self.header("transfer-encoding"), Some("chunked"));
+        let (mut rest, mut whole) = (self.body.as_str(), String::new());
+        while let Some((size, more)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            whole.push_str(&more[..size]);
+            rest = &more[size + 2..];
+            if size == 0 {
+                return whole;
+            }
+        }
+        unreachable!("it broke off");
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }

@@ -427,3 +427,87 @@ async fn an_address_in_use_is_an_error_that_names_it() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn cdrs_are_exported_whole() {
+    let bed = Bed::start().await;
+    // More than a page of the store has.
+    let mut cdrs: Vec<_> = (0..=255).map(cdr).collect();
+    for round in 1..5_u128 {
+        let more = cdrs[..256].iter().map(|one| store::Cdr {
+            id: Uuid::from_u128(one.id.as_u128() + (round << 32)),
+            ..one.clone()
+        });
+        let more: Vec<_> = more.collect();
+        cdrs.extend(more);
+    }
+    cdrs[0].reason = "=cmd, \"quoted\"\r\nnew line".into();
+    bed.store.insert_cdrs(&cdrs).await.unwrap();
+
+    let lines = bed.admin("/v1/cdrs?format=ndjson").await;
+    assert_eq!(lines.header("content-type"), Some("application/x-ndjson"));
+    let lines = lines.unchunked();
+    let ids: std::collections::HashSet<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|cdr| cdr["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((lines.lines().count(), ids.len()), (1280, 1280));
+
+    let table = bed.admin("/v1/cdrs?format=csv&status=200").await;
+    assert!(
+        table
+            .header("content-disposition")
+            .unwrap()
+            .contains("cdrs.csv")
+    );
+    let table = table.unchunked();
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    let header = rows.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|one| one == name).unwrap();
+    let (id, reason, packets) = (column("id"), column("reason"), column("caller_packets"));
+    let rows: Vec<_> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1280);
+    assert!(rows.iter().all(|row| &row[packets] == "2875"));
+    let odd = rows
+        .iter()
+        .find(|row| row[id] == cdrs[0].id.to_string())
+        .unwrap();
+    assert_eq!(&odd[reason], "'=cmd, \"quoted\"\r\nnew line");
+
+    let wrong = bed.admin("/v1/cdrs?format=csv&limit=5").await;
+    assert_eq!(wrong.status, 400);
+    assert_eq!(bed.admin("/v1/cdrs?format=xml").await.status, 400);
+    bed.store.close().await;
+    assert_eq!(bed.admin("/v1/cdrs?format=csv").await.status, 503);
+}
+
+#[tokio::test]
+async fn trunks_have_their_figures() {
+    let bed = Bed::start().await;
+    let mut cdrs: Vec<_> = (0..4).map(cdr).collect();
+    for failed in &mut cdrs[2..] {
+        failed.answered = None;
+        failed.ringing = None;
+        failed.status = 503;
+    }
+    bed.store.insert_cdrs(&cdrs).await.unwrap();
+    let (since, until) = (
+        cdrs[0].started,
+        Timestamp::from_millis(cdrs[3].started.millis() + 1),
+    );
+    let path = format!("/v1/stats/trunks?since={since}&until={until}");
+    let stats = bed.admin(&path).await.json();
+    let trunk = &stats["items"][0];
+    assert_eq!(trunk["trunk"], "carrier-a", "{stats}");
+    assert_eq!((&trunk["asr"], &trunk["ner"]), (&json!(0.5), &json!(0.5)));
+    assert_eq!(
+        (&trunk["acd_s"], &trunk["pdd_ms"]),
+        (&json!(57.501), &json!(250.0))
+    );
+    // A day until now has none of them.
+    assert_eq!(
+        bed.admin("/v1/stats/trunks").await.json()["items"],
+        json!([])
+    );
+}

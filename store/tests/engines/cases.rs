@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use store::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, RoutingKind, Store, StoreError,
-    Timestamp, Uuid, WriterOptions,
+    Timestamp, TrunkStats, Uuid, WriterOptions,
 };
 
 use crate::{Place, postgres::Postgres};
@@ -512,4 +512,50 @@ pub(crate) async fn the_writer_outlives_an_outage(place: Place, server: &mut Pos
     let listed = all(&store, &CdrFilter::default(), 100).await;
     let calls: HashSet<_> = listed.iter().map(|cdr| &cdr.call_id).collect();
     assert_eq!((listed.len(), calls.len()), (200, 200));
+}
+
+pub(crate) async fn trunks_have_their_figures(place: Place) {
+    let failed = |ms, status, ringing: Option<i64>| Cdr {
+        status,
+        answered: None,
+        ringing: ringing.map(|at| Timestamp::from_millis(T0 + ms + at)),
+        from_caller: None,
+        from_callee: None,
+        ..cdr(ms)
+    };
+    let other = Cdr {
+        trunk: Some("b".into()),
+        ..failed(5, 503, None)
+    };
+    let nobodys = Cdr {
+        trunk: None,
+        ..cdr(6)
+    };
+    // Answered; busy; rang; failed in the network.
+    let calls = [
+        cdr(0),
+        failed(1, 486, None),
+        failed(2, 487, Some(321)),
+        failed(3, 503, None),
+        other,
+        nobodys,
+    ];
+    let store = filled(&place, &calls).await;
+    let at = |ms: i64| Timestamp::from_millis(T0 + ms);
+    let all = store.trunk_stats(at(0), at(100)).await.unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+    let wanted = TrunkStats {
+        trunk: "carrier-a".into(),
+        offered: 4,
+        answered: 1,
+        effective: 3,
+        talk_ms: 60_001,
+        post_dial_delay_ms: Some(221.0),
+        mos: Some(4.375),
+    };
+    assert_eq!(all[1], wanted);
+    assert_eq!((all[0].offered, all[0].effective, all[0].mos), (1, 0, None));
+    assert_eq!(all[0].post_dial_delay_ms, None);
+    let later = store.trunk_stats(at(1), at(2)).await.unwrap();
+    assert_eq!((later.len(), later[0].offered), (1, 1));
 }

@@ -80,7 +80,8 @@ cases! {
     processes_may_start_together
     an_older_schema_is_upgraded
     a_newer_schema_is_refused
-    the_writer_writes_everything;
+    the_writer_writes_everything
+    trunks_have_their_figures;
     messages:
     messages_are_read_in_order_until_they_are_forgotten
     a_user_has_so_many_messages_for_so_long

@@ -1,8 +1,14 @@
 //! `/v1/cdrs`: calls that are over.
 
+mod export;
+mod stats;
+
 use std::sync::Arc;
 
-use axum::{Json, extract};
+use axum::{
+    Json, extract,
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use store::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow, Timestamp, Uuid};
 use utoipa::{
@@ -23,13 +29,18 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(one))
+        .routes(routes!(stats::trunks))
 }
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CdrsQuery {
-    /// 1 to 1000; 100 unless told.
+    /// Pages, or all of them in one stream.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+    /// Of a page: 1 to 1000; 100 unless told.
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<String>,
@@ -53,6 +64,35 @@ pub(crate) struct CdrsQuery {
     /// Begun before (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+}
+
+/// How CDRs are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// A page.
+    #[default]
+    Json,
+    /// All, a JSON document a line.
+    Ndjson,
+    /// All, by RFC 4180 with a header line.
+    Csv,
+}
+
+impl From<CdrsQuery> for CdrFilter {
+    fn from(filter: CdrsQuery) -> Self {
+        Self {
+            call_id: filter.call_id,
+            from: filter.from.map(number),
+            to: filter.to.map(number),
+            origin: filter.origin,
+            callee_user: filter.callee_user,
+            trunk: filter.trunk,
+            status: filter.status,
+            since: filter.since,
+            until: filter.until,
+        }
+    }
 }
 
 /// A call that is over, with the names that `/v1/calls` has.
@@ -167,33 +207,32 @@ impl From<Cdr> for CdrView {
 
 /// Calls that are over, newest first.
 #[utoipa::path(get, path = "/cdrs", tag = "cdrs", params(CdrsQuery),
-    security(("bearer" = ["viewer", "node"])), responses((status = 200, body = List<CdrView>)))]
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, description = "A page, or a stream that breaks off where the database fails", content(
+            (List<CdrView> = "application/json"),
+            (String = "application/x-ndjson"),
+            (String = "text/csv")))))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
     Params(query): Params<CdrsQuery>,
-) -> Result<Json<List<CdrView>>, Problem> {
-    let limit = limit(query.limit)?;
-    let cursor = cursor(query.cursor)?;
-    let filter = CdrFilter {
-        call_id: query.call_id,
-        from: query.from.map(number),
-        to: query.to.map(number),
-        origin: query.origin,
-        callee_user: query.callee_user,
-        trunk: query.trunk,
-        status: query.status,
-        since: query.since,
-        until: query.until,
-    };
-    let page = state
-        .store
-        .cdrs(&filter, limit, cursor)
-        .await
-        .map_err(|error| Problem::unavailable("the database", &error))?;
+) -> Result<Response, Problem> {
+    let (format, asked) = (query.format, query.limit);
+    let limit = limit(asked)?;
+    let cursor = cursor(query.cursor.clone())?;
+    let filter = query.into();
+    if format != Format::Json {
+        if asked.is_some() {
+            return Err(Problem::bad_parameter("limit: a stream has all of them"));
+        }
+        return export::export(state, filter, format, cursor).await;
+    }
+    let page = state.store.cdrs(&filter, limit, cursor).await;
+    let page = page.map_err(|error| Problem::unavailable("the database", &error))?;
     Ok(Json(List {
         items: page.items.into_iter().map(CdrView::from).collect(),
         next: page.next.map(|next| next.to_string()),
-    }))
+    })
+    .into_response())
 }
 
 /// A call that is over.
