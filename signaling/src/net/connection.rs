@@ -205,8 +205,8 @@ impl Link {
         self.wrote.swap(false, Relaxed)
     }
 
-    /// A batch is written, or never will be.
-    pub(super) fn wrote(&self, batch: &[Outgoing]) {
+    /// A batch is written.
+    fn wrote(&self, batch: &[Outgoing]) {
         let length = batch.iter().map(|one| one.payload.len()).sum();
         self.queued.fetch_sub(length, AcqRel);
         self.wrote.store(true, Relaxed);
@@ -229,11 +229,32 @@ impl Link {
         };
         drop(timeout(LINGER, told).await);
     }
+}
 
-    /// The same of one that failed; its senders are told.
-    pub(super) fn failed(&self, batch: &[Outgoing]) {
-        for sender in batch.iter().filter_map(|one| one.sender) {
-            self.dispatcher.failed(sender);
+/// Messages that are being written. Dropped with them, be it by an error or since the connection ends for
+/// another reason, it tells their senders that they were not.
+pub(super) struct Batch<'l> {
+    link: &'l Link,
+    pub(super) messages: Vec<Outgoing>,
+}
+
+impl<'l> Batch<'l> {
+    pub(super) const fn new(link: &'l Link) -> Self {
+        let messages = Vec::new();
+        Self { link, messages }
+    }
+
+    /// They are written.
+    pub(super) fn wrote(&mut self) {
+        self.link.wrote(&self.messages);
+        self.messages.clear();
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for sender in self.messages.iter().filter_map(|one| one.sender) {
+            self.link.dispatcher.failed(sender);
         }
     }
 }
@@ -356,19 +377,13 @@ async fn write<S: AsyncWrite>(
     link: &Link,
     outgoing: &mut mpsc::Receiver<Outgoing>,
 ) -> End {
-    let mut batch = Vec::new();
-    while outgoing.recv_many(&mut batch, BATCH).await > 0 {
-        let end = match timeout(link.limits.write, write_all(writer, &batch)).await {
-            Ok(Ok(())) => {
-                link.wrote(&batch);
-                batch.clear();
-                continue;
-            }
-            Ok(Err(error)) => End::Failed(error),
-            Err(_) => End::Stalled,
-        };
-        link.failed(&batch);
-        return end;
+    let mut batch = Batch::new(link);
+    while outgoing.recv_many(&mut batch.messages, BATCH).await > 0 {
+        match timeout(link.limits.write, write_all(writer, &batch.messages)).await {
+            Ok(Ok(())) => batch.wrote(),
+            Ok(Err(error)) => return End::Failed(error),
+            Err(_) => return End::Stalled,
+        }
     }
     // The link holds a sender, so this is only seen when the task is being taken down.
     End::Stopped

@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::connection::{End, Link, Outgoing};
+use super::connection::{Batch, End, Link, Outgoing};
 use crate::defence::Evidence;
 
 /// The subprotocol (RFC 7118 section 4).
@@ -194,6 +194,7 @@ async fn write<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut batch = Batch::new(link);
     let mut ping = tokio::time::interval_at(Instant::now() + link.limits.ping, link.limits.ping);
     loop {
         let next = tokio::select! {
@@ -215,16 +216,12 @@ where
             Ok(text) => Message::Text(text),
             Err(_) => Message::Binary(next.payload.clone()),
         };
-        let end = match timeout(link.limits.write, sink.send(message)).await {
-            Ok(Ok(())) => {
-                link.wrote(&[next]);
-                continue;
-            }
-            Ok(Err(error)) => failure(error),
-            Err(_) => End::Stalled,
-        };
-        link.failed(&[next]);
-        return end;
+        batch.messages.push(next);
+        match timeout(link.limits.write, sink.send(message)).await {
+            Ok(Ok(())) => batch.wrote(),
+            Ok(Err(error)) => return failure(error),
+            Err(_) => return End::Stalled,
+        }
     }
 }
 

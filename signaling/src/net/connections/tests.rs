@@ -5,7 +5,7 @@ use crate::{
     defence::Change,
     net::{
         Arrival,
-        bed::{OPTIONS, PATIENCE, bed, read_some},
+        bed::{OPTIONS, PATIENCE, bed, read_some, transaction},
     },
 };
 
@@ -390,4 +390,36 @@ async fn a_node_that_stops_waits_for_no_answer_to_a_peer_that_says_no_more() {
     assert_eq!(read_all(&mut peer).await, "SIP/2.0 100 Trying\r\n");
     bed.counted("tandem_sip_connections_closed_total{reason=\"stop\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn what_is_being_written_when_a_connection_is_closed_is_told_as_not_delivered() {
+    let mut bed = bed(Transport::Tcp, |_| {});
+    let mut peer = TcpStream::connect(bed.local).await.unwrap();
+    peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let flow = bed.message().await;
+    let sender = Sender {
+        worker: 0,
+        transaction: Some(transaction()),
+    };
+    let text = Bytes::from("x".repeat(60_000));
+    let id = flow.connection.unwrap();
+    let queued = bed.connections.table().connections[&id].queued.clone();
+    // The peer does not read: at last all of its buffers are full, and what comes then waits.
+    while queued.load(Acquire) < 10 * text.len() {
+        bed.connections.send(&flow, text.clone(), sender);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bed.connections.close(|address| address.is_loopback());
+    let mut failed = 0;
+    loop {
+        match bed.arrival().await {
+            Arrival::Failed { .. } => failed += 1,
+            Arrival::Closed { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    // What was not written is still counted.
+    assert_eq!(failed, queued.load(Acquire) / text.len());
+    assert!(failed > 0);
 }
