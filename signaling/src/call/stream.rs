@@ -176,6 +176,9 @@ impl Media {
         turn: Turn,
         id: impl FnMut() -> SessionId,
     ) -> Result<Needs, SdpError> {
+        if turn == Turn::None {
+            return Ok(Needs::default());
+        }
         let Some(range) = sdp::locate(message)? else {
             return Ok(Needs::default());
         };

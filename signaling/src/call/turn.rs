@@ -172,6 +172,9 @@ impl Core {
                 let Some(exchange) = self.exchanges.get(exchange) else {
                     return Turn::None;
                 };
+                if !negotiates(&exchange.method) {
+                    return Turn::None;
+                }
                 let relays = match exchange.role {
                     Role::Setup => exchange.relays(*branch),
                     _ => relays(response),
@@ -198,11 +201,10 @@ impl Core {
                 }
             }
             Work::Request { received, .. } => match (received.method(), sender(received)) {
-                (Some(Method::Invite | Method::Update | Method::Prack), Some(by))
-                    if has_sdp(received) && relays(received) =>
+                (Some(method), Some(by))
+                    if negotiates(method) && has_sdp(received) && relays(received) =>
                 {
-                    let answers =
-                        received.method() == Some(&Method::Prack) && media.owed == Some(by);
+                    let answers = *method == Method::Prack && media.owed == Some(by);
                     if answers {
                         Turn::Answer(by)
                     } else {
@@ -482,6 +484,12 @@ impl Core {
         let role = self.exchanges.get(&id).map(|exchange| exchange.role);
         matches!(role, Some(Role::Within { offered: true, .. }))
     }
+}
+
+/// Whether offers and answers are exchanged by a method (RFC 6337 section 2). What another one describes is
+/// no media of the call, as the answer to an OPTIONS that tells what somebody could do.
+const fn negotiates(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update | Method::Prack)
 }
 
 /// A message without its body.

@@ -347,6 +347,30 @@ fn what_cannot_be_relayed_is_refused_and_not_passed_on() {
 }
 
 #[test]
+fn what_no_offer_is_answered_with_is_no_media_of_the_call() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    bed.asked();
+    // What the callee could do, which no port belongs to; and nonsense.
+    for described in [
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nt=0 0\r\nm=audio 0 RTP/AVP 8\r\n",
+        "v=0\r\nx",
+    ] {
+        bed.receive_message(CALLER, &up.caller.send(&Method::Options, ""));
+        let options = bed.request(CALLEE, &Method::Options);
+        bed.receive_message(CALLEE, &answer(&options, 200, CALLEE, described));
+        assert_eq!(body(&bed.response(CALLER, 200)), described);
+    }
+    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &answer(&bye, 200, CALLEE, "v=0\r\nnonsense"));
+    bed.response(CALLER, 200);
+    assert_eq!(bed.asked(), ["delete"]);
+    assert_eq!(bed.cdr().cause, Cause::Bye);
+    bed.assert_empty();
+}
+
+#[test]
 fn a_leg_is_of_the_family_that_its_partys_offer_shows_whatever_signaling_came_over() {
     let mut bed = Bed::new();
     let six = sdp("2001:db8::9", &[4000], "sendrecv");
