@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: a POST that is sent again, because nobody knows what became of it, is done once.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, to_bytes},
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::{Attempt, StoreError};
 
-use crate::{MOST_BODY, State, access::Caller, problem::Problem};
+use crate::{MOST_BODY, State, access::Caller, hex::hex, problem::Problem};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -56,14 +56,7 @@ async fn run_once(state: &State, request: Request, next: Next) -> Result<Respons
     for part in [parts.uri.to_string().as_bytes(), b"\0", &body] {
         hash.update(part);
     }
-    let hash = hash
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+    let hash = hex(&hash.finalize());
     let away = |error: StoreError| Problem::unavailable("the database", &error);
     match state
         .store

@@ -9,7 +9,7 @@
 //! | `/healthz` | the process serves | anyone |
 //! | `/readyz` | the node takes new calls | anyone |
 //! | `/metrics` | Prometheus text of all daemons | anyone |
-//! | `/openapi.json` | what there is, as OpenAPI 3.1 | anyone |
+//! | `/openapi.json`, `/docs` | what there is, as OpenAPI 3.1; the same as a page to read and try | anyone |
 //! | `/v1/…` | what that says | who has a key with the role that it names |
 //!
 //! Lists are `{"items": […], "next": CURSOR or null}`; errors are RFC 9457 problem documents.
@@ -30,6 +30,7 @@ mod changes;
 mod domains;
 mod edited;
 mod health;
+mod hex;
 mod idempotency;
 mod keys;
 mod metrics;
@@ -42,6 +43,7 @@ mod rate;
 mod registrations;
 mod tenants;
 mod users;
+mod web;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -245,6 +247,7 @@ fn router(v1: Router<Arc<State>>, state: Arc<State>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))
         .route("/openapi.json", get(openapi::document))
+        .merge(web::router())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))

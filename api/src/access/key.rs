@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use store::{Store, StoreError, Timestamp, Uuid};
 use subtle::ConstantTimeEq as _;
 
 use super::Caller;
+use crate::hex::hex;
 
 const MARK: &str = "tk_";
 /// How long a key that another process has removed may go on opening things here. A look into the database
@@ -127,14 +127,6 @@ fn parse(key: &str) -> Option<(Uuid, &str)> {
     let (id, secret) = key.strip_prefix(MARK)?.split_once('_')?;
     let is_simple = id.len() == 32;
     Some((Uuid::try_parse(id).ok().filter(|_| is_simple)?, secret))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -511,3 +511,38 @@ async fn trunks_have_their_figures() {
         json!([])
     );
 }
+
+#[tokio::test]
+async fn the_page_of_the_api_loads_nothing_from_elsewhere() {
+    let bed = Bed::start().await;
+    let page = bed.get("/docs").await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'self'"), "{policy}");
+    let references = page
+        .body
+        .split(['"'])
+        .filter(|part| part.starts_with("/web/"));
+    let references: Vec<_> = references.collect();
+    assert!(references.len() >= 3, "{references:?}");
+    assert!(!page.body.contains("http://") && !page.body.contains("https://"));
+    for reference in references {
+        let file = bed.get(reference).await;
+        assert_eq!(file.status, 200, "{reference}");
+        assert!(
+            !file.body.contains("http://") && !file.body.contains("https://"),
+            "{reference}"
+        );
+        let tag = file.header("etag").unwrap();
+        let again = bed.send("GET", reference, &[("If-None-Match", tag)]).await;
+        assert_eq!(
+            (again.status, again.body.as_str()),
+            (304, ""),
+            "{reference}"
+        );
+    }
+    assert_eq!(bed.get("/web/..%2f..%2fCargo.toml").await.status, 404);
+}
