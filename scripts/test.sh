@@ -22,6 +22,11 @@ step "binaries that the end-to-end tests run"
 cargo build "${flags[@]}" --bins
 step "tests"
 cargo test "${flags[@]}" --no-fail-fast
+step "messages to and from rsip"
+cargo clippy --locked --package sip --features rsip --all-targets -- -D warnings
+cargo test --locked --package sip --features rsip --lib rsip::
+cargo test --locked --package sip --features rsip --doc rsip
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --package sip --features rsip --no-deps --quiet
 step "the parser beside rsip"
 cargo fmt --manifest-path sip/peers/Cargo.toml --check
 cargo test --quiet --locked --manifest-path sip/peers/Cargo.toml \

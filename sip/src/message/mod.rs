@@ -406,7 +406,7 @@ impl Message {
             && self.fields.iter().eq(other.fields.iter())
     }
 
-    fn version(&self) -> &[u8] {
+    pub(crate) fn version(&self) -> &[u8] {
         match &self.start {
             Start::Request { version, .. } | Start::Response { version, .. } => {
                 self.slice(*version)
