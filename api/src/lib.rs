@@ -41,6 +41,7 @@ mod problem;
 mod query;
 mod rate;
 mod registrations;
+mod routing;
 mod tenants;
 mod users;
 mod web;

@@ -15,7 +15,7 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    State, bans, calls, cdrs, changes, domains, keys, node, registrations, tenants, users,
+    State, bans, calls, cdrs, changes, domains, keys, node, registrations, routing, tenants, users,
 };
 
 /// What is true of all of it.
@@ -35,6 +35,12 @@ use crate::{
         (name = "registrations", description = "What phones have registered."),
         (name = "bans", description = "The sources that are kept out."),
         (name = "node", description = "The node itself, and where it would send a call."),
+        (name = "trunks", description = "The carriers and switches that calls come from and go to."),
+        (name = "routes", description = "Which trunks take a number."),
+        (name = "numbers", description = "Our numbers, and where they lead."),
+        (name = "groups", description = "Who is rung for one number."),
+        (name = "blocks", description = "Calls that are not taken."),
+        (name = "limits", description = "How much of something may be used."),
         (name = "domains", description = "Whose users those of a SIP domain are."),
         (name = "tenants", description = "Who shares the node without seeing each other."),
         (name = "keys", description = "Who may use the API."),
@@ -77,6 +83,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(domains::router())
         .merge(bans::router())
         .merge(node::router())
+        .merge(routing::router())
         .merge(tenants::router())
         .merge(keys::router())
         .merge(changes::router());

@@ -87,6 +87,17 @@ impl Problem {
         problem
     }
 
+    /// The same of something that was to go, and that something else needs.
+    pub(crate) fn still_needed(self) -> Self {
+        if self.status != StatusCode::UNPROCESSABLE_ENTITY.as_u16() {
+            return self;
+        }
+        Self {
+            more: self.more,
+            ..Self::conflict(self.detail)
+        }
+    }
+
     /// The body is not JSON by its own account.
     pub(crate) fn media_type() -> Self {
         Self::new(

@@ -13,6 +13,8 @@ mod number_rule;
 mod read;
 mod route;
 mod routing;
+#[cfg(feature = "openapi")]
+mod schema;
 mod sections;
 mod transport;
 mod trunk;

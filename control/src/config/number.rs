@@ -9,6 +9,7 @@ use super::{
 
 /// `[[numbers]]`: a number of ours, and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Number {
     /// As it is called, in E.164 (`+15550100`) or short (`100`).
@@ -162,6 +163,7 @@ impl Number {
 
 /// `[[groups]]`: users and other places that are rung for one number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// What numbers call it.
@@ -182,6 +184,7 @@ pub struct Group {
 
 /// Who of a group is rung when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// All at once.
@@ -227,6 +230,7 @@ const fn default_step() -> u32 {
 
 /// `[[blocks]]`: calls that are not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// This number.
@@ -257,6 +261,7 @@ pub struct Block {
 
 /// Which way a call goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From a trunk.
@@ -270,6 +275,7 @@ pub enum Direction {
 
 /// What a blocked caller hears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BlockAction {
     /// 603.
@@ -331,6 +337,7 @@ const fn is_false(flag: &bool) -> bool {
 
 /// `[[limits]]`: how much of something may be used. Emergency calls are never limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitRule {
     /// Calls to this number; `*` for each number of ours.

@@ -9,6 +9,7 @@ use super::ParseError;
 
 /// How numbers are written somewhere, so that they can be read to E.164 (`+4930123456`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Numbering {
     /// The country code, without the plus: `49`.
@@ -30,6 +31,7 @@ pub struct Numbering {
 
 /// What a number is that shows neither prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Otherwise {
     /// It is left as it is.
@@ -80,6 +82,7 @@ const fn default_shortest() -> u8 {
 
 /// One step of rewriting. Where it applies, its parts are done in the order of these fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct NumberRule {
     /// Which number. Default `called`.
@@ -132,6 +135,7 @@ impl NumberRule {
 
 /// Which number of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Party {
     /// The one that is called.

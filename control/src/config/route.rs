@@ -12,6 +12,7 @@ use super::{
 
 /// A prefix, and what happens to the numbers that begin with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// What the called number begins with, in E.164 where the number can be read to it; the longest
@@ -135,6 +136,7 @@ impl std::fmt::Display for Cost {
 /// Whose calls: the caller's number has to fit, and the call has to come from one of the trunks or
 /// users; what is empty does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Callers {
     /// What the caller's number begins with.
@@ -338,6 +340,7 @@ pub struct ZoneError(String);
 
 /// What a route does with media.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum MediaTreatment {
     /// RTP goes through mediad.

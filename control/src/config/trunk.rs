@@ -11,6 +11,7 @@ use super::{
 
 /// A carrier or a switch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Trunk {
     /// What routes, numbers and CDRs call it.
@@ -204,12 +205,14 @@ impl<'de> Deserialize<'de> for Source {
 
 /// A registration of this node with a carrier (RFC 3261 section 10).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// The user part of the address that is registered, and of the credentials.
     pub user: String,
     /// Never shown. It has to be there.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(write_only, format = Password))]
     pub password: String,
     /// The name in the credentials, where the carrier wants another than `user`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,12 +246,14 @@ impl fmt::Debug for Register {
 
 /// Who this node is to a trunk that challenges.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrunkAuth {
     /// The name in the credentials.
     pub user: String,
     /// Never shown. It has to be there.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(write_only, format = Password))]
     pub password: String,
     /// The one realm whose challenges are answered. Default: a host's name, or a domain that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -266,6 +271,7 @@ impl fmt::Debug for TrunkAuth {
 
 /// Asking hosts whether they are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// Seconds between two OPTIONS to a host, 1 to 3,600. Default 30.
@@ -284,6 +290,7 @@ pub struct Probe {
 
 /// Which header field asserts who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IdentityHeader {
     /// P-Asserted-Identity (RFC 3325).
@@ -296,6 +303,7 @@ pub enum IdentityHeader {
 
 /// What a redirection of a trunk does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Redirect {
     /// It is the trunk's answer, and goes back to the caller where no other carrier helps.
@@ -308,6 +316,7 @@ pub enum Redirect {
 /// Header fields that are taken out and put in, by their names as the standard writes them: compact
 /// forms and odd spellings are the same field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderRules {
     /// Names of those that are taken out; `X-*` for all that begin so.

@@ -236,6 +236,7 @@ impl Reader<'_> {
         let place_of = |id: &str| page.iter().position(|document| document.id == id);
         if let Some(place) = place_of(&change.id) {
             page[place].document.clone_from(document);
+            self.is_placed = true;
             return Ok(page);
         }
         // Only the database knows how it orders them.

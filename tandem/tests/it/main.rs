@@ -16,4 +16,6 @@ mod plans;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod rest_routing;
+#[cfg(test)]
 mod run;

@@ -112,10 +112,7 @@ impl Node {
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.answer_to(path);
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        split(&self.answer_to(path))
     }
 
     /// The body of a page that is no JSON.
@@ -130,29 +127,53 @@ impl Node {
             Value::Null => String::new(),
             body => body.to_string(),
         };
-        let answer = self.exchange(key, method, path, &body);
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        split(&self.exchange(key, method, path, "", &body))
+    }
+
+    /// The same of a thing whose state has this tag.
+    pub(crate) fn rest_if(
+        &self,
+        tag: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let field = format!("If-Match: {tag}\r\n");
+        split(&self.exchange(&self.key(), method, path, &field, &body.to_string()))
+    }
+
+    /// The tag of a thing's state.
+    pub(crate) fn tag(&self, path: &str) -> Option<String> {
+        let answer = self.answer_to(path);
+        let line = answer.lines().find(|line| line.starts_with("etag: "))?;
+        Some(line["etag: ".len()..].to_owned())
     }
 
     fn answer_to(&self, path: &str) -> String {
-        self.exchange(&self.key(), "GET", path, "")
+        self.exchange(&self.key(), "GET", path, "", "")
     }
 
-    fn exchange(&self, key: &str, method: &str, path: &str, body: &str) -> String {
+    /// `fields` are more header fields, each with its line end.
+    fn exchange(&self, key: &str, method: &str, path: &str, fields: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.api)).unwrap();
         let length = body.len();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+             Content-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     }
+}
+
+/// Status and body, `Null` where that is no JSON.
+fn split(answer: &str) -> (u16, Value) {
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
 /// Ports of this test alone: enough for a few calls.

@@ -68,9 +68,11 @@ async fn an_edit_takes_effect_at_once_and_lasts() {
     assert_eq!(bed.given(), 3);
 
     // What was swapped in is what a fresh look finds, and nobody looks again.
+    let edited = bed.provision.current.load().describe();
     let revision = bed.store.routing_revision().await.unwrap();
     assert_eq!(bed.provision.state.lock().await.revision, Some(revision));
     bed.provision.reload().await.unwrap();
+    assert_eq!(bed.provision.current.load().describe(), edited);
     assert!(bed.leads("+49") && !bed.leads("+44"));
 
     let used = RoutingEdit::Remove {
