@@ -215,8 +215,7 @@ impl Core {
         caller: Caller,
         told: Option<(&Aor, &Answer)>,
     ) {
-        let uri = request.request_uri().ok();
-        let place = uri.map(|uri| self.place_of(&caller, &uri));
+        let place = self.asked_place(&caller, &request);
         if let Some(Place::User(callee)) = place
             && !self.directory.is_number_of_ours(callee.user())
         {
@@ -236,6 +235,17 @@ impl Core {
             }
         }
         self.hand_over(now, flow, request, Some(caller));
+    }
+
+    /// Where a request leads by its words alone, once its Route is followed.
+    fn asked_place(&self, caller: &Caller, request: &Message) -> Option<Place> {
+        let uri = request.request_uri().ok()?;
+        if !uri.params().has("lr") && !uri.params().has("maddr") {
+            return Some(self.place_of(caller, &uri));
+        }
+        let routed = proxy::preprocess(request, &self.policy.identity).ok()?;
+        let uri = routed.request.request_uri().ok()?;
+        Some(self.place_of(caller, &uri))
     }
 
     /// Gives a request to the transaction layer, and with it to `request`.

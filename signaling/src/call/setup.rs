@@ -50,14 +50,14 @@ impl Core {
         caller: &Caller,
         user: Option<&str>,
     ) {
-        let Some(key) = self.new_call(now, flow, &received, caller.clone()) else {
+        let Some(key) = self.new_call(now, flow, &routed.request, caller.clone()) else {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
         };
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
-        let plan = match self.decide(now, caller, &received, user) {
+        let plan = match self.decide(now, caller, &routed.request, user) {
             Decision::Plan(plan) => plan,
             Decision::Refuse(no) => {
                 return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
@@ -86,7 +86,7 @@ impl Core {
         };
         let mut steps = self.first_steps(now, &plan);
         if is_forwarded {
-            let from = String::from_utf8_lossy(received.request_uri_raw()).into_owned();
+            let from = String::from_utf8_lossy(routed.request.request_uri_raw()).into_owned();
             divert_steps(&mut steps, from, Reason::Always);
         }
         if let Some(call) = self.calls.get_mut(&key) {
@@ -103,23 +103,24 @@ impl Core {
         self.begin_setup(now, server, flow, received, routed, key, timer);
     }
 
-    /// Where a request goes that begins something.
+    /// Where a request goes that begins something: as its Route was followed, for a strict router before
+    /// us has our own URI in the first line (RFC 3261 section 16.4).
     pub(super) fn decide(
         &mut self,
         now: Instant,
         caller: &Caller,
-        received: &Message,
+        request: &Message,
         called: Option<&str>,
     ) -> Decision {
         let query = Query {
             caller,
-            from: Presented::of(received, caller),
+            from: Presented::of(request, caller),
             called: called.unwrap_or_default(),
-            named: match received.request_uri() {
+            named: match request.request_uri() {
                 Ok(uri) => self.named(caller, &uri),
                 Err(_) => Named::Nobody,
             },
-            is_call: received.method() == Some(&Method::Invite),
+            is_call: request.method() == Some(&Method::Invite),
             at: self.time(now),
             draw: self.tokens.bits(),
         };
@@ -303,22 +304,22 @@ impl Core {
         &mut self,
         now: Instant,
         flow: Flow,
-        received: &Message,
+        request: &Message,
         caller: Caller,
     ) -> Option<CallKey> {
         let started = self.time(now);
-        let (from, to) = (received.from().ok()?, received.to().ok()?);
+        let (from, to) = (request.from().ok()?, request.to().ok()?);
         let phone = match &caller {
             Caller::User(aor) => self.access.location.phone_at(started, aor, &flow),
             Caller::Trunk(_) => None,
         };
         let call = Call {
             id: self.call_uuid(started),
-            call_id: received.call_id().ok()?.to_owned(),
+            call_id: request.call_id().ok()?.to_owned(),
             caller_tag: from.tag().unwrap_or_default().to_owned(),
             from_uri: from.uri_str().to_owned(),
             to_uri: to.uri_str().to_owned(),
-            request_uri: String::from_utf8_lossy(received.request_uri_raw()).into_owned(),
+            request_uri: String::from_utf8_lossy(request.request_uri_raw()).into_owned(),
             source: flow,
             way: flow,
             heard: started,

@@ -281,3 +281,47 @@ fn the_200_to_a_cancel_and_our_487_have_one_tag() {
     bed.release();
     bed.assert_empty();
 }
+
+/// An INVITE to `target`; with `strict` as a strict router sends it on.
+fn to_target(target: &str, strict: bool, id: &str) -> Message {
+    let text = invite("+2555", id, &sdp("192.0.2.10", &[4000], "sendrecv"));
+    let text = String::from_utf8(text.as_bytes().to_vec()).unwrap();
+    let line = match strict {
+        true => format!("INVITE sip:192.0.2.1:5060;lr SIP/2.0\r\nRoute: <{target}>\r\n"),
+        false => format!("INVITE {target} SIP/2.0\r\n"),
+    };
+    let plain = "INVITE sip:+2555@192.0.2.1:5060 SIP/2.0\r\n";
+    Message::parse(text.replace(plain, &line).into()).unwrap()
+}
+
+#[test]
+fn what_a_strict_router_sends_leads_where_its_last_route_says_and_nowhere_else() {
+    let target = "sip:+2555@192.0.2.1:5060";
+    let mut bed = Bed::new();
+    bed.receive_message(CALLER, &to_target(target, true, "c1"));
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    assert_eq!(forwarded.request_uri_raw(), b"sip:+2555@192.0.2.20");
+    assert!(forwarded.header(HeaderName::Route).is_none());
+    bed.receive_message(CALLEE, &answer(&forwarded, 486, CALLEE, ""));
+    bed.request(CALLEE, &Method::Ack);
+    bed.response(CALLER, 486);
+    assert_eq!(bed.cdr().request_uri, target);
+    bed.assert_empty();
+    // As if it stood in the first line: a user, nobody, and a host that is not ours.
+    for target in [
+        "sip:bob@node.test",
+        "sip:nobody@node.test",
+        "sip:bob@203.0.113.9",
+    ] {
+        let [plain, strict] = [false, true].map(|strict| {
+            let mut bed = Bed::new();
+            bed.receive_message(CALLER, &to_target(target, strict, "c2"));
+            let refused = bed.next(CALLER).message.status().unwrap();
+            bed.assert_quiet();
+            bed.assert_empty();
+            refused
+        });
+        assert!(strict >= 400, "{target}: {strict}");
+        assert_eq!(strict, plain, "{target}");
+    }
+}
