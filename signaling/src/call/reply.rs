@@ -477,14 +477,7 @@ impl Core {
                     self.roll_back(key);
                 }
                 if is_bye {
-                    self.finish(
-                        now,
-                        key,
-                        ended_by(from),
-                        Cause::Bye,
-                        200,
-                        "the other party was silent",
-                    );
+                    self.on_hung_up(now, key, from, "the other party was silent");
                 }
             }
             Role::Outside => {}
@@ -522,9 +515,14 @@ impl Core {
             // The party has to ask again with credentials: the call goes on.
             return self.revive(now, key, response);
         }
+        self.on_hung_up(now, key, from, "OK");
+    }
+
+    /// A dialog was hung up: with the last of a call's dialogs the call is over.
+    fn on_hung_up(&mut self, now: Instant, key: CallKey, from: Side, reason: &str) {
         let over = self.calls.get(&key).is_some_and(|call| !call.has_dialog());
         if over {
-            self.finish(now, key, ended_by(from), Cause::Bye, 200, "OK");
+            self.finish(now, key, ended_by(from), Cause::Bye, 200, reason);
         }
     }
 }

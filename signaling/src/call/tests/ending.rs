@@ -258,6 +258,13 @@ fn a_bypassed_call_ends_after_the_longest_time_of_a_call() {
 
 #[test]
 fn a_second_callee_behind_a_fork_keeps_the_call_up() {
+    // However the other dialog's BYE fares: taken, unknown there, or never answered.
+    for status in [Some(200), Some(481), Some(408), None] {
+        a_call_outlives_one_of_its_dialogs(status);
+    }
+}
+
+fn a_call_outlives_one_of_its_dialogs(status: Option<u16>) {
     let mut bed = Bed::new();
     let request = invite("+1555", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
     bed.receive_message(CALLER, &request);
@@ -288,8 +295,20 @@ fn a_second_callee_behind_a_fork_keeps_the_call_up() {
     // The caller keeps the first.
     bed.receive_message(CALLER, &two.send(&Method::Bye, ""));
     let bye = bed.request(SECOND, &Method::Bye);
-    bed.receive_message(SECOND, &bye.respond(200).build().unwrap());
-    bed.response(CALLER, 200);
+    match status {
+        Some(status) => {
+            bed.receive_message(SECOND, &bye.respond(status).build().unwrap());
+            // A 408 is too late for whoever asked, and told to nobody (RFC 4320 section 4.2).
+            if status != 408 {
+                bed.response(CALLER, status);
+            }
+        }
+        None => {
+            bed.pass(Duration::from_secs(33));
+            bed.sent.clear();
+        }
+    }
+    assert!(bed.cdrs.is_empty(), "{status:?}");
     assert_eq!(bed.core.calls(), 1);
     let mut up = Up {
         caller: one,
