@@ -68,12 +68,7 @@ impl StreamError {
 
     /// The status that the request is owed before the connection is closed.
     pub fn status(&self) -> Option<u16> {
-        self.inner().partial.as_ref()?;
-        Some(if matches!(self, Self::TooLarge(_)) {
-            513
-        } else {
-            400
-        })
+        self.inner().status()
     }
 
     fn inner(&self) -> &ParseError {
@@ -172,7 +167,7 @@ impl Framer {
         let from = searched.saturating_sub(3);
         let Some(end) = memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
             if self.buffer.len() > self.limits.message {
-                return Err(StreamError::TooLarge(self.partial(self.buffer.len())));
+                return Err(self.too_large(self.buffer.len()));
             }
             // A lone CR may be the first half of a keepalive, which is skipped, not searched.
             if self.buffer.len() > 1 {
@@ -194,7 +189,7 @@ impl Framer {
             .and_then(|length| head.checked_add(length))
         {
             Some(total) if total <= self.limits.message => Ok(Some(total)),
-            _ => Err(StreamError::TooLarge(self.partial(head))),
+            _ => Err(self.too_large(head)),
         }
     }
 
@@ -210,6 +205,16 @@ impl Framer {
         } else {
             Err(StreamError::Head(ParseErrorKind::NotSip.into()))
         }
+    }
+
+    /// The refusal of more than the limits allow, whatever else is wrong with the part that is there. What
+    /// is no SIP at all stays that.
+    fn too_large(&self, head: usize) -> StreamError {
+        let mut error = self.partial(head);
+        if error.partial.is_some() {
+            error.kind = ParseErrorKind::TooLarge;
+        }
+        StreamError::TooLarge(error)
     }
 
     /// What a refusal can be answered from: the header section alone.

@@ -86,13 +86,15 @@ pub enum ParseErrorKind {
 }
 
 impl ParseError {
-    /// The status that the request is owed; `None` where nothing can or may be answered.
+    /// The status that the request is owed; `None` where nothing can or may be answered. What is in
+    /// order and merely more than the limits allow is no bad request (RFC 3261 section 21.5.7).
     pub fn status(&self) -> Option<u16> {
         self.partial.as_ref()?;
-        Some(if self.kind == ParseErrorKind::TooLarge {
-            513
-        } else {
-            400
+        Some(match self.kind {
+            ParseErrorKind::TooLarge
+            | ParseErrorKind::TooManyHeaders
+            | ParseErrorKind::HeaderTooLong => 513,
+            _ => 400,
         })
     }
 }

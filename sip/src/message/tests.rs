@@ -158,7 +158,19 @@ fn limits_hold() {
     let long = parse(format!("{start}A: {}\r\n\r\n", "x".repeat(40)));
     assert_eq!(long.unwrap_err(), ParseErrorKind::HeaderTooLong);
     let large = Message::parse_with(format!("{start}\r\n{}", "x".repeat(100)).into(), &limits);
-    assert_eq!(large.unwrap_err().status(), Some(513));
+    for refused in [
+        large,
+        Message::parse_with(
+            format!("{start}A: 1\r\nB: 2\r\nC: 3\r\n\r\n").into(),
+            &limits,
+        ),
+        Message::parse_with(
+            format!("{start}A: {}\r\n\r\n", "x".repeat(40)).into(),
+            &limits,
+        ),
+    ] {
+        assert_eq!(refused.unwrap_err().status(), Some(513));
+    }
 }
 
 #[test]

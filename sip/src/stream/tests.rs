@@ -87,6 +87,9 @@ fn lost_borders_end_the_stream() {
     assert!(matches!(error(&[b'a'; 9000]), StreamError::Head(_)));
     let endless = [start.as_bytes(), &b"A: b\r\n".repeat(20_000)].concat();
     assert!(matches!(error(&endless), StreamError::TooLarge(_)));
+    let many = format!("Via: x\r\n{}l: 0\r\n", "A: b\r\n".repeat(300));
+    assert!(matches!(with(&many), StreamError::Head(_)));
+    assert_eq!(with(&many).status(), Some(513));
 }
 
 #[test]
