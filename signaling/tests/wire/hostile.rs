@@ -185,7 +185,7 @@ async fn many_accept_headers_pass_and_too_many_are_refused() {
         more: &more,
         ..Draft::default()
     };
-    assert_eq!(draft.refused().await, Some(400));
+    assert_eq!(draft.refused().await, Some(513));
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn as_many_vias_as_a_datagram_holds_are_refused() {
         more: &more,
         ..Draft::default()
     };
-    assert_eq!(draft.refused().await, Some(400));
+    assert_eq!(draft.refused().await, Some(513));
 }
 
 /// CVE-2023-28098: credentials that made a parser fall over.
@@ -285,7 +285,7 @@ async fn ten_thousand_vias_on_a_stream_are_refused() {
     };
     let text = draft.write(node.tcp).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
     let answers = stream(&node, text.as_bytes(), 1).await;
-    assert_eq!(answers, ["SIP/2.0 400 Bad Request"]);
+    assert_eq!(answers, ["SIP/2.0 513 Message Too Large"]);
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     assert_eq!(node.answer(&socket).await, Ok(None));
     node.running.stop(PATIENCE).await;
