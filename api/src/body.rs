@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 
+/// Characters of a name that people give to something.
+const NAME: std::ops::RangeInclusive<usize> = 1..=200;
+
 /// A JSON document, each member known and well formed: what is unknown is refused, so that a misspelt
 /// one is not taken for the default.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -25,4 +28,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(error) => Err(Problem::bad_body(error.body_text())),
         }
     }
+}
+
+/// A name that people give to something: 1 to 200 characters.
+pub(crate) fn name(name: String) -> Result<String, Problem> {
+    let is_good = NAME.contains(&name.chars().count()) && !name.contains(char::is_control);
+    is_good
+        .then_some(name)
+        .ok_or_else(|| Problem::bad_member("name: 1 to 200 characters, none of control"))
 }

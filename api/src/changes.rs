@@ -168,8 +168,7 @@ async fn list(
         since: query.since,
         until: query.until,
     };
-    let page = state.store.audit_entries(&filter, limit, cursor).await;
-    let page = page.map_err(|error| Problem::unavailable("the database", &error))?;
+    let page = state.store.audit_entries(&filter, limit, cursor).await?;
     Ok(axum::Json(List {
         items: page.items.into_iter().map(ChangeView::from).collect(),
         next: page.next.map(|next| next.to_string()),

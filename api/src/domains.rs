@@ -82,8 +82,7 @@ async fn list(
     let tenant = caller.confine(query.tenant)?;
     let after = query.cursor.unwrap_or_default();
     let domains = state.store.domains(tenant.as_deref(), &after, limit + 1);
-    let domains = domains.await;
-    let domains = domains.map_err(|error| Problem::unavailable("the database", &error))?;
+    let domains = domains.await?;
     let views = domains.into_iter().map(DomainView::from);
     Ok(Json(List::cut(views, limit, |last| last.name.clone())))
 }
@@ -108,10 +107,9 @@ async fn put(
             "the path names no SIP domain: write a host name or an address",
         ));
     }
-    let before = state.store.domain(&name).await;
-    let before = before.map_err(|error| Problem::unavailable("the database", &error))?;
+    let before = state.store.domain(&name).await?;
     let updated = before.as_ref().map(|before| before.updated);
-    if_match.check(updated.unwrap_or(Timestamp::from_millis(0)))?;
+    if_match.check(updated)?;
     let now = Timestamp::now();
     let domain = Domain {
         name,
@@ -124,7 +122,7 @@ async fn put(
         Err(error) if error.is_rejection() => {
             return Err(Problem::bad_member("tenant: there is none of this id"));
         }
-        Err(error) => return Err(Problem::unavailable("the database", &error)),
+        Err(error) => return Err(error.into()),
     }
     let detail = json!({ "tenant": domain.tenant });
     record(&state, &editor, "update", &domain, detail).await;
@@ -144,12 +142,11 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     let missing = || Problem::not_found("this domain was not given to a tenant");
     let name = name.to_ascii_lowercase();
-    let domain = state.store.domain(&name).await;
-    let domain = domain.map_err(|error| Problem::unavailable("the database", &error))?;
+    let domain = state.store.domain(&name).await?;
     let domain = domain.ok_or_else(missing)?;
     if_match.check(domain.updated)?;
     let removed = state.store.remove_domain(&name).await;
-    if !removed.map_err(|error| Problem::unavailable("the database", &error))? {
+    if !removed? {
         return Err(missing());
     }
     record(&state, &editor, "delete", &domain, json!({})).await;
@@ -189,8 +186,7 @@ impl Owners {
         if let Some(tenant) = self.0.get(domain) {
             return Ok(tenant.clone());
         }
-        let found = state.store.domain(domain).await;
-        let found = found.map_err(|error| Problem::unavailable("the database", &error))?;
+        let found = state.store.domain(domain).await?;
         let tenant = found.map_or_else(|| DEFAULT_TENANT.to_owned(), |domain| domain.tenant);
         self.0.insert(domain.to_owned(), tenant.clone());
         Ok(tenant)

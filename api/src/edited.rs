@@ -31,11 +31,12 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
 pub(crate) struct IfMatch(Option<Vec<String>>);
 
 impl IfMatch {
-    /// Whether a thing that was last changed at `updated` is in such a state.
-    pub(crate) fn check(&self, updated: Timestamp) -> Result<(), Problem> {
+    /// Whether a thing that was last changed at `updated` is in such a state; one that is not there, for
+    /// which that is `None`, is in none.
+    pub(crate) fn check(&self, updated: impl Into<Option<Timestamp>>) -> Result<(), Problem> {
+        let updated = updated.into();
         let is_met = self.0.as_ref().is_none_or(|tags| {
-            tags.iter()
-                .any(|given| given == "*" || *given == tag(updated))
+            updated.is_some_and(|at| tags.iter().any(|given| given == "*" || *given == tag(at)))
         });
         is_met.then_some(()).ok_or_else(Problem::changed)
     }

@@ -57,13 +57,7 @@ async fn run_once(state: &State, request: Request, next: Next) -> Result<Respons
         hash.update(part);
     }
     let hash = hex(&hash.finalize());
-    let away = |error: StoreError| Problem::unavailable("the database", &error);
-    match state
-        .store
-        .attempt(&owner, &name, &hash)
-        .await
-        .map_err(away)?
-    {
+    match state.store.attempt(&owner, &name, &hash).await? {
         Attempt::First => {}
         Attempt::UnderWay => {
             return Err(Problem::conflict(

@@ -15,15 +15,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     State,
     access::{Caller, NewSecret},
-    body::Body,
+    body::{Body, name},
     changes::{Change, Editor},
     openapi::one_of,
     problem::Problem,
     query::{List, Params, limit},
 };
-
-/// Characters of a name.
-const NAME: std::ops::RangeInclusive<usize> = 1..=200;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
@@ -116,8 +113,7 @@ async fn list(
     let limit = limit(query.limit)?;
     let tenant = caller.confine(query.tenant)?;
     let keys = state.store.keys(tenant.as_deref(), query.cursor, limit + 1);
-    let keys = keys.await;
-    let keys = keys.map_err(|error| Problem::unavailable("the database", &error))?;
+    let keys = keys.await?;
     let views = keys.into_iter().map(KeyView::from);
     Ok(Json(List::cut(views, limit, |last| last.id.to_string())))
 }
@@ -130,11 +126,6 @@ async fn create(
     editor: Editor,
     Body(new): Body<NewKey>,
 ) -> Result<impl IntoResponse, Problem> {
-    if !NAME.contains(&new.name.chars().count()) || new.name.contains(char::is_control) {
-        return Err(Problem::bad_member(
-            "name: 1 to 200 characters, none of control",
-        ));
-    }
     if new.expires.is_some_and(|end| end <= Timestamp::now()) {
         return Err(Problem::bad_member("expires: it is over already"));
     }
@@ -142,7 +133,7 @@ async fn create(
     let key = ApiKey {
         id: Uuid::now_v7(),
         tenant,
-        name: new.name,
+        name: name(new.name)?,
         role: new.role,
         created: Timestamp::now(),
         expires: new.expires,
@@ -153,7 +144,7 @@ async fn create(
         Err(error) if error.is_rejection() => {
             return Err(Problem::bad_member("tenant: there is none of this id"));
         }
-        Err(error) => return Err(Problem::unavailable("the database", &error)),
+        Err(error) => return Err(error.into()),
     }
     let detail = json!({ "name": key.name, "role": key.role, "expires": key.expires });
     record(&state, &editor, "create", &key, detail).await;
@@ -195,7 +186,7 @@ async fn remove(
     let key = find(&state, &editor.caller, &id).await?;
     let removed = state.store.remove_key(key.id).await;
     state.keys.forget(key.id);
-    if !removed.map_err(|error| Problem::unavailable("the database", &error))? {
+    if !removed? {
         return Err(missing());
     }
     record(&state, &editor, "delete", &key, json!({ "name": key.name })).await;
@@ -205,8 +196,7 @@ async fn remove(
 /// The key of this id, where it exists for the caller.
 async fn find(state: &State, caller: &Caller, id: &str) -> Result<ApiKey, Problem> {
     let id = Uuid::try_parse(id).map_err(|_| missing())?;
-    let key = state.store.key(id).await;
-    let key = key.map_err(|error| Problem::unavailable("the database", &error))?;
+    let key = state.store.key(id).await?;
     key.map(|(key, _)| key)
         .filter(|key| caller.sees(key.tenant.as_deref()))
         .ok_or_else(missing)

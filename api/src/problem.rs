@@ -7,6 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store::StoreError;
 
 use crate::MOST_BODY;
 
@@ -216,6 +217,17 @@ impl Problem {
                 format!("{what} does not answer; try again, and see the log for the reason"),
             )
         }
+    }
+}
+
+/// What the database refuses for good is the client's doing: a character that it cannot hold, say.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_rejection() {
+            tracing::info!(%error, "the database refuses what a client sent");
+            return Self::bad_member("something of the request cannot be stored, or looked for");
+        }
+        Self::unavailable("the database", &error)
     }
 }
 

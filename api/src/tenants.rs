@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
-    body::Body,
+    body::{Body, name},
     changes::{Change, Editor},
     edited::{IfMatch, Tagged},
     problem::Problem,
@@ -20,8 +20,6 @@ use crate::{
 
 /// Characters of an id.
 const ID: std::ops::RangeInclusive<usize> = 1..=40;
-/// Characters of a name.
-const NAME: std::ops::RangeInclusive<usize> = 1..=200;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
@@ -96,8 +94,7 @@ async fn list(
 ) -> Result<Json<List<TenantView>>, Problem> {
     let limit = limit(query.limit)?;
     let after = query.cursor.unwrap_or_default();
-    let tenants = state.store.tenants(&after, limit + 1).await;
-    let tenants = tenants.map_err(|error| Problem::unavailable("the database", &error))?;
+    let tenants = state.store.tenants(&after, limit + 1).await?;
     let views = tenants.into_iter().map(TenantView::from);
     Ok(Json(List::cut(views, limit, |last| last.id.clone())))
 }
@@ -124,7 +121,7 @@ async fn create(
         updated: now,
     };
     let created = state.store.create_tenant(&tenant).await;
-    if !created.map_err(|error| Problem::unavailable("the database", &error))? {
+    if !created? {
         let detail = format!("there is a tenant '{}' already", tenant.id);
         return Err(Problem::conflict(detail));
     }
@@ -175,7 +172,7 @@ async fn change(
         ..before.clone()
     };
     let done = state.store.rename_tenant(&after, before.updated).await;
-    if !done.map_err(|error| Problem::unavailable("the database", &error))? {
+    if !done? {
         return Err(Problem::changed());
     }
     record(
@@ -215,27 +212,19 @@ async fn remove(
                 "the tenant has keys or other things yet: remove them first",
             ));
         }
-        Err(error) => return Err(Problem::unavailable("the database", &error)),
+        Err(error) => return Err(error.into()),
     }
     record(&state, &editor, "delete", &id, json!({})).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn find(state: &State, id: &str) -> Result<Tenant, Problem> {
-    let tenant = state.store.tenant(id).await;
-    let tenant = tenant.map_err(|error| Problem::unavailable("the database", &error))?;
+    let tenant = state.store.tenant(id).await?;
     tenant.ok_or_else(missing)
 }
 
 fn missing() -> Problem {
     Problem::not_found("there is no tenant of this id; GET /v1/tenants lists them")
-}
-
-fn name(name: String) -> Result<String, Problem> {
-    let is_good = NAME.contains(&name.chars().count()) && !name.contains(char::is_control);
-    is_good
-        .then_some(name)
-        .ok_or_else(|| Problem::bad_member("name: 1 to 200 characters, none of control"))
 }
 
 async fn record(state: &State, editor: &Editor, action: &str, id: &str, detail: serde_json::Value) {

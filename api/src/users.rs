@@ -135,18 +135,19 @@ async fn list(
     Params(query): Params<UsersQuery>,
 ) -> Result<Json<List<UserView>>, Problem> {
     let limit = limit(query.limit)?;
-    let after = query.cursor.unwrap_or_default();
-    let (name, domain) = after.rsplit_once('@').unwrap_or_default();
+    let after = query.cursor.map(|cursor| parts(&cursor)).transpose();
+    let after =
+        after.map_err(|_| Problem::bad_parameter(format!("cursor: {}", store::CursorError)))?;
+    let (name, domain) = after.unwrap_or_default();
+    let after = (domain.as_str(), name.as_str());
     let users = match caller.confine(query.tenant)? {
-        None => state.store.list_users((domain, name), limit + 1).await,
+        None => state.store.list_users(after, limit + 1).await,
         Some(tenant) => {
-            let users = state
-                .store
-                .tenants_users(&tenant, (domain, name), limit + 1);
+            let users = state.store.tenants_users(&tenant, after, limit + 1);
             users.await
         }
     };
-    let users = users.map_err(|error| Problem::unavailable("the database", &error))?;
+    let users = users?;
     let mut owners = Owners::default();
     let mut views = Vec::with_capacity(users.len());
     for user in users {
@@ -279,8 +280,7 @@ async fn seen(state: &State, caller: &Caller, user: &str) -> Result<UserView, Pr
 }
 
 async fn find(state: &State, name: &str, domain: &str) -> Result<Option<User>, Problem> {
-    let users = state.store.users(&[(domain, name)]).await;
-    let users = users.map_err(|error| Problem::unavailable("the database", &error))?;
+    let users = state.store.users(&[(domain, name)]).await?;
     Ok(users.into_iter().next())
 }
 

@@ -61,8 +61,7 @@ async fn caller(state: &State, headers: &HeaderMap) -> Result<Arc<Caller>, Probl
             tenant: None,
         }));
     }
-    let known = state.keys.caller(shown).await;
-    let known = known.map_err(|error| Problem::unavailable("the database", &error))?;
+    let known = state.keys.caller(shown).await?;
     known.ok_or_else(|| {
         Problem::unauthorized(
             "this is no key, or none any more; the admin key is [api] admin_key of the configuration, or \

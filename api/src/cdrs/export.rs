@@ -38,8 +38,7 @@ pub(super) async fn export(
         is_first: true,
     };
     // The first page tells whether there is a database.
-    let first = start.next().await;
-    let first = first.map_err(|error| Problem::unavailable("the database", &error))?;
+    let first = start.next().await?;
     let (page, rest) = first;
     let rest = stream::try_unfold(rest, async |position: Option<Position>| match position {
         None => Ok(None),

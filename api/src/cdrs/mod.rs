@@ -226,8 +226,7 @@ async fn list(
         }
         return export::export(state, filter, format, cursor).await;
     }
-    let page = state.store.cdrs(&filter, limit, cursor).await;
-    let page = page.map_err(|error| Problem::unavailable("the database", &error))?;
+    let page = state.store.cdrs(&filter, limit, cursor).await?;
     Ok(Json(List {
         items: page.items.into_iter().map(CdrView::from).collect(),
         next: page.next.map(|next| next.to_string()),
@@ -251,11 +250,7 @@ async fn one(
         )
     };
     let id = Uuid::try_parse(&id).map_err(|_| missing())?;
-    let cdr = state
-        .store
-        .cdr(id)
-        .await
-        .map_err(|error| Problem::unavailable("the database", &error))?;
+    let cdr = state.store.cdr(id).await?;
     Ok(Json(cdr.ok_or_else(missing)?.into()))
 }
 

@@ -76,8 +76,7 @@ pub(super) async fn trunks(
     let until = query.until.unwrap_or_else(Timestamp::now);
     let day_before = Timestamp::from_millis(until.millis().saturating_sub(DAY_MS));
     let since = query.since.unwrap_or(day_before);
-    let stats = state.store.trunk_stats(since, until).await;
-    let stats = stats.map_err(|error| Problem::unavailable("the database", &error))?;
+    let stats = state.store.trunk_stats(since, until).await?;
     Ok(Json(List {
         items: stats.into_iter().map(TrunkFigures::from).collect(),
         next: None,

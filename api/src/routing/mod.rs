@@ -128,7 +128,7 @@ async fn list(
                 documents.await
             }
         };
-        let documents = documents.map_err(|error| Problem::unavailable("the database", &error))?;
+        let documents = documents?;
         let views = documents.iter().map(|stored| {
             let mark = Place::Store(stored.id.clone());
             (mark, View::of_store(kind, stored))
@@ -253,8 +253,7 @@ async fn find(state: &State, kind: &Kind, caller: &Caller, id: &str) -> Result<F
             return Ok(Found::File(file));
         }
     }
-    let stored = state.store.routing_document(kind.stored, id).await;
-    let stored = stored.map_err(|error| Problem::unavailable("the database", &error))?;
+    let stored = state.store.routing_document(kind.stored, id).await?;
     let stored = stored.filter(|stored| caller.sees(stored.tenant.as_deref()));
     stored.map(Found::Store).ok_or_else(|| missing(kind))
 }

@@ -192,6 +192,18 @@ async fn tenants_are_edited_one_at_a_time() {
     assert_eq!(put(&format!("\"0\", {newest}"), "Second").await.status, 200);
     assert_eq!(put("*", "Third").await.status, 200);
 
+    // What is not there is in no state (RFC 9110 section 13.1.1).
+    for tag in ["*", "\"0\""] {
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("If-Match", tag),
+        ];
+        let body = r#"{"tenant": "acme"}"#;
+        let answer = bed.exchange("PUT", "/v1/domains/new.test", &fields, body);
+        assert_eq!(answer.await.status, 412, "{tag}");
+    }
+
     key(&bed, KEY, "viewer", Some("acme")).await;
     let held = bed.ask(KEY, "DELETE", place, None).await;
     assert_eq!(held.status, 409, "{}", held.body);

@@ -17,6 +17,10 @@ fn users_are_edited_by_rest_within_their_tenant() {
     assert_eq!(ask(&admin, "POST", "/v1/tenants", tenant).0, 201);
     let domain = json!({ "tenant": "acme" });
     assert_eq!(ask(&admin, "PUT", "/v1/domains/Acme.test", domain).0, 200);
+    assert_eq!(
+        ask(&admin, "GET", "/v1/users?cursor=nonsense", Value::Null).0,
+        400
+    );
     let nobodys = json!({ "tenant": "none" });
     assert_eq!(ask(&admin, "PUT", "/v1/domains/x.test", nobodys).0, 422);
     let key = json!({ "name": "k", "role": "operator", "tenant": "acme" });
