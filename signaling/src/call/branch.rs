@@ -84,7 +84,19 @@ impl Core {
 
     /// The addresses of a branch's target are known.
     pub(super) fn on_ways(&mut self, now: Instant, id: ExchangeId, index: usize, ways: Vec<Flow>) {
-        let ways = self.widened(now, id, index, ways);
+        let mut ways = self.widened(now, id, index, ways);
+        if self
+            .exchanges
+            .get(&id)
+            .is_some_and(|exchange| exchange.secure)
+        {
+            // Whatever led there: a Path, the Route of a dialog, a name.
+            let found = ways.len();
+            ways.retain(|way| way.transport.is_secure());
+            if ways.is_empty() && found > 0 {
+                info!("a request that has to stay encrypted has no way over TLS");
+            }
+        }
         if let Some(branch) = self.branch(id, index) {
             branch.ways = ways.into();
         }
@@ -297,15 +309,11 @@ impl Core {
         target: &Target,
         breadth: u32,
     ) {
-        let secure = self
-            .exchanges
-            .get(&id)
-            .is_some_and(|exchange| is_sips(&exchange.received));
         let located = match &target.place {
             Place::Host(host) => host
                 .host()
                 .map_or(Located::Nowhere("it is not configured"), |host| {
-                    self.locate_host(host, secure)
+                    self.locate_host(host)
                 }),
             Place::Contact(contact) => self.locate_contact(contact),
             Place::Uri(uri) => self.locate(&NextHop::new(uri.clone())),
@@ -468,7 +476,7 @@ impl Core {
 }
 
 /// Whether a request is to be encrypted all the way.
-fn is_sips(request: &Message) -> bool {
+pub(super) fn is_sips(request: &Message) -> bool {
     request
         .request_uri()
         .is_ok_and(|uri| uri.scheme() == Scheme::Sips)

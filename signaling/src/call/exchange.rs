@@ -1,6 +1,6 @@
 //! One request that is being passed on, and the places that it was passed on to.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use control::config::{self, Transport};
 use sip::{
@@ -15,7 +15,7 @@ use sip::{
 use super::{CallKey, course::ChargeId, divert::Diversion, fallback::Fallback};
 use crate::{
     directory::{Aor, Caller, Edits, HostRef},
-    location::{Contact, Phone},
+    location::{Contact, Phone, is_secure_uri},
     net::Flow,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) flow: Flow,
     /// The request as it came, `received` and `rport` written into its Via.
     pub(super) received: Message,
+    /// It goes on over TLS or not at all: it is to a `sips:` URI (RFC 3261 section 26.2.2).
+    pub(super) secure: bool,
     /// The same after its Route was followed: what is sent on. Gone once nothing is.
     pub(super) onward: Option<Message>,
     /// Where that goes within a dialog.
@@ -139,11 +141,31 @@ impl Target {
         }
     }
 
+    /// Whether it is reached over TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        match &self.place {
+            Place::Host(host) => host.host().is_some_and(|host| host.transport.is_secure()),
+            Place::Contact(contact) => contact.is_secure(),
+            Place::Uri(uri) | Place::Next(NextHop { uri, .. }) => is_secure_uri(uri),
+        }
+    }
+
     /// The trunk's host that it is.
     pub(super) const fn host(&self) -> Option<&HostRef> {
         match &self.place {
             Place::Host(host) => Some(host),
             _ => None,
+        }
+    }
+}
+
+/// For people: where it is.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => write!(f, "trunk {}", host.trunk.name),
+            Self::Contact(contact) => f.write_str(&contact.uri),
+            Self::Uri(uri) | Self::Next(NextHop { uri, .. }) => f.write_str(uri),
         }
     }
 }
@@ -159,6 +181,8 @@ pub(super) struct NextHop {
     pub(super) prefer: Option<(Transport, SocketAddr)>,
     /// It is a user's phone: it is where `known` says, and what it says of other hosts leads nowhere.
     pub(super) is_phone: bool,
+    /// It is to be reached over TLS or not at all.
+    pub(super) secure: bool,
     /// It has registered from there since it gave its URI, which may name a port or a connection that it
     /// has left.
     pub(super) has_moved: bool,
@@ -172,6 +196,7 @@ impl NextHop {
             known: None,
             prefer: None,
             is_phone: false,
+            secure: false,
             has_moved: false,
         }
     }

@@ -139,6 +139,7 @@ impl Core {
         let next = NextHop {
             known,
             is_phone,
+            secure: exchange.secure,
             ..NextHop::new(dialog.next_hop(Side::Callee).to_owned())
         };
         let Some(way) = self.way_to(&next) else {
@@ -232,14 +233,15 @@ impl Core {
 
     /// The way to a party; where its URI is a name, the way by which it was reached last.
     fn way_to(&self, next: &NextHop) -> Option<Flow> {
-        match self.locate(next) {
+        let way = match self.locate(next) {
             Located::At(way) => Some(way),
             Located::Ask(_) => next.known,
             Located::Nowhere(why) => {
                 debug!(uri = next.uri, why, "cannot reach a party");
                 next.known
             }
-        }
+        };
+        way.filter(|way| !next.secure || way.transport.is_secure())
     }
 
     /// Keeps a request of our own while its receiver may challenge it.

@@ -41,7 +41,9 @@ impl Core {
         };
         // What says that the user is away, not that the message is unwelcome.
         let is_away = matches!(status, 408 | 410 | 430 | 480 | 500 | 503 | 504);
-        let Some(recipient) = exchange.keep_for.take().filter(|_| is_away) else {
+        // Nobody knows whether the user comes back over TLS.
+        let may_wait = is_away && !exchange.secure;
+        let Some(recipient) = exchange.keep_for.take().filter(|_| may_wait) else {
             return false;
         };
         let (server, received) = (exchange.server, exchange.received.clone());

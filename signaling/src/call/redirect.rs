@@ -50,7 +50,8 @@ impl Core {
             return false;
         };
         let from = branch.target.clone();
-        let contacts = contacts_of(response);
+        let secure = exchange.secure;
+        let contacts = contacts_of(response, secure);
         let own = |uri: &String| Uri::parse(uri).is_ok_and(|uri| self.is_own(&uri));
         let may = match from.host() {
             Some(_) => from.follows,
@@ -62,7 +63,7 @@ impl Core {
         let mut groups: Vec<Group<Target>> = Vec::new();
         for (_, uri) in contacts {
             if self.remember(key, &uri) {
-                groups.extend(self.redirected(now, key, &from, &uri));
+                groups.extend(self.redirected(now, key, &from, &uri, secure));
             }
         }
         let call = self.calls.get(&key);
@@ -111,6 +112,7 @@ impl Core {
         key: CallKey,
         from: &Target,
         uri: &str,
+        secure: bool,
     ) -> Vec<Group<Target>> {
         let Some(course) = self.calls.get(&key).and_then(|call| call.course.as_ref()) else {
             return Vec::new();
@@ -152,7 +154,7 @@ impl Core {
         if let Some(first) = plan.stages.first_mut() {
             first.relay = from.relay;
         }
-        let steps = self.first_steps(now, &plan);
+        let steps = self.first_steps(now, &plan, secure);
         let call = self.calls.get_mut(&key);
         let Some(course) = call.and_then(|call| call.course.as_mut()) else {
             return Vec::new();
@@ -168,14 +170,15 @@ impl Core {
     }
 }
 
-/// The places that a 3xx names, the preferred ones first: `sip:` URIs without the headers that RFC 3261
-/// section 19.1.5 lets them have.
-fn contacts_of(response: &Message) -> Vec<(Reverse<u16>, String)> {
+/// The places that a 3xx names, the preferred ones first, without the headers that RFC 3261 section 19.1.5
+/// lets their URIs have: `sip:` for a call to `sip:`, `sips:` for one to `sips:` (RFC 5630 section 5.3).
+fn contacts_of(response: &Message, secure: bool) -> Vec<(Reverse<u16>, String)> {
+    let scheme = if secure { Scheme::Sips } else { Scheme::Sip };
     let contacts = response.contacts().flatten();
     let mut found: Vec<_> = contacts
         .filter_map(|contact| {
             let uri = contact.uri().ok()?;
-            uri.host().filter(|_| uri.scheme() == Scheme::Sip)?;
+            uri.host().filter(|_| uri.scheme() == scheme)?;
             let text = uri.as_str();
             let bare = text.split_once('?').map_or(text, |(bare, _)| bare);
             Some((Reverse(contact.q().unwrap_or(1000)), bare.to_owned()))

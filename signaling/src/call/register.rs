@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use sip::{
-    header::HeaderName,
+    header::{HeaderName, NameAddr},
     message::Message,
     registrar::{Refusal, Register, Wish},
 };
@@ -19,7 +19,7 @@ use super::{Core, policy::RETRY_AFTER};
 use crate::{
     accounts::Account,
     directory::Aor,
-    location::{Came, Denied},
+    location::{Came, Denied, is_secure_uri, is_sips},
     net::Flow,
 };
 
@@ -47,6 +47,12 @@ impl Core {
         }
         let request = unpathed.as_ref().unwrap_or(request);
         match Register::parse(request, &self.access.bounds()) {
+            Ok(register) if is_exposed(&flow, &register) => {
+                info!(user = %account.aor, source = %flow,
+                    "refused a REGISTER: its Contact is a sips: URI, and it did not come over TLS all the way");
+                self.respond_stateless(flow, request, 400);
+                false
+            }
             Ok(register) => self.bind(now, flow, request, account, &register),
             Err(refusal) => {
                 self.refuse_register(flow, request, &account.aor, refusal);
@@ -153,6 +159,24 @@ impl Core {
         };
         self.respond_with(flow, request, refusal.status(), &least);
     }
+}
+
+/// Whether a Contact promises encryption that the way to it does not have: bound, it would have who calls a
+/// `sips:` URI reach a phone in the clear (RFC 5630 section 5.2). Its Request-URI is not asked for `sips:`,
+/// as that section has it: over TLS some phones write `sip:` there.
+fn is_exposed(flow: &Flow, register: &Register) -> bool {
+    let Wish::Update(contacts) = &register.wish else {
+        return false;
+    };
+    let mut bound = contacts.iter().filter(|contact| contact.expires > 0);
+    if !bound.any(|contact| is_sips(contact.uri())) {
+        return false;
+    }
+    let is_secure = |hop: &String| {
+        let hop = NameAddr::parse(HeaderName::Path, hop.as_bytes());
+        hop.is_ok_and(|hop| is_secure_uri(hop.uri_str()))
+    };
+    !flow.transport.is_secure() || !register.path.iter().all(is_secure)
 }
 
 /// What a REGISTER requires and is not known here.

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::{
     Core,
+    branch::is_sips,
     exchange::{self, NextHop, Role, Target},
     policy::RETRY_AFTER,
     state::{CallKey, Work},
@@ -266,7 +267,7 @@ impl Core {
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
             _ => match self.decide(now, &caller, &routed.request, user.as_deref()) {
                 Decision::Plan(plan) => {
-                    let groups = self.groups_of(now, &plan);
+                    let groups = self.groups_of(now, &plan, is_sips(&routed.request));
                     let keep_for = match plan.stages.first().map(|stage| &stage.destination) {
                         Some(Destination::User(aor)) if method == Method::Message => {
                             Some(aor.clone())

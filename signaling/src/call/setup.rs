@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     Alarm, Core,
+    branch::is_sips,
     course::Course,
     divert::{self, MAX_DIVERSIONS, Reason},
     exchange::{Exchange, ExchangeId, Role, Target},
@@ -84,13 +85,16 @@ impl Core {
                 return self.refuse(now, server, &received, key, status, Cause::Limit, &why);
             }
         };
-        let mut steps = self.first_steps(now, &plan);
+        // An emergency call that TLS does not reach goes without it (RFC 6881 section 9.1).
+        let secure = is_sips(&routed.request) && !plan.emergency;
+        let mut steps = self.first_steps(now, &plan, secure);
         if is_forwarded {
             let from = String::from_utf8_lossy(routed.request.request_uri_raw()).into_owned();
             divert_steps(&mut steps, from, Reason::Always);
         }
         if let Some(call) = self.calls.get_mut(&key) {
             call.holds = holds;
+            call.secure = secure && flow.transport.is_secure();
             call.route = plan.route.clone();
             if plan.relays() {
                 let family = Family::of(&flow.local);
@@ -247,6 +251,9 @@ impl Core {
             .method()
             .cloned()
             .unwrap_or_else(|| Method::Other("".into()));
+        let course = call.and_then(|key| self.calls.get(&key)?.course.as_ref());
+        let is_emergency = course.is_some_and(|course| course.plan.emergency);
+        let secure = is_sips(&routed.request) && !is_emergency;
         let policy = proxy::Policy {
             timer_c: self.terms.timer_c,
             breadth: breadth_of(&received),
@@ -258,6 +265,7 @@ impl Core {
             flow,
             context: ResponseContext::new(now, &method, policy, groups),
             received,
+            secure,
             onward: Some(routed.request),
             directions: None,
             method,
@@ -332,6 +340,7 @@ impl Core {
             course: None,
             holds: Vec::new(),
             feigned: false,
+            secure: false,
             state: CallState::Trying,
             began: now,
             started,

@@ -135,7 +135,11 @@ impl Core {
             }
             let edits = shared(&course.plan.edits);
             let from = call.request_uri.clone();
-            let mut steps = self.steps_of(now, &stage, edits);
+            let secure = self
+                .exchanges
+                .get(&id)
+                .is_some_and(|exchange| exchange.secure);
+            let mut steps = self.steps_of(now, &stage, edits, secure);
             divert_steps(&mut steps, from, Reason::After(outcome));
             let call = self.calls.get_mut(&key)?;
             call.course.as_mut()?.set_steps(steps);
@@ -143,8 +147,8 @@ impl Core {
     }
 
     /// All places of a plan's first stage, for a request that is no call.
-    pub(super) fn groups_of(&self, now: Instant, plan: &Plan) -> Vec<Group<Target>> {
-        let steps = self.first_steps(now, plan).into_iter();
+    pub(super) fn groups_of(&self, now: Instant, plan: &Plan, secure: bool) -> Vec<Group<Target>> {
+        let steps = self.first_steps(now, plan, secure).into_iter();
         let groups = steps.flat_map(|step| {
             let parts = step.parts.into_iter().map(|part| {
                 let spots = part.spots.into_iter();
@@ -156,22 +160,28 @@ impl Core {
         groups.collect()
     }
 
-    /// The steps of a plan's first stage.
-    pub(super) fn first_steps(&self, now: Instant, plan: &Plan) -> Vec<Step> {
+    /// The steps of a plan's first stage; with `secure` those that are reached over TLS.
+    pub(super) fn first_steps(&self, now: Instant, plan: &Plan, secure: bool) -> Vec<Step> {
         let edits = shared(&plan.edits);
         let first = plan.stages.first();
-        first.map_or_else(Vec::new, |stage| self.steps_of(now, stage, edits))
+        first.map_or_else(Vec::new, |stage| self.steps_of(now, stage, edits, secure))
     }
 
     /// The steps of a stage; `edits` for what goes to users and URIs.
-    fn steps_of(&self, now: Instant, stage: &Stage, edits: Option<Arc<Edits>>) -> Vec<Step> {
+    fn steps_of(
+        &self,
+        now: Instant,
+        stage: &Stage,
+        edits: Option<Arc<Edits>>,
+        secure: bool,
+    ) -> Vec<Step> {
         let patience = Some(stage.ring_timeout);
         let like = Target {
             relay: stage.relay,
             edits,
             ..Target::to(Place::Uri(String::new()))
         };
-        match &stage.destination {
+        let mut steps = match &stage.destination {
             Destination::User(aor) => {
                 let groups = self.phones_of(now, aor, &like, patience);
                 vec![phones(groups)]
@@ -200,7 +210,11 @@ impl Core {
                 carriers.map(step).collect()
             }
             Destination::Uri(uri) => vec![phones(vec![at_uri(uri, &like, patience)])],
+        };
+        if secure {
+            leave_out_the_clear(&mut steps);
         }
+        steps
     }
 
     /// Where a member of a group is. None speaks for the others, whatever its answer.
@@ -255,6 +269,37 @@ impl Core {
                 .failover(Failover::AnyFailure)
         };
         same_q.map(group).collect()
+    }
+}
+
+/// Leaves out what is not reached over TLS: it is not there for who calls a `sips:` URI (RFC 3261 section
+/// 26.2.2, RFC 5630 section 5.3).
+fn leave_out_the_clear(steps: &mut [Step]) {
+    let mut left_out = Vec::new();
+    let mut is_kept = |target: &Target| {
+        let is_secure = target.is_secure();
+        if !is_secure {
+            left_out.push(target.place.to_string());
+        }
+        is_secure
+    };
+    for step in steps {
+        for part in &mut step.parts {
+            for group in &mut part.groups {
+                group.targets.retain(&mut is_kept);
+            }
+            part.groups.retain(|group| !group.targets.is_empty());
+            part.spots.retain(|spot| is_kept(&spot.target));
+        }
+        // What nobody is left of takes no place within its limits.
+        let is_left = |part: &Part| !part.groups.is_empty() || !part.spots.is_empty();
+        step.parts.retain(is_left);
+    }
+    if !left_out.is_empty() {
+        info!(
+            ?left_out,
+            "a sips: URI is called, and these are not reached over TLS"
+        );
     }
 }
 

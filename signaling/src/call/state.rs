@@ -68,6 +68,8 @@ pub(super) struct Call {
     pub(super) holds: Vec<Hold>,
     /// Its caller is blocked and is not to know: it rings for nobody.
     pub(super) feigned: bool,
+    /// Its dialogs stay encrypted: it came over TLS, and to a `sips:` URI (RFC 3261 section 12.1.1).
+    pub(super) secure: bool,
     pub(super) state: CallState,
     pub(super) began: Instant,
     pub(super) started: Timestamp,

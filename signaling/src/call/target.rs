@@ -113,12 +113,8 @@ impl Core {
         }
     }
 
-    /// Where a trunk's host is; `secure` where it was called by a `sips:` URI, which must not go on
-    /// over anything but TLS (RFC 3261 section 26.2.2).
-    pub(super) fn locate_host(&self, host: &config::Host, secure: bool) -> Located {
-        if secure && !host.transport.is_secure() {
-            return Located::Nowhere("a sips: URI was called, and the host is not one of TLS");
-        }
+    /// Where a trunk's host is.
+    pub(super) fn locate_host(&self, host: &config::Host) -> Located {
         match host.ip() {
             Some(ip) => self.locate_ip(
                 host.transport,

@@ -17,6 +17,7 @@ mod robust;
 mod setup;
 mod shed;
 mod shown;
+mod sips;
 mod storm;
 mod timer;
 mod trace;

@@ -14,7 +14,7 @@ use super::{
     exchange::{ExchangeId, NextHop, Place, Target},
     state::{Call, Leg},
 };
-use crate::{directory::Caller, net::Flow};
+use crate::{directory::Caller, location::is_sips, net::Flow};
 
 /// What a request grows by on its way through: our Via, Record-Route, a longer Request-URI.
 const GROWTH: usize = 300;
@@ -134,6 +134,7 @@ impl Core {
         NextHop {
             known: moved.or(known),
             is_phone: matches!(call.party(leg, side), Some(Caller::User(_))),
+            secure: call.secure || is_sips(leg.dialog.target(side)),
             has_moved: moved.is_some(),
             ..NextHop::new(leg.dialog.next_hop(side).to_owned())
         }

@@ -203,6 +203,7 @@ impl Core {
             routed.request = bare;
         }
         let next = self.by_the_address_it_knows(next, &routed);
+        let secure = next.secure;
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             if offered {
                 self.roll_back(key);
@@ -218,6 +219,7 @@ impl Core {
         self.set_timer(id, timer);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.directions = Some(directions);
+            exchange.secure = secure;
         }
         self.run_actions(now, id);
     }
@@ -252,6 +254,7 @@ impl Core {
             branch: self.policy.identity.stateless_branch(received),
             routed,
             directions,
+            secure: next.secure,
         };
         self.forward_ack(ack, &next);
     }
@@ -269,6 +272,9 @@ impl Core {
 
     /// The same with the way known.
     pub(super) fn send_ack(&mut self, ack: &Ack, way: Flow) {
+        if ack.secure && !way.transport.is_secure() {
+            return debug!("cannot pass an ACK on: its dialog is encrypted, and its way is not");
+        }
         let Some(local) = self.policy.local(&way) else {
             return;
         };
@@ -295,6 +301,8 @@ pub(super) struct Ack {
     directions: Directions,
     /// That of our Via.
     branch: String,
+    /// It goes on over TLS or not at all.
+    secure: bool,
 }
 
 /// A party was heard again. A user's phone that has changed its network is where it is now; a trunk's

@@ -19,7 +19,10 @@ use std::{
 };
 
 use control::signal::BindingInfo;
-use sip::registrar::{Capacity, Change, Refusal, Register};
+use sip::{
+    registrar::{Capacity, Change, Refusal, Register},
+    uri::Uri,
+};
 use store::{Bound, Timestamp};
 use tokio::sync::Notify;
 
@@ -62,6 +65,33 @@ pub(crate) struct Contact {
     pub(crate) q: u16,
     /// Which phone it is.
     pub(crate) phone: Phone,
+}
+
+impl Contact {
+    /// Whether it is reached over TLS. A phone that registered so is, whether its Contact says `sips:` or,
+    /// as most do, `sip:` with `transport=tls`: RFC 5630 section 5.3 would have the former alone.
+    pub(crate) fn is_secure(&self) -> bool {
+        match (self.path.first(), &self.flow) {
+            (Some(first), _) => is_secure_uri(first),
+            (None, Some(flow)) => flow.transport.is_secure(),
+            (None, None) => is_secure_uri(&self.uri),
+        }
+    }
+}
+
+/// Whether a URI leads over TLS.
+pub(crate) fn is_secure_uri(uri: &str) -> bool {
+    let over_tls = |uri: Uri<'_>| {
+        let transport = uri.transport();
+        transport.is_some_and(|transport| transport.eq_ignore_ascii_case("tls"))
+    };
+    is_sips(uri) || Uri::parse(uri).is_ok_and(over_tls)
+}
+
+/// Whether a URI is a `sips:` one.
+pub(crate) fn is_sips(uri: &str) -> bool {
+    let scheme = uri.get(..5);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
 
 /// Tells one phone of a user from the others, wherever it registers from: by its instance (RFC 5626), or by

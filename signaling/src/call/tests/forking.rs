@@ -44,7 +44,12 @@ fn bind(bed: &Bed, phone: &str, q: u16, path: &str) {
 }
 
 /// Does what a REGISTER of bob's asks.
-fn bind_by(bed: &Bed, flow: Flow, text: &str) {
+pub(super) fn bind_by(bed: &Bed, flow: Flow, text: &str) {
+    bind_at(bed, 0, flow, text);
+}
+
+/// The same so many milliseconds after the beginning.
+pub(super) fn bind_at(bed: &Bed, after: i64, flow: Flow, text: &str) {
     let bounds = Bounds {
         min: 60,
         default: 3_600,
@@ -57,7 +62,7 @@ fn bind_by(bed: &Bed, flow: Flow, text: &str) {
         user_agent: "",
     };
     let (now, bob) = (
-        Timestamp::from_millis(1_700_000_000_000),
+        Timestamp::from_millis(1_700_000_000_000 + after),
         Aor::new("bob", "node.test"),
     );
     let capacity = bed.access.capacity(None);

@@ -115,7 +115,7 @@ fn what_is_called_by_sips_stays_encrypted_or_fails() {
     bed.core
         .handle_framed(bed.now, flow, Ok(secure("+1555", "c2")));
     bed.settle();
-    bed.response("192.0.2.10:5060", 500);
+    bed.response("192.0.2.10:5060", 480);
     bed.assert_quiet();
     bed.assert_empty();
 }
