@@ -9,7 +9,10 @@ use axum::{
     Json, extract,
     response::{IntoResponse, Response},
 };
-use control::{Client, Protocol, media, signal};
+use control::{
+    Client, Protocol, media,
+    signal::{self, SignalStatus},
+};
 use serde_json::json;
 use store::StoreError;
 
@@ -27,11 +30,13 @@ pub(crate) async fn healthz() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The node takes new calls: signaling and mediad answer, and nobody drains it. A database that is away
-/// is told and does not count: registered users go on calling, and all nodes that share it would be
-/// taken out of service at once.
+/// The node takes new calls: signaling and mediad answer, and nobody drains it. A database that is away,
+/// or takes no writes, is told and does not count: registered users go on calling, and all nodes that
+/// share it would be taken out of service at once.
 pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let (signaling, mediad, store) = tokio::join!(signaling(&state), mediad(&state), store(&state));
+    let (status, mediad, answers) = tokio::join!(status(&state), mediad(&state), ping(&state));
+    let store = store(&state, status.as_ref().ok(), answers);
+    let signaling = status.and_then(|status| takes_calls(&status));
     let checks = json!({
         "signaling": text(&signaling),
         "mediad": text(&mediad),
@@ -68,16 +73,23 @@ impl Last {
     }
 }
 
-async fn signaling(state: &State) -> Result<(), String> {
+/// How signaling is.
+pub(crate) async fn status(state: &State) -> Result<SignalStatus, String> {
     match ask(&state.signal, signal::Request::Status).await? {
-        signal::Response::Status(status) if status.draining => {
-            Err("draining: it refuses new calls until it is told to take them again".to_owned())
-        }
-        signal::Response::Status(status) if status.media.is_none() => {
-            Err("it does not reach mediad".to_owned())
-        }
-        signal::Response::Status(_) => Ok(()),
+        signal::Response::Status(status) => Ok(status),
         other => Err(format!("unexpected answer {other:?}")),
+    }
+}
+
+fn takes_calls(status: &SignalStatus) -> Result<(), String> {
+    if status.draining {
+        return Err(
+            "draining: it refuses new calls until it is told to take them again".to_owned(),
+        );
+    }
+    match status.media {
+        Some(_) => Ok(()),
+        None => Err("it does not reach mediad".to_owned()),
     }
 }
 
@@ -88,27 +100,43 @@ async fn mediad(state: &State) -> Result<(), String> {
     }
 }
 
-/// Whether the database answers, and that soon. The log tells changes.
-pub(crate) async fn store(state: &State) -> Result<(), String> {
+/// Whether the database answers, and that soon.
+pub(crate) async fn ping(state: &State) -> Result<(), StoreError> {
+    let late = Err(StoreError::Timeout(PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, state.store.ping())
+        .await
+        .unwrap_or(late)
+}
+
+/// What a ping and signaling, which writes most, say of the database. The log tells changes.
+pub(crate) fn store(
+    state: &State,
+    status: Option<&SignalStatus>,
+    answers: Result<(), StoreError>,
+) -> Result<(), String> {
+    let unwritten = status.is_some_and(|status| status.unwritten_s.is_some());
     // What the driver says may name servers and users, and anyone may read this page.
-    let (check, reason) = match tokio::time::timeout(PATIENCE, state.store.ping()).await {
-        Ok(Ok(())) => (Ok(()), String::new()),
-        Ok(Err(error @ StoreError::Moved { .. })) => {
-            (Err("its file is gone".to_owned()), error.to_string())
+    let (check, reason) = match answers {
+        Ok(()) if unwritten => {
+            let check = "takes no writes: what is to be written waits in memory";
+            // signaling's log says why.
+            (Err(check), check.to_owned())
         }
-        Ok(Err(error)) => (Err("does not answer".to_owned()), error.to_string()),
-        Err(_) => (Err(late()), late()),
+        Ok(()) => (Ok(()), String::new()),
+        Err(error @ StoreError::Moved { .. }) => (Err("its file is gone"), error.to_string()),
+        Err(error @ StoreError::Timeout(_)) => (Err("answers too late"), error.to_string()),
+        Err(error) => (Err("does not answer"), error.to_string()),
     };
     if state.last_store.changes_to(&reason) {
         match reason.as_str() {
-            "" => tracing::info!("the database answers"),
+            "" => tracing::info!("the database answers, and takes what is written"),
             _ => tracing::warn!(
                 reason,
                 "the database cannot be used: who is registered goes on calling, and records wait for it"
             ),
         }
     }
-    check
+    check.map_err(str::to_owned)
 }
 
 /// Asks a daemon, with less patience than the control channel has.

@@ -48,7 +48,8 @@ impl Metrics {
         let seconds = HistogramVec::new(seconds, &["route"]).expect("a valid name");
         let up = Opts::new(
             "tandem_up",
-            "1 where the daemon answered while this page was made, 0 where it did not.",
+            "1 where the daemon answered while this page was made, 0 where it did not; for the store, 1 where \
+             it takes writes too.",
         );
         let up = IntGaugeVec::new(up, &["daemon"]).expect("a valid name");
         for collector in [
@@ -95,11 +96,13 @@ impl Metrics {
 
 /// `GET /metrics`. A daemon that does not answer is missing from the page, and `tandem_up` says so.
 pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let (signaling, mediad, store) = tokio::join!(
+    let (signaling, mediad, status, answers) = tokio::join!(
         ask(&state.signal, signal::Request::Metrics),
         ask(&state.media, media::Request::Metrics),
-        health::store(&state),
+        health::status(&state),
+        health::ping(&state),
     );
+    let store = health::store(&state, status.as_ref().ok(), answers);
     let signaling = match signaling {
         Ok(signal::Response::Metrics(text)) => Some(text),
         _ => None,

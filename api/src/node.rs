@@ -53,6 +53,9 @@ pub(crate) struct Node {
     media: Option<Media>,
     /// CDRs that wait for the database.
     cdrs_queued: u64,
+    /// Seconds for which the database has taken no CDRs, or no registrations, that wait for it; `null`
+    /// while it does.
+    unwritten_s: Option<u64>,
 }
 
 /// How the media engine is.
@@ -88,6 +91,7 @@ impl From<SignalStatus> for Node {
                 ports: media.ports,
             }),
             cdrs_queued: status.cdrs_queued,
+            unwritten_s: status.unwritten_s,
         }
     }
 }

@@ -292,6 +292,8 @@ impl Service {
     }
 
     async fn status(&self) -> SignalStatus {
+        let outages = [self.0.cdrs.outage(), self.0.location.outage.lasts()];
+        let outage = outages.into_iter().flatten().max();
         SignalStatus {
             node: self.0.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -301,6 +303,7 @@ impl Service {
             listen: self.0.listen.clone(),
             media: self.media().await,
             cdrs_queued: self.0.cdrs.counts().queued,
+            unwritten_s: outage.map(|outage| outage.as_secs()),
         }
     }
 

@@ -16,7 +16,9 @@ use control::{
     signal::{self, NewUser, ReloadReport, Secret, UserChange, UserDone, UserInfo, UserOrder},
 };
 use signaling::Running;
-use store::{CdrWriter, Store, WriterOptions};
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use store::{CdrWriter, Store, Timestamp, WriterOptions};
+use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,7 @@ struct Node {
     address: SocketAddr,
     control: Client<signal::Signal>,
     store: Store,
+    name: String,
     /// What the file says now.
     file: Arc<Mutex<String>>,
 }
@@ -94,6 +97,7 @@ async fn node(folder: &Path, algorithms: &str) -> Node {
         running,
         control: Client::connect(endpoint),
         store,
+        name: config.node.name,
         file,
     }
 }
@@ -110,6 +114,24 @@ impl Node {
             }
             other => unreachable!("{other:?}"),
         }
+    }
+
+    /// How long it has waited for the store to take what is to be written.
+    async fn unwritten(&self) -> Option<u64> {
+        match self.control.request(signal::Request::Status).await.unwrap() {
+            signal::Response::Status(status) => status.unwritten_s,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Whether it comes to wait for it, or to wait no longer.
+    async fn comes_to_wait(&self, waits: bool) -> bool {
+        let comes = async {
+            while self.unwritten().await.is_some() != waits {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), comes).await.is_ok()
     }
 
     async fn order(&self, order: UserOrder) -> Result<UserDone, RequestError> {
@@ -222,6 +244,33 @@ async fn sipp_registers_and_is_known_after_a_restart() {
     let bytes = std::fs::read(folder.join("test.db")).unwrap();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     assert!(has(b"alice") && !has(b"of one") && !has(b"of two"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_registrations_is_told_until_it_does() {
+    if !has_sipp() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let node = node(folder, "[\"MD5\"]").await;
+    let options = SqliteConnectOptions::new().filename(folder.join("test.db"));
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON bindings \
+                BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    sqlx::query(full).execute(&mut other).await.unwrap();
+    assert_eq!(node.unwritten().await, None);
+    assert!(registers(&node, folder, "one.test", "of one").await);
+    assert!(node.comes_to_wait(true).await);
+    node.store.ping().await.unwrap();
+    assert_eq!(node.registered().await, ["alice@one.test"]);
+
+    let room = sqlx::query("DROP TRIGGER full").execute(&mut other);
+    room.await.unwrap();
+    assert!(node.comes_to_wait(false).await);
+    let kept = node.store.bindings(&node.name, Timestamp::now(), None);
+    assert_eq!(kept.await.unwrap().0.len(), 1);
+    node.running.stop(PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

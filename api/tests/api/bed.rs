@@ -34,12 +34,18 @@ const T0: i64 = 1_763_700_000_000;
 pub(crate) struct Fake {
     draining: AtomicBool,
     down: AtomicBool,
+    unwritten: AtomicBool,
     bans: AtomicUsize,
 }
 
 impl Fake {
     pub(crate) fn drain(&self, on: bool) {
         self.draining.store(on, SeqCst);
+    }
+
+    /// What signaling has to write does not reach the database.
+    pub(crate) fn unwritten(&self, on: bool) {
+        self.unwritten.store(on, SeqCst);
     }
 
     /// How many bans were asked for.
@@ -140,6 +146,7 @@ impl Handler<Signal> for Signaling {
                     listen: vec!["udp:127.0.0.1:5060".into()],
                     media: Some(media_status()),
                     cdrs_queued: 0,
+                    unwritten_s: fake.unwritten.load(SeqCst).then_some(12),
                 }),
                 signal::Request::Metrics => signal::Response::Metrics(
                     "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),

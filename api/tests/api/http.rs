@@ -56,6 +56,19 @@ async fn readyz_follows_each_part() {
     bed.fake.down(false);
     assert_eq!(bed.get("/readyz").await.status, 200);
 
+    bed.fake.unwritten(true);
+    let answer = bed.get("/readyz").await;
+    assert_eq!(answer.status, 200, "as with a database that is away");
+    assert_eq!(answer.json()["status"], "degraded");
+    let store = answer.json()["checks"]["store"].to_string();
+    assert!(store.contains("takes no writes"), "{store}");
+    let metrics = bed.get("/metrics").await;
+    assert!(metrics.body.contains("tandem_up{daemon=\"store\"} 0"));
+    bed.fake.unwritten(false);
+    assert_eq!(bed.get("/readyz").await.json()["status"], "ready");
+    let metrics = bed.get("/metrics").await;
+    assert!(metrics.body.contains("tandem_up{daemon=\"store\"} 1"));
+
     bed.store.close().await;
     // It can take calls without, and all nodes that share the store would be out of service at once.
     let answer = bed.get("/readyz").await;

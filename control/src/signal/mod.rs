@@ -31,7 +31,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -266,6 +266,9 @@ pub struct SignalStatus {
     pub media: Option<MediaStatus>,
     /// CDRs that wait to be written.
     pub cdrs_queued: u64,
+    /// Seconds for which the database has taken no CDRs, or no registrations, that wait for it; `None`
+    /// while it does.
+    pub unwritten_s: Option<u64>,
 }
 
 /// What signaling tells unasked.

@@ -23,7 +23,7 @@ use sip::{
     registrar::{Capacity, Change, Refusal, Register},
     uri::Uri,
 };
-use store::{Bound, Timestamp};
+use store::{Bound, Outage, Timestamp};
 use tokio::sync::Notify;
 
 use self::{binding::Binding, shard::Shard};
@@ -47,6 +47,8 @@ pub(crate) struct Location {
     /// The shard that the next batch for the store begins with.
     turn: AtomicUsize,
     changed: Notify,
+    /// Of what changes on its way to the store.
+    pub(crate) outage: Outage,
 }
 
 /// Where a phone is.
@@ -128,6 +130,7 @@ impl Location {
             count: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             changed: Notify::new(),
+            outage: Outage::default(),
         }
     }
 

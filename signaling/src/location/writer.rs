@@ -80,17 +80,19 @@ struct Writer {
 impl Writer {
     async fn work(&self) {
         let (mut wait, longest) = BACKOFF;
-        let mut away = false;
         let mut purged = Instant::now();
         loop {
             let batch = self.location.take_changed(BATCH);
             let full = batch.len() == BATCH;
             match self.write(batch).await {
-                Ok(()) if full => {}
                 Ok(()) => {
-                    if std::mem::take(&mut away) {
-                        info!("registrations reach the database again");
+                    if let Some(outage) = self.location.outage.ended() {
+                        let seconds = outage.as_secs();
+                        info!(seconds, "registrations reach the database again");
                         wait = BACKOFF.0;
+                    }
+                    if full {
+                        continue;
                     }
                     if purged.elapsed() > PURGE {
                         purged = Instant::now();
@@ -101,7 +103,7 @@ impl Writer {
                     sleep(GATHER).await;
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut away, true) {
+                    if self.location.outage.failed() {
                         warn!(%error, "registrations do not reach the database, they wait in memory");
                     }
                     sleep(wait).await;

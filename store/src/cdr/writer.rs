@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{Cdr, spill::Spill};
-use crate::{Store, StoreError};
+use crate::{Outage, Store, StoreError};
 
 /// How a [`CdrWriter`] behaves.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,7 @@ struct Shared {
     written: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    outage: Outage,
 }
 
 impl CdrWriter {
@@ -130,6 +131,11 @@ impl CdrWriter {
             dropped,
             failures: self.shared.failures.load(Relaxed),
         }
+    }
+
+    /// For how long records have not reached the database, as [`Outage::lasts`] has it.
+    pub fn outage(&self) -> Option<Duration> {
+        self.shared.outage.lasts()
     }
 }
 
@@ -240,7 +246,6 @@ impl<S: Sink> Worker<S> {
     /// Writes `batch` in transactions of the usual size, however long it takes, and empties it.
     async fn write(&self, batch: &mut Vec<Cdr>) {
         let (mut wait, longest) = self.options.backoff;
-        let mut away_since: Option<Instant> = None;
         let mut size = self.options.batch.max(1);
         while !batch.is_empty() {
             size = size.min(batch.len());
@@ -248,28 +253,33 @@ impl<S: Sink> Worker<S> {
                 Ok(()) => {
                     batch.drain(..size);
                     self.shared.written.fetch_add(size as u64, Relaxed);
-                    if let Some(since) = away_since.take() {
-                        let seconds = since.elapsed().as_secs();
-                        info!(seconds, "CDRs reach the database again");
-                    }
+                    self.reached();
                 }
                 // One bad record must not hold up the others: find it by writing them one by one.
                 Err(error) if error.is_rejection() && size > 1 => size = 1,
                 Err(error) if error.is_rejection() => {
+                    self.reached();
                     for cdr in batch.drain(..size) {
                         self.shared.drop_record(&cdr, &error.to_string());
                     }
                 }
                 Err(error) => {
                     self.shared.failures.fetch_add(1, Relaxed);
-                    if away_since.is_none() {
+                    if self.shared.outage.failed() {
                         warn!(%error, "CDRs do not reach the database, they wait in memory");
-                        away_since = Some(Instant::now());
                     }
                     sleep(wait).await;
                     wait = (wait * 2).min(longest);
                 }
             }
+        }
+    }
+
+    /// The database has decided on a record, for or against it.
+    fn reached(&self) {
+        if let Some(outage) = self.shared.outage.ended() {
+            let seconds = outage.as_secs();
+            info!(seconds, "CDRs reach the database again");
         }
     }
 }

@@ -77,6 +77,18 @@ fn text(status: &SignalStatus) -> String {
             "cdrs",
             format!("{} waiting to be written", status.cdrs_queued),
         ),
+        (
+            "store",
+            status.unwritten_s.map_or_else(
+                || "takes what is written".to_owned(),
+                |seconds| {
+                    format!(
+                        "takes no writes for {}: CDRs and registrations wait in memory; the log says why",
+                        output::age(seconds)
+                    )
+                },
+            ),
+        ),
     ];
     let lines = rows.map(|(name, value)| format!("{name:<6} {}", output::printable(&value)));
     lines.join("\n")
@@ -114,6 +126,7 @@ struct View<'a> {
     listen: &'a [String],
     media: Option<MediaView<'a>>,
     cdrs_queued: u64,
+    unwritten_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -148,6 +161,7 @@ impl<'a> From<&'a SignalStatus> for View<'a> {
                 adopted: media.adopted,
             }),
             cdrs_queued: status.cdrs_queued,
+            unwritten_s: status.unwritten_s,
         }
     }
 }
@@ -177,6 +191,7 @@ mod tests {
                 adopted: 0,
             }),
             cdrs_queued: 0,
+            unwritten_s: None,
         }
     }
 
@@ -189,7 +204,8 @@ mod tests {
              calls  2\n\
              sip    udp:127.0.0.1:5060, tcp:127.0.0.1:5060\n\
              media  io-uring (no interface is configured); 2 shards, 2 sessions, 8 of 40000 ports in use\n\
-             cdrs   0 waiting to be written"
+             cdrs   0 waiting to be written\n\
+             store  takes what is written"
         );
     }
 
@@ -200,6 +216,19 @@ mod tests {
         let text = text(&status);
         assert!(text.contains("media  mediad cannot be reached"), "{text}");
         assert!(text.contains("tandem drain --off"), "{text}");
+    }
+
+    #[test]
+    fn a_store_that_takes_no_writes_is_told() {
+        let mut status = status();
+        status.unwritten_s = Some(75);
+        let text = text(&status);
+        assert!(
+            text.contains("store  takes no writes for 1 min 15 s"),
+            "{text}"
+        );
+        let json = serde_json::to_value(View::from(&status)).unwrap();
+        assert_eq!(json["unwritten_s"], 75);
     }
 
     #[test]
