@@ -178,6 +178,7 @@ impl Core {
                 });
             }
         }
+        let is_callee = exchange.role == Role::Setup && branch.target.is_by_flow();
         branch.shift = ahead;
         branch.challenged = 0;
         branch.credentials = None;
@@ -247,7 +248,7 @@ impl Core {
                     branch.heard = false;
                     branch.deadline = has_alternative.then(|| now + HOST_PATIENCE);
                 }
-                self.waits.add_answer(&way, client);
+                self.waits.add_answer(&way, client, is_callee);
                 self.clients.insert(client, Client::Branch(id, index));
             }
             Err(error) => {

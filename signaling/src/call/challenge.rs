@@ -212,7 +212,7 @@ impl Core {
         branch.sent = Some(again);
         branch.clients.push(client);
         branch.heard = false;
-        self.waits.add_answer(&way, client);
+        self.waits.add_answer(&way, client, false);
         self.clients.insert(client, Client::Branch(id, index));
         if let (Some(leg), Role::Within { from, .. }) = (leg, exchange.role)
             && exchange.method == Method::Invite

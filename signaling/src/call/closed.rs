@@ -5,18 +5,27 @@
 //! is seen as soon as the connection is gone: the latest response goes there once more. A browser
 //! listens nowhere, nor does a phone behind a NAT. Who cannot be told is gone, and nobody is rung for him.
 //!
+//! A phone that is called over the connection that it registered by cannot be called back once that is
+//! closed: its branch has failed (430, RFC 5626 section 11.6), and whoever comes next has his turn. Not where
+//! it has registered from elsewhere meanwhile: it is there, and rings on. Nor is a trunk given up for a
+//! connection that this node opened: it answers by another one.
+//!
 //! A call that is up stays up: its parties connect again, and are found by what they register or send.
 
 use std::{collections::BTreeSet, time::Instant};
 
 use control::config::Nat;
-use sip::transaction::{ClientId, ServerId, TransactionId};
-use store::{Cause, EndedBy};
+use sip::{
+    proxy::BranchId,
+    transaction::{ClientId, ServerId, TransactionId},
+};
+use store::{Cause, EndedBy, Timestamp};
 use tracing::{debug, info};
 
 use super::{
-    Core,
+    Client, Core,
     exchange::{ExchangeId, Role},
+    input::source_ip,
 };
 use crate::{
     ids::IdMap,
@@ -54,11 +63,11 @@ impl Waits {
         }
     }
 
-    /// A request was sent, whose answer comes the same way or not at all. Over TCP and TLS it may come by
-    /// another connection.
-    pub(super) fn add_answer(&mut self, way: &Flow, client: ClientId) {
-        let connection = way.connection.filter(|_| way.transport.is_websocket());
-        if let Some(connection) = connection {
+    /// A request was sent whose answer comes the same way or not at all: over WebSocket, and where
+    /// `by_flow` says so. Over TCP and TLS it may else come by another connection.
+    pub(super) fn add_answer(&mut self, way: &Flow, client: ClientId, by_flow: bool) {
+        let is_only = by_flow || way.transport.is_websocket();
+        if let Some(connection) = way.connection.filter(|_| is_only) {
             self.ways.insert(client, connection);
             self.waiters.insert((connection, Waiter::Answer(client)));
         }
@@ -87,7 +96,7 @@ impl Waits {
 
 impl Core {
     /// A connection is closed: what waits for an answer on it need not, where its peer could not come
-    /// back to give it. Over TCP and TLS it could.
+    /// back to give it.
     pub(crate) fn handle_closed(&mut self, now: Instant, flow: &Flow) {
         let Some(connection) = flow.connection else {
             return;
@@ -96,13 +105,131 @@ impl Core {
         for waiter in self.waits.on(connection) {
             match waiter {
                 Waiter::Caller(caller) => self.reach_again(now, caller),
-                Waiter::Answer(client) => {
-                    let transaction = TransactionId::Client(client);
-                    self.layer.handle_transport_error(transaction);
-                }
+                Waiter::Answer(client) => self.lose_answer(now, client, connection),
             }
         }
         self.drain(now);
+    }
+
+    /// Nobody answers a request any more by the way that it took.
+    fn lose_answer(&mut self, now: Instant, client: ClientId, closed: ConnectionId) {
+        let callee = match self.clients.get(&client) {
+            Some(Client::Branch(id, index)) => Some((*id, *index)),
+            _ => None,
+        };
+        let Some((id, index)) = callee.filter(|(id, index)| self.is_called(*id, *index)) else {
+            return self
+                .layer
+                .handle_transport_error(TransactionId::Client(client));
+        };
+        match self.moved_to(now, id, index, closed) {
+            Some(way) => self.go_on_calling(id, index, client, way),
+            None => self.lose_callee(now, id, index, client),
+        }
+    }
+
+    /// Whether a branch is one of a new call that has no answer yet.
+    fn is_called(&self, id: ExchangeId, index: usize) -> bool {
+        let exchange = self.exchanges.get(&id);
+        exchange.is_some_and(|exchange| {
+            exchange.role == Role::Setup
+                && !exchange.replied
+                && !exchange.context.is_answered()
+                && exchange.branches.get(index).is_some()
+        })
+    }
+
+    /// The way to a phone that is called, where it was heard, or is registered, by another connection than
+    /// the one that is closed.
+    fn moved_to(
+        &self,
+        now: Instant,
+        id: ExchangeId,
+        index: usize,
+        closed: ConnectionId,
+    ) -> Option<Flow> {
+        let exchange = self.exchanges.get(&id)?;
+        let branch = exchange.branches.get(index)?;
+        let known = branch.way.as_ref()?;
+        if known.connection != Some(closed) {
+            return Some(*known);
+        }
+        let target = &branch.target;
+        let (aor, phone) = (target.user.as_ref()?, target.phone()?);
+        let location = &self.access.location;
+        let ever = Timestamp::from_millis(0);
+        let way = location.moved(self.time(now), aor, phone, known, ever)?;
+        let may = !exchange.secure || way.transport.is_secure();
+        // Its media were made for the family that it was called by.
+        let is_alike = way.local.is_ipv4() == known.local.is_ipv4();
+        (may && is_alike).then_some(way)
+    }
+
+    /// A phone that is called has lost the connection that it was called over, and is registered by another
+    /// way: it answers by that one, and is told by it where it need not any more.
+    fn go_on_calling(&mut self, id: ExchangeId, index: usize, client: ClientId, way: Flow) {
+        if let Some(branch) = self.branch(id, index) {
+            branch.way = Some(way);
+        }
+        self.layer.reroute(client, way);
+        self.waits.remove_answer(client);
+        self.waits.add_answer(&way, client, true);
+    }
+
+    /// A phone that is called was heard by another connection than the one that it was called over, of its
+    /// own or where it has registered meanwhile: that is the way to it from now on.
+    pub(super) fn follow_callee(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        index: usize,
+        heard: &Flow,
+    ) {
+        let time = self.time(now);
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Some(branch) = exchange.branches.get_mut(index) else {
+            return;
+        };
+        let (Some(way), true) = (&mut branch.way, branch.target.is_by_flow()) else {
+            return;
+        };
+        if source_ip(way) == source_ip(heard) {
+            way.follow(heard);
+        } else if let Some(user) = &branch.target.user
+            && way.local.is_ipv4() == heard.local.is_ipv4()
+            && self.access.location.is_at(time, user, source_ip(heard))
+        {
+            *way = *heard;
+        }
+    }
+
+    /// The connection of a phone is closed that is being called.
+    fn lose_callee(&mut self, now: Instant, id: ExchangeId, index: usize, client: ClientId) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let call = exchange.call.and_then(|key| self.calls.get(&key));
+        let branch = exchange.branches.get_mut(index);
+        info!(
+            call = call.map(|call| call.id).map(tracing::field::display),
+            callee = branch
+                .as_ref()
+                .map(|branch| branch.target.place.to_string()),
+            "giving a phone up: the connection that it was called over is closed"
+        );
+        if let Some(branch) = branch {
+            branch.deadline = None;
+        }
+        exchange.context.handle_flow_failure(now, BranchId(index));
+        // Should it be there after all, it stops to ring; and where it answers all the same, it is hung up.
+        let reason = Some("SIP;cause=430;text=\"Flow Failed\"");
+        self.layer.cancel(now, client, reason);
+        // Where it has said nothing yet, that is the end of it.
+        self.layer
+            .handle_transport_error(TransactionId::Client(client));
+        self.run_actions(now, id);
     }
 
     /// A response could not be delivered.

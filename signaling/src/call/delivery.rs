@@ -234,7 +234,7 @@ impl Core {
             .build()
             .ok()?;
         let client = self.layer.send_request(now, way, request).ok()?;
-        self.waits.add_answer(&way, client);
+        self.waits.add_answer(&way, client, false);
         self.clients.insert(client, Client::Kept);
         let (to, uri) = (aor.clone(), contact.uri.clone());
         self.delivered_by.insert(client, SentKept { to, uri, way });

@@ -141,6 +141,12 @@ impl Target {
         }
     }
 
+    /// Whether it is a phone, reached over the flow that it has registered by and over no other
+    /// (RFC 5626 section 5.3).
+    pub(super) fn is_by_flow(&self) -> bool {
+        matches!(&self.place, Place::Contact(contact) if contact.path.is_empty())
+    }
+
     /// Whether it is reached over TLS.
     pub(super) fn is_secure(&self) -> bool {
         match &self.place {

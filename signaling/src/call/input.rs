@@ -144,7 +144,7 @@ impl Core {
             Event::Response { id, flow, response } => {
                 // Only its receiver knows the branch of our request.
                 self.policy.defence.report(now, &flow, Evidence::Answered);
-                self.on_response(now, id, &response);
+                self.on_response(now, id, &flow, &response);
             }
             // To a keepalive, which has no transaction.
             Event::StrayResponse { flow, response }
@@ -228,7 +228,7 @@ impl Core {
         let Ok(client) = self.layer.client_of(&response) else {
             return self.metrics.dropped(Dropped::Malformed);
         };
-        if !self.may_answer(&flow, client) {
+        if !self.may_answer(now, &flow, client) {
             debug!(source = %flow, "dropped a response: its request was not sent there; is a trunk's allow \
                 incomplete?");
             return self.metrics.dropped(Dropped::Foreign);
@@ -237,13 +237,25 @@ impl Core {
     }
 
     /// Whether a response may be believed. Its branch shows that its sender has seen our request, as has
-    /// everybody behind the next hop; only the next hop itself answers it, or another of a trunk's hosts.
-    fn may_answer(&self, flow: &Flow, client: Option<ClientId>) -> bool {
-        let Some(sent_to) = client.and_then(|client| self.layer.sent_to(client)) else {
+    /// everybody behind the next hop; only the next hop itself answers it, or another of a trunk's hosts, or
+    /// a phone that has registered from elsewhere since.
+    fn may_answer(&self, now: Instant, flow: &Flow, client: Option<ClientId>) -> bool {
+        let sent = client.and_then(|client| Some((client, self.layer.sent_to(client)?)));
+        let Some((client, sent_to)) = sent else {
             // The layer says what it is.
             return true;
         };
-        source_ip(sent_to) == source_ip(flow) || self.trunk_of(flow).is_some()
+        let source = source_ip(flow);
+        if source_ip(sent_to) == source || self.trunk_of(flow).is_some() {
+            return true;
+        }
+        let Some(Client::Branch(id, index)) = self.clients.get(&client) else {
+            return false;
+        };
+        let exchange = self.exchanges.get(id);
+        let branch = exchange.and_then(|exchange| exchange.branches.get(*index));
+        let user = branch.and_then(|branch| branch.target.user.as_ref());
+        user.is_some_and(|user| self.access.location.is_at(self.time(now), user, source))
     }
 
     /// Whether a CANCEL comes from where its INVITE did (RFC 3261 section 22.1): everybody who was called

@@ -21,11 +21,17 @@ use super::{
     state::{Asked, CallKey, Leg, MAX_DIALOGS, Work},
     target,
 };
-use crate::metrics::Dropped;
+use crate::{metrics::Dropped, net::Flow};
 
 impl Core {
     /// A response to a request of ours, our Via on top.
-    pub(super) fn on_response(&mut self, now: Instant, client: ClientId, response: &Message) {
+    pub(super) fn on_response(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        flow: &Flow,
+        response: &Message,
+    ) {
         let status = response.status().unwrap_or(0);
         let (id, index) = match self.clients.get(&client).copied() {
             Some(Client::Branch(id, index)) => (id, index),
@@ -43,6 +49,7 @@ impl Core {
             Some(Client::Bye(..) | Client::Disowned | Client::Kept) => return,
             None => return self.metrics.dropped(Dropped::Stray),
         };
+        self.follow_callee(now, id, index, flow);
         let Some(branch) = self.branch(id, index) else {
             return;
         };

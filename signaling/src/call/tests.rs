@@ -5,6 +5,7 @@ mod bed;
 mod challenge;
 mod closed;
 mod ending;
+mod flows;
 mod forking;
 mod media;
 mod messages;

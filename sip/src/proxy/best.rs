@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Timeout,
     /// The request could not be delivered: counts as 503.
     Unreachable,
+    /// The flow by which it was delivered is gone: counts as 430.
+    FlowFailed,
 }
 
 /// What the server transaction is to send.
@@ -55,6 +57,7 @@ impl Outcome {
             Kind::Response(response) => Failure::Status(response.status().unwrap_or_default()),
             Kind::Timeout => Failure::Timeout,
             Kind::Unreachable => Failure::Unreachable,
+            Kind::FlowFailed => Failure::Status(430),
         }
     }
 
@@ -75,7 +78,7 @@ impl Outcome {
             // A response that somebody gave says more than a wait that ended.
             400..=499 => (
                 3,
-                if matches!(self.kind, Kind::Timeout) {
+                if matches!(self.kind, Kind::Timeout | Kind::FlowFailed) {
                     2
                 } else {
                     1
@@ -102,11 +105,13 @@ pub(super) fn choose(mut outcomes: Vec<Outcome>, invite: bool, cancelled: bool) 
     };
     let Outcome { branch, kind, .. } = outcomes.swap_remove(best);
     match kind {
-        Kind::Timeout if cancelled => Answer::Reply(487),
+        Kind::Timeout | Kind::FlowFailed if cancelled => Answer::Reply(487),
         Kind::Timeout => Answer::Reply(408),
         // What is out of order is the way to one place, not this proxy: 503 would make the caller
         // give up on us for everything.
         Kind::Unreachable => Answer::Reply(500),
+        // 430 is said between proxies: what the caller is to know is that the callee is away.
+        Kind::FlowFailed => Answer::Reply(480),
         Kind::Response(response) if response.status() == Some(503) => Answer::Reply(500),
         Kind::Response(response) => {
             let response = with_challenges(response, &outcomes);

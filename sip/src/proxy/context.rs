@@ -140,7 +140,7 @@ enum Sent {
 ///
 /// Drive it like this: create it, then after each call drain [`poll_action`](Self::poll_action).
 /// Report what the client transaction of each branch says by [`handle_response`], [`handle_timeout`
-/// of the branch](Self::handle_branch_timeout), [`handle_transport_error`] and
+/// of the branch](Self::handle_branch_timeout), [`handle_transport_error`], [`handle_flow_failure`] and
 /// [`handle_terminated`], a redirection that is to be followed by [`handle_redirect`], a failure that another target makes good
 /// by [`handle_replacement`], the caller's CANCEL by [`handle_cancel`], and time by
 /// [`poll_timeout`](Self::poll_timeout) and [`handle_timeout`]. Drop it when
@@ -148,6 +148,7 @@ enum Sent {
 ///
 /// [`handle_response`]: Self::handle_response
 /// [`handle_transport_error`]: Self::handle_transport_error
+/// [`handle_flow_failure`]: Self::handle_flow_failure
 /// [`handle_terminated`]: Self::handle_terminated
 /// [`handle_cancel`]: Self::handle_cancel
 /// [`handle_redirect`]: Self::handle_redirect
@@ -368,6 +369,12 @@ impl<T> ResponseContext<T> {
     /// A branch could not be sent (or its target not be resolved): counts as 503.
     pub fn handle_transport_error(&mut self, now: Instant, branch: BranchId) {
         self.fail(now, branch, Kind::Unreachable);
+    }
+
+    /// The flow is gone that a branch was sent over, and no answer can come by another one (RFC 5626
+    /// section 5.3): counts as 430, and the caller hears 480.
+    pub fn handle_flow_failure(&mut self, now: Instant, branch: BranchId) {
+        self.fail(now, branch, Kind::FlowFailed);
     }
 
     /// The client transaction of a branch is gone. A branch that was never sent is gone at once.

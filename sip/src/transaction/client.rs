@@ -163,6 +163,12 @@ impl<F: Flow> Clients<F> {
         self.table.get(id.0).map(|client| &client.flow)
     }
 
+    pub(super) fn reroute(&mut self, id: ClientId, flow: F) {
+        if let Some(client) = self.table.get_mut(id.0) {
+            client.flow = flow;
+        }
+    }
+
     pub(super) fn handle_response(
         &mut self,
         now: Instant,

@@ -132,6 +132,12 @@ impl<F: Flow> Layer<F> {
         self.clients.flow(client)
     }
 
+    /// Sends what is left to send of a client transaction, its CANCEL and its ACK, elsewhere: its receiver
+    /// has moved.
+    pub fn reroute(&mut self, client: ClientId, flow: F) {
+        self.clients.reroute(client, flow);
+    }
+
     /// Where the INVITE came from that a CANCEL is to end; `None` where there is none.
     pub fn came_from(&mut self, cancel: &Message) -> Option<&F> {
         self.servers.flow_of_invite(cancel)

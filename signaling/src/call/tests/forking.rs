@@ -73,14 +73,14 @@ pub(super) fn bind_at(bed: &Bed, after: i64, flow: Flow, text: &str) {
 }
 
 /// An INVITE to bob.
-fn to_bob(id: &str, body: &str) -> Message {
+pub(super) fn to_bob(id: &str, body: &str) -> Message {
     let text = String::from_utf8(invite("bob", id, body).as_bytes().to_vec()).unwrap();
     let text = text.replace("sip:bob@192.0.2.1:5060", "sip:bob@node.test");
     Message::parse(text.into()).unwrap()
 }
 
 /// What a phone says, with a tag of its own.
-fn say(request: &Message, status: u16, phone: &str, body: &str) -> Message {
+pub(super) fn say(request: &Message, status: u16, phone: &str, body: &str) -> Message {
     let port = at(phone).port();
     let contact = format!("<sip:bob@10.0.0.{}:5060>", port - 40_000);
     let mut response = request

@@ -88,6 +88,7 @@ enum Step {
     Response { branch: usize, status: u16 },
     Timeout { branch: usize },
     Fail { branch: usize },
+    FlowFail { branch: usize },
     Terminated { branch: usize },
     Cancel,
     Sleep { seconds: u64 },
@@ -101,6 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(branch, status)| Step::Response { branch, status }),
         1 => branch.clone().prop_map(|branch| Step::Timeout { branch }),
         1 => branch.clone().prop_map(|branch| Step::Fail { branch }),
+        1 => branch.clone().prop_map(|branch| Step::FlowFail { branch }),
         1 => branch.prop_map(|branch| Step::Terminated { branch }),
         1 => Just(Step::Cancel),
         1 => (0u64..250).prop_map(|seconds| Step::Sleep { seconds }),
@@ -226,6 +228,7 @@ proptest! {
                 }
                 Step::Timeout { branch } => context.handle_branch_timeout(now, BranchId(branch)),
                 Step::Fail { branch } => context.handle_transport_error(now, BranchId(branch)),
+                Step::FlowFail { branch } => context.handle_flow_failure(now, BranchId(branch)),
                 Step::Terminated { branch } => context.handle_terminated(now, BranchId(branch)),
                 Step::Cancel => context.handle_cancel(now),
                 Step::Sleep { seconds } => {

@@ -373,6 +373,47 @@ fn open(groups: &[&[&'static str]]) -> Bed {
 }
 
 #[test]
+fn a_flow_that_fails_is_430_within_and_480_to_the_caller() {
+    let mut bed = open(&[&["a", "b"]]);
+    bed.actions();
+    assert_eq!(bed.respond(0, 180), ["forward 180 of 0"]);
+    bed.context.handle_flow_failure(bed.now, BranchId(0));
+    assert!(bed.actions().is_empty(), "b rings on");
+    bed.context.handle_flow_failure(bed.now, BranchId(1));
+    assert_eq!(bed.actions(), ["exhausted"]);
+    let failures: Vec<_> = bed.context.failures().map(|(_, how)| how).collect();
+    assert_eq!(failures, [Failure::Status(430); 2]);
+    bed.context.conclude();
+    assert_eq!(bed.actions(), ["reply 480"]);
+    assert_eq!(
+        bed.respond(0, 200),
+        ["late 200 of 0"],
+        "who comes back too late is hung up"
+    );
+    bed.finish();
+}
+
+#[test]
+fn a_flow_that_fails_once_the_caller_gave_up_is_487() {
+    let mut bed = Bed::invite(&[&["a"]]);
+    bed.actions();
+    assert_eq!(bed.respond(0, 180), ["forward 180 of 0"]);
+    assert_eq!(bed.cancel(), ["cancel 0"]);
+    bed.context.handle_flow_failure(bed.now, BranchId(0));
+    assert_eq!(bed.actions(), ["reply 487"]);
+    bed.finish();
+}
+
+#[test]
+fn what_another_place_says_counts_more_than_a_flow_that_fails() {
+    let mut bed = Bed::invite(&[&["a", "b"]]);
+    bed.actions();
+    bed.context.handle_flow_failure(bed.now, BranchId(0));
+    assert_eq!(bed.respond(1, 486), ["forward 486 of 1"]);
+    bed.finish();
+}
+
+#[test]
 fn an_open_context_asks_before_it_gives_up_and_goes_on_with_what_it_is_given() {
     let mut bed = open(&[&["a"], &["b"]]);
     bed.actions();
