@@ -1,6 +1,9 @@
 //! The record of changes: who did what.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{self, ConnectInfo, FromRequestParts},
@@ -26,6 +29,9 @@ pub(crate) struct Editor {
     source: SocketAddr,
     request_id: String,
 }
+
+/// Where a change comes from that was made at the machine itself.
+pub(crate) const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The id that the middleware gave a request.
 #[derive(Clone, Debug)]
@@ -60,6 +66,15 @@ pub(crate) struct Change<'a> {
 }
 
 impl Editor {
+    /// One who is at the machine.
+    pub(crate) const fn local(caller: Caller) -> Self {
+        Self {
+            caller,
+            source: HERE,
+            request_id: String::new(),
+        }
+    }
+
     /// Writes what was done. It is done by then: that it cannot be written goes to the log.
     pub(crate) async fn record(&self, state: &State, change: Change<'_>) {
         let entry = AuditEntry {
@@ -97,7 +112,7 @@ pub(crate) struct ChangesQuery {
     cursor: Option<String>,
     /// Of this tenant.
     tenant: Option<String>,
-    /// `admin-key`, or `key:ID`.
+    /// `admin-key`, `key:ID`, or `cli:NAME`.
     actor: Option<String>,
     /// As in the path: `tenants`.
     kind: Option<String>,
@@ -119,7 +134,7 @@ pub(crate) struct ChangeView {
     time: Timestamp,
     /// Whose thing it was; `null`: the node's.
     tenant: Option<String>,
-    /// `admin-key`, or `key:ID`.
+    /// `admin-key`, `key:ID`, or `cli:NAME` for who typed a command at the machine.
     actor: String,
     /// `create`, `update`, `delete`, or what else was done.
     action: String,

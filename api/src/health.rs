@@ -16,7 +16,7 @@ use control::{
 use serde_json::json;
 use store::StoreError;
 
-use crate::{State, problem::Problem};
+use crate::{Front, problem::Problem};
 
 /// How long a part of the node may take to answer: probes give up after a few seconds themselves.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,9 +33,9 @@ pub(crate) async fn healthz() -> Json<serde_json::Value> {
 /// The node takes new calls: signaling and mediad answer, and nobody drains it. A database that is away,
 /// or takes no writes, is told and does not count: registered users go on calling, and all nodes that
 /// share it would be taken out of service at once.
-pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let (status, mediad, answers) = tokio::join!(status(&state), mediad(&state), ping(&state));
-    let store = store(&state, status.as_ref().ok(), answers);
+pub(crate) async fn readyz(extract::State(front): extract::State<Arc<Front>>) -> Response {
+    let (status, mediad, answers) = tokio::join!(status(&front), mediad(&front), ping(&front));
+    let store = store(&front, status.as_ref().ok(), answers);
     let signaling = status.and_then(|status| takes_calls(&status));
     let checks = json!({
         "signaling": text(&signaling),
@@ -47,7 +47,7 @@ pub(crate) async fn readyz(extract::State(state): extract::State<Arc<State>>) ->
         .filter_map(|(name, check)| Some(format!("{name}: {}", check.err()?)))
         .collect();
     let detail = failed.join("; ");
-    if state.last_readiness.changes_to(&detail) {
+    if front.last_readiness.changes_to(&detail) {
         match detail.as_str() {
             "" => tracing::info!("ready"),
             reason => tracing::warn!(reason, "not ready"),
@@ -74,8 +74,8 @@ impl Last {
 }
 
 /// How signaling is.
-pub(crate) async fn status(state: &State) -> Result<SignalStatus, String> {
-    match ask(&state.signal, signal::Request::Status).await? {
+pub(crate) async fn status(front: &Front) -> Result<SignalStatus, String> {
+    match ask(&front.state.signal, signal::Request::Status).await? {
         signal::Response::Status(status) => Ok(status),
         other => Err(format!("unexpected answer {other:?}")),
     }
@@ -93,24 +93,24 @@ fn takes_calls(status: &SignalStatus) -> Result<(), String> {
     }
 }
 
-async fn mediad(state: &State) -> Result<(), String> {
-    match ask(&state.media, media::Request::Status).await? {
+async fn mediad(front: &Front) -> Result<(), String> {
+    match ask(&front.media, media::Request::Status).await? {
         media::Response::Status(_) => Ok(()),
         other => Err(format!("unexpected answer {other:?}")),
     }
 }
 
 /// Whether the database answers, and that soon.
-pub(crate) async fn ping(state: &State) -> Result<(), StoreError> {
+pub(crate) async fn ping(front: &Front) -> Result<(), StoreError> {
     let late = Err(StoreError::Timeout(PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, state.store.ping())
+    tokio::time::timeout(PATIENCE, front.state.store.ping())
         .await
         .unwrap_or(late)
 }
 
 /// What a ping and signaling, which writes most, say of the database. The log tells changes.
 pub(crate) fn store(
-    state: &State,
+    front: &Front,
     status: Option<&SignalStatus>,
     answers: Result<(), StoreError>,
 ) -> Result<(), String> {
@@ -127,7 +127,7 @@ pub(crate) fn store(
         Err(error @ StoreError::Timeout(_)) => (Err("answers too late"), error.to_string()),
         Err(error) => (Err("does not answer"), error.to_string()),
     };
-    if state.last_store.changes_to(&reason) {
+    if front.last_store.changes_to(&reason) {
         match reason.as_str() {
             "" => tracing::info!("the database answers, and takes what is written"),
             _ => tracing::warn!(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::{Attempt, StoreError};
 
-use crate::{MOST_BODY, State, access::Caller, hex::hex, problem::Problem};
+use crate::{Front, MOST_BODY, State, access::Caller, hex::hex, problem::Problem};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -31,14 +31,14 @@ struct Kept {
 
 /// Does a POST with an `Idempotency-Key` once. Behind the gate: the key is its caller's own.
 pub(crate) async fn once(
-    Shared(state): Shared<Arc<State>>,
+    Shared(front): Shared<Arc<Front>>,
     request: Request,
     next: Next,
 ) -> Response {
     if request.method() != Method::POST || !request.headers().contains_key(KEY) {
         return next.run(request).await;
     }
-    match run_once(&state, request, next).await {
+    match run_once(&front.state, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }

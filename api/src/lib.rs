@@ -33,6 +33,7 @@ mod health;
 mod hex;
 mod idempotency;
 mod keys;
+mod local;
 mod metrics;
 mod middleware;
 mod node;
@@ -55,6 +56,7 @@ use store::{Store, StoreError};
 use tokio::net::TcpListener;
 
 pub use admin_key::{AdminKey, AdminKeyError};
+pub use local::{Answer, Local, LocalError};
 
 /// How long answers that are under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
@@ -98,17 +100,23 @@ pub enum ApiError {
     Store(#[from] StoreError),
 }
 
-/// What handlers share.
+/// What the handlers of `/v1` share.
 #[derive(Debug)]
 struct State {
-    admin_key: AdminKey,
     keys: access::Keys,
+    store: Store,
+    signal: Client<Signal>,
+}
+
+/// What stands before them where they are served by HTTP, and beside them.
+#[derive(Debug)]
+struct Front {
+    state: Arc<State>,
+    admin_key: AdminKey,
     rules: access::Rules,
     rates: rate::Rates,
     /// As `/openapi.json` has it.
     document: Bytes,
-    store: Store,
-    signal: Client<Signal>,
     media: Client<Media>,
     metrics: metrics::Metrics,
     last_readiness: health::Last,
@@ -174,14 +182,12 @@ impl Api {
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (v1, document) = openapi::v1().split_for_parts();
-        let state = Arc::new(State {
+        let front = Arc::new(Front {
+            state: Arc::new(State::new(self.store, self.signal)),
             admin_key: self.admin_key,
-            keys: access::Keys::new(self.store.clone()),
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
             document: openapi::written(&document),
-            store: self.store,
-            signal: self.signal,
             media: self.media,
             metrics: metrics::Metrics::new(),
             last_readiness: health::Last::default(),
@@ -190,8 +196,18 @@ impl Api {
         Ok(Server {
             listener,
             address,
-            router: router(v1, state),
+            router: router(v1, front),
         })
+    }
+}
+
+impl State {
+    fn new(store: Store, signal: Client<Signal>) -> Self {
+        Self {
+            keys: access::Keys::new(store.clone()),
+            store,
+            signal,
+        }
     }
 }
 
@@ -238,12 +254,13 @@ impl Server {
     }
 }
 
-fn router(v1: Router<Arc<State>>, state: Arc<State>) -> Router {
+fn router(v1: Router<Arc<State>>, front: Arc<Front>) -> Router {
     // The last one is the first that a request comes to.
-    v1.route_layer(from_fn_with_state(state.clone(), idempotency::once))
-        .route_layer(from_fn_with_state(state.clone(), rate::limit))
-        .route_layer(from_fn_with_state(state.clone(), access::gate))
-        .route_layer(from_fn_with_state(state.clone(), rate::guesses))
+    v1.with_state(front.state.clone())
+        .route_layer(from_fn_with_state(front.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(front.clone(), rate::limit))
+        .route_layer(from_fn_with_state(front.clone(), access::gate))
+        .route_layer(from_fn_with_state(front.clone(), rate::guesses))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))
@@ -252,6 +269,6 @@ fn router(v1: Router<Arc<State>>, state: Arc<State>) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(from_fn_with_state(state.clone(), middleware::observe))
-        .with_state(state)
+        .layer(from_fn_with_state(front.clone(), middleware::observe))
+        .with_state(front)
 }

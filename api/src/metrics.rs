@@ -15,7 +15,7 @@ use prometheus::{
 };
 
 use crate::{
-    State,
+    Front,
     health::{self, ask},
 };
 
@@ -95,14 +95,14 @@ impl Metrics {
 }
 
 /// `GET /metrics`. A daemon that does not answer is missing from the page, and `tandem_up` says so.
-pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> Response {
+pub(crate) async fn page(extract::State(front): extract::State<Arc<Front>>) -> Response {
     let (signaling, mediad, status, answers) = tokio::join!(
-        ask(&state.signal, signal::Request::Metrics),
-        ask(&state.media, media::Request::Metrics),
-        health::status(&state),
-        health::ping(&state),
+        ask(&front.state.signal, signal::Request::Metrics),
+        ask(&front.media, media::Request::Metrics),
+        health::status(&front),
+        health::ping(&front),
     );
-    let store = health::store(&state, status.as_ref().ok(), answers);
+    let store = health::store(&front, status.as_ref().ok(), answers);
     let signaling = match signaling {
         Ok(signal::Response::Metrics(text)) => Some(text),
         _ => None,
@@ -116,9 +116,9 @@ pub(crate) async fn page(extract::State(state): extract::State<Arc<State>>) -> R
         ("mediad", mediad.is_some()),
         ("store", store.is_ok()),
     ] {
-        state.metrics.up.with_label_values(&[daemon]).set(up.into());
+        front.metrics.up.with_label_values(&[daemon]).set(up.into());
     }
-    let own = state.metrics.text();
+    let own = front.metrics.text();
     let pages = [Some(own), signaling, mediad];
     let text = merge::merge(pages.iter().flatten().map(String::as_str));
     let kind = "text/plain; version=0.0.4; charset=utf-8";

@@ -10,13 +10,13 @@ use axum::{
 };
 use tracing::Instrument;
 
-use crate::{State, changes::RequestId};
+use crate::{Front, changes::RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request an id, logs it and counts it.
 pub(crate) async fn observe(
-    Shared(state): Shared<Arc<State>>,
+    Shared(front): Shared<Arc<Front>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
@@ -36,7 +36,7 @@ pub(crate) async fn observe(
     response.headers_mut().insert(REQUEST_ID, id);
 
     let (status, took) = (response.status(), began.elapsed());
-    state.metrics.count(&method, &route, status, took);
+    front.metrics.count(&method, &route, status, took);
     // The query is left out: it holds phone numbers. Probes and scrapes come too often for `info`.
     let ms = took.as_secs_f64() * 1e3;
     span.in_scope(|| {

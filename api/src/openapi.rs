@@ -15,7 +15,8 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    State, bans, calls, cdrs, changes, domains, keys, node, registrations, routing, tenants, users,
+    Front, State, bans, calls, cdrs, changes, domains, keys, node, registrations, routing, tenants,
+    users,
 };
 
 /// What is true of all of it.
@@ -97,10 +98,10 @@ pub(crate) fn written(document: &openapi::OpenApi) -> Bytes {
 
 /// `GET /openapi.json`
 pub(crate) async fn document(
-    extract::State(state): extract::State<Arc<State>>,
+    extract::State(front): extract::State<Arc<Front>>,
 ) -> impl axum::response::IntoResponse {
     (
         [("content-type", "application/json")],
-        state.document.clone(),
+        front.document.clone(),
     )
 }

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{State, access::Caller, problem::Problem};
+use crate::{Front, access::Caller, problem::Problem};
 
 /// Callers that are kept in mind at most.
 const MOST: usize = 10_000;
@@ -92,12 +92,12 @@ impl Rates {
 
 /// Hears an address that has tried too many wrong keys no more for a while.
 pub(crate) async fn guesses(
-    Shared(state): Shared<Arc<State>>,
+    Shared(front): Shared<Arc<Front>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    let guesses = &state.rates.guesses;
+    let guesses = &front.rates.guesses;
     if let Err(left) = guesses.take(Instant::now(), peer.ip(), 0) {
         return too_many("too many wrong keys came from this address", left);
     }
@@ -112,14 +112,14 @@ pub(crate) async fn guesses(
 
 /// Lets each caller make so many requests a second. Behind the gate.
 pub(crate) async fn limit(
-    Shared(state): Shared<Arc<State>>,
+    Shared(front): Shared<Arc<Front>>,
     request: Request,
     next: Next,
 ) -> Response {
     let Some(caller) = request.extensions().get::<Arc<Caller>>() else {
         return next.run(request).await;
     };
-    let callers = &state.rates.callers;
+    let callers = &front.rates.callers;
     match callers.take(Instant::now(), caller.actor.clone(), 1) {
         Ok(left) => {
             let mut response = next.run(request).await;

@@ -17,7 +17,7 @@ pub struct AuditEntry {
     pub time: Timestamp,
     /// Whose thing it was; `None` for the node's own.
     pub tenant: Option<String>,
-    /// Who did it: `admin-key`, `key:ID`, or `token:SUBJECT`.
+    /// Who did it: `admin-key`, `key:ID`, or `cli:NAME` at the machine itself.
     pub actor: String,
     /// `create`, `update`, `delete`, or what else was done.
     pub action: String,

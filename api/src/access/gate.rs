@@ -11,21 +11,21 @@ use axum::{
 use store::Role;
 
 use super::Caller;
-use crate::{State, problem::Problem};
+use crate::{Front, problem::Problem};
 
 /// Lets those pass who show a key that is enough for what they ask (RFC 6750).
 pub(crate) async fn gate(
-    Shared(state): Shared<Arc<State>>,
+    Shared(front): Shared<Arc<Front>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match caller(&state, request.headers()).await {
+    let caller = match caller(&front, request.headers()).await {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
     // What nothing serves is told to whoever has a key.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
-        let Some(rule) = state.rules.get(request.method(), path.as_str()) else {
+        let Some(rule) = front.rules.get(request.method(), path.as_str()) else {
             return Problem::forbidden("nobody is allowed to do this").into_response();
         };
         if rule.is_of_node && caller.tenant.is_some() {
@@ -47,21 +47,21 @@ pub(crate) async fn gate(
     next.run(request).await
 }
 
-async fn caller(state: &State, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
+async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
     let Some(shown) = bearer(headers) else {
         return Err(Problem::unauthorized(
             "send one header field 'Authorization: Bearer KEY' with an API key or the admin key",
             "Bearer realm=\"tandem\"",
         ));
     };
-    if state.admin_key.is(shown) {
+    if front.admin_key.is(shown) {
         return Ok(Arc::new(Caller {
             actor: "admin-key".to_owned(),
             role: Role::Admin,
             tenant: None,
         }));
     }
-    let known = state.keys.caller(shown).await?;
+    let known = front.state.keys.caller(shown).await?;
     known.ok_or_else(|| {
         Problem::unauthorized(
             "this is no key, or none any more; the admin key is [api] admin_key of the configuration, or \

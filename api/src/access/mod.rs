@@ -22,7 +22,7 @@ pub(crate) use rule::Rules;
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// For the record of changes: `admin-key`, or `key:ID`.
+    /// For the record of changes: `admin-key`, `key:ID`, or `cli:NAME`.
     pub(crate) actor: String,
     pub(crate) role: Role,
     /// Whose things there are for the caller; `None`: everybody's, and the node.
