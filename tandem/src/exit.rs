@@ -4,6 +4,8 @@ use std::{io, process::ExitCode};
 
 use control::channel::{RequestError, WireError};
 
+use crate::output::printable;
+
 /// How a command that did its work ends. Scripts rely on the numbers; `tandem --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -15,16 +17,19 @@ pub(crate) enum Exit {
     NotAnswered,
     /// The call was answered, and no audio was heard.
     Silent,
+    /// The command line makes no sense.
+    Usage,
     /// Ctrl-C before there was anything to end properly.
     Interrupted,
 }
 
 impl Exit {
-    /// The process's exit code. 2 is clap's, for a command line that makes no sense.
+    /// The process's exit code. clap ends with 2 by itself, too.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::NotAnswered => 3,
             Self::Silent => 4,
             Self::Interrupted => 130,
@@ -65,6 +70,15 @@ pub(crate) enum Failure {
     /// The node did not do what it was asked.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The API's handlers would not do it; each reason is a line.
+    #[error(transparent)]
+    Refused(#[from] api::LocalError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// The command line makes no sense, which clap could not see.
+    #[error("{0}")]
+    Usage(String),
     /// Anything else, told whole.
     #[error("{0}")]
     Other(String),
@@ -74,6 +88,26 @@ impl Failure {
     /// A failure that is told by `message`.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self::Other(message.into())
+    }
+
+    /// A command line that makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// What the process ends with.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// Says why on standard error. Some of the words may come from the network.
+    pub(crate) fn tell(&self) {
+        for line in self.to_string().lines() {
+            eprintln!("tandem: {}", printable(line));
+        }
     }
 
     /// What happened to `what`, and what the system said.

@@ -1,13 +1,32 @@
 //! The command people type: a whole Tandem node, and the tools to look at it and to call through it.
+//!
+//! The tools are for who is at the machine: who may read the node's configuration may open its database and its
+//! control socket, and needs no key. There are two ways to a node, and each thing is done in one of them:
+//!
+//! - **What the API serves from the store, and every change of it** goes to the API's own handlers
+//!   ([`api::Local`], by [`node::Desk`]): the same checks, the same words for what is refused, the same entry in
+//!   the record of changes, with `cli:NAME` as who did it. What the store alone knows (keys, records of calls)
+//!   is there without a running node.
+//! - **What only the process knows** (calls that are up, registrations, bans in force, how trunks are, where a
+//!   call would go) and orders to the process (drain, reload, log) go over its control socket, so that
+//!   `--control` is enough for them.
+//!
+//! `tandem users` is both: signaling takes users without a domain and tells what became of their
+//! registrations, and the record of changes is told afterwards.
+//!
+//! A list without a subcommand is `list`. `--json` prints one document: lists are `{"items": [...], "next":
+//! null}`, with items as the API has them.
 
 mod call;
+mod cdrs;
 mod check;
+mod edit;
 mod exit;
 mod init;
+mod keys;
 mod node;
 mod output;
 mod password;
-mod routes;
 mod run;
 mod starter;
 
@@ -49,17 +68,22 @@ enum Command {
     Init(init::InitArgs),
     Status(node::StatusArgs),
     Calls(node::CallsArgs),
-    Hangup(node::HangupArgs),
+    Cdrs(cdrs::CdrsArgs),
     Trace(node::TraceArgs),
     Log(node::LogArgs),
-    Trunks(node::TrunksArgs),
     Users(node::UsersArgs),
+    Numbers(edit::NumbersArgs),
+    Trunks(edit::TrunksArgs),
+    Routes(edit::RoutesArgs),
+    Groups(edit::GroupsArgs),
+    Blocks(edit::BlocksArgs),
+    Limits(edit::LimitsArgs),
+    Keys(keys::KeysArgs),
     Bans(node::BansArgs),
     Registrations(node::RegistrationsArgs),
     Drain(node::DrainArgs),
     Reload(node::ReloadArgs),
     Route(node::RouteArgs),
-    Routes(routes::RoutesArgs),
     Call(call::CallArgs),
     Answer(call::AnswerArgs),
 }
@@ -69,8 +93,8 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
         Err(failure) => {
-            eprintln!("tandem: {failure}");
-            Exit::Failed.into()
+            failure.tell();
+            failure.exit().into()
         }
     }
 }
@@ -82,17 +106,22 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Init(args) => init::init(&args),
         Command::Status(args) => ask(node::status(args)),
         Command::Calls(args) => ask(node::calls(args)),
-        Command::Hangup(args) => ask(node::hangup(args)),
+        Command::Cdrs(args) => ask(cdrs::cdrs(args)),
         Command::Trace(args) => ask(node::trace(args)),
         Command::Log(args) => ask(node::log(args)),
-        Command::Trunks(args) => ask(node::trunks(args)),
         Command::Users(args) => ask(node::users(args)),
+        Command::Numbers(args) => ask(edit::numbers(args)),
+        Command::Trunks(args) => ask(edit::trunks(args)),
+        Command::Routes(args) => ask(edit::routes(args)),
+        Command::Groups(args) => ask(edit::groups(args)),
+        Command::Blocks(args) => ask(edit::blocks(args)),
+        Command::Limits(args) => ask(edit::limits(args)),
+        Command::Keys(args) => ask(keys::keys(args)),
         Command::Bans(args) => ask(node::bans(args)),
         Command::Registrations(args) => ask(node::registrations(args)),
         Command::Drain(args) => ask(node::drain(args)),
         Command::Reload(args) => ask(node::reload(args)),
         Command::Route(args) => ask(node::route(args)),
-        Command::Routes(args) => ask(routes::routes(args)),
         Command::Call(args) => ask(call::call(args)),
         Command::Answer(args) => ask(call::answer(args)),
     }

@@ -2,13 +2,15 @@
 //! leaves early.
 
 use std::{
-    fmt,
-    io::{self, Write as _},
+    env, fmt,
+    io::{self, IsTerminal as _, Write as _},
 };
 
 use serde::Serialize;
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Prints `text` and a line feed.
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
@@ -25,6 +27,19 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(text)
 }
 
+/// Prints what was done: JSON for scripts, or else in words.
+pub(crate) fn done(
+    as_json: bool,
+    value: &impl Serialize,
+    words: impl fmt::Display,
+) -> Result<Exit, Failure> {
+    match as_json {
+        true => json(value)?,
+        false => line(words)?,
+    }
+    Ok(Exit::Done)
+}
+
 /// Prints a list: JSON for scripts, `{"items": [...], "next": null}` as the API has it; else a table, or
 /// the words `none` where nothing is in it.
 pub(crate) fn list<T: Serialize>(
@@ -38,8 +53,17 @@ pub(crate) fn list<T: Serialize>(
     }
     match items.is_empty() {
         true => line(none),
-        false => line(table()),
+        false => line(table().styled()),
     }
+}
+
+/// Whether what is printed may be styled: it goes to a terminal, and nobody asked for plain text
+/// (<https://no-color.org>).
+fn has_style() -> bool {
+    let is_plain = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal()
+        && !is_plain("NO_COLOR")
+        && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 #[derive(Serialize)]
@@ -55,9 +79,10 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     line(text)
 }
 
-/// Lines up rows under their heads, two spaces apart.
+/// Lines up rows under their heads, two spaces apart, by the columns that their letters take on a terminal.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    is_styled: bool,
 }
 
 impl Table {
@@ -65,7 +90,14 @@ impl Table {
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
         Self {
             rows: vec![heads.map(str::to_owned).to_vec()],
+            is_styled: false,
         }
+    }
+
+    /// With its heads bold, where that can be seen.
+    fn styled(mut self) -> Self {
+        self.is_styled = has_style();
+        self
     }
 
     /// Adds a row. Cells may come from the network, so control characters are shown as `?`: they
@@ -81,19 +113,26 @@ impl fmt::Display for Table {
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
                 let cells = self.rows.iter().filter_map(|row| row.get(column));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+                cells.map(|cell| cell.width()).max().unwrap_or(0)
             })
             .collect();
         for (index, row) in self.rows.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
+            let is_bold = self.is_styled && index == 0;
+            if is_bold {
+                f.write_str("\x1b[1m")?;
+            }
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                if column + 1 == row.len() {
-                    f.write_str(cell)?;
-                } else {
-                    write!(f, "{cell:<width$}  ")?;
+                f.write_str(cell)?;
+                if column + 1 < row.len() {
+                    let gap = width.saturating_sub(cell.width()) + 2;
+                    write!(f, "{:gap$}", "")?;
                 }
+            }
+            if is_bold {
+                f.write_str("\x1b[0m")?;
             }
         }
         Ok(())
@@ -105,6 +144,48 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
+}
+
+/// A member of a document as a table's cell: `-` where there is none.
+pub(crate) fn member(document: &Value, name: &str) -> String {
+    match &document[name] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A document in lines, one for each member that says something; those of its parts by `part.member`.
+pub(crate) fn details(document: &Value) -> String {
+    fn add(rows: &mut Vec<(String, String)>, front: &str, value: &Value) {
+        let text = match value {
+            Value::Null => return,
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let dot = if front.is_empty() { "" } else { "." };
+                    add(rows, &format!("{front}{dot}{name}"), value);
+                }
+                return;
+            }
+            Value::Array(items) => {
+                let texts = items.iter().map(|item| match item {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                });
+                texts.collect::<Vec<_>>().join(", ")
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        rows.push((front.to_owned(), printable(&text)));
+    }
+    let mut rows = Vec::new();
+    add(&mut rows, "", document);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = rows
+        .iter()
+        .map(|(name, text)| format!("{name:<width$}  {text}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A number of things: `1 call`, `2 calls`.
@@ -141,6 +222,32 @@ mod tests {
             "ID  FROM                    STATE\n\
              1   sip:alice@example.test  up\n\
              22  sip:b                   ringing"
+        );
+    }
+
+    #[test]
+    fn a_table_lines_up_by_what_a_terminal_shows() {
+        let mut table = Table::new(["NAME", "STATE"]);
+        table.row(["\u{6771}\u{4eac}".into(), "up".into()]);
+        table.row(["Zoe\u{308}".into(), "up".into()]);
+        table.is_styled = true;
+        assert_eq!(
+            table.to_string(),
+            "\u{1b}[1mNAME  STATE\u{1b}[0m\n\u{6771}\u{4eac}  up\nZoe\u{308}   up"
+        );
+    }
+
+    #[test]
+    fn a_document_is_a_line_for_each_member_that_says_something() {
+        let document = serde_json::json!({
+            "id": "1", "trunk": null, "media": { "callee": null, "caller": { "lost": 2 } },
+            "listen": ["a", "b\n"],
+        });
+        assert_eq!(
+            details(&document),
+            "id                 1\n\
+             listen             a, b?\n\
+             media.caller.lost  2"
         );
     }
 

@@ -136,9 +136,8 @@ fn measure(
     )?;
     if flood == Flood::Banned {
         let mut ban = Command::new(programs.join("tandem"));
-        ban.args(["bans", "--config"]);
-        ban.arg(folder.join("tandem.toml"));
-        loadtest::process::run(ban.args(["--add", &generator::BANNED.to_string()]))?;
+        ban.args(["bans", "add", &generator::BANNED.to_string(), "--config"]);
+        loadtest::process::run(ban.arg(folder.join("tandem.toml")))?;
     }
 
     let seconds = u32::try_from(plan.time.as_secs()).unwrap_or(u32::MAX);

@@ -1,14 +1,12 @@
 //! `tandem bans`: who is kept out, and until when.
 
-use clap::Args;
-use control::{
-    FaultCode,
-    channel::RequestError,
-    signal::{BanInfo, Request, Response},
-};
+use api::Local;
+use clap::{Args, Subcommand};
+use control::signal::{BanInfo, Request, Response};
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Node, NodeArgs, unexpected};
+use super::{Desk, Listing, Node, NodeArgs, Removal, unexpected};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Table},
@@ -16,54 +14,73 @@ use crate::{
 
 /// Lists the sources that are banned; bans one, or lifts a ban.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, it lists them.
+
+Examples:
   tandem bans
-  tandem bans --add 198.51.100.0/24 --seconds 86400 --reason 'toll fraud'
-  tandem bans --lift 198.51.100.7")]
+  tandem bans add 198.51.100.0/24 --seconds 86400 --reason 'toll fraud'
+  tandem bans lift 198.51.100.7"
+)]
 pub(crate) struct BansArgs {
+    #[command(subcommand)]
+    command: Option<BansCommand>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+#[derive(Debug, Subcommand)]
+enum BansCommand {
+    /// Lists the sources that are banned
+    List(Listing),
+    /// Bans an address or a block whatever it did, over restarts too
+    Add(AddArgs),
+    /// Ends bans
+    Lift(LiftArgs),
+}
+
+#[derive(Args, Debug)]
+struct AddArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Ban an address or a block
-    #[arg(long, value_name = "IP[/N]", group = "change")]
-    add: Option<String>,
+    /// An address, or a block
+    #[arg(value_name = "IP[/N]")]
+    source: String,
     /// For how long
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        requires = "add",
-        default_value_t = 3_600
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     seconds: u32,
     /// Why, for the list
-    #[arg(long, value_name = "TEXT", requires = "add", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// End the ban of an address or a block
-    #[arg(long, value_name = "IP[/N]", group = "change")]
-    lift: Option<String>,
-    /// Print JSON: {"items": [...], "next": null}
-    #[arg(long, conflicts_with = "change")]
+    /// Print JSON: {"source": ..., "seconds": N}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct LiftArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// As they are listed, or an address of one
+    #[arg(value_name = "IP[/N]", required = true)]
+    sources: Vec<String>,
+    /// Print JSON: {"lifted": [...]}
+    #[arg(long)]
     json: bool,
 }
 
 /// Runs the command.
 pub(crate) async fn bans(args: BansArgs) -> Result<Exit, Failure> {
+    match args.command.unwrap_or(BansCommand::List(args.listing)) {
+        BansCommand::List(listing) => list(listing).await,
+        BansCommand::Add(args) => add(args).await,
+        BansCommand::Lift(args) => lift(args).await,
+    }
+}
+
+async fn list(args: Listing) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
-    if let Some(source) = args.add {
-        let done = format!(
-            "{source} is banned for {}",
-            output::age(args.seconds.into())
-        );
-        let request = Request::Ban {
-            source,
-            seconds: args.seconds,
-            reason: args.reason,
-        };
-        return change(&node, request, done).await;
-    }
-    if let Some(source) = args.lift {
-        let done = format!("{source} is no longer banned");
-        return change(&node, Request::Lift { source }, done).await;
-    }
     let mut bans = match node.ask(Request::Bans).await? {
         Response::Bans(bans) => bans,
         other => return Err(unexpected(&other)),
@@ -74,17 +91,34 @@ pub(crate) async fn bans(args: BansArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn change(node: &Node, request: Request, done: String) -> Result<Exit, Failure> {
-    match node.ask(request).await {
-        Ok(Response::Done) => output::line(done)?,
-        Ok(other) => return Err(unexpected(&other)),
-        Err(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound => {
-            eprintln!("tandem: {fault}");
-            return Ok(Exit::Failed);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Exit::Done)
+async fn add(args: AddArgs) -> Result<Exit, Failure> {
+    let AddArgs {
+        source, seconds, ..
+    } = &args;
+    let desk = Desk::of_node(&args.node).await?;
+    let ban = json!({ "source": source, "seconds": seconds, "words": args.reason });
+    desk.api.create(&Local::path(&["bans"]), &ban).await?;
+    desk.close().await;
+    output::done(
+        args.json,
+        &json!({ "source": source, "seconds": seconds }),
+        format!(
+            "{} is banned for {}",
+            output::printable(source),
+            output::age((*seconds).into())
+        ),
+    )
+}
+
+async fn lift(args: LiftArgs) -> Result<Exit, Failure> {
+    let lifting = Removal {
+        kind: "bans",
+        member: "lifted",
+        done: |source| format!("{source} is no longer banned"),
+        missing: |source| format!("{source} is not banned; 'tandem bans' lists who is"),
+    };
+    let desk = Desk::of_node(&args.node).await?;
+    lifting.run(desk, args.sources, args.json).await
 }
 
 fn table(bans: &[BanInfo]) -> Table {

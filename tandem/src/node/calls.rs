@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Args;
+use api::Local;
+use clap::{Args, Subcommand};
 use control::signal::{CallInfo, CallState, Request, Response};
 use serde::Serialize;
 use store::Timestamp;
 
-use super::{Node, NodeArgs, unexpected};
+use super::{Desk, Listing, Node, NodeArgs, Removal, found, unexpected};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Table},
@@ -16,22 +17,96 @@ use crate::{
 /// How many calls are asked for at once.
 const PAGE: u32 = 1_000;
 
-/// Lists the calls that are up, oldest first.
+/// Lists the calls that are up, shows one, or ends some.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, it lists them. 'tandem trace ID' shows a call's messages, 'tandem cdrs' the calls that are
+over.
+
+Examples:
   tandem calls
-  tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id'")]
+  tandem calls show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
+  tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
+  tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id' | xargs tandem calls hangup"
+)]
 pub(crate) struct CallsArgs {
+    #[command(subcommand)]
+    command: Option<CallsCommand>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+#[derive(Debug, Subcommand)]
+enum CallsCommand {
+    /// Lists the calls that are up, oldest first
+    List(Listing),
+    /// Shows a call
+    Show(ShowArgs),
+    /// Ends calls: BYE to both sides, or CANCEL and 487 where nobody has answered yet
+    Hangup(HangupArgs),
+}
+
+#[derive(Args, Debug)]
+struct ShowArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Print JSON: {"items": [...], "next": null}, as GET /v1/calls does
+    /// Its id, as it is listed
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Print JSON, as GET /v1/calls/ID does
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct HangupArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Their ids, as they are listed
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Print JSON: {"ended": [...]}
     #[arg(long)]
     json: bool,
 }
 
 /// Runs the command.
 pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
-    let calls = list(&Node::connect(&args.node).await?).await?;
+    match args.command.unwrap_or(CallsCommand::List(args.listing)) {
+        CallsCommand::List(listing) => list(listing).await,
+        CallsCommand::Show(args) => show(args).await,
+        CallsCommand::Hangup(args) => hang_up(args).await,
+    }
+}
+
+async fn show(args: ShowArgs) -> Result<Exit, Failure> {
+    let desk = Desk::of_node(&args.node).await?;
+    let call = desk.api.get(&Local::path(&["calls", &args.id])).await;
+    let call = found(call, || not_up(&args.id))?.body;
+    desk.close().await;
+    output::done(args.json, &call, output::details(&call))
+}
+
+async fn hang_up(args: HangupArgs) -> Result<Exit, Failure> {
+    let ending = Removal {
+        kind: "calls",
+        member: "ended",
+        done: |id| format!("{id} is being ended"),
+        missing: not_up,
+    };
+    let desk = Desk::of_node(&args.node).await?;
+    ending.run(desk, args.ids, args.json).await
+}
+
+fn not_up(id: &str) -> String {
+    format!(
+        "no call {id} is up; 'tandem calls' lists those that are, 'tandem cdrs' those that are over"
+    )
+}
+
+async fn list(args: Listing) -> Result<Exit, Failure> {
+    let calls = all(&Node::connect(&args.node).await?).await?;
     let views: Vec<_> = calls.iter().map(View::from).collect();
     output::list(
         &views,
@@ -42,7 +117,7 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn list(node: &Node) -> Result<Vec<CallInfo>, Failure> {
+async fn all(node: &Node) -> Result<Vec<CallInfo>, Failure> {
     let mut calls: Vec<CallInfo> = Vec::new();
     loop {
         let after = calls.last().map(|call| call.id.clone()).unwrap_or_default();

@@ -22,7 +22,7 @@ const PLACES: [&str; 2] = ["tandem.toml", "/etc/tandem/tandem.toml"];
 pub(crate) struct NodeArgs {
     /// The node's configuration [default: ./tandem.toml, then /etc/tandem/tandem.toml]
     #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The node's control socket, where there is no configuration at hand, or one that cannot be read
     #[arg(long, value_name = "unix:PATH")]
     control: Option<Endpoint>,
@@ -39,8 +39,14 @@ impl NodeArgs {
         if let Some(endpoint) = &self.control {
             return Ok(endpoint.clone());
         }
-        Ok(load(self.config.as_deref())?.1.config.signal_endpoint())
+        Ok(self.config()?.signal_endpoint())
     }
+}
+
+/// signaling's control endpoint, where the configuration was read already.
+pub(super) fn endpoint_of(args: &NodeArgs, config: &Config) -> Endpoint {
+    let named = args.control.clone();
+    named.unwrap_or_else(|| config.signal_endpoint())
 }
 
 /// Where a configuration came from.

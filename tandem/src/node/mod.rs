@@ -2,9 +2,9 @@
 
 mod bans;
 mod calls;
+mod desk;
 mod drain;
 mod find;
-mod hangup;
 mod log;
 mod registrations;
 mod reload;
@@ -16,18 +16,19 @@ mod users;
 
 pub(crate) use bans::{BansArgs, bans};
 pub(crate) use calls::{CallsArgs, calls};
+pub(crate) use desk::{Desk, Removal, found};
 pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use find::{NodeArgs, Source, check, load, read};
-pub(crate) use hangup::{HangupArgs, hangup};
 pub(crate) use log::{LogArgs, log};
 pub(crate) use registrations::{RegistrationsArgs, registrations};
 pub(crate) use reload::{ReloadArgs, reload};
 pub(crate) use route::{RouteArgs, route};
 pub(crate) use status::{StatusArgs, status};
 pub(crate) use trace::{TraceArgs, trace};
-pub(crate) use trunks::{TrunksArgs, trunks};
+pub(crate) use trunks::trunks;
 pub(crate) use users::{UsersArgs, users};
 
+use clap::Args;
 use control::{
     Client,
     channel::RequestError,
@@ -35,6 +36,16 @@ use control::{
 };
 
 use crate::exit::Failure;
+
+/// What every list takes.
+#[derive(Args, Debug)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print JSON: {"items": [...], "next": null}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// The connection to a node's signaling.
 pub(crate) struct Node {

@@ -1,33 +1,16 @@
-//! `tandem trunks`: the carriers and switches, and how they are.
+//! `tandem trunks` alone: how the carriers and switches are.
 
-use clap::Args;
 use control::signal::{RegistrationInfo, Request, Response, TrunkHostInfo, TrunkInfo};
 use serde::Serialize;
 
-use super::{Node, NodeArgs, unexpected};
+use super::{Listing, Node, unexpected};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Table},
 };
 
-/// Lists the trunks: their hosts, our registrations, and how calls to them fare.
-///
-/// A host is down where a call or its probes found it silent; it is tried last then. ASR is the share
-/// of the calls tried through a trunk that it answered, since the node started.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  tandem trunks
-  tandem trunks --json | jq -r '.items[] | select(.hosts[] | .up | not) | .name'")]
-pub(crate) struct TrunksArgs {
-    #[command(flatten)]
-    node: NodeArgs,
-    /// Print JSON: {"items": [...], "next": null}
-    #[arg(long)]
-    json: bool,
-}
-
-/// Runs the command.
-pub(crate) async fn trunks(args: TrunksArgs) -> Result<Exit, Failure> {
+/// Tells of each trunk's hosts, our registration with it, and how calls to it fare.
+pub(crate) async fn trunks(args: Listing) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
     let trunks = match node.ask(Request::Trunks).await? {
         Response::Trunks(trunks) => trunks,

@@ -5,9 +5,10 @@ use control::signal::{
     NewUser, Request, Response, Secret, UserChange, UserDone, UserInfo, UserOrder,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use store::Timestamp;
 
-use super::{Node, NodeArgs, unexpected};
+use super::{Desk, Node, NodeArgs, unexpected};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Table, printable},
@@ -161,6 +162,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     // Before anything is asked of a person.
     let node = Node::connect(&args.node).await?;
     let (secret, shown) = secret(args.generate, &args.user)?;
+    let detail = json!({ "display": args.display, "enabled": !args.disabled });
     let order = UserOrder::Add(NewUser {
         user: args.user,
         password: secret,
@@ -168,12 +170,9 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         enabled: !args.disabled,
         max_contacts: args.max_contacts,
     });
-    tell(
-        &order_of(&node, order).await?,
-        "was added",
-        shown.as_ref(),
-        args.json,
-    )
+    let done = order_of(&node, order).await?;
+    record(&args.node, "create", &done, detail).await?;
+    tell(&done, "was added", shown.as_ref(), args.json)
 }
 
 async fn set(args: SetArgs) -> Result<Exit, Failure> {
@@ -185,30 +184,31 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         }
         false => (None, None),
     };
+    let enabled = (args.enable || args.disable).then_some(args.enable);
+    let detail = json!({
+        "password": secret.as_ref().map(|_| "(changed)"),
+        "display": args.display,
+        "enabled": enabled,
+        "max_contacts": args.max_contacts,
+    });
     let order = UserOrder::Change(UserChange {
         user: args.user,
         password: secret,
         display: args.display,
-        enabled: (args.enable || args.disable).then_some(args.enable),
+        enabled,
         max_contacts: args.max_contacts,
     });
-    tell(
-        &order_of(&node, order).await?,
-        "was changed",
-        shown.as_ref(),
-        args.json,
-    )
+    let done = order_of(&node, order).await?;
+    record(&args.node, "update", &done, detail).await?;
+    tell(&done, "was changed", shown.as_ref(), args.json)
 }
 
 async fn remove(args: RemoveArgs) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
     let order = UserOrder::Remove { user: args.user };
-    tell(
-        &order_of(&node, order).await?,
-        "was removed",
-        None,
-        args.json,
-    )
+    let done = order_of(&node, order).await?;
+    record(&args.node, "delete", &done, json!({})).await?;
+    tell(&done, "was removed", None, args.json)
 }
 
 /// A password, and the same to be shown where nobody knows it yet.
@@ -225,6 +225,20 @@ async fn order_of(node: &Node, order: UserOrder) -> Result<UserDone, Failure> {
         Response::User(done) => Ok(done),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Tells the record of changes. signaling did it, for it takes users without a domain, and tells what became
+/// of registrations.
+async fn record(
+    args: &NodeArgs,
+    action: &str,
+    done: &UserDone,
+    detail: Value,
+) -> Result<(), Failure> {
+    let desk = Desk::open(args).await?;
+    desk.api.record_user(action, &done.user, detail).await;
+    desk.close().await;
+    Ok(())
 }
 
 fn tell(

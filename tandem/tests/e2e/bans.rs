@@ -130,9 +130,10 @@ fn refused(node: &Node<'_>) -> f64 {
 
 fn tandem_bans(stage: &Stage, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tandem"))
-        .args(["bans", "--config"])
-        .arg(stage.folder.path().join("tandem.toml"))
+        .arg("bans")
         .args(arguments)
+        .arg("--config")
+        .arg(stage.folder.path().join("tandem.toml"))
         .output()
         .unwrap()
 }
@@ -155,16 +156,16 @@ fn a_banned_source_is_dropped_by_the_driver_until_the_ban_is_lifted() {
     let stranger = Stranger::new(&stage, 66);
     eventually("it is answered", || stranger.is_answered("before"));
     let ip = stranger.ip.to_string();
-    told(&stage, &["--add", &ip, "--reason", "a test"]);
+    told(&stage, &["add", &ip, "--reason", "a test"]);
     stranger.is_dropped_by_the_driver(&node);
     assert!(told(&stage, &[]).contains("operator: a test"));
-    told(&stage, &["--lift", &ip]);
+    told(&stage, &["lift", &ip]);
     eventually("it is answered again", || stranger.is_answered("after"));
 
     // A block is told as well as an address.
-    told(&stage, &["--add", "10.91.1.64/28"]);
+    told(&stage, &["add", "10.91.1.64/28"]);
     stranger.is_dropped_by_the_driver(&node);
-    told(&stage, &["--lift", "10.91.1.64/28"]);
+    told(&stage, &["lift", "10.91.1.64/28"]);
     eventually("it is answered again", || stranger.is_answered("again"));
 
     all_well(&finish(parties), 1, &node);
@@ -178,7 +179,7 @@ fn a_trunk_is_never_banned() {
     let Some(stage) = Stage::xdp() else { return };
     let node = stage.node();
     for block in ["10.91.1.2", "10.91.1.0/24", "10.91.2.2", "0.0.0.0/0"] {
-        let output = tandem_bans(&stage, &["--add", block]);
+        let output = tandem_bans(&stage, &["add", block]);
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && why.contains("trunk"),
@@ -215,19 +216,19 @@ fn bans_outlive_mediad_and_its_successor_is_told_of_the_changes() {
     let Some(stage) = Stage::xdp() else { return };
     let mut node = stage.node_as(Form::Separate);
     let (first, second) = (Stranger::new(&stage, 66), Stranger::new(&stage, 67));
-    told(&stage, &["--add", &first.ip.to_string()]);
+    told(&stage, &["add", &first.ip.to_string()]);
     first.is_dropped_by_the_driver(&node);
     eventually("it is answered", || second.is_answered("before"));
 
     let mediad = node.process("mediad").unwrap();
     mediad.signal(Signal::KILL);
     eventually("mediad is gone", || mediad.ended().is_some());
-    told(&stage, &["--lift", &first.ip.to_string()]);
+    told(&stage, &["lift", &first.ip.to_string()]);
     assert!(
         !first.is_answered("mediad-gone"),
         "the program goes on without mediad"
     );
-    told(&stage, &["--add", &second.ip.to_string()]);
+    told(&stage, &["add", &second.ip.to_string()]);
     assert!(
         !second.is_answered("mediad-gone"),
         "signaling refuses it by itself"

@@ -72,7 +72,7 @@ fn a_command_that_finds_no_node_says_what_to_do() {
         vec!["status"],
         vec!["calls"],
         vec!["drain"],
-        vec!["hangup", "x"],
+        vec!["calls", "hangup", "x"],
     ] {
         let failed = tandem(&command)
             .args(["--control", &socket])

@@ -8,6 +8,8 @@ mod cli;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod edit;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod operate;

@@ -96,7 +96,7 @@ fn a_reload_takes_routes_over_keeps_calls_and_refuses_what_is_wrong() {
     assert_eq!(node.calls().len(), 1, "the call goes on");
 
     let id = node.calls()[0]["id"].as_str().unwrap().to_owned();
-    assert!(node.ask(&["hangup", &id]).status.success());
+    assert!(node.ask(&["calls", "hangup", &id]).status.success());
     drop((call.finish(), answer.finish()));
     node.wait_until(|| node.calls().is_empty());
     let Node { process, .. } = node;

@@ -176,9 +176,9 @@ fn a_call_can_be_hung_up_from_outside() {
     let call = node.call(&[]);
     node.wait_for_state("ringing");
     let id = node.calls()[0]["id"].as_str().unwrap().to_owned();
-    let unknown = node.ask(&["hangup", "00000000-0000-0000-0000-000000000000"]);
+    let unknown = node.ask(&["calls", "hangup", "00000000-0000-0000-0000-000000000000"]);
     assert_eq!(unknown.status.code(), Some(1), "{}", output(&unknown));
-    assert!(node.ask(&["hangup", &id]).status.success());
+    assert!(node.ask(&["calls", "hangup", &id]).status.success());
     let call = call.finish();
     assert_eq!(call.status.code(), Some(3), "{}", output(&call));
     assert_eq!(json(&answer.finish())["answered"], false);

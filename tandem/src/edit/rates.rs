@@ -1,14 +1,13 @@
-//! `tandem routes`: the routes in the store, in and out as CSV.
+//! `tandem routes import` and `export`: the routes in the store, in and out as CSV.
 
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{self, BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use clap::{Args, Subcommand};
 use control::{
     Config,
     config::{Choice, Cost, Route},
@@ -24,51 +23,11 @@ use crate::{
 const PAGE: u32 = 10_000;
 /// Errors that are told at most.
 const ERRORS: usize = 20;
+/// How a line is written.
+const LINE: &str = "write PREFIX,TRUNK[,COST[,SHARE]]";
 
-/// Puts routes into the store, and writes them out.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "A line is PREFIX,TRUNK[,COST[,SHARE]]; one that begins with '#' and an empty one do not count. Routes \
-with times or other conditions belong into the configuration. A running node takes the new routes over \
-by itself, within seconds, and refuses them as a whole where a trunk of theirs does not exist.
-
-Examples:
-  tandem routes import rates.csv
-  tandem routes export > rates.csv"
-)]
-pub(crate) struct RoutesArgs {
-    #[command(subcommand)]
-    command: RoutesCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum RoutesCommand {
-    /// Puts the routes of a file in the place of all that the store has
-    Import {
-        /// The file; - for standard input
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// The node's configuration
-        #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
-        config: Option<PathBuf>,
-    },
-    /// Writes the store's routes to standard output
-    Export {
-        /// The node's configuration
-        #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
-        config: Option<PathBuf>,
-    },
-}
-
-/// Runs the command.
-pub(crate) async fn routes(args: RoutesArgs) -> Result<Exit, Failure> {
-    match args.command {
-        RoutesCommand::Import { file, config } => import(&file, config.as_deref()).await,
-        RoutesCommand::Export { config } => export(config.as_deref()).await,
-    }
-}
-
-async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
+/// Puts the routes of a file in the place of all that the store has.
+pub(super) async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
     let shown = file.display().to_string();
     let input: Box<dyn io::Read> = if shown == "-" {
         Box::new(io::stdin())
@@ -112,7 +71,8 @@ async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn export(config: Option<&Path>) -> Result<Exit, Failure> {
+/// Writes the store's routes to standard output.
+pub(super) async fn export(config: Option<&Path>) -> Result<Exit, Failure> {
     let (store, _) = open(config).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut after = String::new();
@@ -157,34 +117,41 @@ async fn known(config: &Config, store: &Store, named: &BTreeSet<String>) -> Resu
 
 /// A route of a line.
 fn read(line: &str) -> Result<Route, String> {
-    let fields: Vec<_> = line.split(',').map(str::trim).collect();
-    let (prefix, trunk, rest) = match fields.as_slice() {
-        [prefix, trunk, rest @ ..] if rest.len() <= 2 && !trunk.is_empty() => (prefix, trunk, rest),
-        _ => return Err("write PREFIX,TRUNK[,COST[,SHARE]]".to_owned()),
-    };
-    let written = |place: usize| rest.get(place).filter(|text| !text.is_empty());
-    let cost = written(0).map(|cost| {
+    let (prefix, trunk) = line.split_once(',').ok_or(LINE)?;
+    let prefix = prefix.trim();
+    let is_dialled = |b: u8| b.is_ascii_alphanumeric() || b"+*#".contains(&b);
+    if prefix.len() > 63 || !prefix.bytes().all(is_dialled) {
+        return Err(format!("'{prefix}' is no prefix"));
+    }
+    let mut route = Route::to(prefix, "");
+    route.trunks = vec![choice(trunk)?];
+    Ok(route)
+}
+
+/// A trunk of a route: `TRUNK[,COST[,SHARE]]`.
+pub(super) fn choice(text: &str) -> Result<Choice, String> {
+    let mut fields = text.split(',').map(str::trim);
+    let trunk = fields
+        .next()
+        .filter(|trunk| !trunk.is_empty())
+        .ok_or(LINE)?;
+    let (cost, share) = (fields.next(), fields.next());
+    if fields.next().is_some() {
+        return Err(LINE.to_owned());
+    }
+    let cost = cost.filter(|cost| !cost.is_empty()).map(|cost| {
         let number = cost
             .parse::<f64>()
             .map_err(|_| format!("'{cost}' is no cost"))?;
         Cost::try_from(number).map_err(|error| error.to_string())
     });
-    let share = written(1).map(|share| share.parse().map_err(|_| format!("'{share}' is no share")));
-    let is_dialled = |b: u8| b.is_ascii_alphanumeric() || b"+*#".contains(&b);
-    if prefix.len() > 63 || !prefix.bytes().all(is_dialled) {
-        return Err(format!("'{prefix}' is no prefix"));
-    }
-    let mut route = Route::to(prefix, trunk);
-    if let Some(Choice {
-        cost: known,
-        share: part,
-        ..
-    }) = route.trunks.first_mut()
-    {
-        *known = cost.transpose()?.unwrap_or_default();
-        *part = share.transpose()?;
-    }
-    Ok(route)
+    let share = share.filter(|share| !share.is_empty());
+    let share = share.map(|share| share.parse().map_err(|_| format!("'{share}' is no share")));
+    Ok(Choice {
+        trunk: trunk.to_owned(),
+        cost: cost.transpose()?.unwrap_or_default(),
+        share: share.transpose()?,
+    })
 }
 
 fn document(line: u64, route: &Route) -> Result<RoutingDocument, Failure> {

@@ -1,0 +1,124 @@
+//! `tandem numbers`: our numbers, and where they lead.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{EditCommand, Kind, document::given, run, which};
+use crate::{
+    exit::{Exit, Failure},
+    node::Listing,
+    output::{self, Table},
+};
+
+/// Lists, shows and edits our numbers, and where they lead.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, it lists them. A number leads to one place: a user, a ring group, a trunk, or on to
+where it is forwarded.
+
+Examples:
+  tandem numbers add +15550100 --user alice@example.test --forward-no-answer +15550199
+  tandem numbers set +15550100 --group sales
+  tandem numbers set +15550100 --unset forward.no_answer
+  tandem numbers show +15550100
+  tandem numbers remove +15550100"
+)]
+pub(crate) struct NumbersArgs {
+    #[command(subcommand)]
+    command: Option<EditCommand<NumberMembers>>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// What can be written of a number.
+#[derive(Args, Debug)]
+pub(super) struct NumberMembers {
+    /// It leads to this user
+    #[arg(long, value_name = "USER@DOMAIN")]
+    user: Option<String>,
+    /// To this ring group
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// To this trunk, as the number that it is
+    #[arg(long, value_name = "NAME")]
+    trunk: Option<String>,
+    /// To the application of this account, with --voice-url
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// What the application begins with
+    #[arg(long, value_name = "URL")]
+    voice_url: Option<String>,
+    /// Every call goes on to a number, a user with its domain, or a sip: URI
+    #[arg(long, value_name = "PLACE")]
+    forward: Option<String>,
+    /// Calls that find a busy callee do
+    #[arg(long, value_name = "PLACE")]
+    forward_busy: Option<String>,
+    /// Those that nobody answers in --ring-timeout
+    #[arg(long, value_name = "PLACE")]
+    forward_no_answer: Option<String>,
+    /// Those whose callee is not registered or not reached
+    #[arg(long, value_name = "PLACE")]
+    forward_unreachable: Option<String>,
+    /// How long it rings [default: 60, or 20 where it is forwarded on no answer]
+    #[arg(long, value_name = "SECONDS")]
+    ring_timeout: Option<u32>,
+    /// Whose it is [default: the node's]
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+}
+
+impl Kind for NumberMembers {
+    const PLURAL: &'static str = "numbers";
+    const ONE: &'static str = "number";
+    const NAME: Option<&'static str> = Some("number");
+    const ONE_OF: &'static [&'static str] = &["user", "group", "trunk", "account", "voice_url"];
+
+    fn members(&self) -> Result<Value, Failure> {
+        Ok(given(json!({
+            "user": self.user,
+            "group": self.group,
+            "trunk": self.trunk,
+            "account": self.account,
+            "voice_url": self.voice_url,
+            "forward": {
+                "always": self.forward,
+                "busy": self.forward_busy,
+                "no_answer": self.forward_no_answer,
+                "unreachable": self.forward_unreachable,
+            },
+            "ring_timeout": self.ring_timeout,
+            "tenant": self.tenant,
+        })))
+    }
+
+    fn table(items: &[Value]) -> Table {
+        let mut table = Table::new(["NUMBER", "LEADS TO", "FORWARDED", "TENANT"]);
+        for item in items {
+            let places = ["user", "group", "trunk", "voice_url"];
+            table.row([
+                output::member(item, "id"),
+                which(item, &places),
+                forwarded(&item["forward"]),
+                output::member(item, "tenant"),
+            ]);
+        }
+        table
+    }
+}
+
+fn forwarded(forward: &Value) -> String {
+    let cases = forward.as_object().into_iter().flatten();
+    let cases = cases.filter_map(|(case, place)| Some(format!("{case} {}", place.as_str()?)));
+    let cases: Vec<_> = cases.collect();
+    match cases.is_empty() {
+        true => "-".to_owned(),
+        false => cases.join(", "),
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn numbers(args: NumbersArgs) -> Result<Exit, Failure> {
+    run(args.command.unwrap_or(EditCommand::List(args.listing))).await
+}

@@ -1,0 +1,114 @@
+//! `tandem trunks`: the carriers and switches that calls come from and go to.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{EditCommand, Kind, document::given, joined, run};
+use crate::{
+    exit::{Exit, Failure},
+    node::{self, Listing},
+    output::{self, Table},
+    password,
+};
+
+/// Tells how the trunks are; lists, shows and edits them.
+///
+/// Alone it tells of their hosts, our registrations, and how calls to them fare. A host is down where a call or
+/// its probes found it silent; it is tried last then. ASR is the share of the calls tried through a trunk that
+/// it answered, since the node started.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "What options do not have (probes, numbers, headers, ...) is written in a file: 'tandem trunks show NAME' prints
+one that 'set NAME --file' takes back. Passwords are asked for, or the first line of standard input.
+
+Examples:
+  tandem trunks
+  tandem trunks --json | jq -r '.items[] | select(.hosts[] | .up | not) | .name'
+  tandem trunks list
+  tandem trunks add carrier-a --host 198.51.100.1 --host 198.51.100.2:5080 --allow 198.51.100.0/24
+  tandem trunks set carrier-a --auth-user tandem
+  tandem trunks add carrier-b --file carrier-b.toml
+  tandem trunks remove carrier-a"
+)]
+pub(crate) struct TrunksArgs {
+    #[command(subcommand)]
+    command: Option<EditCommand<TrunkMembers>>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// What can be written of a trunk.
+#[derive(Args, Debug)]
+struct TrunkMembers {
+    /// Where calls to it go, with port and transport where they matter; once for each, in order
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Where calls from it come from; once for each
+    #[arg(long, value_name = "IP[/N]")]
+    allow: Vec<String>,
+    /// Answer its challenges as this user; the password is asked for
+    #[arg(long, value_name = "NAME")]
+    auth_user: Option<String>,
+    /// Believe what it asserts of callers, and assert ours to it (RFC 3325)
+    #[arg(long, value_name = "true|false")]
+    trusted: Option<bool>,
+    /// Calls at once, in both directions
+    #[arg(long, value_name = "N")]
+    calls: Option<u32>,
+    /// Calls that begin within a second
+    #[arg(long, value_name = "N")]
+    cps: Option<u32>,
+}
+
+impl Kind for TrunkMembers {
+    const PLURAL: &'static str = "trunks";
+    const ONE: &'static str = "trunk";
+    const NAME: Option<&'static str> = Some("name");
+    const ONE_OF: &'static [&'static str] = &[];
+
+    fn members(&self) -> Result<Value, Failure> {
+        let user = self.auth_user.as_ref();
+        Ok(given(json!({
+            "hosts": self.hosts,
+            "allow": self.allow,
+            // To be asked for, whatever the one of before was.
+            "auth": user.map(|user| json!({ "user": user, "password": "" })),
+            "trusted": self.trusted,
+            "calls": self.calls,
+            "cps": self.cps,
+        })))
+    }
+
+    fn table(items: &[Value]) -> Table {
+        let mut table = Table::new(["TRUNK", "SOURCE", "HOSTS", "ALLOW"]);
+        for item in items {
+            table.row([
+                output::member(item, "id"),
+                output::member(item, "source"),
+                joined(item, "hosts", "host"),
+                joined(item, "allow", "block"),
+            ]);
+        }
+        table
+    }
+
+    fn complete(document: &mut Map<String, Value>) -> Result<(), Failure> {
+        let auth = document.get_mut("auth").and_then(Value::as_object_mut);
+        let Some(auth) = auth.filter(|auth| auth.get("password") == Some(&json!(""))) else {
+            return Ok(());
+        };
+        let user = auth.get("user").and_then(Value::as_str);
+        let password = password::read(user.unwrap_or_default())?;
+        auth.insert("password".to_owned(), password.expose().into());
+        Ok(())
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn trunks(args: TrunksArgs) -> Result<Exit, Failure> {
+    match args.command {
+        None => node::trunks(args.listing).await,
+        Some(command) => run(command).await,
+    }
+}
