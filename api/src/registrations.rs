@@ -122,10 +122,17 @@ async fn remove(
     editor: Editor,
     Params(query): Params<RemovalQuery>,
 ) -> Result<StatusCode, Problem> {
+    let missing = || {
+        let detail = format!("'{user}' has registered no such thing; list the registrations");
+        Problem::not_found(detail)
+    };
+    // signaling would take a name alone for one of its first domain, whosever that is.
+    if !user.contains('@') {
+        return Err(missing());
+    }
     let tenant = domains::Owners::default().of_user(&state, &user).await?;
     if !editor.caller.sees(Some(&tenant)) {
-        let detail = format!("'{user}' has registered no such thing; list the registrations");
-        return Err(Problem::not_found(detail));
+        return Err(missing());
     }
     let request = Request::Unregister {
         user: user.clone(),

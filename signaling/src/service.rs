@@ -102,10 +102,12 @@ impl Handler<Signal> for Service {
                 Request::Trunks => Ok(this.trunks().await),
                 Request::Unregister { user, contact } => this.unregister(&user, contact.as_deref()),
                 Request::Registrations { after, limit } => this.registrations(&after, limit),
+                Request::RegistrationsOf { user } => this.registrations_of(&user),
                 Request::Metrics => Ok(Response::Metrics(this.0.page())),
                 Request::Reload => this.reload().await,
                 Request::ReloadOutcome => this.reload_outcome().await,
                 Request::Users { after, limit } => this.0.users.list(&after, limit).await,
+                Request::UserNamed { user } => this.0.users.one(&user).await,
                 Request::User(order) => this.0.users.obey(order).await,
                 Request::Route(question) => this.route(&question).await,
                 Request::Routing(order) => {
@@ -234,15 +236,12 @@ impl Service {
     }
 
     fn unregister(&self, user: &str, contact: Option<&str>) -> Result<Response, Fault> {
-        let aor = user
-            .rsplit_once('@')
-            .map(|(user, domain)| Aor::new(user, domain));
-        let removed = aor.map_or(0, |aor| self.0.location.remove(&aor, contact));
-        if removed == 0 {
-            let message = format!("'{user}' has registered no such thing; list the registrations");
+        let aor = self.0.provision.user_named(user)?;
+        if self.0.location.remove(&aor, contact) == 0 {
+            let message = format!("'{aor}' has registered no such thing; list the registrations");
             return Err(Fault::new(FaultCode::NotFound, message));
         }
-        info!(user, contact, "took a registration away");
+        info!(user = %aor, contact, "took a registration away");
         Ok(Response::Done)
     }
 
@@ -253,6 +252,12 @@ impl Service {
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let list = self.0.location.list(Timestamp::now(), after, limit);
+        Ok(Response::Registrations(list))
+    }
+
+    fn registrations_of(&self, user: &str) -> Result<Response, Fault> {
+        let aor = self.0.provision.user_named(user)?;
+        let list = self.0.location.of(Timestamp::now(), &aor);
         Ok(Response::Registrations(list))
     }
 

@@ -116,6 +116,10 @@ impl Node {
         }
     }
 
+    async fn ask(&self, request: signal::Request) -> signal::Response {
+        self.control.request(request).await.unwrap()
+    }
+
     /// How long it has waited for the store to take what is to be written.
     async fn unwritten(&self) -> Option<u64> {
         match self.control.request(signal::Request::Status).await.unwrap() {
@@ -330,6 +334,23 @@ async fn what_is_changed_of_a_user_holds_at_once() {
     assert!(registers(&node, folder, "one.test", "new").await);
     let alice = node.users().await.remove(0);
     assert_eq!((alice.user.as_str(), alice.contacts), ("alice@one.test", 1));
+    // A name alone is one of the first domain, whatever is asked of it.
+    let user = || "alice".to_owned();
+    let named = node.ask(signal::Request::UserNamed { user: user() }).await;
+    assert_eq!(named, signal::Response::Users(vec![alice.clone()]));
+    let of = || node.ask(signal::Request::RegistrationsOf { user: user() });
+    let registered = async || match of().await {
+        signal::Response::Registrations(list) => list.len(),
+        other => unreachable!("{other:?}"),
+    };
+    assert_eq!(registered().await, 1);
+    node.ask(signal::Request::Unregister {
+        user: user(),
+        contact: None,
+    })
+    .await;
+    assert_eq!(registered().await, 0);
+    assert!(registers(&node, folder, "one.test", "new").await);
     assert_eq!(alice.max_contacts, Some(3));
 
     let enabled = |enabled| UserChange {

@@ -83,6 +83,11 @@ pub enum Request {
         /// Users at most, 1 to 10,000.
         limit: u32,
     },
+    /// What one user has registered; answered with [`Response::Registrations`].
+    RegistrationsOf {
+        /// As in [`UserOrder`].
+        user: String,
+    },
     /// The users in the store, by domain and name; answered with [`Response::Users`].
     Users {
         /// The address of record of the last user of the page before; empty for the first page.
@@ -90,13 +95,18 @@ pub enum Request {
         /// Users at most, 1 to 10,000.
         limit: u32,
     },
+    /// One of them, where it is there; answered with [`Response::Users`].
+    UserNamed {
+        /// As in [`UserOrder`].
+        user: String,
+    },
     /// Add, change or remove a user, in the store and for every worker at once; answered with
     /// [`Response::User`].
     User(UserOrder),
     /// Take what a user has registered away, as if it had expired; answered with [`Response::Done`], or
     /// [`FaultCode::NotFound`](crate::FaultCode). The phone may register anew.
     Unregister {
-        /// As in [`BindingInfo::user`].
+        /// As in [`UserOrder`].
         user: String,
         /// Only this Contact, as in [`BindingInfo::contact`]; else all of them.
         contact: Option<String>,

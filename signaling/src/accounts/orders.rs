@@ -42,26 +42,36 @@ impl Orders {
         }
         let (name, domain) = after.rsplit_once('@').unwrap_or_default();
         let users = self.store.list_users((domain, name), limit).await;
-        let now = Timestamp::now();
-        let infos = users
-            .map_err(|error| away(&error))?
-            .into_iter()
-            .map(|user| {
-                let aor = Aor::new(&user.name, &user.domain);
-                let own = profile(&user)
-                    .get(MAX_CONTACTS)
-                    .and_then(serde_json::Value::as_u64);
-                UserInfo {
-                    user: aor.as_str().to_owned(),
-                    max_contacts: own.and_then(|own| u32::try_from(own).ok()),
-                    contacts: count(self.location.count_of(now, &aor)),
-                    display: user.display,
-                    enabled: user.enabled,
-                    created_ms: user.created.millis(),
-                    updated_ms: user.updated.millis(),
-                }
-            });
+        let infos = users.map_err(|error| away(&error))?.into_iter();
+        Ok(Response::Users(infos.map(|user| self.info(user)).collect()))
+    }
+
+    /// One of them, where it is there.
+    pub(crate) async fn one(&self, user: &str) -> Result<Response, Fault> {
+        let found = self.find(&self.provision.user_named(user)?).await?;
+        let infos = found.into_iter().map(|user| self.info(user));
         Ok(Response::Users(infos.collect()))
+    }
+
+    fn info(&self, user: store::User) -> UserInfo {
+        let aor = Aor::new(&user.name, &user.domain);
+        let own = profile(&user)
+            .get(MAX_CONTACTS)
+            .and_then(serde_json::Value::as_u64);
+        UserInfo {
+            user: aor.as_str().to_owned(),
+            max_contacts: own.and_then(|own| u32::try_from(own).ok()),
+            contacts: count(self.location.count_of(Timestamp::now(), &aor)),
+            display: user.display,
+            enabled: user.enabled,
+            created_ms: user.created.millis(),
+            updated_ms: user.updated.millis(),
+        }
+    }
+
+    async fn find(&self, aor: &Aor) -> Result<Option<store::User>, Fault> {
+        let found = self.store.users(&[(aor.domain(), aor.user())]).await;
+        Ok(found.map_err(|error| away(&error))?.into_iter().next())
     }
 
     /// Adds, changes or removes a user.
@@ -75,10 +85,10 @@ impl Orders {
     }
 
     async fn add(&self, new: NewUser) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(&new.user)?;
+        let aor = self.provision.user_named(&new.user)?;
         let user = config::User {
-            name,
-            domain: Some(domain),
+            name: aor.user().to_owned(),
+            domain: Some(aor.domain().to_owned()),
             password: new.password.expose().to_owned(),
             display: new.display,
             enabled: new.enabled,
@@ -87,9 +97,8 @@ impl Orders {
             max_contacts: new.max_contacts,
         };
         checked(&user)?;
-        let row = row(&user, None, Timestamp::now()).ok_or_else(|| unknown(&new.user))?;
+        let row = row(&user, None, Timestamp::now()).ok_or_else(|| unknown(&aor))?;
         let created = self.store.create_users(std::slice::from_ref(&row)).await;
-        let aor = Aor::new(&row.name, &row.domain);
         if created.map_err(|error| away(&error))? == 0 {
             let message = format!("there is a user {aor} already: 'tandem users set' changes it");
             return Err(Fault::new(FaultCode::Invalid, message));
@@ -110,13 +119,8 @@ impl Orders {
     }
 
     async fn change(&self, change: UserChange) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(&change.user)?;
-        let found = self.store.users(&[(&domain, &name)]).await;
-        let found = found.map_err(|error| away(&error))?;
-        let mut user = found
-            .into_iter()
-            .next()
-            .ok_or_else(|| unknown(&change.user))?;
+        let aor = self.provision.user_named(&change.user)?;
+        let mut user = self.find(&aor).await?.ok_or_else(|| unknown(&aor))?;
         if let Some(password) = &change.password {
             set_password(&mut user, password.expose());
         }
@@ -134,8 +138,8 @@ impl Orders {
         user.enabled = change.enabled.unwrap_or(user.enabled);
         user.updated = Timestamp::now();
         checked(&config::User {
-            name,
-            domain: Some(domain),
+            name: aor.user().to_owned(),
+            domain: Some(aor.domain().to_owned()),
             password: change
                 .password
                 .as_ref()
@@ -149,9 +153,9 @@ impl Orders {
         })?;
         let done = self.store.update_user(&user).await;
         if !done.map_err(|error| away(&error))? {
-            return Err(unknown(&change.user));
+            return Err(unknown(&aor));
         }
-        let (aor, enabled) = (Aor::new(&user.name, &user.domain), user.enabled);
+        let enabled = user.enabled;
         self.accounts.learn(Instant::now(), user.into());
         let password = change.password.is_some();
         info!(user = %aor, enabled, password, "a user was changed");
@@ -168,12 +172,11 @@ impl Orders {
     }
 
     async fn remove(&self, user: &str) -> Result<UserDone, Fault> {
-        let (name, domain) = self.named(user)?;
-        let removed = self.store.remove_user(&domain, &name).await;
+        let aor = self.provision.user_named(user)?;
+        let removed = self.store.remove_user(aor.domain(), aor.user()).await;
         if !removed.map_err(|error| away(&error))? {
-            return Err(unknown(user));
+            return Err(unknown(&aor));
         }
-        let aor = Aor::new(&name, &domain);
         self.accounts.learn_absent(Instant::now(), &aor);
         info!(user = %aor, "a user was removed");
         let unregistered = self.unregister(&aor).await;
@@ -203,18 +206,6 @@ impl Orders {
         }
         count(self.location.remove(aor, None))
     }
-
-    /// Name and domain, as the store has them.
-    fn named(&self, user: &str) -> Result<(String, String), Fault> {
-        if let Some((name, domain)) = user.rsplit_once('@') {
-            return Ok((name.to_owned(), domain.to_ascii_lowercase()));
-        }
-        let first = self.provision.first_domain().ok_or_else(|| {
-            let message = format!("'{user}' has no domain: write {user}@DOMAIN");
-            Fault::new(FaultCode::Invalid, message)
-        })?;
-        Ok((user.to_owned(), first.to_ascii_lowercase()))
-    }
 }
 
 fn checked(user: &config::User) -> Result<(), Fault> {
@@ -230,7 +221,7 @@ fn profile(user: &store::User) -> serde_json::Map<String, serde_json::Value> {
     serde_json::from_str(&user.profile).unwrap_or_default()
 }
 
-fn unknown(user: &str) -> Fault {
+fn unknown(user: &Aor) -> Fault {
     let message = format!("there is no user '{user}'; 'tandem users list' has them all");
     Fault::new(FaultCode::NotFound, message)
 }

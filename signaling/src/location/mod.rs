@@ -343,7 +343,6 @@ impl Location {
 
     /// Bindings of users behind `after` in the order of their names, `limit` users at most.
     pub(crate) fn list(&self, now: Timestamp, after: &str, limit: usize) -> Vec<BindingInfo> {
-        let now = seconds(now);
         let mut names: Vec<Aor> = Vec::new();
         for shard in &self.shards {
             names.extend(
@@ -360,13 +359,15 @@ impl Location {
         }
         names.sort_unstable();
         names.truncate(limit);
-        let mut shown = Vec::new();
-        for aor in names {
-            let shard = self.shard(&aor);
-            let live = shard.bindings(&aor).iter().filter(|b| !b.is_over(now));
-            shown.extend(live.map(|binding| binding.shown(&aor, now)));
-        }
-        shown
+        names.iter().flat_map(|aor| self.of(now, aor)).collect()
+    }
+
+    /// What one user has registered.
+    pub(crate) fn of(&self, now: Timestamp, aor: &Aor) -> Vec<BindingInfo> {
+        let now = seconds(now);
+        let shard = self.shard(aor);
+        let live = shard.bindings(aor).iter().filter(|b| !b.is_over(now));
+        live.map(|binding| binding.shown(aor, now)).collect()
     }
 
     /// Puts in what an earlier run had written. Bindings of WebSockets are left out, whose phones

@@ -16,7 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use control::{Config, signal::ReloadReport};
+use control::{Config, Fault, FaultCode, signal::ReloadReport};
 use store::{Store, StoreError};
 use tokio::{sync::mpsc, time};
 use tracing::{error, info, warn};
@@ -160,9 +160,20 @@ impl Provision {
         Ok(())
     }
 
-    /// The domain of users who are named without one.
-    pub(crate) fn first_domain(&self) -> Option<String> {
-        self.current.load().domains().first().cloned()
+    /// Whom an operator means by `alice@example.test`, or by `alice`: one of the first domain.
+    ///
+    /// # Errors
+    /// It has no domain, nor has the node.
+    pub(crate) fn user_named(&self, user: &str) -> Result<Aor, Fault> {
+        if let Some((name, domain)) = user.rsplit_once('@') {
+            return Ok(Aor::new(name, domain));
+        }
+        let directory = self.current.load();
+        let first = directory.domains().first().ok_or_else(|| {
+            let message = format!("'{user}' has no domain: write {user}@DOMAIN");
+            Fault::new(FaultCode::Invalid, message)
+        })?;
+        Ok(Aor::new(user, first))
     }
 
     /// Whether the file creates a user, as soon as the store lacks it; nobody can tell during a reload.

@@ -23,12 +23,15 @@ const PAGE: u32 = 1_000;
   tandem registrations
   tandem registrations alice@example.test
   tandem registrations --json | jq -r '.items[].contact'
-  tandem registrations alice@example.test --remove")]
+  tandem registrations alice
+  tandem registrations alice@example.test --remove
+
+USER is alice@example.test, or alice for one of the first domain of [sip] domains.")]
 pub(crate) struct RegistrationsArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Only this user, as alice@example.test
-    #[arg(value_name = "USER@DOMAIN")]
+    /// Only this user's
+    #[arg(value_name = "USER")]
     user: Option<String>,
     /// Take the user's registration away: all Contacts, or the one of --contact
     #[arg(long, requires = "user", conflicts_with = "json")]
@@ -47,7 +50,10 @@ pub(crate) async fn registrations(args: RegistrationsArgs) -> Result<Exit, Failu
     if args.remove {
         return remove(&node, args.user.unwrap_or_default(), args.contact).await;
     }
-    let registrations = list(&node, args.user.as_deref()).await?;
+    let registrations = match args.user {
+        Some(user) => page(&node, Request::RegistrationsOf { user }).await?,
+        None => list(&node).await?,
+    };
     let views: Vec<_> = registrations.iter().map(View::from).collect();
     output::list(
         &views,
@@ -58,21 +64,23 @@ pub(crate) async fn registrations(args: RegistrationsArgs) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-async fn list(node: &Node, user: Option<&str>) -> Result<Vec<BindingInfo>, Failure> {
+async fn list(node: &Node) -> Result<Vec<BindingInfo>, Failure> {
     let mut all: Vec<BindingInfo> = Vec::new();
     let mut after = String::new();
     loop {
-        let request = Request::Registrations { after, limit: PAGE };
-        let page = match node.ask(request).await? {
-            Response::Registrations(page) => page,
-            other => return Err(unexpected(&other)),
-        };
+        let page = page(node, Request::Registrations { after, limit: PAGE }).await?;
         let Some(last) = page.last() else {
             return Ok(all);
         };
         after = last.user.clone();
-        let wanted = |one: &BindingInfo| user.is_none_or(|user| user == one.user);
-        all.extend(page.into_iter().filter(wanted));
+        all.extend(page);
+    }
+}
+
+async fn page(node: &Node, request: Request) -> Result<Vec<BindingInfo>, Failure> {
+    match node.ask(request).await? {
+        Response::Registrations(page) => Ok(page),
+        other => Err(unexpected(&other)),
     }
 }
 

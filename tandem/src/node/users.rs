@@ -53,8 +53,8 @@ enum UsersCommand {
 struct ListArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Only this one, as alice@example.test
-    #[arg(value_name = "USER@DOMAIN")]
+    /// Only this one
+    #[arg(value_name = "USER")]
     user: Option<String>,
     /// Print JSON: {"items": [...], "next": null}
     #[arg(long)]
@@ -140,22 +140,33 @@ pub(crate) async fn users(args: UsersArgs) -> Result<Exit, Failure> {
 
 async fn list(args: ListArgs) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
-    let mut users: Vec<UserInfo> = Vec::new();
-    let mut after = String::new();
-    loop {
-        let request = Request::Users { after, limit: PAGE };
-        let page = match node.ask(request).await? {
-            Response::Users(page) => page,
-            other => return Err(unexpected(&other)),
-        };
-        let Some(last) = page.last() else { break };
-        after = last.user.clone();
-        let wanted = |one: &UserInfo| args.user.as_ref().is_none_or(|user| *user == one.user);
-        users.extend(page.into_iter().filter(wanted));
-    }
+    let users = match args.user {
+        Some(user) => page(&node, Request::UserNamed { user }).await?,
+        None => all(&node).await?,
+    };
     let views: Vec<_> = users.iter().map(View::from).collect();
     output::list(&views, args.json, || table(&users), "there is no user")?;
     Ok(Exit::Done)
+}
+
+async fn all(node: &Node) -> Result<Vec<UserInfo>, Failure> {
+    let mut users: Vec<UserInfo> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = page(node, Request::Users { after, limit: PAGE }).await?;
+        let Some(last) = page.last() else {
+            return Ok(users);
+        };
+        after = last.user.clone();
+        users.extend(page);
+    }
+}
+
+async fn page(node: &Node, request: Request) -> Result<Vec<UserInfo>, Failure> {
+    match node.ask(request).await? {
+        Response::Users(page) => Ok(page),
+        other => Err(unexpected(&other)),
+    }
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {

@@ -177,9 +177,20 @@ fn users_come_and_go_while_the_node_runs() {
         );
         assert!(!output(&done).contains("other"), "{}", output(&done));
     }
-    let left = json(&named(&["list", "bob@example.test", "--json"], ""));
-    assert_eq!(left["items"][0]["max_contacts"], 2);
-    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+    for name in ["bob", "bob@Example.test"] {
+        let left = json(&named(&["list", name, "--json"], ""));
+        assert_eq!(left["items"][0]["max_contacts"], 2);
+        assert_eq!(left["items"].as_array().unwrap().len(), 1);
+        let none = node.ask(&["registrations", name]);
+        assert!(output(&none).contains("nobody"), "{}", output(&none));
+        let none = node.ask(&["registrations", name, "--remove"]);
+        assert_eq!(none.status.code(), Some(1));
+        let told = output(&none);
+        assert!(
+            told.contains("'bob@example.test' has registered no"),
+            "{told}"
+        );
+    }
 
     let Node { process, dir, .. } = node;
     process.signal("TERM");
