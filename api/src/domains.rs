@@ -117,8 +117,9 @@ async fn put(
         created: before.map_or(now, |before| before.created),
         updated: updated.map_or(now, Timestamp::next),
     };
-    match state.store.put_domain(&domain).await {
-        Ok(()) => {}
+    match state.store.put_domain(&domain, updated).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Problem::changed()),
         Err(error) if error.is_rejection() => {
             return Err(Problem::bad_member("tenant: there is none of this id"));
         }
@@ -145,9 +146,9 @@ async fn remove(
     let domain = state.store.domain(&name).await?;
     let domain = domain.ok_or_else(missing)?;
     if_match.check(domain.updated)?;
-    let removed = state.store.remove_domain(&name).await;
+    let removed = state.store.remove_domain(&name, domain.updated).await;
     if !removed? {
-        return Err(missing());
+        return Err(Problem::changed());
     }
     record(&state, &editor, "delete", &domain, json!({})).await;
     Ok(StatusCode::NO_CONTENT)

@@ -203,10 +203,11 @@ async fn remove(
             "what belongs to nobody else belongs to the tenant 'default': it stays",
         ));
     }
-    if_match.check(find(&state, &id).await?.updated)?;
-    match state.store.remove_tenant(&id).await {
+    let before = find(&state, &id).await?;
+    if_match.check(before.updated)?;
+    match state.store.remove_tenant(&id, before.updated).await {
         Ok(true) => {}
-        Ok(false) => return Err(missing()),
+        Ok(false) => return Err(Problem::changed()),
         Err(error) if error.is_rejection() => {
             return Err(Problem::conflict(
                 "the tenant has keys or other things yet: remove them first",

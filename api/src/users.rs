@@ -242,6 +242,7 @@ async fn change(
         display: change.display.map(Option::unwrap_or_default),
         enabled: change.enabled,
         max_contacts: change.max_contacts.map(Option::unwrap_or_default),
+        unchanged_since: Some(before.updated.millis()),
     });
     obey(&state, order).await?;
     let view = seen(&state, &editor.caller, &user).await?;
@@ -263,8 +264,11 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     let view = seen(&state, &editor.caller, &user).await?;
     if_match.check(view.updated)?;
-    let user = view.user.clone();
-    obey(&state, UserOrder::Remove { user }).await?;
+    let order = UserOrder::Remove {
+        user: view.user.clone(),
+        unchanged_since: Some(view.updated.millis()),
+    };
+    obey(&state, order).await?;
     record(&state, &editor, "delete", &view, json!({})).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -318,6 +318,7 @@ pub async fn start(
         location: location.clone(),
         provision: provision.clone(),
         workers: commands.clone(),
+        editing: tokio::sync::Mutex::default(),
     };
     provision.protect(&directory, config);
     let watching = provision.clone().watch();

@@ -362,6 +362,25 @@ async fn what_is_changed_of_a_user_holds_at_once() {
     assert_eq!(node.change(enabled(true)).await, 0);
     assert!(registers(&node, folder, "one.test", "new").await);
 
+    // Of many who have seen the same state and change it at once, one does.
+    for _ in 0..5 {
+        let alice = node.users().await.remove(0);
+        let orders = (1..=8).map(|most| {
+            let mut change = enabled(true);
+            change.user.clone_from(&alice.user);
+            change.max_contacts = Some(most);
+            change.unchanged_since = Some(alice.updated_ms);
+            (most, UserOrder::Change(change))
+        });
+        let done =
+            orders.map(async |(most, order)| node.order(order).await.is_ok().then_some(most));
+        let done = futures_util::future::join_all(done).await;
+        let done: Vec<_> = done.into_iter().flatten().collect();
+        let after = node.users().await.remove(0);
+        assert_eq!(done, after.max_contacts.as_slice());
+        assert!(after.updated_ms > alice.updated_ms);
+    }
+
     // A domain that was nobody's until now is served at once too.
     let alice = |user: &str| {
         UserOrder::Add(NewUser {
@@ -386,6 +405,7 @@ async fn what_is_changed_of_a_user_holds_at_once() {
 
     let remove = |user: &str| UserOrder::Remove {
         user: user.to_owned(),
+        unchanged_since: None,
     };
     let removed = node.order(remove("alice@three.test")).await.unwrap();
     assert_eq!((removed.unregistered, removed.warnings.len()), (1, 0));
@@ -430,7 +450,8 @@ async fn a_reload_takes_over_how_users_prove_who_they_are() {
     // Whom somebody changed in the database is known after a reload.
     let mut users = node.store.users(&[("one.test", "alice")]).await.unwrap();
     users[0].enabled = false;
-    node.store.update_user(&users[0]).await.unwrap();
+    let since = users[0].updated;
+    assert!(node.store.update_user(&users[0], since).await.unwrap());
     node.reload("", "").await;
     assert!(!registers(&node, folder, "one.test", "of one").await);
 

@@ -21,40 +21,57 @@ pub struct Domain {
 }
 
 impl Store {
-    /// Gives a domain to a tenant, whosever it was.
+    /// Gives a domain to a tenant, where it was last given to one at `unchanged_since`, or never for `None`.
+    /// Tells whether that is so.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] where there is no such tenant; if the database fails.
-    pub async fn put_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+    pub async fn put_domain(
+        &self,
+        domain: &Domain,
+        unchanged_since: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
-                sqlx::query(
-                    "INSERT INTO domains (name, tenant, created_ms, updated_ms) \
-                     VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE \
-                     SET tenant = excluded.tenant, updated_ms = excluded.updated_ms",
-                )
-                .bind(domain.name.as_str())
-                .bind(domain.tenant.as_str())
-                .bind(domain.created.millis())
-                .bind(domain.updated.millis())
-                .execute(pool)
-                .await?;
-                Ok(())
+                let query = match unchanged_since {
+                    None => sqlx::query(
+                        "INSERT INTO domains (name, tenant, updated_ms, created_ms) \
+                         VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
+                    ),
+                    Some(_) => sqlx::query(
+                        "UPDATE domains SET tenant = $2, updated_ms = $3 \
+                         WHERE name = $1 AND updated_ms = $4",
+                    ),
+                };
+                let fourth = unchanged_since.unwrap_or(domain.created);
+                let done = query
+                    .bind(domain.name.as_str())
+                    .bind(domain.tenant.as_str())
+                    .bind(domain.updated.millis())
+                    .bind(fourth.millis())
+                    .execute(pool)
+                    .await?;
+                Ok(done.rows_affected() == 1)
             })
         })
         .await
     }
 
-    /// Gives a domain back to the tenant [`DEFAULT_TENANT`](crate::DEFAULT_TENANT). Tells whether it was
-    /// another's.
+    /// Gives a domain back to the tenant [`DEFAULT_TENANT`](crate::DEFAULT_TENANT), where it was last given
+    /// to one at `unchanged_since`. Tells whether it was.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn remove_domain(&self, name: &str) -> Result<bool, StoreError> {
+    pub async fn remove_domain(
+        &self,
+        name: &str,
+        unchanged_since: Timestamp,
+    ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
-                let done = sqlx::query("DELETE FROM domains WHERE name = $1")
+                let done = sqlx::query("DELETE FROM domains WHERE name = $1 AND updated_ms = $2")
                     .bind(name)
+                    .bind(unchanged_since.millis())
                     .execute(pool)
                     .await?;
                 Ok(done.rows_affected() == 1)

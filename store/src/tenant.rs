@@ -74,15 +74,21 @@ impl Store {
         .await
     }
 
-    /// Removes a tenant that has nothing any more. Tells whether there was one.
+    /// Removes a tenant that has nothing any more, where it was last changed at `unchanged_since`. `false`
+    /// where it was not, or is not there.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] where something is still its own; if the database fails.
-    pub async fn remove_tenant(&self, id: &str) -> Result<bool, StoreError> {
+    pub async fn remove_tenant(
+        &self,
+        id: &str,
+        unchanged_since: Timestamp,
+    ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
-                let done = sqlx::query("DELETE FROM tenants WHERE id = $1")
+                let done = sqlx::query("DELETE FROM tenants WHERE id = $1 AND updated_ms = $2")
                     .bind(id)
+                    .bind(unchanged_since.millis())
                     .execute(pool)
                     .await?;
                 Ok(done.rows_affected() == 1)

@@ -105,17 +105,23 @@ impl Store {
         Ok(users)
     }
 
-    /// Changes a user, all but its names and the time when it was created. Tells whether there is one.
+    /// Changes a user, all but its names and the time when it was created, where it was last changed at
+    /// `unchanged_since`. `false` where it was not, or is not there.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn update_user(&self, user: &User) -> Result<bool, StoreError> {
+    pub async fn update_user(
+        &self,
+        user: &User,
+        unchanged_since: Timestamp,
+    ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
                 let done = sqlx::query(
                     "UPDATE users SET ha1_md5 = $1, ha1_sha256 = $2, ha1_sha512 = $3, display = $4, \
-                     enabled = $5, profile = $6, updated_ms = $7 WHERE domain = $8 AND name = $9",
+                     enabled = $5, profile = $6, updated_ms = $7 \
+                     WHERE domain = $8 AND name = $9 AND updated_ms = $10",
                 )
                 .bind(user.ha1_md5.as_deref())
                 .bind(user.ha1_sha256.as_deref())
@@ -126,6 +132,7 @@ impl Store {
                 .bind(user.updated.millis())
                 .bind(user.domain.as_str())
                 .bind(user.name.as_str())
+                .bind(unchanged_since.millis())
                 .execute(&mut *transaction)
                 .await?;
                 let was_there = done.rows_affected() > 0;
@@ -218,19 +225,28 @@ impl Store {
         .await
     }
 
-    /// Removes a user. Tells whether there was one.
+    /// Removes a user, where it was last changed at `unchanged_since`. `false` where it was not, or is not
+    /// there.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn remove_user(&self, domain: &str, name: &str) -> Result<bool, StoreError> {
+    pub async fn remove_user(
+        &self,
+        domain: &str,
+        name: &str,
+        unchanged_since: Timestamp,
+    ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
                 let mut transaction = pool.begin().await?;
-                let done = sqlx::query("DELETE FROM users WHERE domain = $1 AND name = $2")
-                    .bind(domain)
-                    .bind(name)
-                    .execute(&mut *transaction)
-                    .await?;
+                let done = sqlx::query(
+                    "DELETE FROM users WHERE domain = $1 AND name = $2 AND updated_ms = $3",
+                )
+                .bind(domain)
+                .bind(name)
+                .bind(unchanged_since.millis())
+                .execute(&mut *transaction)
+                .await?;
                 let was_there = done.rows_affected() > 0;
                 if was_there {
                     sqlx::query(COUNT).execute(&mut *transaction).await?;

@@ -1,6 +1,7 @@
 //! Who may do what.
 
 use crate::bed::{Answer, Bed, KEY};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const ROLES: [&str; 4] = ["viewer", "developer", "operator", "admin"];
@@ -214,6 +215,47 @@ async fn tenants_are_edited_one_at_a_time() {
         409
     );
     assert_eq!(key(&bed, KEY, "viewer", Some("none")).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_give_a_domain_away_at_once_one_does() {
+    let bed = Bed::start().await;
+    acme(&bed).await;
+    let bearer = format!("Bearer {KEY}");
+    let place = "/v1/domains/acme.test";
+    let body = r#"{"tenant": "acme"}"#;
+    let mut tag = String::new();
+    for round in 0..20 {
+        let mut fields = vec![
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        // At first there is none, and nobody says so.
+        if round > 0 {
+            fields.push(("If-Match", &tag));
+        }
+        let puts = (0..8).map(|_| bed.exchange("PUT", place, &fields, body));
+        let answers = join_all(puts).await;
+        let (done, refused): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|answer| answer.status == 200);
+        // Who is late enough there has the new state before him.
+        assert!(round == 0 || done.len() == 1, "{done:?}");
+        assert!(refused.iter().all(|answer| answer.status == 412));
+        let last = bed.store.domain("acme.test").await.unwrap().unwrap();
+        let newest = |answer: &&&Answer| {
+            answer.json()["updated"].as_str() == Some(&last.updated.to_string())
+        };
+        tag = done
+            .iter()
+            .find(newest)
+            .and_then(|answer| answer.header("etag"))
+            .unwrap()
+            .to_owned();
+    }
+    let deletes = (0..8).map(|_| bed.ask(KEY, "DELETE", place, None));
+    let done = join_all(deletes).await;
+    let gone = done.iter().filter(|answer| answer.status == 204);
+    assert_eq!(gone.count(), 1, "{done:?}");
 }
 
 #[tokio::test]

@@ -73,4 +73,6 @@ pub enum FaultCode {
     Unsupported,
     /// The server failed in a way that it did not foresee; its log says more.
     Internal,
+    /// What the request is about was changed since the client looked.
+    Changed,
 }

@@ -16,6 +16,8 @@ pub enum UserOrder {
     Remove {
         /// Who.
         user: String,
+        /// As in [`UserChange`].
+        unchanged_since: Option<i64>,
     },
 }
 
@@ -47,6 +49,9 @@ pub struct UserChange {
     pub enabled: Option<bool>,
     /// As in [`NewUser`]; 0 for what `[sip.registrar]` says.
     pub max_contacts: Option<u32>,
+    /// Only where it was last changed then, in milliseconds since 1970 (UTC); else
+    /// [`FaultCode::Changed`](crate::FaultCode). `None`: whenever that was.
+    pub unchanged_since: Option<i64>,
 }
 
 /// What was done.

@@ -9,7 +9,7 @@ use control::{
     signal::{NewUser, Response, Secret, UserChange, UserDone, UserInfo, UserOrder},
 };
 use store::{Store, StoreError, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::info;
 
 use super::{
@@ -20,6 +20,8 @@ use crate::{directory::Aor, location::Location, provision::Provision, worker::Co
 
 /// Users on a page at most.
 const PAGE: u32 = 10_000;
+/// How often an edit begins again where another node changes the user meanwhile.
+const ATTEMPTS: usize = 5;
 /// The key of a profile that can be set here; others are kept.
 const MAX_CONTACTS: &str = "max_contacts";
 
@@ -31,6 +33,8 @@ pub(crate) struct Orders {
     pub(crate) location: Arc<Location>,
     pub(crate) provision: Arc<Provision>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+    /// One user is changed at a time, so that memory learns in the order of the store.
+    pub(crate) editing: Mutex<()>,
 }
 
 impl Orders {
@@ -79,7 +83,10 @@ impl Orders {
         let done = match order {
             UserOrder::Add(user) => self.add(user).await?,
             UserOrder::Change(change) => self.change(change).await?,
-            UserOrder::Remove { user } => self.remove(&user).await?,
+            UserOrder::Remove {
+                user,
+                unchanged_since,
+            } => self.remove(&user, unchanged_since).await?,
         };
         Ok(Response::User(done))
     }
@@ -98,12 +105,14 @@ impl Orders {
         };
         checked(&user)?;
         let row = row(&user, None, Timestamp::now()).ok_or_else(|| unknown(&aor))?;
+        let editing = self.editing.lock().await;
         let created = self.store.create_users(std::slice::from_ref(&row)).await;
         if created.map_err(|error| away(&error))? == 0 {
             let message = format!("there is a user {aor} already: 'tandem users set' changes it");
             return Err(Fault::new(FaultCode::Invalid, message));
         }
         self.accounts.learn(Instant::now(), row.into());
+        drop(editing);
         info!(user = %aor, "a user was added");
         let domain = self.provision.add_domain(aor.domain()).await;
         let warnings = domain
@@ -120,23 +129,6 @@ impl Orders {
 
     async fn change(&self, change: UserChange) -> Result<UserDone, Fault> {
         let aor = self.provision.user_named(&change.user)?;
-        let mut user = self.find(&aor).await?.ok_or_else(|| unknown(&aor))?;
-        if let Some(password) = &change.password {
-            set_password(&mut user, password.expose());
-        }
-        if let Some(display) = change.display {
-            user.display = Some(display).filter(|display| !display.is_empty());
-        }
-        if let Some(most) = change.max_contacts {
-            let mut profile = profile(&user);
-            match most {
-                0 => profile.remove(MAX_CONTACTS),
-                most => profile.insert(MAX_CONTACTS.to_owned(), most.into()),
-            };
-            user.profile = serde_json::Value::Object(profile).to_string();
-        }
-        user.enabled = change.enabled.unwrap_or(user.enabled);
-        user.updated = Timestamp::now();
         checked(&config::User {
             name: aor.user().to_owned(),
             domain: Some(aor.domain().to_owned()),
@@ -146,17 +138,16 @@ impl Orders {
                 .map_or("kept", Secret::expose)
                 .to_owned(),
             display: None,
-            enabled: user.enabled,
+            enabled: true,
             forward: Forward::default(),
             ring_timeout: None,
             max_contacts: change.max_contacts.filter(|most| *most > 0),
         })?;
-        let done = self.store.update_user(&user).await;
-        if !done.map_err(|error| away(&error))? {
-            return Err(unknown(&aor));
-        }
+        let editing = self.editing.lock().await;
+        let user = self.write(&aor, &change).await?;
         let enabled = user.enabled;
         self.accounts.learn(Instant::now(), user.into());
+        drop(editing);
         let password = change.password.is_some();
         info!(user = %aor, enabled, password, "a user was changed");
         // Who registered with the password of before has to show that it knows the new one.
@@ -171,13 +162,27 @@ impl Orders {
         })
     }
 
-    async fn remove(&self, user: &str) -> Result<UserDone, Fault> {
-        let aor = self.provision.user_named(user)?;
-        let removed = self.store.remove_user(aor.domain(), aor.user()).await;
-        if !removed.map_err(|error| away(&error))? {
-            return Err(unknown(&aor));
+    /// Changes a user in the store: what it is then.
+    async fn write(&self, aor: &Aor, change: &UserChange) -> Result<store::User, Fault> {
+        for _ in 0..ATTEMPTS {
+            let before = self.find(aor).await?.ok_or_else(|| unknown(aor))?;
+            let since = before.updated;
+            unchanged(aor, since, change.unchanged_since)?;
+            let after = changed(before, change);
+            let done = self.store.update_user(&after, since).await;
+            if done.map_err(|error| away(&error))? {
+                return Ok(after);
+            }
         }
+        Err(restless(aor))
+    }
+
+    async fn remove(&self, user: &str, unchanged_since: Option<i64>) -> Result<UserDone, Fault> {
+        let aor = self.provision.user_named(user)?;
+        let editing = self.editing.lock().await;
+        self.erase(&aor, unchanged_since).await?;
         self.accounts.learn_absent(Instant::now(), &aor);
+        drop(editing);
         info!(user = %aor, "a user was removed");
         let unregistered = self.unregister(&aor).await;
         let mut warnings = Vec::new();
@@ -194,6 +199,22 @@ impl Orders {
         })
     }
 
+    /// Takes a user out of the store.
+    async fn erase(&self, aor: &Aor, unchanged_since: Option<i64>) -> Result<(), Fault> {
+        for _ in 0..ATTEMPTS {
+            let since = self.find(aor).await?.ok_or_else(|| unknown(aor))?.updated;
+            unchanged(aor, since, unchanged_since)?;
+            let done = self
+                .store
+                .remove_user(aor.domain(), aor.user(), since)
+                .await;
+            if done.map_err(|error| away(&error))? {
+                return Ok(());
+            }
+        }
+        Err(restless(aor))
+    }
+
     /// Takes away what a user has registered. Memory is changed already; a worker may be about to do what
     /// the memory of before allowed.
     async fn unregister(&self, aor: &Aor) -> u32 {
@@ -206,6 +227,44 @@ impl Orders {
         }
         count(self.location.remove(aor, None))
     }
+}
+
+/// A user, as a change makes it.
+fn changed(mut user: store::User, change: &UserChange) -> store::User {
+    if let Some(password) = &change.password {
+        set_password(&mut user, password.expose());
+    }
+    if let Some(display) = &change.display {
+        user.display = Some(display.clone()).filter(|display| !display.is_empty());
+    }
+    if let Some(most) = change.max_contacts {
+        let mut profile = profile(&user);
+        match most {
+            0 => profile.remove(MAX_CONTACTS),
+            most => profile.insert(MAX_CONTACTS.to_owned(), most.into()),
+        };
+        user.profile = serde_json::Value::Object(profile).to_string();
+    }
+    user.enabled = change.enabled.unwrap_or(user.enabled);
+    user.updated = user.updated.next();
+    user
+}
+
+/// Whether a user is as an order says that it was.
+fn unchanged(aor: &Aor, updated: Timestamp, wanted: Option<i64>) -> Result<(), Fault> {
+    match wanted {
+        Some(wanted) if wanted != updated.millis() => {
+            let message = format!("{aor} was changed meanwhile: look again");
+            Err(Fault::new(FaultCode::Changed, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn restless(aor: &Aor) -> Fault {
+    let message =
+        format!("nothing was changed: {aor} changes quicker than it can be read; try again later");
+    Fault::new(FaultCode::Unavailable, message)
 }
 
 fn checked(user: &config::User) -> Result<(), Fault> {

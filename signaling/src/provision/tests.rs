@@ -171,7 +171,7 @@ async fn what_a_user_of_the_store_has_set_counts_once_it_has_changed() {
         ("{}", true),
     ] {
         alice.profile = profile.into();
-        if !bed.store.update_user(&alice).await.unwrap() {
+        if !bed.store.update_user(&alice, now).await.unwrap() {
             bed.store.create_users(&[alice.clone()]).await.unwrap();
         }
         let now = bed.store.routing_revision().await.unwrap();

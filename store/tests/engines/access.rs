@@ -53,11 +53,13 @@ pub(crate) async fn tenants_are_created_renamed_and_removed(place: Place) {
 
     let own = key(Some("acme"), Role::Operator);
     store.create_key(&own, "00").await.unwrap();
-    let refused = store.remove_tenant("acme").await.unwrap_err();
+    let refused = store.remove_tenant("acme", since(3)).await.unwrap_err();
     assert!(refused.is_rejection(), "{refused}");
     assert!(store.remove_key(own.id).await.unwrap());
-    assert!(store.remove_tenant("acme").await.unwrap());
-    assert!(!store.remove_tenant("acme").await.unwrap());
+    let remove = async |since| store.remove_tenant("acme", since).await.unwrap();
+    assert!(!remove(since(1)).await, "it was changed meanwhile");
+    assert!(remove(since(3)).await);
+    assert!(!remove(since(3)).await);
 }
 
 pub(crate) async fn keys_are_kept_by_tenant(place: Place) {
@@ -221,17 +223,23 @@ pub(crate) async fn users_are_their_domains_tenants(place: Place) {
         user("a", "c.test"),
     ];
     store.create_users(&users).await.unwrap();
-    let nobodys = store.put_domain(&domain("x.test", "none")).await;
+    let nobodys = store.put_domain(&domain("x.test", "none"), None).await;
     assert!(
         matches!(nobodys, Err(StoreError::Rejected(_))),
         "{nobodys:?}"
     );
-    for (name, tenant) in [
-        ("c.test", "acme"),
-        ("b.test", "default"),
-        ("b.test", "acme"),
+    let (never, since) = (None, Some(Timestamp::from_millis(2)));
+    for (name, tenant, unchanged_since, is_put) in [
+        ("c.test", "acme", since, false),
+        ("c.test", "acme", never, true),
+        ("b.test", "default", never, true),
+        ("b.test", "acme", never, false),
+        ("b.test", "acme", Some(Timestamp::from_millis(1)), false),
+        ("b.test", "acme", since, true),
     ] {
-        store.put_domain(&domain(name, tenant)).await.unwrap();
+        let domain = domain(name, tenant);
+        let put = store.put_domain(&domain, unchanged_since);
+        assert_eq!(put.await.unwrap(), is_put, "{name} {tenant}");
     }
 
     let of = async |tenant: &str, after: (&str, &str)| {
@@ -244,7 +252,10 @@ pub(crate) async fn users_are_their_domains_tenants(place: Place) {
     assert_eq!(own, [domain("b.test", "acme"), domain("c.test", "acme")]);
     assert_eq!(store.domains(None, "b.test", 9).await.unwrap(), own[1..]);
     assert_eq!(store.domain("a.test").await.unwrap(), None);
-    assert!(store.remove_domain("c.test").await.unwrap());
-    assert!(!store.remove_domain("c.test").await.unwrap());
+    let remove = async |since| store.remove_domain("c.test", since).await.unwrap();
+    let since = Timestamp::from_millis;
+    assert!(!remove(since(1)).await, "it was changed meanwhile");
+    assert!(remove(since(2)).await);
+    assert!(!remove(since(2)).await);
     assert_eq!(of("acme", ("b.test", "b")).await, []);
 }

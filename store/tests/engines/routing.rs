@@ -128,7 +128,7 @@ pub(crate) async fn routing_is_edited_where_nothing_has_changed(place: Place) {
         (of("acme", "+1").await, of("default", "").await),
         (vec![], vec![])
     );
-    let refused = store.remove_tenant("acme").await.unwrap_err();
+    let refused = store.remove_tenant("acme", acme.updated).await.unwrap_err();
     assert!(refused.is_rejection(), "{refused}");
     number.tenant = Some("nobody".into());
     let refused = store.edit_routing(kind, RoutingEdit::Replace(&number), 3);
@@ -138,5 +138,5 @@ pub(crate) async fn routing_is_edited_where_nothing_has_changed(place: Place) {
     assert!(edit(RoutingEdit::Remove("+1"), 3).await);
     assert!(!edit(RoutingEdit::Remove("+1"), 4).await, "it is gone");
     assert_eq!(all(&store, kind, 9).await, [nodes]);
-    assert!(store.remove_tenant("acme").await.unwrap());
+    assert!(store.remove_tenant("acme", acme.updated).await.unwrap());
 }

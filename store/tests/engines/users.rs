@@ -56,8 +56,11 @@ pub(crate) async fn users_are_created_once(place: Place) {
     found.sort_by_key(|user| (user.domain.clone(), user.name.clone()));
     assert_eq!(found, [third, one, two]);
 
-    assert!(store.update_user(&changed).await.unwrap());
-    assert!(!store.update_user(&user("nobody", "a.test")).await.unwrap());
+    let (since, late) = (changed.updated, changed.updated.next());
+    assert!(!store.update_user(&changed, late).await.unwrap());
+    assert!(store.update_user(&changed, since).await.unwrap());
+    let nobody = user("nobody", "a.test");
+    assert!(!store.update_user(&nobody, since).await.unwrap());
     assert_eq!(
         store.users(&[("a.test", "alice")]).await.unwrap(),
         std::slice::from_ref(&changed)
@@ -88,7 +91,7 @@ pub(crate) async fn users_are_created_once(place: Place) {
         enabled: false,
         ..plain
     };
-    assert!(store.update_user(&disabled).await.unwrap());
+    assert!(store.update_user(&disabled, since).await.unwrap());
     assert_eq!(store.particular_users(("", ""), 9).await.unwrap().len(), 4);
     assert!(!format!("{changed:?} {:?}", user("x", "y")).contains("0123456789abcdef"));
     assert_eq!(store.users(&[]).await.unwrap(), []);
@@ -103,8 +106,11 @@ pub(crate) async fn users_are_listed_in_pages_and_removed(place: Place) {
     assert_eq!(first, all[..2]);
     let rest = store.list_users(("a.test", "c"), 2).await.unwrap();
     assert_eq!(rest, all[2..]);
-    assert!(store.remove_user("a.test", "c").await.unwrap());
-    assert!(!store.remove_user("a.test", "c").await.unwrap());
+    let remove = async |since| store.remove_user("a.test", "c", since).await.unwrap();
+    let since = all[1].updated;
+    assert!(!remove(since.next()).await, "it was changed meanwhile");
+    assert!(remove(since).await);
+    assert!(!remove(since).await);
     let left = store.list_users(("", ""), 9).await.unwrap();
     assert_eq!(left, [all[0].clone(), all[2].clone()]);
 }

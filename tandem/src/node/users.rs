@@ -208,6 +208,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         display: args.display,
         enabled,
         max_contacts: args.max_contacts,
+        unchanged_since: None,
     });
     let done = order_of(&node, order).await?;
     record(&args.node, "update", &done, detail).await?;
@@ -216,7 +217,10 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
 
 async fn remove(args: RemoveArgs) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
-    let order = UserOrder::Remove { user: args.user };
+    let order = UserOrder::Remove {
+        user: args.user,
+        unchanged_since: None,
+    };
     let done = order_of(&node, order).await?;
     record(&args.node, "delete", &done, json!({})).await?;
     tell(&done, "was removed", None, args.json)

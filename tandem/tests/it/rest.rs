@@ -94,6 +94,21 @@ fn users_are_edited_by_rest_within_their_tenant() {
     );
     assert_eq!(changed["enabled"], false);
 
+    // Of many who have seen the same state and change it at once, one does.
+    let place = "/v1/users/zoe@acme.test";
+    let tag = node.tag(place).unwrap();
+    let patch = |most: u32| {
+        let change = json!({ "max_contacts": most });
+        node.rest_if(&tag, "PATCH", place, &change).0
+    };
+    let told = std::thread::scope(|scope| {
+        let patches = [1, 2, 3, 4].map(|most| scope.spawn(move || patch(most)));
+        patches.map(|patch| patch.join().unwrap())
+    });
+    let done = told.iter().filter(|status| **status == 200);
+    assert_eq!(done.count(), 1, "{told:?}");
+    let refused = told.iter().filter(|status| **status == 412);
+    assert_eq!(refused.count(), 3, "{told:?}");
     let (_, changes) = ask(&acme, "GET", "/v1/users/zoe@acme.test", Value::Null);
     assert!(changes["updated"].as_str() >= changed["updated"].as_str());
     assert_eq!(
