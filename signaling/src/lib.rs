@@ -190,6 +190,7 @@ pub async fn start(
         tls,
         names: policy.names.clone(),
         certified: policy.certified.clone(),
+        open: policy.open.clone(),
     };
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let events = Events::new();

@@ -13,7 +13,7 @@ use super::{Families, Hop};
 use crate::{
     defence::Defence,
     keepalive::Answers,
-    net::{Certified, Flow, Local, Names},
+    net::{Certified, Flow, Local, Names, Open},
     watch::Watches,
 };
 
@@ -65,6 +65,8 @@ pub(crate) struct Policy {
     pub(crate) names: Names,
     /// Who peers are by their certificates.
     pub(crate) certified: Certified,
+    /// Which connections are open.
+    pub(crate) open: Open,
     pub(crate) identity: Identity,
     pub(crate) timers: Timers,
     /// What a worker begins with.
@@ -123,6 +125,7 @@ impl Policy {
             locals,
             names: Names::default(),
             certified: Certified::default(),
+            open: Open::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use sip::{
     header::{HeaderName, NameAddr},
     message::Message,
-    registrar::{Refusal, Register, Wish},
+    registrar::{Contact, Refusal, Register, Wish},
 };
 use store::Timestamp;
 use tracing::{debug, info};
@@ -47,6 +47,10 @@ impl Core {
         }
         let request = unpathed.as_ref().unwrap_or(request);
         match Register::parse(request, &self.access.bounds()) {
+            Ok(register) if self.is_lost(&flow, &register) => {
+                debug!(user = %account.aor, source = %flow, "bound nothing: the connection is closed");
+                false
+            }
             Ok(register) if is_exposed(&flow, &register) => {
                 info!(user = %account.aor, source = %flow,
                     "refused a REGISTER: its Contact is a sips: URI, and it did not come over TLS all the way");
@@ -144,11 +148,16 @@ impl Core {
         }
         headers.push((HeaderName::Date, self.date.at(time).to_owned()));
         self.respond_with(flow, request, 200, &headers);
-        if matches!(&register.wish, Wish::Update(wanted) if wanted.iter().any(|one| one.expires > 0))
-        {
+        if binds(register).next().is_some() {
             self.on_registered(aor);
         }
         true
+    }
+
+    /// Whether a REGISTER would bind a phone to a connection that is closed: it waited, for the store or for
+    /// its turn, and nobody would be told again that nobody is there.
+    fn is_lost(&self, flow: &Flow, register: &Register) -> bool {
+        register.path.is_empty() && binds(register).next().is_some() && !self.policy.open.has(flow)
     }
 
     fn refuse_register(&mut self, flow: Flow, request: &Message, aor: &Aor, refusal: Refusal) {
@@ -161,15 +170,20 @@ impl Core {
     }
 }
 
+/// The contacts that a REGISTER binds, rather than removes.
+fn binds(register: &Register) -> impl Iterator<Item = &Contact> {
+    let contacts = match &register.wish {
+        Wish::Update(contacts) => &contacts[..],
+        Wish::Query | Wish::RemoveAll => &[],
+    };
+    contacts.iter().filter(|contact| contact.expires > 0)
+}
+
 /// Whether a Contact promises encryption that the way to it does not have: bound, it would have who calls a
 /// `sips:` URI reach a phone in the clear (RFC 5630 section 5.2). Its Request-URI is not asked for `sips:`,
 /// as that section has it: over TLS some phones write `sip:` there.
 fn is_exposed(flow: &Flow, register: &Register) -> bool {
-    let Wish::Update(contacts) = &register.wish else {
-        return false;
-    };
-    let mut bound = contacts.iter().filter(|contact| contact.expires > 0);
-    if !bound.any(|contact| is_sips(contact.uri())) {
+    if !binds(register).any(|contact| is_sips(contact.uri())) {
         return false;
     }
     let is_secure = |hop: &String| {

@@ -33,7 +33,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Arrival, Certified, Dispatcher, Flow, Inbox, Names, Sender, Shared, Tls,
+    Arrival, Certified, Dispatcher, Flow, Inbox, Names, Open, Sender, Shared, Tls,
     connections::{self, Connections, Parts},
     lanes::lanes,
     limits::Limits,
@@ -72,6 +72,7 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
         tls: Tls::load(&sip.tls).unwrap(),
         names: Names::default(),
         certified: Certified::default(),
+        open: Open::default(),
     };
     let tracker = TaskTracker::new();
     let connections = Connections::new(Parts {

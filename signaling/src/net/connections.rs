@@ -491,6 +491,7 @@ impl Connections {
             },
         );
         table.peers.insert(peer, id);
+        parts.shared.open.add(id);
         parts.metrics.connections(peer.transport.name()).inc();
         parts
             .metrics
@@ -568,6 +569,7 @@ impl Connections {
         drop(table);
         let parts = &self.0.parts;
         parts.shared.certified.forget(id);
+        parts.shared.open.remove(id);
         parts
             .metrics
             .connections(connection.peer.transport.name())

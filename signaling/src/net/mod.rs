@@ -14,6 +14,7 @@ mod flow;
 mod lanes;
 mod limits;
 mod names;
+mod open;
 mod stun;
 mod tls;
 mod udp;
@@ -37,6 +38,7 @@ pub(crate) use dispatch::{Arrival, Datagram, Dispatcher, Placement};
 pub(crate) use flow::{ConnectionId, Flow};
 pub(crate) use lanes::{Inbox, Lanes, Queued, lanes};
 pub(crate) use names::{NameId, Names};
+pub(crate) use open::Open;
 pub(crate) use tls::Tls;
 pub use tls::TlsError;
 pub(crate) use udp::Work;
@@ -80,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     /// Who peers are by their certificates.
     pub(crate) certified: Certified,
+    /// Which connections are open.
+    pub(crate) open: Open,
 }
 
 /// Binds every address that is to be listened on, for UDP with a socket for each of `readers`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use control::config::Transport;
 use sip::{
     digest::{Answer, Challenge, Secret, answer as answer_to},
     header::HeaderName,
@@ -9,7 +10,10 @@ use sip::{
 };
 
 use super::bed::*;
-use crate::directory::Aor;
+use crate::{
+    directory::Aor,
+    net::{ConnectionId, Flow},
+};
 
 pub(super) const PHONE: &str = "198.51.100.7:40007";
 
@@ -675,4 +679,68 @@ fn what_waits_for_the_store_is_bounded_and_can_be_cancelled() {
     bed.sent.clear();
     bed.drain();
     bed.assert_empty();
+}
+
+/// A phone of alice's that has connected, and what it was challenged with.
+fn connected(bed: &mut Bed) -> (Phone, Flow) {
+    let mut phone = Phone::new("alice", "node.test");
+    let mut flow = Flow::to(Transport::Tcp, at(NODE), at(PHONE));
+    flow.connection = Some(ConnectionId(3));
+    let request = phone.request(&Method::Register, "sip:node.test", "");
+    bed.core.handle_framed(bed.now, flow, Ok(request));
+    bed.settle();
+    phone.hear(&bed.sent.pop_front().unwrap().message);
+    (phone, flow)
+}
+
+#[test]
+fn a_register_whose_connection_closes_while_it_waits_for_the_store_binds_nothing() {
+    for closes in [true, false] {
+        let mut bed = Bed::new();
+        let (mut phone, flow) = connected(&mut bed);
+        let request = phone.request(&Method::Register, "sip:node.test", "");
+        bed.store_holds = true;
+        bed.core.handle_framed(bed.now, flow, Ok(request));
+        bed.settle();
+        bed.assert_quiet();
+        assert_eq!(bed.questions.len(), 1);
+        if closes {
+            bed.close(&flow);
+        }
+        bed.answer_questions();
+        assert_eq!(bed.access.location.len(), usize::from(!closes));
+        assert_eq!(bed.sent.len(), usize::from(!closes));
+        assert!(bed.core.is_empty());
+    }
+}
+
+#[test]
+fn a_register_that_the_news_of_its_closed_connection_has_overtaken_binds_nothing_and_may_remove() {
+    let mut bed = Bed::new();
+    let (mut phone, flow) = connected(&mut bed);
+    let request = phone.request(&Method::Register, "sip:node.test", "");
+    bed.core.handle_framed(bed.now, flow, Ok(request));
+    bed.settle();
+    assert_eq!(bed.access.location.len(), 1);
+    let mut other = flow;
+    other.connection = Some(ConnectionId(4));
+    bed.close(&other);
+    let contact = "Contact: <sip:alice@10.0.0.8>\r\n";
+    for (headers, left) in [(contact, 1), ("Expires: 0\r\n", 0)] {
+        let request = phone.request(&Method::Register, "sip:node.test", headers);
+        bed.core.handle_framed(bed.now, other, Ok(request));
+        bed.settle();
+        assert_eq!(bed.access.location.len(), left, "{headers}");
+    }
+    // Where it came through a proxy, the connection is that one's, and no way to the phone.
+    let mut edge = other;
+    edge.remote = at("192.0.2.10:40000");
+    let path = "Path: <sip:192.0.2.10;lr>\r\n";
+    for _ in 0..2 {
+        let request = phone.request(&Method::Register, "sip:node.test", path);
+        bed.core.handle_framed(bed.now, edge, Ok(request));
+        bed.settle();
+        phone.hear(&bed.sent.pop_back().unwrap().message);
+    }
+    assert_eq!(bed.access.location.len(), 1);
 }

@@ -205,6 +205,8 @@ impl Bed {
             local(Transport::Wss, BROWSERS),
         ];
         let policy = Arc::new(Policy::new(&config, locals, 7));
+        // Those that tests write of, until they close one.
+        (1..100).for_each(|id| policy.open.add(ConnectionId(id)));
         let directory = Arc::new(Directory::new(&config, None));
         let metrics = Arc::new(Metrics::new().unwrap());
         let now = Instant::now();
@@ -385,6 +387,13 @@ impl Bed {
     pub(super) fn certify(&self, connection: ConnectionId, name: &str) {
         let names = vec![name.to_ascii_lowercase()];
         self.policy.certified.set(connection, names);
+    }
+
+    /// A connection is closed, and the core told so.
+    pub(super) fn close(&mut self, flow: &Flow) {
+        self.policy.open.remove(flow.connection.unwrap());
+        self.core.handle_closed(self.now, flow);
+        self.settle();
     }
 
     /// Whether an address is banned.

@@ -45,11 +45,6 @@ fn ring(bed: &mut Bed, flow: &Flow, sent_by: &str) -> (Message, Message) {
     (request, forwarded)
 }
 
-fn close(bed: &mut Bed, flow: &Flow) {
-    bed.core.handle_closed(bed.now, flow);
-    bed.settle();
-}
-
 /// The network could not send it.
 fn fail(bed: &mut Bed, sent: &Sent) {
     bed.core.handle_failed(bed.now, sent.transaction.unwrap());
@@ -85,7 +80,7 @@ fn a_caller_whose_connection_closes_is_answered_where_its_via_says_that_it_liste
         let mut bed = Bed::new();
         let flow = connection(transport);
         let (request, forwarded) = ring(&mut bed, &flow, CALLER);
-        close(&mut bed, &flow);
+        bed.close(&flow);
         // It is seen at once whether it can be.
         let again = bed.next(CALLER);
         assert_eq!(again.message.status(), Some(180));
@@ -119,7 +114,7 @@ fn a_caller_who_takes_no_connection_is_given_up() {
     let mut bed = Bed::new();
     let flow = connection(Transport::Tcp);
     let (_, forwarded) = ring(&mut bed, &flow, CALLER);
-    close(&mut bed, &flow);
+    bed.close(&flow);
     let again = bed.next(CALLER);
     bed.assert_quiet();
     fail(&mut bed, &again);
@@ -139,9 +134,9 @@ fn a_browser_and_a_phone_behind_a_nat_are_given_up_at_once() {
         // Another's.
         let mut other = flow;
         other.connection = Some(ConnectionId(2));
-        close(&mut bed, &other);
+        bed.close(&other);
         bed.assert_quiet();
-        close(&mut bed, &flow);
+        bed.close(&flow);
         assert_given_up(&mut bed, &forwarded);
     }
 }
@@ -151,7 +146,7 @@ fn a_callee_who_picks_up_for_a_caller_who_is_gone_is_hung_up() {
     let mut bed = Bed::new();
     let flow = connection(Transport::Wss);
     let (_, forwarded) = ring(&mut bed, &flow, "x7.invalid");
-    close(&mut bed, &flow);
+    bed.close(&flow);
     let cancel = bed.request(CALLEE, &Method::Cancel);
     bed.receive_message(CALLEE, &cancel.respond(200).build().unwrap());
     bed.sent.clear();
@@ -179,7 +174,7 @@ fn what_a_closing_connection_did_not_take_goes_by_a_new_one() {
     assert_eq!(again.message.status(), Some(486));
     assert_eq!(again.flow.connection, None);
     // Who has heard all is not sought.
-    close(&mut bed, &flow);
+    bed.close(&flow);
     fail(&mut bed, &again);
     bed.assert_quiet();
     assert_eq!(bed.cdr().cause, Cause::Rejected);
@@ -200,7 +195,7 @@ fn a_call_that_is_up_stays_up_when_a_connection_of_it_closes() {
         bed.receive_message(CALLEE, &answer(&forwarded, 200, CALLEE, &text));
         let ok = bed.sent.pop_front().unwrap();
         // Before its ACK, and after it.
-        close(&mut bed, &flow);
+        bed.close(&flow);
         bed.assert_quiet();
         let mut caller = Party::caller(&request, &ok.message);
         let mut later = flow;
@@ -212,7 +207,7 @@ fn a_call_that_is_up_stays_up_when_a_connection_of_it_closes() {
         bed.core.handle_framed(bed.now, later, Ok(offer));
         bed.settle();
         let reinvite = bed.request(CALLEE, &Method::Invite);
-        close(&mut bed, &later);
+        bed.close(&later);
         bed.assert_quiet();
         bed.receive_message(CALLEE, &answer(&reinvite, 488, CALLEE, ""));
         bed.request(CALLEE, &Method::Ack);
@@ -260,7 +255,7 @@ fn what_was_sent_to_a_browser_that_closes_is_unanswered_and_others_wait_on() {
         assert_eq!(sent.flow.connection, flow.connection);
         bye.push(sent);
     }
-    close(&mut bed, &browser);
+    bed.close(&browser);
     // One is over at once, with no answer that could be had; the other's is still to come.
     assert_eq!(bed.core.calls(), 1);
     bed.sent.clear();

@@ -72,11 +72,6 @@ fn hear(bed: &mut Bed, flow: Flow, message: Message) {
     bed.settle();
 }
 
-fn close(bed: &mut Bed, flow: &Flow) {
-    bed.core.handle_closed(bed.now, flow);
-    bed.settle();
-}
-
 /// Has bob's desk phone ring, which registered by `desk`; the INVITE as it got it.
 fn ring(bed: &mut Bed, desk: Flow) -> Message {
     bind(bed, desk, "desk", 1);
@@ -103,9 +98,9 @@ fn a_phone_whose_connection_closes_while_it_rings_is_given_up_at_once() {
         let desk = flow(transport, DESK, 2);
         ring(&mut bed, desk);
         // Another's.
-        close(&mut bed, &flow(transport, MOBILE, 3));
+        bed.close(&flow(transport, MOBILE, 3));
         bed.assert_quiet();
-        close(&mut bed, &desk);
+        bed.close(&desk);
         cancelled(&mut bed);
         bed.response(CALLER, 480);
         bed.assert_quiet();
@@ -123,7 +118,7 @@ fn so_is_one_that_has_said_nothing_yet() {
         bind(&bed, desk, "desk", 1);
         bed.receive_message(CALLER, &to_bob("c1", ""));
         bed.next(DESK);
-        close(&mut bed, &desk);
+        bed.close(&desk);
         bed.response(CALLER, 480);
         bed.assert_quiet();
         assert_eq!(bed.core.calls(), 0);
@@ -143,7 +138,7 @@ fn the_other_phones_ring_on_and_the_next_has_its_turn() {
     let other = bed.next(MOBILE);
     hear(&mut bed, mobile, say(&other.message, 180, MOBILE, ""));
     bed.response(CALLER, 180);
-    close(&mut bed, &desk);
+    bed.close(&desk);
     cancelled(&mut bed);
     bed.assert_quiet();
     hear(&mut bed, mobile, say(&other.message, 200, MOBILE, ""));
@@ -158,7 +153,7 @@ fn the_call_is_forwarded_as_of_one_who_cannot_be_reached() {
     let mut bed = forwarding();
     let desk = flow(Transport::Tls, DESK, 2);
     ring(&mut bed, desk);
-    close(&mut bed, &desk);
+    bed.close(&desk);
     cancelled(&mut bed);
     let asked = bed.request(SECOND, &Method::Invite);
     assert_eq!(asked.request_uri_raw(), b"sip:away@192.0.2.21");
@@ -174,7 +169,7 @@ fn a_phone_that_picks_up_after_it_was_given_up_is_hung_up() {
     let mut bed = Bed::new();
     let desk = flow(Transport::Tcp, DESK, 2);
     let asked = ring(&mut bed, desk);
-    close(&mut bed, &desk);
+    bed.close(&desk);
     cancelled(&mut bed);
     bed.response(CALLER, 480);
     let later = flow(Transport::Tcp, DESK, 4);
@@ -197,7 +192,7 @@ fn a_phone_that_has_registered_from_elsewhere_meanwhile_rings_on_and_is_answered
             let later = flow(transport, place, 4);
             let asked = ring(&mut bed, desk);
             bind(&bed, later, "desk", 2);
-            close(&mut bed, &desk);
+            bed.close(&desk);
             bed.assert_quiet();
             hear(&mut bed, later, say(&asked, 200, DESK, ""));
             let ok = bed.response(CALLER, 200);
@@ -221,11 +216,11 @@ fn there_it_is_told_that_the_caller_gave_up_and_given_up_where_that_closes_too()
         let later = flow(Transport::Tls, MOBILE, 4);
         let asked = ring(&mut bed, desk);
         bind(&bed, later, "desk", 2);
-        close(&mut bed, &desk);
+        bed.close(&desk);
         bed.assert_quiet();
         match gives_up {
             true => bed.receive(CALLER, cancel_of(&to_bob("c1", ""))),
-            false => close(&mut bed, &later),
+            false => bed.close(&later),
         }
         let cancel = bed.next(MOBILE);
         assert_eq!(cancel.message.method(), Some(&Method::Cancel));
@@ -256,7 +251,7 @@ fn a_phone_that_answers_by_its_new_connection_before_the_old_one_closes_is_follo
     let mut caller = Party::caller(&to_bob("c1", ""), &ok);
     bed.receive_message(CALLER, &caller.ack(""));
     assert_eq!(bed.next(MOBILE).flow.connection, later.connection);
-    close(&mut bed, &desk);
+    bed.close(&desk);
     bed.assert_quiet();
     bed.core.stop(bed.now);
     bed.settle();
@@ -272,9 +267,9 @@ fn a_phone_that_rings_by_a_new_connection_rings_on_when_the_old_one_closes() {
     hear(&mut bed, later, say(&asked, 180, DESK, ""));
     bed.response(CALLER, 180);
     bind(&bed, later, "desk", 2);
-    close(&mut bed, &desk);
+    bed.close(&desk);
     bed.assert_quiet();
-    close(&mut bed, &later);
+    bed.close(&later);
     cancelled(&mut bed);
     bed.response(CALLER, 480);
     bed.assert_empty();
@@ -288,7 +283,7 @@ fn a_carrier_may_answer_by_another_connection_than_the_one_that_this_node_opened
     let opened = flow(Transport::Tcp, CALLEE, 2);
     hear(&mut bed, opened, answer(&asked.message, 180, CALLEE, ""));
     bed.response(CALLER, 180);
-    close(&mut bed, &opened);
+    bed.close(&opened);
     bed.assert_quiet();
     let later = flow(Transport::Tcp, "192.0.2.20:33333", 3);
     hear(&mut bed, later, answer(&asked.message, 200, CALLEE, ""));
@@ -310,7 +305,7 @@ fn so_may_the_proxy_that_a_phone_registered_through() {
     assert_eq!(asked.message.method(), Some(&Method::Invite));
     hear(&mut bed, edge, say(&asked.message, 180, DESK, ""));
     bed.response(CALLER, 180);
-    close(&mut bed, &edge);
+    bed.close(&edge);
     bed.assert_quiet();
     let later = flow(Transport::Tcp, "192.0.2.40:40001", 3);
     hear(&mut bed, later, say(&asked.message, 486, DESK, ""));

@@ -10,7 +10,7 @@ use tokio::{
 use super::*;
 use crate::{
     defence::{Evidence, kernel},
-    net::{self, Certified, Dispatcher, Names, Shared, Tls},
+    net::{self, Certified, Dispatcher, Names, Open, Shared, Tls},
     vitals::Vitals,
 };
 
@@ -33,6 +33,7 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
         tls: Tls::load(&sip.tls).unwrap(),
         names: Names::default(),
         certified: Certified::default(),
+        open: Open::default(),
     };
     let (bound, vitals) = (net::bind(&sip, 1).unwrap(), Vitals::default());
     let local = bound.locals()[0].address;

@@ -29,12 +29,14 @@ async fn messages_arrive_pings_are_answered_and_answers_use_the_connection() {
     bed.send(&request, "request");
     assert_eq!(read_some(&mut peer).await, "request");
 
+    assert!(bed.shared.open.has(&flow));
     drop(peer);
     let arrival = bed.arrival().await;
     assert!(
         matches!(&arrival, Arrival::Closed { flow: closed } if closed.connection == flow.connection),
         "{arrival:?}"
     );
+    assert!(!bed.shared.open.has(&flow));
     bed.stop.cancel();
 }
 
