@@ -33,6 +33,9 @@ pub enum Refusal {
     /// `*` stands beside another Contact or without Expires: 0. Owed 400.
     #[error("Contact: * stands alone and with Expires: 0")]
     Wildcard,
+    /// More than one Contact is a flow of outbound that is to be bound. Owed 400.
+    #[error("it has more than one Contact with reg-id, and a REGISTER is of one flow")]
+    SeveralFlows,
     /// The lifetime is below this many seconds. Owed 423 with Min-Expires.
     #[error("the lifetime asked for is below {0} s")]
     TooBrief(u32),
@@ -48,7 +51,7 @@ impl Refusal {
     /// The status that the request is owed.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::Wildcard => 400,
+            Self::Malformed(_) | Self::Wildcard | Self::SeveralFlows => 400,
             Self::TooBrief(_) => 423,
             Self::OutOfOrder => 500,
             Self::Full(_) => 403,

@@ -126,7 +126,13 @@ fn wish(request: &Message, bounds: &Bounds, outbound: bool) -> Result<Wish, Refu
     let contacts = values
         .into_iter()
         .map(|value| contact(value, general, bounds, outbound));
-    Ok(Wish::Update(contacts.collect::<Result<_, _>>()?))
+    let contacts = contacts.collect::<Result<Vec<_>, _>>()?;
+    // RFC 5626 section 6: it comes by one flow, and can be the registration of no other.
+    let is_flow = |contact: &&Contact| contact.flow.is_some() && contact.expires > 0;
+    if contacts.iter().filter(is_flow).count() > 1 {
+        return Err(Refusal::SeveralFlows);
+    }
+    Ok(Wish::Update(contacts))
 }
 
 fn contact(

@@ -318,6 +318,28 @@ fn a_flow_replaces_its_own_binding_only() {
 }
 
 #[test]
+fn one_register_binds_one_flow() {
+    let contact = |reg: u32, expires: u32| {
+        format!(
+            "Contact: <sip:{reg}@x>;expires={expires};+sip.instance=\"<urn:uuid:aa>\";reg-id={reg}"
+        )
+    };
+    let outbound = "Supported: outbound";
+    let of = |headers: &[&str]| Register::parse(&register("c", 1, headers), &BOUNDS);
+    let (one, two, gone) = (contact(1, 600), contact(2, 600), contact(3, 0));
+    let refused = of(&[&one, &two, outbound]).unwrap_err();
+    assert_eq!((refused, refused.status()), (Refusal::SeveralFlows, 400));
+    // One that comes beside one that goes, or beside what is no flow; and both, where nobody does outbound.
+    for headers in [
+        &[&*one, &gone, outbound][..],
+        &[&one, "Contact: <sip:a@x>", outbound],
+        &[&one, &two],
+    ] {
+        assert!(of(headers).is_ok(), "{headers:?}");
+    }
+}
+
+#[test]
 fn there_is_room_for_so_many() {
     let mut kept = Vec::new();
     send(
@@ -379,6 +401,7 @@ proptest! {
         };
         let mut kept: Vec<Kept> = Vec::new();
         for (call, cseq, list) in steps {
+            let flows = list.iter().filter(|(_, reg, expires)| *reg > 0 && *expires > 0).count();
             let list: Vec<_> = list
                 .iter()
                 .map(|(uri, reg, expires)| format!(
@@ -389,7 +412,15 @@ proptest! {
             let mut headers: Vec<_> = list.iter().map(String::as_str).collect();
             headers.push("Supported: outbound");
             let before = kept.clone();
-            let request = parsed(&call.to_string(), cseq, &headers);
+            let request = register(&call.to_string(), cseq, &headers);
+            let request = match Register::parse(&request, &BOUNDS) {
+                Ok(request) => request,
+                Err(refusal) => {
+                    prop_assert_eq!((refusal, flows > 1), (Refusal::SeveralFlows, true));
+                    continue;
+                }
+            };
+            prop_assert!(flows <= 1);
             match apply(&mut kept, &request, capacity) {
                 Err(_) => prop_assert_eq!(&kept, &before),
                 Ok(changes) => {
