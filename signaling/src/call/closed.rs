@@ -14,10 +14,11 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use control::config::Nat;
+use control::config::{Nat, Transport};
 use sip::{
     proxy::BranchId,
     transaction::{ClientId, ServerId, TransactionId},
+    uri::Host,
 };
 use store::{Cause, EndedBy, Timestamp};
 use tracing::{debug, info};
@@ -28,8 +29,9 @@ use super::{
     input::source_ip,
 };
 use crate::{
+    directory::Caller,
     ids::IdMap,
-    net::{ConnectionId, Flow},
+    net::{ConnectionId, Flow, NameId},
 };
 
 /// What waits on connections. To close one costs as much as waits on it, whatever else this worker does.
@@ -239,7 +241,7 @@ impl Core {
         if !flow.transport.is_reliable() {
             return;
         }
-        match self.anew(flow) {
+        match self.anew(server, flow) {
             Some(way) => self.layer.resend(server, way),
             None => {
                 if let Some(caller) = self.by_server.get(&server).copied() {
@@ -257,7 +259,7 @@ impl Core {
         if exchange.replied || exchange.context.is_answered() {
             return;
         }
-        match self.anew(&exchange.flow) {
+        match self.anew(exchange.server, &exchange.flow) {
             Some(way) => self.layer.resend(exchange.server, way),
             None => self.lose_caller(now, caller),
         }
@@ -265,15 +267,31 @@ impl Core {
 
     /// The way to a peer whose connection is gone, where it may be reached by a new one; `None` where that
     /// is what failed.
-    fn anew(&self, flow: &Flow) -> Option<Flow> {
+    fn anew(&self, server: ServerId, flow: &Flow) -> Option<Flow> {
         let is_behind_nat = flow.nat && self.terms.nat != Nat::Off;
         if flow.connection.is_none() || flow.transport.is_websocket() || is_behind_nat {
             return None;
         }
         Some(Flow {
             connection: None,
+            name: self.listener_name(server, flow),
             ..*flow
         })
+    }
+
+    /// The name that the certificate must have of who is connected to for an answer: the host of its
+    /// sent-by, where that is one (RFC 5922 section 7.3). Of trunks alone: users could name so many that no
+    /// other is remembered, and theirs is checked for its address.
+    fn listener_name(&self, server: ServerId, flow: &Flow) -> Option<NameId> {
+        let exchange = self.exchanges.get(self.by_server.get(&server)?)?;
+        let call = self.calls.get(&exchange.call?)?;
+        if flow.transport != Transport::Tls || !matches!(call.caller, Caller::Trunk(_)) {
+            return None;
+        }
+        match exchange.received.via().ok()?.host() {
+            Host::Name(name) => self.policy.names.id(name),
+            Host::V4(_) | Host::V6(_) => None,
+        }
     }
 
     /// Nobody can tell a caller any more how his call goes: it is given up, unless it was answered.

@@ -110,6 +110,31 @@ fn a_caller_whose_connection_closes_is_answered_where_its_via_says_that_it_liste
 }
 
 #[test]
+fn who_is_connected_to_anew_must_have_the_certificate_of_the_name_that_its_via_gives() {
+    for (transport, sent_by, name) in [
+        (Transport::Tls, "pbx.secure.test:5061", true),
+        (Transport::Tls, "192.0.2.10:5061", false),
+        (Transport::Tcp, "pbx.secure.test:5061", false),
+    ] {
+        let mut bed = Bed::new();
+        let flow = connection(transport);
+        let (_, forwarded) = ring(&mut bed, &flow, sent_by);
+        bed.close(&flow);
+        let ringing = bed.next("192.0.2.10:5061");
+        bed.receive_message(CALLEE, &answer(&forwarded, 486, CALLEE, ""));
+        bed.request(CALLEE, &Method::Ack);
+        let busy = bed.next("192.0.2.10:5061");
+        let id = bed.names_of_hosts().id("pbx.secure.test");
+        for sent in [ringing, busy] {
+            assert_eq!(sent.flow.connection, None);
+            assert_eq!(sent.flow.name, id.filter(|_| name), "{sent_by}");
+        }
+        bed.assert_quiet();
+        bed.assert_empty();
+    }
+}
+
+#[test]
 fn a_caller_who_takes_no_connection_is_given_up() {
     let mut bed = Bed::new();
     let flow = connection(Transport::Tcp);
