@@ -13,7 +13,7 @@ use crate::{
     text::{decimal, find_near, is_lws, is_token, trim_end, trim_start},
 };
 
-/// Bounds on what is parsed; beyond them a request is owed 400 or 513.
+/// Bounds on what is parsed; beyond them a request is owed 513, or 414.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Header fields in a message. 256 unless told.
@@ -77,9 +77,12 @@ pub enum ParseErrorKind {
     /// More header fields than [`Limits::headers`].
     #[error("the message has too many header fields")]
     TooManyHeaders,
-    /// A line longer than [`Limits::header`].
+    /// A header field longer than [`Limits::header`].
     #[error("a header field is too long")]
     HeaderTooLong,
+    /// A start line longer than [`Limits::header`], as it is by its Request-URI.
+    #[error("the Request-URI is too long")]
+    UriTooLong,
     /// More bytes than [`Limits::message`].
     #[error("the message is too large")]
     TooLarge,
@@ -91,6 +94,7 @@ impl ParseError {
     pub fn status(&self) -> Option<u16> {
         self.partial.as_ref()?;
         Some(match self.kind {
+            ParseErrorKind::UriTooLong => 414,
             ParseErrorKind::TooLarge
             | ParseErrorKind::TooManyHeaders
             | ParseErrorKind::HeaderTooLong => 513,
@@ -131,7 +135,7 @@ pub(super) fn parse(mut raw: Bytes, limits: &Limits) -> Result<Message, ParseErr
     };
     let start = start_line(&raw[..line_end])?;
     if line_end > limits.header {
-        first_error = first_error.or(Some(ParseErrorKind::HeaderTooLong));
+        first_error = first_error.or(Some(ParseErrorKind::UriTooLong));
     }
     let mut section = Section {
         raw: &raw,

@@ -171,6 +171,12 @@ fn limits_hold() {
     ] {
         assert_eq!(refused.unwrap_err().status(), Some(513));
     }
+    let far = format!("BYE sip:{} SIP/2.0\r\n", "a".repeat(40));
+    let far = Message::parse_with(format!("{far}A: 1\r\n\r\n").into(), &limits).unwrap_err();
+    assert_eq!(
+        (far.kind, far.status()),
+        (ParseErrorKind::UriTooLong, Some(414))
+    );
 }
 
 #[test]

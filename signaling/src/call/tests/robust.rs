@@ -34,6 +34,13 @@ fn broken_requests_are_answered_400_where_they_can_be() {
         bed.response(CALLER, 513);
         bed.assert_quiet();
     }
+    // RFC 3261 section 21.4.12.
+    bed.receive(
+        CALLER,
+        text.replace("INVITE sip:+", &format!("INVITE sip:{}", "1".repeat(9_000))),
+    );
+    bed.response(CALLER, 414);
+    bed.assert_quiet();
     assert!(bed.core.is_empty());
 }
 
