@@ -66,6 +66,8 @@ struct Waiting {
 pub(crate) enum Proof {
     /// Right credentials.
     Success,
+    /// The same, of a REGISTER.
+    Registers,
     /// No credentials: the first leg of every digest.
     NoCredentials,
     /// Credentials over a nonce that is too old, or was used before this process began.
@@ -90,7 +92,7 @@ impl Proof {
     /// As metrics name it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Success => "success",
+            Self::Success | Self::Registers => "success",
             Self::NoCredentials => "no-credentials",
             Self::StaleNonce => "stale-nonce",
             Self::ForgedNonce => "forged-nonce",
@@ -184,6 +186,7 @@ impl Core {
         let defence = &self.policy.defence;
         let evidence = match proof {
             Proof::Success => Some(Evidence::Success),
+            Proof::Registers => Some(Evidence::Registered),
             Proof::WrongPassword => Some(Evidence::WrongPassword),
             Proof::UnknownUser => Some(Evidence::UnknownUser),
             Proof::Replayed => Some(Evidence::ReplayedNonce),
@@ -449,7 +452,12 @@ impl Core {
             self.access.withdraw(&nonce);
             return self.respond_stateless(flow, &request, 403);
         }
-        self.witness(now, &flow, Proof::Success, Some(&aor));
+        let proof = if is_register {
+            Proof::Registers
+        } else {
+            Proof::Success
+        };
+        self.witness(now, &flow, proof, Some(&aor));
         if is_register {
             if !self.register(now, flow, &request, &account) {
                 self.access.withdraw(&nonce);

@@ -209,13 +209,17 @@ impl Bans {
         user: Option<u64>,
     ) -> bool {
         if evidence.is_good() {
-            self.known.see(now, source);
-            if evidence == Evidence::Success {
+            let is_phone = evidence == Evidence::Registered;
+            self.known.see(now, source, is_phone);
+            if evidence.is_login() {
                 self.forgive(now, source, user);
             }
             return false;
         }
         if points == 0 || self.rules.first.is_zero() {
+            return false;
+        }
+        if evidence == Evidence::NeverAcked && self.known.has_phones(now, source) {
             return false;
         }
         if let Some(ban) = self.find(now, source)

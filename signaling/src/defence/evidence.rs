@@ -30,10 +30,13 @@ pub(crate) enum Evidence {
     /// A TLS handshake that failed.
     HandshakeFailed,
     /// An INVITE whose final answer was never acknowledged. Only of a user, who has answered a nonce that
-    /// was given to this very address.
+    /// was given to this very address; and not where phones have registered, behind a router that eats ACKs
+    /// perhaps.
     NeverAcked,
     /// Credentials that hold.
     Success,
+    /// Those of a REGISTER.
+    Registered,
     /// It answered a request of ours, with the branch that only it was told.
     Answered,
     /// A request of a trunk's by the certificate that its connection showed.
@@ -72,7 +75,15 @@ impl Evidence {
 
     /// Whether it shows that the source is one of ours.
     pub(super) const fn is_good(self) -> bool {
-        matches!(self, Self::Success | Self::Answered | Self::Certified)
+        matches!(
+            self,
+            Self::Success | Self::Registered | Self::Answered | Self::Certified
+        )
+    }
+
+    /// Whether credentials that hold show it.
+    pub(super) const fn is_login(self) -> bool {
+        matches!(self, Self::Success | Self::Registered)
     }
 
     /// As bans and metrics name it.
@@ -89,6 +100,7 @@ impl Evidence {
             Self::HandshakeFailed => "handshake-failed",
             Self::NeverAcked => "never-acked",
             Self::Success => "success",
+            Self::Registered => "registered",
             Self::Answered => "answered",
             Self::Certified => "certified",
         }

@@ -19,8 +19,16 @@ const STEP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Known {
     half: usize,
-    recent: HashMap<Source, Instant>,
-    older: HashMap<Source, Instant>,
+    recent: HashMap<Source, Seen>,
+    older: HashMap<Source, Seen>,
+}
+
+/// What is known of one.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    until: Instant,
+    /// Somebody has registered from there.
+    has_phones: bool,
 }
 
 impl Known {
@@ -33,26 +41,37 @@ impl Known {
         }
     }
 
-    /// `source` has shown that it is one of ours.
-    pub(super) fn see(&mut self, now: Instant, source: Source) {
+    /// `source` has shown that it is one of ours, by a phone that registers where `has_phones`.
+    pub(super) fn see(&mut self, now: Instant, source: Source, has_phones: bool) {
         let until = now + LENGTH;
-        if let Some(known) = self.recent.get_mut(&source) {
-            if until.saturating_duration_since(*known) >= STEP {
-                *known = until;
+        if let Some(seen) = self.recent.get_mut(&source) {
+            seen.has_phones |= has_phones;
+            if until.saturating_duration_since(seen.until) >= STEP {
+                seen.until = until;
             }
             return;
         }
-        self.older.remove(&source);
+        let before = self.older.remove(&source);
         if self.recent.len() >= self.half {
             self.older = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(source, until);
+        let has_phones = has_phones || before.is_some_and(|seen| seen.has_phones);
+        self.recent.insert(source, Seen { until, has_phones });
     }
 
     /// Whether it has, and not too long ago.
     pub(super) fn has(&self, now: Instant, source: Source) -> bool {
-        let known = self.recent.get(&source).or_else(|| self.older.get(&source));
-        known.is_some_and(|until| *until > now)
+        self.seen(now, source).is_some()
+    }
+
+    /// Whether phones registered from there, and it is known since.
+    pub(super) fn has_phones(&self, now: Instant, source: Source) -> bool {
+        self.seen(now, source).is_some_and(|seen| seen.has_phones)
+    }
+
+    fn seen(&self, now: Instant, source: Source) -> Option<&Seen> {
+        let seen = self.recent.get(&source).or_else(|| self.older.get(&source));
+        seen.filter(|seen| seen.until > now)
     }
 }
 
@@ -69,20 +88,21 @@ mod tests {
         let mut known = Known::new(100);
         let now = Instant::now();
         for number in 0..10_000 {
-            known.see(now, source(1));
-            known.see(now, source(number));
-            assert!(known.has(now, source(1)), "{number}");
+            known.see(now, source(1), number == 0);
+            known.see(now, source(number + 2), false);
+            assert!(known.has_phones(now, source(1)), "{number}");
+            assert!(!known.has_phones(now, source(number + 2)));
             assert!(known.recent.len() + known.older.len() <= 100);
         }
-        assert!(!known.has(now, source(2)));
+        assert!(known.has(now, source(10_001)) && !known.has(now, source(2)));
     }
 
     #[test]
     fn an_hour_of_silence_makes_a_stranger() {
         let mut known = Known::new(100);
         let start = Instant::now();
-        known.see(start, source(1));
-        known.see(start + STEP, source(1));
+        known.see(start, source(1), false);
+        known.see(start + STEP, source(1), false);
         assert!(known.has(start + LENGTH, source(1)));
         assert!(!known.has(start + LENGTH + STEP, source(1)));
     }

@@ -405,9 +405,9 @@ impl Defence {
         banned
     }
 
-    /// Knows a source that was one of ours before this process began.
+    /// Knows a source that phones had registered from before this process began.
     pub(crate) fn remember(&self, now: Instant, address: IpAddr) {
-        self.report_from(now, address, Transport::Udp, Evidence::Success);
+        self.report_from(now, address, Transport::Udp, Evidence::Registered);
     }
 
     /// Bans a block for so long, whatever it did; `words` say why.

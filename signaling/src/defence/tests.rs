@@ -158,6 +158,26 @@ fn who_proved_to_be_there_and_never_acknowledges_is_held_off() {
 }
 
 #[test]
+fn where_phones_have_registered_acks_may_get_lost() {
+    let mut bed = Bed::new();
+    assert!(!bed.report(&udp(), Evidence::Registered));
+    assert_eq!(bed.until_banned(&udp(), Evidence::NeverAcked), None);
+    assert_eq!(
+        bed.until_banned(&udp(), Evidence::WrongPassword),
+        Some(4),
+        "other evidence counts"
+    );
+    // Neither a call's credentials nor an answer to our BYE show a phone.
+    let other = flow(Transport::Udp, "203.0.113.6:5060");
+    bed.report(&other, Evidence::Success);
+    bed.report(&other, Evidence::Answered);
+    assert_eq!(bed.until_banned(&other, Evidence::NeverAcked), Some(12));
+    // Nor does a phone that was there yesterday.
+    bed.now += 24 * 60 * MINUTE;
+    assert_eq!(bed.until_banned(&udp(), Evidence::NeverAcked), Some(12));
+}
+
+#[test]
 fn success_resets_and_time_forgets() {
     let mut bed = Bed::new();
     for _ in 0..20 {
