@@ -101,7 +101,7 @@ impl Local {
             let mut query = query.to_vec();
             query.push(("limit", &wanted));
             query.extend(next.as_deref().map(|next| ("cursor", next)));
-            let mut page = self.get(&with_query(path, &query)).await?.body;
+            let mut page = self.get(&Self::with_query(path, &query)).await?.body;
             if let Some(Value::Array(some)) = page.get_mut("items").map(Value::take) {
                 items.extend(some);
             }
@@ -144,14 +144,15 @@ impl Local {
             .map(drop)
     }
 
-    /// Tells the record of changes what was done to a user by way of signaling.
-    pub async fn record_user(&self, action: &str, user: &str, detail: Value) {
+    /// Tells the record of changes what was done by way of signaling to a user, or to what is its own: `kind` is
+    /// `users`, or `registrations`.
+    pub async fn record_of_user(&self, kind: &str, action: &str, user: &str, detail: Value) {
         let editor = Editor::local(Caller::clone(&self.caller));
         // Nobody is kept from anything by this: where it cannot be told, it is the usual tenant's.
         let owner = Owners::default().of_user(&self.state, user).await;
         let change = Change {
             action,
-            kind: "users",
+            kind,
             target: user,
             tenant: Some(owner.as_deref().unwrap_or(DEFAULT_TENANT)),
             detail,
@@ -185,7 +186,7 @@ impl Local {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<impl Stream<Item = Result<Bytes, LocalError>> + Unpin + use<>, LocalError> {
-        let path = with_query(path, query);
+        let path = Self::with_query(path, query);
         let response = self.answer(Method::GET, &path, None, &Value::Null).await?;
         let parts = response.into_body().into_data_stream();
         Ok(parts.map(|part| part.map_err(|error| LocalError::Broken(error.to_string()))))
@@ -199,6 +200,14 @@ impl Local {
             path.push_str(&escaped(part));
         }
         path
+    }
+
+    /// A path with parameters.
+    fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+        let pairs = query.iter();
+        let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value)));
+        let pairs: Vec<_> = pairs.collect();
+        format!("{path}?{}", pairs.join("&"))
     }
 
     async fn answer(
@@ -257,14 +266,6 @@ fn reasons(problem: &Value) -> String {
     }
     let detail = problem["detail"].as_str();
     detail.unwrap_or("the API gave no reason").to_owned()
-}
-
-fn with_query(path: &str, query: &[(&str, &str)]) -> String {
-    let pairs = query
-        .iter()
-        .map(|(name, value)| format!("{name}={}", escaped(value)));
-    let pairs: Vec<_> = pairs.collect();
-    format!("{path}?{}", pairs.join("&"))
 }
 
 /// A text as a segment of a path or a value of a query (RFC 3986 section 2.1).

@@ -70,7 +70,7 @@ pub fn init(default: &str) {
         let lines = tracing_subscriber::fmt::layer().with_target(false).json();
         lines.with_writer(std::io::stderr).boxed()
     } else {
-        for_people(std::io::stderr, std::io::stderr().is_terminal()).boxed()
+        for_people(std::io::stderr, takes_style(&std::io::stderr())).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Already initialised means that a test or an embedding program chose its own way.
@@ -83,6 +83,14 @@ pub fn init(default: &str) {
         };
         drop(FILTER.set(Mutex::new(filter)));
     }
+}
+
+/// Whether what is written there may be styled: it is a terminal that can, and nobody asked for plain text
+/// (<https://no-color.org>).
+pub fn takes_style(stream: &impl IsTerminal) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 fn for_people<S, W>(writer: W, ansi: bool) -> impl Layer<S>

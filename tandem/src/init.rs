@@ -30,6 +30,9 @@ pub(crate) struct InitArgs {
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
+    /// Print JSON: {"path": ...}
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -40,11 +43,9 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
         args.place.join("tandem.toml")
     };
     write(&path, args.force)?;
-    output::line(format!(
-        "wrote {path}\nstart the node with:  tandem run --config {path}",
-        path = path.display()
-    ))?;
-    Ok(Exit::Done)
+    let path = path.display().to_string();
+    let words = format!("wrote {path}\nstart the node with:  tandem run --config {path}");
+    output::done(args.json, &serde_json::json!({ "path": path }), words)
 }
 
 fn write(path: &Path, force: bool) -> Result<(), Failure> {

@@ -20,6 +20,7 @@
 mod call;
 mod cdrs;
 mod check;
+mod completion;
 mod edit;
 mod exit;
 mod init;
@@ -32,7 +33,7 @@ mod starter;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use exit::{Exit, Failure};
 
@@ -86,6 +87,7 @@ enum Command {
     Route(node::RouteArgs),
     Call(call::CallArgs),
     Answer(call::AnswerArgs),
+    Completion(completion::CompletionArgs),
 }
 
 fn main() -> ExitCode {
@@ -124,6 +126,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Route(args) => ask(node::route(args)),
         Command::Call(args) => ask(call::call(args)),
         Command::Answer(args) => ask(call::answer(args)),
+        Command::Completion(args) => completion::completion(&args, Cli::command()),
     }
 }
 

@@ -2,8 +2,8 @@
 //! leaves early.
 
 use std::{
-    env, fmt,
-    io::{self, IsTerminal as _, Write as _},
+    fmt,
+    io::{self, Write as _},
 };
 
 use serde::Serialize;
@@ -16,6 +16,14 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(Failure::Output)
+}
+
+/// Prints what is a whole document already.
+pub(crate) fn bytes(document: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(document)
         .and_then(|()| out.flush())
         .map_err(Failure::Output)
 }
@@ -57,15 +65,6 @@ pub(crate) fn list<T: Serialize>(
     }
 }
 
-/// Whether what is printed may be styled: it goes to a terminal, and nobody asked for plain text
-/// (<https://no-color.org>).
-fn has_style() -> bool {
-    let is_plain = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal()
-        && !is_plain("NO_COLOR")
-        && env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
 #[derive(Serialize)]
 struct Page<'a, T> {
     items: &'a [T],
@@ -96,7 +95,7 @@ impl Table {
 
     /// With its heads bold, where that can be seen.
     fn styled(mut self) -> Self {
-        self.is_styled = has_style();
+        self.is_styled = control::logging::takes_style(&io::stdout());
         self
     }
 

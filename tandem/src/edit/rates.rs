@@ -27,7 +27,11 @@ const ERRORS: usize = 20;
 const LINE: &str = "write PREFIX,TRUNK[,COST[,SHARE]]";
 
 /// Puts the routes of a file in the place of all that the store has.
-pub(super) async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, Failure> {
+pub(super) async fn import(
+    file: &Path,
+    config: Option<&Path>,
+    as_json: bool,
+) -> Result<Exit, Failure> {
     let shown = file.display().to_string();
     let input: Box<dyn io::Read> = if shown == "-" {
         Box::new(io::stdin())
@@ -66,9 +70,10 @@ pub(super) async fn import(file: &Path, config: Option<&Path>) -> Result<Exit, F
         .replace_routing(RoutingKind::Route, &documents)
         .await
         .map_err(|error| Failure::other(error.to_string()))?;
-    output::line(format!("{} routes are in the store", documents.len()))?;
     store.close().await;
-    Ok(Exit::Done)
+    let count = documents.len();
+    let words = format!("{count} routes are in the store");
+    output::done(as_json, &serde_json::json!({ "routes": count }), words)
 }
 
 /// Writes the store's routes to standard output.

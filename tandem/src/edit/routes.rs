@@ -51,6 +51,9 @@ enum RoutesCommand {
         /// The node's configuration
         #[arg(long, short, value_name = "FILE", env = "TANDEM_CONFIG")]
         config: Option<PathBuf>,
+        /// Print JSON: {"routes": N}
+        #[arg(long)]
+        json: bool,
     },
     /// Writes the store's routes to standard output as CSV
     Export {
@@ -138,7 +141,9 @@ pub(crate) async fn routes(args: RoutesArgs) -> Result<Exit, Failure> {
     let listing = RoutesCommand::Edit(EditCommand::List(args.listing));
     match args.command.unwrap_or(listing) {
         RoutesCommand::Edit(command) => run(command).await,
-        RoutesCommand::Import { file, config } => rates::import(&file, config.as_deref()).await,
+        RoutesCommand::Import { file, config, json } => {
+            rates::import(&file, config.as_deref(), json).await
+        }
         RoutesCommand::Export { config } => rates::export(config.as_deref()).await,
     }
 }

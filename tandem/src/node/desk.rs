@@ -104,10 +104,10 @@ impl Removal {
 /// What was asked for, or the words for its not being there.
 pub(crate) fn found(
     result: Result<Answer, LocalError>,
-    missing: impl FnOnce() -> String,
+    words: impl FnOnce() -> String,
 ) -> Result<Answer, Failure> {
     result.map_err(|error| match error {
-        LocalError::Refused { status: 404, .. } => Failure::other(missing()),
+        LocalError::Refused { status: 404, .. } => Failure::other(words()),
         other => other.into(),
     })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use control::signal::{Request, Response, SignalStatus};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Node, NodeArgs, status, unexpected};
@@ -37,6 +38,9 @@ pub(crate) struct DrainArgs {
     /// Take new calls again
     #[arg(long)]
     off: bool,
+    /// Print JSON at the end: {"node": ..., "draining": true, "calls": N}
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -44,34 +48,47 @@ pub(crate) async fn drain(args: DrainArgs) -> Result<Exit, Failure> {
     let node = Node::connect(&args.node).await?;
     let status = switch(&node, !args.off).await?;
     if args.off {
-        output::line(format!("{} takes calls again", status.node))?;
-        return Ok(Exit::Done);
+        let words = format!("{} takes calls again", status.node);
+        return output::done(args.json, &view(&status), words);
     }
-    output::line(format!(
+    let say = |words: String| match args.json {
+        true => Ok(()),
+        false => output::line(words),
+    };
+    say(format!(
         "{} takes no new calls; {}",
         status.node,
         calls_up(status.calls)
     ))?;
-    if args.wait == Some(0) {
-        return Ok(Exit::Done);
+    let (status, exit) = match args.wait {
+        Some(0) => (status, Exit::Done),
+        limit => wait(&node, status, limit.map(Duration::from_secs), say).await?,
+    };
+    if args.json {
+        output::json(&view(&status))?;
     }
-    wait(&node, status, args.wait.map(Duration::from_secs)).await
+    Ok(exit)
+}
+
+fn view(status: &SignalStatus) -> Value {
+    json!({ "node": status.node, "draining": status.draining, "calls": status.calls })
 }
 
 async fn wait(
     node: &Node,
     mut status: SignalStatus,
     limit: Option<Duration>,
-) -> Result<Exit, Failure> {
+    say: impl Fn(String) -> Result<(), Failure>,
+) -> Result<(SignalStatus, Exit), Failure> {
     let start = Instant::now();
     let mut told = start;
     while status.calls > 0 {
         if limit.is_some_and(|limit| start.elapsed() >= limit) {
-            output::line(format!("time is over, {}", calls_up(status.calls)))?;
-            return Ok(Exit::Failed);
+            say(format!("time is over, {}", calls_up(status.calls)))?;
+            return Ok((status, Exit::Failed));
         }
         if told.elapsed() >= TELL {
-            output::line(calls_up(status.calls))?;
+            say(calls_up(status.calls))?;
             told = Instant::now();
         }
         sleep(POLL).await;
@@ -82,8 +99,8 @@ async fn wait(
             ));
         }
     }
-    output::line("no call is up")?;
-    Ok(Exit::Done)
+    say("no call is up".to_owned())?;
+    Ok((status, Exit::Done))
 }
 
 async fn switch(node: &Node, on: bool) -> Result<SignalStatus, Failure> {

@@ -4,6 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use clap::Args;
 use control::signal::{LogOrder, LogState, Request, Response, Subject};
+use serde_json::{Value, json};
 
 use super::{Node, NodeArgs, unexpected};
 use crate::{
@@ -43,6 +44,9 @@ pub(crate) struct LogArgs {
     /// Back to what the node was started with
     #[arg(long, conflicts_with = "level")]
     reset: bool,
+    /// Print JSON: {"filter": ..., "left_s": N or null, "watches": [...]}, as GET /v1/node/log does
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -50,10 +54,25 @@ pub(crate) async fn log(args: LogArgs) -> Result<Exit, Failure> {
     let order = order(&args)?;
     let node = Node::connect(&args.node).await?;
     match node.ask(Request::Log(order)).await? {
-        Response::Log(state) => output::line(text(&state))?,
-        other => return Err(unexpected(&other)),
+        Response::Log(state) => output::done(args.json, &view(&state), text(&state)),
+        other => Err(unexpected(&other)),
     }
-    Ok(Exit::Done)
+}
+
+fn view(state: &LogState) -> Value {
+    let watches = state.watches.iter();
+    let watches =
+        watches.map(|(subject, left_s)| json!({ "subject": words(subject), "left_s": left_s }));
+    let watches: Vec<_> = watches.collect();
+    json!({ "filter": state.filter, "left_s": state.left_s, "watches": watches })
+}
+
+fn words(subject: &Subject) -> String {
+    match subject {
+        Subject::CallId(id) => format!("call {id}"),
+        Subject::Source(ip) => format!("source {ip}"),
+        Subject::User(user) => format!("user {user}"),
+    }
 }
 
 fn order(args: &LogArgs) -> Result<LogOrder, Failure> {
@@ -85,11 +104,7 @@ fn text(state: &LogState) -> String {
     });
     let mut text = format!("filter  {}{left}", printable(&state.filter));
     for (subject, left) in &state.watches {
-        let subject = match subject {
-            Subject::CallId(id) => format!("call {}", printable(id)),
-            Subject::Source(ip) => format!("source {ip}"),
-            Subject::User(user) => format!("user {}", printable(user)),
-        };
+        let subject = printable(&words(subject));
         text.push_str(&format!(
             "\ndebug   {subject}, for {} yet",
             output::age(*left)

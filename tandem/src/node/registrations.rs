@@ -1,17 +1,14 @@
 //! `tandem registrations`: which phones are registered, and where they are.
 
-use clap::Args;
-use control::{
-    FaultCode,
-    channel::RequestError,
-    signal::{BindingInfo, Request, Response},
-};
+use clap::{Args, Subcommand};
+use control::signal::{BindingInfo, Request, Response};
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Node, NodeArgs, unexpected};
+use super::{Desk, Listing, Node, NodeArgs, unexpected};
 use crate::{
     exit::{Exit, Failure},
-    output::{self, Table},
+    output::{self, Table, printable},
 };
 
 /// How many users are asked for at once.
@@ -19,52 +16,85 @@ const PAGE: u32 = 1_000;
 
 /// Lists what is registered, by user; or takes it away.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  tandem registrations
-  tandem registrations alice@example.test
-  tandem registrations --json | jq -r '.items[].contact'
-  tandem registrations alice
-  tandem registrations alice@example.test --remove
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, it lists them. USER is alice@example.test, or alice for one of the first domain of
+[sip] domains.
 
-USER is alice@example.test, or alice for one of the first domain of [sip] domains.")]
+Examples:
+  tandem registrations
+  tandem registrations list alice@example.test
+  tandem registrations --json | jq -r '.items[].contact'
+  tandem registrations remove alice"
+)]
 pub(crate) struct RegistrationsArgs {
+    #[command(subcommand)]
+    command: Option<RegistrationsCommand>,
     #[command(flatten)]
-    node: NodeArgs,
+    list: Listing,
+}
+
+#[derive(Debug, Subcommand)]
+enum RegistrationsCommand {
+    /// Lists what is registered
+    List(ListArgs),
+    /// Takes a user's registration away; the phone may register anew
+    Remove(RemoveArgs),
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    #[command(flatten)]
+    listing: Listing,
     /// Only this user's
     #[arg(value_name = "USER")]
     user: Option<String>,
-    /// Take the user's registration away: all Contacts, or the one of --contact
-    #[arg(long, requires = "user", conflicts_with = "json")]
-    remove: bool,
-    /// The Contact to take away, as it is listed
-    #[arg(long, value_name = "URI", requires = "remove")]
+}
+
+#[derive(Args, Debug)]
+struct RemoveArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Whose
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Only this Contact, as it is listed
+    #[arg(long, value_name = "URI")]
     contact: Option<String>,
-    /// Print JSON: {"items": [...], "next": null}
+    /// Print JSON: {"removed": ...}
     #[arg(long)]
     json: bool,
 }
 
 /// Runs the command.
 pub(crate) async fn registrations(args: RegistrationsArgs) -> Result<Exit, Failure> {
-    let node = Node::connect(&args.node).await?;
-    if args.remove {
-        return remove(&node, args.user.unwrap_or_default(), args.contact).await;
+    let all = ListArgs {
+        listing: args.list,
+        user: None,
+    };
+    match args.command.unwrap_or(RegistrationsCommand::List(all)) {
+        RegistrationsCommand::List(args) => list(args).await,
+        RegistrationsCommand::Remove(args) => remove(args).await,
     }
+}
+
+async fn list(args: ListArgs) -> Result<Exit, Failure> {
+    let node = Node::connect(&args.listing.node).await?;
     let registrations = match args.user {
         Some(user) => page(&node, Request::RegistrationsOf { user }).await?,
-        None => list(&node).await?,
+        None => all(&node).await?,
     };
     let views: Vec<_> = registrations.iter().map(View::from).collect();
     output::list(
         &views,
-        args.json,
+        args.listing.json,
         || table(&registrations),
         "nobody is registered",
     )?;
     Ok(Exit::Done)
 }
 
-async fn list(node: &Node) -> Result<Vec<BindingInfo>, Failure> {
+async fn all(node: &Node) -> Result<Vec<BindingInfo>, Failure> {
     let mut all: Vec<BindingInfo> = Vec::new();
     let mut after = String::new();
     loop {
@@ -84,21 +114,34 @@ async fn page(node: &Node, request: Request) -> Result<Vec<BindingInfo>, Failure
     }
 }
 
-async fn remove(node: &Node, user: String, contact: Option<String>) -> Result<Exit, Failure> {
+/// By way of signaling, which takes users without a domain.
+async fn remove(args: RemoveArgs) -> Result<Exit, Failure> {
+    let node = Node::connect(&args.node).await?;
+    let known = page(
+        &node,
+        Request::RegistrationsOf {
+            user: args.user.clone(),
+        },
+    )
+    .await?;
+    let user = known.into_iter().next().map(|binding| binding.user);
+    let user = user.unwrap_or(args.user);
+    let detail = json!({ "contact": args.contact });
     let request = Request::Unregister {
         user: user.clone(),
-        contact,
+        contact: args.contact,
     };
-    match node.ask(request).await {
-        Ok(Response::Done) => output::line(format!("{user} is no longer registered there"))?,
-        Ok(other) => return Err(unexpected(&other)),
-        Err(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound => {
-            eprintln!("tandem: {fault}");
-            return Ok(Exit::Failed);
-        }
-        Err(error) => return Err(error.into()),
+    match node.ask(request).await? {
+        Response::Done => {}
+        other => return Err(unexpected(&other)),
     }
-    Ok(Exit::Done)
+    let desk = Desk::open(&args.node).await?;
+    desk.api
+        .record_of_user("registrations", "delete", &user, detail)
+        .await;
+    desk.close().await;
+    let words = format!("{} is no longer registered there", printable(&user));
+    output::done(args.json, &json!({ "removed": user }), words)
 }
 
 fn table(registrations: &[BindingInfo]) -> Table {

@@ -251,7 +251,9 @@ async fn record(
     detail: Value,
 ) -> Result<(), Failure> {
     let desk = Desk::open(args).await?;
-    desk.api.record_user(action, &done.user, detail).await;
+    desk.api
+        .record_of_user("users", action, &done.user, detail)
+        .await;
     desk.close().await;
     Ok(())
 }

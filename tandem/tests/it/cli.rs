@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use crate::common::{json, output, tandem};
@@ -151,4 +151,62 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{}", output(&ended));
     assert!(ended.stderr.is_empty(), "{}", output(&ended));
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for (shell, part) in [
+        ("bash", "tandem__subcmd__numbers__subcmd__add"),
+        ("zsh", "'--forward-no-answer=["),
+        ("fish", "-l voice-url"),
+    ] {
+        let script = tandem(["completion", shell]).output().unwrap();
+        assert!(script.status.success(), "{}", output(&script));
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains(part), "{shell}: {script}");
+    }
+    // A shell that is there takes its own; one that is not needs none.
+    let script = tandem(["completion", "bash"]).output().unwrap().stdout;
+    let path = tempfile::tempdir().unwrap();
+    let file = path.path().join("tandem.bash");
+    fs::write(&file, script).unwrap();
+    let asked = "source \"$1\"; COMP_WORDS=(tandem numbers s); COMP_CWORD=2; \
+                 _tandem tandem s numbers; echo \"${COMPREPLY[@]}\"";
+    let told = Command::new("bash")
+        .args(["-c", asked, "bash"])
+        .arg(&file)
+        .output();
+    let told = told.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&told.stdout),
+        "show set\n",
+        "{}",
+        output(&told)
+    );
+}
+
+#[test]
+fn every_command_that_prints_has_json() {
+    /// What prints no facts: it runs, or what it prints is a document of its own.
+    const WITHOUT: [&str; 4] = ["run", "completion", "export", "help"];
+    fn check(path: &[&str], checked: &mut usize) {
+        let help = tandem(path).arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let (_, list) = help.split_once("Commands:\n").unwrap_or_default();
+        let commands = list.lines().take_while(|line| !line.is_empty());
+        let names: Vec<_> = commands
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        if names.is_empty() {
+            assert!(help.contains("--json"), "{path:?}: {help}");
+            *checked += 1;
+        }
+        for name in names.into_iter().filter(|name| !WITHOUT.contains(name)) {
+            check(&[path, &[name]].concat(), checked);
+        }
+    }
+    let mut checked = 0;
+    check(&[], &mut checked);
+    assert!(checked > 40, "{checked}");
 }

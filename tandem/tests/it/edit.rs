@@ -454,3 +454,21 @@ fn calls_are_shown_and_ended_and_their_records_are_found() {
     node.refuses(1, &["cdrs", "--since", "yesterday"], "since");
     node.refuses(2, &["cdrs", "--csv", "--json"], "cannot be used with");
 }
+
+#[test]
+fn scripts_read_what_orders_to_the_process_did() {
+    let node = Node::start();
+    let drained = node.told(&["drain", "--wait", "0"]);
+    assert_eq!(
+        (&drained["draining"], &drained["calls"]),
+        (&json!(true), &json!(0))
+    );
+    assert_eq!(node.told(&["drain", "--off"])["draining"], false);
+    let log = node.told(&["log", "--level", "debug", "--user", "zoe", "--for", "9s"]);
+    assert_eq!(log["watches"][0]["subject"], "user zoe", "{log}");
+    assert_eq!(node.told(&["reload"])["ok"], true);
+    let nobody = ["registrations", "remove", "zoe@x.test"];
+    node.refuses(1, &nobody, "has registered no");
+    let list = ["registrations", "list", "zoe@x.test"];
+    assert_eq!(node.told(&list)["items"], json!([]));
+}

@@ -181,9 +181,9 @@ fn users_come_and_go_while_the_node_runs() {
         let left = json(&named(&["list", name, "--json"], ""));
         assert_eq!(left["items"][0]["max_contacts"], 2);
         assert_eq!(left["items"].as_array().unwrap().len(), 1);
-        let none = node.ask(&["registrations", name]);
+        let none = node.ask(&["registrations", "list", name]);
         assert!(output(&none).contains("nobody"), "{}", output(&none));
-        let none = node.ask(&["registrations", name, "--remove"]);
+        let none = node.ask(&["registrations", "remove", name]);
         assert_eq!(none.status.code(), Some(1));
         let told = output(&none);
         assert!(
