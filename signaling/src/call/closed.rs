@@ -187,23 +187,29 @@ impl Core {
         index: usize,
         heard: &Flow,
     ) {
-        let time = self.time(now);
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
+        let exchange = self.exchanges.get(&id);
+        let branch = exchange.and_then(|exchange| exchange.branches.get(index));
+        let Some(branch) = branch.filter(|branch| branch.target.is_by_flow()) else {
             return;
         };
-        let Some(branch) = exchange.branches.get_mut(index) else {
+        let Some(mut way) = branch.way else {
             return;
         };
-        let (Some(way), true) = (&mut branch.way, branch.target.is_by_flow()) else {
-            return;
-        };
-        if source_ip(way) == source_ip(heard) {
+        if source_ip(&way) == source_ip(heard) {
             way.follow(heard);
         } else if let Some(user) = &branch.target.user
             && way.local.is_ipv4() == heard.local.is_ipv4()
-            && self.access.location.is_at(time, user, source_ip(heard))
+            && self
+                .access
+                .location
+                .is_at(self.time(now), user, source_ip(heard))
         {
-            *way = *heard;
+            way = *heard;
+        } else {
+            return;
+        }
+        if let Some(branch) = self.branch(id, index) {
+            branch.way = Some(way);
         }
     }
 
