@@ -349,7 +349,7 @@ impl Core {
                 self.ask_resolver(authority, Resolving::Branch(id, branch.0));
             }
             Located::Nowhere(why) => {
-                info!(place = ?target.place, why, "cannot reach the next hop");
+                info!(place = %target.place, why, "cannot reach the next hop");
                 self.on_ways(now, id, branch.0, Vec::new());
             }
         }

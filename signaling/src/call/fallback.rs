@@ -169,7 +169,7 @@ impl Core {
         let context = &mut exchange.context;
         let is_replaced = context.handle_replacement(now, BranchId(index), target);
         if is_replaced {
-            info!(%call, status, to = ?place, "a member is tried at another place");
+            info!(%call, status, to = %place, "a member is tried at another place");
         }
         if charge != next {
             let over = if is_replaced { charge } else { next };

@@ -124,7 +124,7 @@ impl Core {
                 info!(call = %call.id, "the call was diverted too often to go on");
                 return None;
             }
-            info!(call = %call.id, ?outcome, to = ?stage.destination, "the call goes on");
+            info!(call = %call.id, ?outcome, to = %stage.destination, "the call goes on");
             match take_all(now, stage.limits.iter()) {
                 Ok(holds) => course.stage_holds = holds,
                 Err(exceeded) => {

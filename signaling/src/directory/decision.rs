@@ -208,6 +208,22 @@ pub(crate) enum Destination {
     Uri(String),
 }
 
+/// For people: `user alice@example.test`, `trunks one, two`.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(aor) => write!(f, "user {aor}"),
+            Self::Disabled(aor) => write!(f, "user {aor}, who is disabled"),
+            Self::Group(ring) => write!(f, "group {}", ring.name),
+            Self::Carriers(carriers) => {
+                let names = carriers.iter().map(|carrier| carrier.trunk.name.as_str());
+                write!(f, "trunks {}", names.collect::<Vec<_>>().join(", "))
+            }
+            Self::Uri(uri) => f.write_str(uri),
+        }
+    }
+}
+
 /// The members of a group, as they are rung now.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {

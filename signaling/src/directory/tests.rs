@@ -289,6 +289,17 @@ fn a_number_leads_on_by_what_became_of_the_call() {
     );
     assert_eq!(plan.after(0, Outcome::Failed), None);
     assert_eq!(plan.longest, Some(Duration::from_secs(600)));
+    // In the log.
+    let said = [0, busy, late, away].map(|at| plan.stages[at].destination.to_string());
+    assert_eq!(
+        said,
+        [
+            "user alice@example.test",
+            "group sales",
+            "trunks b, a",
+            "sip:vm@192.0.2.7"
+        ]
+    );
 }
 
 /// Who is rung in each step.
