@@ -41,7 +41,7 @@ pub(crate) struct CallsQuery {
 }
 
 /// A call that is up.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Call {
     /// The id that its CDR will have.
     id: String,

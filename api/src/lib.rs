@@ -29,6 +29,7 @@ mod cdrs;
 mod changes;
 mod domains;
 mod edited;
+mod events;
 mod health;
 mod hex;
 mod idempotency;
@@ -115,6 +116,7 @@ struct Front {
     admin_key: AdminKey,
     rules: access::Rules,
     rates: rate::Rates,
+    events: Arc<events::Hub>,
     /// As `/openapi.json` has it.
     document: Bytes,
     media: Client<Media>,
@@ -187,6 +189,7 @@ impl Api {
             admin_key: self.admin_key,
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
+            events: Arc::new(events::Hub::new(self.signal.clone())),
             document: openapi::written(&document),
             media: self.media,
             metrics: metrics::Metrics::new(),

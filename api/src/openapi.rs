@@ -15,8 +15,8 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Front, State, bans, calls, cdrs, changes, domains, keys, node, registrations, routing, tenants,
-    users,
+    Front, State, bans, calls, cdrs, changes, domains, events, keys, node, registrations, routing,
+    tenants, users,
 };
 
 /// What is true of all of it.
@@ -35,6 +35,7 @@ use crate::{
         (name = "users", description = "Who may register, call and be called."),
         (name = "registrations", description = "What phones have registered."),
         (name = "bans", description = "The sources that are kept out."),
+        (name = "events", description = "What happens on the node, as it happens."),
         (name = "node", description = "The node itself, and where it would send a call."),
         (name = "trunks", description = "The carriers and switches that calls come from and go to."),
         (name = "routes", description = "Which trunks take a number."),
@@ -85,6 +86,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(bans::router())
         .merge(node::router())
         .merge(routing::router())
+        .merge(events::router())
         .merge(tenants::router())
         .merge(keys::router())
         .merge(changes::router());

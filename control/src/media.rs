@@ -19,7 +19,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     type Request = Request;
     type Response = Response;
     type Event = Event;

@@ -36,6 +36,7 @@ pub(crate) struct Fake {
     down: AtomicBool,
     unwritten: AtomicBool,
     bans: AtomicUsize,
+    events: Events<Signal>,
 }
 
 impl Fake {
@@ -257,7 +258,7 @@ impl Bed {
         tokio::spawn(serve(
             signaling,
             Arc::new(Signaling(fake.clone())),
-            Events::new(),
+            fake.events.clone(),
         ));
         tokio::spawn(serve(mediad, Arc::new(Mediad(fake.clone())), Events::new()));
         Self::with(requests, signal_endpoint, media_endpoint, fake).await
@@ -296,6 +297,18 @@ impl Bed {
             server,
             _dir: dir,
         }
+    }
+
+    /// Waits until signaling is asked for events.
+    pub(crate) async fn until_events_are_wanted(&self) {
+        while !self.fake.events.has_listeners() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// signaling tells of something.
+    pub(crate) fn tell(&self, event: signal::Event) {
+        self.fake.events.push(event);
     }
 
     /// Tries to serve at the same address.

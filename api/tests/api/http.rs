@@ -559,3 +559,51 @@ async fn the_page_of_the_api_loads_nothing_from_elsewhere() {
     }
     assert_eq!(bed.get("/web/..%2f..%2fCargo.toml").await.status, 404);
 }
+
+#[tokio::test]
+async fn events_are_told_as_they_happen_and_again_to_who_comes_back() {
+    let bed = Bed::start().await;
+    let bearer = format!("Authorization: Bearer {KEY}");
+    let listen = async |more: &str| {
+        let mut stream = tokio::net::TcpStream::connect(bed.address).await.unwrap();
+        let request = format!("GET /v1/events HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{more}\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+            .await
+            .unwrap();
+        stream
+    };
+    // What was said until `word` came.
+    let hear = async |stream: &mut tokio::net::TcpStream, word: &str| {
+        let (mut heard, mut part) = (String::new(), [0; 4096]);
+        while !heard.contains(word) {
+            let read = tokio::io::AsyncReadExt::read(stream, &mut part);
+            let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+            let read = read.expect("it comes in time").unwrap();
+            assert_ne!(read, 0, "{heard}");
+            heard.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        heard
+    };
+    let mut first = listen("").await;
+    let head = hear(&mut first, "\r\n\r\n").await;
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    bed.until_events_are_wanted().await;
+    bed.tell(control::signal::Event::Call(call(1)));
+    let heard = hear(&mut first, "\"answered\"").await;
+    assert!(heard.contains("event: call.updated"), "{heard}");
+    let id = heard.split("id: ").nth(1).unwrap();
+    let id = id.split('\n').next().unwrap().to_owned();
+    drop(first);
+    bed.tell(control::signal::Event::Ended {
+        id: call(1).id,
+        status: 200,
+        reason: "OK".into(),
+    });
+
+    let mut again = listen(&format!("Last-Event-ID: {id}\r\n")).await;
+    let heard = hear(&mut again, "call.ended").await;
+    assert!(heard.contains(&call(1).id), "{heard}");
+    assert!(!heard.contains("call.updated"), "{heard}");
+    let mut stranger = listen("Last-Event-ID: 0-1\r\n").await;
+    hear(&mut stranger, "event: missed").await;
+}

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::{
     Endpoint, Fault, Protocol,
     endpoint::Stream,
-    wire::{self, Hello, RequestFrame, ServerFrame, Welcome, WireError},
+    wire::{self, ClientFrame, Hello, ServerFrame, Welcome, WireError},
 };
 
 /// How long a request may wait for its answer, a lost connection included.
@@ -27,7 +27,7 @@ const NOTICES: usize = 4096;
 /// A handle on a connection that mends itself. Clones share the connection.
 #[derive(Debug)]
 pub struct Client<P: Protocol> {
-    requests: mpsc::Sender<Call<P>>,
+    orders: mpsc::Sender<Order<P>>,
     notices: broadcast::Sender<Notice<P::Event>>,
 }
 
@@ -63,6 +63,14 @@ pub enum RequestError {
     Stopped,
 }
 
+/// What the handles want of the task.
+#[derive(Debug)]
+enum Order<P: Protocol> {
+    Ask(Call<P>),
+    /// Somebody listens to events now.
+    Listen,
+}
+
 #[derive(Debug)]
 struct Call<P: Protocol> {
     request: P::Request,
@@ -73,7 +81,7 @@ struct Call<P: Protocol> {
 impl<P: Protocol> Clone for Client<P> {
     fn clone(&self) -> Self {
         Self {
-            requests: self.requests.clone(),
+            orders: self.orders.clone(),
             notices: self.notices.clone(),
         }
     }
@@ -83,7 +91,7 @@ impl<P: Protocol> Client<P> {
     /// Starts to connect to `endpoint` in the background, again and again until it works; the task
     /// ends when the last clone is dropped. Must be called inside a tokio runtime.
     pub fn connect(endpoint: Endpoint) -> Self {
-        let (requests, queue) = mpsc::channel(4096);
+        let (orders, queue) = mpsc::channel(4096);
         let notices = broadcast::channel(NOTICES).0;
         let task = Task::<P> {
             endpoint,
@@ -91,9 +99,10 @@ impl<P: Protocol> Client<P> {
             notices: notices.clone(),
             pending: HashMap::new(),
             next_id: 0,
+            listening: false,
         };
         tokio::spawn(task.run());
-        Self { requests, notices }
+        Self { orders, notices }
     }
 
     /// Connects once, for a tool that should fail at once where no daemon is.
@@ -103,9 +112,13 @@ impl<P: Protocol> Client<P> {
         Ok(Self::connect(endpoint))
     }
 
-    /// Events and changes of the connection from now on. A listener that lags loses the oldest.
+    /// Events and changes of the connection from now on. A listener that lags loses the oldest. The server
+    /// makes no events for a client of which nobody listens.
     pub fn notices(&self) -> broadcast::Receiver<Notice<P::Event>> {
-        self.notices.subscribe()
+        let notices = self.notices.subscribe();
+        // Where there is no room, the task is busy and looks anyway.
+        drop(self.orders.try_send(Order::Listen));
+        notices
     }
 
     /// Asks, and waits for the answer. Requests may be made side by side.
@@ -121,8 +134,8 @@ impl<P: Protocol> Client<P> {
             answer,
         };
         let wait = async {
-            self.requests
-                .send(call)
+            self.orders
+                .send(Order::Ask(call))
                 .await
                 .map_err(|_| RequestError::Stopped)?;
             answered.await.map_err(|_| RequestError::Stopped)?
@@ -135,10 +148,12 @@ impl<P: Protocol> Client<P> {
 
 struct Task<P: Protocol> {
     endpoint: Endpoint,
-    queue: mpsc::Receiver<Call<P>>,
+    queue: mpsc::Receiver<Order<P>>,
     notices: broadcast::Sender<Notice<P::Event>>,
     pending: HashMap<u64, Call<P>>,
     next_id: u64,
+    /// The server knows that somebody listens.
+    listening: bool,
 }
 
 /// What the reading half of a connection hands on: a frame, the end, or why it failed.
@@ -207,8 +222,9 @@ impl<P: Protocol> Task<P> {
         loop {
             tokio::select! {
                 () = &mut until => return true,
-                call = self.queue.recv() => match call {
-                    Some(call) => { self.hold(call); }
+                order = self.queue.recv() => match order {
+                    Some(Order::Ask(call)) => { self.hold(call); }
+                    Some(Order::Listen) => {}
                     None => return false,
                 }
             }
@@ -261,10 +277,13 @@ impl<P: Protocol> Task<P> {
         let mut ids: Vec<u64> = self.pending.keys().copied().collect();
         ids.sort_unstable();
         let mut out = Vec::new();
+        self.listening = false;
+        self.tell_listening(&mut out);
         for id in ids {
             self.encode(id, &mut out);
         }
         loop {
+            self.tell_listening(&mut out);
             if !out.is_empty() {
                 if let Err(error) = writer.write_all(&out).await {
                     return End::Lost(error.into());
@@ -272,14 +291,12 @@ impl<P: Protocol> Task<P> {
                 out.clear();
             }
             tokio::select! {
-                call = self.queue.recv() => {
-                    let Some(call) = call else { return End::Dropped };
-                    let id = self.hold(call);
-                    self.encode(id, &mut out);
+                order = self.queue.recv() => {
+                    let Some(order) = order else { return End::Dropped };
+                    self.obey(order, &mut out);
                     // A burst goes out in one write.
-                    while let Ok(call) = self.queue.try_recv() {
-                        let id = self.hold(call);
-                        self.encode(id, &mut out);
+                    while let Ok(order) = self.queue.try_recv() {
+                        self.obey(order, &mut out);
                     }
                 }
                 frame = arrived.recv() => match frame {
@@ -301,6 +318,24 @@ impl<P: Protocol> Task<P> {
         }
     }
 
+    fn obey(&mut self, order: Order<P>, out: &mut Vec<u8>) {
+        // Who listens hears of what follows from what is asked afterwards.
+        self.tell_listening(out);
+        if let Order::Ask(call) = order {
+            let id = self.hold(call);
+            self.encode(id, out);
+        }
+    }
+
+    /// Tells the server where somebody began to listen, or nobody does any more.
+    fn tell_listening(&mut self, out: &mut Vec<u8>) {
+        let listening = self.notices.receiver_count() > 0;
+        let frame = ClientFrame::<P::Request>::Events(listening);
+        if listening != self.listening && wire::encode(&frame, out).is_ok() {
+            self.listening = listening;
+        }
+    }
+
     fn encode(&mut self, id: u64, out: &mut Vec<u8>) {
         let Some(call) = self.pending.get(&id) else {
             return;
@@ -309,7 +344,7 @@ impl<P: Protocol> Task<P> {
             self.pending.remove(&id);
             return;
         }
-        let frame = RequestFrame {
+        let frame = ClientFrame::Request {
             id,
             body: call.request.clone(),
         };

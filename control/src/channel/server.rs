@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::{
     Fault, Listener, Protocol,
     endpoint::Stream,
-    wire::{self, Hello, RequestFrame, ServerFrame, ServerInfo, Welcome, WireError},
+    wire::{self, ClientFrame, Hello, ServerFrame, ServerInfo, Welcome, WireError},
 };
 
 /// How many events a client may lag behind before it loses the oldest.
@@ -41,7 +41,7 @@ pub trait Handler<P: Protocol>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<P::Response, Fault>> + Send + 'static;
 }
 
-/// Pushes events to every client that is connected.
+/// Pushes events to every client that wants to hear of them.
 #[derive(Debug)]
 pub struct Events<P: Protocol> {
     sender: broadcast::Sender<P::Event>,
@@ -69,12 +69,12 @@ impl<P: Protocol> Events<P> {
 
     /// Sends `event` to all clients; never waits.
     pub fn push(&self, event: P::Event) {
-        // An error means that no client is connected: then no one misses it.
+        // An error means that no client listens: then no one misses it.
         drop(self.sender.send(event));
     }
 
-    /// Whether any client is connected: where none is, an event need not be made. Costs no more than to
-    /// read a number.
+    /// Whether any client listens: where none does, an event need not be made. Costs no more than to read a
+    /// number.
     pub fn has_listeners(&self) -> bool {
         self.listeners.load(Relaxed) > 0
     }
@@ -117,9 +117,8 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
             accepted = listener.accept() => match accepted {
                 Ok(stream) => {
                     let (handler, info) = (handler.clone(), info.clone());
-                    let (events, listening) = events.listen();
+                    let events = events.clone();
                     clients.spawn(async move {
-                        let _listening = listening;
                         match client::<P, H>(stream, handler, events, info).await {
                             Ok(()) => debug!(protocol = P::NAME, "a control client left"),
                             Err(error) if error.is_farewell() => {
@@ -142,7 +141,7 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
 async fn client<P: Protocol, H: Handler<P>>(
     mut stream: Stream,
     handler: Arc<H>,
-    mut events: broadcast::Receiver<P::Event>,
+    events: Events<P>,
     info: ServerInfo,
 ) -> Result<(), WireError> {
     let hello = Hello::read(&mut stream).await?;
@@ -155,7 +154,7 @@ async fn client<P: Protocol, H: Handler<P>>(
 
     let (reader, mut writer) = tokio::io::split(stream);
     // Reading a frame is not cancel-safe, so a task of its own does it; the set ends it with this future.
-    let (requests, mut arrived) = mpsc::channel::<RequestFrame<P::Request>>(64);
+    let (requests, mut arrived) = mpsc::channel::<ClientFrame<P::Request>>(64);
     let mut reading = JoinSet::new();
     reading.spawn(async move {
         let (mut reader, mut buffer) = (BufReader::new(reader), Vec::new());
@@ -169,10 +168,15 @@ async fn client<P: Protocol, H: Handler<P>>(
 
     let mut pending = FuturesUnordered::new();
     let mut out = Vec::new();
+    let mut heard = None;
     loop {
         tokio::select! {
             frame = arrived.recv(), if pending.len() < PIPELINE => match frame {
-                Some(RequestFrame { id, body }) => {
+                Some(ClientFrame::Events(on)) => {
+                    heard = on.then(|| events.listen());
+                    continue;
+                }
+                Some(ClientFrame::Request { id, body }) => {
                     let answer = handler.handle(body);
                     pending.push(async move { (id, answer.await) });
                     continue;
@@ -185,7 +189,7 @@ async fn client<P: Protocol, H: Handler<P>>(
             Some((id, body)) = pending.next(), if !pending.is_empty() => {
                 encode_answer::<P>(id, body, &mut out)?;
             }
-            event = events.recv() => match event {
+            event = next(&mut heard) => match event {
                 Ok(event) => wire::encode(&ServerFrame::<P::Response, _>::Event(event), &mut out)?,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     warn!(protocol = P::NAME, missed, "a control client is slow and lost events");
@@ -196,6 +200,16 @@ async fn client<P: Protocol, H: Handler<P>>(
         }
         writer.write_all(&out).await?;
         out.clear();
+    }
+}
+
+/// The next event for a client that listens.
+async fn next<E: Clone>(
+    heard: &mut Option<(broadcast::Receiver<E>, Listening)>,
+) -> Result<E, broadcast::error::RecvError> {
+    match heard {
+        Some((events, _)) => events.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -87,9 +87,26 @@ async fn requests_are_pipelined_and_answered_in_any_order() {
 async fn who_makes_events_knows_whether_anybody_listens() {
     let (listener, endpoint) = Endpoint::memory();
     let (_task, events) = start(listener);
-    assert!(!events.has_listeners());
     let client = Client::<Echo>::connect(endpoint);
     client.request("one".to_owned()).await.unwrap();
+    assert!(!events.has_listeners());
+    let mut notices = client.notices();
+    client.request("two".to_owned()).await.unwrap();
+    assert!(events.has_listeners());
+    events.push(7);
+    while notices.recv().await.unwrap() != Notice::Event(7) {}
+
+    // That nobody listens shows with the next event at the latest.
+    drop(notices);
+    events.push(8);
+    let gone = async {
+        while events.has_listeners() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), gone).await.unwrap();
+    let _notices = client.notices();
+    client.request("three".to_owned()).await.unwrap();
     assert!(events.has_listeners());
     drop(client);
     let gone = async {

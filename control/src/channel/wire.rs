@@ -68,9 +68,13 @@ pub(super) struct ServerInfo {
 
 /// Client to server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct RequestFrame<R> {
-    pub(super) id: u64,
-    pub(super) body: R,
+pub(super) enum ClientFrame<R> {
+    Request {
+        id: u64,
+        body: R,
+    },
+    /// Whether it wants to hear of events from now on. It does not before it says so.
+    Events(bool),
 }
 
 /// Server to client.

@@ -1,0 +1,328 @@
+//! The last events, with numbers, and who waits for the next.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use control::{
+    Client,
+    channel::Notice,
+    signal::{Event as Told, Signal},
+};
+use serde::Serialize;
+use store::Timestamp;
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
+    time::{Instant, timeout},
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::calls::Call;
+
+/// Events that are kept for who comes back.
+const KEPT: usize = 4096;
+/// After so long without anybody who listens, signaling is asked for events no more: each costs it something.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// What happened, as clients see it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Event {
+    /// Goes up by one. Of another start of the API it is another one: what is before the hyphen tells.
+    #[schema(example = "01890a5dac96-17")]
+    pub(super) id: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) time: Timestamp,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+/// The kind of an event, and what it is about.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "type")]
+pub(crate) enum What {
+    /// A call began, or is in another state.
+    #[serde(rename = "call.updated")]
+    CallUpdated {
+        /// As it is now.
+        call: Box<Call>,
+    },
+    /// A call is over. Its record follows in `/v1/cdrs`.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// As in `/v1/calls`.
+        call_id: String,
+        /// The last status, such as 200 or 486.
+        status: u16,
+        /// Why, in a few words.
+        reason: String,
+    },
+    /// Events were missed: what is known from events may be out of date.
+    #[serde(rename = "missed")]
+    Missed,
+}
+
+impl What {
+    /// Its `type`.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::CallUpdated { .. } => "call.updated",
+            Self::CallEnded { .. } => "call.ended",
+            Self::Missed => "missed",
+        }
+    }
+}
+
+impl From<Told> for What {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Call(call) => Self::CallUpdated {
+                call: Box::new(call.into()),
+            },
+            Told::Ended { id, status, reason } => Self::CallEnded {
+                call_id: id,
+                status,
+                reason,
+            },
+        }
+    }
+}
+
+/// All who listen share it.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    signal: Client<Signal>,
+    kept: Mutex<Kept>,
+    /// The number of the newest event.
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// Of this start.
+    epoch: String,
+    events: VecDeque<(u64, Arc<Event>)>,
+    next: u64,
+    /// Signaling is being listened to.
+    running: bool,
+}
+
+/// One who listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    hub: Arc<Hub>,
+    after: u64,
+    newest: watch::Receiver<u64>,
+    /// Something between what it saw last and what is kept is gone.
+    missed: bool,
+}
+
+impl Hub {
+    pub(crate) fn new(signal: Client<Signal>) -> Self {
+        let id = Uuid::now_v7().simple().to_string();
+        let kept = Kept {
+            epoch: id[..12].to_owned(),
+            events: VecDeque::new(),
+            next: 1,
+            running: false,
+        };
+        Self {
+            signal,
+            kept: Mutex::new(kept),
+            newest: watch::Sender::new(0),
+        }
+    }
+
+    /// Listens from now on, or to what follows the event of this id.
+    pub(super) fn listen(self: &Arc<Self>, after: Option<&str>) -> Listener {
+        let newest = self.newest.subscribe();
+        let mut kept = self.kept();
+        let now = kept.next - 1;
+        let (after, missed) = after.map_or((now, false), |after| kept.place(after));
+        if !kept.running {
+            kept.running = true;
+            let notices = self.signal.notices();
+            tokio::spawn(run(self.clone(), notices));
+        }
+        drop(kept);
+        Listener {
+            hub: self.clone(),
+            after,
+            newest,
+            missed,
+        }
+    }
+
+    fn push(&self, what: What) {
+        let mut kept = self.kept();
+        let number = kept.next;
+        kept.next += 1;
+        let event = Event {
+            id: kept.id(number),
+            time: Timestamp::now(),
+            what,
+        };
+        if kept.events.len() >= KEPT {
+            kept.events.pop_front();
+        }
+        kept.events.push_back((number, Arc::new(event)));
+        drop(kept);
+        self.newest.send_replace(number);
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.epoch)
+    }
+
+    /// The number that an id has, and whether something after it is gone.
+    fn place(&self, id: &str) -> (u64, bool) {
+        let now = self.next - 1;
+        let number = id
+            .strip_prefix(&self.epoch)
+            .and_then(|rest| rest.strip_prefix('-')?.parse::<u64>().ok())
+            .filter(|number| *number <= now);
+        let Some(number) = number else {
+            return (now, true);
+        };
+        let oldest = self.events.front().map_or(self.next, |(number, _)| *number);
+        (number.max(oldest - 1), number + 1 < oldest)
+    }
+}
+
+impl Listener {
+    /// The next event; waits for it. `None` when there will be none any more.
+    pub(super) async fn next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            if let Some(event) = self.take() {
+                return Some(event);
+            }
+            self.newest.changed().await.ok()?;
+        }
+    }
+
+    fn take(&mut self) -> Option<Arc<Event>> {
+        self.newest.mark_unchanged();
+        let kept = self.hub.kept();
+        let (oldest, _) = kept.events.front()?;
+        // Who is slower than what comes loses the oldest, and hears so.
+        if std::mem::take(&mut self.missed) || self.after + 1 < *oldest {
+            self.after = self.after.max(oldest - 1);
+            return Some(Arc::new(Event {
+                id: kept.id(self.after),
+                time: Timestamp::now(),
+                what: What::Missed,
+            }));
+        }
+        let place = usize::try_from(self.after + 1 - oldest).ok()?;
+        let (number, event) = kept.events.get(place)?;
+        self.after = *number;
+        Some(event.clone())
+    }
+}
+
+/// Hears signaling for as long as anybody listens, and a while longer.
+async fn run(hub: Arc<Hub>, mut notices: broadcast::Receiver<Notice<Told>>) {
+    let (mut is_lost, mut idle_since) = (false, None);
+    loop {
+        match timeout(LINGER / 4, notices.recv()).await {
+            Ok(Ok(Notice::Event(told))) => hub.push(told.into()),
+            Ok(Ok(Notice::Disconnected)) => is_lost = true,
+            // It may have come up only after somebody listened: then nothing was lost.
+            Ok(Ok(Notice::Connected { .. })) => {
+                if std::mem::take(&mut is_lost) {
+                    hub.push(What::Missed);
+                }
+            }
+            Ok(Err(RecvError::Lagged(_))) => hub.push(What::Missed),
+            Ok(Err(RecvError::Closed)) => break,
+            Err(_) => {}
+        }
+        let mut kept = hub.kept();
+        if hub.newest.receiver_count() > 0 {
+            idle_since = None;
+        } else if idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+            // What happens from now on is not seen: who comes back later has missed something.
+            kept.events.clear();
+            kept.next += 1;
+            kept.running = false;
+            return;
+        }
+    }
+    hub.kept().running = false;
+}
+
+#[cfg(test)]
+mod tests {
+    use control::Endpoint;
+
+    use super::*;
+
+    fn hub() -> Arc<Hub> {
+        let (_, endpoint) = Endpoint::memory();
+        Arc::new(Hub::new(Client::connect(endpoint)))
+    }
+
+    fn ended(hub: &Hub, number: usize) {
+        hub.push(What::CallEnded {
+            call_id: number.to_string(),
+            status: 200,
+            reason: String::new(),
+        });
+    }
+
+    fn seen(event: &Event) -> &str {
+        match &event.what {
+            What::CallEnded { call_id, .. } => call_id,
+            _ => "missed",
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_goes_on_where_it_was() {
+        let hub = hub();
+        let mut first = hub.listen(None);
+        for number in 0..3 {
+            ended(&hub, number);
+        }
+        let event = first.next().await.unwrap();
+        assert_eq!(seen(&event), "0");
+        let id = event.id.clone();
+        drop(first);
+        ended(&hub, 3);
+        let mut again = hub.listen(Some(&id));
+        for number in ["1", "2", "3"] {
+            assert_eq!(seen(&again.next().await.unwrap()), number);
+        }
+        assert!(again.take().is_none());
+        assert!(hub.listen(None).take().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_missed_is_told() {
+        let hub = hub();
+        let mut slow = hub.listen(None);
+        for number in 0..KEPT + 2 {
+            ended(&hub, number);
+        }
+        assert_eq!(seen(&slow.next().await.unwrap()), "missed");
+        assert_eq!(seen(&slow.next().await.unwrap()), "2");
+        // Of another start, of the future, or no id at all.
+        let future = hub.kept().id(99_999);
+        for id in ["0123456789ab-1", &future, "", "x"] {
+            let mut other = hub.listen(Some(id));
+            assert_eq!(seen(&other.take().unwrap()), "missed", "{id}");
+            assert!(other.take().is_none());
+        }
+    }
+}
