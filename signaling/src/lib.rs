@@ -19,6 +19,8 @@ mod post;
 mod provision;
 mod resolve;
 mod service;
+#[cfg(test)]
+mod told;
 mod trunks;
 mod vitals;
 mod watch;
@@ -167,7 +169,9 @@ pub async fn start(
     let served = bound.locals().iter();
     let served = Served::new(served.map(|local| (local.transport, local.address.ip())));
     let now = u64::try_from(Timestamp::now().millis() / 1_000).unwrap_or_default();
-    let access = Arc::new(Access::new(config, accounts::secret(config)?, now));
+    let events = Events::new();
+    let secret = accounts::secret(config)?;
+    let access = Arc::new(Access::new(config, secret, now, events.clone()));
     let node = config.node.name.clone();
     let location = access.location.clone();
     let bindings = location::writer::load(&location, &store, &node, bound.locals()).await?;
@@ -193,7 +197,6 @@ pub async fn start(
         open: policy.open.clone(),
     };
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
-    let events = Events::new();
     let post = Post::new(store.clone());
     vitals.spawn(post.clone().run());
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
@@ -264,6 +267,7 @@ pub async fn start(
         metrics: metrics.clone(),
         media: media.clone(),
         ports,
+        events: events.clone(),
     };
     vitals.spawn(guard.run());
     let trunks = trunks::start(
@@ -279,6 +283,7 @@ pub async fn start(
         agent_inbox,
     );
     trunks.set(directory.trunks().to_vec());
+    vitals.spawn(trunks::tell(trunks.clone(), events.clone()));
 
     let hub = Hub {
         client: media.clone(),

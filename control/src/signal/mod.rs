@@ -295,4 +295,37 @@ pub enum Event {
         /// Why, in a few words.
         reason: String,
     },
+    /// A phone has registered a Contact that it had not registered before. That it did so again is not told.
+    Registered(BindingInfo),
+    /// A Contact is registered no more.
+    Unregistered {
+        /// As it was.
+        binding: BindingInfo,
+        /// How that came.
+        why: Unbound,
+    },
+    /// A host of a trunk, or our registration with it, is up that was down, or down that was up.
+    Trunk(TrunkInfo),
+    /// A source is banned, or banned anew.
+    Banned(BanInfo),
+    /// A ban is over before its time.
+    Lifted {
+        /// As in [`BanInfo::source`].
+        source: String,
+    },
+}
+
+/// How a Contact came to be registered no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unbound {
+    /// It was not registered again in time.
+    Expired,
+    /// Its phone took it back, or has another one now.
+    Phone,
+    /// The connection over which it registered is closed.
+    Closed,
+    /// Nobody answers there.
+    Unreachable,
+    /// An operator took it away.
+    Operator,
 }

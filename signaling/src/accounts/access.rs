@@ -11,7 +11,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use control::config::{self, Config, DigestHash};
+use control::{
+    channel::Events,
+    config::{self, Config, DigestHash},
+    signal::Signal,
+};
 use sip::{
     digest::{Credentials, Freshness, Hash, Nonce, NonceSecret, Nonces, ReplayGuard, Use},
     registrar::{Bounds, Capacity, WhenFull},
@@ -64,7 +68,12 @@ pub struct SecretError {
 
 impl Access {
     /// From a configuration that was checked. `now` in seconds since 1970.
-    pub(crate) fn new(config: &Config, secret: NonceSecret, now: u64) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        secret: NonceSecret,
+        now: u64,
+        events: Events<Signal>,
+    ) -> Self {
         let auth = &config.sip.auth;
         let registrar = &config.sip.registrar;
         let lifetime = u64::from(auth.nonce_lifetime);
@@ -79,7 +88,7 @@ impl Access {
         });
         Self {
             accounts: Arc::default(),
-            location: Arc::new(Location::new(wide(registrar.max_bindings))),
+            location: Arc::new(Location::new(wide(registrar.max_bindings), events)),
             rules: ArcSwap::from_pointee(Rules::new(config)),
             nonces: Nonces::new(secret, lifetime),
             used: guards(USED),

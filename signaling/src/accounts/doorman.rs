@@ -87,7 +87,7 @@ pub(crate) fn is_for(
 
 #[cfg(test)]
 mod tests {
-    use control::Config;
+    use control::{Config, channel::Events};
     use sip::digest::{Answer, Challenge, Hash, NonceSecret, Secret, answer};
 
     use super::*;
@@ -98,7 +98,12 @@ mod tests {
         let text = "[sip]\ndomains = [\"node.test\"]\n[sip.auth]\nalgorithms = [\"SHA-256\"]\n";
         let config = Config::parse(text, None).unwrap().config;
         Doorman {
-            access: Arc::new(Access::new(&config, NonceSecret([5; 32]), now())),
+            access: Arc::new(Access::new(
+                &config,
+                NonceSecret([5; 32]),
+                now(),
+                Events::new(),
+            )),
             identity: Identity::new(7).with_hop("192.0.2.1", 5060),
             directory: Arc::new(ArcSwap::from_pointee(Directory::new(&config, None))),
         }

@@ -8,7 +8,10 @@ use control::{
     signal::{BanInfo, Response},
 };
 
-use super::{Defence, ban::Reason};
+use super::{
+    Defence,
+    ban::{Ban, Reason},
+};
 
 /// The longest ban: a year.
 pub(super) const LONGEST: u32 = 31_536_000;
@@ -18,20 +21,8 @@ const WORDS: usize = 200;
 impl Defence {
     /// The list of bans.
     pub(crate) fn bans(&self, now: Instant) -> Response {
-        let infos = self.list(now).into_iter().map(|(block, ban)| {
-            let words = match &ban.reason {
-                Reason::Operator(words) => words.clone(),
-                Reason::Evidence(_) | Reason::Flood => String::new(),
-            };
-            BanInfo {
-                source: shown(block),
-                reason: ban.reason.name().to_owned(),
-                words,
-                age_s: now.saturating_duration_since(ban.since).as_secs(),
-                left_s: ban.until.saturating_duration_since(now).as_secs(),
-                hits: ban.hits,
-            }
-        });
+        let infos = self.list(now).into_iter();
+        let infos = infos.map(|(block, ban)| info(now, block, &ban));
         Response::Bans(infos.collect())
     }
 
@@ -74,8 +65,24 @@ fn parse(source: &str) -> Result<Cidr, Fault> {
     source.parse().map_err(error)
 }
 
+/// A ban as it is shown.
+pub(super) fn info(now: Instant, block: Cidr, ban: &Ban) -> BanInfo {
+    let words = match &ban.reason {
+        Reason::Operator(words) => words.clone(),
+        Reason::Evidence(_) | Reason::Flood => String::new(),
+    };
+    BanInfo {
+        source: shown(block),
+        reason: ban.reason.name().to_owned(),
+        words,
+        age_s: now.saturating_duration_since(ban.since).as_secs(),
+        left_s: ban.until.saturating_duration_since(now).as_secs(),
+        hits: ban.hits,
+    }
+}
+
 /// A single address without its length.
-fn shown(block: Cidr) -> String {
+pub(super) fn shown(block: Cidr) -> String {
     if block.address().is_ipv4() && block.prefix() == 32 {
         return block.address().to_string();
     }

@@ -3,12 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use control::{Client, config::Transport, media::Media};
+use control::{
+    Client,
+    channel::Events,
+    config::Transport,
+    media::Media,
+    signal::{Event, Signal},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::{
-    Change, Defence,
+    Change, Defence, command,
     kernel::{Kernel, Untold},
 };
 use crate::{metrics::Metrics, net::Network};
@@ -27,6 +33,7 @@ pub(crate) struct Guard {
     pub(crate) media: Client<Media>,
     /// Where this node receives SIP.
     pub(crate) ports: Vec<u16>,
+    pub(crate) events: Events<Signal>,
 }
 
 impl Guard {
@@ -76,6 +83,7 @@ impl Guard {
 
     fn follow(&self, changes: &[Change], lines: &mut usize) {
         for change in changes {
+            self.tell(change);
             let Change::Banned(block, ban) = change else {
                 continue;
             };
@@ -91,6 +99,23 @@ impl Guard {
             if ban.trickle.is_zero() {
                 self.network.close(|address| block.contains(address));
             }
+        }
+    }
+
+    fn tell(&self, change: &Change) {
+        if !self.events.has_listeners() {
+            return;
+        }
+        match change {
+            Change::Banned(block, ban) => {
+                let ban = command::info(now(), *block, ban);
+                self.events.push(Event::Banned(ban));
+            }
+            Change::Lifted(block) => {
+                let source = command::shown(*block);
+                self.events.push(Event::Lifted { source });
+            }
+            Change::Moved(..) => {}
         }
     }
 }

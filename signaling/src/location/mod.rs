@@ -18,7 +18,10 @@ use std::{
     },
 };
 
-use control::signal::BindingInfo;
+use control::{
+    channel::Events,
+    signal::{BindingInfo, Event, Signal, Unbound},
+};
 use sip::{
     registrar::{Capacity, Change, Refusal, Register},
     uri::Uri,
@@ -49,6 +52,7 @@ pub(crate) struct Location {
     changed: Notify,
     /// Of what changes on its way to the store.
     pub(crate) outage: Outage,
+    events: Events<Signal>,
 }
 
 /// Where a phone is.
@@ -120,8 +124,8 @@ pub(crate) struct Came<'a> {
 }
 
 impl Location {
-    /// An empty table for `most` bindings.
-    pub(crate) fn new(most: usize) -> Self {
+    /// An empty table for `most` bindings, which tells of what comes and goes.
+    pub(crate) fn new(most: usize, events: Events<Signal>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -131,6 +135,7 @@ impl Location {
             turn: AtomicUsize::new(0),
             changed: Notify::new(),
             outage: Outage::default(),
+            events,
         }
     }
 
@@ -164,7 +169,7 @@ impl Location {
             .iter()
             .any(|binding| binding.is_over(now))
         {
-            self.change(&mut shard, aor, |bindings| {
+            self.change(&mut shard, aor, Unbound::Expired, |bindings| {
                 bindings.retain(|binding| !binding.is_over(now));
             });
         }
@@ -177,7 +182,7 @@ impl Location {
                 return Err(Denied::Full);
             }
             let mut is_news = false;
-            self.change(&mut shard, aor, |bindings| {
+            self.change(&mut shard, aor, Unbound::Phone, |bindings| {
                 is_news = binding::apply(bindings, &changes, request, came, now);
             });
             if is_news {
@@ -283,7 +288,7 @@ impl Location {
     /// Takes out what a user has registered from an address: nobody answers there.
     pub(crate) fn drop_remote(&self, aor: &Aor, remote: SocketAddr) {
         let mut shard = self.shard(aor);
-        self.change(&mut shard, aor, |bindings| {
+        self.change(&mut shard, aor, Unbound::Unreachable, |bindings| {
             bindings.retain(|binding| binding.flow().remote != remote);
         });
         shard.touch(aor);
@@ -300,7 +305,7 @@ impl Location {
         let lost = lock(&self.connections).remove(&connection);
         for aor in lost.into_iter().flatten() {
             let mut shard = self.shard(&aor);
-            self.change(&mut shard, &aor, |bindings| {
+            self.change(&mut shard, &aor, Unbound::Closed, |bindings| {
                 bindings.retain(|binding| binding.flow().connection != Some(connection));
             });
             shard.touch(&aor);
@@ -312,7 +317,7 @@ impl Location {
     pub(crate) fn remove(&self, aor: &Aor, contact: Option<&str>) -> usize {
         let mut shard = self.shard(aor);
         let before = shard.bindings(aor).len();
-        self.change(&mut shard, aor, |bindings| {
+        self.change(&mut shard, aor, Unbound::Operator, |bindings| {
             bindings.retain(|binding| contact.is_some_and(|uri| binding.contact().uri != uri));
         });
         let removed = before - shard.bindings(aor).len();
@@ -329,7 +334,7 @@ impl Location {
         for shard in &self.shards {
             let mut shard = lock(shard);
             while let Some(aor) = shard.take_due(now) {
-                self.change(&mut shard, &aor, |bindings| {
+                self.change(&mut shard, &aor, Unbound::Expired, |bindings| {
                     bindings.retain(|binding| !binding.is_over(now));
                 });
             }
@@ -383,7 +388,9 @@ impl Location {
                 continue;
             }
             let mut shard = self.shard(&aor);
-            self.change(&mut shard, &aor, |own| binding::extend(own, bindings));
+            self.change(&mut shard, &aor, Unbound::Phone, |own| {
+                binding::extend(own, bindings)
+            });
         }
     }
 
@@ -411,14 +418,30 @@ impl Location {
         }
     }
 
-    /// Changes a user's bindings, and what is known of all of them.
-    fn change(&self, shard: &mut Shard, aor: &Aor, change: impl FnOnce(&mut Vec<Binding>)) {
+    /// Changes a user's bindings, and what is known of all of them. Those that it takes out are gone for the
+    /// reason given.
+    fn change(
+        &self,
+        shard: &mut Shard,
+        aor: &Aor,
+        why: Unbound,
+        change: impl FnOnce(&mut Vec<Binding>),
+    ) {
         let state = |shard: &Shard| {
             let bindings = shard.bindings(aor);
             let ids = bindings.iter().filter_map(|b| b.flow().connection);
             (bindings.len(), ids.collect::<Vec<_>>())
         };
+        let shown = |shard: &Shard| match self.events.has_listeners() {
+            true => shard
+                .bindings(aor)
+                .iter()
+                .map(|b| b.shown(aor, b.rank().1))
+                .collect(),
+            false => Vec::new(),
+        };
         let (before, connections) = state(shard);
+        let shown_before = shown(shard);
         shard.change(aor, change);
         let (after, later) = state(shard);
         self.reindex(aor, &connections, &later);
@@ -426,6 +449,19 @@ impl Location {
             self.count.fetch_add(after - before, Relaxed);
         } else {
             self.count.fetch_sub(before - after, Relaxed);
+        }
+        self.tell(shown_before, shown(shard), why);
+    }
+
+    fn tell(&self, before: Vec<BindingInfo>, after: Vec<BindingInfo>, why: Unbound) {
+        let is_in = |all: &[BindingInfo], one: &BindingInfo| {
+            all.iter().any(|other| other.contact == one.contact)
+        };
+        for binding in after.iter().filter(|binding| !is_in(&before, binding)) {
+            self.events.push(Event::Registered(binding.clone()));
+        }
+        for binding in before.into_iter().filter(|binding| !is_in(&after, binding)) {
+            self.events.push(Event::Unregistered { binding, why });
         }
     }
 

@@ -4,6 +4,7 @@ use sip::{
 };
 
 use super::*;
+use crate::told::Told;
 use control::config::Transport;
 
 const BOUNDS: Bounds = Bounds {
@@ -68,7 +69,7 @@ fn uris(location: &Location, now: i64) -> Vec<String> {
 
 #[test]
 fn a_binding_is_found_until_it_is_over() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     let first = request("c", 1, "Contact: <sip:a@10.0.0.1>;q=0.5;expires=60");
     let granted = register(&location, 0, &alice(), udp(1), &first).unwrap();
     assert_eq!(granted, ["<sip:a@10.0.0.1>;q=0.5;expires=60"]);
@@ -91,7 +92,7 @@ fn a_binding_is_found_until_it_is_over() {
 
 #[test]
 fn a_phone_that_is_bound_several_times_is_called_once() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     let outbound = |call_id: &str, reg_id: u32, uri: &str| {
         let contact = format!(
             "Supported: outbound\r\nContact: <{uri}>;reg-id={reg_id};expires=600;\
@@ -152,7 +153,7 @@ fn a_phone_that_is_bound_several_times_is_called_once() {
 
 #[test]
 fn a_refreshed_binding_lives_on_and_a_shortened_one_does_not() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     for (cseq, expires, now) in [(1, 60, 0), (2, 60, 50), (3, 600, 100), (4, 60, 110)] {
         let wish = format!("Contact: <sip:a@x>;expires={expires}");
         register(&location, now, &alice(), udp(1), &request("c", cseq, &wish)).unwrap();
@@ -174,7 +175,7 @@ fn a_refreshed_binding_lives_on_and_a_shortened_one_does_not() {
 
 #[test]
 fn the_same_name_in_two_domains_is_two_users() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     let other = Aor::new("alice", "Other.Test");
     register(
         &location,
@@ -203,7 +204,7 @@ fn the_same_name_in_two_domains_is_two_users() {
 
 #[test]
 fn the_table_is_bounded() {
-    let location = Location::new(2);
+    let location = Location::new(2, Events::new());
     let many = request("c", 1, "Contact: <sip:a@x>, <sip:b@x>, <sip:c@x>");
     assert_eq!(
         register(&location, 0, &alice(), udp(1), &many),
@@ -232,7 +233,7 @@ fn the_table_is_bounded() {
 
 #[test]
 fn a_lost_connection_takes_its_bindings_along() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     register(
         &location,
         0,
@@ -278,7 +279,7 @@ fn a_lost_connection_takes_its_bindings_along() {
 
 #[test]
 fn what_changed_is_written_once_and_put_back_when_it_failed() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     for cseq in 1..5 {
         let wish = format!("Contact: <sip:a@x>;expires={}", cseq * 100);
         register(&location, 0, &alice(), udp(1), &request("c", cseq, &wish)).unwrap();
@@ -310,7 +311,7 @@ fn what_changed_is_written_once_and_put_back_when_it_failed() {
 
 #[test]
 fn users_without_a_binding_that_wait_for_the_store_are_bounded() {
-    let location = Location::new(1_000_000);
+    let location = Location::new(1_000_000, Events::new());
     let one = request("c", 1, "Contact: <sip:a@x>");
     let none = request("c", 2, "Contact: *\r\nExpires: 0");
     for n in 0..100_000 {
@@ -326,7 +327,7 @@ fn users_without_a_binding_that_wait_for_the_store_are_bounded() {
 
 #[test]
 fn what_was_written_is_restored() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     let wish = "Contact: \"A\" <sip:a@[2001:db8::9]:5070;ob>;q=0.2;+x=\"<y>\";expires=600";
     register(&location, 0, &alice(), udp(7), &request("c", 1, wish)).unwrap();
     register(
@@ -361,7 +362,7 @@ fn what_was_written_is_restored() {
         local(Transport::Tcp, "192.0.2.2:5062"),
         local(Transport::Ws, "192.0.2.1:80"),
     ];
-    let next = Location::new(100);
+    let next = Location::new(100, Events::new());
     next.restore(at(300), &bound, &locals);
     let found = next.contacts(at(300), &alice());
     assert_eq!(found.len(), 2);
@@ -397,7 +398,7 @@ fn a_binding_takes_less_than_a_kilobyte() {
         pages * 4_096
     }
     const USERS: usize = 500_000;
-    let location = Location::new(1_000_000);
+    let location = Location::new(1_000_000, Events::new());
     let before = resident();
     for n in 0..USERS {
         let aor = Aor::new(&format!("user{n:08}"), "customers.example.test");
@@ -423,7 +424,7 @@ fn a_binding_takes_less_than_a_kilobyte() {
 
 #[test]
 fn an_early_refresh_is_written_when_what_is_written_would_not_outlast_the_next() {
-    let location = Location::new(100);
+    let location = Location::new(100, Events::new());
     let contact = "Contact: <sip:a@10.0.0.1>;expires=3600";
     let refresh = |now: i64, cseq, flow, contact: &str| {
         let request = request("c", cseq, contact);
@@ -451,4 +452,61 @@ fn an_early_refresh_is_written_when_what_is_written_would_not_outlast_the_next()
         bindings: Vec::new(),
     }]);
     assert_eq!(location.take_changed(10).len(), 1);
+}
+
+#[tokio::test]
+async fn who_listens_is_told_of_what_comes_and_goes() {
+    let events = Events::new();
+    let location = Location::new(100, events.clone());
+    let bind = |now: i64, cseq: u32, flow: Flow, contacts: &str| {
+        register(
+            &location,
+            now,
+            &alice(),
+            flow,
+            &request("a", cseq, contacts),
+        )
+        .unwrap();
+    };
+    // Nobody listens yet.
+    bind(0, 1, udp(1), "Contact: <sip:a@192.0.2.9>\r\nExpires: 100");
+    let mut told = Told::listen(events).await;
+
+    bind(1, 2, udp(1), "Contact: <sip:a@192.0.2.9>\r\nExpires: 100");
+    bind(
+        2,
+        3,
+        ws(7),
+        "Contact: <sip:b@192.0.2.9>;q=0.5\r\nExpires: 90",
+    );
+    let Event::Registered(binding) = told.next().await else {
+        panic!("the refresh is no event, the new Contact is one");
+    };
+    assert_eq!(binding.contact, "sip:b@192.0.2.9");
+    assert_eq!((binding.q, binding.expires_s), (Some(500), 90));
+
+    location.lose(ConnectionId(7));
+    let why = Unbound::Closed;
+    assert_eq!(told.next().await, Event::Unregistered { binding, why });
+    bind(
+        3,
+        4,
+        udp(1),
+        "Contact: <sip:a@192.0.2.9>;expires=0, <sip:c@192.0.2.9>",
+    );
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        seen.push(match told.next().await {
+            Event::Registered(binding) => (binding.contact, None),
+            Event::Unregistered { binding, why } => (binding.contact, Some(why)),
+            other => panic!("{other:?}"),
+        });
+    }
+    let (a, c) = ("sip:a@192.0.2.9".to_owned(), "sip:c@192.0.2.9".to_owned());
+    assert_eq!(seen, [(c.clone(), None), (a, Some(Unbound::Phone))]);
+    location.expire(at(10_000));
+    let Event::Unregistered { binding, why } = told.next().await else {
+        panic!("it expired");
+    };
+    assert_eq!((binding.contact, why), (c, Unbound::Expired));
 }

@@ -9,9 +9,11 @@ mod credentials;
 mod health;
 mod roster;
 mod standing;
+mod told;
 
 pub(crate) use agent::Parts;
 pub(crate) use credentials::{Answered, Credentials};
 pub(crate) use health::{Change, Health};
 pub(crate) use roster::{Trunks, mark, start};
 pub(crate) use standing::{Registered, Standing};
+pub(crate) use told::tell;

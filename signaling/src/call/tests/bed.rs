@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use control::{
     Config, Fault, FaultCode,
-    channel::RequestError,
+    channel::{Events, RequestError},
     config::Transport,
     media::{
         self, Create, Family, FlowStats, Local as Leg, Path, SessionId, SessionInfo, SessionStats,
@@ -212,7 +212,7 @@ impl Bed {
         let now = Instant::now();
         let clock = (now, Timestamp::from_millis(1_700_000_000_000));
         let secret = NonceSecret([5; 32]);
-        let access = Arc::new(Access::new(&config, secret, 1_700_000_000));
+        let access = Arc::new(Access::new(&config, secret, 1_700_000_000, Events::new()));
         let core = Core::new(
             policy.clone(),
             directory,

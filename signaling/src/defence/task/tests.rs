@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     defence::{Evidence, kernel},
     net::{self, Certified, Dispatcher, Names, Open, Shared, Tls},
+    told::Told,
     vitals::Vitals,
 };
 
@@ -39,13 +40,16 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
     let local = bound.locals()[0].address;
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let (media, mut hears, _silent) = kernel::tests::mediad();
+    let events = Events::new();
     let guard = Guard {
         defence: defence.clone(),
         network,
         metrics: metrics.clone(),
         media,
         ports: vec![local.port()],
+        events: events.clone(),
     };
+    let mut told = Told::listen(events).await;
     tokio::spawn(guard.run());
     hears.recv().await.unwrap();
 
@@ -62,7 +66,17 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
         assert_eq!(read.expect("the connection is closed soon").unwrap(), 0);
         let bans = "tandem_bans_total{reason=\"not-sip\"}";
         assert!(metrics.text().contains(bans), "{}", metrics.text());
-        assert!(defence.lift(super::super::Source::of(address).block()));
+        let block = super::super::Source::of(address).block();
+        let Event::Banned(ban) = told.next().await else {
+            panic!("the ban is told first");
+        };
+        assert_eq!(
+            (ban.source.as_str(), &*ban.reason),
+            ("127.0.0.1", "not-sip")
+        );
+        assert!(defence.lift(block));
+        let lifted = Event::Lifted { source: ban.source };
+        assert_eq!(told.next().await, lifted);
     }
     vitals.stop.cancel();
 }
