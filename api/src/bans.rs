@@ -29,7 +29,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
 }
 
 /// A ban in force.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Ban {
     /// An address, the /64 of an IPv6 one, or a block.
     #[schema(example = "192.0.2.0/24")]

@@ -50,7 +50,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         for field in parts.headers.get_all(header::IF_MATCH) {
             let text = field
                 .to_str()
-                .map_err(|_| Problem::bad_parameter("If-Match: not ASCII"))?;
+                .map_err(|_| Problem::bad_header("If-Match: not ASCII"))?;
             let list = text.split(',').map(|tag| tag.trim().to_owned());
             tags.get_or_insert_with(Vec::new).extend(list);
         }

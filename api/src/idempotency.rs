@@ -147,6 +147,6 @@ fn name(headers: &HeaderMap) -> Result<String, Problem> {
         |name: &&str| (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
     let name = name.filter(is_good).filter(|_| fields.next().is_none());
     name.map(str::to_owned).ok_or_else(|| {
-        Problem::bad_parameter("Idempotency-Key: one field of 1 to 255 visible ASCII characters")
+        Problem::bad_header("Idempotency-Key: one field of 1 to 255 visible ASCII characters")
     })
 }

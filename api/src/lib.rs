@@ -47,6 +47,7 @@ mod routing;
 mod tenants;
 mod users;
 mod web;
+mod webhooks;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -68,6 +69,8 @@ const MOST_BODY: usize = 256 << 10;
 /// What the API is made of.
 #[derive(Debug)]
 pub struct Api {
+    /// The node's name.
+    pub node: String,
     /// Where HTTP is served; port 0 for any.
     pub listen: SocketAddr,
     /// Opens all of `/v1`.
@@ -96,6 +99,9 @@ pub enum ApiError {
     /// The admin key cannot be used, made or kept.
     #[error(transparent)]
     AdminKey(#[from] AdminKeyError),
+    /// There is no way to make requests.
+    #[error("cannot make requests over HTTP to webhooks: {0}")]
+    Client(#[from] reqwest::Error),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +111,11 @@ pub enum ApiError {
 #[derive(Debug)]
 struct State {
     keys: access::Keys,
+    events: Arc<events::Hub>,
+    /// Wakes who tells the webhooks.
+    bell: webhooks::Bell,
+    /// The node's name.
+    node: String,
     store: Store,
     signal: Client<Signal>,
 }
@@ -116,11 +127,10 @@ struct Front {
     admin_key: AdminKey,
     rules: access::Rules,
     rates: rate::Rates,
-    events: Arc<events::Hub>,
     /// As `/openapi.json` has it.
     document: Bytes,
     media: Client<Media>,
-    metrics: metrics::Metrics,
+    metrics: Arc<metrics::Metrics>,
     last_readiness: health::Last,
     last_store: health::Last,
 }
@@ -137,6 +147,7 @@ pub async fn run(
     let data_dir = &config.node.data_dir;
     let admin_key = admin_key(config, data_dir)?;
     let api = Api {
+        node: config.node.name.clone(),
         listen: config.api.listen,
         admin_key,
         requests: config.api.requests,
@@ -184,15 +195,18 @@ impl Api {
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (v1, document) = openapi::v1().split_for_parts();
+        let state = Arc::new(State::new(self.node, self.store, self.signal));
+        let metrics = Arc::new(metrics::Metrics::new());
+        let teller = webhooks::Teller::new(state.clone(), metrics.clone())?;
+        let events = state.events.clone();
         let front = Arc::new(Front {
-            state: Arc::new(State::new(self.store, self.signal)),
+            state,
             admin_key: self.admin_key,
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
-            events: Arc::new(events::Hub::new(self.signal.clone())),
             document: openapi::written(&document),
             media: self.media,
-            metrics: metrics::Metrics::new(),
+            metrics,
             last_readiness: health::Last::default(),
             last_store: health::Last::default(),
         });
@@ -200,14 +214,19 @@ impl Api {
             listener,
             address,
             router: router(v1, front),
+            events,
+            teller,
         })
     }
 }
 
 impl State {
-    fn new(store: Store, signal: Client<Signal>) -> Self {
+    fn new(node: String, store: Store, signal: Client<Signal>) -> Self {
         Self {
             keys: access::Keys::new(store.clone()),
+            events: Arc::new(events::Hub::new(signal.clone())),
+            bell: webhooks::Bell::default(),
+            node,
             store,
             signal,
         }
@@ -220,6 +239,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    events: Arc<events::Hub>,
+    teller: webhooks::Teller,
 }
 
 impl Server {
@@ -235,8 +256,12 @@ impl Server {
         let service = self
             .router
             .into_make_service_with_connect_info::<SocketAddr>();
+        let mut telling = tokio::task::JoinSet::new();
+        // What is not told when it ends is told after the next start.
+        telling.spawn(self.teller.run());
         let serve = axum::serve(self.listener, service).with_graceful_shutdown(async move {
             shutdown.await;
+            self.events.close();
             // The receiver is gone only if serving already ended.
             let _: Result<(), ()> = began.send(());
         });
@@ -253,6 +278,12 @@ impl Server {
                 }
             }
             () = patience => tracing::warn!("API cut off clients that did not finish in time"),
+        }
+        if tokio::time::timeout(GRACE, telling.join_next())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the store did not take the last events for webhooks in time");
         }
     }
 }

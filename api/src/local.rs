@@ -62,9 +62,9 @@ pub enum LocalError {
 impl Local {
     /// Everything is allowed; the record of changes names `actor`. Where `signal` does not lead to a node, what
     /// needs one is refused, and the rest goes on.
-    pub fn new(store: Store, signal: Client<Signal>, actor: String) -> Self {
+    pub fn new(node: String, store: Store, signal: Client<Signal>, actor: String) -> Self {
         let (v1, _) = openapi::v1().split_for_parts();
-        let state = Arc::new(State::new(store, signal));
+        let state = Arc::new(State::new(node, store, signal));
         Self {
             router: v1.with_state(state.clone()),
             state,
@@ -293,7 +293,7 @@ mod tests {
         let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
         let nobody = Endpoint::Unix(folder.path().join("no.sock"));
         let signal = Client::connect(nobody);
-        let local = Local::new(store.clone(), signal, "cli:ann".to_owned());
+        let local = Local::new("n1".to_owned(), store.clone(), signal, "cli:ann".to_owned());
         (local, store, folder)
     }
 

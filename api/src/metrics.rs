@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
     up: IntGaugeVec,
+    webhooks: IntCounterVec,
 }
 
 impl Metrics {
@@ -52,10 +53,16 @@ impl Metrics {
              it takes writes too.",
         );
         let up = IntGaugeVec::new(up, &["daemon"]).expect("a valid name");
+        let webhooks = Opts::new(
+            "tandem_webhook_events_total",
+            "Events for webhooks: delivered, failed (an attempt that is repeated), dead (given up) or dropped.",
+        );
+        let webhooks = IntCounterVec::new(webhooks, &["outcome"]).expect("a valid name");
         for collector in [
             Box::new(requests.clone()) as Box<dyn prometheus::core::Collector>,
             Box::new(seconds.clone()),
             Box::new(up.clone()),
+            Box::new(webhooks.clone()),
         ] {
             registry
                 .register(collector)
@@ -66,6 +73,7 @@ impl Metrics {
             requests,
             seconds,
             up,
+            webhooks,
         }
     }
 
@@ -83,6 +91,12 @@ impl Metrics {
         self.seconds
             .with_label_values(&[route])
             .observe(took.as_secs_f64());
+    }
+
+    /// So many events for webhooks came out so.
+    pub(crate) fn told(&self, outcome: &'static str, events: usize) {
+        let events = u64::try_from(events).unwrap_or(u64::MAX);
+        self.webhooks.with_label_values(&[outcome]).inc_by(events);
     }
 
     fn text(&self) -> String {

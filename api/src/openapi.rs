@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     Front, State, bans, calls, cdrs, changes, domains, events, keys, node, registrations, routing,
-    tenants, users,
+    tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -36,6 +36,7 @@ use crate::{
         (name = "registrations", description = "What phones have registered."),
         (name = "bans", description = "The sources that are kept out."),
         (name = "events", description = "What happens on the node, as it happens."),
+        (name = "webhooks", description = "Who is told of events over HTTP."),
         (name = "node", description = "The node itself, and where it would send a call."),
         (name = "trunks", description = "The carriers and switches that calls come from and go to."),
         (name = "routes", description = "Which trunks take a number."),
@@ -87,6 +88,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(node::router())
         .merge(routing::router())
         .merge(events::router())
+        .merge(webhooks::router())
         .merge(tenants::router())
         .merge(keys::router())
         .merge(changes::router());

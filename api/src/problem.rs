@@ -55,6 +55,16 @@ impl Problem {
         )
     }
 
+    /// A header field is malformed.
+    pub(crate) fn bad_header(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:tandem:problem:bad-header",
+            "A header field is wrong",
+            detail,
+        )
+    }
+
     /// The body is no JSON, or not the document that is asked for.
     pub(crate) fn bad_body(detail: impl Into<String>) -> Self {
         Self::new(

@@ -27,7 +27,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
 }
 
 /// A contact that a phone has registered.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Registration {
     /// The user's address of record.
     #[schema(example = "alice@example.test")]

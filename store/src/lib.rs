@@ -27,6 +27,7 @@ mod routing;
 mod tenant;
 mod timestamp;
 mod user;
+mod webhook;
 
 pub use audit::{AuditEntry, AuditFilter};
 pub use binding::{Binding, BindingsCursor, Bound};
@@ -47,3 +48,4 @@ pub use tenant::{DEFAULT_TENANT, Tenant};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;
 pub use uuid::Uuid;
+pub use webhook::{Delivery, Webhook};

@@ -29,6 +29,16 @@ impl Timestamp {
         Self(Self::now().0.max(self.0.saturating_add(1)))
     }
 
+    /// So much later.
+    pub fn later(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(millis(by)))
+    }
+
+    /// So much earlier.
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(by)))
+    }
+
     /// From milliseconds since 1970-01-01 UTC.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -45,9 +55,12 @@ impl Timestamp {
     }
 }
 
+fn millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
-        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         Self(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => millis(after),
             Err(before) => -millis(before.duration()),

@@ -11,7 +11,6 @@ use control::{
     channel::Notice,
     signal::{Event as Told, Signal},
 };
-use serde::Serialize;
 use store::Timestamp;
 use tokio::{
     sync::{
@@ -20,78 +19,14 @@ use tokio::{
     },
     time::{Instant, timeout},
 };
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::calls::Call;
+use super::event::{Event, Wanted, What};
 
 /// Events that are kept for who comes back.
 const KEPT: usize = 4096;
 /// After so long without anybody who listens, signaling is asked for events no more: each costs it something.
 const LINGER: Duration = Duration::from_secs(60);
-
-/// What happened, as clients see it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Event {
-    /// Goes up by one. Of another start of the API it is another one: what is before the hyphen tells.
-    #[schema(example = "01890a5dac96-17")]
-    pub(super) id: String,
-    #[schema(value_type = String, format = DateTime)]
-    pub(super) time: Timestamp,
-    #[serde(flatten)]
-    pub(super) what: What,
-}
-
-/// The kind of an event, and what it is about.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(tag = "type")]
-pub(crate) enum What {
-    /// A call began, or is in another state.
-    #[serde(rename = "call.updated")]
-    CallUpdated {
-        /// As it is now.
-        call: Box<Call>,
-    },
-    /// A call is over. Its record follows in `/v1/cdrs`.
-    #[serde(rename = "call.ended")]
-    CallEnded {
-        /// As in `/v1/calls`.
-        call_id: String,
-        /// The last status, such as 200 or 486.
-        status: u16,
-        /// Why, in a few words.
-        reason: String,
-    },
-    /// Events were missed: what is known from events may be out of date.
-    #[serde(rename = "missed")]
-    Missed,
-}
-
-impl What {
-    /// Its `type`.
-    pub(super) const fn kind(&self) -> &'static str {
-        match self {
-            Self::CallUpdated { .. } => "call.updated",
-            Self::CallEnded { .. } => "call.ended",
-            Self::Missed => "missed",
-        }
-    }
-}
-
-impl From<Told> for What {
-    fn from(told: Told) -> Self {
-        match told {
-            Told::Call(call) => Self::CallUpdated {
-                call: Box::new(call.into()),
-            },
-            Told::Ended { id, status, reason } => Self::CallEnded {
-                call_id: id,
-                status,
-                reason,
-            },
-        }
-    }
-}
 
 /// All who listen share it.
 #[derive(Debug)]
@@ -110,12 +45,15 @@ struct Kept {
     next: u64,
     /// Signaling is being listened to.
     running: bool,
+    /// There will be no events any more.
+    closed: bool,
 }
 
 /// One who listens.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     hub: Arc<Hub>,
+    wanted: Wanted,
     after: u64,
     newest: watch::Receiver<u64>,
     /// Something between what it saw last and what is kept is gone.
@@ -130,6 +68,7 @@ impl Hub {
             events: VecDeque::new(),
             next: 1,
             running: false,
+            closed: false,
         };
         Self {
             signal,
@@ -139,7 +78,7 @@ impl Hub {
     }
 
     /// Listens from now on, or to what follows the event of this id.
-    pub(super) fn listen(self: &Arc<Self>, after: Option<&str>) -> Listener {
+    pub(crate) fn listen(self: &Arc<Self>, wanted: Wanted, after: Option<&str>) -> Listener {
         let newest = self.newest.subscribe();
         let mut kept = self.kept();
         let now = kept.next - 1;
@@ -152,10 +91,22 @@ impl Hub {
         drop(kept);
         Listener {
             hub: self.clone(),
+            wanted,
             after,
             newest,
             missed,
         }
+    }
+
+    /// Ends all that listen, once they have what happened until now.
+    pub(crate) fn close(&self) {
+        self.kept().closed = true;
+        self.newest.send_modify(|_| {});
+    }
+
+    /// Whether there will be no events any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.kept().closed
     }
 
     fn push(&self, what: What) {
@@ -201,11 +152,16 @@ impl Kept {
 }
 
 impl Listener {
-    /// The next event; waits for it. `None` when there will be none any more.
-    pub(super) async fn next(&mut self) -> Option<Arc<Event>> {
+    /// The next event that is wanted; waits for it. `None` when there will be none any more.
+    pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
-            if let Some(event) = self.take() {
-                return Some(event);
+            while let Some(event) = self.take() {
+                if self.wanted.has(&event) {
+                    return Some(event);
+                }
+            }
+            if self.hub.is_closed() {
+                return None;
             }
             self.newest.changed().await.ok()?;
         }
@@ -291,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn who_comes_back_goes_on_where_it_was() {
         let hub = hub();
-        let mut first = hub.listen(None);
+        let mut first = hub.listen(Wanted::all(), None);
         for number in 0..3 {
             ended(&hub, number);
         }
@@ -300,18 +256,18 @@ mod tests {
         let id = event.id.clone();
         drop(first);
         ended(&hub, 3);
-        let mut again = hub.listen(Some(&id));
+        let mut again = hub.listen(Wanted::all(), Some(&id));
         for number in ["1", "2", "3"] {
             assert_eq!(seen(&again.next().await.unwrap()), number);
         }
         assert!(again.take().is_none());
-        assert!(hub.listen(None).take().is_none());
+        assert!(hub.listen(Wanted::all(), None).take().is_none());
     }
 
     #[tokio::test]
     async fn what_is_missed_is_told() {
         let hub = hub();
-        let mut slow = hub.listen(None);
+        let mut slow = hub.listen(Wanted::all(), None);
         for number in 0..KEPT + 2 {
             ended(&hub, number);
         }
@@ -320,9 +276,24 @@ mod tests {
         // Of another start, of the future, or no id at all.
         let future = hub.kept().id(99_999);
         for id in ["0123456789ab-1", &future, "", "x"] {
-            let mut other = hub.listen(Some(id));
+            let mut other = hub.listen(Wanted::all(), Some(id));
             assert_eq!(seen(&other.take().unwrap()), "missed", "{id}");
             assert!(other.take().is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn who_listens_hears_what_is_wanted_until_the_end() {
+        let hub = hub();
+        let bans = Wanted::new(["ban".to_owned()]).unwrap();
+        let mut listener = hub.listen(bans, None);
+        ended(&hub, 0);
+        hub.push(What::BanLifted {
+            source: "192.0.2.1".to_owned(),
+        });
+        hub.close();
+        let event = listener.next().await.unwrap();
+        assert!(matches!(event.what, What::BanLifted { .. }), "{event:?}");
+        assert!(listener.next().await.is_none());
     }
 }

@@ -3,8 +3,9 @@
 //! Each event has an id; who comes back with the last one that it saw (`Last-Event-ID`, or `after`) misses
 //! nothing of the last few thousand, and is told where it has missed something.
 
+mod event;
 mod hub;
-mod sse;
+mod stream;
 
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::State;
 
+pub(crate) use event::{Event, Wanted};
 pub(crate) use hub::Hub;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
-    OpenApiRouter::new().routes(routes!(sse::stream))
+    OpenApiRouter::new().routes(routes!(stream::events))
 }

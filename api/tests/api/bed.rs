@@ -368,8 +368,15 @@ impl Bed {
         }
         request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let mut answer = Vec::new();
+        // A stream of events goes on for ever.
+        let is_endless = |answer: &[u8]| {
+            let answer = String::from_utf8_lossy(answer);
+            let head = answer.split_once("\r\n\r\n");
+            head.is_some_and(|(head, _)| head.contains("text/event-stream"))
+        };
+        while !is_endless(&answer) && stream.read_buf(&mut answer).await.unwrap() > 0 {}
+        let answer = String::from_utf8(answer).unwrap();
 
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
@@ -395,6 +402,7 @@ impl Bed {
 
 fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> Api {
     Api {
+        node: "n1".into(),
         listen,
         admin_key: AdminKey::new(KEY).unwrap(),
         requests: REQUESTS,

@@ -7,4 +7,6 @@
 
 mod access;
 mod bed;
+mod events;
 mod http;
+mod webhooks;

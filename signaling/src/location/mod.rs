@@ -389,7 +389,7 @@ impl Location {
             }
             let mut shard = self.shard(&aor);
             self.change(&mut shard, &aor, Unbound::Phone, |own| {
-                binding::extend(own, bindings)
+                binding::extend(own, bindings);
             });
         }
     }
@@ -450,17 +450,17 @@ impl Location {
         } else {
             self.count.fetch_sub(before - after, Relaxed);
         }
-        self.tell(shown_before, shown(shard), why);
+        self.tell(shown_before, &shown(shard), why);
     }
 
-    fn tell(&self, before: Vec<BindingInfo>, after: Vec<BindingInfo>, why: Unbound) {
+    fn tell(&self, before: Vec<BindingInfo>, after: &[BindingInfo], why: Unbound) {
         let is_in = |all: &[BindingInfo], one: &BindingInfo| {
             all.iter().any(|other| other.contact == one.contact)
         };
         for binding in after.iter().filter(|binding| !is_in(&before, binding)) {
             self.events.push(Event::Registered(binding.clone()));
         }
-        for binding in before.into_iter().filter(|binding| !is_in(&after, binding)) {
+        for binding in before.into_iter().filter(|binding| !is_in(after, binding)) {
             self.events.push(Event::Unregistered { binding, why });
         }
     }

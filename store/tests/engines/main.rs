@@ -14,6 +14,7 @@ mod messages;
 mod postgres;
 mod routing;
 mod users;
+mod webhooks;
 
 use std::{
     future::Future,
@@ -99,6 +100,9 @@ cases! {
     routing_is_created_where_it_is_missing
     routing_is_edited_where_nothing_has_changed
     many_routes_are_replaced_at_once;
+    webhooks:
+    webhooks_are_kept_changed_and_removed
+    deliveries_wait_until_they_are_due_or_given_up;
 }
 
 #[test]

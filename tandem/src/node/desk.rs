@@ -39,7 +39,7 @@ impl Desk {
         let store = Store::open(&config.store.url, data_dir).await?;
         let signal = Client::connect(endpoint_of(args, &config));
         Ok(Self {
-            api: Local::new(store.clone(), signal, actor()),
+            api: Local::new(config.node.name.clone(), store.clone(), signal, actor()),
             store,
         })
     }

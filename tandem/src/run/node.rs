@@ -78,6 +78,7 @@ impl Node {
         let signal = Client::<Signal>::connect(signal);
         // Binding tells whether another node is here; serving waits until all is up.
         let server = Api {
+            node: config.node.name.clone(),
             listen: config.api.listen,
             admin_key: key,
             requests: config.api.requests,

@@ -1,0 +1,257 @@
+//! What happened, as clients see it.
+
+use control::signal::{Event as Told, TrunkHostInfo, TrunkInfo, Unbound};
+use serde::Serialize;
+use store::Timestamp;
+use utoipa::ToSchema;
+
+use crate::{bans::Ban, calls::Call, registrations::Registration};
+
+/// What happened.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Event {
+    /// Goes up by one. Of another start of the API it is another one: what is before the hyphen tells.
+    #[schema(example = "01890a5dac96-17")]
+    pub(super) id: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) time: Timestamp,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+/// The kind of an event, and what it is about.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "type")]
+pub(crate) enum What {
+    /// A call began, or is in another state.
+    #[serde(rename = "call.updated")]
+    CallUpdated {
+        /// As it is now.
+        call: Box<Call>,
+    },
+    /// A call is over. Its record follows in `/v1/cdrs`.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// As in `/v1/calls`.
+        call_id: String,
+        /// The last status, such as 200 or 486.
+        status: u16,
+        /// Why, in a few words.
+        reason: String,
+    },
+    /// A phone has registered a Contact that it had not registered before.
+    #[serde(rename = "registration.added")]
+    RegistrationAdded {
+        /// As it is now.
+        registration: Box<Registration>,
+    },
+    /// A Contact is registered no more.
+    #[serde(rename = "registration.removed")]
+    RegistrationRemoved {
+        /// As it was.
+        registration: Box<Registration>,
+        /// `expired`, `phone` (it took it back), `closed` (its connection is), `unreachable` or `operator`.
+        why: &'static str,
+    },
+    /// A host of a trunk, or our registration with it, went down or came back.
+    #[serde(rename = "trunk.changed")]
+    TrunkChanged {
+        /// As it is now.
+        trunk: Box<TrunkState>,
+    },
+    /// A source is banned, or banned anew.
+    #[serde(rename = "ban.added")]
+    BanAdded {
+        /// As it is now.
+        ban: Box<Ban>,
+    },
+    /// A ban is over before its time.
+    #[serde(rename = "ban.lifted")]
+    BanLifted {
+        /// As in `/v1/bans`.
+        source: String,
+    },
+    /// Events were missed: what is known from events may be out of date.
+    #[serde(rename = "missed")]
+    Missed,
+}
+
+/// How a trunk is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TrunkState {
+    #[schema(example = "carrier-a")]
+    name: String,
+    hosts: Vec<HostState>,
+    /// Whether this node is registered with it; `null` where it wants no registration.
+    registered: Option<bool>,
+    /// Why the last attempt to register failed.
+    registration_error: Option<String>,
+}
+
+/// How a host of a trunk is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct HostState {
+    #[schema(example = "192.0.2.1:5060")]
+    host: String,
+    /// Whether it is thought to be up; one that is not is tried last.
+    up: bool,
+    /// What went wrong with it last.
+    error: Option<String>,
+}
+
+impl What {
+    /// Its `type`.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::CallUpdated { .. } => "call.updated",
+            Self::CallEnded { .. } => "call.ended",
+            Self::RegistrationAdded { .. } => "registration.added",
+            Self::RegistrationRemoved { .. } => "registration.removed",
+            Self::TrunkChanged { .. } => "trunk.changed",
+            Self::BanAdded { .. } => "ban.added",
+            Self::BanLifted { .. } => "ban.lifted",
+            Self::Missed => MISSED,
+        }
+    }
+}
+
+/// The type of what is told to everybody.
+const MISSED: &str = "missed";
+
+/// The types that somebody wants to hear of.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted(Vec<String>);
+
+/// All that there are, but that events were missed.
+const KINDS: [&str; 7] = [
+    "call.updated",
+    "call.ended",
+    "registration.added",
+    "registration.removed",
+    "trunk.changed",
+    "ban.added",
+    "ban.lifted",
+];
+
+impl Wanted {
+    /// From types, or what they begin with before the dot; all where none is named.
+    ///
+    /// # Errors
+    /// With what names no event.
+    pub(crate) fn new(types: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let types: Vec<String> = types.into_iter().collect();
+        let known = |name: &str| KINDS.iter().any(|kind| is_of(kind, name));
+        match types.iter().find(|name| !known(name)) {
+            Some(unknown) => Err(format!(
+                "'{unknown}' is no type of event; they are {}, or what is before their dot",
+                KINDS.join(", ")
+            )),
+            None => Ok(Self(types)),
+        }
+    }
+
+    /// All types.
+    pub(crate) const fn all() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether an event is one of them. Everybody hears that something was missed.
+    pub(crate) fn has(&self, event: &Event) -> bool {
+        let kind = event.what.kind();
+        self.0.is_empty() || kind == MISSED || self.0.iter().any(|name| is_of(kind, name))
+    }
+}
+
+fn is_of(kind: &str, name: &str) -> bool {
+    let group = kind.split_once('.').map(|(group, _)| group);
+    kind == name || group == Some(name)
+}
+
+impl From<Told> for What {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Call(call) => Self::CallUpdated {
+                call: Box::new(call.into()),
+            },
+            Told::Ended { id, status, reason } => Self::CallEnded {
+                call_id: id,
+                status,
+                reason,
+            },
+            Told::Registered(binding) => Self::RegistrationAdded {
+                registration: Box::new(binding.into()),
+            },
+            Told::Unregistered { binding, why } => Self::RegistrationRemoved {
+                registration: Box::new(binding.into()),
+                why: match why {
+                    Unbound::Expired => "expired",
+                    Unbound::Phone => "phone",
+                    Unbound::Closed => "closed",
+                    Unbound::Unreachable => "unreachable",
+                    Unbound::Operator => "operator",
+                },
+            },
+            Told::Trunk(trunk) => Self::TrunkChanged {
+                trunk: Box::new(trunk.into()),
+            },
+            Told::Banned(ban) => Self::BanAdded {
+                ban: Box::new(ban.into()),
+            },
+            Told::Lifted { source } => Self::BanLifted { source },
+        }
+    }
+}
+
+impl From<TrunkInfo> for TrunkState {
+    fn from(trunk: TrunkInfo) -> Self {
+        let host = |host: TrunkHostInfo| HostState {
+            host: host.host,
+            up: host.up,
+            error: host.error,
+        };
+        let registration = trunk.registration;
+        Self {
+            name: trunk.name,
+            hosts: trunk.hosts.into_iter().map(host).collect(),
+            registered: registration.as_ref().map(|own| own.expires_s.is_some()),
+            registration_error: registration.and_then(|own| own.error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(types: &[&str]) -> Result<Wanted, String> {
+        Wanted::new(types.iter().map(|name| (*name).to_owned()))
+    }
+
+    #[test]
+    fn types_are_wanted_by_name_or_by_group() {
+        let event = |what| Event {
+            id: String::new(),
+            time: Timestamp::now(),
+            what,
+        };
+        let lifted = event(What::BanLifted {
+            source: "192.0.2.1".to_owned(),
+        });
+        for types in [&[][..], &["ban"], &["call.ended", "ban.lifted"]] {
+            assert!(wanted(types).unwrap().has(&lifted), "{types:?}");
+        }
+        assert!(!wanted(&["call", "ban.added"]).unwrap().has(&lifted));
+        assert!(wanted(&["call"]).unwrap().has(&event(What::Missed)));
+        assert_eq!(
+            KINDS.iter().find(|kind| **kind == lifted.what.kind()),
+            Some(&"ban.lifted")
+        );
+        for unknown in ["", "ca", "call.", "call.began", "missed"] {
+            let told = wanted(&["ban", unknown]).unwrap_err();
+            assert!(
+                told.starts_with(&format!("'{unknown}' is no type")),
+                "{told}"
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `GET /v1/events`: server-sent events, or a WebSocket where the client asks for one.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Bytes,
+    extract::{
+        self,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    },
+    http::HeaderMap,
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event as Line, KeepAlive, Sse},
+    },
+};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use utoipa::IntoParams;
+
+use super::{
+    event::{Event, Wanted},
+    hub::Listener,
+};
+use crate::{State, problem::Problem, query::Params};
+
+/// So often something is sent, so that nobody between takes the connection for dead.
+const ALIVE: Duration = Duration::from_secs(15);
+/// A WebSocket of which nothing is heard for so long, or that takes nothing, is gone.
+const GONE: Duration = Duration::from_secs(45);
+/// Octets of a message from a client at most: none has anything to say.
+const MOST: usize = 4096;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// The id of the last event that was seen; from now on unless told. The header field `Last-Event-ID` says
+    /// the same.
+    after: Option<String>,
+    /// Only these types, with commas between them; `call` stands for `call.updated` and `call.ended`.
+    #[param(example = "call,ban.added")]
+    types: Option<String>,
+}
+
+/// What happens on the node, as it happens: a stream of server-sent events, whose `data` is a document and
+/// whose `event` is its type; a comment comes every 15 s. Asked for as a WebSocket (RFC 6455), each document
+/// is a text message, and a ping comes every 15 s.
+#[utoipa::path(get, path = "/events", tag = "events", params(EventsQuery),
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, description = "It goes on until the client ends it", body = Event,
+            content_type = "text/event-stream"),
+        (status = 101, description = "A WebSocket, as asked for")))]
+pub(super) async fn events(
+    extract::State(state): extract::State<Arc<State>>,
+    headers: HeaderMap,
+    Params(query): Params<EventsQuery>,
+    upgrade: Result<WebSocketUpgrade, extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let types = query.types.iter().flat_map(|types| types.split(','));
+    let wanted = Wanted::new(types.map(str::to_owned));
+    let wanted = wanted.map_err(|error| Problem::bad_parameter(format!("types: {error}")))?;
+    let last = headers.get("last-event-id");
+    let last = last.map(|id| id.to_str().unwrap_or_default().to_owned());
+    let last = last.or(query.after);
+    if !is_websocket(&headers) {
+        let listener = state.events.listen(wanted, last.as_deref());
+        return Ok(lines(listener).into_response());
+    }
+    let upgrade = upgrade.map_err(|error| Problem::bad_header(error.body_text()))?;
+    let events = state.events.clone();
+    let upgrade = upgrade.max_message_size(MOST).max_frame_size(MOST);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let listener = events.listen(wanted, last.as_deref());
+        serve(socket, listener).await;
+    }))
+}
+
+/// Whether the client asks for a WebSocket; it may offer other protocols too.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all("upgrade").iter();
+    let mut names = fields.filter_map(|field| field.to_str().ok());
+    names.any(|names| {
+        let mut names = names.split(',');
+        names.any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+    })
+}
+
+fn lines(listener: Listener) -> impl axum::response::IntoResponse {
+    let lines = stream::unfold(listener, async |mut listener| {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(line(&event)), listener))
+    });
+    Sse::new(lines).keep_alive(KeepAlive::new().interval(ALIVE))
+}
+
+fn line(event: &Event) -> Line {
+    let line = Line::default().id(&event.id).event(event.what.kind());
+    // Texts and numbers: nothing that JSON could not say.
+    line.clone().json_data(event).unwrap_or(line)
+}
+
+/// Tells the events over a WebSocket, for as long as the client is there.
+async fn serve(mut socket: WebSocket, mut listener: Listener) {
+    let mut alive = interval(ALIVE);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        let message = tokio::select! {
+            event = listener.next() => match event {
+                Some(event) => text(&event),
+                None => break,
+            },
+            said = socket.recv() => match said {
+                Some(Ok(_)) => {
+                    heard = Instant::now();
+                    continue;
+                }
+                Some(Err(_)) | None => return,
+            },
+            _ = alive.tick() => {
+                if heard.elapsed() >= GONE {
+                    return;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        if !matches!(timeout(GONE, socket.send(message)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let farewell = CloseFrame {
+        code: close_code::AWAY,
+        reason: "the node is being stopped".into(),
+    };
+    // It goes either way.
+    drop(timeout(ALIVE, socket.send(Message::Close(Some(farewell)))).await);
+}
+
+fn text(event: &Event) -> Message {
+    Message::Text(serde_json::to_string(event).unwrap_or_default().into())
+}
