@@ -38,6 +38,8 @@ pub(crate) enum Dropped {
     Malformed,
     /// The worker's queue was full.
     Overload,
+    /// It was sent again while it waited to be worked on.
+    Repeated,
     /// A response that belongs to no transaction.
     Stray,
     /// A response whose Via names another than this node.
@@ -68,6 +70,7 @@ impl Dropped {
         match self {
             Self::Malformed => "malformed",
             Self::Overload => "overload",
+            Self::Repeated => "repeated",
             Self::Stray => "stray-response",
             Self::NotOurs => "not-ours",
             Self::StrayAck => "stray-ack",

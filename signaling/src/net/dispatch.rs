@@ -210,24 +210,28 @@ impl Dispatcher {
         admits
     }
 
-    /// Queues a datagram for the worker of its Call-ID; drops it where there is no room. Nothing is
-    /// copied of one that is refused.
+    /// Queues a datagram for the worker of its Call-ID; drops it where there is no room, or where it waits
+    /// already. Nothing is copied of one that is refused.
     pub(super) fn datagram(&self, flow: Flow, bytes: &[u8], queues: &mut Queues<Datagram>) {
         let now = now();
         let Ok(place) = self.place(now, &flow, &Peek::at(bytes)) else {
             return;
         };
-        let bytes = Bytes::copy_from_slice(bytes);
         if self.agent_mark.is_some() && place.worker + 1 == self.workers.len() {
-            let message = Message::parse(bytes);
+            let message = Message::parse(Bytes::copy_from_slice(bytes));
             return self.push(place, now, Arrival::Framed { flow, message });
         }
+        let Place { worker, lane, fate } = place;
+        let mark = queues.mark(lane, fate, flow.remote, bytes);
+        if queues.has(mark) {
+            return self.metrics.dropped(Dropped::Repeated);
+        }
         let datagram = Datagram {
-            worker: place.worker,
+            worker,
             flow,
-            bytes,
+            bytes: Bytes::copy_from_slice(bytes),
         };
-        if !queues.push(now, place.lane, place.fate, datagram) {
+        if !queues.push(now, lane, fate, mark, datagram) {
             self.metrics.dropped(Dropped::Overload);
         }
     }
@@ -409,7 +413,7 @@ mod tests {
     use control::config;
 
     use super::*;
-    use crate::net::lanes::lanes;
+    use crate::net::lanes::{BEHIND, lanes};
 
     /// A trunk's address, a phone's, and a stranger's.
     const SOURCES: [&str; 3] = ["192.0.2.1:5060", "198.51.100.2:5060", "203.0.113.3:5060"];
@@ -483,6 +487,29 @@ mod tests {
             assert_eq!(closed, usize::from(is_concerned), "{worker}");
             assert_eq!(messages, if worker == reads { 2 } else { 0 }, "{worker}");
         }
+    }
+
+    #[test]
+    fn what_is_sent_again_while_it_waits_is_not_worked_on_again() {
+        let dispatcher = dispatcher();
+        let [local, phone] = ["192.0.2.9:5060", SOURCES[1]].map(|at| at.parse().unwrap());
+        let flow = Flow::to(Transport::Udp, local, phone);
+        let (mut queues, late) = (Queues::new(), 10);
+        for _ in 0..3 {
+            for number in 0..BEHIND + late {
+                let text = format!("REGISTER sip:h SIP/2.0\r\nCall-ID: {number}\r\n\r\n");
+                dispatcher.datagram(flow, text.as_bytes(), &mut queues);
+            }
+        }
+        // Those that came first did not wait long enough to be known the first time.
+        let mut waited = 0;
+        while !queues.is_empty() {
+            queues.turn(|_| waited += 1);
+        }
+        assert_eq!(waited, 2 * BEHIND + late);
+        let page = dispatcher.metrics.text();
+        let repeated = format!("reason=\"repeated\"}} {}", BEHIND + 2 * late);
+        assert!(page.contains(&repeated), "{page}");
     }
 
     #[test]

@@ -12,9 +12,17 @@
 //! 3. Registrations: those of a town whose power is back delay no call.
 //! 4. Whatever strangers send, which is most of what a flood brings.
 //!
-//! What can be tried again later never takes the last places of a queue.
+//! What can be tried again later never takes the last places of a queue; nor is it worked on as often as its
+//! sender has sent it again while it waited.
 
-use std::{collections::VecDeque, future::poll_fn, task::Poll, time::Instant};
+use std::{
+    collections::{HashSet, VecDeque},
+    future::poll_fn,
+    hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
+    task::Poll,
+    time::Instant,
+};
 
 use tokio::sync::mpsc;
 
@@ -50,6 +58,8 @@ const LANES: usize = 4;
 /// Arrivals that may wait in each queue of a thread: a second of the heaviest load, and as much as a burst
 /// after a pause of the process brings. A worker's have its part of that.
 const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 8_192];
+/// Arrivals before it with which a datagram waits long enough, perhaps, to be sent again.
+pub(super) const BEHIND: usize = 1_024;
 /// Arrivals that are taken from each queue in one turn, before sockets have theirs.
 const TURN: [usize; LANES] = [64, 32, 16, 8];
 
@@ -84,33 +94,78 @@ impl<T> Queued<T> {
 
 /// The queues of one thread, which fills and empties them itself.
 #[derive(Debug)]
-pub(super) struct Queues<T>([VecDeque<Queued<T>>; LANES]);
+pub(super) struct Queues<T> {
+    lanes: [VecDeque<(Option<Mark>, Queued<T>)>; LANES],
+    /// Of those that wait and have one.
+    marks: HashSet<Mark>,
+    hasher: RandomState,
+}
+
+/// Tells a datagram that waits from all others: a hash of all of it and of its source, which nobody outside
+/// can compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark(u64);
 
 impl<T> Queues<T> {
     pub(super) fn new() -> Self {
-        Self([(); LANES].map(|()| VecDeque::new()))
+        Self {
+            lanes: [(); LANES].map(|()| VecDeque::new()),
+            marks: HashSet::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// What to know a datagram by when it is sent again, where it may be before it is worked on.
+    pub(super) fn mark(
+        &self,
+        lane: Lane,
+        fate: Fate,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<Mark> {
+        let may_come_again = fate == Fate::Sheddable && self.lanes[lane as usize].len() >= BEHIND;
+        may_come_again.then(|| Mark(self.hasher.hash_one((remote, bytes))))
+    }
+
+    /// Whether the same waits already: what it will be told answers both.
+    pub(super) fn has(&self, mark: Option<Mark>) -> bool {
+        mark.is_some_and(|mark| self.marks.contains(&mark))
     }
 
     /// Queues an arrival; `false` where there is no room for it.
-    pub(super) fn push(&mut self, at: Instant, lane: Lane, fate: Fate, arrival: T) -> bool {
-        let (queue, all) = (&mut self.0[lane as usize], ROOM[lane as usize]);
+    pub(super) fn push(
+        &mut self,
+        at: Instant,
+        lane: Lane,
+        fate: Fate,
+        mark: Option<Mark>,
+        arrival: T,
+    ) -> bool {
+        let (queue, all) = (&mut self.lanes[lane as usize], ROOM[lane as usize]);
         let room = all.saturating_sub(queue.len());
-        let queued = Queued::new(at, fate, room, all, arrival);
-        let is_taken = queued.is_some();
-        queue.extend(queued);
-        is_taken
+        let Some(queued) = Queued::new(at, fate, room, all, arrival) else {
+            return false;
+        };
+        queue.push_back((mark, queued));
+        self.marks.extend(mark);
+        true
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(VecDeque::is_empty)
+        self.lanes.iter().all(VecDeque::is_empty)
     }
 
     /// Gives a turn's worth of arrivals, in the order of the queues.
     pub(super) fn turn(&mut self, mut work: impl FnMut(Queued<T>)) {
-        for (queue, most) in self.0.iter_mut().zip(TURN) {
+        for (queue, most) in self.lanes.iter_mut().zip(TURN) {
             let most = most.min(queue.len());
-            queue.drain(..most).for_each(&mut work);
+            for (mark, queued) in queue.drain(..most) {
+                if let Some(mark) = mark {
+                    self.marks.remove(&mark);
+                }
+                work(queued);
+            }
         }
     }
 }
@@ -235,7 +290,7 @@ mod tests {
         for (lane, start) in all.into_iter().zip([3_000, 2_000, 1_000, 0]) {
             for port in start..start + 500 {
                 assert!(lanes.push(now, lane, Fate::Sheddable, arrival(port)));
-                assert!(queues.push(now, lane, Fate::Sheddable, arrival(port)));
+                assert!(queues.push(now, lane, Fate::Sheddable, None, arrival(port)));
             }
         }
         let mut batch = Vec::new();
@@ -292,11 +347,41 @@ mod tests {
         let room = ROOM[lane as usize];
         let mut queues = Queues::new();
         let mut pushed = |fate| {
-            let push = |_: &usize| queues.push(now, lane, fate, arrival(1));
+            let push = |_: &usize| queues.push(now, lane, fate, None, arrival(1));
             (0..room).filter(push).count()
         };
         assert_eq!(pushed(Fate::Sheddable), room - room / 8);
         assert_eq!(pushed(Fate::Kept), room / 8);
+    }
+
+    #[test]
+    fn what_waits_is_known_again_until_its_turn() {
+        let (now, lane, fate) = (Instant::now(), Lane::Registrations, Fate::Sheddable);
+        let remote = SocketAddr::from(([192, 0, 2, 1], 5_060));
+        let mut queues = Queues::new();
+        while queues.mark(lane, fate, remote, b"REGISTER 1").is_none() {
+            assert!(queues.push(now, lane, fate, None, arrival(1)));
+        }
+        // Nobody has to wait before it.
+        assert_eq!(queues.lanes[lane as usize].len(), BEHIND);
+        assert_eq!(queues.mark(lane, Fate::Kept, remote, b"ACK"), None);
+        assert_eq!(queues.mark(Lane::Strangers, fate, remote, b""), None);
+
+        let mark = queues.mark(lane, fate, remote, b"REGISTER 1");
+        assert!(!queues.has(None) && !queues.has(mark));
+        assert!(queues.push(now, lane, fate, mark, arrival(2)));
+        let again = queues.mark(lane, fate, remote, b"REGISTER 1");
+        assert!(queues.has(again));
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 5_061));
+        assert!(!queues.has(queues.mark(lane, fate, elsewhere, b"REGISTER 1")));
+        assert!(!queues.has(queues.mark(lane, fate, remote, b"REGISTER 2")));
+
+        for _ in 0..BEHIND / TURN[lane as usize] {
+            assert!(queues.has(mark));
+            queues.turn(|_| ());
+        }
+        queues.turn(|_| ());
+        assert!(queues.is_empty() && !queues.has(mark) && queues.marks.is_empty());
     }
 
     /// Or what is urgent would wait until a worker has gone through all of its queues.
