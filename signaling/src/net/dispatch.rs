@@ -367,7 +367,10 @@ impl Dispatcher {
         let lane = match standing {
             Standing::Stranger => Lane::Strangers,
             _ if peek.may_overtake(standing) => Lane::Urgent,
-            Standing::Known if peek.kind == Kind::Register => Lane::Registrations,
+            Standing::Known if peek.kind == Kind::Register => match peek.credentials {
+                Some(_) => Lane::Answers,
+                None => Lane::Registrations,
+            },
             _ => Lane::Ordinary,
         };
         let is_kept = !peek.is_sheddable(standing)
@@ -515,7 +518,7 @@ mod tests {
     #[test]
     fn probes_calls_registrations_and_strangers_wait_apart() {
         use Fate::{Kept, Sheddable};
-        use Lane::{Ordinary, Registrations, Strangers, Urgent};
+        use Lane::{Answers, Ordinary, Registrations, Strangers, Urgent};
         let dispatcher = dispatcher();
         let out = "<sip:1@h>";
         let within = "<sip:1@h>;tag=1";
@@ -559,6 +562,12 @@ mod tests {
                 "REGISTER sip:h SIP/2.0",
                 within,
                 [Ordinary, Registrations],
+                Sheddable,
+            ),
+            (
+                "REGISTER sip:h SIP/2.0\r\nAuthorization: Digest username=a",
+                out,
+                [Ordinary, Answers],
                 Sheddable,
             ),
             ("SIP/2.0 200 OK", within, [Urgent, Urgent], Kept),

@@ -9,8 +9,9 @@
 //!    fast as it is asked to.
 //! 2. What else trunks and known users want, their calls above all. A CANCEL waits here behind its
 //!    INVITE.
-//! 3. Registrations: those of a town whose power is back delay no call.
-//! 4. Whatever strangers send, which is most of what a flood brings.
+//! 3. Registrations that answer a challenge: who began gets to an end, before he gives up and begins anew.
+//! 4. Other registrations: those of a town whose power is back delay no call.
+//! 5. Whatever strangers send, which is most of what a flood brings.
 //!
 //! What can be tried again later never takes the last places of a queue; nor is it worked on as often as its
 //! sender has sent it again while it waited.
@@ -36,6 +37,8 @@ pub(crate) enum Lane {
     Urgent,
     /// Calls, and all else of those who are known.
     Ordinary,
+    /// REGISTER with credentials, of those who are known.
+    Answers,
     /// REGISTER of those who are known.
     Registrations,
     /// Everything of those who are not.
@@ -53,15 +56,15 @@ pub(crate) enum Fate {
     Refused,
 }
 
-const LANES: usize = 4;
+const LANES: usize = 5;
 
 /// Arrivals that may wait in each queue of a thread: a second of the heaviest load, and as much as a burst
 /// after a pause of the process brings. A worker's have its part of that.
-const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 8_192];
+const ROOM: [usize; LANES] = [16_384, 16_384, 32_768, 32_768, 8_192];
 /// Arrivals before it with which a datagram waits long enough, perhaps, to be sent again.
 pub(super) const BEHIND: usize = 1_024;
 /// Arrivals that are taken from each queue in one turn, before sockets have theirs.
-const TURN: [usize; LANES] = [64, 32, 16, 8];
+const TURN: [usize; LANES] = [64, 32, 8, 8, 8];
 
 /// An arrival that waited.
 #[derive(Debug)]
@@ -180,8 +183,11 @@ pub(crate) struct Inbox([mpsc::Receiver<Queued>; LANES]);
 
 /// The queues of a worker.
 pub(crate) fn lanes() -> (Lanes, Inbox) {
-    let [a, b, c, d] = ROOM.map(|room| mpsc::channel(room / PER_READER));
-    (Lanes([a.0, b.0, c.0, d.0]), Inbox([a.1, b.1, c.1, d.1]))
+    let [a, b, c, d, e] = ROOM.map(|room| mpsc::channel(room / PER_READER));
+    (
+        Lanes([a.0, b.0, c.0, d.0, e.0]),
+        Inbox([a.1, b.1, c.1, d.1, e.1]),
+    )
 }
 
 impl Lanes {
@@ -283,11 +289,12 @@ mod tests {
         let all = [
             Lane::Strangers,
             Lane::Registrations,
+            Lane::Answers,
             Lane::Ordinary,
             Lane::Urgent,
         ];
         let mut queues = Queues::new();
-        for (lane, start) in all.into_iter().zip([3_000, 2_000, 1_000, 0]) {
+        for (lane, start) in all.into_iter().zip([4_000, 3_000, 2_000, 1_000, 0]) {
             for port in start..start + 500 {
                 assert!(lanes.push(now, lane, Fate::Sheddable, arrival(port)));
                 assert!(queues.push(now, lane, Fate::Sheddable, None, arrival(port)));
@@ -295,7 +302,8 @@ mod tests {
         }
         let mut batch = Vec::new();
         for turn in 0..3 {
-            let starts = [0, 1_000, 2_000, 3_000].into_iter().zip([64, 32, 16, 8]);
+            let starts = [0, 1_000, 2_000, 3_000, 4_000];
+            let starts = starts.into_iter().zip([64, 32, 8, 8, 8]);
             let expected = starts.flat_map(|(start, share)| {
                 let first = start + turn * share;
                 first..first + share
@@ -309,7 +317,7 @@ mod tests {
         while !queues.is_empty() {
             queues.turn(|queued| batch.push(queued));
         }
-        assert_eq!(ports(&mut batch).len(), 2_000 - 3 * (64 + 32 + 16 + 8));
+        assert_eq!(ports(&mut batch).len(), 2_500 - 3 * (64 + 32 + 8 + 8 + 8));
         drop(lanes);
         while inbox.recv(&mut batch).await {
             batch.clear();
@@ -318,7 +326,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_be_tried_again_is_refused_first_and_never_takes_the_last_places() {
-        for lane in [Lane::Ordinary, Lane::Registrations, Lane::Strangers] {
+        for lane in [
+            Lane::Ordinary,
+            Lane::Answers,
+            Lane::Registrations,
+            Lane::Strangers,
+        ] {
             let (lanes, mut inbox) = lanes();
             let (now, room) = (Instant::now(), ROOM[lane as usize] / PER_READER);
             let pushed = |fate| {
