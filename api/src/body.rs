@@ -6,10 +6,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::problem::Problem;
-
-/// Characters of a name that people give to something.
-const NAME: std::ops::RangeInclusive<usize> = 1..=200;
+use crate::{problem::Problem, rules};
 
 /// A JSON document, each member known and well formed: what is unknown is refused, so that a misspelt
 /// one is not taken for the default.
@@ -32,8 +29,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 /// A name that people give to something: 1 to 200 characters.
 pub(crate) fn name(name: String) -> Result<String, Problem> {
-    let is_good = NAME.contains(&name.chars().count()) && !name.contains(char::is_control);
-    is_good
-        .then_some(name)
-        .ok_or_else(|| Problem::bad_member("name: 1 to 200 characters, none of control"))
+    rules::name(&name).map_err(Problem::bad_member)?;
+    Ok(name)
 }

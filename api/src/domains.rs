@@ -17,6 +17,7 @@ use crate::{
     edited::{IfMatch, Tagged},
     problem::Problem,
     query::{List, Params, limit},
+    rules,
 };
 
 /// The endpoints.
@@ -101,12 +102,7 @@ async fn put(
     Body(owner): Body<DomainOwner>,
 ) -> Result<Tagged<DomainView>, Problem> {
     let name = name.to_ascii_lowercase();
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b);
-    if !(1..=253).contains(&name.len()) || !name.bytes().all(is_name) {
-        return Err(Problem::bad_member(
-            "the path names no SIP domain: write a host name or an address",
-        ));
-    }
+    rules::domain(&name).map_err(Problem::bad_member)?;
     let before = state.store.domain(&name).await?;
     let updated = before.as_ref().map(|before| before.updated);
     if_match.check(updated)?;

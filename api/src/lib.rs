@@ -44,6 +44,7 @@ mod query;
 mod rate;
 mod registrations;
 mod routing;
+pub mod rules;
 mod tenants;
 mod users;
 mod web;

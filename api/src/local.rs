@@ -160,6 +160,19 @@ impl Local {
         editor.record(&self.state, change).await;
     }
 
+    /// Tells the record of changes that many things were taken over at once; `detail` has how many.
+    pub async fn record_import(&self, detail: Value) {
+        let change = Change {
+            action: "import",
+            kind: "node",
+            target: "store",
+            tenant: None,
+            detail,
+        };
+        let editor = Editor::local(Caller::clone(&self.caller));
+        editor.record(&self.state, change).await;
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -16,10 +16,8 @@ use crate::{
     edited::{IfMatch, Tagged},
     problem::Problem,
     query::{List, Params, limit},
+    rules,
 };
-
-/// Characters of an id.
-const ID: std::ops::RangeInclusive<usize> = 1..=40;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
@@ -109,10 +107,7 @@ async fn create(
     editor: Editor,
     Body(new): Body<NewTenant>,
 ) -> Result<impl IntoResponse, Problem> {
-    let is_id = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if !ID.contains(&new.id.len()) || !new.id.bytes().all(is_id) {
-        return Err(Problem::bad_member("id: 1 to 40 of a to z, 0 to 9 and '-'"));
-    }
+    rules::tenant_id(&new.id).map_err(Problem::bad_member)?;
     let now = Timestamp::now();
     let tenant = Tenant {
         name: name(new.name)?,

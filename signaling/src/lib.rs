@@ -27,8 +27,9 @@ mod watch;
 mod weighted;
 mod worker;
 
+pub use accounts::provision::row as user_row;
 pub use directory::{PrefixMap, PrefixMapBuilder, explain};
-pub use provision::Reread;
+pub use provision::{Reread, check, document};
 
 use std::{
     io,

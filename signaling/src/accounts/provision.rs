@@ -78,8 +78,8 @@ impl Plan {
     }
 }
 
-/// The row of a user; `first` is the domain of those who are written without one.
-pub(super) fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<store::User> {
+/// The row of a user; `first` is the domain of those who are written without one, `None` where there is none.
+pub fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<store::User> {
     // The realm is the domain as it is stored.
     let domain = user.domain(first)?.to_ascii_lowercase();
     let mut row = store::User {

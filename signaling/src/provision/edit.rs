@@ -128,7 +128,7 @@ impl Provision {
         new: &NewDocument,
         before: Option<&RoutingDocument>,
     ) -> Result<RoutingDocument, Fault> {
-        let document = document(kind, id, new.document.expose(), before);
+        let document = document(stored(kind), id, new.document.expose(), before);
         let document = document.map_err(|reason| invalid(&[reason]))?;
         if let (RoutingKind::Number, Some(tenant)) = (kind, &new.tenant) {
             self.check_group(&document, tenant).await?;
@@ -181,15 +181,19 @@ fn refusal(edit: &RoutingEdit, before: Option<&RoutingDocument>) -> Option<Routi
     }
 }
 
-/// What is stored of a text: all that it means, so that it means the same to later versions.
-fn document(
-    kind: RoutingKind,
+/// What is stored of a text: all that it means, so that it means the same to later versions. Passwords that it
+/// leaves out are those of `before`.
+///
+/// # Errors
+/// What is wrong with it by itself.
+pub fn document(
+    kind: store::RoutingKind,
     id: &str,
     text: &str,
     before: Option<&RoutingDocument>,
 ) -> Result<String, String> {
     match kind {
-        RoutingKind::Trunk => {
+        store::RoutingKind::Trunk => {
             let mut trunk: Trunk = read(text)?;
             check_name("name", &trunk.name, id)?;
             let before = before.and_then(|before| read(&before.document).ok());
@@ -198,25 +202,25 @@ fn document(
             }
             write(&trunk)
         }
-        RoutingKind::Number => {
+        store::RoutingKind::Number => {
             let number: Number = read(text)?;
             check_name("number", &number.number, id)?;
             write(&number)
         }
-        RoutingKind::Group => {
+        store::RoutingKind::Group => {
             let group: Group = read(text)?;
             check_name("name", &group.name, id)?;
             write(&group)
         }
-        RoutingKind::Route => {
+        store::RoutingKind::Route => {
             check_id(id)?;
             write(&read::<Route>(text)?)
         }
-        RoutingKind::Block => {
+        store::RoutingKind::Block => {
             check_id(id)?;
             write(&read::<Block>(text)?)
         }
-        RoutingKind::Limit => {
+        store::RoutingKind::Limit => {
             check_id(id)?;
             write(&read::<LimitRule>(text)?)
         }

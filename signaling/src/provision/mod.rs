@@ -21,6 +21,7 @@ use store::{Store, StoreError};
 use tokio::{sync::mpsc, time};
 use tracing::{error, info, warn};
 
+pub use self::edit::document;
 use self::{
     changes::Changes,
     load::{LoadError, Loaded, load},
@@ -94,6 +95,18 @@ pub(crate) async fn first(config: &Config, store: &Store) -> (Directory, Option<
         error!("cannot create the numbers of the configuration in the store: {error}");
     }
     (loaded.directory, revision.ok())
+}
+
+/// Whether a node could route by a configuration and a store, as a reload would see it. Nothing is changed.
+///
+/// # Errors
+/// All that is wrong, one line each.
+pub async fn check(config: &Config, store: &Store) -> Result<(), Vec<String>> {
+    let mut config = of_the_store(config);
+    let users = accounts::provision::plan(&config, store).await;
+    config.sip.domains = users.map_err(|error| vec![error.to_string()])?.domains;
+    let loaded = load(&config, store, None, None).await;
+    loaded.map(drop).map_err(LoadError::reasons)
 }
 
 impl Provision {

@@ -259,3 +259,69 @@ pub(crate) async fn users_are_their_domains_tenants(place: Place) {
     assert!(!remove(since(2)).await);
     assert_eq!(of("acme", ("b.test", "b")).await, []);
 }
+
+pub(crate) async fn much_is_imported_at_once_or_not_at_all(place: Place) {
+    let store = place.open().await;
+    let now = Timestamp::from_millis(1);
+    let tenant = |id: &str, name: &str| Tenant {
+        id: id.into(),
+        name: name.into(),
+        created: now,
+        updated: now,
+    };
+    let user = |number: usize, display: &str| User {
+        domain: "acme.test".into(),
+        name: format!("u{number:05}"),
+        ha1_md5: Some("0".into()),
+        ha1_sha256: None,
+        ha1_sha512: None,
+        display: Some(display.into()),
+        enabled: true,
+        profile: "{}".into(),
+        created: now,
+        updated: now,
+    };
+    let domain = Domain {
+        name: "acme.test".into(),
+        tenant: "acme".into(),
+        created: now,
+        updated: now,
+    };
+    let number = store::RoutingDocument {
+        tenant: Some("acme".into()),
+        ..store::RoutingDocument::new("700", "{}")
+    };
+    let mut import = store::Import {
+        tenants: vec![tenant("acme", "Acme")],
+        domains: vec![domain],
+        // More than one statement takes.
+        users: (0..4_500).map(|number| user(number, "one")).collect(),
+        routing: vec![(store::RoutingKind::Number, vec![number])],
+    };
+    assert!(!import.is_empty() && store::Import::default().is_empty());
+    let revision = store.routing_revision().await.unwrap();
+    assert!(!store.import(&import, revision + 1).await.unwrap());
+    assert_eq!(store.tenant("acme").await.unwrap(), None);
+    assert!(store.import(&import, revision).await.unwrap());
+    assert_eq!(store.routing_revision().await.unwrap(), revision + 1);
+    let last = store.users(&[("acme.test", "u04499")]).await.unwrap();
+    assert_eq!(last[0].display.as_deref(), Some("one"));
+    let number = store.routing_document(store::RoutingKind::Number, "700");
+    assert_eq!(
+        number.await.unwrap().unwrap().tenant.as_deref(),
+        Some("acme")
+    );
+
+    // What is there is replaced, and what is refused takes the rest with it.
+    import.tenants[0].name = "Acme Ltd".into();
+    import.users = vec![user(7, "two")];
+    assert!(store.import(&import, revision + 1).await.unwrap());
+    import.users = vec![user(7, "three")];
+    import.domains[0].tenant = "gone".into();
+    let refused = store.import(&import, revision + 2).await;
+    assert!(refused.unwrap_err().is_rejection());
+    let kept = store.users(&[("acme.test", "u00007")]).await.unwrap();
+    assert_eq!(kept[0].display.as_deref(), Some("two"));
+    let tenant = store.tenant("acme").await.unwrap().unwrap();
+    assert_eq!(tenant.name, "Acme Ltd");
+}

@@ -64,6 +64,7 @@ cases! {
     tenants_are_created_renamed_and_removed
     keys_are_kept_by_tenant
     changes_are_listed_newest_first
+    much_is_imported_at_once_or_not_at_all
     users_are_their_domains_tenants;
     cases:
     a_record_comes_back_as_it_was_written
