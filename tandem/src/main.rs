@@ -28,8 +28,10 @@ mod keys;
 mod node;
 mod output;
 mod password;
+mod progress;
 mod run;
 mod starter;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -87,6 +89,8 @@ enum Command {
     Route(node::RouteArgs),
     Call(call::CallArgs),
     Answer(call::AnswerArgs),
+    Export(transfer::ExportArgs),
+    Import(transfer::ImportArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -126,6 +130,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Route(args) => ask(node::route(args)),
         Command::Call(args) => ask(call::call(args)),
         Command::Answer(args) => ask(call::answer(args)),
+        Command::Export(args) => ask(transfer::export(args)),
+        Command::Import(args) => ask(transfer::import(args)),
         Command::Completion(args) => completion::completion(&args, Cli::command()),
     }
 }

@@ -17,6 +17,7 @@ use store::{RoutingDocument, RoutingKind, Store};
 use crate::{
     exit::{Exit, Failure},
     node, output,
+    progress::Progress,
 };
 
 /// Routes of the store that are read at a time.
@@ -39,6 +40,7 @@ pub(super) async fn import(
         let opened = fs::File::open(file);
         Box::new(opened.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?)
     };
+    let progress = Progress::counting(format!("lines of {shown} read"));
     let (mut documents, mut errors, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, line) in (1_u64..).zip(BufReader::new(input).lines()) {
         let line = line.map_err(|error| Failure::io(format!("cannot read {shown}"), &error))?;
@@ -53,7 +55,9 @@ pub(super) async fn import(
             }
             Err(error) => errors.push(format!("{shown}:{number}: {error}")),
         }
+        progress.one_more();
     }
+    progress.now("writing");
     if !errors.is_empty() {
         for error in errors.iter().take(ERRORS) {
             eprintln!("tandem: {}", output::printable(error));
@@ -70,6 +74,7 @@ pub(super) async fn import(
         .replace_routing(RoutingKind::Route, &documents)
         .await
         .map_err(|error| Failure::other(error.to_string()))?;
+    drop(progress);
     store.close().await;
     let count = documents.len();
     let words = format!("{count} routes are in the store");

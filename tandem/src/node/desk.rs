@@ -4,7 +4,7 @@
 use std::env;
 
 use api::{Answer, Local, LocalError};
-use control::Client;
+use control::{Client, Config};
 use serde_json::json;
 use store::Store;
 
@@ -20,7 +20,8 @@ use crate::{
 /// The API, for who types a command.
 pub(crate) struct Desk {
     pub(crate) api: Local,
-    store: Store,
+    pub(crate) store: Store,
+    pub(crate) config: Config,
 }
 
 impl Desk {
@@ -41,6 +42,7 @@ impl Desk {
         Ok(Self {
             api: Local::new(config.node.name.clone(), store.clone(), signal, actor()),
             store,
+            config,
         })
     }
 

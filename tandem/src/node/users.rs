@@ -13,6 +13,7 @@ use crate::{
     exit::{Exit, Failure},
     output::{self, Table, printable},
     password,
+    transfer::{UsersImportArgs, import_users},
 };
 
 /// How many users are asked for at once.
@@ -47,6 +48,8 @@ enum UsersCommand {
     Set(SetArgs),
     /// Removes a user and its registrations
     Remove(RemoveArgs),
+    /// Adds the users of a CSV file, or gives them its passwords
+    Import(UsersImportArgs),
 }
 
 #[derive(Args, Debug)]
@@ -135,6 +138,7 @@ pub(crate) async fn users(args: UsersArgs) -> Result<Exit, Failure> {
         UsersCommand::Add(args) => add(args).await,
         UsersCommand::Set(args) => set(args).await,
         UsersCommand::Remove(args) => remove(args).await,
+        UsersCommand::Import(args) => import_users(args).await,
     }
 }
 

@@ -11,28 +11,28 @@ use crate::{
 
 impl Node {
     /// A command that does what it should, and what it says.
-    fn does(&self, arguments: &[&str]) -> String {
+    pub(crate) fn does(&self, arguments: &[&str]) -> String {
         let done = self.ask(arguments);
         assert!(done.status.success(), "{arguments:?} {}", output(&done));
         String::from_utf8(done.stdout).unwrap()
     }
 
     /// The same with `--json`.
-    fn told(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn told(&self, arguments: &[&str]) -> Value {
         let mut arguments = arguments.to_vec();
         arguments.push("--json");
         serde_json::from_str(&self.does(&arguments)).unwrap()
     }
 
     /// A command that ends with this code, and says why.
-    fn refuses(&self, code: i32, arguments: &[&str], why: &str) {
+    pub(crate) fn refuses(&self, code: i32, arguments: &[&str], why: &str) {
         let done = self.ask(arguments);
         assert_eq!(done.status.code(), Some(code), "{}", output(&done));
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(said.contains(why), "{arguments:?} {said}");
     }
 
-    fn changes(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn changes(&self, kind: &str) -> Vec<Value> {
         let path = format!("/v1/audit?kind={kind}");
         let (status, audit) = self.rest(&self.key(), "GET", &path, &Value::Null);
         assert_eq!(status, 200, "{audit}");

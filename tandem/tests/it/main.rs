@@ -21,3 +21,5 @@ mod rest;
 mod rest_routing;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod transfer;
