@@ -46,6 +46,10 @@ impl Node {
                 self.name
             ));
         }
+        if self.data_dir.as_os_str().is_empty() {
+            errors
+                .push("[node] data_dir = \"\": name a folder, such as /var/lib/tandem".to_owned());
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod machine;
 
 use std::path::PathBuf;
 
+use api::AdminKey;
 use clap::Args;
 use control::config::ConfigError;
 use serde::Serialize;
@@ -39,10 +40,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(loaded) => {
             let mut warnings = loaded.warnings;
             warnings.extend(machine::warnings(&loaded.config));
-            // Which URLs there are is the store's to say.
+            // Which URLs and which keys there are is the store's and the API's to say.
             let store = store::Store::check_url(&loaded.config.store.url).err();
-            let errors = store.map(|error| error.to_string());
-            Verdict::new(errors.into_iter().collect(), warnings)
+            let key = loaded.config.api.admin_key.as_deref().map(AdminKey::new);
+            let key = key.and_then(Result::err);
+            let errors = store.map(|error| error.to_string()).into_iter();
+            let errors = errors.chain(key.map(|error| error.to_string()));
+            Verdict::new(errors.collect(), warnings)
         }
         Err(ConfigError::Invalid(errors)) => Verdict::new(errors, Vec::new()),
         Err(error) => Verdict::new(vec![error.to_string()], Vec::new()),

@@ -51,7 +51,8 @@ fn a_good_configuration_passes_and_a_bad_one_names_every_error() {
 
     fs::write(
         &path,
-        "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[store]\nurl = \"mysql://u:secret@h/d\"\n",
+        "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[store]\nurl = \"mysql://u:secret@h/d\"\n\
+         [api]\nadmin_key = \"weakkey\"\n",
     )
     .unwrap();
     let store = tandem(["check-config"]).arg(&path).output().unwrap();
@@ -59,6 +60,12 @@ fn a_good_configuration_passes_and_a_bad_one_names_every_error() {
     let said = String::from_utf8_lossy(&store.stdout).into_owned();
     let wanted = "error: [store] url: unknown engine 'mysql'; write sqlite:FILE or postgres://";
     assert!(said.contains(wanted) && !said.contains("secret"), "{said}");
+    let wanted = "error: [api] admin_key: write at least 8";
+    assert!(said.contains(wanted) && !said.contains("weakkey"), "{said}");
+    fs::write(&path, "[node]\ndata_dir = \"\"\n").unwrap();
+    let nowhere = tandem(["check-config"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&nowhere.stdout).into_owned();
+    assert!(said.contains("error: [node] data_dir"), "{said}");
 
     let missing = tandem(["check-config", "/nowhere.toml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(1));
