@@ -182,7 +182,7 @@ impl Core {
         branch.shift = ahead;
         branch.challenged = 0;
         branch.credentials = None;
-        let (target, path) = aim(&branch.target, &request);
+        let (target, path) = aim(&branch.target, &request, exchange.secure);
         let path: Vec<_> = path.iter().map(String::as_str).collect();
         let dressed = dress(&branch.target, request)
             .and_then(|request| with_breadth(&exchange.received, request, branch.breadth));
@@ -484,7 +484,7 @@ pub(super) fn is_sips(request: &Message) -> bool {
 }
 
 /// The Request-URI for a target, where it changes, and the Route to it.
-fn aim(target: &Target, request: &Message) -> (Option<String>, Vec<String>) {
+fn aim(target: &Target, request: &Message, secure: bool) -> (Option<String>, Vec<String>) {
     match &target.place {
         Place::Host(host) => {
             let number = target.number.as_deref();
@@ -494,7 +494,10 @@ fn aim(target: &Target, request: &Message) -> (Option<String>, Vec<String>) {
                 Vec::new(),
             )
         }
-        Place::Contact(contact) => (Some(contact.uri.clone()), contact.path.clone()),
+        Place::Contact(contact) => {
+            let uri = contact.request_uri(secure).into_owned();
+            (Some(uri), contact.path.clone())
+        }
         Place::Uri(uri) => (Some(uri.clone()), Vec::new()),
         Place::Next(_) => (None, Vec::new()),
     }

@@ -219,7 +219,9 @@ impl Core {
         );
         let (tag, call_id) = (self.tokens.tag(), self.own_call_id());
         let message = self.delivering.get(aor)?.left.front()?;
-        let mut request = RequestBuilder::new(&Method::Message, &contact.uri)
+        // None is kept that was to a sips: URI.
+        let place = contact.request_uri(false);
+        let mut request = RequestBuilder::new(&Method::Message, &*place)
             .header(HeaderName::Via, via)
             .header(HeaderName::MaxForwards, "70");
         for uri in &contact.path {

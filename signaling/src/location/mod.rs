@@ -9,6 +9,7 @@ mod shard;
 pub(crate) mod writer;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
     net::{IpAddr, SocketAddr},
@@ -81,6 +82,15 @@ impl Contact {
             (Some(first), _) => is_secure_uri(first),
             (None, Some(flow)) => flow.transport.is_secure(),
             (None, None) => is_secure_uri(&self.uri),
+        }
+    }
+
+    /// The Request-URI of what goes there: of a request to a `sip:` URI it is one too, though the phone said
+    /// `sips:` (RFC 5630 section 5.3); it is sent over TLS all the same.
+    pub(crate) fn request_uri(&self, secure: bool) -> Cow<'_, str> {
+        match self.uri.split_once(':') {
+            Some((_, place)) if !secure && is_sips(&self.uri) => format!("sip:{place}").into(),
+            _ => self.uri.as_str().into(),
         }
     }
 }

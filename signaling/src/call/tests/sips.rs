@@ -218,7 +218,10 @@ fn a_call_by_sip_may_go_over_tls_all_the_same() {
     let text = invite("bob", "c1", "").as_bytes().to_vec();
     let text = String::from_utf8(text).unwrap();
     bed.receive(CALLER, text.replace("bob@192.0.2.1:5060", "bob@node.test"));
-    assert_eq!(bed.next(DESK).flow.connection, Some(ConnectionId(2)));
+    let asked = bed.next(DESK);
+    assert_eq!(asked.flow.connection, Some(ConnectionId(2)));
+    // The phone is asked for no more than the caller did.
+    assert_eq!(asked.message.request_uri_raw(), b"sip:bob@10.0.0.31");
     end(bed);
 }
 
