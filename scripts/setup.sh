@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 need=()
+packages=()
 # want COMMAND PACKAGE: PACKAGE is installed where COMMAND is not found.
 want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need+=("$2"); }
 
@@ -29,7 +30,8 @@ for purpose in "${@:-build}"; do
     want iptables iptables
     want node nodejs
     want npm npm
-    jssip=${CARGO_TARGET_DIR:-target}/jssip
+    want chromium chromium
+    packages=(jssip playwright)
     ;;
   bench)
     want rtpengine rtpengine-daemon
@@ -65,14 +67,17 @@ if [ ${#need[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-# The browser phone of an end-to-end test, as its lock file says.
-if [ -n "${jssip:-}" ] && ! cmp -s tandem/tests/jssip/package-lock.json "$jssip/package-lock.json"; then
-  rm -rf "$jssip"
-  mkdir -p "$jssip.new"
-  cp tandem/tests/jssip/package*.json "$jssip.new"
-  npm ci --prefix "$jssip.new" --ignore-scripts --no-audit --no-fund --silent
-  mv "$jssip.new" "$jssip"
-fi
+# The browser phone of one end-to-end test and what drives a browser in another, as their lock files say.
+for package in "${packages[@]}"; do
+  from=tandem/tests/$package
+  to=${CARGO_TARGET_DIR:-target}/$package
+  cmp -s "$from/package-lock.json" "$to/package-lock.json" && continue
+  rm -rf "$to"
+  mkdir -p "$to.new"
+  cp "$from"/package*.json "$to.new"
+  npm ci --prefix "$to.new" --ignore-scripts --no-audit --no-fund --silent
+  mv "$to.new" "$to"
+done
 
 if ! command -v cargo >/dev/null 2>&1; then
   echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2

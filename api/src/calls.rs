@@ -3,7 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Json, extract, http::StatusCode};
-use control::signal::{CallInfo, CallState, Request, Response, TracePage};
+use control::{
+    FaultCode,
+    channel::RequestError,
+    media::{self, FlowStats, SessionStats},
+    signal::{CallInfo, CallState, Request, Response, TracePage},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Timestamp, Uuid};
@@ -28,6 +33,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(list))
         .routes(routes!(one, hang_up))
         .routes(routes!(messages))
+        .routes(routes!(quality))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -129,6 +135,70 @@ pub(crate) struct Rung {
     text: Option<String>,
 }
 
+/// How a call sounds now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Quality {
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// One for each stream of media that the node relays.
+    sessions: Vec<SessionQuality>,
+}
+
+/// What a session has carried so far.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionQuality {
+    id: String,
+    /// `xdp`, `xdp-generic`, `io-uring` or `sockets`.
+    datapath: String,
+    /// Milliseconds since anything came.
+    silent_ms: u64,
+    caller: FlowQuality,
+    callee: FlowQuality,
+}
+
+/// What a party has sent so far, as the node received it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FlowQuality {
+    /// Where it comes from; `null` before anything came.
+    source: Option<String>,
+    packets: u64,
+    /// Of these, forwarded by XDP.
+    packets_xdp: u64,
+    bytes: u64,
+    /// Lost before this node.
+    lost: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1).
+    jitter_ms: f64,
+    /// Estimated mean opinion score (G.107); `null` before enough packets came.
+    mos: Option<f32>,
+}
+
+impl From<SessionStats> for SessionQuality {
+    fn from(stats: SessionStats) -> Self {
+        Self {
+            id: stats.id.to_string(),
+            datapath: stats.path.name().to_owned(),
+            silent_ms: stats.silent_ms,
+            caller: stats.from_a.into(),
+            callee: stats.from_b.into(),
+        }
+    }
+}
+
+impl From<FlowStats> for FlowQuality {
+    fn from(flow: FlowStats) -> Self {
+        Self {
+            source: flow.source.map(|source| source.to_string()),
+            packets: flow.packets,
+            packets_xdp: flow.packets_xdp,
+            bytes: flow.bytes,
+            lost: flow.lost,
+            jitter_ms: f64::from(flow.jitter_us) / 1000.0,
+            mos: flow.mos,
+        }
+    }
+}
+
 impl From<TracePage> for Ladder {
     fn from(page: TracePage) -> Self {
         let rungs = page.messages.into_iter().map(|message| Rung {
@@ -190,7 +260,12 @@ async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
 ) -> Result<Json<Call>, Problem> {
-    let id = Uuid::try_parse(&id).map_err(|_| missing())?;
+    Ok(Json(find(&state, &id).await?.into()))
+}
+
+/// The call of this id.
+async fn find(state: &State, id: &str) -> Result<CallInfo, Problem> {
+    let id = Uuid::try_parse(id).map_err(|_| missing())?;
     // Ids sort by their numbers: the call is the first one after the number before.
     let before = Uuid::from_u128(id.as_u128().saturating_sub(1));
     let request = Request::Calls {
@@ -202,7 +277,7 @@ async fn one(
         other => return Err(unexpected(&other)),
     };
     let call = calls.into_iter().find(|call| call.id == id.to_string());
-    Ok(Json(call.ok_or_else(missing)?.into()))
+    call.ok_or_else(missing)
 }
 
 /// Ends a call: BYE to both sides, or CANCEL and 487 where nobody has answered yet.
@@ -248,6 +323,35 @@ async fn messages(
         Response::Trace(page) => Ok(Json(page.into())),
         other => Err(unexpected(&other)),
     }
+}
+
+/// How a call sounds now: what each party has sent so far, counted where its packets pass. When it is over, its
+/// record has the same.
+#[utoipa::path(get, path = "/calls/{id}/quality", tag = "calls", params(("id" = Uuid, Path)),
+    security(("bearer" = ["viewer", "node"])), responses(
+        (status = 200, body = Quality),
+        (status = 404, description = "No call of this id is up")))]
+async fn quality(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+) -> Result<Json<Quality>, Problem> {
+    let call = find(&state, &id).await?;
+    let mut sessions = Vec::new();
+    for session in call.media {
+        match state.media.request(media::Request::Query(session)).await {
+            Ok(media::Response::Stats(stats)) => sessions.push(stats.into()),
+            Ok(other) => {
+                return Err(Problem::internal(&format!("mediad answered {other:?}")));
+            }
+            // It ended just now, or mediad is a new one that has not been told of it yet.
+            Err(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound => {}
+            Err(error) => return Err(Problem::unavailable("mediad", &error)),
+        }
+    }
+    Ok(Json(Quality {
+        time: Timestamp::now(),
+        sessions,
+    }))
 }
 
 fn missing() -> Problem {

@@ -94,7 +94,7 @@ fn takes_calls(status: &SignalStatus) -> Result<(), String> {
 }
 
 async fn mediad(front: &Front) -> Result<(), String> {
-    match ask(&front.media, media::Request::Status).await? {
+    match ask(&front.state.media, media::Request::Status).await? {
         media::Response::Status(_) => Ok(()),
         other => Err(format!("unexpected answer {other:?}")),
     }

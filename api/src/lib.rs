@@ -119,6 +119,7 @@ struct State {
     node: String,
     store: Store,
     signal: Client<Signal>,
+    media: Client<Media>,
 }
 
 /// What stands before them where they are served by HTTP, and beside them.
@@ -130,7 +131,6 @@ struct Front {
     rates: rate::Rates,
     /// As `/openapi.json` has it.
     document: Bytes,
-    media: Client<Media>,
     metrics: Arc<metrics::Metrics>,
     last_readiness: health::Last,
     last_store: health::Last,
@@ -196,7 +196,7 @@ impl Api {
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (v1, document) = openapi::v1().split_for_parts();
-        let state = Arc::new(State::new(self.node, self.store, self.signal));
+        let state = Arc::new(State::new(self.node, self.store, self.signal, self.media));
         let metrics = Arc::new(metrics::Metrics::new());
         let teller = webhooks::Teller::new(state.clone(), metrics.clone())?;
         let events = state.events.clone();
@@ -206,7 +206,6 @@ impl Api {
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
             document: openapi::written(&document),
-            media: self.media,
             metrics,
             last_readiness: health::Last::default(),
             last_store: health::Last::default(),
@@ -222,7 +221,7 @@ impl Api {
 }
 
 impl State {
-    fn new(node: String, store: Store, signal: Client<Signal>) -> Self {
+    fn new(node: String, store: Store, signal: Client<Signal>, media: Client<Media>) -> Self {
         Self {
             keys: access::Keys::new(store.clone()),
             events: Arc::new(events::Hub::new(signal.clone())),
@@ -230,6 +229,7 @@ impl State {
             node,
             store,
             signal,
+            media,
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderValue, Method, Request, Response, header},
 };
 use bytes::Bytes;
-use control::{Client, signal::Signal};
+use control::{Client, media::Media, signal::Signal};
 use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
 use store::{DEFAULT_TENANT, MAX_PAGE, Role, Store};
@@ -62,9 +62,15 @@ pub enum LocalError {
 impl Local {
     /// Everything is allowed; the record of changes names `actor`. Where `signal` does not lead to a node, what
     /// needs one is refused, and the rest goes on.
-    pub fn new(node: String, store: Store, signal: Client<Signal>, actor: String) -> Self {
+    pub fn new(
+        node: String,
+        store: Store,
+        signal: Client<Signal>,
+        media: Client<Media>,
+        actor: String,
+    ) -> Self {
         let (v1, _) = openapi::v1().split_for_parts();
-        let state = Arc::new(State::new(node, store, signal));
+        let state = Arc::new(State::new(node, store, signal, media));
         Self {
             router: v1.with_state(state.clone()),
             state,
@@ -305,8 +311,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
         let nobody = Endpoint::Unix(folder.path().join("no.sock"));
-        let signal = Client::connect(nobody);
-        let local = Local::new("n1".to_owned(), store.clone(), signal, "cli:ann".to_owned());
+        let (signal, media) = (Client::connect(nobody.clone()), Client::connect(nobody));
+        let local = Local::new(
+            "n1".to_owned(),
+            store.clone(),
+            signal,
+            media,
+            "cli:ann".to_owned(),
+        );
         (local, store, folder)
     }
 

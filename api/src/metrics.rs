@@ -112,7 +112,7 @@ impl Metrics {
 pub(crate) async fn page(extract::State(front): extract::State<Arc<Front>>) -> Response {
     let (signaling, mediad, status, answers) = tokio::join!(
         ask(&front.state.signal, signal::Request::Metrics),
-        ask(&front.media, media::Request::Metrics),
+        ask(&front.state.media, media::Request::Metrics),
         health::status(&front),
         health::ping(&front),
     );

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State as Shared},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, Method},
     middleware::Next,
     response::Response,
 };
@@ -37,10 +37,12 @@ pub(crate) async fn observe(
 
     let (status, took) = (response.status(), began.elapsed());
     front.metrics.count(&method, &route, status, took);
-    // The query is left out: it holds phone numbers. Probes and scrapes come too often for `info`.
+    // The query is left out: it holds phone numbers. Probes, scrapes, and pages that look again and again come
+    // too often for `info`.
     let ms = took.as_secs_f64() * 1e3;
     span.in_scope(|| {
-        if route.starts_with("/v1") || status.is_client_error() {
+        let is_change = route.starts_with("/v1") && !matches!(method, Method::GET | Method::HEAD);
+        if is_change || status.is_client_error() || status.is_server_error() {
             tracing::info!(%peer, %method, path, status = status.as_u16(), ms, "request");
         } else {
             tracing::debug!(%peer, %method, path, status = status.as_u16(), ms, "request");

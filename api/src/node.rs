@@ -9,6 +9,7 @@ use axum::{
 };
 use control::signal::{
     LogOrder, LogState, ReloadReport, Request, Response, RouteQuestion, SignalStatus, Subject,
+    TrunkInfo,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,14 +21,16 @@ use crate::{
     asked::unexpected,
     body::Body,
     changes::{Change, Editor},
+    events::TrunkState,
     problem::Problem,
-    query::Params,
+    query::{List, Params},
 };
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(status))
+        .routes(routes!(trunks))
         .routes(routes!(drain))
         .routes(routes!(reload))
         .routes(routes!(log, set_log))
@@ -51,6 +54,8 @@ pub(crate) struct Node {
     listen: Vec<String>,
     /// `null` while the media engine cannot be reached.
     media: Option<Media>,
+    /// Contacts that are registered.
+    registrations: u64,
     /// CDRs that wait for the database.
     cdrs_queued: u64,
     /// Seconds for which the database has taken no CDRs, or no registrations, that wait for it; `null`
@@ -90,8 +95,33 @@ impl From<SignalStatus> for Node {
                 ports_used: media.ports_used,
                 ports: media.ports,
             }),
+            registrations: status.registrations,
             cdrs_queued: status.cdrs_queued,
             unwritten_s: status.unwritten_s,
+        }
+    }
+}
+
+/// A trunk as it is now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TrunkNow {
+    #[serde(flatten)]
+    state: TrunkState,
+    /// Calls to it that are up, those that ring included.
+    calls: u64,
+    /// Calls that were tried through it since the node started.
+    offered: u64,
+    /// Those of them that it answered.
+    answered: u64,
+}
+
+impl From<TrunkInfo> for TrunkNow {
+    fn from(trunk: TrunkInfo) -> Self {
+        Self {
+            calls: trunk.calls,
+            offered: trunk.offered,
+            answered: trunk.answered,
+            state: trunk.into(),
         }
     }
 }
@@ -202,6 +232,22 @@ pub(crate) struct RouteQuery {
 async fn status(extract::State(state): extract::State<Arc<State>>) -> Result<Json<Node>, Problem> {
     match state.ask(Request::Status).await? {
         Response::Status(status) => Ok(Json(status.into())),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// How each trunk is: which hosts are up, whether this node is registered with it, and what goes through it.
+/// There is one page.
+#[utoipa::path(get, path = "/node/trunks", tag = "node", security(("bearer" = ["viewer", "node"])),
+    responses((status = 200, body = List<TrunkNow>)))]
+async fn trunks(
+    extract::State(state): extract::State<Arc<State>>,
+) -> Result<Json<List<TrunkNow>>, Problem> {
+    match state.ask(Request::Trunks).await? {
+        Response::Trunks(trunks) => Ok(Json(List {
+            items: trunks.into_iter().map(TrunkNow::from).collect(),
+            next: None,
+        })),
         other => Err(unexpected(&other)),
     }
 }

@@ -22,37 +22,50 @@ struct File {
     text: &'static str,
 }
 
+const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [File; 3] = [
-    File {
-        name: "style.css",
-        kind: CSS,
-        text: include_str!("../web/style.css"),
-    },
-    File {
-        name: "docs.css",
-        kind: CSS,
-        text: include_str!("../web/docs.css"),
-    },
-    File {
-        name: "docs.js",
-        kind: SCRIPT,
-        text: include_str!("../web/docs.js"),
-    },
+/// Each with its kind, from `web`.
+macro_rules! files {
+    ($($name:literal: $kind:expr),+ $(,)?) => {
+        &[$(File { name: $name, kind: $kind, text: include_str!(concat!("../web/", $name)) }),+]
+    };
+}
+
+const FILES: &[File] = files![
+    "style.css": CSS,
+    "docs.css": CSS,
+    "docs.js": SCRIPT,
+    "app.css": CSS,
+    "app.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "client.js": SCRIPT,
+    "live.js": SCRIPT,
+    "schema.js": SCRIPT,
+    "overview.js": SCRIPT,
+    "calls.js": SCRIPT,
+    "call.js": SCRIPT,
+    "cdrs.js": SCRIPT,
+    "registrations.js": SCRIPT,
+    "bans.js": SCRIPT,
+    "edit.js": SCRIPT,
 ];
 
 /// The pages and what they load.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
+        .route("/", get(dashboard))
         .route("/docs", get(docs))
         .route("/web/{name}", get(file))
 }
 
+async fn dashboard(headers: HeaderMap) -> Response {
+    served(&headers, HTML, include_str!("../web/index.html"))
+}
+
 async fn docs(headers: HeaderMap) -> Response {
-    let text = include_str!("../web/docs.html");
-    served(&headers, "text/html; charset=utf-8", text)
+    served(&headers, HTML, include_str!("../web/docs.html"))
 }
 
 async fn file(extract::Path(name): extract::Path<String>, headers: HeaderMap) -> Response {

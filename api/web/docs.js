@@ -1,20 +1,7 @@
 // Shows /openapi.json, and lets one try each operation.
 
-const KEY = "tandem-key";
-
-/** An element with attributes and children; texts are never taken for markup. */
-export function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) {
-      element.addEventListener(key.slice(2), value);
-    } else if (value !== undefined && value !== false) {
-      element.setAttribute(key, value === true ? "" : value);
-    }
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
+import { key } from "/web/client.js";
+import { make } from "/web/dom.js";
 
 /** The schema that a reference stands for. */
 function resolve(document, schema) {
@@ -108,8 +95,8 @@ async function run(method, path, inputs, body, output) {
     }
   }
   const headers = {};
-  const key = document.getElementById("key").value;
-  if (key) headers.authorization = `Bearer ${key}`;
+  const shown = document.getElementById("key").value;
+  if (shown) headers.authorization = `Bearer ${shown}`;
   if (body) headers["content-type"] = "application/json";
   const address = query.size ? `${path}?${query}` : path;
   output.replaceChildren("…");
@@ -165,8 +152,8 @@ async function show() {
   const contents = document.getElementById("contents");
   const field = document.getElementById("key");
   // Gone with the tab.
-  field.value = sessionStorage.getItem(KEY) ?? "";
-  field.addEventListener("change", () => sessionStorage.setItem(KEY, field.value));
+  field.value = key.get();
+  field.addEventListener("change", () => key.set(field.value));
   document.getElementById("credentials").addEventListener("submit", (event) => event.preventDefault());
   const described = await (await fetch("/openapi.json")).json();
   document.getElementById("version").textContent = described.info.version;

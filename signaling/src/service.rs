@@ -302,6 +302,7 @@ impl Service {
         SignalStatus {
             node: self.0.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            registrations: u64::try_from(self.0.location.len()).unwrap_or(u64::MAX),
             uptime_s: self.0.started.elapsed().as_secs(),
             calls: u64::try_from(self.count().await).unwrap_or(u64::MAX),
             draining: self.0.draining.load(Relaxed),

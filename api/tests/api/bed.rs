@@ -146,6 +146,7 @@ impl Handler<Signal> for Signaling {
                     draining: fake.draining.load(SeqCst),
                     listen: vec!["udp:127.0.0.1:5060".into()],
                     media: Some(media_status()),
+                    registrations: 2,
                     cdrs_queued: 0,
                     unwritten_s: fake.unwritten.load(SeqCst).then_some(12),
                 }),

@@ -274,6 +274,8 @@ pub struct SignalStatus {
     pub listen: Vec<String>,
     /// mediad, or `None` while it cannot be reached.
     pub media: Option<MediaStatus>,
+    /// Contacts that are registered.
+    pub registrations: u64,
     /// CDRs that wait to be written.
     pub cdrs_queued: u64,
     /// Seconds for which the database has taken no CDRs, or no registrations, that wait for it; `None`

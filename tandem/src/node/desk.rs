@@ -39,8 +39,15 @@ impl Desk {
         }
         let store = Store::open(&config.store.url, data_dir).await?;
         let signal = Client::connect(endpoint_of(args, &config));
+        let media = Client::connect(config.media_endpoint());
         Ok(Self {
-            api: Local::new(config.node.name.clone(), store.clone(), signal, actor()),
+            api: Local::new(
+                config.node.name.clone(),
+                store.clone(),
+                signal,
+                media,
+                actor(),
+            ),
             store,
             config,
         })

@@ -190,6 +190,7 @@ mod tests {
                 ports: 40_000,
                 adopted: 0,
             }),
+            registrations: 2,
             cdrs_queued: 0,
             unwritten_s: None,
         }

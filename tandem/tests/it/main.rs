@@ -8,6 +8,8 @@ mod cli;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod edit;
 #[cfg(test)]
 mod node;
