@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::StoreError;
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// How long a statement of SQLite waits for another process's write to end.
 const BUSY: Duration = Duration::from_secs(5);
@@ -311,7 +311,7 @@ impl Store {
 }
 
 /// A URL that was read.
-enum Parsed {
+pub(crate) enum Parsed {
     Sqlite {
         options: SqliteConnectOptions,
         memory: bool,
@@ -320,7 +320,7 @@ enum Parsed {
 }
 
 impl Parsed {
-    fn of(url: &str) -> Result<Self, StoreError> {
+    pub(crate) fn of(url: &str) -> Result<Self, StoreError> {
         let wrong = |error: sqlx::Error| StoreError::Url(error.to_string());
         match url.split_once(':') {
             // They would turn off what this module promises, such as that data reaches the disk.

@@ -11,6 +11,7 @@
 //! The integration tests run each case on both engines.
 
 mod audit;
+mod backup;
 mod binding;
 mod bulk;
 mod cdr;
@@ -31,6 +32,7 @@ mod user;
 mod webhook;
 
 pub use audit::{AuditEntry, AuditFilter};
+pub use backup::{BackupError, restore};
 pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, TrunkStats, WriterCounts, WriterOptions,

@@ -76,6 +76,9 @@ pub(crate) enum Failure {
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// There is no backup, or it was not put back.
+    #[error(transparent)]
+    Backup(#[from] store::BackupError),
     /// The command line makes no sense, which clap could not see.
     #[error("{0}")]
     Usage(String),

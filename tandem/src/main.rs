@@ -17,6 +17,7 @@
 //! A list without a subcommand is `list`. `--json` prints one document: lists are `{"items": [...], "next":
 //! null}`, with items as the API has them.
 
+mod backup;
 mod call;
 mod cdrs;
 mod check;
@@ -91,6 +92,8 @@ enum Command {
     Answer(call::AnswerArgs),
     Export(transfer::ExportArgs),
     Import(transfer::ImportArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -132,6 +135,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Answer(args) => ask(call::answer(args)),
         Command::Export(args) => ask(transfer::export(args)),
         Command::Import(args) => ask(transfer::import(args)),
+        Command::Backup(args) => ask(backup::backup(args)),
+        Command::Restore(args) => ask(backup::restore(args)),
         Command::Completion(args) => completion::completion(&args, Cli::command()),
     }
 }

@@ -235,3 +235,50 @@ fn users_come_from_csv_with_a_node_and_without() {
         output(&export)
     );
 }
+
+#[test]
+fn a_backup_of_a_node_that_runs_is_put_back_where_none_does() {
+    let node = furnished();
+    let copy = node.dir.path().join("copy.db");
+    let path = copy.to_str().unwrap();
+    node.does(&["backup", path]);
+    assert_eq!(
+        fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    node.refuses(1, &["backup", path], "there already");
+    node.refuses(1, &["backup", "/nowhere/copy.db"], "/nowhere/copy.db");
+    node.refuses(1, &["restore", path, "--force"], "a node runs");
+    let all = without_time_left(&node.does(&["export"]));
+    // What comes later is not in it.
+    node.does(&["numbers", "remove", "700"]);
+
+    let (config, Node { process, dir, .. }) = (node.path(), node);
+    let alone = |arguments: &[&str], code: i32, part: &str| {
+        let mut command = tandem(arguments);
+        let done = command.arg("--config").arg(&config).output().unwrap();
+        assert_eq!(done.status.code(), Some(code), "{}", output(&done));
+        assert!(output(&done).contains(part), "{part}: {}", output(&done));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    process.signal("TERM");
+    assert_eq!(process.finish().status.code(), Some(0));
+    alone(&["restore", path], 1, "not empty: --force");
+    alone(&["restore", "/nowhere.db"], 1, "/nowhere.db");
+    let other = dir.path().join("other.db");
+    let mut bytes = fs::read(&copy).unwrap();
+    for (broken, part) in [
+        (b"SQLite format 4".to_vec(), "no SQLite database"),
+        (Vec::new(), "no database of Tandem's"),
+        (bytes.split_off(bytes.len() / 2), "no SQLite database"),
+        (bytes, "damaged"),
+    ] {
+        fs::write(&other, broken).unwrap();
+        alone(&["restore", other.to_str().unwrap(), "--force"], 1, part);
+    }
+    let before = alone(&["export"], 0, "");
+    assert!(!before.contains("700"), "{before}");
+    alone(&["restore", path, "--force"], 0, "start the node");
+    let bans = all.find("\n[[bans]]").unwrap();
+    assert_eq!(alone(&["export"], 0, "").trim_end(), all[..bans].trim_end());
+}
