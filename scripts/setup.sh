@@ -31,6 +31,7 @@ for purpose in "${@:-build}"; do
     want node nodejs
     want npm npm
     want chromium chromium
+    want promtool prometheus
     packages=(jssip playwright)
     ;;
   bench)

@@ -31,6 +31,8 @@ step "the parser beside rsip"
 cargo fmt --manifest-path sip/peers/Cargo.toml --check
 cargo test --quiet --locked --manifest-path sip/peers/Cargo.toml \
   --target-dir "${CARGO_TARGET_DIR:-target}/peers"
+step "alert rules and dashboard"
+scripts/monitoring.sh
 step "fuzz targets"
 scripts/fuzz.sh
 step "Kubernetes manifests"
