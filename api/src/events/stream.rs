@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::IntoParams;
 
 use super::{
@@ -103,7 +103,7 @@ fn line(event: &Event) -> Line {
 
 /// Tells the events over a WebSocket, for as long as the client is there.
 async fn serve(mut socket: WebSocket, mut listener: Listener) {
-    let mut alive = interval(ALIVE);
+    let mut alive = interval_at(Instant::now() + ALIVE, ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
