@@ -7,20 +7,24 @@ use control::{
     FaultCode,
     channel::RequestError,
     media::{self, FlowStats, SessionStats},
-    signal::{CallInfo, CallState, Request, Response, TracePage},
+    signal::{CallChange, CallInfo, CallOrder, CallState, Party, Request, Response, TracePage},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Timestamp, Uuid};
 use utoipa::{
     IntoParams, ToSchema,
-    openapi::{RefOr, schema::Schema},
+    openapi::{
+        RefOr,
+        schema::{ArrayBuilder, Schema},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
     asked::unexpected,
+    body::Body,
     changes::{Change, Editor},
     openapi::one_of,
     problem::Problem,
@@ -32,6 +36,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(one, hang_up))
+        .routes(routes!(mute))
+        .routes(routes!(hold))
         .routes(routes!(messages))
         .routes(routes!(quality))
 }
@@ -65,6 +71,11 @@ pub(crate) struct Call {
     answered: Option<Timestamp>,
     /// Ids of its media sessions, as mediad logs them.
     media: Vec<String>,
+    /// Whom an operator has muted.
+    #[schema(schema_with = parties)]
+    muted: Vec<Party>,
+    /// An operator has put both on hold.
+    held: bool,
 }
 
 impl From<CallInfo> for Call {
@@ -80,12 +91,41 @@ impl From<CallInfo> for Call {
             started: Timestamp::from_millis(call.started_ms),
             answered: call.answered_ms.map(Timestamp::from_millis),
             media: call.media.iter().map(ToString::to_string).collect(),
+            muted: call.muted,
+            held: call.held,
         }
     }
 }
 
 fn state() -> RefOr<Schema> {
     one_of(["trying", "ringing", "answered", "ending"])
+}
+
+fn party() -> RefOr<Schema> {
+    one_of(["caller", "callee"])
+}
+
+fn parties() -> RefOr<Schema> {
+    let parties = ArrayBuilder::new().items(party());
+    RefOr::T(Schema::Array(parties.build()))
+}
+
+/// Who is not to be heard.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mute {
+    #[schema(schema_with = party)]
+    party: Party,
+    /// `false`: to be heard again.
+    on: bool,
+}
+
+/// Whether both are on hold.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    /// `false`: they hear each other again.
+    on: bool,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -301,6 +341,75 @@ async fn hang_up(
     };
     editor.record(&state, change).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Mutes a party: what it sends is received, and the other party hears nothing of it. The phones are not told, nothing
+/// of the call is negotiated anew, and it stays so through offers of the parties and a restart of the media engine.
+/// Events of telephone keys are media too. Not for calls whose media bypasses the node.
+#[utoipa::path(post, path = "/calls/{id}/mute", tag = "calls", params(("id" = Uuid, Path)), request_body = Mute,
+    security(("bearer" = ["operator", "node"])), responses(
+        (status = 200, body = Call),
+        (status = 404, description = "No call of this id is up"),
+        (status = 409, description = "Its media does not pass this node")))]
+async fn mute(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+    Body(Mute { party, on }): Body<Mute>,
+) -> Result<Json<Call>, Problem> {
+    let change = CallChange::Mute { party, on };
+    order(
+        &state,
+        &editor,
+        &id,
+        change,
+        "mute",
+        json!({ "party": party, "on": on }),
+    )
+    .await
+}
+
+/// Puts both parties on hold, or lets them go on: neither hears the other, as if both were muted. Who is muted
+/// besides stays muted afterwards. The phones are not told, and play no music.
+#[utoipa::path(post, path = "/calls/{id}/hold", tag = "calls", params(("id" = Uuid, Path)), request_body = Hold,
+    security(("bearer" = ["operator", "node"])), responses(
+        (status = 200, body = Call),
+        (status = 404, description = "No call of this id is up"),
+        (status = 409, description = "Its media does not pass this node")))]
+async fn hold(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+    Body(Hold { on }): Body<Hold>,
+) -> Result<Json<Call>, Problem> {
+    let change = CallChange::Hold { on };
+    order(&state, &editor, &id, change, "hold", json!({ "on": on })).await
+}
+
+/// Has signaling do something to a call, and tells how it is then.
+async fn order(
+    state: &State,
+    editor: &Editor,
+    id: &str,
+    change: CallChange,
+    action: &str,
+    detail: Value,
+) -> Result<Json<Call>, Problem> {
+    let id = Uuid::try_parse(id).map_err(|_| missing())?.to_string();
+    let order = CallOrder { id, change };
+    let call: Call = match state.ask(Request::Call(order)).await? {
+        Response::Call(call) => (*call).into(),
+        other => return Err(unexpected(&other)),
+    };
+    let change = Change {
+        action,
+        kind: "calls",
+        target: &call.id,
+        tenant: None,
+        detail,
+    };
+    editor.record(state, change).await;
+    Ok(Json(call))
 }
 
 /// The messages of a call, while it is up and for as long as they are kept. Credentials are hidden in them.

@@ -19,7 +19,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -83,10 +83,12 @@ impl Family {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Open a session; answered with [`Response::Session`]. Repeated for a session that is there, it
-    /// changes nothing but what [`Request::Modify`] would.
+    /// changes nothing but what [`Request::Modify`] and [`Request::Mute`] would.
     Create(Create),
     /// Take a party's new description; answered with [`Response::Session`].
     Modify(Modify),
+    /// Say whose media is handed on; answered with [`Response::Session`].
+    Mute(Mute),
     /// Count so far; answered with [`Response::Stats`].
     Query(SessionId),
     /// Close a session; answered with [`Response::Stats`] as they were last, or with
@@ -171,6 +173,21 @@ pub struct Leg {
     pub port: Option<u16>,
     /// The party, where its description is already known.
     pub remote: Option<Remote>,
+    /// As in [`Mute`].
+    pub muted: bool,
+}
+
+/// Whose media is not handed on, until this is said anew: its RTP (or what the stream has instead) is
+/// received and counted, and counts as a sign of life, but the other party gets none of it. RTCP, STUN
+/// and DTLS go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    /// The session.
+    pub id: SessionId,
+    /// The caller's.
+    pub a: bool,
+    /// The callee's.
+    pub b: bool,
 }
 
 /// A party's media as its SDP describes it.

@@ -20,17 +20,20 @@ pub enum Outcome {
     NoDestination,
     /// To a port whose session has just ended.
     NoSession,
+    /// From a peer that is muted.
+    Muted,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
         Self::Malformed,
         Self::NoDestination,
         Self::NoSession,
+        Self::Muted,
     ];
 
     /// Its label on the metrics page.
@@ -43,6 +46,7 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::NoDestination => "no_destination",
             Self::NoSession => "no_session",
+            Self::Muted => "muted",
         }
     }
 }

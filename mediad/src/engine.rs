@@ -406,6 +406,10 @@ impl Handler<Media> for Engine {
                     self.of_session(modify.id, move |reply| Command::Modify(modify, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
+            Request::Mute(mute) => {
+                let answer = self.of_session(mute.id, move |reply| Command::Mute(mute, reply));
+                Box::pin(async move { answer.await.map(Response::Session) })
+            }
             Request::Query(id) => {
                 let answer = self.of_session(id, move |reply| Command::Query(id, reply));
                 Box::pin(async move { answer.await.map(Response::Stats) })

@@ -129,7 +129,7 @@ impl Relay {
             on_media_port(leg, other, packet, &mut note)
         };
         match decision {
-            Ok(_) | Err(Outcome::NoDestination) => {
+            Ok(_) | Err(Outcome::NoDestination | Outcome::Muted) => {
                 session.last_activity = packet.arrival;
                 session.timed_out = false;
             }
@@ -192,6 +192,9 @@ fn on_media_port(
                 received
                     .rtp
                     .record_rtp(fields, octets, packet.arrival, received.tick);
+            }
+            if leg.muted {
+                return Err(Outcome::Muted);
             }
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
             leg.forwarded += 1;
@@ -271,6 +274,9 @@ fn on_opaque_port(
     )?;
     let octets = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
     leg.received.rtp.record_other(octets, packet.arrival);
+    if leg.muted {
+        return Err(Outcome::Muted);
+    }
     let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
     leg.forwarded += 1;
     Ok((other.port, to))

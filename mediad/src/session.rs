@@ -43,6 +43,8 @@ pub(crate) struct Leg {
     pub(crate) advertised: IpAddr,
     /// The party, once it is described.
     pub(crate) remote: Option<Remote>,
+    /// What the party sends is not handed on.
+    pub(crate) muted: bool,
     pub(crate) learner: Learner,
     pub(crate) control: ControlLearner,
     /// What came from the party.
@@ -115,6 +117,13 @@ impl Session {
         moved || mux_changed
     }
 
+    /// Says whose media is not handed on.
+    pub(crate) const fn mute(&mut self, a: bool, b: bool) {
+        let [leg_a, leg_b] = &mut self.legs;
+        leg_a.muted = a;
+        leg_b.muted = b;
+    }
+
     /// Both parties are known, and one of them is expected to send.
     fn expects_media(&self) -> bool {
         let remotes = self.legs.iter().map(|leg| leg.remote.as_ref());
@@ -157,6 +166,7 @@ impl Leg {
             local,
             advertised,
             remote: None,
+            muted: false,
             learner: Learner::default(),
             control: ControlLearner::default(),
             received: Reception::default(),

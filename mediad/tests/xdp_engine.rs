@@ -118,6 +118,7 @@ impl Party {
             family: Family::of(&remote.rtp),
             port: None,
             remote: Some(remote),
+            muted: false,
         }
     }
 
@@ -329,6 +330,61 @@ async fn a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it(bed: &Bed
     engine.stop().await;
 }
 
+/// Says who is muted, as a client that repeats the session's description.
+async fn mute(engine: &Engine, a: bool, b: bool) {
+    let answer = engine.handle(Request::Mute(Mute { id: ID, a, b })).await;
+    assert!(matches!(answer, Ok(Response::Session(_))), "{answer:?}");
+}
+
+/// Nothing of alice's is heard, and all of bob's is.
+fn only_bob_is_heard(alice: &mut Party, bob: &mut Party, info: &SessionInfo) {
+    for _ in 0..20 {
+        alice.send(info.a.rtp);
+        let sent = bob.send(info.b.rtp);
+        assert_eq!(receive(&alice.rtp), (sent, info.a.rtp));
+    }
+    bob.rtp.set_nonblocking(true).unwrap();
+    let heard = bob.rtp.recv_from(&mut [0; 2048]);
+    bob.rtp.set_nonblocking(false).unwrap();
+    assert_eq!(heard.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+async fn who_is_muted_on_xdp_stays_so_over_a_crash(bed: &Bed) {
+    let engine = start().await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    mute(&engine, true, false).await;
+    only_bob_is_heard(&mut alice, &mut bob, &info);
+    // The tick does not hand her back to the program.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    only_bob_is_heard(&mut alice, &mut bob, &info);
+    let muted = stats(&engine).await;
+    assert_eq!(muted.from_a.packets, u64::from(alice.sequence));
+    assert_eq!(muted.from_a.lost, 0);
+    tokio::task::spawn_blocking(move || engine.abandon())
+        .await
+        .unwrap();
+
+    let engine = start().await;
+    assert_eq!(engine.status().adopted, 1);
+    only_bob_is_heard(&mut alice, &mut bob, &info);
+    let again = Create {
+        id: ID,
+        owner: "test".into(),
+        a: Leg {
+            muted: true,
+            ..alice.leg()
+        },
+        b: bob.leg(),
+    };
+    engine.handle(Request::Create(again)).await.unwrap();
+    only_bob_is_heard(&mut alice, &mut bob, &info);
+    mute(&engine, false, false).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    engine.stop().await;
+}
+
 macro_rules! on_both_families {
     ($($test:ident)*) => {$(
         mod $test {
@@ -348,4 +404,5 @@ macro_rules! on_both_families {
 on_both_families! {
     a_call_moves_to_xdp_and_back
     a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it
+    who_is_muted_on_xdp_stays_so_over_a_crash
 }

@@ -13,7 +13,9 @@ use control::{
     Client, Fault, FaultCode,
     channel::Handler,
     media::{self, Media, MediaStatus},
-    signal::{CallInfo, ReloadReport, Request, Response, RouteQuestion, Signal, SignalStatus},
+    signal::{
+        CallInfo, CallOrder, ReloadReport, Request, Response, RouteQuestion, Signal, SignalStatus,
+    },
 };
 use store::{CdrWriter, Timestamp};
 use tokio::{
@@ -90,6 +92,7 @@ impl Handler<Signal> for Service {
                 Request::Calls { after, limit } => this.calls(&after, limit).await,
                 Request::Status => Ok(Response::Status(this.status().await)),
                 Request::Hangup { id } => this.hang_up(&id).await,
+                Request::Call(order) => this.obey(order).await,
                 Request::Drain { on } => {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
@@ -268,10 +271,17 @@ impl Service {
         if found.contains(&true) {
             return Ok(Response::Done);
         }
-        Err(Fault::new(
-            FaultCode::NotFound,
-            format!("there is no call '{id}'; list the calls first"),
-        ))
+        Err(no_call(id))
+    }
+
+    async fn obey(&self, order: CallOrder) -> Result<Response, Fault> {
+        let found = self
+            .all(|answer| Command::Obey(order.clone(), answer))
+            .await;
+        match found.into_iter().flatten().next() {
+            Some(done) => done.map(|call| Response::Call(Box::new(call))),
+            None => Err(no_call(&order.id)),
+        }
     }
 
     async fn trace(&self, id: String, after: u64, full: bool) -> Result<Response, Fault> {
@@ -338,6 +348,11 @@ impl Service {
         }
         told
     }
+}
+
+fn no_call(id: &str) -> Fault {
+    let message = format!("there is no call '{id}'; list the calls first");
+    Fault::new(FaultCode::NotFound, message)
 }
 
 /// Logs what came of a reload.

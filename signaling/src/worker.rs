@@ -15,10 +15,10 @@ use std::{
 };
 
 use control::{
-    Client,
+    Client, Fault,
     channel::{Events, RequestError},
     media::{self, Media},
-    signal::{CallInfo, Signal, TracePage},
+    signal::{CallInfo, CallOrder, Signal, TracePage},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     CallsByTrunk(oneshot::Sender<HashMap<String, u64>>),
     /// End a call; tell whether it was there.
     HangUp(String, oneshot::Sender<bool>),
+    /// Do something to a call; tell how it is then, if it was there.
+    Obey(CallOrder, oneshot::Sender<Option<Result<CallInfo, Fault>>>),
     /// Tell a call's messages after one of them, in full or not.
     Trace(String, u64, bool, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
@@ -256,6 +258,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::CallsByTrunk(answer) => drop(answer.send(core.calls_by_trunk())),
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
+        Command::Obey(order, answer) => drop(answer.send(core.obey(now, &order))),
         Command::Trace(id, after, full, answer) => {
             drop(answer.send(core.trace(&id, after, full)));
         }

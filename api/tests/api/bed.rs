@@ -13,7 +13,7 @@ use control::{
     Client, Endpoint, Fault, FaultCode,
     channel::{Events, Handler, serve},
     media::{self, Media, MediaStatus, SessionId},
-    signal::{self, CallInfo, CallState, Signal, SignalStatus},
+    signal::{self, CallChange, CallInfo, CallState, Party, Signal, SignalStatus},
 };
 use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
 use tempfile::TempDir;
@@ -80,6 +80,8 @@ pub(crate) fn call(n: u8) -> CallInfo {
         started_ms,
         answered_ms: Some(started_ms + 2_500),
         media: vec![SessionId([n; 16])],
+        muted: vec![Party::Callee],
+        held: false,
     }
 }
 
@@ -153,6 +155,19 @@ impl Handler<Signal> for Signaling {
                 signal::Request::Metrics => signal::Response::Metrics(
                     "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),
                 ),
+                signal::Request::Call(order) => {
+                    let known = (0..3).map(call).find(|call| call.id == order.id);
+                    let missing = || Fault::new(FaultCode::NotFound, "there is no such call");
+                    let mut call = known.ok_or_else(missing)?;
+                    match order.change {
+                        CallChange::Mute { on: true, .. } => {
+                            return Err(Fault::new(FaultCode::Conflict, "it goes past the node"));
+                        }
+                        CallChange::Mute { .. } => call.muted.clear(),
+                        CallChange::Hold { on } => call.held = on,
+                    }
+                    signal::Response::Call(Box::new(call))
+                }
                 signal::Request::Ban { .. } => {
                     fake.bans.fetch_add(1, SeqCst);
                     signal::Response::Done

@@ -193,6 +193,8 @@ async fn calls_are_listed_page_by_page() {
         "started": "2025-11-21T04:40:00.000Z",
         "answered": "2025-11-21T04:40:02.500Z",
         "media": ["00000000000000000000000000000000"],
+        "muted": ["callee"],
+        "held": false,
     });
     assert_eq!(page["items"][0], expected);
     assert_eq!(page["items"].as_array().unwrap().len(), 2);
@@ -212,6 +214,52 @@ async fn calls_are_listed_page_by_page() {
         (page["items"].as_array().unwrap().len(), &page["next"]),
         (3, &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn a_call_is_muted_and_held() {
+    let bed = Bed::start().await;
+    let id = call(1).id;
+    let mute = json!({ "party": "callee", "on": false });
+    let done = bed
+        .ask(KEY, "POST", &format!("/v1/calls/{id}/mute"), Some(mute))
+        .await;
+    assert_eq!(done.status, 200);
+    assert_eq!(done.json()["muted"], json!([]));
+    let hold = json!({ "on": true });
+    let done = bed
+        .ask(
+            KEY,
+            "POST",
+            &format!("/v1/calls/{id}/hold"),
+            Some(hold.clone()),
+        )
+        .await;
+    assert_eq!((done.status, &done.json()["held"]), (200, &json!(true)));
+    let refused = json!({ "party": "caller", "on": true });
+    let path = format!("/v1/calls/{id}/mute");
+    let refused = bed.ask(KEY, "POST", &path, Some(refused)).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.json()["detail"], "it goes past the node");
+    let nobody = json!({ "party": "nobody", "on": true });
+    assert_eq!(bed.ask(KEY, "POST", &path, Some(nobody)).await.status, 400);
+    let unknown = format!("/v1/calls/{}/hold", Uuid::from_u128(9));
+    assert_eq!(
+        bed.ask(KEY, "POST", &unknown, Some(hold.clone()))
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        bed.ask(KEY, "POST", "/v1/calls/none/hold", Some(hold))
+            .await
+            .status,
+        404
+    );
+    let audit = bed.admin("/v1/audit").await.json();
+    let done = audit["items"].as_array().unwrap();
+    let done: Vec<_> = done.iter().map(|one| &one["action"]).collect();
+    assert_eq!(done, ["hold", "mute"]);
 }
 
 #[tokio::test]

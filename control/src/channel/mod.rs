@@ -75,4 +75,6 @@ pub enum FaultCode {
     Internal,
     /// What the request is about was changed since the client looked.
     Changed,
+    /// What the request is about is not in a state in which it can be done.
+    Conflict,
 }

@@ -31,7 +31,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -55,6 +55,10 @@ pub enum Request {
         /// As in [`CallInfo::id`].
         id: String,
     },
+    /// Change what the parties of a call hear of each other; answered with [`Response::Call`], or
+    /// [`FaultCode::NotFound`](crate::FaultCode), or [`FaultCode::Conflict`](crate::FaultCode) where the
+    /// call's media does not go through mediad.
+    Call(CallOrder),
     /// Refuse new calls with 503 from now on, or take them again; answered with
     /// [`Response::Status`]. Calls that are up go on.
     Drain {
@@ -151,6 +155,8 @@ pub enum Request {
 pub enum Response {
     /// A page of calls.
     Calls(Vec<CallInfo>),
+    /// The call as it is now.
+    Call(Box<CallInfo>),
     /// The node.
     Status(SignalStatus),
     /// It was done.
@@ -241,6 +247,46 @@ pub struct CallInfo {
     pub answered_ms: Option<i64>,
     /// Ids of its media sessions.
     pub media: Vec<crate::media::SessionId>,
+    /// Who is muted by [`CallChange::Mute`].
+    pub muted: Vec<Party>,
+    /// Both are kept from hearing each other by [`CallChange::Hold`].
+    pub held: bool,
+}
+
+/// One of the two who talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Party {
+    /// Who called.
+    Caller,
+    /// Who was called.
+    Callee,
+}
+
+/// What an operator does to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallOrder {
+    /// As in [`CallInfo::id`].
+    pub id: String,
+    /// What.
+    pub change: CallChange,
+}
+
+/// Kinds of [`CallOrder`]. Phones are told nothing of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallChange {
+    /// Keep the other party from hearing this one, or let it hear again.
+    Mute {
+        /// Who is not heard.
+        party: Party,
+        /// `false` to be heard again.
+        on: bool,
+    },
+    /// Keep both from hearing each other, or let them again; who is muted besides stays so.
+    Hold {
+        /// `false` to go on.
+        on: bool,
+    },
 }
 
 /// Where a call stands.

@@ -24,6 +24,9 @@ pub mod flags {
     /// RTCP to this port goes to userspace even so: the far side does not multiplex, or its SSRC is
     /// rewritten.
     pub const PASS_RTCP: u16 = 1 << 3;
+    /// The party that sends here is muted: for the mediad that finds the slot after a crash. The
+    /// program does not look at it, as such a slot never forwards.
+    pub const MUTED: u16 = 1 << 4;
 }
 
 /// An address as the program compares it: 16 bytes in memory order, an IPv4 address in the first
@@ -236,6 +239,20 @@ impl Slot {
     pub const fn pass_rtcp(mut self) -> Self {
         self.flags |= flags::PASS_RTCP;
         self
+    }
+
+    /// The same slot of a party that is muted: everything is left to userspace, which hands on
+    /// nothing of it.
+    #[must_use]
+    pub const fn muted(mut self) -> Self {
+        self.flags = self.flags & !flags::FORWARD | flags::MUTED;
+        self
+    }
+
+    /// Whether the party that sends here is muted.
+    #[must_use]
+    pub const fn is_muted(&self) -> bool {
+        self.flags & flags::MUTED != 0
     }
 
     /// Whether the port has a slot.

@@ -153,11 +153,13 @@ async fn create(
         family,
         port: None,
         remote: Some(remote),
+        muted: false,
     };
     let far = Leg {
         family: other.unwrap_or(family),
         port: None,
         remote: None,
+        muted: false,
     };
     let (a, b) = match side {
         Side::A => (near, far),

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use control::media::{
-    Create, Family, Leg as LegRequest, Modify, Path, Remote, SessionId, SessionInfo, SessionStats,
-    Side,
+    Create, Family, Leg as LegRequest, Modify, Mute, Path, Remote, SessionId, SessionInfo,
+    SessionStats, Side,
 };
 use control::{Fault, FaultCode};
 use tracing::debug;
@@ -24,6 +24,7 @@ impl<I: PacketIo> Shard<I> {
         match command {
             Command::Create(create, reply) => drop(reply.send(self.create(create))),
             Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
+            Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),
             Command::List(owner, reply) => drop(reply.send(Ok(self.list(&owner)))),
@@ -33,12 +34,14 @@ impl<I: PacketIo> Shard<I> {
         }
     }
 
-    /// Makes a session; for one that is there, does what [`modify`](Self::modify) does.
+    /// Makes a session; for one that is there, does what [`modify`](Self::modify) and
+    /// [`mute`](Self::mute) do.
     fn create(&mut self, create: Create) -> Result<SessionInfo, Fault> {
         let Create { id, owner, a, b } = create;
         if let Some(&index) = self.by_id.get(&id) {
             if let Some(session) = self.relay.session_mut(index) {
                 session.owner = owner;
+                session.mute(a.muted, b.muted);
             }
             return self.modify(Modify {
                 id,
@@ -55,7 +58,8 @@ impl<I: PacketIo> Shard<I> {
             }
         };
         let now = monotonic_ns();
-        let session = Session::new(id, owner, [leg_a, leg_b], now);
+        let mut session = Session::new(id, owner, [leg_a, leg_b], now);
+        session.mute(a.muted, b.muted);
         if let Err(fault) = check_remotes(&session, [&a.remote, &b.remote]) {
             session.legs.iter().for_each(|leg| self.close_leg(leg));
             return Err(fault);
@@ -88,6 +92,19 @@ impl<I: PacketIo> Shard<I> {
         self.program(index);
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
         Ok(session.info())
+    }
+
+    fn mute(&mut self, mute: Mute) -> Result<SessionInfo, Fault> {
+        let Mute { id, a, b } = mute;
+        let index = self.find(id)?;
+        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+        session.mute(a, b);
+        let info = session.info();
+        // A session that was adopted is programmed when it is described again.
+        if !session.unclaimed {
+            self.program(index);
+        }
+        Ok(info)
     }
 
     fn query(&mut self, id: SessionId) -> Result<SessionStats, Fault> {

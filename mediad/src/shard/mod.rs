@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use control::Fault;
 use control::channel::Events;
-use control::media::{Create, Event, Media, Modify, SessionId, SessionInfo, SessionStats, Side};
+use control::media::{
+    Create, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats, Side,
+};
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
@@ -62,6 +64,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Fault>>;
 pub(crate) enum Command {
     Create(Create, Reply<SessionInfo>),
     Modify(Modify, Reply<SessionInfo>),
+    Mute(Mute, Reply<SessionInfo>),
     Query(SessionId, Reply<SessionStats>),
     Delete(SessionId, Reply<Option<SessionStats>>),
     List(String, Reply<Vec<SessionId>>),

@@ -83,20 +83,15 @@ impl Offload {
         };
         let route = route(leg.local, peer, other.local, other.learner.destination());
         let muxed = leg.muxes() && other.muxes();
-        let slot = (!silent && leg.is_rtp() && other.is_rtp())
+        let forwarding = (!silent && !leg.muted && leg.is_rtp() && other.is_rtp())
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
             .map(|slot| if muxed { slot } else { slot.pass_rtcp() });
+        let passing = Slot::passing(identity, &route, clock_rate);
+        let passing = if leg.muted { passing.muted() } else { passing };
         let port = leg.local.port();
-        leg.received.handed_over = self.put(
-            port,
-            slot,
-            identity,
-            &route,
-            clock_rate,
-            &mut leg.received,
-            false,
-        );
+        let received = &mut leg.received;
+        received.handed_over = self.put(port, forwarding, passing, received, false);
 
         let identity = Identity {
             rtcp: true,
@@ -112,18 +107,11 @@ impl Offload {
         };
         let local = leg.control_local();
         let route = self::route(local, leg.control.source(), source, destination);
-        let slot = (!silent)
+        let forwarding = (!silent)
             .then(|| self.forwarding(identity, &route, 0))
             .flatten();
-        self.put(
-            local.port(),
-            slot,
-            identity,
-            &route,
-            0,
-            &mut leg.received,
-            true,
-        );
+        let passing = Slot::passing(identity, &route, 0);
+        self.put(local.port(), forwarding, passing, &mut leg.received, true);
     }
 
     fn forwarding(&self, identity: Identity, route: &Route, clock_rate: u32) -> Option<Slot> {
@@ -135,23 +123,17 @@ impl Offload {
     }
 
     /// Writes a slot if it differs from the one in force, and hands the flow to whoever counts from
-    /// now on. Says whether the program forwards.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the two ports of a leg differ in all of them"
-    )]
+    /// now on. Says whether the program forwards; where it cannot, `passing` is the slot.
     fn put(
         &self,
         port: u16,
         forwarding: Option<Slot>,
-        identity: Identity,
-        route: &Route,
-        clock_rate: u32,
+        passing: Slot,
         received: &mut Reception,
         control: bool,
     ) -> bool {
         let forwards = forwarding.is_some();
-        let slot = forwarding.unwrap_or_else(|| Slot::passing(identity, route, clock_rate));
+        let slot = forwarding.unwrap_or(passing);
         let before = self.slots.read(port);
         let same = before.is_some_and(|before| {
             Slot {
@@ -307,7 +289,8 @@ impl<I: PacketIo> Shard<I> {
                 continue;
             }
             let changed = session.legs.iter().any(|leg| {
-                let may = leg.learner.source().is_some() && !leg.learner.is_silent(now);
+                let may =
+                    !leg.muted && leg.learner.source().is_some() && !leg.learner.is_silent(now);
                 leg.received.handed_over != may
             });
             if changed {
@@ -407,6 +390,7 @@ impl<I: PacketIo> Shard<I> {
             }
             if let Some((port, slot)) = by_place.get(&(number, false)) {
                 leg.received.tick = slot.tick;
+                leg.muted = slot.is_muted();
                 if slot.is_forwarding() {
                     leg.received.rtp = offload.flows.read(*port);
                     leg.received.xdp_since = Some(0);

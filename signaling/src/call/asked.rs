@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     Change,
     /// The session is as it was before mediad was restarted, or should be.
     Reopen,
+    /// The session is told who is muted.
+    Mute,
     /// It is over.
     Close,
     /// Has anything been heard?
@@ -56,6 +58,7 @@ impl Core {
                 Purpose::Open => self.on_opened(now, asked, answer),
                 Purpose::Change => self.on_changed(now, asked, answer),
                 Purpose::Reopen => self.on_reopened(asked, answer),
+                Purpose::Mute => self.on_muted(asked, &answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
             }

@@ -1,4 +1,4 @@
-//! What the node's other parts want of a worker: operators, mediad's channel, the end of the process.
+//! What the node's other parts want of a worker: mediad's channel, the end of the process.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -51,20 +51,6 @@ impl Core {
             }
         }
         counts
-    }
-
-    /// Ends the call of this id in an operator's name. `false` where there is none.
-    pub(crate) fn hang_up_by_id(&mut self, now: Instant, id: &str) -> bool {
-        let found = self
-            .calls
-            .iter()
-            .find(|(_, call)| call.id.to_string() == id);
-        let Some(key) = found.map(|(key, _)| *key) else {
-            return false;
-        };
-        self.hang_up(now, key, Cause::Operator);
-        self.drain(now);
-        true
     }
 
     /// Decides on new calls by these from now on; those that are up keep what they have.

@@ -125,6 +125,8 @@ impl Core {
                 .all_media()
                 .flat_map(|media| media.sessions().map(|session| session.id))
                 .collect(),
+            muted: call.muted.parties(),
+            held: call.held,
         }
     }
 

@@ -13,7 +13,7 @@
 //! takes responses back, `challenge` answers those of trunks, `mirror` has each party see what it wrote
 //! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
-//! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record.
+//! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one.
 
 mod alarm;
 mod asked;
@@ -34,6 +34,7 @@ mod input;
 mod local;
 mod message;
 mod mirror;
+mod operator;
 mod output;
 mod policy;
 mod redirect;

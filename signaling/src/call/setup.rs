@@ -24,7 +24,7 @@ use super::{
     policy::{LONGEST_CALL, MAX_BREADTH, MAX_BREADTH_NAME, RETRY_AFTER},
     stage::divert_steps,
     state::{Call, CallKey},
-    stream::Media,
+    stream::{Media, Muted},
 };
 use crate::{
     accounts::Answer,
@@ -351,6 +351,8 @@ impl Core {
             dialogs: Vec::new(),
             media: None,
             spare: None,
+            muted: Muted::default(),
+            held: false,
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

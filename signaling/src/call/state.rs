@@ -20,7 +20,7 @@ use store::{Cause, EndedBy, Timestamp, Uuid};
 use super::{
     course::Course,
     exchange::ExchangeId,
-    stream::{Media, Turn},
+    stream::{Media, Muted, Turn},
 };
 use crate::{
     directory::{Aor, Caller, Hold, Trunk},
@@ -84,6 +84,10 @@ pub(super) struct Call {
     pub(super) media: Option<Media>,
     /// The media with callees of the other family, while some of each are being called.
     pub(super) spare: Option<Media>,
+    /// Whom an operator has muted.
+    pub(super) muted: Muted,
+    /// An operator has put both on hold.
+    pub(super) held: bool,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,

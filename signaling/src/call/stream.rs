@@ -65,6 +65,8 @@ pub(super) struct Media {
     /// offer which one it has media in.
     pub(super) caller: Family,
     pub(super) callee: Family,
+    /// Whose media is not handed on.
+    pub(super) muted: Muted,
     /// By the index of their `m=` lines.
     pub(super) streams: Vec<Stream>,
     /// The latest offer: what an answer is an answer to.
@@ -74,6 +76,13 @@ pub(super) struct Media {
     /// The answers that forks of the callee have given to the latest offer, by their To tags; the
     /// one that is heard last.
     forks: Vec<(String, Vec<Line>)>,
+}
+
+/// Who of a call is not heard by the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Muted {
+    pub(super) caller: bool,
+    pub(super) callee: bool,
 }
 
 /// One `m=` line.
@@ -138,6 +147,7 @@ impl Media {
             meant_for: families.nearest(callee),
             caller: families.nearest(caller),
             callee: families.nearest(callee),
+            muted: Muted::default(),
             streams: Vec::new(),
             offer: None,
             owed: None,
@@ -265,6 +275,15 @@ impl Media {
         ids
     }
 
+    /// What tells mediad who is muted.
+    pub(super) const fn mute(&self, session: &Session) -> media::Request {
+        media::Request::Mute(media::Mute {
+            id: session.id,
+            a: self.muted.caller,
+            b: self.muted.callee,
+        })
+    }
+
     /// [`Media::reopen`] by the session's id.
     pub(super) fn reopen_by_id(&self, id: SessionId) -> Option<media::Request> {
         let session = self.sessions().find(|session| session.id == id)?;
@@ -283,11 +302,13 @@ impl Media {
                 family: self.caller,
                 port: port(|info| info.a),
                 remote: session.caller.clone(),
+                muted: self.muted.caller,
             },
             b: media::Leg {
                 family: self.callee,
                 port: port(|info| info.b),
                 remote: session.callee.clone(),
+                muted: self.muted.callee,
             },
         })
     }

@@ -11,6 +11,7 @@ mod media;
 mod messages;
 mod moved;
 mod odd;
+mod operator;
 mod party;
 mod plans;
 mod reach;

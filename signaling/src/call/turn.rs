@@ -132,8 +132,10 @@ impl Core {
         if media.meant_for == family {
             return;
         }
+        let muted = media.muted;
         let other = call.spare.take();
-        let other = other.unwrap_or_else(|| Media::new(families, source, family));
+        let mut other = other.unwrap_or_else(|| Media::new(families, source, family));
+        other.muted = muted;
         call.spare = Some(std::mem::replace(media, other));
     }
 

@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::Local;
-use clap::{Args, Subcommand};
-use control::signal::{CallInfo, CallState, Request, Response};
+use clap::{Args, Subcommand, ValueEnum};
+use control::signal::{CallInfo, CallState, Party, Request, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 use store::Timestamp;
 
 use super::{Desk, Listing, Node, NodeArgs, Removal, found, unexpected};
@@ -17,7 +18,7 @@ use crate::{
 /// How many calls are asked for at once.
 const PAGE: u32 = 1_000;
 
-/// Lists the calls that are up, shows one, or ends some.
+/// Lists the calls that are up, shows one, or does something to it.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -28,6 +29,7 @@ Examples:
   tandem calls
   tandem calls show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
+  tandem calls mute 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 caller
   tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id' | xargs tandem calls hangup"
 )]
 pub(crate) struct CallsArgs {
@@ -45,6 +47,40 @@ enum CallsCommand {
     Show(ShowArgs),
     /// Ends calls: BYE to both sides, or CANCEL and 487 where nobody has answered yet
     Hangup(HangupArgs),
+    /// Keeps the other party from hearing one of the two
+    Mute(MuteArgs),
+    /// Lets a party that was muted be heard again
+    Unmute(MuteArgs),
+    /// Keeps both parties from hearing each other
+    Hold(ShowArgs),
+    /// Lets parties that were put on hold hear each other again
+    Resume(ShowArgs),
+}
+
+#[derive(Args, Debug)]
+struct MuteArgs {
+    #[command(flatten)]
+    call: ShowArgs,
+    /// Who of the two
+    #[arg(value_enum)]
+    party: PartyArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PartyArg {
+    /// Who called
+    Caller,
+    /// Who was called
+    Callee,
+}
+
+impl PartyArg {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +113,10 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
         CallsCommand::List(listing) => list(listing).await,
         CallsCommand::Show(args) => show(args).await,
         CallsCommand::Hangup(args) => hang_up(args).await,
+        CallsCommand::Mute(args) => mute(args, true).await,
+        CallsCommand::Unmute(args) => mute(args, false).await,
+        CallsCommand::Hold(args) => change(args, "hold", json!({ "on": true })).await,
+        CallsCommand::Resume(args) => change(args, "hold", json!({ "on": false })).await,
     }
 }
 
@@ -97,6 +137,20 @@ async fn hang_up(args: HangupArgs) -> Result<Exit, Failure> {
     };
     let desk = Desk::of_node(&args.node).await?;
     ending.run(desk, args.ids, args.json).await
+}
+
+async fn mute(args: MuteArgs, on: bool) -> Result<Exit, Failure> {
+    let wanted = json!({ "party": args.party.name(), "on": on });
+    change(args.call, "mute", wanted).await
+}
+
+/// Has something done to a call, and shows how it is then.
+async fn change(args: ShowArgs, action: &str, wanted: Value) -> Result<Exit, Failure> {
+    let desk = Desk::of_node(&args.node).await?;
+    let path = Local::path(&["calls", &args.id, action]);
+    let call = found(desk.api.create(&path, &wanted).await, || not_up(&args.id))?.body;
+    desk.close().await;
+    output::done(args.json, &call, output::details(&call))
 }
 
 fn not_up(id: &str) -> String {
@@ -179,6 +233,8 @@ struct View<'a> {
     started: Timestamp,
     answered: Option<Timestamp>,
     media: Vec<String>,
+    muted: &'a [Party],
+    held: bool,
 }
 
 impl<'a> From<&'a CallInfo> for View<'a> {
@@ -194,6 +250,8 @@ impl<'a> From<&'a CallInfo> for View<'a> {
             started: Timestamp::from_millis(call.started_ms),
             answered: call.answered_ms.map(Timestamp::from_millis),
             media: call.media.iter().map(ToString::to_string).collect(),
+            muted: &call.muted,
+            held: call.held,
         }
     }
 }
@@ -216,6 +274,8 @@ mod tests {
             started_ms: 1_000,
             answered_ms: Some(3_000),
             media: vec![SessionId([0xab; 16])],
+            muted: vec![Party::Caller],
+            held: false,
         }
     }
 
@@ -233,6 +293,7 @@ mod tests {
         let json = serde_json::to_value(View::from(&call())).unwrap();
         assert_eq!(json["media"][0], "ab".repeat(16));
         assert_eq!(json["state"], "answered");
+        assert_eq!(json["muted"], serde_json::json!(["caller"]));
         assert_eq!(json["started"], "1970-01-01T00:00:01.000Z");
         assert!(json["trunk"].is_null());
     }

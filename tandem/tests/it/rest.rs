@@ -210,6 +210,31 @@ fn a_call_is_seen_and_ended_by_rest() {
         "{ladder}"
     );
 
+    let order = |what: &str, body: Value| {
+        let path = format!("/v1/calls/{id}/{what}");
+        node.rest(&admin, "POST", &path, &body)
+    };
+    let (status, muted) = order("mute", json!({ "party": "caller", "on": true }));
+    assert_eq!((status, &muted["muted"]), (200, &json!(["caller"])));
+    assert_eq!(ask("GET", &format!("/v1/calls/{id}")).1, muted);
+    node.wait_until(|| {
+        let page = node.page("/metrics");
+        let mut lines = page.lines();
+        lines.any(|line| {
+            line.starts_with("tandem_media_packets_total{")
+                && line.contains("result=\"muted\"")
+                && !line.ends_with(" 0")
+        })
+    });
+    assert_eq!(order("hold", json!({ "on": true })).1["held"], true);
+    let resumed = printed(&node.ask(&["calls", "resume", &id, "--json"]));
+    assert_eq!(
+        (&resumed["held"], &resumed["muted"]),
+        (&json!(false), &json!(["caller"]))
+    );
+    let unmuted = printed(&node.ask(&["calls", "unmute", &id, "caller", "--json"]));
+    assert_eq!(unmuted["muted"], json!([]));
+
     assert_eq!(ask("DELETE", &format!("/v1/calls/{id}")).0, 204);
     let ended = call.finish();
     assert!(ended.status.success(), "{}", output(&ended));

@@ -74,6 +74,7 @@ impl Bed {
             family: Family::V4,
             port: None,
             remote: None,
+            muted: false,
         };
         let (id, owner) = (session(id), "test".into());
         self.create_with(Create {
@@ -94,6 +95,7 @@ impl Bed {
             family,
             port: None,
             remote,
+            muted: false,
         };
         let create = Create {
             id: session(id),
@@ -102,6 +104,12 @@ impl Bed {
             b: leg(b),
         };
         self.create_with(create).await.unwrap()
+    }
+
+    pub(super) async fn mute(&self, id: u8, a: bool, b: bool) {
+        let id = session(id);
+        let answer = self.ask(Request::Mute(Mute { id, a, b })).await;
+        assert!(matches!(answer, Ok(Response::Session(_))), "{answer:?}");
     }
 
     pub(super) async fn modify(&self, id: u8, a: Option<Remote>, b: Option<Remote>) {

@@ -166,6 +166,7 @@ async fn a_port_can_be_asked_for() {
         family: Family::V4,
         port,
         remote: None,
+        muted: false,
     };
     let create = |id, port| Create {
         id: session(id),
@@ -261,6 +262,7 @@ async fn a_refused_request_changes_nothing() {
         family: Family::V4,
         port: None,
         remote,
+        muted: false,
     };
     for (a, b) in [
         (Some(stranger.clone()), None),

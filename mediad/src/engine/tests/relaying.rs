@@ -14,6 +14,7 @@ on_both_backends! {
     v6_and_v4_are_bridged;
     a_peer_that_closes_its_port_does_no_harm;
     hold_by_an_unspecified_address_sends_nowhere;
+    who_is_muted_is_received_and_not_heard;
 }
 
 async fn octets_arrive_unchanged_both_ways(datapath: &str) {
@@ -223,6 +224,7 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
         family: Family::of(&party.address()),
         port: None,
         remote: Some(party.described()),
+        muted: false,
     };
     let create = Create {
         id: session(1),
@@ -292,4 +294,51 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
     rtp::rtcp::write_report(ssrc, None, &[], &mut report);
     rtp::rtcp::write_cname(ssrc, "someone@example.test", &mut report);
     report
+}
+
+async fn who_is_muted_is_received_and_not_heard(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    bed.mute(1, true, false).await;
+    // A new offer changes nothing of it.
+    bed.modify(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    for _ in 0..10 {
+        alice.send(info.a.rtp);
+        let sent = bob.send(info.b.rtp);
+        assert_eq!(alice.receive().0, sent, "who is muted hears the other");
+    }
+    let report = receiver_report(1);
+    alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
+    assert_eq!(receive(&bob.rtcp), (report, info.b.rtcp), "RTCP goes on");
+    assert_silent(&bob.rtp);
+    let stats = bed.stats(1).await;
+    let flow = &stats.from_a;
+    assert_eq!((flow.packets, flow.forwarded, flow.refused), (11, 1, 0));
+
+    bed.mute(1, true, true).await;
+    alice.send(info.a.rtp);
+    bob.send(info.b.rtp);
+    assert_silent(&alice.rtp);
+    assert_silent(&bob.rtp);
+    // Told again after signaling has lost it, as the session is there.
+    let unmuted = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    assert_eq!(unmuted, info);
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    let fault = bed.ask(Request::Mute(Mute {
+        id: session(2),
+        a: true,
+        b: true,
+    }));
+    assert_eq!(fault.await.unwrap_err().code, FaultCode::NotFound);
 }

@@ -33,11 +33,13 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
                 family: Family::V4,
                 port: None,
                 remote: Some(alice.described()),
+                muted: false,
             },
             b: Leg {
                 family: Family::V4,
                 port: None,
                 remote: Some(bob.described()),
+                muted: false,
             },
         })
     };

@@ -472,6 +472,7 @@ impl Bed {
             media::Request::Modify(_) => "modify",
             media::Request::Delete(_) => "delete",
             media::Request::Query(_) => "query",
+            media::Request::Mute(_) => "mute",
             _ => "other",
         };
         self.mediad.asked.drain(..).map(word).collect()
@@ -504,7 +505,9 @@ impl Mediad {
                     b,
                 };
                 let key = create.id.0;
+                let muted = (create.a.muted, create.b.muted);
                 let entry = self.sessions.entry(key).or_insert((create, info));
+                (entry.0.a.muted, entry.0.b.muted) = muted;
                 Ok(media::Response::Session(entry.1.clone()))
             }
             media::Request::Modify(modify) => match self.sessions.get_mut(&modify.id.0) {
@@ -517,6 +520,16 @@ impl Mediad {
                 Some((create, info)) => {
                     create.a.remote = modify.a.or_else(|| create.a.remote.take());
                     create.b.remote = modify.b.or_else(|| create.b.remote.take());
+                    Ok(media::Response::Session(info.clone()))
+                }
+                None => Err(missing()),
+            },
+            media::Request::Mute(_) if self.fails => {
+                Err(Fault::new(FaultCode::Unavailable, "stopping").into())
+            }
+            media::Request::Mute(mute) => match self.sessions.get_mut(&mute.id.0) {
+                Some((create, info)) => {
+                    (create.a.muted, create.b.muted) = (mute.a, mute.b);
                     Ok(media::Response::Session(info.clone()))
                 }
                 None => Err(missing()),
