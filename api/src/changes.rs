@@ -112,7 +112,7 @@ pub(crate) struct ChangesQuery {
     cursor: Option<String>,
     /// Of this tenant.
     tenant: Option<String>,
-    /// `admin-key`, `key:ID`, or `cli:NAME`.
+    /// `admin-key`, `key:ID`, `token:SUBJECT`, or `cli:NAME`.
     actor: Option<String>,
     /// As in the path: `tenants`.
     kind: Option<String>,
@@ -134,7 +134,8 @@ pub(crate) struct ChangeView {
     time: Timestamp,
     /// Whose thing it was; `null`: the node's.
     tenant: Option<String>,
-    /// `admin-key`, `key:ID`, or `cli:NAME` for who typed a command at the machine.
+    /// `admin-key`, `key:ID`, `token:SUBJECT` for who has a token of the identity provider, or
+    /// `cli:NAME` for who typed a command at the machine.
     actor: String,
     /// `create`, `update`, `delete`, or what else was done.
     action: String,

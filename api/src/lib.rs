@@ -27,6 +27,7 @@ mod body;
 mod calls;
 mod cdrs;
 mod changes;
+mod client;
 mod domains;
 mod edited;
 mod events;
@@ -78,6 +79,8 @@ pub struct Api {
     pub admin_key: AdminKey,
     /// Requests of one key in a second at most.
     pub requests: u32,
+    /// Whose tokens open it too.
+    pub jwt: Option<control::config::Jwt>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -101,8 +104,11 @@ pub enum ApiError {
     #[error(transparent)]
     AdminKey(#[from] AdminKeyError),
     /// There is no way to make requests.
-    #[error("cannot make requests over HTTP to webhooks: {0}")]
+    #[error("cannot make requests over HTTP: {0}")]
     Client(#[from] reqwest::Error),
+    /// The secret of tokens is empty.
+    #[error("[api.jwt] secret cannot be used: {0}")]
+    Secret(#[from] jsonwebtoken::errors::Error),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,6 +133,8 @@ struct State {
 struct Front {
     state: Arc<State>,
     admin_key: AdminKey,
+    /// Where an identity provider's tokens are taken.
+    tokens: Option<Arc<access::Tokens>>,
     rules: access::Rules,
     rates: rate::Rates,
     /// As `/openapi.json` has it.
@@ -152,6 +160,7 @@ pub async fn run(
         listen: config.api.listen,
         admin_key,
         requests: config.api.requests,
+        jwt: config.api.jwt.clone(),
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -200,9 +209,14 @@ impl Api {
         let metrics = Arc::new(metrics::Metrics::new());
         let teller = webhooks::Teller::new(state.clone(), metrics.clone())?;
         let events = state.events.clone();
+        let tokens = self.jwt.as_ref().map(|jwt| {
+            access::Tokens::new(jwt, state.store.clone(), metrics.clone()).map(Arc::new)
+        });
+        let tokens = tokens.transpose()?;
         let front = Arc::new(Front {
             state,
             admin_key: self.admin_key,
+            tokens: tokens.clone(),
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
             document: openapi::written(&document),
@@ -216,6 +230,7 @@ impl Api {
             router: router(v1, front),
             events,
             teller,
+            tokens,
         })
     }
 }
@@ -242,6 +257,7 @@ pub struct Server {
     router: Router,
     events: Arc<events::Hub>,
     teller: webhooks::Teller,
+    tokens: Option<Arc<access::Tokens>>,
 }
 
 impl Server {
@@ -260,6 +276,10 @@ impl Server {
         let mut telling = tokio::task::JoinSet::new();
         // What is not told when it ends is told after the next start.
         telling.spawn(self.teller.run());
+        let mut keeping = tokio::task::JoinSet::new();
+        if let Some(tokens) = self.tokens {
+            keeping.spawn(async move { tokens.keep().await });
+        }
         let serve = axum::serve(self.listener, service).with_graceful_shutdown(async move {
             shutdown.await;
             self.events.close();

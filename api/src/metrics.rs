@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     seconds: HistogramVec,
     up: IntGaugeVec,
     webhooks: IntCounterVec,
+    jwks: IntCounterVec,
 }
 
 impl Metrics {
@@ -58,11 +59,17 @@ impl Metrics {
             "Events for webhooks: delivered, failed (an attempt that is repeated), dead (given up) or dropped.",
         );
         let webhooks = IntCounterVec::new(webhooks, &["outcome"]).expect("a valid name");
+        let jwks = Opts::new(
+            "tandem_api_jwks_reads_total",
+            "Times that the public keys for tokens were read: done, or failed (the last good ones go on being used).",
+        );
+        let jwks = IntCounterVec::new(jwks, &["outcome"]).expect("a valid name");
         for collector in [
             Box::new(requests.clone()) as Box<dyn prometheus::core::Collector>,
             Box::new(seconds.clone()),
             Box::new(up.clone()),
             Box::new(webhooks.clone()),
+            Box::new(jwks.clone()),
         ] {
             registry
                 .register(collector)
@@ -74,6 +81,7 @@ impl Metrics {
             seconds,
             up,
             webhooks,
+            jwks,
         }
     }
 
@@ -97,6 +105,12 @@ impl Metrics {
     pub(crate) fn told(&self, outcome: &'static str, events: usize) {
         let events = u64::try_from(events).unwrap_or(u64::MAX);
         self.webhooks.with_label_values(&[outcome]).inc_by(events);
+    }
+
+    /// The public keys for tokens were read, or not.
+    pub(crate) fn jwks_read(&self, is_good: bool) {
+        let outcome = if is_good { "done" } else { "failed" };
+        self.jwks.with_label_values(&[outcome]).inc();
     }
 
     fn text(&self) -> String {

@@ -59,7 +59,8 @@ impl Modify for Schemes {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
-                "An API key (`tk_…`), or the node's admin key. The scopes of an operation are the least \
+                "An API key (`tk_…`), the node's admin key, or a token (JWT) of the identity provider that the \
+                 node is configured with. The scopes of an operation are the least \
                  role that may use it, and `node` where a tenant's key may not.",
             ))
             .build();

@@ -10,7 +10,7 @@ use axum::{
 };
 use store::Role;
 
-use super::Caller;
+use super::{Caller, Tokens};
 use crate::{Front, problem::Problem};
 
 /// Lets those pass who show a key that is enough for what they ask (RFC 6750).
@@ -50,7 +50,8 @@ pub(crate) async fn gate(
 async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
     let Some(shown) = bearer(headers) else {
         return Err(Problem::unauthorized(
-            "send one header field 'Authorization: Bearer KEY' with an API key or the admin key",
+            "send one header field 'Authorization: Bearer KEY' with an API key, the admin key, \
+             or a token where [api.jwt] takes any",
             "Bearer realm=\"tandem\"",
         ));
     };
@@ -60,6 +61,11 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Probl
             role: Role::Admin,
             tenant: None,
         }));
+    }
+    if let Some(tokens) = &front.tokens
+        && Tokens::is_one(shown)
+    {
+        return tokens.caller(shown).await;
     }
     let known = front.state.keys.caller(shown).await?;
     known.ok_or_else(|| {

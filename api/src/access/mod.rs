@@ -5,8 +5,10 @@
 //! [`gate`](gate::gate) goes by: an operation that says nothing is served to nobody.
 
 mod gate;
+mod jwks;
 mod key;
 mod rule;
+mod token;
 
 use std::sync::Arc;
 
@@ -18,11 +20,12 @@ use crate::problem::Problem;
 pub(crate) use gate::gate;
 pub(crate) use key::{Keys, NewSecret};
 pub(crate) use rule::Rules;
+pub(crate) use token::Tokens;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// For the record of changes: `admin-key`, `key:ID`, or `cli:NAME`.
+    /// For the record of changes: `admin-key`, `key:ID`, `token:SUBJECT`, or `cli:NAME`.
     pub(crate) actor: String,
     pub(crate) role: Role,
     /// Whose things there are for the caller; `None`: everybody's, and the node.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rand::RngExt as _;
-use reqwest::{StatusCode, header, redirect::Policy};
+use reqwest::{StatusCode, header};
 use store::{Delivery, StoreError, Timestamp, Uuid, Webhook};
 use tokio::{
     sync::{Notify, watch},
@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::signature::Secret;
 use crate::{
-    State,
+    State, client,
     events::{Event, Wanted},
     metrics::Metrics,
 };
@@ -87,7 +87,7 @@ impl Teller {
         Ok(Self {
             state,
             metrics,
-            client: client()?,
+            client: client::new(PATIENCE)?,
         })
     }
 
@@ -267,7 +267,9 @@ impl Teller {
             .body(body.clone())
             .send();
         // The URL may have a password in it.
-        let answer = answer.await.map_err(|error| told(&error.without_url()));
+        let answer = answer
+            .await
+            .map_err(|error| client::told(&error.without_url()));
         answer.map(|answer| answer.status())
     }
 
@@ -339,24 +341,6 @@ pub(super) fn delivery(state: &State, webhook: Uuid, body: String) -> Delivery {
     }
 }
 
-fn client() -> Result<reqwest::Client, reqwest::Error> {
-    let builder = || {
-        reqwest::Client::builder()
-            // Who answers with a redirection would lead the event, and its signature, elsewhere.
-            .redirect(Policy::none())
-            .timeout(PATIENCE)
-            .user_agent(concat!("Tandem/", env!("CARGO_PKG_VERSION")))
-    };
-    builder().build().or_else(|error| {
-        let reason = told(&error);
-        warn!(
-            reason,
-            "webhooks by https are not told: install the system's certificates (ca-certificates)"
-        );
-        builder().tls_certs_only([]).build()
-    })
-}
-
 /// The types were checked when they were stored; a former version may have known others.
 fn with_types(hook: Webhook) -> Option<Hook> {
     match Wanted::new(hook.types.clone()) {
@@ -385,18 +369,6 @@ impl Senders {
             });
         }
     }
-}
-
-/// An error and what is behind it, in one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Up to a fifth longer, so that what failed together is not tried together.

@@ -263,11 +263,16 @@ impl Answer {
 
 impl Bed {
     pub(crate) async fn start() -> Self {
-        Self::start_with(REQUESTS).await
+        Self::start_as(|_| {}).await
     }
 
     /// With so many requests of a key in a second.
     pub(crate) async fn start_with(requests: u32) -> Self {
+        Self::start_as(|api| api.requests = requests).await
+    }
+
+    /// With whatever else is otherwise.
+    pub(crate) async fn start_as(change: impl FnOnce(&mut Api)) -> Self {
         let (signaling, signal_endpoint) = Endpoint::memory();
         let (mediad, media_endpoint) = Endpoint::memory();
         let fake = Arc::new(Fake::default());
@@ -277,14 +282,14 @@ impl Bed {
             fake.events.clone(),
         ));
         tokio::spawn(serve(mediad, Arc::new(Mediad(fake.clone())), Events::new()));
-        Self::with(requests, signal_endpoint, media_endpoint, fake).await
+        Self::with(change, signal_endpoint, media_endpoint, fake).await
     }
 
     /// The control sockets are not there.
     pub(crate) async fn without_daemons() -> Self {
         let endpoint = |name: &str| format!("unix:/nonexistent/{name}.sock").parse().unwrap();
         Self::with(
-            REQUESTS,
+            |_| {},
             endpoint("signal"),
             endpoint("media"),
             Arc::default(),
@@ -292,13 +297,16 @@ impl Bed {
         .await
     }
 
-    async fn with(requests: u32, signal: Endpoint, media: Endpoint, fake: Arc<Fake>) -> Self {
+    async fn with(
+        change: impl FnOnce(&mut Api),
+        signal: Endpoint,
+        media: Endpoint,
+        fake: Arc<Fake>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open("sqlite:test.db", dir.path()).await.unwrap();
-        let api = Api {
-            requests,
-            ..api("127.0.0.1:0".parse().unwrap(), store.clone(), signal, media)
-        };
+        let mut api = api("127.0.0.1:0".parse().unwrap(), store.clone(), signal, media);
+        change(&mut api);
         let server = api.bind().await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -422,6 +430,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         listen,
         admin_key: AdminKey::new(KEY).unwrap(),
         requests: REQUESTS,
+        jwt: None,
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

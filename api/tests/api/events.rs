@@ -101,7 +101,7 @@ async fn farewell(socket: &mut Socket) -> String {
         match message.expect("it ends in time") {
             Some(Ok(Message::Close(Some(CloseFrame { reason, .. })))) => return reason.to_string(),
             Some(Ok(Message::Ping(_))) => {}
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 }

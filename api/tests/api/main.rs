@@ -9,4 +9,5 @@ mod access;
 mod bed;
 mod events;
 mod http;
+mod tokens;
 mod webhooks;

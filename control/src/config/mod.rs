@@ -3,6 +3,7 @@
 //! Unknown keys are refused, and every error in the file is told at once. Defaults are such that a
 //! file with nothing but trunks and routes runs on loopback.
 
+mod api;
 mod checks;
 mod codes;
 mod defence;
@@ -34,6 +35,7 @@ use serde::Deserialize;
 use self::read::{Read, Unread};
 use crate::Endpoint;
 
+pub use api::{Api, Jwks, Jwt};
 pub use codes::Codes;
 pub use defence::Defence;
 pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
@@ -41,7 +43,7 @@ pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Numbe
 pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern, PatternError};
 pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
 pub use routing::Routing;
-pub use sections::{Api, DatapathMode, Media, Nat, Node, Sip, Store};
+pub use sections::{DatapathMode, Media, Nat, Node, Sip, Store};
 pub use transport::{
     CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
 };
@@ -191,6 +193,7 @@ impl Config {
         self.node.check(&mut errors);
         self.sip.check(&mut errors);
         self.media.check(&mut errors);
+        self.api.check(&mut errors);
         if let Some(numbering) = &self.numbering {
             numbering.check("[numbering]", &mut errors);
         }

@@ -148,7 +148,14 @@ enum Step {
 
 /// Whether what stands there is nobody's to see.
 fn is_secret(place: &[Step]) -> bool {
-    const SECRETS: [&str; 5] = ["password", "admin_key", "nonce_secret", "token", "url"];
+    const SECRETS: [&str; 6] = [
+        "password",
+        "admin_key",
+        "nonce_secret",
+        "secret",
+        "token",
+        "url",
+    ];
     matches!(place.last(), Some(Step::Key(key)) if SECRETS.contains(&key.as_str()))
 }
 

@@ -346,39 +346,6 @@ impl FromStr for DatapathMode {
     }
 }
 
-/// `[api]`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Api {
-    /// Where HTTP is served. Default 127.0.0.1:8080.
-    pub listen: SocketAddr,
-    /// The key of `Authorization: Bearer`. Default: a random one, shown once at the first start and
-    /// kept in the data directory.
-    pub admin_key: Option<String>,
-    /// Requests of one key in a second at most. Default 200.
-    pub requests: u32,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
-            admin_key: None,
-            requests: 200,
-        }
-    }
-}
-
-impl std::fmt::Debug for Api {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api")
-            .field("listen", &self.listen)
-            .field("admin_key", &self.admin_key.as_ref().map(|_| "(hidden)"))
-            .field("requests", &self.requests)
-            .finish()
-    }
-}
-
 /// `[store]`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

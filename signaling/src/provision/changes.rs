@@ -76,7 +76,7 @@ impl Changes {
         );
         take_over!(
             changes, "api.", Api, running.api, read.api,
-            live: [], restart: [listen, admin_key, requests], apart: [],
+            live: [], restart: [listen, admin_key, requests, jwt], apart: [],
         );
         take_over!(
             changes, "store.", Store, running.store, read.store,

@@ -10,7 +10,7 @@ use std::{
 
 use control::{
     Config,
-    config::{DatapathMode, Listen, Transport},
+    config::{DatapathMode, Jwks, Listen, Transport},
 };
 
 /// Capabilities (capabilities(7)) that attaching XDP needs.
@@ -96,6 +96,11 @@ fn api(config: &Config, warnings: &mut Vec<String>) {
     if let Err(error) = TcpListener::bind(config.api.listen) {
         let listen = config.api.listen;
         warnings.push(format!("[api] listen = \"{listen}\": {}", explain(&error)));
+    }
+    if let Some(Jwks::File(path)) = config.api.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref())
+        && let Err(error) = fs::File::open(path)
+    {
+        warnings.push(format!("[api.jwt] jwks = \"{}\": {error}", path.display()));
     }
 }
 

@@ -82,6 +82,7 @@ impl Node {
             listen: config.api.listen,
             admin_key: key,
             requests: config.api.requests,
+            jwt: config.api.jwt.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),
