@@ -44,23 +44,33 @@ mod problem;
 mod query;
 mod rate;
 mod registrations;
+mod reload;
 mod routing;
 pub mod rules;
 mod tenants;
+mod tls;
 mod users;
 mod web;
 mod webhooks;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::get,
+    serve::{self, ListenerExt as _},
+};
 use bytes::Bytes;
-use control::{Client, Config, media::Media, signal::Signal};
+use control::{Client, Config, media::Media, signal::Signal, tls::TlsError};
 use store::{Store, StoreError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal::unix};
 
 pub use admin_key::{AdminKey, AdminKeyError};
 pub use local::{Answer, Local, LocalError};
+pub use reload::{Reread, TakeOver, read};
+pub use tls::Tls;
 
 /// How long answers that are under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
@@ -81,6 +91,8 @@ pub struct Api {
     pub requests: u32,
     /// Whose tokens open it too.
     pub jwt: Option<control::config::Jwt>,
+    /// What HTTPS is served with; HTTP where there is nothing.
+    pub tls: Option<Tls>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -109,6 +121,9 @@ pub enum ApiError {
     /// The secret of tokens is empty.
     #[error("[api.jwt] secret cannot be used: {0}")]
     Secret(#[from] jsonwebtoken::errors::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -126,6 +141,8 @@ struct State {
     store: Store,
     signal: Client<Signal>,
     media: Client<Media>,
+    /// Where the API is a process of its own.
+    reload: Option<Arc<reload::Reload>>,
 }
 
 /// What stands before them where they are served by HTTP, and beside them.
@@ -140,17 +157,20 @@ struct Front {
     /// As `/openapi.json` has it.
     document: Bytes,
     metrics: Arc<metrics::Metrics>,
+    tls: Option<Tls>,
     last_readiness: health::Last,
     last_store: health::Last,
 }
 
 /// Runs the API as a daemon of its own, until `shutdown`: connects to the other daemons' control
-/// sockets, and opens the store.
+/// sockets, and opens the store. At each hangup it takes over what `reread` says.
 ///
 /// # Errors
 /// Says what of the configuration cannot work here.
 pub async fn run(
     config: &Config,
+    reread: Reread,
+    mut hangup: unix::Signal,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ApiError> {
     let data_dir = &config.node.data_dir;
@@ -161,12 +181,24 @@ pub async fn run(
         admin_key,
         requests: config.api.requests,
         jwt: config.api.jwt.clone(),
+        tls: config.api.tls.as_ref().map(Tls::load).transpose()?,
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
     };
     let store = api.store.clone();
-    api.bind().await?.run(shutdown).await;
+    let reload = Arc::new(reload::Reload::new(reread, api.tls.clone()));
+    let server = api.bind_with(Some(reload.clone())).await?;
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload.run();
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = server.run(shutdown) => {}
+        () = reloads => {}
+    }
     store.close().await;
     Ok(())
 }
@@ -198,6 +230,10 @@ impl Api {
     /// # Errors
     /// If the address cannot be had.
     pub async fn bind(self) -> Result<Server, ApiError> {
+        self.bind_with(None).await
+    }
+
+    async fn bind_with(self, reload: Option<Arc<reload::Reload>>) -> Result<Server, ApiError> {
         let bind = |source| ApiError::Bind {
             address: self.listen,
             source,
@@ -205,7 +241,10 @@ impl Api {
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (v1, document) = openapi::v1().split_for_parts();
-        let state = Arc::new(State::new(self.node, self.store, self.signal, self.media));
+        let state = Arc::new(State {
+            reload,
+            ..State::new(self.node, self.store, self.signal, self.media)
+        });
         let metrics = Arc::new(metrics::Metrics::new());
         let teller = webhooks::Teller::new(state.clone(), metrics.clone())?;
         let events = state.events.clone();
@@ -220,7 +259,8 @@ impl Api {
             rules: access::Rules::of(&document),
             rates: rate::Rates::new(self.requests),
             document: openapi::written(&document),
-            metrics,
+            metrics: metrics.clone(),
+            tls: self.tls.clone(),
             last_readiness: health::Last::default(),
             last_store: health::Last::default(),
         });
@@ -231,6 +271,8 @@ impl Api {
             events,
             teller,
             tokens,
+            tls: self.tls,
+            metrics,
         })
     }
 }
@@ -245,6 +287,7 @@ impl State {
             store,
             signal,
             media,
+            reload: None,
         }
     }
 }
@@ -258,6 +301,8 @@ pub struct Server {
     events: Arc<events::Hub>,
     teller: webhooks::Teller,
     tokens: Option<Arc<access::Tokens>>,
+    tls: Option<Tls>,
+    metrics: Arc<metrics::Metrics>,
 }
 
 impl Server {
@@ -268,11 +313,8 @@ impl Server {
 
     /// Serves until `shutdown`, and then lets answers that are under way end within a few seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
-        tracing::info!(address = %self.address, "API serving");
+        tracing::info!(address = %self.address, tls = self.tls.is_some(), "API serving");
         let (began, begun) = tokio::sync::oneshot::channel();
-        let service = self
-            .router
-            .into_make_service_with_connect_info::<SocketAddr>();
         let mut telling = tokio::task::JoinSet::new();
         // What is not told when it ends is told after the next start.
         telling.spawn(self.teller.run());
@@ -280,12 +322,21 @@ impl Server {
         if let Some(tokens) = self.tokens {
             keeping.spawn(async move { tokens.keep().await });
         }
-        let serve = axum::serve(self.listener, service).with_graceful_shutdown(async move {
+        let stopped = async move {
             shutdown.await;
             self.events.close();
             // The receiver is gone only if serving already ended.
             let _: Result<(), ()> = began.send(());
-        });
+        };
+        let serve = async {
+            match self.tls {
+                Some(tls) => {
+                    let listener = tls::Listener::new(self.listener, tls, self.metrics);
+                    serve(listener, self.router, stopped).await
+                }
+                None => serve(self.listener, self.router, stopped).await,
+            }
+        };
         let patience = async {
             if begun.await.is_err() {
                 std::future::pending::<()>().await;
@@ -307,6 +358,19 @@ impl Server {
             tracing::warn!("the store did not take the last events for webhooks in time");
         }
     }
+}
+
+async fn serve(
+    listener: impl serve::Listener<Addr = SocketAddr>,
+    router: Router,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // Of a connection that is tapped axum knows whose it is, whichever listener it came by.
+    let listener = listener.tap_io(|_| {});
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 fn router(v1: Router<Arc<State>>, front: Arc<Front>) -> Router {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use control::Config;
+use control::{Config, config::ConfigError};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -36,6 +36,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let hangup = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -46,5 +47,10 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(api::run(&loaded.config, shutdown).await?)
+    let path = arguments.config.clone();
+    let reread = move || {
+        let loaded = Config::load(&path).map_err(ConfigError::reasons)?;
+        Ok(loaded.config)
+    };
+    Ok(api::run(&loaded.config, Box::new(reread), hangup, shutdown).await?)
 }

@@ -11,7 +11,8 @@ use axum::{
 };
 use control::{media, signal};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::{
@@ -28,6 +29,8 @@ pub(crate) struct Metrics {
     up: IntGaugeVec,
     webhooks: IntCounterVec,
     jwks: IntCounterVec,
+    handshakes: IntCounter,
+    certificates: IntGaugeVec,
 }
 
 impl Metrics {
@@ -64,12 +67,25 @@ impl Metrics {
             "Times that the public keys for tokens were read: done, or failed (the last good ones go on being used).",
         );
         let jwks = IntCounterVec::new(jwks, &["outcome"]).expect("a valid name");
+        let handshakes = IntCounter::new(
+            "tandem_api_tls_handshake_failures_total",
+            "TLS handshakes with the API that failed, took too long, or were too many of one address.",
+        );
+        let handshakes = handshakes.expect("a valid name");
+        let certificates = Opts::new(
+            "tandem_tls_certificate_expires_seconds",
+            "Seconds until a certificate of this node ends.",
+        );
+        let certificates = IntGaugeVec::new(certificates, &["name", "listener"]);
+        let certificates = certificates.expect("a valid name");
         for collector in [
             Box::new(requests.clone()) as Box<dyn prometheus::core::Collector>,
             Box::new(seconds.clone()),
             Box::new(up.clone()),
             Box::new(webhooks.clone()),
             Box::new(jwks.clone()),
+            Box::new(handshakes.clone()),
+            Box::new(certificates.clone()),
         ] {
             registry
                 .register(collector)
@@ -82,6 +98,8 @@ impl Metrics {
             up,
             webhooks,
             jwks,
+            handshakes,
+            certificates,
         }
     }
 
@@ -111,6 +129,21 @@ impl Metrics {
     pub(crate) fn jwks_read(&self, is_good: bool) {
         let outcome = if is_good { "done" } else { "failed" };
         self.jwks.with_label_values(&[outcome]).inc();
+    }
+
+    /// A TLS handshake failed.
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes.inc();
+    }
+
+    /// How long the API's certificate is good for.
+    fn certificates(&self, left: &[(String, i64)]) {
+        self.certificates.reset();
+        for (name, seconds) in left {
+            self.certificates
+                .with_label_values(&[name.as_str(), "api"])
+                .set(*seconds);
+        }
     }
 
     fn text(&self) -> String {
@@ -145,6 +178,9 @@ pub(crate) async fn page(extract::State(front): extract::State<Arc<Front>>) -> R
         ("store", store.is_ok()),
     ] {
         front.metrics.up.with_label_values(&[daemon]).set(up.into());
+    }
+    if let Some(tls) = &front.tls {
+        front.metrics.certificates(&tls.expiries());
     }
     let own = front.metrics.text();
     let pages = [Some(own), signaling, mediad];

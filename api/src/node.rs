@@ -280,11 +280,17 @@ async fn reload(
     extract::State(state): extract::State<Arc<State>>,
     editor: Editor,
 ) -> Result<Answer, Problem> {
+    let own = state.reload.as_ref().map(|reload| reload.read());
+    let own = own.transpose();
+    let own = own.map_err(|reasons| Problem::refused(&reasons.join("\n")))?;
     let answer = match state.ask(Request::Reload).await? {
         Response::Reloaded(report) => Json(Reloaded::from(report)).into_response(),
         Response::Reloading => StatusCode::ACCEPTED.into_response(),
         other => return Err(unexpected(&other)),
     };
+    if let Some(take_over) = own {
+        take_over();
+    }
     record(&state, &editor, "reload", json!({})).await;
     Ok(answer)
 }

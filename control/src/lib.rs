@@ -10,6 +10,8 @@ pub mod config;
 pub mod logging;
 pub mod media;
 pub mod signal;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use channel::{Client, Endpoint, Fault, FaultCode, Listener, Notice, Protocol};
 pub use config::Config;

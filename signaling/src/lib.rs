@@ -29,7 +29,7 @@ mod worker;
 
 pub use accounts::provision::row as user_row;
 pub use directory::{PrefixMap, PrefixMapBuilder, explain};
-pub use provision::{Reread, check, document};
+pub use provision::{Read, Reread, TakeOver, check, document};
 
 use std::{
     io,

@@ -62,7 +62,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let path = flags.config.clone();
     let reread = Box::new(move || {
         let loaded = Config::load(&path).map_err(ConfigError::reasons)?;
-        Ok(loaded.config)
+        Ok(loaded.config.into())
     });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;
     let has_failed = loop {

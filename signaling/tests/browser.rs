@@ -139,7 +139,7 @@ async fn a_browser_registers_is_called_calls_and_is_gone_with_its_connection() {
     let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, _control) = Endpoint::memory();
     let same = config.clone();
-    let reread = Box::new(move || Ok(same.clone()));
+    let reread = Box::new(move || Ok(same.clone().into()));
     let running = signaling::start(&config, reread, media, store, cdrs, listener)
         .await
         .unwrap();

@@ -152,7 +152,7 @@ async fn node(sip: &str, trunk: &str) -> Node {
     let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
     let same = config.clone();
-    let reread = Box::new(move || Ok(same.clone()));
+    let reread = Box::new(move || Ok(same.clone().into()));
     let running = signaling::start(&config, reread, media, store, cdrs, listener)
         .await
         .unwrap();

@@ -53,7 +53,7 @@ async fn node(callee: SocketAddr, media: &str) -> Node {
     let client = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
     let same = config.clone();
-    let reread = Box::new(move || Ok(same.clone()));
+    let reread = Box::new(move || Ok(same.clone().into()));
     let running = signaling::start(&config, reread, client, store.clone(), cdrs, listener)
         .await
         .unwrap();

@@ -86,7 +86,7 @@ async fn node(folder: &Path, algorithms: &str) -> Node {
     let again = file.clone();
     let reread = Box::new(move || {
         let read = Config::parse(&again.lock().unwrap(), []);
-        Ok(read.unwrap().config)
+        Ok(read.unwrap().config.into())
     });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener)
         .await

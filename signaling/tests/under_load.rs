@@ -178,7 +178,7 @@ async fn node(folder: &Path, database: &str) -> Node {
     let again = file.clone();
     let reread = Box::new(move || {
         let read = Config::parse(&again.lock().unwrap(), []);
-        Ok(read.map_err(ConfigError::reasons)?.config)
+        Ok(read.map_err(ConfigError::reasons)?.config.into())
     });
     let running = signaling::start(&config, reread, media, store, cdrs, listener)
         .await

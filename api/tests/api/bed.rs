@@ -431,6 +431,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         admin_key: AdminKey::new(KEY).unwrap(),
         requests: REQUESTS,
         jwt: None,
+        tls: None,
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

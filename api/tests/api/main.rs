@@ -9,5 +9,6 @@ mod access;
 mod bed;
 mod events;
 mod http;
+mod tls;
 mod tokens;
 mod webhooks;

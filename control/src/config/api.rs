@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::transport::CertificateFiles;
+
 /// Octets of a shared secret at least: as many as HMAC-SHA256 gives (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
 
@@ -22,6 +24,9 @@ pub struct Api {
     pub admin_key: Option<String>,
     /// Requests of one key in a second at most. Default 200.
     pub requests: u32,
+    /// The certificate and key of HTTPS, in PEM, which a reload reads again. Default: none, and HTTP is
+    /// served.
+    pub tls: Option<CertificateFiles>,
     /// `[api.jwt]`: tokens of an identity provider, beside keys. Default: none are taken.
     pub jwt: Option<Jwt>,
 }
@@ -32,6 +37,7 @@ impl Default for Api {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             admin_key: None,
             requests: 200,
+            tls: None,
             jwt: None,
         }
     }
@@ -51,6 +57,7 @@ impl fmt::Debug for Api {
             .field("listen", &self.listen)
             .field("admin_key", &self.admin_key.as_ref().map(|_| "(hidden)"))
             .field("requests", &self.requests)
+            .field("tls", &self.tls)
             .field("jwt", &self.jwt)
             .finish()
     }

@@ -239,10 +239,10 @@ impl Config {
                 ));
             }
         }
-        if !self.api.listen.ip().is_loopback() {
+        if !self.api.listen.ip().is_loopback() && self.api.tls.is_none() {
             warnings.push(format!(
                 "[api] listen = \"{}\" can be reached from outside and is not encrypted: \
-                 put a TLS proxy before it",
+                 set [api] tls, or put a TLS proxy before it",
                 self.api.listen
             ));
         }

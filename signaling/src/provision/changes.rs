@@ -76,8 +76,16 @@ impl Changes {
         );
         take_over!(
             changes, "api.", Api, running.api, read.api,
-            live: [], restart: [listen, admin_key, requests, jwt], apart: [],
+            live: [], restart: [listen, admin_key, requests, jwt], apart: [tls],
         );
+        // Another certificate is taken over; whether there is one is the start's to say.
+        let (was, is) = (&mut running.api.tls, &read.api.tls);
+        if was.is_some() == is.is_some() && was != is {
+            changes.live.push("api.tls".to_owned());
+            was.clone_from(is);
+        } else if was != is {
+            changes.restart.push("api.tls".to_owned());
+        }
         take_over!(
             changes, "store.", Store, running.store, read.store,
             live: [], restart: [url, cache], apart: [],
@@ -125,5 +133,27 @@ mod tests {
         // What waits for a start is told until then.
         let again = Changes::take_over(&mut running, &read);
         assert_eq!((again.live, again.restart), (Vec::new(), changes.restart));
+    }
+
+    #[test]
+    fn another_certificate_of_the_api_is_taken_over_and_a_first_one_waits_for_a_start() {
+        let with = |name: &str| {
+            parsed(&format!(
+                "[api]\ntls = {{ certificate = \"{name}.pem\", key = \"{name}.key\" }}\n"
+            ))
+        };
+        let mut running = with("a");
+        let changes = Changes::take_over(&mut running, &with("b"));
+        assert_eq!(
+            (changes.live, changes.restart.len()),
+            (vec!["api.tls".to_owned()], 0)
+        );
+        assert_eq!(running.api.tls, with("b").api.tls);
+        let mut running = parsed("");
+        let changes = Changes::take_over(&mut running, &with("a"));
+        assert_eq!(
+            (changes.live.len(), changes.restart),
+            (0, vec!["api.tls".to_owned()])
+        );
     }
 }

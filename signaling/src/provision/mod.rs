@@ -38,10 +38,28 @@ use crate::{
 const POLL: Duration = Duration::from_secs(5);
 
 /// Reads the configuration again; the reasons where it cannot be used.
-pub type Reread = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
+pub type Reread = Box<dyn Fn() -> Result<Read, Vec<String>> + Send + Sync>;
 
 /// Uses what was read before.
-pub(crate) type TakeOver = Box<dyn FnOnce() + Send>;
+pub type TakeOver = Box<dyn FnOnce() + Send>;
+
+/// What there is to take over.
+pub struct Read {
+    /// What signaling does.
+    pub config: Config,
+    /// What the process has beside signaling: taken over together with it, or not at all.
+    pub beside: TakeOver,
+}
+
+impl From<Config> for Read {
+    /// Nothing beside it.
+    fn from(config: Config) -> Self {
+        Self {
+            config,
+            beside: Box::new(|| {}),
+        }
+    }
+}
 /// Reads the certificates that a configuration names, or tells why they cannot be used.
 type Certificates = Box<dyn Fn(&Config) -> Result<TakeOver, String> + Send + Sync>;
 /// Takes over how users prove who they are, and what they may register.
@@ -117,7 +135,10 @@ impl Provision {
     pub(crate) async fn reload(&self) -> Result<ReloadReport, Vec<String>> {
         let mut state = self.state.lock().await;
         let told = |error: StoreError| vec![error.to_string()];
-        let mut read = (self.reread)()?;
+        let Read {
+            config: mut read,
+            beside,
+        } = (self.reread)()?;
         let users = accounts::provision::plan(&read, &self.store).await;
         let users = users.map_err(told)?;
         read.sip.domains.clone_from(&users.domains);
@@ -133,6 +154,7 @@ impl Provision {
         let changes = Changes::take_over(&mut state.config, &read);
         state.revision = Some(revision);
         certificates();
+        beside();
         (self.access)(&state.config);
         let sip = &state.config.sip;
         self.defence

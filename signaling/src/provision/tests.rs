@@ -32,7 +32,7 @@ struct Bed {
     /// What the file says now.
     file: Arc<Mutex<Result<Config, Vec<String>>>>,
     orders: mpsc::UnboundedReceiver<Command>,
-    /// How often certificates and rules were taken over.
+    /// How often certificates, rules, and what stands beside signaling were taken over.
     taken: Arc<AtomicUsize>,
     _folder: TempDir,
 }
@@ -55,12 +55,20 @@ impl Bed {
         let (directory, revision) = first(&config, &store).await;
         let again = file.clone();
         let taken = Arc::new(AtomicUsize::new(0));
-        let [certificates, access] = [taken.clone(), taken.clone()];
+        let [certificates, access, beside] = [taken.clone(), taken.clone(), taken.clone()];
         let t1 = Duration::from_millis(500);
         let defence = Defence::new(&config::Defence::default(), t1, Instant::now());
         let provision = Arc::new(Provision {
             store: store.clone(),
-            reread: Box::new(move || again.lock().unwrap().clone()),
+            reread: Box::new(move || {
+                let beside = beside.clone();
+                Ok(Read {
+                    config: again.lock().unwrap().clone()?,
+                    beside: Box::new(move || {
+                        beside.fetch_add(1, Relaxed);
+                    }),
+                })
+            }),
             current: Arc::new(ArcSwap::new(directory.into())),
             workers: vec![worker],
             defence: Arc::new(defence),
@@ -237,7 +245,7 @@ async fn a_reload_that_fails_late_has_written_and_taken_over_nothing() {
     assert_eq!(report.changed, ["numbers", "users"]);
     assert_eq!(report.warnings, Vec::<String>::new());
     assert_eq!((numbers().await.len(), users().await.len()), (2, 1));
-    assert_eq!(bed.taken.load(Relaxed), 2);
+    assert_eq!(bed.taken.load(Relaxed), 3);
     assert!(bed.leads("200"));
     assert_eq!(bed.given(), 1);
 }

@@ -77,7 +77,7 @@ impl Node {
         let media = Client::connect(Endpoint::Unix(folder.path().join("media.sock")));
         let (listener, _endpoint) = Endpoint::memory();
         let same = config.clone();
-        let reread = Box::new(move || Ok(same.clone()));
+        let reread = Box::new(move || Ok(same.clone().into()));
         let running = signaling::start(&config, reread, media, store, cdrs, listener)
             .await
             .unwrap();

@@ -97,6 +97,9 @@ fn api(config: &Config, warnings: &mut Vec<String>) {
         let listen = config.api.listen;
         warnings.push(format!("[api] listen = \"{listen}\": {}", explain(&error)));
     }
+    if let Some(Err(error)) = config.api.tls.as_ref().map(api::Tls::load) {
+        warnings.push(error.to_string());
+    }
     if let Some(Jwks::File(path)) = config.api.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref())
         && let Err(error) = fs::File::open(path)
     {

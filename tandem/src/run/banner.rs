@@ -23,14 +23,18 @@ fn write(config: &Config, source: &Source, facts: &Facts, program: &str) -> Stri
         path += &format!(" ({})", media.stepped_down);
     }
     let data_dir = config.node.data_dir.display();
+    let scheme = match config.api.tls {
+        Some(_) => "https",
+        None => "http",
+    };
     // Writing to a String cannot fail.
     let _ = write!(
         text,
         "\nTandem {version}: node {name} is up\n\n\
          \x20 SIP       {sip}\n\
          \x20 media     {address}, ports {ports}, by {path}\n\
-         \x20 REST      http://{api}/v1\n\
-         \x20 metrics   http://{api}/metrics\n\
+         \x20 REST      {scheme}://{api}/v1\n\
+         \x20 metrics   {scheme}://{api}/metrics\n\
          \x20 data      {data_dir}\n",
         version = env!("CARGO_PKG_VERSION"),
         name = config.node.name,
@@ -70,7 +74,7 @@ fn write(config: &Config, source: &Source, facts: &Facts, program: &str) -> Stri
     };
     hint(
         &format!(
-            "curl -H \"Authorization: Bearer {key}\" http://{}/v1/calls",
+            "curl -H \"Authorization: Bearer {key}\" {scheme}://{}/v1/calls",
             facts.api
         ),
         "the same by REST; /v1/cdrs has those that are over",

@@ -2,7 +2,7 @@
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path, time::Duration};
 
-use api::{AdminKey, Api};
+use api::{AdminKey, Api, Tls};
 use control::{
     Client, Config, Endpoint, Listener,
     media::{self, Media, MediaStatus},
@@ -76,6 +76,8 @@ impl Node {
             .map_err(other)?;
         let media = Client::<Media>::connect(media);
         let signal = Client::<Signal>::connect(signal);
+        let tls = config.api.tls.as_ref().map(Tls::load);
+        let tls = tls.transpose().map_err(other)?;
         // Binding tells whether another node is here; serving waits until all is up.
         let server = Api {
             node: config.node.name.clone(),
@@ -83,6 +85,7 @@ impl Node {
             admin_key: key,
             requests: config.api.requests,
             jwt: config.api.jwt.clone(),
+            tls: tls.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),
@@ -93,7 +96,7 @@ impl Node {
         let mut mediad = start_mediad(config.clone(), media_listener);
         let status = media_status(&media, &mut mediad).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
-        let (again, routing) = (reread(source), store.clone());
+        let (again, routing) = (reread(source, tls), store.clone());
         let started = signaling::start(config, again, media, routing, cdrs, signal_listener);
         let signaling = match started.await {
             Ok(signaling) => signaling,
@@ -209,15 +212,19 @@ fn ended_early(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> F
     })
 }
 
-/// How signaling reads the configuration again.
-fn reread(source: &Source) -> signaling::Reread {
+/// How signaling reads the configuration again, and the API's certificate with it.
+fn reread(source: &Source, tls: Option<Tls>) -> signaling::Reread {
     let source = source.clone();
     Box::new(move || {
         let loaded = read(&source).map_err(|failure| match failure {
             Failure::Config { error, .. } => error.reasons(),
             other => vec![other.to_string()],
         })?;
-        Ok(loaded.config)
+        let beside = api::read(tls.as_ref(), &loaded.config).map_err(|error| vec![error])?;
+        Ok(signaling::Read {
+            config: loaded.config,
+            beside,
+        })
     })
 }
 

@@ -1,32 +1,6 @@
-//! What is wrong with a certificate, in words that say what to do.
-
-use std::path::PathBuf;
+//! What is wrong with a peer's certificate, in words that say what to do.
 
 use rustls::CertificateError;
-
-/// Why `[sip.tls]` cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or is no PEM.
-    #[error("[sip.tls]: cannot read {path}: {reason}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A file was read and is of no use.
-    #[error("[sip.tls]: cannot use {path}: {reason}")]
-    Use {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The library cannot be set up.
-    #[error("[sip.tls]: {0}")]
-    Setup(rustls::Error),
-}
 
 /// Why a handshake failed.
 pub(in crate::net) fn explain(error: &rustls::Error) -> String {
@@ -55,7 +29,6 @@ pub(in crate::net) fn explain(error: &rustls::Error) -> String {
             "the peer's certificate is that of an authority (is it self-signed?)".to_owned()
         }
         Error::NoCertificatesPresented => "the peer showed no certificate".to_owned(),
-        Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
         other => other.to_string(),
     }
 }

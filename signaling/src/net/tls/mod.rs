@@ -3,18 +3,15 @@
 //! A reload builds everything anew and swaps it in whole: connections that are up keep what they were
 //! set up with, those that follow get the new. A file that cannot be used leaves all as it was.
 
-mod certificate;
 mod error;
-mod files;
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use control::config::{self, ClientAuth};
+use control::{
+    config::{self, ClientAuth},
+    tls::{self, BySni, Expiry},
+};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -23,13 +20,14 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub(super) use certificate::names_of;
-use certificate::{BySni, Expiry};
-pub use error::TlsError;
-pub(super) use error::{explain, explain_io};
+pub use control::tls::TlsError;
+pub(super) use control::tls::names_of;
+#[cfg(test)]
+use error::explain;
+pub(super) use error::explain_io;
 
-/// How long before its end a certificate is warned of.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// Which part of the configuration this is.
+const SECTION: &str = "sip.tls";
 
 /// What connections are set up with. Clones share it, and a reload changes it for all.
 #[derive(Clone, Debug)]
@@ -67,9 +65,8 @@ impl Tls {
 
     /// Every certificate's name and the seconds that it is still good for; negative after its end.
     pub(crate) fn expiries(&self) -> Vec<(String, i64)> {
-        let now = unix(SystemTime::now());
         let state = self.0.load();
-        let left = |expiry: &Expiry| (expiry.name.clone(), expiry.at.saturating_sub(now));
+        let left = |expiry: &Expiry| (expiry.name.clone(), expiry.left());
         state.expiries.iter().map(left).collect()
     }
 }
@@ -86,11 +83,7 @@ impl State {
         let mut expiries = Vec::new();
         let server = server(config, &provider, &mut expiries)?;
         let client = client(config, &provider, &mut expiries)?;
-        let soon = unix(SystemTime::now() + SOON);
-        for expiry in expiries.iter().filter(|expiry| expiry.at < soon) {
-            let days = expiry.at.saturating_sub(unix(SystemTime::now())) / 86_400;
-            tracing::warn!(certificate = expiry.name, days, "a certificate ends soon");
-        }
+        tls::warn_of_ends(&expiries);
         Ok(Self {
             server,
             client,
@@ -107,15 +100,16 @@ fn server(
     if config.certificates.is_empty() {
         return Ok(None);
     }
-    let certificates = BySni::load(&config.certificates, provider, expiries)?;
+    let certificates = BySni::load(SECTION, &config.certificates, provider, expiries)?;
     let verifier = clients(config, provider)?;
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
+        .map_err(|error| TlsError::Setup(SECTION, error))?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(certificates));
     // A phone that comes back needs no new key exchange, and this node remembers nothing for it.
-    server.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+    server.ticketer =
+        aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(SECTION, error))?;
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Some(Arc::new(server)))
 }
@@ -131,13 +125,14 @@ fn clients(
     else {
         return Ok(Arc::new(NoClientAuth));
     };
-    let roots = Arc::new(files::roots(path)?);
+    let roots = Arc::new(tls::roots(SECTION, path)?);
     let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
     let builder = match config.client_auth {
         ClientAuth::Required => builder,
         ClientAuth::Optional | ClientAuth::Off => builder.allow_unauthenticated(),
     };
     builder.build().map_err(|error| TlsError::Use {
+        section: SECTION,
         path: path.clone(),
         reason: error.to_string(),
     })
@@ -149,24 +144,21 @@ fn client(
     expiries: &mut Vec<Expiry>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &config.ca {
-        Some(path) => files::roots(path)?,
+        Some(path) => tls::roots(SECTION, path)?,
         None => system_roots(),
     };
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
+        .map_err(|error| TlsError::Setup(SECTION, error))?
         .with_root_certificates(roots);
     let client = match &config.client {
         None => builder.with_no_client_auth(),
         Some(paths) => {
-            let (chain, key) = files::pair(paths)?;
+            let (chain, key) = tls::pair(SECTION, paths)?;
             expiries.extend(chain.first().and_then(|first| Expiry::of(first, paths)));
             builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| TlsError::Use {
-                    path: paths.certificate.clone(),
-                    reason: explain(&error),
-                })?
+                .map_err(|error| TlsError::unusable(SECTION, &paths.certificate, &error))?
         }
     };
     Ok(Arc::new(client))
@@ -186,11 +178,6 @@ fn system_roots() -> RootCertStore {
 pub(super) fn peer_names(certificates: Option<&[CertificateDer<'_>]>) -> Vec<String> {
     let first = certificates.and_then(<[_]>::first);
     first.map(|first| names_of(first)).unwrap_or_default()
-}
-
-fn unix(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

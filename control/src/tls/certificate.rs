@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use control::config::CertificateFiles;
 use rustls::{
     crypto::CryptoProvider,
     pki_types::CertificateDer,
@@ -11,20 +10,21 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
-use super::{TlsError, explain, files};
+use super::{TlsError, files};
+use crate::config::CertificateFiles;
 
 /// The end of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Expiry {
+pub struct Expiry {
     /// Its first name, or its file.
-    pub(super) name: String,
+    pub name: String,
     /// Seconds since 1970.
-    pub(super) at: i64,
+    pub at: i64,
 }
 
 impl Expiry {
     /// That of a certificate that was read from `paths`; `None` where it cannot be made out.
-    pub(super) fn of(certificate: &CertificateDer<'_>, paths: &CertificateFiles) -> Option<Self> {
+    pub fn of(certificate: &CertificateDer<'_>, paths: &CertificateFiles) -> Option<Self> {
         let (_, parsed) = parse_x509_certificate(certificate).ok()?;
         let name = names_of(certificate).into_iter().next();
         Some(Self {
@@ -36,7 +36,7 @@ impl Expiry {
 
 /// The hosts that a certificate is for, in lower case: those of its `sip:` URIs and its DNS names (RFC
 /// 5922 section 7.1), else its common name.
-pub(in crate::net) fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+pub fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, parsed)) = parse_x509_certificate(certificate) else {
         return Vec::new();
     };
@@ -67,14 +67,19 @@ pub(in crate::net) fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> 
 
 /// Our certificates by the name that a client asks for.
 #[derive(Debug)]
-pub(super) struct BySni {
+pub struct BySni {
     names: HashMap<String, Arc<CertifiedKey>>,
     default: Arc<CertifiedKey>,
 }
 
 impl BySni {
-    /// Reads them; the first is for who asks for no name that is there.
-    pub(super) fn load(
+    /// Reads them; the first is for who asks for no name that is there. `section` of the configuration names
+    /// the files.
+    ///
+    /// # Errors
+    /// The first file that cannot be used, and why.
+    pub fn load(
+        section: &'static str,
         files: &[CertificateFiles],
         provider: &CryptoProvider,
         expiries: &mut Vec<Expiry>,
@@ -82,14 +87,11 @@ impl BySni {
         let mut names = HashMap::new();
         let mut default = None;
         for paths in files {
-            let (chain, key) = files::pair(paths)?;
+            let (chain, key) = files::pair(section, paths)?;
             expiries.extend(chain.first().and_then(|first| Expiry::of(first, paths)));
             let wanted = chain.first().map(|first| names_of(first));
-            let certified =
-                CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Use {
-                    path: paths.certificate.clone(),
-                    reason: explain(&error),
-                })?;
+            let certified = CertifiedKey::from_der(chain, key, provider)
+                .map_err(|error| TlsError::unusable(section, &paths.certificate, &error))?;
             let certified = Arc::new(certified);
             for name in wanted.unwrap_or_default() {
                 names.entry(name).or_insert_with(|| certified.clone());
@@ -97,9 +99,8 @@ impl BySni {
             default.get_or_insert(certified);
         }
         let default = default.ok_or_else(|| {
-            TlsError::Setup(rustls::Error::General(
-                "no certificate is configured".into(),
-            ))
+            let none = rustls::Error::General("no certificate is configured".into());
+            TlsError::Setup(section, none)
         })?;
         Ok(Self { names, default })
     }
