@@ -28,6 +28,7 @@ mod calls;
 mod cdrs;
 mod changes;
 mod client;
+mod cors;
 mod domains;
 mod edited;
 mod events;
@@ -93,6 +94,8 @@ pub struct Api {
     pub jwt: Option<control::config::Jwt>,
     /// What HTTPS is served with; HTTP where there is nothing.
     pub tls: Option<Tls>,
+    /// The origins whose pages may use it from a browser.
+    pub cors: Vec<String>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -158,6 +161,8 @@ struct Front {
     document: Bytes,
     metrics: Arc<metrics::Metrics>,
     tls: Option<Tls>,
+    /// Whose pages may ask.
+    origins: Vec<String>,
     last_readiness: health::Last,
     last_store: health::Last,
 }
@@ -182,6 +187,7 @@ pub async fn run(
         requests: config.api.requests,
         jwt: config.api.jwt.clone(),
         tls: config.api.tls.as_ref().map(Tls::load).transpose()?,
+        cors: config.api.cors.clone(),
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -261,6 +267,7 @@ impl Api {
             document: openapi::written(&document),
             metrics: metrics.clone(),
             tls: self.tls.clone(),
+            origins: self.cors,
             last_readiness: health::Last::default(),
             last_store: health::Last::default(),
         });
@@ -388,6 +395,7 @@ fn router(v1: Router<Arc<State>>, front: Arc<Front>) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(from_fn_with_state(front.clone(), cors::cors))
         .layer(from_fn_with_state(front.clone(), middleware::observe))
         .with_state(front)
 }

@@ -432,6 +432,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         requests: REQUESTS,
         jwt: None,
         tls: None,
+        cors: Vec::new(),
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

@@ -7,6 +7,7 @@
 
 mod access;
 mod bed;
+mod cors;
 mod events;
 mod http;
 mod tls;

@@ -27,6 +27,9 @@ pub struct Api {
     /// The certificate and key of HTTPS, in PEM, which a reload reads again. Default: none, and HTTP is
     /// served.
     pub tls: Option<CertificateFiles>,
+    /// Which pages may use the API from a browser, by their origins as browsers write them:
+    /// `https://console.example.com`. Default: none but the node's own.
+    pub cors: Vec<String>,
     /// `[api.jwt]`: tokens of an identity provider, beside keys. Default: none are taken.
     pub jwt: Option<Jwt>,
 }
@@ -38,6 +41,7 @@ impl Default for Api {
             admin_key: None,
             requests: 200,
             tls: None,
+            cors: Vec::new(),
             jwt: None,
         }
     }
@@ -45,10 +49,30 @@ impl Default for Api {
 
 impl Api {
     pub(super) fn check(&self, errors: &mut Vec<String>) {
+        for origin in self.cors.iter().filter(|origin| !is_origin(origin)) {
+            errors.push(format!(
+                "[api] cors: '{origin}' is no origin: write https://HOST, with :PORT where it is not \
+                 the usual one, in lower case and with nothing after it"
+            ));
+        }
         if let Some(jwt) = &self.jwt {
             jwt.check(errors);
         }
     }
+}
+
+/// Whether this is an origin as browsers write it (RFC 6454 section 6.2): what they would write otherwise would
+/// never be found again.
+fn is_origin(text: &str) -> bool {
+    let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_:[]".contains(&b);
+    [("https://", ":443"), ("http://", ":80")]
+        .into_iter()
+        .any(|(scheme, usual)| {
+            let rest = text.strip_prefix(scheme);
+            rest.is_some_and(|rest| {
+                !rest.is_empty() && rest.bytes().all(is_host) && !rest.ends_with(usual)
+            })
+        })
 }
 
 impl fmt::Debug for Api {
@@ -58,6 +82,7 @@ impl fmt::Debug for Api {
             .field("admin_key", &self.admin_key.as_ref().map(|_| "(hidden)"))
             .field("requests", &self.requests)
             .field("tls", &self.tls)
+            .field("cors", &self.cors)
             .field("jwt", &self.jwt)
             .finish()
     }
@@ -275,6 +300,33 @@ mod tests {
             assert!(told.contains(wanted), "{bad}: {told}");
         }
         assert!(errors("audience = \"a\"").contains("missing field `issuer`"));
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        let check = |origin: &str| Config::parse(&format!("[api]\ncors = [\"{origin}\"]"), []);
+        for good in [
+            "https://console.example.test",
+            "http://localhost:3000",
+            "https://[::1]:8443",
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "",
+            "https://",
+            "https://*.example.test",
+            "https://console.example.test/",
+            "https://Console.example.test",
+            "https://console.example.test:443",
+            "http://localhost:80",
+            "console.example.test",
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains("[api] cors"), "{bad}: {error}");
+        }
     }
 
     #[test]

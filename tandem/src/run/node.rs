@@ -86,6 +86,7 @@ impl Node {
             requests: config.api.requests,
             jwt: config.api.jwt.clone(),
             tls: tls.clone(),
+            cors: config.api.cors.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),
