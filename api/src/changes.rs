@@ -68,10 +68,15 @@ pub(crate) struct Change<'a> {
 impl Editor {
     /// One who is at the machine.
     pub(crate) const fn local(caller: Caller) -> Self {
+        Self::new(caller, HERE, String::new())
+    }
+
+    /// One who was nobody when the request came.
+    pub(crate) const fn new(caller: Caller, source: SocketAddr, request_id: String) -> Self {
         Self {
             caller,
-            source: HERE,
-            request_id: String::new(),
+            source,
+            request_id,
         }
     }
 
@@ -112,7 +117,7 @@ pub(crate) struct ChangesQuery {
     cursor: Option<String>,
     /// Of this tenant.
     tenant: Option<String>,
-    /// `admin-key`, `key:ID`, `token:SUBJECT`, or `cli:NAME`.
+    /// `admin-key`, `key:ID`, `operator:NAME`, `token:SUBJECT`, or `cli:NAME`.
     actor: Option<String>,
     /// As in the path: `tenants`.
     kind: Option<String>,
@@ -134,8 +139,8 @@ pub(crate) struct ChangeView {
     time: Timestamp,
     /// Whose thing it was; `null`: the node's.
     tenant: Option<String>,
-    /// `admin-key`, `key:ID`, `token:SUBJECT` for who has a token of the identity provider, or
-    /// `cli:NAME` for who typed a command at the machine.
+    /// `admin-key`, `key:ID`, `operator:NAME` for who signed in, `token:SUBJECT` for who has a token of the
+    /// identity provider, or `cli:NAME` for who typed a command at the machine.
     actor: String,
     /// `create`, `update`, `delete`, or what else was done.
     action: String,

@@ -6,10 +6,7 @@ use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{ApiKey, Role, Timestamp, Uuid};
-use utoipa::{
-    IntoParams, ToSchema,
-    openapi::{RefOr, schema::Schema},
-};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -17,7 +14,7 @@ use crate::{
     access::{Caller, NewSecret},
     body::{Body, name},
     changes::{Change, Editor},
-    openapi::one_of,
+    openapi::role,
     problem::Problem,
     query::{List, Params, limit},
 };
@@ -98,10 +95,6 @@ pub(crate) struct KeysQuery {
     tenant: Option<String>,
 }
 
-fn role() -> RefOr<Schema> {
-    one_of(Role::ALL.iter().map(|role| role.name()))
-}
-
 /// The keys, oldest first.
 #[utoipa::path(get, path = "/keys", tag = "keys", params(KeysQuery),
     security(("bearer" = ["admin"])), responses((status = 200, body = List<KeyView>)))]
@@ -137,6 +130,7 @@ async fn create(
         role: new.role,
         created: Timestamp::now(),
         expires: new.expires,
+        operator: None,
     };
     let secret = NewSecret::random(key.id);
     match state.store.create_key(&key, &secret.hash).await {
@@ -198,6 +192,8 @@ async fn find(state: &State, caller: &Caller, id: &str) -> Result<ApiKey, Proble
     let id = Uuid::try_parse(id).map_err(|_| missing())?;
     let key = state.store.key(id).await?;
     key.map(|(key, _)| key)
+        // What an operator signed in for ends by POST /v1/logout.
+        .filter(|key| key.operator.is_none())
         .filter(|key| caller.sees(key.tenant.as_deref()))
         .ok_or_else(missing)
 }

@@ -37,10 +37,13 @@ mod hex;
 mod idempotency;
 mod keys;
 mod local;
+mod login;
 mod metrics;
 mod middleware;
 mod node;
 mod openapi;
+mod operators;
+mod password;
 mod problem;
 mod query;
 mod rate;
@@ -139,6 +142,7 @@ struct State {
     events: Arc<events::Hub>,
     /// Wakes who tells the webhooks.
     bell: webhooks::Bell,
+    passwords: password::Passwords,
     /// The node's name.
     node: String,
     store: Store,
@@ -246,7 +250,9 @@ impl Api {
         };
         let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let (v1, document) = openapi::v1().split_for_parts();
+        let (open, open_document) = openapi::open().split_for_parts();
+        let (v1, mut document) = openapi::v1().split_for_parts();
+        document.merge(open_document);
         let state = Arc::new(State {
             reload,
             ..State::new(self.node, self.store, self.signal, self.media)
@@ -274,7 +280,7 @@ impl Api {
         Ok(Server {
             listener,
             address,
-            router: router(v1, front),
+            router: router(v1, open, front),
             events,
             teller,
             tokens,
@@ -290,6 +296,7 @@ impl State {
             keys: access::Keys::new(store.clone()),
             events: Arc::new(events::Hub::new(signal.clone())),
             bell: webhooks::Bell::default(),
+            passwords: password::Passwords::default(),
             node,
             store,
             signal,
@@ -380,13 +387,15 @@ async fn serve(
         .await
 }
 
-fn router(v1: Router<Arc<State>>, front: Arc<Front>) -> Router {
+fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -> Router {
+    let open = open.with_state(front.state.clone());
     // The last one is the first that a request comes to.
     v1.with_state(front.state.clone())
         .route_layer(from_fn_with_state(front.clone(), idempotency::once))
         .route_layer(from_fn_with_state(front.clone(), rate::limit))
         .route_layer(from_fn_with_state(front.clone(), access::gate))
         .route_layer(from_fn_with_state(front.clone(), rate::guesses))
+        .merge(open)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))

@@ -78,6 +78,7 @@ impl Local {
                 actor,
                 role: Role::Admin,
                 tenant: None,
+                session: None,
             }),
         }
     }
@@ -138,6 +139,19 @@ impl Local {
         body: &Value,
     ) -> Result<Answer, LocalError> {
         self.send(Method::PUT, path, tag, body).await
+    }
+
+    /// Changes what `body` names of the thing that has this [`Answer::tag`].
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub async fn change(
+        &self,
+        path: &str,
+        tag: Option<&str>,
+        body: &Value,
+    ) -> Result<Answer, LocalError> {
+        self.send(Method::PATCH, path, tag, body).await
     }
 
     /// Takes a thing away, where it has this [`Answer::tag`].

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract;
 use bytes::Bytes;
+use store::Role;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -15,8 +16,8 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Front, State, bans, calls, cdrs, changes, domains, events, keys, node, registrations, routing,
-    tenants, users, webhooks,
+    Front, State, bans, calls, cdrs, changes, domains, events, keys, login, node, operators,
+    registrations, routing, tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -24,8 +25,8 @@ use crate::{
 #[openapi(
     info(
         title = "Tandem",
-        description = "The REST API of a Tandem node. Send `Authorization: Bearer KEY` with an API key or the \
-            node's admin key. Lists are `{\"items\": […], \"next\": CURSOR or null}`, errors RFC 9457 problem \
+        description = "The REST API of a Tandem node. Send `Authorization: Bearer KEY` with an API key, what \
+            `POST /v1/login` gives, or the node's admin key. Lists are `{\"items\": […], \"next\": CURSOR or null}`, errors RFC 9457 problem \
             documents, times RFC 3339, numbers E.164."
     ),
     modifiers(&Schemes),
@@ -47,6 +48,7 @@ use crate::{
         (name = "domains", description = "Whose users those of a SIP domain are."),
         (name = "tenants", description = "Who shares the node without seeing each other."),
         (name = "keys", description = "Who may use the API."),
+        (name = "operators", description = "People who sign in with a name and a password."),
         (name = "audit", description = "What was changed through the API, and by whom."),
     )
 )]
@@ -59,7 +61,7 @@ impl Modify for Schemes {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
-                "An API key (`tk_…`), the node's admin key, or a token (JWT) of the identity provider that the \
+                "An API key (`tk_…`, made by `POST /v1/keys` or `/v1/login`), the node's admin key, or a token (JWT) of the identity provider that the \
                  node is configured with. The scopes of an operation are the least \
                  role that may use it, and `node` where a tenant's key may not.",
             ))
@@ -77,7 +79,17 @@ pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> RefOr<Sche
     RefOr::T(Schema::Object(object.build()))
 }
 
-/// All of `/v1` and its document.
+/// The schema of a role.
+pub(crate) fn role() -> RefOr<Schema> {
+    one_of(Role::ALL.iter().map(|role| role.name()))
+}
+
+/// What of `/v1` is served to whoever asks, and its document.
+pub(crate) fn open() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new().nest("/v1", login::open_router())
+}
+
+/// All else of `/v1` and its document.
 pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
     let v1 = OpenApiRouter::new()
         .merge(calls::router())
@@ -92,6 +104,8 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(webhooks::router())
         .merge(tenants::router())
         .merge(keys::router())
+        .merge(operators::router())
+        .merge(login::router())
         .merge(changes::router());
     OpenApiRouter::with_openapi(Frame::openapi()).nest("/v1", v1)
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -25,7 +25,16 @@ pub(crate) struct Problem {
     #[serde(flatten)]
     more: Map<String, Value>,
     #[serde(skip)]
-    header: Option<(&'static str, &'static str)>,
+    header: Option<More>,
+}
+
+/// What the header says beside.
+#[derive(Debug)]
+enum More {
+    /// `WWW-Authenticate`.
+    Challenge(&'static str),
+    /// `Retry-After`, in seconds.
+    RetryAfter(u64),
 }
 
 impl Problem {
@@ -149,14 +158,17 @@ impl Problem {
         )
     }
 
-    /// More than there may be.
-    pub(crate) fn too_many(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "urn:tandem:problem:too-many",
-            "Too many requests",
-            detail,
-        )
+    /// More than there may be, for so many seconds.
+    pub(crate) fn too_many(what: &str, seconds: u64) -> Self {
+        Self {
+            header: Some(More::RetryAfter(seconds)),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "urn:tandem:problem:too-many",
+                "Too many requests",
+                format!("{what}: try again in {seconds} s"),
+            )
+        }
     }
 
     /// The key is good, and not for this.
@@ -183,7 +195,7 @@ impl Problem {
     /// No key, or a wrong one; `challenge` is the answer's `WWW-Authenticate`.
     pub(crate) fn unauthorized(detail: &str, challenge: &'static str) -> Self {
         Self {
-            header: Some(("www-authenticate", challenge)),
+            header: Some(More::Challenge(challenge)),
             ..Self::new(
                 StatusCode::UNAUTHORIZED,
                 "urn:tandem:problem:unauthorized",
@@ -219,7 +231,7 @@ impl Problem {
     pub(crate) fn unavailable(what: &str, error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "{what} does not answer");
         Self {
-            header: Some(("retry-after", "5")),
+            header: Some(More::RetryAfter(5)),
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:tandem:problem:unavailable",
@@ -248,11 +260,15 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
-        if let Some((name, value)) = self.header {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+        match self.header {
+            Some(More::Challenge(challenge)) => {
+                let challenge = HeaderValue::from_static(challenge);
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            Some(More::RetryAfter(seconds)) => {
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
+            None => {}
         }
         response
     }

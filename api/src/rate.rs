@@ -35,13 +35,20 @@ pub(crate) struct Windows<K> {
 
 /// What is left of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Left {
+pub(crate) struct Left {
     count: u32,
     time: Duration,
 }
 
+impl Left {
+    /// Until the window is over, rounded up.
+    pub(crate) fn seconds(self) -> u64 {
+        self.time.as_millis().div_ceil(1000).try_into().unwrap_or(1)
+    }
+}
+
 impl<K: std::hash::Hash + Eq> Windows<K> {
-    fn new(most: u32, window: Duration) -> Self {
+    pub(crate) fn new(most: u32, window: Duration) -> Self {
         Self {
             window,
             most,
@@ -50,7 +57,7 @@ impl<K: std::hash::Hash + Eq> Windows<K> {
     }
 
     /// Counts one; `Err` where that is one too many.
-    fn take(&self, now: Instant, key: K, weight: u32) -> Result<Left, Left> {
+    pub(crate) fn take(&self, now: Instant, key: K, weight: u32) -> Result<Left, Left> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MOST {
             counts.retain(|_, (began, _)| now.duration_since(*began) < self.window);
@@ -135,25 +142,14 @@ pub(crate) async fn limit(
 }
 
 fn too_many(what: &str, left: Left) -> Response {
-    let seconds = seconds(left);
-    let mut response =
-        Problem::too_many(format!("{what}: try again in {seconds} s")).into_response();
-    response
-        .headers_mut()
-        .insert("retry-after", HeaderValue::from(seconds));
-    response
+    Problem::too_many(what, left.seconds()).into_response()
 }
 
 fn tell(response: &mut Response, most: u32, left: Left) {
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(most));
     headers.insert(REMAINING, HeaderValue::from(left.count));
-    headers.insert(RESET, HeaderValue::from(seconds(left)));
-}
-
-/// Until the window is over, rounded up.
-fn seconds(left: Left) -> u64 {
-    left.time.as_millis().div_ceil(1000).try_into().unwrap_or(1)
+    headers.insert(RESET, HeaderValue::from(left.seconds()));
 }
 
 #[cfg(test)]

@@ -23,6 +23,18 @@ pub fn name(name: &str) -> Result<(), &'static str> {
         .ok_or("name: 1 to 200 characters, none of control")
 }
 
+/// Whether a text in lower case can be the name of an operator.
+///
+/// # Errors
+/// What it has to be.
+pub fn operator(name: &str) -> Result<(), &'static str> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-+@".contains(&b);
+    let is_good = (1..=64).contains(&name.len()) && name.bytes().all(fits);
+    is_good
+        .then_some(())
+        .ok_or("name: 1 to 64 letters, digits, '.', '_', '-', '+' and '@'")
+}
+
 /// Whether a text in lower case can be a SIP domain that is given to a tenant.
 ///
 /// # Errors

@@ -77,6 +77,17 @@ async function isGood() {
   }
 }
 
+/** Asks for a key by a name and a password, and keeps it. */
+async function signIn(name, password) {
+  try {
+    key.set((await ask("POST", "/v1/login", { name, password })).body.key, name);
+    return true;
+  } catch (error) {
+    document.getElementById("wrong").textContent = error.message;
+    return false;
+  }
+}
+
 function keys(event) {
   const typing = event.target.closest("input, select, textarea, dialog");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
@@ -90,7 +101,9 @@ function keys(event) {
 
 async function start() {
   document.getElementById("nav").append(...PAGES.map(([path, title]) => make("a", { href: `#/${path}` }, title)));
-  document.getElementById("out").addEventListener("click", () => {
+  document.getElementById("out").addEventListener("click", async () => {
+    // What cannot be ended now ends by itself.
+    if (key.name()) await ask("POST", "/v1/logout").catch(() => {});
     key.forget();
     location.reload();
   });
@@ -98,13 +111,16 @@ async function start() {
   const form = document.getElementById("login");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    key.set(document.getElementById("key").value.trim());
+    const name = document.getElementById("name").value.trim();
+    const secret = document.getElementById("key").value;
+    if (!name) key.set(secret.trim());
+    else if (!(await signIn(name, secret))) return;
     if (await isGood()) await begin();
   });
   if (await isGood()) await begin();
   else {
     form.hidden = false;
-    document.getElementById("key").focus();
+    document.getElementById("name").focus();
   }
 }
 

@@ -1,12 +1,18 @@
 // What the pages ask of /v1, and what it tells them.
 
 const KEY = "tandem-key";
+const NAME = "tandem-name";
 
 /** The API key, which is gone with the tab. */
 export const key = {
   get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+  /** Who signed in for it; nobody where it was typed. */
+  name: () => sessionStorage.getItem(NAME) ?? "",
+  set: (value, name = "") => {
+    sessionStorage.setItem(KEY, value);
+    sessionStorage.setItem(NAME, name);
+  },
+  forget: () => [KEY, NAME].forEach((one) => sessionStorage.removeItem(one)),
 };
 
 /** An answer that is no success, as RFC 9457 has it. */

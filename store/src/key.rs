@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, Timestamp,
+    Operator, Store, StoreError, Timestamp,
     engine::{on_engine, within},
     named::named,
 };
@@ -40,6 +40,8 @@ pub struct ApiKey {
     pub created: Timestamp,
     /// From when on it opens nothing; `None` for never.
     pub expires: Option<Timestamp>,
+    /// The [`Operator`] who signed in for it; `None` for a key of its own.
+    pub operator: Option<String>,
 }
 
 impl Store {
@@ -48,12 +50,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Rejected`] where there is no such tenant; if the database fails.
     pub async fn create_key(&self, key: &ApiKey, secret_sha256: &str) -> Result<(), StoreError> {
+        self.insert_key(key, secret_sha256, None).await
+    }
+
+    pub(crate) async fn insert_key(
+        &self,
+        key: &ApiKey,
+        secret_sha256: &str,
+        operator: Option<&Operator>,
+    ) -> Result<(), StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
                 sqlx::query(
                     "INSERT INTO api_keys \
-                     (id, tenant, name, role, secret_sha256, created_ms, expires_ms) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                     (id, tenant, name, role, secret_sha256, created_ms, expires_ms, operator, operator_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 )
                 .bind(key.id.to_string())
                 .bind(key.tenant.as_deref())
@@ -62,6 +73,8 @@ impl Store {
                 .bind(secret_sha256)
                 .bind(key.created.millis())
                 .bind(key.expires.map(Timestamp::millis))
+                .bind(operator.map(|operator| operator.name.as_str()))
+                .bind(operator.map(|operator| operator.updated.millis()))
                 .execute(pool)
                 .await?;
                 Ok(())
@@ -70,14 +83,19 @@ impl Store {
         .await
     }
 
-    /// The key of this id, and the hash of its secret.
+    /// The key of this id, and the hash of its secret. One that an operator signed in for is there until
+    /// anything of the operator is changed.
     ///
     /// # Errors
     /// If the database fails, or a row in it is damaged.
     pub async fn key(&self, id: Uuid) -> Result<Option<(ApiKey, String)>, StoreError> {
         let row: Option<Row> = within(async {
             on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as("SELECT * FROM api_keys WHERE id = $1")
+                Ok(sqlx::query_as(
+                    "SELECT k.* FROM api_keys k LEFT JOIN operators o ON o.name = k.operator \
+                     WHERE k.id = $1 AND (k.operator IS NULL \
+                     OR (o.updated_ms = k.operator_ms AND o.disabled = 0))",
+                )
                     .bind(id.to_string())
                     .fetch_optional(pool)
                     .await?)
@@ -91,7 +109,8 @@ impl Store {
         .transpose()
     }
 
-    /// Up to `limit` keys by id, which is by age, from after `after` on: those of a tenant, or all.
+    /// Up to `limit` keys by id, which is by age, from after `after` on: those of a tenant, or all. What
+    /// operators signed in for is not among them.
     ///
     /// # Errors
     /// If the database fails, or a row in it is damaged.
@@ -106,7 +125,7 @@ impl Store {
             on_engine!(self.reader(), pool => {
                 Ok(sqlx::query_as(
                     "SELECT * FROM api_keys WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) \
-                     ORDER BY id LIMIT $3",
+                     AND operator IS NULL ORDER BY id LIMIT $3",
                 )
                 .bind(after)
                 .bind(tenant)
@@ -146,6 +165,7 @@ struct Row {
     secret_sha256: String,
     created_ms: i64,
     expires_ms: Option<i64>,
+    operator: Option<String>,
 }
 
 impl TryFrom<Row> for ApiKey {
@@ -163,6 +183,7 @@ impl TryFrom<Row> for ApiKey {
             name: row.name,
             created: Timestamp::from_millis(row.created_ms),
             expires: row.expires_ms.map(Timestamp::from_millis),
+            operator: row.operator,
         })
     }
 }

@@ -63,7 +63,7 @@ struct AddArgs {
 
 /// What a key allows; each may do all that those before it may.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleName {
+pub(crate) enum RoleName {
     /// Look
     Viewer,
     /// Make calls and send messages

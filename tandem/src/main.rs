@@ -27,6 +27,7 @@ mod exit;
 mod init;
 mod keys;
 mod node;
+mod operators;
 mod output;
 mod password;
 mod progress;
@@ -83,6 +84,7 @@ enum Command {
     Blocks(edit::BlocksArgs),
     Limits(edit::LimitsArgs),
     Keys(keys::KeysArgs),
+    Operators(operators::OperatorsArgs),
     Bans(node::BansArgs),
     Registrations(node::RegistrationsArgs),
     Drain(node::DrainArgs),
@@ -126,6 +128,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Blocks(args) => ask(edit::blocks(args)),
         Command::Limits(args) => ask(edit::limits(args)),
         Command::Keys(args) => ask(keys::keys(args)),
+        Command::Operators(args) => ask(operators::operators(args)),
         Command::Bans(args) => ask(node::bans(args)),
         Command::Registrations(args) => ask(node::registrations(args)),
         Command::Drain(args) => ask(node::drain(args)),

@@ -28,6 +28,14 @@ pub(crate) fn read(user: &str) -> Result<Secret, Failure> {
     checked(first)
 }
 
+/// Asks for a password, or makes one up.
+pub(crate) fn read_or_generate(generate: bool, user: &str) -> Result<Secret, Failure> {
+    match generate {
+        true => Ok(self::generate()),
+        false => read(user),
+    }
+}
+
 /// A new one.
 pub(crate) fn generate() -> Secret {
     let letter = |_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]);

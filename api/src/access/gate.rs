@@ -51,7 +51,7 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Probl
     let Some(shown) = bearer(headers) else {
         return Err(Problem::unauthorized(
             "send one header field 'Authorization: Bearer KEY' with an API key, the admin key, \
-             or a token where [api.jwt] takes any",
+             what POST /v1/login gives, or a token where [api.jwt] takes any",
             "Bearer realm=\"tandem\"",
         ));
     };
@@ -60,6 +60,7 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Probl
             actor: "admin-key".to_owned(),
             role: Role::Admin,
             tenant: None,
+            session: None,
         }));
     }
     if let Some(tokens) = &front.tokens

@@ -89,17 +89,18 @@ impl Keys {
         self.seen().remove(&id);
     }
 
+    /// Keys that operators signed in for were removed, whichever they are.
+    pub(crate) fn forget_all(&self) {
+        self.seen().clear();
+    }
+
     async fn known(&self, id: Uuid) -> Result<Option<Known>, StoreError> {
         let fresh = |seen: &&Seen| seen.at.elapsed() < KEPT;
         if let Some(seen) = self.seen().get(&id).filter(fresh) {
             return Ok(seen.key.clone());
         }
         let key = self.store.key(id).await?.map(|(key, hash)| Known {
-            caller: Arc::new(Caller {
-                actor: format!("key:{}", key.id),
-                role: key.role,
-                tenant: key.tenant,
-            }),
+            caller: Arc::new(Caller::of_key(&key)),
             hash,
             expires: key.expires,
         });
@@ -151,6 +152,7 @@ mod tests {
             role: Role::Developer,
             created: Timestamp::now(),
             expires,
+            operator: None,
         };
         keys.store.create_key(&key, &secret.hash).await.unwrap();
         (id, secret.key)

@@ -13,7 +13,7 @@ mod token;
 use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use store::Role;
+use store::{ApiKey, Role, Uuid};
 
 use crate::problem::Problem;
 
@@ -25,14 +25,29 @@ pub(crate) use token::Tokens;
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// For the record of changes: `admin-key`, `key:ID`, `token:SUBJECT`, or `cli:NAME`.
+    /// For the record of changes: `admin-key`, `key:ID`, `operator:NAME`, `token:SUBJECT`, or `cli:NAME`.
     pub(crate) actor: String,
     pub(crate) role: Role,
     /// Whose things there are for the caller; `None`: everybody's, and the node.
     pub(crate) tenant: Option<String>,
+    /// The key that an operator signed in for, where it is one.
+    pub(crate) session: Option<Uuid>,
 }
 
 impl Caller {
+    /// Who shows this key.
+    pub(crate) fn of_key(key: &ApiKey) -> Self {
+        Self {
+            actor: match &key.operator {
+                Some(operator) => format!("operator:{operator}"),
+                None => format!("key:{}", key.id),
+            },
+            role: key.role,
+            tenant: key.tenant.clone(),
+            session: key.operator.as_ref().map(|_| key.id),
+        }
+    }
+
     /// Whether things of `tenant` exist for the caller.
     pub(crate) fn sees(&self, tenant: Option<&str>) -> bool {
         self.tenant.is_none() || self.tenant.as_deref() == tenant

@@ -119,6 +119,7 @@ impl Tokens {
             actor: format!("token:{subject}"),
             role: self.role(&claims)?,
             tenant: self.tenant(&claims).await?,
+            session: None,
         }))
     }
 

@@ -10,6 +10,7 @@ mod bed;
 mod cors;
 mod events;
 mod http;
+mod operators;
 mod tls;
 mod tokens;
 mod webhooks;

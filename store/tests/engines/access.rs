@@ -1,7 +1,8 @@
 //! Tenants, keys and the record of changes, on every engine.
 
 use store::{
-    ApiKey, AuditEntry, AuditFilter, Domain, Role, StoreError, Tenant, Timestamp, User, Uuid,
+    ApiKey, AuditEntry, AuditFilter, Domain, Operator, Role, StoreError, Tenant, Timestamp, User,
+    Uuid,
 };
 
 use crate::Place;
@@ -23,6 +24,7 @@ fn key(tenant: Option<&str>, role: Role) -> ApiKey {
         role,
         created: Timestamp::from_millis(5),
         expires: (role == Role::Viewer).then(|| Timestamp::from_millis(9)),
+        operator: None,
     }
 }
 
@@ -324,4 +326,126 @@ pub(crate) async fn much_is_imported_at_once_or_not_at_all(place: Place) {
     assert_eq!(kept[0].display.as_deref(), Some("two"));
     let tenant = store.tenant("acme").await.unwrap().unwrap();
     assert_eq!(tenant.name, "Acme Ltd");
+}
+
+fn operator(name: &str, tenant: Option<&str>, updated: i64) -> Operator {
+    Operator {
+        name: name.into(),
+        tenant: tenant.map(Into::into),
+        role: Role::Operator,
+        disabled: false,
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(updated),
+    }
+}
+
+pub(crate) async fn operators_are_kept_and_what_they_signed_in_for_ends_with_each_change(
+    place: Place,
+) {
+    let store = place.open().await;
+    assert!(
+        store
+            .create_tenant(&tenant("acme", "Acme", 1))
+            .await
+            .unwrap()
+    );
+    let ann = operator("ann", Some("acme"), 1);
+    assert!(store.create_operator(&ann, "hash-1").await.unwrap());
+    assert!(
+        !store
+            .create_operator(&operator("ann", None, 2), "x")
+            .await
+            .unwrap()
+    );
+    let lost = store
+        .create_operator(&operator("lost", Some("none"), 1), "x")
+        .await;
+    assert!(lost.unwrap_err().is_rejection());
+    assert!(
+        store
+            .create_operator(&operator("bob", None, 1), "hash-2")
+            .await
+            .unwrap()
+    );
+    let names =
+        |all: Vec<Operator>| -> Vec<String> { all.into_iter().map(|one| one.name).collect() };
+    assert_eq!(
+        names(store.operators(None, "", 9).await.unwrap()),
+        ["ann", "bob"]
+    );
+    assert_eq!(
+        names(store.operators(None, "ann", 1).await.unwrap()),
+        ["bob"]
+    );
+    assert_eq!(
+        names(store.operators(Some("acme"), "", 9).await.unwrap()),
+        ["ann"]
+    );
+    assert_eq!(store.operator("carl").await.unwrap(), None);
+
+    let session = |of: &Operator| ApiKey {
+        expires: Some(Timestamp::now().later(std::time::Duration::from_secs(3_600))),
+        operator: Some(of.name.clone()),
+        ..key(of.tenant.as_deref(), of.role)
+    };
+    let first = session(&ann);
+    store.create_session(&first, "00", &ann).await.unwrap();
+    let known = store.key(first.id).await.unwrap().unwrap();
+    assert_eq!(known, (first.clone(), "00".to_owned()));
+    assert_eq!(
+        store.keys(None, None, 9).await.unwrap(),
+        [],
+        "it is no key of its own"
+    );
+
+    // Nothing is changed by who has not seen what it is.
+    let since = Timestamp::from_millis;
+    let off = Operator {
+        disabled: true,
+        ..operator("ann", Some("acme"), 5)
+    };
+    assert!(!store.change_operator(&off, None, since(4)).await.unwrap());
+    assert!(store.key(first.id).await.unwrap().is_some());
+    assert!(store.change_operator(&off, None, since(1)).await.unwrap());
+    assert_eq!(
+        store.operator("ann").await.unwrap(),
+        Some((off.clone(), "hash-1".to_owned()))
+    );
+    assert_eq!(store.key(first.id).await.unwrap(), None);
+
+    // One that began before a change and is written after it opens nothing.
+    let late = session(&ann);
+    store.create_session(&late, "00", &ann).await.unwrap();
+    assert_eq!(store.key(late.id).await.unwrap(), None);
+    // Nor does one of who is disabled.
+    let refused = session(&off);
+    store.create_session(&refused, "00", &off).await.unwrap();
+    assert_eq!(store.key(refused.id).await.unwrap(), None);
+
+    let on = operator("ann", Some("acme"), 6);
+    assert!(
+        store
+            .change_operator(&on, Some("hash-3"), since(5))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store.operator("ann").await.unwrap(),
+        Some((on.clone(), "hash-3".to_owned()))
+    );
+    let over = ApiKey {
+        expires: Some(since(9)),
+        ..session(&on)
+    };
+    store.create_session(&over, "00", &on).await.unwrap();
+    let good = session(&on);
+    store.create_session(&good, "00", &on).await.unwrap();
+    assert_eq!(store.key(over.id).await.unwrap(), None, "it was forgotten");
+    assert!(!store.remove_operator("ann", since(5)).await.unwrap());
+    assert!(store.key(good.id).await.unwrap().is_some());
+    assert!(store.remove_operator("ann", since(6)).await.unwrap());
+    assert_eq!(store.key(good.id).await.unwrap(), None);
+    // Nothing of it keeps the tenant.
+    assert!(store.remove_tenant("acme", since(1)).await.unwrap());
+    store.close().await;
 }

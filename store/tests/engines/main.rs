@@ -62,6 +62,7 @@ macro_rules! cases {
 cases! {
     access:
     tenants_are_created_renamed_and_removed
+    operators_are_kept_and_what_they_signed_in_for_ends_with_each_change
     keys_are_kept_by_tenant
     changes_are_listed_newest_first
     much_is_imported_at_once_or_not_at_all

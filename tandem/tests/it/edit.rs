@@ -472,3 +472,73 @@ fn scripts_read_what_orders_to_the_process_did() {
     let list = ["registrations", "list", "zoe@x.test"];
     assert_eq!(node.told(&list)["items"], json!([]));
 }
+
+#[test]
+fn an_operator_is_added_signs_in_and_is_disabled() {
+    let node = Node::start();
+    let with_password = |arguments: &[&str], password: &str| {
+        let mut command = tandem(arguments);
+        command.arg("--config").arg(node.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let line = format!("{password}\n");
+        drop(child.stdin.take().unwrap().write_all(line.as_bytes()));
+        child.wait_with_output().unwrap()
+    };
+    let add = ["operators", "add", "ann", "--role", "viewer"];
+    let short = with_password(&add, "short");
+    assert_eq!(short.status.code(), Some(1));
+    assert!(output(&short).contains("at least 12 characters"));
+    let added = with_password(&add, "correct horse battery");
+    assert!(added.status.success(), "{}", output(&added));
+    let login = |password: &str| {
+        let body = json!({ "name": "Ann", "password": password });
+        node.rest("", "POST", "/v1/login", &body)
+    };
+    let (status, session) = login("correct horse battery");
+    assert_eq!(status, 200, "{session}");
+    let key = session["key"].as_str().unwrap();
+    let calls = || node.rest(key, "GET", "/v1/calls", &Value::Null).0;
+    assert_eq!(calls(), 200);
+
+    let made = node.ask(&[
+        "operators",
+        "set",
+        "ann",
+        "--generate",
+        "--role",
+        "operator",
+        "--json",
+    ]);
+    assert!(made.status.success(), "{}", output(&made));
+    let made = printed(&made);
+    assert_eq!(made["role"], "operator");
+    // The node keeps a key in mind for some seconds.
+    node.wait_until(|| calls() == 401);
+    assert_eq!(login("correct horse battery").0, 401);
+    let password = made["password"].as_str().unwrap();
+    assert_eq!(login(password).1["role"], "operator");
+
+    let off = node.ask(&["operators", "set", "ann", "--disable"]);
+    assert!(
+        output(&off).contains("operator ann was changed"),
+        "{}",
+        output(&off)
+    );
+    assert_eq!(login(password).0, 401);
+    let list = printed(&node.ask(&["operators", "--json"]));
+    assert_eq!(list["items"][0]["disabled"], true, "{list}");
+    assert!(!list.to_string().contains("argon2"));
+    let gone = node.ask(&["operators", "remove", "ann", "bob"]);
+    assert_eq!(gone.status.code(), Some(1), "{}", output(&gone));
+    assert!(output(&gone).contains("operator ann was removed"));
+    assert!(output(&gone).contains("there is no operator bob"));
+    let changes = node.rest(&node.key(), "GET", "/v1/audit?kind=operators", &Value::Null);
+    assert!(
+        changes.1["items"][0]["actor"]
+            .as_str()
+            .unwrap()
+            .starts_with("cli:")
+    );
+}

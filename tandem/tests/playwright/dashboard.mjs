@@ -112,4 +112,27 @@ assert(width <= 390, `the page is ${width} px wide on a phone of 390`);
 await phone.screenshot({ path: `${pictures}/phone.png`, fullPage: true });
 tell("on a phone, in the dark");
 
+const operator = { name: "ann@example.test", password: "correct horse battery", role: "viewer" };
+const added = await page.evaluate(async ([key, body]) => {
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  return (await fetch("/v1/operators", { method: "POST", headers, body: JSON.stringify(body) })).status;
+}, [key, operator]);
+assert.equal(added, 201);
+const desk = await open({ viewport: { width: 1280, height: 800 } });
+await desk.goto(url);
+await desk.getByLabel("Name").fill(operator.name);
+await desk.getByLabel("Password").fill("not the one");
+await desk.keyboard.press("Enter");
+await desk.getByText("no operator of this name and password").waitFor();
+await desk.getByLabel("Password").fill(operator.password);
+await desk.keyboard.press("Enter");
+await desk.getByRole("navigation").waitFor();
+await desk.locator("#state.good").waitFor();
+const kept = await desk.evaluate(() => sessionStorage.getItem("tandem-key"));
+await desk.getByRole("button", { name: "Sign out" }).click();
+await desk.getByRole("heading", { name: "Sign in" }).waitFor();
+const opens = await page.evaluate(async (kept) => (await fetch("/v1/calls", { headers: { authorization: `Bearer ${kept}` } })).status, kept);
+assert.equal(opens, 401, "who signed out is out");
+tell("signed in by name, and out");
+
 await browser.close();
