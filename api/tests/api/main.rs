@@ -9,6 +9,7 @@ mod access;
 mod bed;
 mod cors;
 mod events;
+mod hostile;
 mod http;
 mod operators;
 mod tls;
