@@ -23,6 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    access::Caller,
     asked::unexpected,
     body::Body,
     changes::{Change, Editor},
@@ -50,6 +51,8 @@ pub(crate) struct CallsQuery {
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
 }
 
 /// A call that is up.
@@ -62,6 +65,8 @@ pub(crate) struct Call {
     to: String,
     /// `udp:192.0.2.1:5060`
     source: String,
+    /// Whose call it is: of the tenant who pays for it; `null`: the node's.
+    tenant: Option<String>,
     trunk: Option<String>,
     #[schema(schema_with = state)]
     state: CallState,
@@ -86,6 +91,7 @@ impl From<CallInfo> for Call {
             from: call.from,
             to: call.to,
             source: call.source,
+            tenant: call.tenant,
             trunk: call.trunk,
             state: call.state,
             started: Timestamp::from_millis(call.started_ms),
@@ -262,9 +268,10 @@ impl From<TracePage> for Ladder {
 
 /// Calls that are up, oldest first.
 #[utoipa::path(get, path = "/calls", tag = "calls", params(CallsQuery),
-    security(("bearer" = ["viewer", "node"])), responses((status = 200, body = List<Call>)))]
+    security(("bearer" = ["viewer"])), responses((status = 200, body = List<Call>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
+    caller: Caller,
     Params(query): Params<CallsQuery>,
 ) -> Result<Json<List<Call>>, Problem> {
     let limit = limit(query.limit)?;
@@ -282,6 +289,7 @@ async fn list(
     let request = Request::Calls {
         after,
         limit: limit + 1,
+        tenant: caller.confine(query.tenant)?,
     };
     let calls = match state.ask(request).await? {
         Response::Calls(calls) => calls,
@@ -293,36 +301,39 @@ async fn list(
 
 /// A call that is up.
 #[utoipa::path(get, path = "/calls/{id}", tag = "calls", params(("id" = Uuid, Path)),
-    security(("bearer" = ["viewer", "node"])), responses(
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, body = Call),
         (status = 404, description = "No call of this id is up")))]
 async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<Json<Call>, Problem> {
-    Ok(Json(find(&state, &id).await?.into()))
+    Ok(Json(find(&state, &caller, &id).await?.into()))
 }
 
-/// The call of this id.
-async fn find(state: &State, id: &str) -> Result<CallInfo, Problem> {
+/// The call of this id, where the caller may see it.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<CallInfo, Problem> {
     let id = Uuid::try_parse(id).map_err(|_| missing())?;
     // Ids sort by their numbers: the call is the first one after the number before.
     let before = Uuid::from_u128(id.as_u128().saturating_sub(1));
     let request = Request::Calls {
         after: before.to_string(),
         limit: 1,
+        tenant: None,
     };
     let calls = match state.ask(request).await? {
         Response::Calls(calls) => calls,
         other => return Err(unexpected(&other)),
     };
     let call = calls.into_iter().find(|call| call.id == id.to_string());
-    call.ok_or_else(missing)
+    call.filter(|call| caller.sees(call.tenant.as_deref()))
+        .ok_or_else(missing)
 }
 
 /// Ends a call: BYE to both sides, or CANCEL and 487 where nobody has answered yet.
 #[utoipa::path(delete, path = "/calls/{id}", tag = "calls", params(("id" = Uuid, Path)),
-    security(("bearer" = ["operator", "node"])), responses(
+    security(("bearer" = ["operator"])), responses(
         (status = 204, description = "It is being ended"),
         (status = 404, description = "No call of this id is up")))]
 async fn hang_up(
@@ -330,13 +341,13 @@ async fn hang_up(
     extract::Path(id): extract::Path<String>,
     editor: Editor,
 ) -> Result<StatusCode, Problem> {
-    let id = Uuid::try_parse(&id).map_err(|_| missing())?.to_string();
+    let CallInfo { id, tenant, .. } = find(&state, &editor.caller, &id).await?;
     state.ask(Request::Hangup { id: id.clone() }).await?;
     let change = Change {
         action: "hang-up",
         kind: "calls",
         target: &id,
-        tenant: None,
+        tenant: tenant.as_deref(),
         detail: json!({}),
     };
     editor.record(&state, change).await;
@@ -347,7 +358,7 @@ async fn hang_up(
 /// of the call is negotiated anew, and it stays so through offers of the parties and a restart of the media engine.
 /// Events of telephone keys are media too. Not for calls whose media bypasses the node.
 #[utoipa::path(post, path = "/calls/{id}/mute", tag = "calls", params(("id" = Uuid, Path)), request_body = Mute,
-    security(("bearer" = ["operator", "node"])), responses(
+    security(("bearer" = ["operator"])), responses(
         (status = 200, body = Call),
         (status = 404, description = "No call of this id is up"),
         (status = 409, description = "Its media does not pass this node")))]
@@ -372,7 +383,7 @@ async fn mute(
 /// Puts both parties on hold, or lets them go on: neither hears the other, as if both were muted. Who is muted
 /// besides stays muted afterwards. The phones are not told, and play no music.
 #[utoipa::path(post, path = "/calls/{id}/hold", tag = "calls", params(("id" = Uuid, Path)), request_body = Hold,
-    security(("bearer" = ["operator", "node"])), responses(
+    security(("bearer" = ["operator"])), responses(
         (status = 200, body = Call),
         (status = 404, description = "No call of this id is up"),
         (status = 409, description = "Its media does not pass this node")))]
@@ -395,7 +406,7 @@ async fn order(
     action: &str,
     detail: Value,
 ) -> Result<Json<Call>, Problem> {
-    let id = Uuid::try_parse(id).map_err(|_| missing())?.to_string();
+    let CallInfo { id, tenant, .. } = find(state, &editor.caller, id).await?;
     let order = CallOrder { id, change };
     let call: Call = match state.ask(Request::Call(order)).await? {
         Response::Call(call) => (*call).into(),
@@ -405,7 +416,7 @@ async fn order(
         action,
         kind: "calls",
         target: &call.id,
-        tenant: None,
+        tenant: tenant.as_deref(),
         detail,
     };
     editor.record(state, change).await;
@@ -414,19 +425,24 @@ async fn order(
 
 /// The messages of a call, while it is up and for as long as they are kept. Credentials are hidden in them.
 #[utoipa::path(get, path = "/calls/{id}/messages", tag = "calls",
-    params(("id" = String, Path, description = "An id, until a minute after the end, or a Call-ID"), MessagesQuery),
-    security(("bearer" = ["viewer", "node"])), responses(
+    params(
+        ("id" = String, Path, description = "An id, until a minute after the end, or a Call-ID; \
+            with a tenant's key an id"),
+        MessagesQuery),
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, body = Ladder),
         (status = 404, description = "Nothing is kept of it")))]
 async fn messages(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
     Params(query): Params<MessagesQuery>,
 ) -> Result<Json<Ladder>, Problem> {
     let request = Request::Trace {
         id,
         after: query.after,
         full: query.full,
+        tenant: caller.tenant,
     };
     match state.ask(request).await? {
         Response::Trace(page) => Ok(Json(page.into())),
@@ -437,14 +453,15 @@ async fn messages(
 /// How a call sounds now: what each party has sent so far, counted where its packets pass. When it is over, its
 /// record has the same.
 #[utoipa::path(get, path = "/calls/{id}/quality", tag = "calls", params(("id" = Uuid, Path)),
-    security(("bearer" = ["viewer", "node"])), responses(
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, body = Quality),
         (status = 404, description = "No call of this id is up")))]
 async fn quality(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<Json<Quality>, Problem> {
-    let call = find(&state, &id).await?;
+    let call = find(&state, &caller, &id).await?;
     let mut sessions = Vec::new();
     for session in call.media {
         match state.media.request(media::Request::Query(session)).await {

@@ -2,15 +2,26 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Client, ClientBuilder, redirect::Policy};
 
 /// Who makes requests, each of which may take so long.
 ///
 /// # Errors
 /// If TLS cannot be set up.
 pub(crate) fn new(patience: Duration) -> Result<Client, reqwest::Error> {
+    with(patience, |client| client)
+}
+
+/// The same, with something more.
+///
+/// # Errors
+/// As [`new`].
+pub(crate) fn with(
+    patience: Duration,
+    more: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, reqwest::Error> {
     let builder = || {
-        Client::builder()
+        more(Client::builder())
             // Who answers with a redirection would lead an event and its signature elsewhere, or have keys read
             // from elsewhere.
             .redirect(Policy::none())

@@ -294,7 +294,7 @@ impl State {
     fn new(node: String, store: Store, signal: Client<Signal>, media: Client<Media>) -> Self {
         Self {
             keys: access::Keys::new(store.clone()),
-            events: Arc::new(events::Hub::new(signal.clone())),
+            events: Arc::new(events::Hub::new(signal.clone(), store.clone())),
             bell: webhooks::Bell::default(),
             passwords: password::Passwords::default(),
             node,

@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     accounts::Orders,
+    call::TraceAsked,
     defence::{Defence, Kept},
     directory::{Aor, Named},
     location::Location,
@@ -89,7 +90,11 @@ impl Handler<Signal> for Service {
         let this = self.clone();
         async move {
             match request {
-                Request::Calls { after, limit } => this.calls(&after, limit).await,
+                Request::Calls {
+                    after,
+                    limit,
+                    tenant,
+                } => this.calls(&after, limit, tenant).await,
                 Request::Status => Ok(Response::Status(this.status().await)),
                 Request::Hangup { id } => this.hang_up(&id).await,
                 Request::Call(order) => this.obey(order).await,
@@ -97,7 +102,20 @@ impl Handler<Signal> for Service {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
                 }
-                Request::Trace { id, after, full } => this.trace(id, after, full).await,
+                Request::Trace {
+                    id,
+                    after,
+                    full,
+                    tenant,
+                } => {
+                    let asked = TraceAsked {
+                        id,
+                        after,
+                        full,
+                        tenant,
+                    };
+                    this.trace(asked).await
+                }
                 Request::Log(order) => match this.0.watches.obey(order) {
                     Ok(state) => Ok(Response::Log(state)),
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
@@ -222,12 +240,20 @@ impl Service {
         self.all(Command::GiveUp).await.into_iter().sum()
     }
 
-    async fn calls(&self, after: &str, limit: u32) -> Result<Response, Fault> {
+    async fn calls(
+        &self,
+        after: &str,
+        limit: u32,
+        tenant: Option<String>,
+    ) -> Result<Response, Fault> {
         if !(1..=PAGE).contains(&limit) {
             let message = format!("limit is {limit}: ask for 1 to {PAGE} calls");
             return Err(Fault::new(FaultCode::Invalid, message));
         }
-        let lists = self.all(Command::List).await;
+        let tenant: Option<Arc<str>> = tenant.map(Arc::from);
+        let lists = self
+            .all(|answer| Command::List(tenant.clone(), answer))
+            .await;
         let mut calls: Vec<CallInfo> = lists
             .into_iter()
             .flatten()
@@ -284,16 +310,17 @@ impl Service {
         }
     }
 
-    async fn trace(&self, id: String, after: u64, full: bool) -> Result<Response, Fault> {
+    async fn trace(&self, asked: TraceAsked) -> Result<Response, Fault> {
         let found = self
-            .all(|answer| Command::Trace(id.clone(), after, full, answer))
+            .all(|answer| Command::Trace(asked.clone(), answer))
             .await;
         // All messages of a Call-ID are one worker's.
         if let Some(page) = found.into_iter().flatten().next() {
             return Ok(Response::Trace(page));
         }
         let message = format!(
-            "no message of '{id}' is kept: messages are kept for as long as [sip] trace has room"
+            "no message of '{}' is kept: messages are kept for as long as [sip] trace has room",
+            asked.id
         );
         Err(Fault::new(FaultCode::NotFound, message))
     }

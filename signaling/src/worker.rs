@@ -30,6 +30,7 @@ use crate::{
     accounts::{Answer, Asker},
     call::{
         Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken, Terms,
+        TraceAsked,
     },
     clock::{self, Clock},
     directory::{Aor, Directory},
@@ -45,8 +46,8 @@ pub(crate) const PER_READER: usize = 8;
 /// What a worker hears from the rest of the process.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Tell which calls are up.
-    List(oneshot::Sender<Vec<CallInfo>>),
+    /// Tell which calls are up: all, or those of a tenant.
+    List(Option<Arc<str>>, oneshot::Sender<Vec<CallInfo>>),
     /// Tell how many calls are up.
     Count(oneshot::Sender<usize>),
     /// Tell how many calls to each trunk are up.
@@ -55,8 +56,8 @@ pub(crate) enum Command {
     HangUp(String, oneshot::Sender<bool>),
     /// Do something to a call; tell how it is then, if it was there.
     Obey(CallOrder, oneshot::Sender<Option<Result<CallInfo, Fault>>>),
-    /// Tell a call's messages after one of them, in full or not.
-    Trace(String, u64, bool, oneshot::Sender<Option<TracePage>>),
+    /// Tell a call's messages.
+    Trace(TraceAsked, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
     Drain(bool),
     /// Decide on new calls by these from now on.
@@ -254,14 +255,14 @@ fn take(core: &mut Core, now: Instant, queued: Queued) {
 fn obey(core: &mut Core, now: Instant, command: Command) {
     // Who asked may have gone meanwhile.
     match command {
-        Command::List(answer) => drop(answer.send(core.list())),
+        Command::List(tenant, answer) => {
+            drop(answer.send(core.list(tenant.as_deref())));
+        }
         Command::CallsByTrunk(answer) => drop(answer.send(core.calls_by_trunk())),
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Obey(order, answer) => drop(answer.send(core.obey(now, &order))),
-        Command::Trace(id, after, full, answer) => {
-            drop(answer.send(core.trace(&id, after, full)));
-        }
+        Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
         Command::Rules(directory, terms) => core.set_rules(directory, terms),
         Command::Stop => core.stop(now),

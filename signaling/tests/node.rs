@@ -88,6 +88,7 @@ impl Node {
         let request = signal::Request::Calls {
             after: String::new(),
             limit: 100,
+            tenant: None,
         };
         match self.control.request(request).await.unwrap() {
             signal::Response::Calls(calls) => calls,
@@ -408,6 +409,7 @@ async fn the_control_channel_drains_counts_and_knows_no_strange_call() {
     let too_many = signal::Request::Calls {
         after: String::new(),
         limit: 0,
+        tenant: None,
     };
     assert!(node.control.request(too_many).await.is_err());
     let page = node

@@ -1,7 +1,7 @@
 //! Statements over many rows.
 
 /// Rows in one statement: a database makes a plan of each text and keeps it, so there are few of them.
-/// SQLite takes 32,766 parameters, PostgreSQL 65,535, and a row has 32 at most.
+/// SQLite takes 32,766 parameters, PostgreSQL 65,535, and a row has 33 at most.
 const SIZES: [usize; 4] = [256, 32, 4, 1];
 
 /// How an engine writes a parameter.

@@ -39,6 +39,9 @@ pub struct Cdr {
     /// The user whose phone answered, or was rung last: `alice@example.test`.
     #[serde(default)]
     pub callee_user: Option<String>,
+    /// Whose call it was: of the tenant who pays for it; `None`: the node's.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// The trunk that carried the call on, or was the last to be tried.
     pub trunk: Option<String>,
     /// The prefix of the route that matched; the route for everything has an empty one.

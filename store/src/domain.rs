@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    routing::COUNT,
 };
 
 /// A SIP domain and its tenant.
@@ -21,7 +22,7 @@ pub struct Domain {
 }
 
 impl Store {
-    /// Gives a domain to a tenant, where it was last given to one at `unchanged_since`, or never for `None`.
+    /// Gives a domain to a tenant, and its calls from then on, where it was last given to one at `unchanged_since`, or never for `None`.
     /// Tells whether that is so.
     ///
     /// # Errors
@@ -33,6 +34,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
+                // First, for it makes others wait.
+                sqlx::query(COUNT).execute(&mut *transaction).await?;
                 let query = match unchanged_since {
                     None => sqlx::query(
                         "INSERT INTO domains (name, tenant, updated_ms, created_ms) \
@@ -49,9 +53,15 @@ impl Store {
                     .bind(domain.tenant.as_str())
                     .bind(domain.updated.millis())
                     .bind(fourth.millis())
-                    .execute(pool)
+                    .execute(&mut *transaction)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let is_done = done.rows_affected() == 1;
+                if is_done {
+                    transaction.commit().await?;
+                } else {
+                    transaction.rollback().await?;
+                }
+                Ok(is_done)
             })
         })
         .await
@@ -69,12 +79,20 @@ impl Store {
     ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
+                sqlx::query(COUNT).execute(&mut *transaction).await?;
                 let done = sqlx::query("DELETE FROM domains WHERE name = $1 AND updated_ms = $2")
                     .bind(name)
                     .bind(unchanged_since.millis())
-                    .execute(pool)
+                    .execute(&mut *transaction)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let is_done = done.rows_affected() == 1;
+                if is_done {
+                    transaction.commit().await?;
+                } else {
+                    transaction.rollback().await?;
+                }
+                Ok(is_done)
             })
         })
         .await

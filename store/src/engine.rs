@@ -240,6 +240,16 @@ impl Store {
             .pragma("cache_size", format!("-{}", u32::from(cache.get()) * 1024))
             .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
         let writer = connect_sqlite(one, writing).await.map_err(open)?;
+
+        // SQLite has no lock that outlives a transaction, so that processes which start together
+        // migrate in turns only if all of it is one transaction.
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
+        // `run` does the same, but its future is not `Send`.
+        let result = MIGRATOR.run_direct(None, &mut *transaction, false).await;
+        migrated(result, &database)?;
+        transaction.commit().await.map_err(open)?;
+        // Not before: what a connection knows of the columns is of when it was opened, and sqlx does not see
+        // that SQLite looks again.
         let readers = if memory {
             writer.clone()
         } else {
@@ -249,14 +259,6 @@ impl Store {
             let reading = options.pragma("query_only", "true");
             connect_sqlite(some, reading).await.map_err(open)?
         };
-
-        // SQLite has no lock that outlives a transaction, so that processes which start together
-        // migrate in turns only if all of it is one transaction.
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
-        // `run` does the same, but its future is not `Send`.
-        let result = MIGRATOR.run_direct(None, &mut *transaction, false).await;
-        migrated(result, &database)?;
-        transaction.commit().await.map_err(open)?;
         let file = match memory {
             true => None,
             false => {

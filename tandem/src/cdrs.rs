@@ -35,13 +35,13 @@ pub(crate) struct CdrsArgs {
     #[command(subcommand)]
     command: Option<CdrsCommand>,
     #[command(flatten)]
-    list: ListArgs,
+    list: Box<ListArgs>,
 }
 
 #[derive(Debug, Subcommand)]
 enum CdrsCommand {
     /// Lists the records, newest first
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Shows a record
     Show(ShowArgs),
 }
@@ -84,6 +84,9 @@ struct Filter {
     /// The user who was called
     #[arg(long, value_name = "USER@DOMAIN")]
     callee_user: Option<String>,
+    /// Whose call it was
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
     /// The trunk that it went out by
     #[arg(long, value_name = "NAME")]
     trunk: Option<String>,
@@ -107,6 +110,7 @@ impl Filter {
             ("to", self.to.clone()),
             ("origin", self.origin.clone()),
             ("callee_user", self.callee_user.clone()),
+            ("tenant", self.tenant.clone()),
             ("trunk", self.trunk.clone()),
             ("status", self.status.map(|status| status.to_string())),
             ("since", self.since.clone()),
@@ -134,7 +138,7 @@ struct ShowArgs {
 /// Runs the command.
 pub(crate) async fn cdrs(args: CdrsArgs) -> Result<Exit, Failure> {
     match args.command.unwrap_or(CdrsCommand::List(args.list)) {
-        CdrsCommand::List(args) => list(args).await,
+        CdrsCommand::List(args) => list(*args).await,
         CdrsCommand::Show(args) => show(args).await,
     }
 }

@@ -87,7 +87,7 @@ fn lines(cdrs: Vec<Cdr>) -> Bytes {
     text.into()
 }
 
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 31] = [
     "id",
     "call_id",
     "from",
@@ -118,6 +118,7 @@ const COLUMNS: [&str; 30] = [
     "callee_lost",
     "callee_jitter_ms",
     "callee_mos",
+    "tenant",
 ];
 
 fn rows(cdrs: Vec<Cdr>, with_header: bool) -> Bytes {
@@ -164,6 +165,7 @@ fn rows(cdrs: Vec<Cdr>, with_header: bool) -> Bytes {
                 ]
             }));
         }
+        row.push(cdr.tenant.unwrap_or_default());
         drop(rows.write_record(row));
     }
     rows.into_inner().unwrap_or_default().into()

@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    access::Caller,
     openapi::one_of,
     problem::Problem,
     query::{List, Params, cursor, limit},
@@ -54,6 +55,8 @@ pub(crate) struct CdrsQuery {
     origin: Option<String>,
     /// The user who was called.
     callee_user: Option<String>,
+    /// Whose call it was.
+    tenant: Option<String>,
     /// The trunk that it went out by.
     trunk: Option<String>,
     /// The last status.
@@ -79,19 +82,21 @@ pub(crate) enum Format {
     Csv,
 }
 
-impl From<CdrsQuery> for CdrFilter {
-    fn from(filter: CdrsQuery) -> Self {
-        Self {
-            call_id: filter.call_id,
-            from: filter.from.map(number),
-            to: filter.to.map(number),
-            origin: filter.origin,
-            callee_user: filter.callee_user,
-            trunk: filter.trunk,
-            status: filter.status,
-            since: filter.since,
-            until: filter.until,
-        }
+impl CdrsQuery {
+    /// Of what the caller may see.
+    fn filter(self, caller: &Caller) -> Result<CdrFilter, Problem> {
+        Ok(CdrFilter {
+            call_id: self.call_id,
+            from: self.from.map(number),
+            to: self.to.map(number),
+            origin: self.origin,
+            callee_user: self.callee_user,
+            tenant: caller.confine(self.tenant)?,
+            trunk: self.trunk,
+            status: self.status,
+            since: self.since,
+            until: self.until,
+        })
     }
 }
 
@@ -109,6 +114,8 @@ pub(crate) struct CdrView {
     origin: Option<String>,
     /// The user who was called.
     callee_user: Option<String>,
+    /// Whose call it was: of the tenant who pays for it; `null`: the node's.
+    tenant: Option<String>,
     trunk: Option<String>,
     route: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -186,6 +193,7 @@ impl From<Cdr> for CdrView {
             source: format!("{}:{}", cdr.transport, cdr.source),
             origin: cdr.origin,
             callee_user: cdr.callee_user,
+            tenant: cdr.tenant,
             trunk: cdr.trunk,
             route: cdr.route,
             started: cdr.started,
@@ -207,19 +215,20 @@ impl From<Cdr> for CdrView {
 
 /// Calls that are over, newest first.
 #[utoipa::path(get, path = "/cdrs", tag = "cdrs", params(CdrsQuery),
-    security(("bearer" = ["viewer", "node"])), responses(
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, description = "A page, or a stream that breaks off where the database fails", content(
             (List<CdrView> = "application/json"),
             (String = "application/x-ndjson"),
             (String = "text/csv")))))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
+    caller: Caller,
     Params(query): Params<CdrsQuery>,
 ) -> Result<Response, Problem> {
     let (format, asked) = (query.format, query.limit);
     let limit = limit(asked)?;
     let cursor = cursor(query.cursor.clone())?;
-    let filter = query.into();
+    let filter = query.filter(&caller)?;
     if format != Format::Json {
         if asked.is_some() {
             return Err(Problem::bad_parameter("limit: a stream has all of them"));
@@ -236,12 +245,13 @@ async fn list(
 
 /// A call that is over.
 #[utoipa::path(get, path = "/cdrs/{id}", tag = "cdrs", params(("id" = Uuid, Path)),
-    security(("bearer" = ["viewer", "node"])), responses(
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, body = CdrView),
         (status = 404, description = "There is none of this id")))]
 async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<Json<CdrView>, Problem> {
     let missing = || {
         Problem::not_found(
@@ -251,6 +261,7 @@ async fn one(
     };
     let id = Uuid::try_parse(&id).map_err(|_| missing())?;
     let cdr = state.store.cdr(id).await?;
+    let cdr = cdr.filter(|cdr| caller.sees(cdr.tenant.as_deref()));
     Ok(Json(cdr.ok_or_else(missing)?.into()))
 }
 

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     State,
+    access::Caller,
     problem::Problem,
     query::{List, Params},
 };
@@ -26,6 +27,8 @@ pub(crate) struct StatsQuery {
     /// Begun before (RFC 3339); now unless told.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+    /// Of this tenant's calls.
+    tenant: Option<String>,
 }
 
 /// How the calls that went out by a trunk fared.
@@ -67,16 +70,19 @@ impl From<TrunkStats> for TrunkFigures {
 
 /// How calls fared, trunk by trunk: those that are over. There is one page.
 #[utoipa::path(get, path = "/stats/trunks", tag = "cdrs", params(StatsQuery),
-    security(("bearer" = ["viewer", "node"])),
+    security(("bearer" = ["viewer"])),
     responses((status = 200, body = List<TrunkFigures>)))]
 pub(super) async fn trunks(
     extract::State(state): extract::State<Arc<State>>,
+    caller: Caller,
     Params(query): Params<StatsQuery>,
 ) -> Result<Json<List<TrunkFigures>>, Problem> {
     let until = query.until.unwrap_or_else(Timestamp::now);
     let day_before = Timestamp::from_millis(until.millis().saturating_sub(DAY_MS));
     let since = query.since.unwrap_or(day_before);
-    let stats = state.store.trunk_stats(since, until).await?;
+    let tenant = caller.confine(query.tenant)?;
+    let stats = state.store.trunk_stats(tenant.as_deref(), since, until);
+    let stats = stats.await?;
     Ok(Json(List {
         items: stats.into_iter().map(TrunkFigures::from).collect(),
         next: None,

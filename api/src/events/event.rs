@@ -15,6 +15,8 @@ pub(crate) struct Event {
     pub(super) id: String,
     #[schema(value_type = String, format = DateTime)]
     pub(super) time: Timestamp,
+    /// Whose it is; `null`: the node's, and no tenant hears of it.
+    pub(super) tenant: Option<String>,
     #[serde(flatten)]
     pub(super) what: What,
 }
@@ -118,9 +120,13 @@ impl What {
 /// The type of what is told to everybody.
 const MISSED: &str = "missed";
 
-/// The types that somebody wants to hear of.
+/// What somebody wants to hear of, and may.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted(Vec<String>);
+pub(crate) struct Wanted {
+    types: Vec<String>,
+    /// Only what is this tenant's.
+    tenant: Option<String>,
+}
 
 /// All that there are, but that events were missed.
 const KINDS: [&str; 7] = [
@@ -134,11 +140,15 @@ const KINDS: [&str; 7] = [
 ];
 
 impl Wanted {
-    /// From types, or what they begin with before the dot; all where none is named.
+    /// From types, or what they begin with before the dot, all where none is named; and of a tenant where one
+    /// is.
     ///
     /// # Errors
     /// With what names no event.
-    pub(crate) fn new(types: impl IntoIterator<Item = String>) -> Result<Self, String> {
+    pub(crate) fn new(
+        types: impl IntoIterator<Item = String>,
+        tenant: Option<String>,
+    ) -> Result<Self, String> {
         let types: Vec<String> = types.into_iter().collect();
         let known = |name: &str| KINDS.iter().any(|kind| is_of(kind, name));
         match types.iter().find(|name| !known(name)) {
@@ -146,19 +156,24 @@ impl Wanted {
                 "'{unknown}' is no type of event; they are {}, or what is before their dot",
                 KINDS.join(", ")
             )),
-            None => Ok(Self(types)),
+            None => Ok(Self { types, tenant }),
         }
     }
 
-    /// All types.
+    /// Everything.
     pub(crate) const fn all() -> Self {
-        Self(Vec::new())
+        Self {
+            types: Vec::new(),
+            tenant: None,
+        }
     }
 
-    /// Whether an event is one of them. Everybody hears that something was missed.
+    /// Whether an event is some of it. Everybody hears that something was missed.
     pub(crate) fn has(&self, event: &Event) -> bool {
         let kind = event.what.kind();
-        self.0.is_empty() || kind == MISSED || self.0.iter().any(|name| is_of(kind, name))
+        let is_seen = self.tenant.is_none() || self.tenant == event.tenant;
+        let mut types = self.types.iter();
+        kind == MISSED || is_seen && (self.types.is_empty() || types.any(|name| is_of(kind, name)))
     }
 }
 
@@ -173,7 +188,9 @@ impl From<Told> for What {
             Told::Call(call) => Self::CallUpdated {
                 call: Box::new(call.into()),
             },
-            Told::Ended { id, status, reason } => Self::CallEnded {
+            Told::Ended {
+                id, status, reason, ..
+            } => Self::CallEnded {
                 call_id: id,
                 status,
                 reason,
@@ -224,7 +241,7 @@ mod tests {
     use super::*;
 
     fn wanted(types: &[&str]) -> Result<Wanted, String> {
-        Wanted::new(types.iter().map(|name| (*name).to_owned()))
+        Wanted::new(types.iter().map(|name| (*name).to_owned()), None)
     }
 
     #[test]
@@ -232,6 +249,7 @@ mod tests {
         let event = |what| Event {
             id: String::new(),
             time: Timestamp::now(),
+            tenant: None,
             what,
         };
         let lifted = event(What::BanLifted {
@@ -246,6 +264,17 @@ mod tests {
             KINDS.iter().find(|kind| **kind == lifted.what.kind()),
             Some(&"ban.lifted")
         );
+        let of_acme = Event {
+            tenant: Some("acme".to_owned()),
+            ..lifted.clone()
+        };
+        let acme = |types: &[&str]| Wanted {
+            tenant: Some("acme".to_owned()),
+            ..wanted(types).unwrap()
+        };
+        assert!(acme(&["ban"]).has(&of_acme) && acme(&[]).has(&of_acme));
+        assert!(!acme(&[]).has(&lifted) && !acme(&["call"]).has(&of_acme));
+        assert!(acme(&["call"]).has(&event(What::Missed)));
         for unknown in ["", "ca", "call.", "call.began", "missed"] {
             let told = wanted(&["ban", unknown]).unwrap_err();
             assert!(

@@ -1,7 +1,7 @@
 //! The last events, with numbers, and who waits for the next.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use control::{
     channel::Notice,
     signal::{Event as Told, Signal},
 };
-use store::Timestamp;
+use store::{DEFAULT_TENANT, Store, Timestamp};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -27,11 +27,17 @@ use super::event::{Event, Wanted, What};
 const KEPT: usize = 4096;
 /// After so long without anybody who listens, signaling is asked for events no more: each costs it something.
 const LINGER: Duration = Duration::from_secs(60);
+/// How long it is believed whose a domain is, and how long the store may take to tell: events wait for it.
+const BELIEVED: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Domains that are kept in mind at most.
+const DOMAINS: usize = 10_000;
 
 /// All who listen share it.
 #[derive(Debug)]
 pub(crate) struct Hub {
     signal: Client<Signal>,
+    store: Store,
     kept: Mutex<Kept>,
     /// The number of the newest event.
     newest: watch::Sender<u64>,
@@ -61,7 +67,7 @@ pub(crate) struct Listener {
 }
 
 impl Hub {
-    pub(crate) fn new(signal: Client<Signal>) -> Self {
+    pub(crate) fn new(signal: Client<Signal>, store: Store) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let kept = Kept {
             epoch: id[..12].to_owned(),
@@ -72,6 +78,7 @@ impl Hub {
         };
         Self {
             signal,
+            store,
             kept: Mutex::new(kept),
             newest: watch::Sender::new(0),
         }
@@ -109,13 +116,14 @@ impl Hub {
         self.kept().closed
     }
 
-    fn push(&self, what: What) {
+    fn push(&self, what: What, tenant: Option<String>) {
         let mut kept = self.kept();
         let number = kept.next;
         kept.next += 1;
         let event = Event {
             id: kept.id(number),
             time: Timestamp::now(),
+            tenant,
             what,
         };
         if kept.events.len() >= KEPT {
@@ -177,6 +185,7 @@ impl Listener {
             return Some(Arc::new(Event {
                 id: kept.id(self.after),
                 time: Timestamp::now(),
+                tenant: None,
                 what: What::Missed,
             }));
         }
@@ -190,17 +199,21 @@ impl Listener {
 /// Hears signaling for as long as anybody listens, and a while longer.
 async fn run(hub: Arc<Hub>, mut notices: broadcast::Receiver<Notice<Told>>) {
     let (mut is_lost, mut idle_since) = (false, None);
+    let mut owners = Owners::default();
     loop {
         match timeout(LINGER / 4, notices.recv()).await {
-            Ok(Ok(Notice::Event(told))) => hub.push(told.into()),
+            Ok(Ok(Notice::Event(told))) => {
+                let tenant = owners.of(&hub.store, &told).await;
+                hub.push(told.into(), tenant);
+            }
             Ok(Ok(Notice::Disconnected)) => is_lost = true,
             // It may have come up only after somebody listened: then nothing was lost.
             Ok(Ok(Notice::Connected { .. })) => {
                 if std::mem::take(&mut is_lost) {
-                    hub.push(What::Missed);
+                    hub.push(What::Missed, None);
                 }
             }
-            Ok(Err(RecvError::Lagged(_))) => hub.push(What::Missed),
+            Ok(Err(RecvError::Lagged(_))) => hub.push(What::Missed, None),
             Ok(Err(RecvError::Closed)) => break,
             Err(_) => {}
         }
@@ -218,23 +231,58 @@ async fn run(hub: Arc<Hub>, mut notices: broadcast::Receiver<Notice<Told>>) {
     hub.kept().running = false;
 }
 
+/// Whose domains are, as the store said not long ago: it is not asked for each event.
+#[derive(Debug, Default)]
+struct Owners(HashMap<String, (Instant, Option<String>)>);
+
+impl Owners {
+    /// Whose an event is; the node's where the store does not tell.
+    async fn of(&mut self, store: &Store, told: &Told) -> Option<String> {
+        let binding = match told {
+            Told::Call(call) => return call.tenant.clone(),
+            Told::Ended { tenant, .. } => return tenant.clone(),
+            Told::Registered(binding) | Told::Unregistered { binding, .. } => binding,
+            Told::Trunk(_) | Told::Banned(_) | Told::Lifted { .. } => return None,
+        };
+        let (_, domain) = binding.user.rsplit_once('@')?;
+        if let Some((_, tenant)) = self.0.get(domain).filter(|(at, _)| at.elapsed() < BELIEVED) {
+            return tenant.clone();
+        }
+        let found = timeout(PATIENCE, store.domain(domain)).await;
+        let tenant = match found {
+            Ok(Ok(given)) => {
+                Some(given.map_or_else(|| DEFAULT_TENANT.to_owned(), |given| given.tenant))
+            }
+            Ok(Err(_)) | Err(_) => None,
+        };
+        if self.0.len() >= DOMAINS {
+            self.0.clear();
+        }
+        let said = (Instant::now(), tenant.clone());
+        self.0.insert(domain.to_owned(), said);
+        tenant
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use control::Endpoint;
 
     use super::*;
 
-    fn hub() -> Arc<Hub> {
+    async fn hub() -> Arc<Hub> {
         let (_, endpoint) = Endpoint::memory();
-        Arc::new(Hub::new(Client::connect(endpoint)))
+        let store = Store::open("sqlite::memory:", std::path::Path::new("/")).await;
+        Arc::new(Hub::new(Client::connect(endpoint), store.unwrap()))
     }
 
     fn ended(hub: &Hub, number: usize) {
-        hub.push(What::CallEnded {
+        let ended = What::CallEnded {
             call_id: number.to_string(),
             status: 200,
             reason: String::new(),
-        });
+        };
+        hub.push(ended, None);
     }
 
     fn seen(event: &Event) -> &str {
@@ -246,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_back_goes_on_where_it_was() {
-        let hub = hub();
+        let hub = hub().await;
         let mut first = hub.listen(Wanted::all(), None);
         for number in 0..3 {
             ended(&hub, number);
@@ -266,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missed_is_told() {
-        let hub = hub();
+        let hub = hub().await;
         let mut slow = hub.listen(Wanted::all(), None);
         for number in 0..KEPT + 2 {
             ended(&hub, number);
@@ -284,13 +332,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_listens_hears_what_is_wanted_until_the_end() {
-        let hub = hub();
-        let bans = Wanted::new(["ban".to_owned()]).unwrap();
+        let hub = hub().await;
+        let bans = Wanted::new(["ban".to_owned()], None).unwrap();
         let mut listener = hub.listen(bans, None);
         ended(&hub, 0);
-        hub.push(What::BanLifted {
+        let lifted = What::BanLifted {
             source: "192.0.2.1".to_owned(),
-        });
+        };
+        hub.push(lifted, None);
         hub.close();
         let event = listener.next().await.unwrap();
         assert!(matches!(event.what, What::BanLifted { .. }), "{event:?}");

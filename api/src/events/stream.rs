@@ -23,7 +23,7 @@ use super::{
     event::{Event, Wanted},
     hub::Listener,
 };
-use crate::{State, problem::Problem, query::Params};
+use crate::{State, access::Caller, problem::Problem, query::Params};
 
 /// So often something is sent, so that nobody between takes the connection for dead.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -42,24 +42,28 @@ pub(super) struct EventsQuery {
     /// Only these types, with commas between them; `call` stands for `call.updated` and `call.ended`.
     #[param(example = "call,ban.added")]
     types: Option<String>,
+    /// Only what is this tenant's.
+    tenant: Option<String>,
 }
 
 /// What happens on the node, as it happens: a stream of server-sent events, whose `data` is a document and
 /// whose `event` is its type; a comment comes every 15 s. Asked for as a WebSocket (RFC 6455), each document
-/// is a text message, and a ping comes every 15 s.
+/// is a text message, and a ping comes every 15 s. A tenant's key hears of that tenant's calls and registrations.
 #[utoipa::path(get, path = "/events", tag = "events", params(EventsQuery),
-    security(("bearer" = ["viewer", "node"])), responses(
+    security(("bearer" = ["viewer"])), responses(
         (status = 200, description = "It goes on until the client ends it", body = Event,
             content_type = "text/event-stream"),
         (status = 101, description = "A WebSocket, as asked for")))]
 pub(super) async fn events(
     extract::State(state): extract::State<Arc<State>>,
     headers: HeaderMap,
+    caller: Caller,
     Params(query): Params<EventsQuery>,
     upgrade: Result<WebSocketUpgrade, extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let types = query.types.iter().flat_map(|types| types.split(','));
-    let wanted = Wanted::new(types.map(str::to_owned));
+    let tenant = caller.confine(query.tenant)?;
+    let wanted = Wanted::new(types.map(str::to_owned), tenant);
     let wanted = wanted.map_err(|error| Problem::bad_parameter(format!("types: {error}")))?;
     let last = headers.get("last-event-id");
     let last = last.map(|id| id.to_str().unwrap_or_default().to_owned());

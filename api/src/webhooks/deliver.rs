@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::signature::Secret;
+use super::{public, signature::Secret};
 use crate::{
     State, client,
     events::{Event, Wanted},
@@ -50,8 +50,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const MOST: u64 = 100_000;
 /// How long what was given up is kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Webhooks at most.
-pub(super) const WEBHOOKS: u32 = 100;
+/// Webhooks of a tenant, or of the node, at most.
+pub(super) const WEBHOOKS: usize = 100;
+/// Webhooks in all at most: for each there is a task.
+pub(super) const MOST_WEBHOOKS: u32 = 1_000;
 
 /// A webhook, and what it wants to hear.
 type Hook = (Webhook, Wanted);
@@ -80,6 +82,8 @@ pub(crate) struct Teller {
     state: Arc<State>,
     metrics: Arc<Metrics>,
     client: reqwest::Client,
+    /// For tenants: it reaches public addresses alone.
+    abroad: reqwest::Client,
 }
 
 impl Teller {
@@ -88,6 +92,10 @@ impl Teller {
             state,
             metrics,
             client: client::new(PATIENCE)?,
+            // A proxy of the environment would look names up by itself.
+            abroad: client::with(PATIENCE, |client| {
+                client.dns_resolver(Arc::new(public::Resolver)).no_proxy()
+            })?,
         })
     }
 
@@ -118,7 +126,7 @@ impl Teller {
     /// The webhooks that are told; waits for a store that is away.
     async fn hooks(&self) -> Vec<Hook> {
         loop {
-            match self.state.store.webhooks(None, WEBHOOKS).await {
+            match self.state.store.webhooks(None, None, MOST_WEBHOOKS).await {
                 Ok(hooks) => {
                     let enabled = hooks.into_iter().filter(|hook| hook.enabled);
                     return enabled.filter_map(with_types).collect();
@@ -257,8 +265,15 @@ impl Teller {
         let secret = Secret::parse(&hook.secret).ok_or("its secret is damaged")?;
         let (id, body) = (delivery.id.to_string(), &delivery.body);
         let seconds = Timestamp::now().millis().div_euclid(1000);
-        let answer = self
-            .client
+        // The URL may have been stored, or lead elsewhere, since it was checked.
+        let client = match &hook.tenant {
+            None => &self.client,
+            Some(_) if public::leads_home(&hook.url) => {
+                return Err("a tenant's webhook is told at public addresses only".to_owned());
+            }
+            Some(_) => &self.abroad,
+        };
+        let answer = client
             .post(&hook.url)
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-signature", secret.sign(&id, seconds, body))
@@ -343,7 +358,7 @@ pub(super) fn delivery(state: &State, webhook: Uuid, body: String) -> Delivery {
 
 /// The types were checked when they were stored; a former version may have known others.
 fn with_types(hook: Webhook) -> Option<Hook> {
-    match Wanted::new(hook.types.clone()) {
+    match Wanted::new(hook.types.clone(), hook.tenant.clone()) {
         Ok(wanted) => Some((hook, wanted)),
         Err(reason) => {
             warn!(webhook = %hook.id, reason, "a webhook is not told of anything");

@@ -1,6 +1,7 @@
 //! `/v1/webhooks`: who is told of events over HTTP.
 
 mod deliver;
+mod public;
 mod signature;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::signature::Secret;
 use crate::{
     State,
+    access::Caller,
     body::Body,
     changes::{Change, Editor},
     edited::{IfMatch, Tagged},
@@ -46,6 +48,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WebhookView {
     id: Uuid,
+    /// Whose calls and registrations it is told of; `null`: all, and the node's trunks and bans.
+    tenant: Option<String>,
     #[schema(example = "https://example.com/tandem")]
     url: String,
     /// The types of events, or what is before their dot; all where there is none.
@@ -63,6 +67,7 @@ impl From<Webhook> for WebhookView {
     fn from(webhook: Webhook) -> Self {
         Self {
             id: webhook.id,
+            tenant: webhook.tenant,
             url: webhook.url,
             types: webhook.types,
             enabled: webhook.enabled,
@@ -80,6 +85,25 @@ pub(crate) struct CreatedWebhook {
     /// What requests are signed with, as any library for Standard Webhooks takes it. Shown this once.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     secret: String,
+}
+
+/// A webhook to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewWebhook {
+    /// Whose calls and registrations it is told of; of all and of the node unless told, with a tenant's key of
+    /// that tenant. Stays.
+    tenant: Option<String>,
+    /// `http` or `https`, 2,000 characters at most; with a tenant, at a public address.
+    #[schema(example = "https://example.com/tandem")]
+    url: String,
+    /// The types of events, or what is before their dot; all unless told.
+    #[serde(default)]
+    #[schema(example = json!(["call", "ban.added"]))]
+    types: Vec<String>,
+    /// Whether it is told at all; it is unless told.
+    #[serde(default = "on")]
+    enabled: bool,
 }
 
 /// A webhook as it is to be.
@@ -102,21 +126,22 @@ fn on() -> bool {
     true
 }
 
-impl WebhookEdit {
-    fn check(&self) -> Result<(), Problem> {
-        let uri: Option<Uri> = self.url.parse().ok();
-        let is_http = uri.as_ref().is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-        });
-        if !is_http || self.url.chars().count() > URL {
-            return Err(Problem::bad_member(
-                "url: an http or https URL of 2000 characters at most",
-            ));
-        }
-        let types = Wanted::new(self.types.clone());
-        types.map_err(|error| Problem::bad_member(format!("types: {error}")))?;
-        Ok(())
+fn check(url: &str, types: &[String], tenant: Option<&str>) -> Result<(), Problem> {
+    let uri: Option<Uri> = url.parse().ok();
+    let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    if uri.as_ref().and_then(Uri::host).is_none() || url.chars().count() > URL {
+        return Err(Problem::bad_member(
+            "url: an http or https URL of 2000 characters at most",
+        ));
     }
+    if tenant.is_some() && public::leads_home(url) {
+        return Err(Problem::bad_member(
+            "url: a tenant's webhook is at a public address, and this one is not",
+        ));
+    }
+    let types = Wanted::new(types.to_vec(), None);
+    types.map_err(|error| Problem::bad_member(format!("types: {error}")))?;
+    Ok(())
 }
 
 /// An event that a webhook was not told, and that is given up.
@@ -155,6 +180,18 @@ pub(crate) struct WebhooksQuery {
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<Uuid>,
+    /// Of this tenant.
+    tenant: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FailuresQuery {
+    /// 1 to 1000; 100 unless told.
+    limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<Uuid>,
 }
 
 /// What is to be tried again.
@@ -173,14 +210,19 @@ pub(crate) struct Replayed {
 
 /// The webhooks, oldest first.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(WebhooksQuery),
-    security(("bearer" = ["developer", "node"])),
+    security(("bearer" = ["developer"])),
     responses((status = 200, body = List<WebhookView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
+    caller: Caller,
     Params(query): Params<WebhooksQuery>,
 ) -> Result<Json<List<WebhookView>>, Problem> {
     let limit = limit(query.limit)?;
-    let webhooks = state.store.webhooks(query.cursor, limit + 1).await?;
+    let tenant = caller.confine(query.tenant)?;
+    let webhooks = state
+        .store
+        .webhooks(tenant.as_deref(), query.cursor, limit + 1);
+    let webhooks = webhooks.await?;
     let views = webhooks.into_iter().map(WebhookView::from);
     Ok(Json(List::cut(views, limit, |last| last.id.to_string())))
 }
@@ -189,26 +231,34 @@ async fn list(
 /// (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Any answer of 2xx within 15 s takes it; else it is
 /// tried again, eight times within 21 hours. An event may come twice, with the same `webhook-id`, and not in
 /// order. The secret is shown this once.
-#[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = WebhookEdit,
-    security(("bearer" = ["developer", "node"])), responses(
+#[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = NewWebhook,
+    security(("bearer" = ["developer"])), responses(
         (status = 201, body = CreatedWebhook),
-        (status = 409, description = "There are 100 already")))]
+        (status = 409, description = "There are 100 of this tenant, or of the node, already"),
+        (status = 422, description = "It cannot be, or there is no such tenant")))]
 async fn create(
     extract::State(state): extract::State<Arc<State>>,
     editor: Editor,
-    Body(new): Body<WebhookEdit>,
+    Body(new): Body<NewWebhook>,
 ) -> Result<impl IntoResponse, Problem> {
-    new.check()?;
+    let tenant = editor.caller.confine(new.tenant)?;
+    check(&new.url, &new.types, tenant.as_deref())?;
+    // One tenant's do not take the others' places.
+    let all = state.store.webhooks(None, None, deliver::MOST_WEBHOOKS);
+    let all = all.await?;
+    let own = all.iter().filter(|webhook| webhook.tenant == tenant);
     let most = deliver::WEBHOOKS;
-    if state.store.webhooks(None, most).await?.len() >= most as usize {
+    if own.count() >= most || all.len() >= deliver::MOST_WEBHOOKS as usize {
         return Err(Problem::conflict(format!(
-            "there are {most} webhooks, and may be no more"
+            "there are as many webhooks as there may be: {most} of a tenant or of the node, {} in all",
+            deliver::MOST_WEBHOOKS
         )));
     }
     let now = Timestamp::now();
     let secret = Secret::random().reveal();
     let webhook = Webhook {
         id: Uuid::now_v7(),
+        tenant,
         url: new.url,
         types: new.types,
         secret: secret.clone(),
@@ -216,7 +266,12 @@ async fn create(
         created: now,
         updated: now,
     };
-    state.store.create_webhook(&webhook).await?;
+    match state.store.create_webhook(&webhook).await {
+        Err(error) if error.is_rejection() => {
+            return Err(Problem::bad_member("tenant: there is none of this id"));
+        }
+        created => created?,
+    }
     state.bell.changed.notify_one();
     record(&state, &editor, "create", &webhook).await;
     let headers = [
@@ -230,20 +285,21 @@ async fn create(
 
 /// A webhook, without its secret.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
-    security(("bearer" = ["developer", "node"])), responses(
+    security(("bearer" = ["developer"])), responses(
         (status = 200, body = WebhookView),
         (status = 404, description = "There is none of this id")))]
 async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<Tagged<WebhookView>, Problem> {
-    let webhook = find(&state, &id).await?;
+    let webhook = find(&state, &caller, &id).await?;
     Ok(Tagged(webhook.updated, webhook.into()))
 }
 
 /// Changes a webhook; its secret stays.
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
-    request_body = WebhookEdit, security(("bearer" = ["developer", "node"])), responses(
+    request_body = WebhookEdit, security(("bearer" = ["developer"])), responses(
         (status = 200, body = WebhookView),
         (status = 404, description = "There is none of this id"),
         (status = 412, description = "It is not as If-Match says")))]
@@ -254,8 +310,8 @@ async fn change(
     if_match: IfMatch,
     Body(edit): Body<WebhookEdit>,
 ) -> Result<Tagged<WebhookView>, Problem> {
-    edit.check()?;
-    let before = find(&state, &id).await?;
+    let before = find(&state, &editor.caller, &id).await?;
+    check(&edit.url, &edit.types, before.tenant.as_deref())?;
     if_match.check(before.updated)?;
     let after = Webhook {
         url: edit.url,
@@ -275,7 +331,7 @@ async fn change(
 
 /// Removes a webhook, with what it was not told yet.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
-    security(("bearer" = ["developer", "node"])), responses(
+    security(("bearer" = ["developer"])), responses(
         (status = 204, description = "It is gone"),
         (status = 404, description = "There is none of this id")))]
 async fn remove(
@@ -284,7 +340,7 @@ async fn remove(
     editor: Editor,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let webhook = find(&state, &id).await?;
+    let webhook = find(&state, &editor.caller, &id).await?;
     if_match.check(webhook.updated)?;
     let removed = state.store.remove_webhook(webhook.id).await;
     if !removed? {
@@ -297,15 +353,16 @@ async fn remove(
 
 /// Posts an event of the type `test` to a webhook, so that its receiver can be tried out.
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = Uuid, Path)),
-    security(("bearer" = ["developer", "node"])), responses(
+    security(("bearer" = ["developer"])), responses(
         (status = 202, description = "It is sent"),
         (status = 404, description = "There is none of this id"),
         (status = 409, description = "It is not enabled")))]
 async fn test(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    let webhook = find(&state, &id).await?;
+    let webhook = find(&state, &caller, &id).await?;
     if !webhook.enabled {
         return Err(Problem::conflict(
             "the webhook is not enabled: it is told nothing",
@@ -321,17 +378,18 @@ async fn test(
 
 /// What a webhook was not told and is given up, oldest first. It is kept for 30 days.
 #[utoipa::path(get, path = "/webhooks/{id}/failures", tag = "webhooks",
-    params(("id" = Uuid, Path), WebhooksQuery), security(("bearer" = ["developer", "node"])),
+    params(("id" = Uuid, Path), FailuresQuery), security(("bearer" = ["developer"])),
     responses(
         (status = 200, body = List<Failure>),
         (status = 404, description = "There is none of this id")))]
 async fn failures(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
-    Params(query): Params<WebhooksQuery>,
+    caller: Caller,
+    Params(query): Params<FailuresQuery>,
 ) -> Result<Json<List<Failure>>, Problem> {
     let limit = limit(query.limit)?;
-    let webhook = find(&state, &id).await?;
+    let webhook = find(&state, &caller, &id).await?;
     let dead = state
         .store
         .dead_deliveries(webhook.id, query.cursor, limit + 1);
@@ -341,7 +399,7 @@ async fn failures(
 
 /// Tries again what a webhook was not told.
 #[utoipa::path(post, path = "/webhooks/{id}/replay", tag = "webhooks", params(("id" = Uuid, Path)),
-    request_body = Replay, security(("bearer" = ["developer", "node"])), responses(
+    request_body = Replay, security(("bearer" = ["developer"])), responses(
         (status = 202, body = Replayed),
         (status = 404, description = "There is none of this id")))]
 async fn replay(
@@ -350,7 +408,7 @@ async fn replay(
     editor: Editor,
     Body(replay): Body<Replay>,
 ) -> Result<impl IntoResponse, Problem> {
-    let webhook = find(&state, &id).await?;
+    let webhook = find(&state, &editor.caller, &id).await?;
     let now = Timestamp::now();
     let events = state
         .store
@@ -366,9 +424,13 @@ async fn replay(
     Ok((StatusCode::ACCEPTED, Json(Replayed { events })))
 }
 
-async fn find(state: &State, id: &str) -> Result<Webhook, Problem> {
+/// The webhook of this id, where the caller may see it.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<Webhook, Problem> {
     let id = Uuid::try_parse(id).map_err(|_| missing())?;
-    state.store.webhook(id).await?.ok_or_else(missing)
+    let found = state.store.webhook(id).await?;
+    found
+        .filter(|webhook| caller.sees(webhook.tenant.as_deref()))
+        .ok_or_else(missing)
 }
 
 fn missing() -> Problem {
@@ -380,7 +442,7 @@ async fn record(state: &State, editor: &Editor, action: &str, webhook: &Webhook)
         action,
         kind: "webhooks",
         target: &webhook.id.to_string(),
-        tenant: None,
+        tenant: webhook.tenant.as_deref(),
         // The URL may have a password in it.
         detail: json!({ "types": webhook.types, "enabled": webhook.enabled }),
     };

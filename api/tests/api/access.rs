@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const ROLES: [&str; 4] = ["viewer", "developer", "operator", "admin"];
 
-async fn key(bed: &Bed, by: &str, role: &str, tenant: Option<&str>) -> Answer {
+pub(crate) async fn key(bed: &Bed, by: &str, role: &str, tenant: Option<&str>) -> Answer {
     let mut body = json!({ "name": "of a test", "role": role });
     if let Some(tenant) = tenant {
         body["tenant"] = tenant.into();
@@ -14,7 +14,7 @@ async fn key(bed: &Bed, by: &str, role: &str, tenant: Option<&str>) -> Answer {
     bed.ask(by, "POST", "/v1/keys", Some(body)).await
 }
 
-fn secret(made: &Answer) -> String {
+pub(crate) fn secret(made: &Answer) -> String {
     assert_eq!(made.status, 201, "{}", made.body);
     made.json()["key"].as_str().unwrap().to_owned()
 }
@@ -26,7 +26,7 @@ async fn acme(bed: &Bed) {
 }
 
 /// Every operation of the document, with what it asks.
-fn operations(document: &Value) -> Vec<(String, String, Vec<String>)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, String, Vec<String>)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {

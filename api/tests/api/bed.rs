@@ -13,7 +13,9 @@ use control::{
     Client, Endpoint, Fault, FaultCode,
     channel::{Events, Handler, serve},
     media::{self, Media, MediaStatus, SessionId},
-    signal::{self, CallChange, CallInfo, CallState, Party, Signal, SignalStatus},
+    signal::{
+        self, BindingInfo, CallChange, CallInfo, CallState, Party, Signal, SignalStatus, TracePage,
+    },
 };
 use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
 use tempfile::TempDir;
@@ -66,6 +68,9 @@ impl Fake {
     }
 }
 
+/// Whose calls are those of an even number, and those of an odd one.
+pub(crate) const TENANTS: [&str; 2] = ["default", "acme"];
+
 /// The call that came as number `n`.
 pub(crate) fn call(n: u8) -> CallInfo {
     let started_ms = T0 + i64::from(n);
@@ -75,6 +80,7 @@ pub(crate) fn call(n: u8) -> CallInfo {
         from: "sip:alice@example.test".into(),
         to: "sip:+15550100@example.test".into(),
         source: "udp:192.0.2.1:5060".into(),
+        tenant: Some(TENANTS[usize::from(n % 2)].into()),
         trunk: Some("carrier-a".into()),
         state: CallState::Answered,
         started_ms,
@@ -98,6 +104,7 @@ pub(crate) fn cdr(n: u8) -> Cdr {
         transport: "tcp".into(),
         origin: Some("alice@example.test".into()),
         callee_user: None,
+        tenant: Some(TENANTS[usize::from(n % 2)].into()),
         trunk: Some("carrier-a".into()),
         route: Some("+1".into()),
         started: at(0),
@@ -136,8 +143,15 @@ impl Handler<Signal> for Signaling {
         async move {
             fake.check()?;
             Ok(match request {
-                signal::Request::Calls { after, limit } => {
-                    let calls = (0..3).map(call).filter(|call| call.id > after);
+                signal::Request::Calls {
+                    after,
+                    limit,
+                    tenant,
+                } => {
+                    let is_wanted = |call: &CallInfo| {
+                        call.id > after && (tenant.is_none() || call.tenant == tenant)
+                    };
+                    let calls = (0..3).map(call).filter(is_wanted);
                     signal::Response::Calls(calls.take(limit as usize).collect())
                 }
                 signal::Request::Status => signal::Response::Status(SignalStatus {
@@ -167,6 +181,30 @@ impl Handler<Signal> for Signaling {
                         CallChange::Hold { on } => call.held = on,
                     }
                     signal::Response::Call(Box::new(call))
+                }
+                signal::Request::Registrations { .. } => {
+                    let of = |tenant: &str| BindingInfo {
+                        user: format!("bob@{tenant}.test"),
+                        contact: "sip:bob@192.0.2.1".into(),
+                        q: None,
+                        source: "udp:192.0.2.1:5060".into(),
+                        user_agent: String::new(),
+                        expires_s: 60,
+                    };
+                    signal::Response::Registrations(TENANTS.map(of).into())
+                }
+                signal::Request::Trace { id, tenant, .. } => {
+                    let mut calls = (0..3).map(call);
+                    let known = calls
+                        .find(|call| call.id == id && (tenant.is_none() || call.tenant == tenant));
+                    let missing = || Fault::new(FaultCode::NotFound, "no message is kept");
+                    let call = known.ok_or_else(missing)?;
+                    signal::Response::Trace(TracePage {
+                        call_id: call.call_id,
+                        up: true,
+                        messages: Vec::new(),
+                        next: 0,
+                    })
                 }
                 signal::Request::Ban { .. } => {
                     fake.bans.fetch_add(1, SeqCst);

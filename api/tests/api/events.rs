@@ -42,6 +42,7 @@ pub(crate) async fn hear(stream: &mut TcpStream, word: &str) -> String {
 fn ended() -> Event {
     Event::Ended {
         id: call(1).id,
+        tenant: call(1).tenant,
         status: 200,
         reason: "OK".into(),
     }
@@ -74,7 +75,7 @@ async fn events_are_told_as_they_happen_and_again_to_who_comes_back() {
 
 type Socket = WebSocketStream<TcpStream>;
 
-async fn socket(bed: &Bed, query: &str, key: &str) -> Result<Socket, Error> {
+pub(crate) async fn socket(bed: &Bed, query: &str, key: &str) -> Result<Socket, Error> {
     let stream = TcpStream::connect(bed.address).await.unwrap();
     let url = format!("ws://{}/v1/events{query}", bed.address);
     let mut request = url.into_client_request().unwrap();
@@ -83,7 +84,7 @@ async fn socket(bed: &Bed, query: &str, key: &str) -> Result<Socket, Error> {
     Ok(client_async(request, stream).await?.0)
 }
 
-async fn next(socket: &mut Socket) -> serde_json::Value {
+pub(crate) async fn next(socket: &mut Socket) -> serde_json::Value {
     loop {
         let message = timeout(SOON, socket.next())
             .await

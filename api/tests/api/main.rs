@@ -12,6 +12,7 @@ mod events;
 mod hostile;
 mod http;
 mod operators;
+mod tenants;
 mod tls;
 mod tokens;
 mod webhooks;

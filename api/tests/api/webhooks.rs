@@ -106,6 +106,7 @@ async fn create(bed: &Bed, url: &str, types: &[&str]) -> Answer {
 fn ended(n: u8) -> Event {
     Event::Ended {
         id: call(n).id,
+        tenant: call(1).tenant,
         status: 486,
         reason: "Busy Here".into(),
     }

@@ -46,6 +46,8 @@ pub enum Request {
         after: String,
         /// How many at most, 1 to 10,000.
         limit: u32,
+        /// Only this tenant's, as in [`CallInfo::tenant`].
+        tenant: Option<String>,
     },
     /// How the node is; answered with [`Response::Status`].
     Status,
@@ -124,6 +126,9 @@ pub enum Request {
         after: u64,
         /// With each message's whole text.
         full: bool,
+        /// Only where it is a call of this tenant: then by Tandem's id alone, for anybody may write the Call-ID
+        /// of another's call.
+        tenant: Option<String>,
     },
     /// The bans in force, in no order; answered with [`Response::Bans`].
     Bans,
@@ -237,6 +242,8 @@ pub struct CallInfo {
     pub to: String,
     /// Where the INVITE came from, `udp:192.0.2.1:5060`.
     pub source: String,
+    /// Whose it is: of the tenant who pays for it; `None`: the node's.
+    pub tenant: Option<String>,
     /// The trunk that carries it on, once chosen.
     pub trunk: Option<String>,
     /// Where it stands.
@@ -338,6 +345,8 @@ pub enum Event {
     Ended {
         /// As in [`CallInfo::id`].
         id: String,
+        /// As in [`CallInfo::tenant`].
+        tenant: Option<String>,
         /// The last status, such as 200 or 486.
         status: u16,
         /// Why, in a few words.

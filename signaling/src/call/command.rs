@@ -36,9 +36,11 @@ pub(crate) enum MediaNews {
 }
 
 impl Core {
-    /// The calls that are up, in no order.
-    pub(crate) fn list(&self) -> Vec<CallInfo> {
-        self.calls.values().map(|call| self.info(call)).collect()
+    /// The calls that are up, in no order: all, or those of a tenant.
+    pub(crate) fn list(&self, tenant: Option<&str>) -> Vec<CallInfo> {
+        let calls = self.calls.values();
+        let wanted = calls.filter(|call| tenant.is_none() || call.tenant.as_deref() == tenant);
+        wanted.map(|call| self.info(call)).collect()
     }
 
     /// How many calls to each trunk are up.

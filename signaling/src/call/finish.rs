@@ -117,6 +117,7 @@ impl Core {
             from: call.from_uri.clone(),
             to: call.to_uri.clone(),
             source: call.source.to_string(),
+            tenant: call.tenant.as_deref().map(str::to_owned),
             trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
             state: call.state,
             started_ms: call.started.millis(),
@@ -150,7 +151,7 @@ impl Core {
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();
         self.record(&call);
-        self.trace.remember(now, call.id, call.call_id);
+        self.trace.remember(now, call.id, call.call_id, call.tenant);
         for work in left {
             self.drop_work(now, work);
         }
@@ -223,6 +224,7 @@ impl Core {
         if self.listened {
             self.outputs.push_back(Output::Event(signal::Event::Ended {
                 id: call.id.to_string(),
+                tenant: call.tenant.as_deref().map(str::to_owned),
                 status: end.status,
                 reason: end.cause.name().to_owned(),
             }));
@@ -237,6 +239,7 @@ impl Core {
             transport: call.source.transport.name().to_owned(),
             origin: Some(origin_of(&call.caller).to_owned()),
             callee_user: call.callee_user.as_ref().map(ToString::to_string),
+            tenant: call.tenant.as_deref().map(str::to_owned),
             trunk: call.trunk.as_ref().map(|trunk| trunk.name.clone()),
             route: call.route.clone(),
             started: call.started,

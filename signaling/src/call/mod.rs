@@ -88,6 +88,7 @@ pub(crate) use message::{KeepToken, Kept};
 pub(crate) use output::{MediaToken, Output, ResolveToken};
 pub(crate) use policy::{Policy, Terms};
 pub(crate) use stream::{Families, OWNER};
+pub(crate) use trace::TraceAsked;
 
 /// One worker's calls and transactions.
 #[derive(Debug)]

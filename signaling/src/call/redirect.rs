@@ -139,7 +139,7 @@ impl Core {
             (None, Some(call)) => call.caller.clone(),
             (None, None) => return Vec::new(),
         };
-        let Decision::Plan(mut plan) = self.decide_for(now, &caller, &parsed) else {
+        let Decision::Plan(mut plan) = self.decide_for(now, &caller, &parsed).decision else {
             return Vec::new();
         };
         let limits = plan.limits.iter().filter(|_| !emergency);

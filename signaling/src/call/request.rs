@@ -265,7 +265,10 @@ impl Core {
                 self.answer(now, server, &received, 501, &[(HeaderName::Allow, ALLOW)]);
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
-            _ => match self.decide(now, &caller, &routed.request, user.as_deref()) {
+            _ => match self
+                .decide(now, &caller, &routed.request, user.as_deref())
+                .decision
+            {
                 Decision::Plan(plan) => {
                     let groups = self.groups_of(now, &plan, is_sips(&routed.request));
                     let keep_for = match plan.stages.first().map(|stage| &stage.destination) {

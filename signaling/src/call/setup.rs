@@ -29,7 +29,8 @@ use super::{
 use crate::{
     accounts::Answer,
     directory::{
-        Bound, Caller, Decision, Exceeded, Hold, Limit, Named, Place, Plan, Presented, Query,
+        Bound, Caller, Decided, Decision, Exceeded, Hold, Limit, Named, Place, Plan, Presented,
+        Query,
     },
     metrics::Dropped,
     net::Flow,
@@ -58,7 +59,11 @@ impl Core {
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
-        let plan = match self.decide(now, caller, &routed.request, user) {
+        let decided = self.decide(now, caller, &routed.request, user);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.tenant = decided.tenant;
+        }
+        let plan = match decided.decision {
             Decision::Plan(plan) => plan,
             Decision::Refuse(no) => {
                 return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
@@ -115,7 +120,7 @@ impl Core {
         caller: &Caller,
         request: &Message,
         called: Option<&str>,
-    ) -> Decision {
+    ) -> Decided {
         let query = Query {
             caller,
             from: Presented::of(request, caller),
@@ -132,7 +137,7 @@ impl Core {
     }
 
     /// Where a URI of ours leads that somebody redirects to.
-    pub(super) fn decide_for(&mut self, now: Instant, caller: &Caller, uri: &Uri<'_>) -> Decision {
+    pub(super) fn decide_for(&mut self, now: Instant, caller: &Caller, uri: &Uri<'_>) -> Decided {
         let user = uri.user_unescaped().unwrap_or_default();
         let called = String::from_utf8_lossy(&user);
         let from = match caller {
@@ -333,6 +338,8 @@ impl Core {
             heard: started,
             phone,
             callee: None,
+            // Where it is a trunk's, that depends on whom it calls, which is not looked at yet.
+            tenant: self.directory.owner_of_caller(&caller),
             caller,
             callee_user: None,
             trunk: None,

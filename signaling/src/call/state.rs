@@ -56,6 +56,8 @@ pub(super) struct Call {
     pub(super) callee: Option<Flow>,
     /// Who calls.
     pub(super) caller: Caller,
+    /// Whose call it is.
+    pub(super) tenant: Option<Arc<str>>,
     /// The user whose phone answered, or was tried last.
     pub(super) callee_user: Option<Aor>,
     /// The trunk that carries it, or was tried last.

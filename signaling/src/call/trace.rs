@@ -11,6 +11,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -49,8 +50,26 @@ pub(super) struct Trace {
     others: Ring,
     cseq: memmem::Finder<'static>,
     next: u64,
-    /// Calls that are over: when, Tandem's id, and the Call-ID.
-    finished: VecDeque<(Instant, Uuid, String)>,
+    /// Calls that are over.
+    finished: VecDeque<Finished>,
+}
+
+/// A call that is over.
+#[derive(Debug)]
+struct Finished {
+    at: Instant,
+    id: Uuid,
+    call_id: String,
+    tenant: Option<Arc<str>>,
+}
+
+/// Whose messages are asked for: as [`Request::Trace`](control::signal::Request::Trace) has it.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceAsked {
+    pub(crate) id: String,
+    pub(crate) after: u64,
+    pub(crate) full: bool,
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug)]
@@ -122,27 +141,36 @@ impl Trace {
     }
 
     /// A call is over.
-    pub(super) fn remember(&mut self, now: Instant, id: Uuid, call_id: String) {
+    pub(super) fn remember(
+        &mut self,
+        now: Instant,
+        id: Uuid,
+        call_id: String,
+        tenant: Option<Arc<str>>,
+    ) {
         self.forget(now);
         if self.finished.len() == REMEMBERED {
             self.finished.pop_front();
         }
-        self.finished.push_back((now, id, call_id));
+        self.finished.push_back(Finished {
+            at: now,
+            id,
+            call_id,
+            tenant,
+        });
     }
 
     fn forget(&mut self, now: Instant) {
-        while let Some((at, ..)) = self.finished.front()
-            && *at + MEMORY <= now
+        while let Some(oldest) = self.finished.front()
+            && oldest.at + MEMORY <= now
         {
             self.finished.pop_front();
         }
     }
 
-    fn finished_call(&self, id: &str) -> Option<&str> {
+    fn finished_call(&self, id: &str) -> Option<&Finished> {
         let mut finished = self.finished.iter();
-        finished
-            .find(|(_, known, _)| known.to_string() == id)
-            .map(|(.., call_id)| call_id.as_str())
+        finished.find(|known| known.id.to_string() == id)
     }
 
     /// The messages of a Call-ID after that of number `after`, in their order.
@@ -235,12 +263,24 @@ fn is_call(cseq: &memmem::Finder<'static>, raw: &[u8]) -> bool {
 impl Core {
     /// The messages of a call, by Tandem's id or its Call-ID, after the one of number `after`; `None`
     /// where this worker has none. With `full` each has its whole text.
-    pub(crate) fn trace(&self, id: &str, after: u64, full: bool) -> Option<TracePage> {
-        let live = self.calls.values().find(|call| call.id.to_string() == id);
-        let call_id = live
-            .map(|call| call.call_id.as_str())
-            .or_else(|| self.trace.finished_call(id))
-            .unwrap_or(id);
+    pub(crate) fn trace(&self, asked: &TraceAsked) -> Option<TracePage> {
+        let TraceAsked {
+            id,
+            after,
+            full,
+            tenant,
+        } = asked;
+        let live = self.calls.values().find(|call| call.id.to_string() == *id);
+        let known = live
+            .map(|call| (call.call_id.as_str(), &call.tenant))
+            .or_else(|| {
+                let over = self.trace.finished_call(id)?;
+                Some((over.call_id.as_str(), &over.tenant))
+            });
+        if tenant.is_some() && known.and_then(|(_, own)| own.as_deref()) != tenant.as_deref() {
+            return None;
+        }
+        let (call_id, after) = (known.map_or(id.as_str(), |(call_id, _)| call_id), *after);
         let found: Vec<_> = self.trace.of(call_id, after).take(PAGE).collect();
         let calls = || self.calls.values();
         let up = live.is_some() || calls().any(|call| call.call_id == call_id);
@@ -253,7 +293,7 @@ impl Core {
             up,
             messages: found
                 .into_iter()
-                .map(|kept| self.show(kept, full))
+                .map(|kept| self.show(kept, *full))
                 .collect(),
             next,
         })

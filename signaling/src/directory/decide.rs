@@ -7,8 +7,8 @@ use control::config::{BlockAction, CallerId, Cost, IdentityHeader, Party};
 use store::Cause;
 
 use super::{
-    Caller, Carrier, Decision, Destination, Directory, Edits, Named, Plan, Query, Refusal, Stage,
-    Trail, Trunk, When, bare,
+    Caller, Carrier, Decided, Decision, Destination, Directory, Edits, Named, Plan, Query, Refusal,
+    Stage, Trail, Trunk, When, bare,
     blocks::Suspect,
     edits::escaped,
     limits::Held,
@@ -17,13 +17,13 @@ use super::{
 };
 
 impl Directory {
-    /// Where a call goes.
-    pub(crate) fn decide(&self, query: &Query<'_>) -> Decision {
+    /// Where a call goes, and whose it is.
+    pub(crate) fn decide(&self, query: &Query<'_>) -> Decided {
         self.decide_aloud(query, &mut Trail::default())
     }
 
     /// The same, and why. With a trail that is kept, no member of a group uses up its turn.
-    pub(crate) fn decide_aloud(&self, query: &Query<'_>, trail: &mut Trail) -> Decision {
+    pub(crate) fn decide_aloud(&self, query: &Query<'_>, trail: &mut Trail) -> Decided {
         let mut draft = Draft {
             directory: self,
             query,
@@ -36,34 +36,14 @@ impl Directory {
             trail,
         };
         let called = draft.called();
-        if draft.emergency {
+        let tenant = self.owner(query, &called);
+        if let Some(tenant) = &tenant {
             draft
                 .trail
-                .say(|| format!("{called} is an emergency call: neither blocked nor limited"));
-        } else if let Some(decision) = draft.blocked(&called) {
-            return decision;
+                .say(|| format!("it is a call of tenant {tenant}"));
         }
-        let led = match (called.as_str(), &query.named) {
-            // Nobody else's place may be reached through this node.
-            (_, Named::Elsewhere(host)) if !draft.emergency => Err(Refusal {
-                status: 403,
-                reason: format!("'{host}' is none of [sip] domains, and no address of this node"),
-                cause: Cause::NoRoute,
-            }),
-            // A route of no prefix is for every number, and this is none.
-            ("", _) => Err(no_route("nobody is named")),
-            (called, _) => draft.lead(called, When::First, &Chain::default()),
-        };
-        let led = led.and_then(|()| draft.reaches_somebody());
-        match led {
-            Ok(()) => Decision::Plan(draft.finish(called)),
-            Err(refusal) => {
-                draft
-                    .trail
-                    .say(|| format!("refused with {}: {}", refusal.status, refusal.reason));
-                Decision::Refuse(refusal)
-            }
-        }
+        let decision = draft.decide(called);
+        Decided { decision, tenant }
     }
 
     /// The caller's number as this node understands it.
@@ -109,6 +89,36 @@ pub(super) struct Draft<'d, 'q> {
 }
 
 impl Draft<'_, '_> {
+    /// Where the call goes that is to `called`.
+    fn decide(mut self, called: String) -> Decision {
+        if self.emergency {
+            self.trail
+                .say(|| format!("{called} is an emergency call: neither blocked nor limited"));
+        } else if let Some(decision) = self.blocked(&called) {
+            return decision;
+        }
+        let led = match (called.as_str(), &self.query.named) {
+            // Nobody else's place may be reached through this node.
+            (_, Named::Elsewhere(host)) if !self.emergency => Err(Refusal {
+                status: 403,
+                reason: format!("'{host}' is none of [sip] domains, and no address of this node"),
+                cause: Cause::NoRoute,
+            }),
+            // A route of no prefix is for every number, and this is none.
+            ("", _) => Err(no_route("nobody is named")),
+            (called, _) => self.lead(called, When::First, &Chain::default()),
+        };
+        let led = led.and_then(|()| self.reaches_somebody());
+        match led {
+            Ok(()) => Decision::Plan(self.finish(called)),
+            Err(refusal) => {
+                self.trail
+                    .say(|| format!("refused with {}: {}", refusal.status, refusal.reason));
+                Decision::Refuse(refusal)
+            }
+        }
+    }
+
     /// The called number as this node understands it.
     fn called(&mut self) -> String {
         let dialled = plain(self.query.called);

@@ -104,6 +104,14 @@ pub(crate) struct Presented {
     pub(crate) private: bool,
 }
 
+/// What is decided of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    /// Whose the call is: of the tenant who pays for it; `None`: the node's.
+    pub(crate) tenant: Option<Arc<str>>,
+}
+
 /// Where a call goes.
 #[derive(Clone, Debug)]
 pub(crate) enum Decision {

@@ -60,7 +60,7 @@ impl Directory {
             draw: question.draw,
         };
         let mut trail = Trail::kept();
-        let decision = self.decide_aloud(&query, &mut trail);
+        let decision = self.decide_aloud(&query, &mut trail).decision;
         let why = trail.into_reasons();
         Ok(match decision {
             Decision::Plan(plan) => report(&plan, now, why),

@@ -4,7 +4,7 @@
 //! keep the trunks and plans that they began with. What lives longer than one directory, such as
 //! whether a host answers or how many calls count against a limit, is handed on by name.
 //!
-//! [`Directory::decide`] turns a call into a [`Decision`]. It is pure: the time of day and the random
+//! [`Directory::decide`] turns a call into a [`Decision`], and tells whose call it is. It is pure: the time of day and the random
 //! bits that shares are drawn by are given, so that the same question has the same answer, on the wire
 //! as for `tandem route`.
 
@@ -17,6 +17,7 @@ mod groups;
 mod limit;
 mod limits;
 mod numbers;
+mod owners;
 mod people;
 mod prefix;
 mod reach;
@@ -42,13 +43,14 @@ use self::{
 };
 
 pub(crate) use decision::{
-    Aor, Caller, Carrier, Decision, Destination, Member, Named, Outcome, Plan, Presented, Query,
-    Refusal, Ring, Stage, When,
+    Aor, Caller, Carrier, Decided, Decision, Destination, Member, Named, Outcome, Plan, Presented,
+    Query, Refusal, Ring, Stage, When,
 };
 pub(crate) use edits::{Edits, without_identity};
 pub use explain::explain;
 pub(crate) use limit::{Bound, Exceeded, Hold, Limit};
 pub(crate) use numbers::{is_number, plain};
+pub(crate) use owners::Owners;
 pub(crate) use people::People;
 pub use prefix::{PrefixMap, PrefixMapBuilder};
 pub(crate) use routes::RoutesBuilder;
@@ -72,6 +74,7 @@ pub(crate) struct Directory {
     shown: HashMap<Aor, Vec<String>>,
     groups: HashMap<String, Group>,
     people: People,
+    owners: Owners,
     blocks: Blocks,
     limits: Limits,
     meters: Arc<Meters>,
@@ -93,15 +96,17 @@ impl Directory {
         for route in &config.routes {
             routes.push(route, |name| places.get(name).copied());
         }
-        Self::build(config, routes, People::of_config(config), before)
+        let owners = Owners::default();
+        Self::build(config, routes, People::of_config(config), owners, before)
     }
 
     /// The same with routes that were collected before, those of `config` and others, and with the
-    /// users that the store has.
+    /// users that the store has and whose everything is.
     pub(crate) fn build(
         config: &Config,
         routes: RoutesBuilder,
         people: People,
+        owners: Owners,
         before: Option<&Self>,
     ) -> Self {
         let known: HashMap<&str, &Trunk> = before
@@ -157,6 +162,7 @@ impl Directory {
             shown,
             groups,
             people,
+            owners,
             blocks: Blocks::new(&config.blocks),
             limits: Limits::new(&config.limits, &config.trunks, aor, meters.clone()),
             meters,

@@ -152,7 +152,7 @@ fn query<'a>(caller: &'a Caller, from: &str, called: &'a str) -> Query<'a> {
 }
 
 fn plan(directory: &Directory, query: &Query<'_>) -> Plan {
-    match directory.decide(query) {
+    match directory.decide(query).decision {
         Decision::Plan(plan) => plan,
         other => panic!("{} has no plan: {other:?}", query.called),
     }
@@ -265,7 +265,9 @@ fn a_route_of_others_leaves_the_call_to_the_shorter_prefix() {
 fn a_number_leads_on_by_what_became_of_the_call() {
     let directory = directory();
     let a = trunk(&directory, "a");
-    let short = directory.decide(&query(&a, "0301234567", "030100"));
+    let short = directory
+        .decide(&query(&a, "0301234567", "030100"))
+        .decision;
     assert_eq!(status(&short), 404, "too short to be read");
     let plan = plan(&directory, &query(&a, "0301234567", "00 49 30100"));
     assert_eq!(plan.called, "+4930100");
@@ -318,7 +320,11 @@ fn members(ring: &Ring) -> Vec<Vec<String>> {
 fn forwards_that_go_round_end() {
     let (directory, alice) = (directory(), alice());
     assert_eq!(
-        status(&directory.decide(&query(&alice, "alice", "+4930105"))),
+        status(
+            &directory
+                .decide(&query(&alice, "alice", "+4930105"))
+                .decision
+        ),
         482
     );
     let once = plan(&directory, &query(&alice, "alice", "+4930101"));
@@ -339,11 +345,15 @@ fn short_numbers_users_and_trunks_are_reached() {
     let pbx = plan(&directory, &query(&alice, "alice", "+4930103"));
     assert_eq!(carriers(&pbx.stages[0]), [("a", "030103")]);
     assert_eq!(
-        status(&directory.decide(&query(&alice, "alice", "carol"))),
+        status(&directory.decide(&query(&alice, "alice", "carol")).decision),
         404
     );
     assert_eq!(
-        status(&directory.decide(&query(&alice, "alice", "+4930104"))),
+        status(
+            &directory
+                .decide(&query(&alice, "alice", "+4930104"))
+                .decision
+        ),
         501
     );
 }
@@ -353,10 +363,15 @@ fn blocks_stand_before_everything_but_emergencies() {
     let directory = directory();
     let a = trunk(&directory, "a");
     assert!(matches!(
-        directory.decide(&query(&a, "+49301999", "+4930100")),
+        directory
+            .decide(&query(&a, "+49301999", "+4930100"))
+            .decision,
         Decision::Silence
     ));
-    assert_eq!(status(&directory.decide(&query(&a, "1", "+49900"))), 603);
+    assert_eq!(
+        status(&directory.decide(&query(&a, "1", "+49900")).decision),
+        603
+    );
     let help = plan(&directory, &query(&a, "+49301999", "112"));
     assert!(help.emergency && help.limits.is_empty() && help.longest.is_none());
     assert_eq!(carriers(&help.stages[0]), [("a", "112")]);
@@ -364,7 +379,7 @@ fn blocks_stand_before_everything_but_emergencies() {
     assert!(urn.emergency);
     assert_eq!(carriers(&urn.stages[0]), [("a", "112")]);
     let other = query(&a, "1", "urn:service:sosx");
-    assert_eq!(status(&directory.decide(&other)), 404);
+    assert_eq!(status(&directory.decide(&other).decision), 404);
 }
 
 #[test]
@@ -473,4 +488,52 @@ fn what_is_known_of_a_trunk_is_handed_on() {
     assert!(after.trunks()[0].host_refs().next().unwrap().is_down(now));
     assert!(!after.trunks()[1].host_refs().next().unwrap().is_down(now));
     assert!(Arc::ptr_eq(&before.meters, &after.meters));
+}
+
+#[test]
+fn a_call_is_the_tenants_who_pays_for_it() {
+    let mut owners = Owners::new("default");
+    owners.give_domain("Other.test", "acme");
+    owners.give_number("+49 30100", "acme");
+    owners.give_number("+4930105", "beta");
+    let (unread, owned) = (directory(), directory().owned(owners));
+    let owner = |query: &Query<'_>| owned.decide(query).tenant;
+    let of = |caller: &Caller, called: &str| owner(&query(caller, "+49301", called));
+    // A user's is the caller's, whoever is called and whatever comes of it.
+    let bob = Caller::User(Aor::new("bob", "OTHER.test"));
+    for called in ["+4930105", "+49151", "alice", "+4990", "nobody"] {
+        assert_eq!(of(&bob, called).as_deref(), Some("acme"), "{called}");
+        assert_eq!(of(&alice(), called).as_deref(), Some("default"), "{called}");
+    }
+    // A trunk's is whom it calls, as the trunk's numbers are read; the node's where that is nobody.
+    let a = trunk(&owned, "a");
+    for (called, tenant) in [
+        ("004930100", Some("acme")),
+        ("+4930100", Some("acme")),
+        ("4930105", Some("beta")),
+        ("+4930105", Some("beta")),
+        // The node's, and leads to a user.
+        ("100", Some("acme")),
+        ("+4930102", None),
+        ("+491511", None),
+        ("+4990", None),
+    ] {
+        assert_eq!(of(&a, called).as_deref(), tenant, "{called}");
+    }
+    let named = |named: fn(Aor) -> Named, user: &str, called| {
+        let named = named(Aor::new(user, "other.test"));
+        owner(&Query {
+            named,
+            ..query(&a, "1", called)
+        })
+    };
+    for kind in [Named::User, Named::Disabled, Named::Unknown] {
+        assert_eq!(named(kind, "x", "x").as_deref(), Some("acme"));
+    }
+    assert_eq!(named(Named::User, "x", "+4930105").as_deref(), Some("beta"));
+    // Of a number that is written with the domain, not who has the domain.
+    assert_eq!(named(Named::Unknown, "+49151", "+49151"), None);
+
+    // A node that could not read its store shows nobody's calls to anybody.
+    assert_eq!(unread.decide(&query(&bob, "1", "+4930100")).tenant, None);
 }

@@ -57,6 +57,7 @@ impl Provision {
                 kind: stored(kind),
                 id: id.clone(),
                 document: after.as_ref().map(|after| after.document.clone()),
+                tenant: after.as_ref().and_then(|after| after.tenant.clone()),
                 next: match &edit {
                     RoutingEdit::Create(_) => self
                         .following(kind, &id)

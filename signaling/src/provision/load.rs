@@ -8,10 +8,10 @@ use control::{
     config::{Number, Route},
 };
 use serde::de::DeserializeOwned;
-use store::{RoutingDocument, RoutingKind, Store, StoreError};
+use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind, Store, StoreError};
 use tracing::info;
 
-use crate::directory::{Directory, People, RoutesBuilder};
+use crate::directory::{Directory, Owners, People, RoutesBuilder};
 
 /// Documents that are read at a time.
 const PAGE: u32 = 10_000;
@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub(super) id: String,
     /// What it is then; `None`: gone.
     pub(super) document: Option<String>,
+    /// Whose it is then.
+    pub(super) tenant: Option<String>,
     /// The id in the store that comes after a new one; `None` where it is the last one, or is not new.
     pub(super) next: Option<String>,
 }
@@ -123,6 +125,7 @@ async fn read(
         store,
         change,
         is_placed: false,
+        owners: owners(store).await?,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -163,9 +166,9 @@ async fn read(
         reader.errors.extend(taken.1);
         reader.done()?;
     }
-    let warnings = reader.warnings;
+    let (warnings, owners) = (reader.warnings, reader.owners);
     let people = people(store).await?;
-    let build = move || Directory::build(&merged, routes, people, before.as_deref());
+    let build = move || Directory::build(&merged, routes, people, owners, before.as_deref());
     let directory = blocking(build).await?;
     Ok(Loaded {
         directory,
@@ -186,6 +189,22 @@ async fn people(store: &Store) -> Result<People, StoreError> {
         };
         after = (last.domain.clone(), last.name.clone());
         page.iter().for_each(|user| people.add(user));
+    }
+}
+
+/// Whose the domains are.
+async fn owners(store: &Store) -> Result<Owners, StoreError> {
+    let mut owners = Owners::new(DEFAULT_TENANT);
+    let mut after = String::new();
+    loop {
+        let page = store.domains(None, &after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(owners);
+        };
+        after.clone_from(&last.name);
+        for domain in &page {
+            owners.give_domain(&domain.name, &domain.tenant);
+        }
     }
 }
 
@@ -214,6 +233,8 @@ struct Reader<'s> {
     change: Option<&'s Change>,
     /// The change is in what was read.
     is_placed: bool,
+    /// Whose the domains are, and the numbers that were read.
+    owners: Owners,
     errors: Vec<String>,
     warnings: Vec<String>,
 }
@@ -236,6 +257,7 @@ impl Reader<'_> {
         let place_of = |id: &str| page.iter().position(|document| document.id == id);
         if let Some(place) = place_of(&change.id) {
             page[place].document.clone_from(document);
+            page[place].tenant.clone_from(&change.tenant);
             self.is_placed = true;
             return Ok(page);
         }
@@ -247,7 +269,8 @@ impl Reader<'_> {
         if let Some(place) = place.filter(|_| !self.is_placed) {
             self.is_placed = true;
             let new = RoutingDocument::new(change.id.as_str(), document.as_str());
-            page.insert(place, new);
+            let tenant = change.tenant.clone();
+            page.insert(place, RoutingDocument { tenant, ..new });
         }
         Ok(page)
     }
@@ -260,6 +283,11 @@ impl Reader<'_> {
             let Some(last) = page.last() else { break };
             after.clone_from(&last.id);
             for document in &page {
+                if kind == RoutingKind::Number
+                    && let Some(tenant) = &document.tenant
+                {
+                    self.owners.give_number(&document.id, tenant);
+                }
                 match serde_json::from_str(&document.document) {
                     Ok(item) => all.push(item),
                     Err(error) => self.errors.push(format!(

@@ -114,6 +114,23 @@ impl Bed {
         report.decision == control::signal::RouteDecision::Plan
     }
 
+    /// Whose a call of a trunk to a number is.
+    fn owner(&self, number: &str) -> Option<String> {
+        let directory = self.provision.current.load();
+        let caller = crate::directory::Caller::Trunk(directory.trunks()[0].clone());
+        let query = crate::directory::Query {
+            caller: &caller,
+            from: crate::directory::Presented::default(),
+            called: number,
+            named: crate::directory::Named::Nobody,
+            is_call: true,
+            at: store::Timestamp::now(),
+            draw: 0,
+        };
+        let tenant = directory.decide(&query).tenant;
+        tenant.map(|tenant| tenant.to_string())
+    }
+
     /// How many directories the worker was given since the last time.
     fn given(&mut self) -> usize {
         std::iter::from_fn(|| self.orders.try_recv().ok())
@@ -328,4 +345,57 @@ async fn a_change_of_the_store_is_seen_by_itself() {
     time::timeout(3 * POLL, seen).await.unwrap();
     watching.abort();
     assert_eq!(bed.given(), 1);
+}
+
+#[tokio::test]
+async fn who_has_a_domain_or_a_number_has_its_calls_from_then_on() {
+    let bed = Bed::new().await;
+    let now = store::Timestamp::now();
+    let tenant = store::Tenant {
+        id: "acme".into(),
+        name: "Acme".into(),
+        created: now,
+        updated: now,
+    };
+    bed.store.create_tenant(&tenant).await.unwrap();
+    // The node's number, which leads to a user of a domain that nobody was given.
+    assert_eq!(bed.owner("100").as_deref(), Some("default"));
+    let watching = tokio::spawn(bed.provision.clone().watch());
+    let until = async |owner: Option<&str>| {
+        while bed.owner("100").as_deref() != owner {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let domain = store::Domain {
+        name: "example.test".into(),
+        tenant: "acme".into(),
+        created: now,
+        updated: now,
+    };
+    assert!(bed.store.put_domain(&domain, None).await.unwrap());
+    time::timeout(Duration::from_secs(60), until(Some("acme")))
+        .await
+        .unwrap();
+    assert!(bed.store.remove_domain("example.test", now).await.unwrap());
+    time::timeout(Duration::from_secs(60), until(Some("default")))
+        .await
+        .unwrap();
+    watching.abort();
+
+    // Of an edit, at once.
+    let before = bed.store.routing_document(RoutingKind::Number, "100").await;
+    let edit = control::signal::RoutingEdit::Replace {
+        new: control::signal::NewDocument {
+            document: control::signal::Secret::new(r#"{"number": "100", "user": "alice"}"#),
+            tenant: Some("acme".into()),
+        },
+        unchanged_since: before.unwrap().unwrap().updated.millis(),
+    };
+    let order = control::signal::RoutingOrder {
+        kind: control::signal::RoutingKind::Number,
+        id: "100".into(),
+        edit,
+    };
+    bed.provision.edit(order).await.unwrap();
+    assert_eq!(bed.owner("100").as_deref(), Some("acme"));
 }

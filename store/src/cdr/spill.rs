@@ -77,3 +77,27 @@ impl Spill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_kept_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Spill::at(folder.path());
+        let old = r#"{"id":"019aa0c4-0000-7000-8000-000000000001","call_id":"old","from_uri":"sip:a@b",
+            "to_uri":"sip:c@d","request_uri":"sip:c@d","source":"192.0.2.1:5060","transport":"udp",
+            "trunk":"a","route":"","started":"2026-01-05T08:30:00.000Z","ringing":null,"answered":null,
+            "ended":"2026-01-05T08:30:01.000Z","status":404,"reason":"Not Found","ended_by":"node",
+            "cause":"no-route","datapath":null,"from_caller":null,"from_callee":null}"#;
+        fs::write(&spill.0, old.replace('\n', "")).unwrap();
+        let read = spill.load();
+        assert_eq!(read.len(), 1);
+        let one = &read[0];
+        assert_eq!(
+            (&one.origin, &one.callee_user, &one.tenant),
+            (&None, &None, &None)
+        );
+    }
+}

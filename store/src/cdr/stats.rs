@@ -1,6 +1,6 @@
 //! How calls fared, trunk by trunk.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use crate::{
     Store, StoreError, Timestamp,
@@ -28,16 +28,18 @@ pub struct TrunkStats {
 }
 
 impl Store {
-    /// The statistics of each trunk, by name, over the calls that began not before `since` and before `until`.
+    /// The statistics of each trunk, by name, over the calls that began not before `since` and before `until`:
+    /// all of them, or those of a tenant.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn trunk_stats(
         &self,
+        tenant: Option<&str>,
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<TrunkStats>, StoreError> {
-        const QUERY: &str = "SELECT trunk, \
+        const FIGURES: &str = "SELECT trunk, \
             CAST(COUNT(*) AS BIGINT) AS offered, \
             CAST(COUNT(answered_ms) AS BIGINT) AS answered, \
             CAST(SUM(CASE WHEN answered_ms IS NOT NULL OR ringing_ms IS NOT NULL \
@@ -48,15 +50,17 @@ impl Store {
                 AS post_dial_delay_ms, \
             CAST((SUM(COALESCE(from_caller_mos, 0)) + SUM(COALESCE(from_callee_mos, 0))) \
                 / NULLIF(COUNT(from_caller_mos) + COUNT(from_callee_mos), 0) AS DOUBLE PRECISION) AS mos \
-            FROM cdrs WHERE trunk IS NOT NULL AND started_ms >= $1 AND started_ms < $2 \
-            GROUP BY trunk ORDER BY trunk";
+            FROM cdrs WHERE trunk IS NOT NULL AND started_ms >= ";
         within(async {
             on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as(QUERY)
-                    .bind(since.millis())
-                    .bind(until.millis())
-                    .fetch_all(pool)
-                    .await?)
+                let mut query = QueryBuilder::new(FIGURES);
+                query.push_bind(since.millis());
+                query.push(" AND started_ms < ").push_bind(until.millis());
+                if let Some(tenant) = tenant {
+                    query.push(" AND tenant = ").push_bind(tenant);
+                }
+                query.push(" GROUP BY trunk ORDER BY trunk");
+                Ok(query.build_query_as().fetch_all(pool).await?)
             })
         })
         .await

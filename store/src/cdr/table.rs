@@ -29,6 +29,8 @@ pub struct CdrFilter {
     pub origin: Option<String>,
     /// The user who was called.
     pub callee_user: Option<String>,
+    /// Whose call it was.
+    pub tenant: Option<String>,
     /// The trunk's name.
     pub trunk: Option<String>,
     /// The final status.
@@ -40,7 +42,7 @@ pub struct CdrFilter {
 }
 
 const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
-    request_uri, source, transport, origin, callee_user, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
+    request_uri, source, transport, origin, callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
     status, reason, ended_by, cause, datapath, \
     from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
     from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
@@ -50,7 +52,7 @@ static SQLITE: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Plain));
 static POSTGRES: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Numbered));
 
 fn inserts(marks: Marks) -> Bulk {
-    Bulk::new(marks, INSERT, 32, " ON CONFLICT (id) DO NOTHING")
+    Bulk::new(marks, INSERT, 33, " ON CONFLICT (id) DO NOTHING")
 }
 
 impl Store {
@@ -82,6 +84,7 @@ impl Store {
                             .bind(text(&cdr.transport))
                             .bind(cdr.origin.as_deref().map(text))
                             .bind(cdr.callee_user.as_deref().map(text))
+                            .bind(cdr.tenant.as_deref().map(text))
                             .bind(cdr.trunk.as_deref().map(text))
                             .bind(cdr.route.as_deref().map(text))
                             .bind(cdr.started.millis())
@@ -158,6 +161,9 @@ impl Store {
             if let Some(user) = &filter.callee_user {
                 query.push(" AND callee_user = ").push_bind(text(user));
             }
+            if let Some(tenant) = &filter.tenant {
+                query.push(" AND tenant = ").push_bind(text(tenant));
+            }
             if let Some(trunk) = &filter.trunk {
                 query.push(" AND trunk = ").push_bind(text(trunk));
             }
@@ -204,6 +210,7 @@ struct Row {
     transport: String,
     origin: Option<String>,
     callee_user: Option<String>,
+    tenant: Option<String>,
     trunk: Option<String>,
     route: Option<String>,
     started_ms: i64,
@@ -243,6 +250,7 @@ impl TryFrom<Row> for Cdr {
             transport: row.transport,
             origin: row.origin,
             callee_user: row.callee_user,
+            tenant: row.tenant,
             trunk: row.trunk,
             route: row.route,
             started: Timestamp::from_millis(row.started_ms),

@@ -19,6 +19,8 @@ pub use delivery::Delivery;
 pub struct Webhook {
     /// A UUID version 7.
     pub id: Uuid,
+    /// Whose events it is told; `None`: all of the node's.
+    pub tenant: Option<String>,
     /// Where events are posted to.
     pub url: String,
     /// The types of events; all where there is none.
@@ -48,15 +50,17 @@ impl Store {
     /// Adds a webhook.
     ///
     /// # Errors
-    /// If the database fails.
+    /// [`StoreError::Rejected`] where there is no such tenant; if the database fails.
     pub async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
                 sqlx::query(
-                    "INSERT INTO webhooks (id, url, types, secret, enabled, created_ms, updated_ms) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO webhooks \
+                     (id, tenant, url, types, secret, enabled, created_ms, updated_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
                 .bind(webhook.id.to_string())
+                .bind(webhook.tenant.as_deref())
                 .bind(webhook.url.as_str())
                 .bind(webhook.types.join(","))
                 .bind(webhook.secret.as_str())
@@ -71,7 +75,7 @@ impl Store {
         .await
     }
 
-    /// Changes a webhook that is as it was at `since`. Tells whether it was.
+    /// Changes a webhook, but for its tenant, that is as it was at `since`. Tells whether it was.
     ///
     /// # Errors
     /// If the database fails.
@@ -101,23 +105,28 @@ impl Store {
         .await
     }
 
-    /// Up to `limit` webhooks by id, which is by age, from after `after` on.
+    /// Up to `limit` webhooks by id, which is by age, from after `after` on: all, or those of a tenant.
     ///
     /// # Errors
     /// If the database fails, or a row in it is damaged.
     pub async fn webhooks(
         &self,
+        tenant: Option<&str>,
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<Webhook>, StoreError> {
         let after = after.map_or(String::new(), |after| after.to_string());
         let rows: Vec<Row> = within(async {
             on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as("SELECT * FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2")
-                    .bind(after)
-                    .bind(i64::from(limit))
-                    .fetch_all(pool)
-                    .await?)
+                Ok(sqlx::query_as(
+                    "SELECT * FROM webhooks WHERE id > $1 \
+                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) ORDER BY id LIMIT $3",
+                )
+                .bind(after)
+                .bind(tenant)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?)
             })
         })
         .await?;
@@ -168,6 +177,7 @@ impl Store {
 #[derive(FromRow)]
 struct Row {
     id: String,
+    tenant: Option<String>,
     url: String,
     types: String,
     secret: String,
@@ -183,6 +193,7 @@ impl TryFrom<Row> for Webhook {
         let types = row.types.split(',').filter(|name| !name.is_empty());
         Ok(Self {
             id: parse("webhooks.id", &row.id)?,
+            tenant: row.tenant,
             types: types.map(str::to_owned).collect(),
             url: row.url,
             secret: row.secret,

@@ -24,6 +24,7 @@ fn cdr(ms: i64) -> Cdr {
         transport: "udp".into(),
         origin: Some("alice@example.test".into()),
         callee_user: Some("bob@example.test".into()),
+        tenant: Some("acme".into()),
         trunk: Some("carrier-a".into()),
         route: Some(String::new()),
         started: at(0),
@@ -84,6 +85,7 @@ pub(crate) async fn a_record_without_optional_values_comes_back(place: Place) {
     let mut one = Cdr {
         origin: None,
         callee_user: None,
+        tenant: None,
         trunk: None,
         route: None,
         ringing: None,
@@ -217,6 +219,8 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
     cdrs[2].to_uri = "tel:+15550177".into();
     cdrs[3].trunk = Some("carrier-b".into());
     cdrs[2].origin = Some("pbx".into());
+    cdrs[1].tenant = None;
+    cdrs[3].tenant = Some("other".into());
     cdrs[4].callee_user = None;
     cdrs[4].trunk = None;
     cdrs[5].status = 486;
@@ -225,7 +229,7 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
     let at = |ms: i64| Some(Timestamp::from_millis(T0 + ms));
     let text = |text: &str| Some(text.to_owned());
     let none = CdrFilter::default;
-    let expected: [(CdrFilter, &[usize]); 16] = [
+    let expected: [(CdrFilter, &[usize]); 18] = [
         (none(), &[5, 4, 3, 2, 1, 0]),
         (
             CdrFilter {
@@ -300,6 +304,22 @@ pub(crate) async fn each_filter_narrows_the_list(place: Place) {
         ),
         (
             CdrFilter {
+                tenant: text("other"),
+                ..none()
+            },
+            &[3],
+        ),
+        (
+            CdrFilter {
+                tenant: text("acme"),
+                from: text("alice"),
+                until: at(5),
+                ..none()
+            },
+            &[4, 2, 0],
+        ),
+        (
+            CdrFilter {
                 status: Some(486),
                 ..none()
             },
@@ -354,6 +374,7 @@ pub(crate) async fn filters_are_data_not_sql(place: Place) {
         to: evil(),
         origin: evil(),
         callee_user: evil(),
+        tenant: evil(),
         trunk: evil(),
         ..CdrFilter::default()
     };
@@ -542,7 +563,7 @@ pub(crate) async fn trunks_have_their_figures(place: Place) {
     ];
     let store = filled(&place, &calls).await;
     let at = |ms: i64| Timestamp::from_millis(T0 + ms);
-    let all = store.trunk_stats(at(0), at(100)).await.unwrap();
+    let all = store.trunk_stats(None, at(0), at(100)).await.unwrap();
     assert_eq!(all.len(), 2, "{all:?}");
     let wanted = TrunkStats {
         trunk: "carrier-a".into(),
@@ -556,6 +577,6 @@ pub(crate) async fn trunks_have_their_figures(place: Place) {
     assert_eq!(all[1], wanted);
     assert_eq!((all[0].offered, all[0].effective, all[0].mos), (1, 0, None));
     assert_eq!(all[0].post_dial_delay_ms, None);
-    let later = store.trunk_stats(at(1), at(2)).await.unwrap();
+    let later = store.trunk_stats(None, at(1), at(2)).await.unwrap();
     assert_eq!((later.len(), later[0].offered), (1, 1));
 }

@@ -7,6 +7,7 @@ use crate::Place;
 fn webhook(types: &[&str]) -> Webhook {
     Webhook {
         id: Uuid::now_v7(),
+        tenant: None,
         url: "https://example.test/hook".into(),
         types: types.iter().map(|name| (*name).to_owned()).collect(),
         secret: "whsec_x".into(),
@@ -41,14 +42,28 @@ pub(crate) async fn webhooks_are_kept_changed_and_removed(place: Place) {
         store.create_webhook(webhook).await.unwrap();
     }
     assert_eq!(
-        store.webhooks(None, 9).await.unwrap(),
+        store.webhooks(None, None, 9).await.unwrap(),
         [all.clone(), some.clone()]
     );
     assert_eq!(
-        store.webhooks(Some(all.id), 9).await.unwrap(),
+        store.webhooks(None, Some(all.id), 9).await.unwrap(),
         std::slice::from_ref(&some)
     );
-    assert_eq!(store.webhooks(None, 1).await.unwrap().len(), 1);
+    assert_eq!(store.webhooks(None, None, 1).await.unwrap().len(), 1);
+    let of = async |tenant| store.webhooks(Some(tenant), None, 9).await.unwrap();
+    let theirs = Webhook {
+        tenant: Some("default".into()),
+        ..webhook(&[])
+    };
+    store.create_webhook(&theirs).await.unwrap();
+    assert_eq!(of("default").await, [theirs]);
+    assert_eq!(of("acme").await, []);
+    let nobodys = Webhook {
+        tenant: Some("acme".into()),
+        ..webhook(&[])
+    };
+    let refused = store.create_webhook(&nobodys).await.unwrap_err();
+    assert!(refused.is_rejection(), "{refused}");
 
     let off = Webhook {
         enabled: false,

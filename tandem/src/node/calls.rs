@@ -27,6 +27,7 @@ over.
 
 Examples:
   tandem calls
+  tandem calls --tenant acme
   tandem calls show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls mute 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 caller
@@ -36,13 +37,13 @@ pub(crate) struct CallsArgs {
     #[command(subcommand)]
     command: Option<CallsCommand>,
     #[command(flatten)]
-    listing: Listing,
+    list: ListArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum CallsCommand {
     /// Lists the calls that are up, oldest first
-    List(Listing),
+    List(ListArgs),
     /// Shows a call
     Show(ShowArgs),
     /// Ends calls: BYE to both sides, or CANCEL and 487 where nobody has answered yet
@@ -84,6 +85,15 @@ impl PartyArg {
 }
 
 #[derive(Args, Debug)]
+struct ListArgs {
+    #[command(flatten)]
+    listing: Listing,
+    /// Only this tenant's
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+}
+
+#[derive(Args, Debug)]
 struct ShowArgs {
     #[command(flatten)]
     node: NodeArgs,
@@ -109,8 +119,8 @@ struct HangupArgs {
 
 /// Runs the command.
 pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
-    match args.command.unwrap_or(CallsCommand::List(args.listing)) {
-        CallsCommand::List(listing) => list(listing).await,
+    match args.command.unwrap_or(CallsCommand::List(args.list)) {
+        CallsCommand::List(args) => list(args).await,
         CallsCommand::Show(args) => show(args).await,
         CallsCommand::Hangup(args) => hang_up(args).await,
         CallsCommand::Mute(args) => mute(args, true).await,
@@ -159,23 +169,29 @@ fn not_up(id: &str) -> String {
     )
 }
 
-async fn list(args: Listing) -> Result<Exit, Failure> {
-    let calls = all(&Node::connect(&args.node).await?).await?;
+async fn list(args: ListArgs) -> Result<Exit, Failure> {
+    let node = Node::connect(&args.listing.node).await?;
+    let calls = all(&node, args.tenant).await?;
     let views: Vec<_> = calls.iter().map(View::from).collect();
     output::list(
         &views,
-        args.json,
+        args.listing.json,
         || table(&calls, now_ms()),
         "no call is up",
     )?;
     Ok(Exit::Done)
 }
 
-async fn all(node: &Node) -> Result<Vec<CallInfo>, Failure> {
+async fn all(node: &Node, tenant: Option<String>) -> Result<Vec<CallInfo>, Failure> {
     let mut calls: Vec<CallInfo> = Vec::new();
     loop {
         let after = calls.last().map(|call| call.id.clone()).unwrap_or_default();
-        let page = match node.ask(Request::Calls { after, limit: PAGE }).await? {
+        let request = Request::Calls {
+            after,
+            limit: PAGE,
+            tenant: tenant.clone(),
+        };
+        let page = match node.ask(request).await? {
             Response::Calls(page) => page,
             other => return Err(unexpected(&other)),
         };
@@ -228,6 +244,7 @@ struct View<'a> {
     from: &'a str,
     to: &'a str,
     source: &'a str,
+    tenant: Option<&'a str>,
     trunk: Option<&'a str>,
     state: &'static str,
     started: Timestamp,
@@ -245,6 +262,7 @@ impl<'a> From<&'a CallInfo> for View<'a> {
             from: &call.from,
             to: &call.to,
             source: &call.source,
+            tenant: call.tenant.as_deref(),
             trunk: call.trunk.as_deref(),
             state: state(call.state),
             started: Timestamp::from_millis(call.started_ms),
@@ -269,6 +287,7 @@ mod tests {
             from: "sip:alice@example.test".into(),
             to: "sip:100@example.test".into(),
             source: "udp:127.0.0.1:5080".into(),
+            tenant: Some("acme".into()),
             trunk: None,
             state: CallState::Answered,
             started_ms: 1_000,
@@ -295,6 +314,7 @@ mod tests {
         assert_eq!(json["state"], "answered");
         assert_eq!(json["muted"], serde_json::json!(["caller"]));
         assert_eq!(json["started"], "1970-01-01T00:00:01.000Z");
+        assert_eq!(json["tenant"], "acme");
         assert!(json["trunk"].is_null());
     }
 }

@@ -87,6 +87,7 @@ async fn ask(node: &Node, args: &TraceArgs, after: u64) -> Result<TracePage, Fai
         id: args.id.clone(),
         after,
         full: args.full,
+        tenant: None,
     };
     match node.ask(request).await? {
         Response::Trace(page) => Ok(page),

@@ -587,7 +587,7 @@ fn a_caller_is_whom_it_proves_to_be() {
     let mut stranger = Phone::new("alice", "far.test");
     let answer = stranger.send(&mut bed, &Method::Invite, "sip:+1555@node.test", "");
     assert_eq!(status(&answer), 403);
-    assert_eq!(bed.core.list().len(), 0);
+    assert_eq!(bed.core.list(None).len(), 0);
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn this_nodes_own_bye_is_ahead_as_well() {
     let ok = bed.response(CALLER, 200);
     bed.receive_message(CALLER, &Party::caller(&request, &ok).ack(""));
     bed.request(CALLEE, &Method::Ack);
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     assert!(bed.core.hang_up_by_id(bed.now, &id));
     bed.settle();
     let bye = bed.request(CALLEE, &Method::Bye);

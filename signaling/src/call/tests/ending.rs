@@ -17,7 +17,7 @@ fn agree(bed: &mut Bed, parties: &[&str]) {
 }
 
 fn session(bed: &Bed) -> control::media::SessionId {
-    bed.core.list()[0].media[0]
+    bed.core.list(None)[0].media[0]
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn an_operator_ends_a_call_in_any_state() {
     let mut bed = Bed::new();
     assert!(!bed.core.hang_up_by_id(bed.now, "none"));
     call(&mut bed, "+2555", "c1");
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     assert!(bed.core.hang_up_by_id(bed.now, &id));
     bed.settle();
     agree(&mut bed, &[CALLER, CALLEE]);
@@ -209,7 +209,7 @@ fn an_operator_ends_a_call_in_any_state() {
     let forwarded = bed.request(CALLEE, &Method::Invite);
     bed.receive_message(CALLEE, &answer(&forwarded, 180, CALLEE, ""));
     bed.response(CALLER, 180);
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     assert!(bed.core.hang_up_by_id(bed.now, &id));
     bed.settle();
     bed.response(CALLER, 487);

@@ -70,7 +70,7 @@ fn an_offer_and_its_answer_lead_to_mediad_and_the_record_has_the_quality() {
         caller,
         callee: Party::callee(&forwarded, CALLEE),
     };
-    assert_eq!(bed.core.list()[0].media.len(), 1);
+    assert_eq!(bed.core.list(None)[0].media.len(), 1);
     hang_up(&mut bed, &mut up);
     assert_eq!(bed.asked(), ["delete"]);
     let cdr = bed.cdr();
@@ -211,7 +211,7 @@ fn a_stream_is_added_moved_and_taken_away_and_a_refused_offer_leaves_nothing() {
     offer(&mut bed, &mut up, &[4000, 4010], &Method::Update, 200);
     assert_eq!(bed.asked(), ["create", "modify", "modify"]);
     assert_eq!(bed.mediad.sessions.len(), 2);
-    assert_eq!(bed.core.list()[0].media.len(), 2);
+    assert_eq!(bed.core.list(None)[0].media.len(), 2);
 
     offer(&mut bed, &mut up, &[4000, 0], &Method::Invite, 200);
     assert_eq!(

@@ -10,7 +10,7 @@ use super::bed::*;
 use crate::call::MediaNews;
 
 fn order(bed: &mut Bed, change: CallChange) -> Result<CallInfo, Fault> {
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     let done = bed.core.obey(bed.now, &CallOrder { id, change });
     bed.settle();
     done.unwrap()
@@ -125,7 +125,7 @@ fn what_goes_past_the_node_cannot_be_muted() {
     let refused = order(&mut bed, CallChange::Hold { on: true }).unwrap_err();
     assert_eq!(refused.code, FaultCode::Conflict);
     assert!(refused.message.contains("bypass"), "{refused}");
-    assert!(!bed.core.list()[0].held);
+    assert!(!bed.core.list(None)[0].held);
     hang_up(&mut bed, &mut up);
     let unknown = CallOrder {
         id: "none".into(),

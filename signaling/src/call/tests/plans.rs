@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use control::Config;
+use control::{Config, signal::Event};
 use sip::{
     header::HeaderName,
     message::{Message, Method},
 };
 use store::{Cause, EndedBy};
 
-use super::bed::*;
-use crate::directory::Directory;
+use super::{super::TraceAsked, bed::*};
+use crate::directory::{Directory, Owners};
 
 const CONFIG: &str = r#"
 [sip]
@@ -422,4 +422,47 @@ fn a_call_for_help_is_let_in_whatever_the_limits_and_while_the_node_drains() {
     assert_eq!(help.request_uri_raw(), b"sip:112@192.0.2.20");
     take(&mut bed, CALLEE, &help);
     end(&mut bed);
+}
+
+#[test]
+fn a_call_its_record_and_its_events_name_whose_it_is() {
+    let mut bed = Bed::new();
+    let config = Config::parse(CONFIG, []).unwrap().config;
+    let mut owners = Owners::new("default");
+    owners.give_number("+4555", "acme");
+    bed.core.directory = Arc::new(Directory::new(&config, None).owned(owners));
+    bed.core.set_listened(true);
+    bed.receive_message(CALLER, &invite("+4555", "c1", ""));
+    let id = bed.core.list(None)[0].id.clone();
+    for (tenant, found) in [("acme", 1), ("default", 0)] {
+        assert_eq!(bed.core.list(Some(tenant)).len(), found, "{tenant}");
+        let asked = |id: &str| TraceAsked {
+            id: id.to_owned(),
+            after: 0,
+            full: false,
+            tenant: Some(tenant.to_owned()),
+        };
+        assert_eq!(bed.core.trace(&asked(&id)).is_some(), found == 1);
+        // Anybody may write this one.
+        assert!(bed.core.trace(&asked("c1@pbx.test")).is_none());
+    }
+    end(&mut bed);
+    let told = bed.events.iter().map(|event| match event {
+        Event::Call(call) => call.tenant.as_deref(),
+        Event::Ended { tenant, .. } => tenant.as_deref(),
+        other => unreachable!("{other:?}"),
+    });
+    let told: Vec<_> = told.collect();
+    assert!(
+        told.len() >= 2 && told.iter().all(|tenant| *tenant == Some("acme")),
+        "{told:?}"
+    );
+    assert_eq!(bed.cdrs[0].tenant.as_deref(), Some("acme"));
+    let over = TraceAsked {
+        id,
+        after: 0,
+        full: false,
+        tenant: Some("acme".to_owned()),
+    };
+    assert!(bed.core.trace(&over).is_some());
 }

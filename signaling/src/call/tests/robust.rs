@@ -112,7 +112,7 @@ fn no_bytes_make_it_panic_or_harm_the_call_that_is_up() {
     bed.sent.clear();
     assert!(
         bed.core
-            .list()
+            .list(None)
             .iter()
             .any(|info| info.call_id == "c1@pbx.test")
     );

@@ -87,7 +87,7 @@ fn a_failure_and_a_late_answer_are_mirrored_too() {
     let forwarded = bed.request(CALLEE, &Method::Invite);
     bed.receive_message(CALLEE, &answer(&forwarded, 180, CALLEE, ""));
     bed.response(CALLER, 180);
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     bed.core.hang_up_by_id(bed.now, &id);
     bed.settle();
     bed.response(CALLER, 487);

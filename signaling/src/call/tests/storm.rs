@@ -353,7 +353,7 @@ impl World {
 impl World {
     /// The messages of a call, as far as they are remembered.
     fn ladder(&self, call_id: &str) -> String {
-        let page = self.bed.core.trace(call_id, 0, false);
+        let page = self.bed.core.trace(&super::trace::asked(call_id, 0, false));
         let messages = page.into_iter().flat_map(|page| page.messages);
         let lines = messages.map(|message| {
             let arrow = if message.received { "<-" } else { "->" };

@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use sip::message::Method;
 
-use super::bed::*;
+use super::{super::TraceAsked, bed::*};
+
+pub(super) fn asked(id: &str, after: u64, full: bool) -> TraceAsked {
+    TraceAsked {
+        id: id.to_owned(),
+        after,
+        full,
+        tenant: None,
+    }
+}
 
 #[test]
 fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
     let mut bed = Bed::new();
     let mut up = call(&mut bed, "+2555", "c1");
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     call(&mut bed, "+2555", "c2");
     bed.pass_ms(1_000);
     let info = up.caller.send(&Method::parse(b"INFO").unwrap(), "");
@@ -23,7 +32,7 @@ fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
     bed.response(CALLER, 200);
 
     let lines = |bed: &Bed, id: &str, after: u64| -> Vec<String> {
-        let page = bed.core.trace(id, after, true).unwrap();
+        let page = bed.core.trace(&asked(id, after, true)).unwrap();
         assert_eq!(page.call_id, "c1@pbx.test");
         let shown = page.messages.iter().map(|message| {
             let text = message.text.as_deref().unwrap();
@@ -57,7 +66,7 @@ fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
     ];
     assert_eq!(lines(&bed, "c1@pbx.test", 0), wanted);
     assert_eq!(lines(&bed, &id, 0), wanted);
-    let page = bed.core.trace(&id, 0, false).unwrap();
+    let page = bed.core.trace(&asked(&id, 0, false)).unwrap();
     assert!(page.up && page.messages.iter().all(|message| message.text.is_none()));
     let (first, last) = (&page.messages[0], &page.messages[11]);
     assert_eq!(last.at_us - first.at_us, 1_000_000);
@@ -70,6 +79,6 @@ fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
     assert_eq!(lines(&bed, &id, page.next).len(), 5);
     bed.pass(Duration::from_secs(61));
     call(&mut bed, "+2555", "c3");
-    assert!(!bed.core.trace("c1@pbx.test", 0, false).unwrap().up);
-    assert!(bed.core.trace("nobody", 0, false).is_none());
+    assert!(!bed.core.trace(&asked("c1@pbx.test", 0, false)).unwrap().up);
+    assert!(bed.core.trace(&asked("nobody", 0, false)).is_none());
 }

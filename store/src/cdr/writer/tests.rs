@@ -66,6 +66,7 @@ fn cdr(call_id: &str) -> Cdr {
         source: "192.0.2.1:5060".parse().unwrap(),
         transport: "udp".into(),
         origin: None,
+        tenant: None,
         callee_user: None,
         trunk: None,
         route: None,
