@@ -16,8 +16,8 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Front, State, bans, calls, cdrs, changes, domains, events, keys, login, node, operators,
-    registrations, routing, tenants, users, webhooks,
+    Front, State, bans, calls, cdrs, changes, domains, erasures, events, keys, login, messages,
+    node, operators, registrations, routing, tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -49,6 +49,8 @@ use crate::{
         (name = "tenants", description = "Who shares the node without seeing each other."),
         (name = "keys", description = "Who may use the API."),
         (name = "operators", description = "People who sign in with a name and a password."),
+        (name = "messages", description = "What is kept for users who are away."),
+        (name = "erasures", description = "Who is taken out of what is kept of calls and messages."),
         (name = "audit", description = "What was changed through the API, and by whom."),
     )
 )]
@@ -106,6 +108,8 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(keys::router())
         .merge(operators::router())
         .merge(login::router())
+        .merge(messages::router())
+        .merge(erasures::router())
         .merge(changes::router());
     OpenApiRouter::with_openapi(Frame::openapi()).nest("/v1", v1)
 }

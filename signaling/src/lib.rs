@@ -18,6 +18,7 @@ mod net;
 mod post;
 mod provision;
 mod resolve;
+mod retention;
 mod service;
 #[cfg(test)]
 mod told;
@@ -59,6 +60,7 @@ use crate::{
     post::Post,
     provision::{Provision, State},
     resolve::{Resolver, Served},
+    retention::Retention,
     service::{Parts, Service},
     vitals::Vitals,
     worker::{Command, Shell, Workers},
@@ -319,6 +321,12 @@ pub async fn start(
             revision,
         }),
     });
+    let retention = Retention {
+        store: store.clone(),
+        provision: provision.clone(),
+        metrics: metrics.clone(),
+    };
+    vitals.spawn(retention.run());
     let users = Orders {
         store,
         accounts,

@@ -144,6 +144,7 @@ pub(crate) struct Metrics {
     codes: Codes,
     drops: IntCounterVec,
     calls: IntCounterVec,
+    forgotten: IntCounterVec,
     searches: IntCounterVec,
     bans: IntCounterVec,
     /// Bans in force.
@@ -277,6 +278,11 @@ impl Metrics {
                 "limit_calls_most",
                 "Calls that such a limit lets be at once.",
                 &["limit"],
+            )?,
+            forgotten: counters(
+                "store_forgotten_total",
+                "Records that were forgotten because of their age, by what they were.",
+                &["what"],
             )?,
             searches: counters(
                 "dns_searches_total",
@@ -433,6 +439,11 @@ impl Metrics {
     /// Counts what a request showed about who sent it.
     pub(crate) fn proof(&self, proof: Proof) {
         self.proofs.with_label_values(&[proof.name()]).inc();
+    }
+
+    /// Records were older than they are kept.
+    pub(crate) fn forgot(&self, what: &str, count: u64) {
+        self.forgotten.with_label_values(&[what]).inc_by(count);
     }
 
     /// Counts a call that is over.

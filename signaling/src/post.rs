@@ -6,16 +6,14 @@ use std::{
     time::Duration,
 };
 
-use store::{Message, Store, Timestamp, Uuid};
+use store::{Message, Store, Uuid};
 use tracing::warn;
 
 use crate::{call::Kept, directory::Aor};
 
 /// Messages that are kept for one user.
 const MOST: u32 = 100;
-/// For how long.
-const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often those that are too old are forgotten.
+/// How often it is read for whom something is kept: another node of the store may have kept it.
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Users that are read at once at the start.
 const PAGE: u32 = 1000;
@@ -53,7 +51,7 @@ impl Post {
         Self { store, users }
     }
 
-    /// Reads for whom something is kept, and forgets what is too old, for as long as the node runs.
+    /// Reads for whom something is kept, for as long as the node runs.
     pub(crate) async fn run(self) {
         loop {
             self.sweep().await;
@@ -158,11 +156,6 @@ impl Post {
     }
 
     async fn sweep(&self) {
-        let age = i64::try_from(AGE.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp::from_millis(Timestamp::now().millis().saturating_sub(age));
-        if let Err(error) = self.store.forget_messages_before(before).await {
-            return warn!(%error, "cannot forget messages that are too old");
-        }
         let mut after = String::new();
         loop {
             match self.store.recipients(&after, PAGE).await {
@@ -188,6 +181,7 @@ impl Post {
 #[cfg(test)]
 mod tests {
     use futures_util::poll;
+    use store::Timestamp;
 
     use super::*;
 

@@ -11,6 +11,7 @@
 mod postgres;
 
 use std::{
+    collections::HashSet,
     net::{SocketAddr, UdpSocket},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -25,7 +26,7 @@ use control::{
 };
 use postgres::Postgres;
 use signaling::Running;
-use store::{CdrWriter, Store, WriterOptions};
+use store::{CdrFilter, CdrWriter, Store, WriterOptions, WriterTask};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -152,6 +153,9 @@ struct Node {
     /// What the file says now.
     file: Arc<Mutex<String>>,
     callee: Child,
+    /// Writes the records of calls.
+    cdrs: WriterTask,
+    store: Store,
 }
 
 /// A node on this database, whose trunk is a SIPp.
@@ -171,7 +175,7 @@ async fn node(folder: &Path, database: &str) -> Node {
     );
     let config = Config::parse(&text, []).unwrap().config;
     let store = Store::open(database, folder).await.unwrap();
-    let (cdrs, _) = CdrWriter::start(store.clone(), WriterOptions::default());
+    let (cdrs, writing) = CdrWriter::start(store.clone(), WriterOptions::default());
     let media = Client::connect(Endpoint::Unix(folder.join("media.sock")));
     let (listener, endpoint) = Endpoint::memory();
     let file = Arc::new(Mutex::new(text));
@@ -180,7 +184,7 @@ async fn node(folder: &Path, database: &str) -> Node {
         let read = Config::parse(&again.lock().unwrap(), []);
         Ok(read.map_err(ConfigError::reasons)?.config.into())
     });
-    let running = signaling::start(&config, reread, media, store, cdrs, listener)
+    let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener)
         .await
         .unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
@@ -194,12 +198,22 @@ async fn node(folder: &Path, database: &str) -> Node {
         control: Client::connect(endpoint),
         file,
         callee: callee.unwrap(),
+        cdrs: writing,
+        store,
     }
 }
 
 impl Node {
-    /// The calls are over: each was answered and ended, by SIPp's count and by the node's.
-    async fn check(mut self, folder: &Path, mut calls: Child, count: u32) {
+    /// The calls are over: each was answered and ended, by SIPp's count and by the node's, and left one record.
+    async fn check(self, folder: &Path, calls: Child, count: u32) {
+        let store = self.store.clone();
+        let lost = self.end(folder, calls, count, PATIENCE).await;
+        assert_eq!(lost, 0);
+        assert_records(&store, count).await;
+    }
+
+    /// The same, where the records need not be written in this time. Tells how many are lost.
+    async fn end(mut self, folder: &Path, mut calls: Child, count: u32, patience: Duration) -> u64 {
         let ended = tokio::task::spawn_blocking(move || calls.wait());
         let ended: ExitStatus = ended.await.unwrap().unwrap();
         let errors = std::fs::read_to_string(folder.join("errors")).unwrap_or_default();
@@ -211,7 +225,20 @@ impl Node {
         self.callee.kill().unwrap();
         self.callee.wait().unwrap();
         self.running.stop(PATIENCE).await;
+        self.cdrs.stop(patience).await
     }
+}
+
+/// There is one record of each call, and no other.
+async fn assert_records(store: &Store, count: u32) {
+    let all = store
+        .cdrs(&CdrFilter::default(), 1_000, None)
+        .await
+        .unwrap();
+    let calls: HashSet<_> = all.items.iter().map(|cdr| cdr.call_id.as_str()).collect();
+    let count = count as usize;
+    assert_eq!((all.items.len(), calls.len()), (count, count));
+    assert!(all.items.iter().all(|cdr| cdr.status == 200), "{all:?}");
 }
 
 /// A SIPp that is a phone of this user.
@@ -268,7 +295,7 @@ fn sipp() -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registered_users_call_while_postgresql_is_killed_and_started_again() {
-    let Some(mut postgres) = can_run(sipp().and_then(|()| Postgres::start())) else {
+    let Some(mut postgres) = can_run(sipp().and_then(|()| Postgres::start(&["fsync=off"]))) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -298,6 +325,35 @@ async fn registered_users_call_while_postgresql_is_killed_and_started_again() {
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
     node.check(folder, calls, 240).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_while_postgresql_is_killed_writes_every_record_after_its_next_start() {
+    let Some(mut postgres) = can_run(sipp().and_then(|()| Postgres::start(&["fsync=off"]))) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let first = node(folder, &postgres.url("postgres")).await;
+    assert!(registers(&first, folder, "alice", DONE).await);
+    let calls = calls(&first, folder, 80, 20);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    postgres.pause();
+    let lost = first
+        .end(folder, calls, 80, Duration::from_millis(200))
+        .await;
+    assert_eq!(lost, 0);
+    let kept = std::fs::read_to_string(folder.join("cdrs-unwritten.jsonl")).unwrap();
+    assert!(kept.lines().count() > 10, "{kept}");
+
+    postgres.resume();
+    let mut second = node(folder, &postgres.url("postgres")).await;
+    second.callee.kill().unwrap();
+    second.callee.wait().unwrap();
+    second.running.stop(PATIENCE).await;
+    assert_eq!(second.cdrs.stop(PATIENCE).await, 0);
+    assert_records(&second.store, 80).await;
+    assert!(!folder.join("cdrs-unwritten.jsonl").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 //!
 //! The integration tests run each case on both engines.
 
+mod age;
 mod audit;
 mod backup;
 mod binding;
@@ -17,6 +18,7 @@ mod bulk;
 mod cdr;
 mod domain;
 mod engine;
+mod erase;
 mod error;
 mod idempotency;
 mod import;
@@ -27,11 +29,13 @@ mod operator;
 mod outage;
 mod page;
 mod routing;
+mod steps;
 mod tenant;
 mod timestamp;
 mod user;
 mod webhook;
 
+pub use age::Aged;
 pub use audit::{AuditEntry, AuditFilter};
 pub use backup::{BackupError, restore};
 pub use binding::{Binding, BindingsCursor, Bound};
@@ -41,6 +45,7 @@ pub use cdr::{
 };
 pub use domain::Domain;
 pub use engine::Store;
+pub use erase::{ERASED, Erasure, Subject};
 pub use error::StoreError;
 pub use idempotency::Attempt;
 pub use import::Import;

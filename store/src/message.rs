@@ -1,6 +1,6 @@
 //! The table `messages`: what is kept for users who are away.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
 use crate::{
@@ -26,6 +26,10 @@ pub struct Message {
     /// When it came.
     pub received: Timestamp,
 }
+
+/// Narrows what is read of messages to those of the tenant that follows: a message is its recipient's.
+pub(crate) const OF_TENANT: &str = " AND COALESCE((SELECT MAX(domains.tenant) FROM domains \
+     WHERE messages.recipient LIKE '%@' || domains.name), 'default') = ";
 
 impl Store {
     /// Keeps a message, unless its recipient has `most` already: then `false`.
@@ -80,6 +84,54 @@ impl Store {
         rows.into_iter().map(Message::try_from).collect()
     }
 
+    /// Up to `limit` messages by id, which is by age, from after `after` on: all, or those for a recipient, or for
+    /// users of a tenant's domains.
+    ///
+    /// # Errors
+    /// If the database fails, or a row in it is damaged.
+    pub async fn kept_messages(
+        &self,
+        recipient: Option<&str>,
+        tenant: Option<&str>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let after = after.map_or(String::new(), |after| after.to_string());
+        let rows: Vec<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                let mut query = QueryBuilder::new("SELECT * FROM messages WHERE id > ");
+                query.push_bind(after);
+                if let Some(recipient) = recipient {
+                    query.push(" AND recipient = ").push_bind(text(recipient));
+                }
+                if let Some(tenant) = tenant {
+                    query.push(OF_TENANT).push_bind(tenant);
+                }
+                query.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
+                Ok(query.build_query_as().fetch_all(pool).await?)
+            })
+        })
+        .await?;
+        rows.into_iter().map(Message::try_from).collect()
+    }
+
+    /// The message of this id.
+    ///
+    /// # Errors
+    /// If the database fails, or the row is damaged.
+    pub async fn kept_message(&self, id: Uuid) -> Result<Option<Message>, StoreError> {
+        let row: Option<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                Ok(sqlx::query_as("SELECT * FROM messages WHERE id = $1")
+                    .bind(id.to_string())
+                    .fetch_optional(pool)
+                    .await?)
+            })
+        })
+        .await?;
+        row.map(Message::try_from).transpose()
+    }
+
     /// Forgets a message, which was delivered. `false` where it was forgotten already.
     ///
     /// # Errors
@@ -92,23 +144,6 @@ impl Store {
                     .execute(pool)
                     .await?;
                 Ok(done.rows_affected() == 1)
-            })
-        })
-        .await
-    }
-
-    /// Forgets the messages that came before a time, delivered or not. Tells how many.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn forget_messages_before(&self, time: Timestamp) -> Result<u64, StoreError> {
-        within(async {
-            on_engine!(self.writer(), pool => {
-                let done = sqlx::query("DELETE FROM messages WHERE received_ms < $1")
-                    .bind(time.millis())
-                    .execute(pool)
-                    .await?;
-                Ok(done.rows_affected())
             })
         })
         .await

@@ -23,6 +23,7 @@ mod cdrs;
 mod check;
 mod completion;
 mod edit;
+mod erase;
 mod exit;
 mod init;
 mod keys;
@@ -74,6 +75,7 @@ enum Command {
     Status(node::StatusArgs),
     Calls(node::CallsArgs),
     Cdrs(cdrs::CdrsArgs),
+    Erase(erase::EraseArgs),
     Trace(node::TraceArgs),
     Log(node::LogArgs),
     Users(node::UsersArgs),
@@ -118,6 +120,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Status(args) => ask(node::status(args)),
         Command::Calls(args) => ask(node::calls(args)),
         Command::Cdrs(args) => ask(cdrs::cdrs(args)),
+        Command::Erase(args) => ask(erase::erase(args)),
         Command::Trace(args) => ask(node::trace(args)),
         Command::Log(args) => ask(node::log(args)),
         Command::Users(args) => ask(node::users(args)),

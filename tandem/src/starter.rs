@@ -49,6 +49,7 @@ listen = "127.0.0.1:8080"
 [store]
 url = "sqlite:tandem.db"          # or postgres://USER:PASSWORD@HOST/DATABASE
 # cache = 32                      # MiB of a SQLite database that are kept in memory for writing
+# keep_cdrs = 400                 # days of records of calls; default: for ever
 
 # A carrier or a switch. This one is for first steps: 'tandem answer' takes its calls.
 [[trunks]]

@@ -8,6 +8,7 @@
 mod access;
 mod bed;
 mod cors;
+mod erasures;
 mod events;
 mod hostile;
 mod http;

@@ -2,7 +2,7 @@
 
 use control::signal::{BanInfo, BindingInfo, Event};
 use serde_json::{Value, json};
-use store::{Cdr, RoutingDocument, RoutingKind, Timestamp, User};
+use store::{Cdr, Message, Operator, Role, RoutingDocument, RoutingKind, Timestamp, User, Uuid};
 
 use crate::{
     access::{key, operations, secret},
@@ -76,6 +76,32 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
         };
         bed.store.put_routing(kind, &[document]).await.unwrap();
     }
+    let message = Message {
+        id: Uuid::now_v7(),
+        recipient: format!("bob@{domain}"),
+        from: "<sip:eve@example.test>".into(),
+        to: format!("<sip:bob@{domain}>"),
+        content_type: "text/plain".into(),
+        body: b"hello".to_vec(),
+        received: Timestamp::now(),
+    };
+    assert!(bed.store.keep_message(&message, 9).await.unwrap());
+    let message = message.id.to_string();
+    let operator = Operator {
+        name: format!("ann-{tenant}"),
+        tenant: Some(tenant.into()),
+        role: Role::Viewer,
+        disabled: true,
+        created: Timestamp::now(),
+        updated: Timestamp::now(),
+    };
+    assert!(
+        bed.store
+            .create_operator(&operator, "no hash")
+            .await
+            .unwrap()
+    );
+    let operator = operator.name;
     let hook =
         json!({ "tenant": tenant, "url": format!("https://hooks.{domain}/"), "enabled": false });
     let hook = bed
@@ -97,6 +123,8 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
             group.clone(),
             hook.clone(),
             key.clone(),
+            message.clone(),
+            operator.clone(),
         ],
         ids: vec![
             ("/v1/calls/", call.id.clone()),
@@ -107,6 +135,8 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
             ("/v1/groups/", group),
             ("/v1/webhooks/", hook),
             ("/v1/keys/", key),
+            ("/v1/messages/", message),
+            ("/v1/operators/", operator),
         ],
     }
 }
@@ -121,6 +151,9 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", "/v1/groups") => json!({ "name": "theirs", "tenant": RIVAL, "members": ["bob"] }),
         ("POST", "/v1/webhooks") => json!({ "url": "https://example.com/", "tenant": RIVAL }),
         ("POST", "/v1/erasures") => json!({ "number": "+15550200", "tenant": RIVAL }),
+        ("POST", "/v1/operators") => {
+            json!({ "name": "eve", "password": "long-enough-1", "role": "admin", "tenant": RIVAL })
+        }
         ("POST", "/v1/keys") => json!({ "name": "theirs", "role": "admin", "tenant": RIVAL }),
         ("PUT", path) if path.starts_with("/v1/webhooks/") => {
             json!({ "url": "https://example.com/" })
@@ -133,6 +166,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         }
         ("POST", path) if path.ends_with("/mute") => json!({ "party": "callee", "on": false }),
         ("POST", path) if path.ends_with("/hold") => json!({ "on": true }),
+        ("PATCH", path) if path.starts_with("/v1/operators/") => json!({ "disabled": true }),
         ("PATCH", _) => json!({ "enabled": false }),
         ("POST", _) => json!({}),
         _ => return None,
@@ -160,8 +194,8 @@ async fn no_operation_shows_or_touches_what_is_another_tenants() {
         .filter(|(.., scopes)| !scopes.iter().any(|one| one == "node"));
     let mut looked_at = 0;
     for (method, path, _) in of_tenants {
-        // It goes on for ever: `events_are_told_to_whom_they_belong` looks at it.
-        if path == "/v1/events" {
+        // Signing out is about who asks. The other goes on for ever: `events_are_told_to_whom_they_belong` looks at it.
+        if path == "/v1/events" || path == "/v1/logout" {
             continue;
         }
         looked_at += 1;

@@ -356,6 +356,12 @@ pub struct Store {
     /// How much of a SQLite database what writes to it keeps in memory, in MiB. Default 32. PostgreSQL keeps
     /// its own.
     pub cache: Option<NonZeroU16>,
+    /// Days that records of calls are kept, by when the calls began; 0, the default, for ever.
+    pub keep_cdrs: u16,
+    /// Days that the record of changes is kept; 0, the default, for ever.
+    pub keep_audit: u16,
+    /// Days that messages for users who are away are kept, 1 or more. Default 7.
+    pub keep_messages: NonZeroU16,
 }
 
 impl Default for Store {
@@ -363,6 +369,9 @@ impl Default for Store {
         Self {
             url: "sqlite:tandem.db".to_owned(),
             cache: None,
+            keep_cdrs: 0,
+            keep_audit: 0,
+            keep_messages: NonZeroU16::new(7).unwrap_or(NonZeroU16::MIN),
         }
     }
 }
@@ -374,6 +383,9 @@ impl std::fmt::Debug for Store {
         f.debug_struct("Store")
             .field("scheme", &scheme)
             .field("cache", &self.cache)
+            .field("keep_cdrs", &self.keep_cdrs)
+            .field("keep_audit", &self.keep_audit)
+            .field("keep_messages", &self.keep_messages)
             .finish()
     }
 }

@@ -86,6 +86,24 @@ fn the_stores_cache_is_a_number_of_mebibytes() {
 }
 
 #[test]
+fn records_are_kept_for_days_or_for_ever() {
+    let kept = |text: &str| {
+        let store = parse(text, &[])?.config.store;
+        Ok::<_, ConfigError>((store.keep_cdrs, store.keep_audit, store.keep_messages.get()))
+    };
+    assert_eq!(kept("").unwrap(), (0, 0, 7));
+    let text = "[store]\nkeep_cdrs = 400\nkeep_audit = 0\nkeep_messages = 1\n";
+    assert_eq!(kept(text).unwrap(), (400, 0, 1));
+    for wrong in [
+        "keep_cdrs = -1",
+        "keep_cdrs = \"long\"",
+        "keep_messages = 0",
+    ] {
+        assert!(kept(&format!("[store]\n{wrong}\n")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn an_empty_file_runs_on_loopback_and_warns() {
     let loaded = parse("", &[]).unwrap();
     assert!(loaded.config.api.listen.ip().is_loopback());

@@ -223,6 +223,11 @@ impl Provision {
         })
     }
 
+    /// What the configuration says of the store.
+    pub(crate) async fn store_config(&self) -> control::config::Store {
+        self.state.lock().await.config.store.clone()
+    }
+
     /// Looks at the store's revision for as long as the node runs.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut is_told = false;
@@ -315,4 +320,4 @@ fn of_the_store(config: &Config) -> Config {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

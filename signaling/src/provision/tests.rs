@@ -45,6 +45,12 @@ fn row(id: &str, document: &str) -> Vec<RoutingDocument> {
     vec![RoutingDocument::new(id, document)]
 }
 
+/// What is in force of a plain configuration, on a new store.
+pub(crate) async fn provision() -> (Arc<Provision>, Store, TempDir) {
+    let bed = Bed::new().await;
+    (bed.provision, bed.store, bed._folder)
+}
+
 impl Bed {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use crate::{Place, postgres::Postgres};
 const T0: i64 = 1_763_700_000_000;
 
 /// A call that began `ms` after the first.
-fn cdr(ms: i64) -> Cdr {
+pub(crate) fn cdr(ms: i64) -> Cdr {
     let at = |offset: i64| Timestamp::from_millis(T0 + ms + offset);
     Cdr {
         id: Uuid::now_v7(),

@@ -12,6 +12,7 @@ mod access;
 mod cases;
 mod messages;
 mod postgres;
+mod records;
 mod routing;
 mod users;
 mod webhooks;
@@ -88,6 +89,7 @@ cases! {
     messages:
     messages_are_read_in_order_until_they_are_forgotten
     a_user_has_so_many_messages_for_so_long
+    messages_are_listed_by_whose_they_are
     a_message_may_be_anything;
     users:
     users_are_created_once
@@ -102,6 +104,10 @@ cases! {
     routing_is_created_where_it_is_missing
     routing_is_edited_where_nothing_has_changed
     many_routes_are_replaced_at_once;
+    records:
+    what_is_too_old_is_forgotten_and_nothing_else
+    a_number_is_erased_wherever_it_was
+    a_user_is_erased_in_what_is_a_tenants;
     webhooks:
     webhooks_are_kept_changed_and_removed
     deliveries_wait_until_they_are_due_or_given_up;
@@ -109,7 +115,7 @@ cases! {
 
 #[test]
 fn postgres() {
-    let mut server = match Postgres::start() {
+    let mut server = match Postgres::start(&["fsync=off"]) {
         Ok(server) => server,
         Err(why) => {
             assert!(

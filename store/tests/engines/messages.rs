@@ -1,6 +1,6 @@
 //! What is kept for users who are away.
 
-use store::{Message, Timestamp, Uuid};
+use store::{Aged, Domain, Message, Tenant, Timestamp, Uuid};
 
 use crate::Place;
 
@@ -57,11 +57,55 @@ pub(crate) async fn a_user_has_so_many_messages_for_so_long(place: Place) {
             .unwrap()
     );
     let before = Timestamp::from_millis(T0 + 2);
-    assert_eq!(store.forget_messages_before(before).await.unwrap(), 2);
+    assert_eq!(
+        store.forget_before(Aged::Messages, before).await.unwrap(),
+        2
+    );
     assert_eq!(store.messages(bob, 10).await.unwrap().len(), 1);
     assert!(store.keep_message(&message(bob, 4), 3).await.unwrap());
     let users = store.recipients("bob@example.test", 10).await.unwrap();
     assert_eq!(users, ["eve@example.test"]);
+}
+
+pub(crate) async fn messages_are_listed_by_whose_they_are(place: Place) {
+    let store = place.open().await;
+    let now = Timestamp::now();
+    let tenant = Tenant {
+        id: "acme".into(),
+        name: "Acme".into(),
+        created: now,
+        updated: now,
+    };
+    assert!(store.create_tenant(&tenant).await.unwrap());
+    let domain = Domain {
+        name: "acme.test".into(),
+        tenant: "acme".into(),
+        created: now,
+        updated: now,
+    };
+    assert!(store.put_domain(&domain, None).await.unwrap());
+    let [bob, eve, carol] = ["bob@acme.test", "eve@example.test", "carol@acme.test"]
+        .map(|recipient| message(recipient, 1));
+    for message in [&bob, &eve, &carol] {
+        assert!(store.keep_message(message, 9).await.unwrap());
+    }
+    let list = async |recipient, tenant, after, limit| {
+        let list = store.kept_messages(recipient, tenant, after, limit).await;
+        list.unwrap()
+    };
+    let all = [bob.clone(), eve.clone(), carol.clone()];
+    assert_eq!(list(None, None, None, 9).await, all);
+    assert_eq!(list(None, None, Some(bob.id), 1).await, all[1..2]);
+    let acme = [bob.clone(), carol];
+    assert_eq!(list(None, Some("acme"), None, 9).await, acme);
+    assert_eq!(list(None, Some("default"), None, 9).await, all[1..2]);
+    assert_eq!(
+        list(Some("bob@acme.test"), Some("default"), None, 9).await,
+        []
+    );
+    assert_eq!(list(Some("bob@acme.test"), None, None, 9).await, acme[..1]);
+    assert_eq!(store.kept_message(bob.id).await.unwrap(), Some(bob));
+    assert_eq!(store.kept_message(Uuid::now_v7()).await.unwrap(), None);
 }
 
 pub(crate) async fn a_message_may_be_anything(place: Place) {

@@ -16,12 +16,13 @@ use tempfile::TempDir;
 pub(crate) struct Postgres {
     dir: TempDir,
     bin: PathBuf,
+    settings: &'static [&'static str],
     server: Option<Child>,
 }
 
 impl Postgres {
-    /// Starts a server, or tells why there is none to start.
-    pub(crate) fn start() -> Result<Self, String> {
+    /// Starts a server with these settings, or tells why there is none to start.
+    pub(crate) fn start(settings: &'static [&'static str]) -> Result<Self, String> {
         let bin =
             bin_dir().ok_or("no PostgreSQL server is installed (apt-get install postgresql)")?;
         let dir = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
@@ -45,6 +46,7 @@ impl Postgres {
         let mut postgres = Self {
             dir,
             bin,
+            settings,
             server: None,
         };
         postgres.resume();
@@ -66,14 +68,8 @@ impl Postgres {
             .arg(self.dir.path().join("data"))
             .arg("-k")
             .arg(self.dir.path())
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "fsync=off",
-                "-c",
-                "max_connections=50",
-            ])
+            .args(["-c", "listen_addresses=", "-c", "max_connections=50"])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .current_dir(self.dir.path())
             .stdout(Stdio::null())
             .stderr(log);
@@ -93,17 +89,24 @@ impl Postgres {
         }
     }
 
-    /// Stops the server at once, as a crash would; nothing that was committed is lost.
+    /// Kills the server's first process, as nothing but a crash does: its children see that and end, each in its
+    /// own time. Nothing is put in order, and nothing that was committed is lost.
     pub(crate) fn pause(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            // SIGQUIT is the server's immediate shutdown: it ends its children too.
-            let pid = server.id().to_string();
-            let kill = Command::new("kill").args(["-QUIT", &pid]).status();
-            if !kill.is_ok_and(|status| status.success()) {
-                server.kill().unwrap();
+        let Some(mut server) = self.server.take() else {
+            return;
+        };
+        let children = format!("/proc/{0}/task/{0}/children", server.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        for child in children.split_ascii_whitespace() {
+            while Path::new("/proc").join(child).exists() && Instant::now() < end {
+                sleep(Duration::from_millis(20));
             }
-            server.wait().unwrap();
         }
+        // What a new one makes is what is waited for.
+        drop(fs::remove_file(self.dir.path().join(".s.PGSQL.5432")));
     }
 }
 

@@ -398,6 +398,8 @@ fn calls_are_shown_and_ended_and_their_records_are_found() {
     node.wait_for_state("answered");
     let id = node.calls()[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(node.told(&["calls", "show", &id])["state"], "answered");
+    let of_tenant = node.told(&["calls", "--tenant", "default"]);
+    assert_eq!(of_tenant["items"], json!([]));
     assert!(node.does(&["calls", "show", &id]).contains("\nstate "));
     node.refuses(1, &["calls", "show", "x"], "'tandem calls'");
     node.refuses(1, &["cdrs", "show", &id], "when its call is over");
@@ -420,6 +422,8 @@ fn calls_are_shown_and_ended_and_their_records_are_found() {
         (&[][..], 1),
         (&["--trunk", "local", "--status", "200", "--to", "100"], 1),
         (&["--trunk", "other"], 0),
+        // Of a trunk, to nobody's number.
+        (&["--tenant", "default"], 0),
         (&["--since", "2999-01-01T00:00:00Z"], 0),
         (
             &[
@@ -453,6 +457,19 @@ fn calls_are_shown_and_ended_and_their_records_are_found() {
     assert_eq!(line, cdr);
     node.refuses(1, &["cdrs", "--since", "yesterday"], "since");
     node.refuses(2, &["cdrs", "--csv", "--json"], "cannot be used with");
+
+    node.refuses(1, &["erase", "100"], "--yes");
+    assert_eq!(node.told(&["cdrs", "show", &id])["to"], cdr["to"]);
+    let erased = node.told(&["erase", "100", "--yes"]);
+    assert_eq!(
+        (&erased["as_caller"], &erased["as_callee"]),
+        (&json!(0), &json!(1))
+    );
+    let cdr = node.told(&["cdrs", "show", &id]);
+    assert_eq!(cdr["to"], "sip:erased@erased.invalid");
+    let again = node.does(&["erase", "100", "--yes"]);
+    assert!(again.contains("0 records as callee"), "{again}");
+    assert_eq!(node.changes("erasures")[0]["action"], "erase");
 }
 
 #[test]

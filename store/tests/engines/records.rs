@@ -1,0 +1,290 @@
+//! What becomes of records: forgotten by age, erased by number or user.
+
+use std::time::Duration;
+
+use store::{
+    Aged, Cdr, CdrFilter, Delivery, Domain, ERASED, Erasure, Message, Store, Subject, Tenant,
+    Timestamp, Uuid,
+};
+
+use crate::{Place, cases::cdr};
+
+/// So many days and a moment before now.
+fn days(days: u64) -> Timestamp {
+    Timestamp::now().earlier(Duration::from_secs(days * 24 * 3600 + 1))
+}
+
+async fn count(store: &Store) -> usize {
+    store
+        .cdrs(&CdrFilter::default(), 1_000, None)
+        .await
+        .unwrap()
+        .items
+        .len()
+}
+
+pub(crate) async fn what_is_too_old_is_forgotten_and_nothing_else(place: Place) {
+    let store = place.open().await;
+    // More than one step.
+    let old = (0..300).map(|n| Cdr {
+        started: days(400 + n % 7),
+        ..cdr(0)
+    });
+    let new = (0..5).map(|n| Cdr {
+        started: days(n),
+        ..cdr(0)
+    });
+    store
+        .insert_cdrs(&old.chain(new).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    for (age, received) in [("old", days(8)), ("new", days(6))] {
+        let message = message("bob@acme.test", &format!("<sip:{age}@acme.test>"), received);
+        assert!(store.keep_message(&message, 100).await.unwrap());
+    }
+    assert_eq!(
+        store.forget_before(Aged::Cdrs, days(399)).await.unwrap(),
+        300
+    );
+    assert_eq!(store.forget_before(Aged::Cdrs, days(399)).await.unwrap(), 0);
+    assert_eq!(count(&store).await, 5);
+    assert_eq!(
+        store.forget_before(Aged::Messages, days(7)).await.unwrap(),
+        1
+    );
+    let left = store.messages("bob@acme.test", 9).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].from.contains("new"));
+    assert_eq!(store.forget_before(Aged::Audit, days(0)).await.unwrap(), 0);
+}
+
+fn message(recipient: &str, from: &str, received: Timestamp) -> Message {
+    Message {
+        id: Uuid::now_v7(),
+        recipient: recipient.into(),
+        from: from.into(),
+        to: format!("<sip:{recipient}>"),
+        content_type: "text/plain".into(),
+        body: b"hello".to_vec(),
+        received,
+    }
+}
+
+fn delivery(body: &str) -> Delivery {
+    Delivery {
+        id: Uuid::now_v7(),
+        webhook: Uuid::now_v7(),
+        node: "n1".into(),
+        body: body.into(),
+        created: Timestamp::now(),
+        attempts: 0,
+        next: Some(Timestamp::now()),
+        error: String::new(),
+    }
+}
+
+/// A call from one URI to another.
+fn call(ms: i64, from: &str, to: &str) -> Cdr {
+    Cdr {
+        from_uri: from.into(),
+        to_uri: to.into(),
+        request_uri: to.into(),
+        origin: Some("carrier-a".into()),
+        callee_user: None,
+        ..cdr(ms)
+    }
+}
+
+pub(crate) async fn a_number_is_erased_wherever_it_was(place: Place) {
+    let store = place.open().await;
+    let other = "sip:+15550177@example.test";
+    let calls = [
+        call(0, "sip:+15550100@example.test;user=phone", other),
+        call(1, other, "tel:+15550100"),
+        call(2, "sip:15550100@192.0.2.1", other),
+        call(
+            3,
+            "sip:+155501001@example.test",
+            "sip:+1555010@example.test",
+        ),
+        Cdr {
+            tenant: Some("other".into()),
+            ..call(4, other, "sip:+15550100@example.test")
+        },
+    ];
+    store.insert_cdrs(&calls).await.unwrap();
+    let messages = [
+        message(
+            "bob@acme.test",
+            "<sip:+15550100@acme.test>",
+            Timestamp::now(),
+        ),
+        message("bob@acme.test", "\"x\" <tel:+15550100>", Timestamp::now()),
+        message(
+            "+15550100@acme.test",
+            "<sip:bob@acme.test>",
+            Timestamp::now(),
+        ),
+        message(
+            "bob@acme.test",
+            "<sip:+155501001@acme.test>",
+            Timestamp::now(),
+        ),
+    ];
+    for message in &messages {
+        assert!(store.keep_message(message, 100).await.unwrap());
+    }
+    let bodies = [
+        r#"{"tenant":"acme","from":"sip:+15550100@example.test"}"#,
+        r#"{"tenant":"acme","from":"sip:+155501001@example.test"}"#,
+    ];
+    store.add_deliveries(&bodies.map(delivery)).await.unwrap();
+
+    let number = Subject::Number("+15550100".into());
+    let done = store.erase(&number, None).await.unwrap();
+    let wanted = Erasure {
+        as_caller: 2,
+        as_callee: 2,
+        messages: 3,
+        events: 1,
+    };
+    assert_eq!(done, wanted);
+    assert_eq!(
+        store.erase(&number, None).await.unwrap(),
+        Erasure::default()
+    );
+    let after: Vec<Cdr> = {
+        let mut after = Vec::new();
+        for call in &calls {
+            after.push(store.cdr(call.id).await.unwrap().unwrap());
+        }
+        after
+    };
+    let gone = format!("sip:{ERASED}@erased.invalid");
+    assert_eq!(
+        (after[0].from_uri.as_str(), after[0].to_uri.as_str()),
+        (gone.as_str(), other)
+    );
+    assert_eq!(after[0].source.ip(), std::net::Ipv4Addr::UNSPECIFIED);
+    assert_eq!(
+        (after[0].call_id.as_str(), after[0].origin.as_deref()),
+        (ERASED, Some("carrier-a"))
+    );
+    assert_eq!(
+        (after[1].from_uri.as_str(), after[1].to_uri.as_str()),
+        (other, gone.as_str())
+    );
+    assert_eq!(after[1].request_uri, gone);
+    assert_eq!(
+        (after[1].source, &after[1].call_id),
+        (calls[1].source, &calls[1].call_id)
+    );
+    assert_eq!(after[2].from_uri, gone);
+    assert_eq!(after[3], calls[3]);
+    assert_eq!(after[4].to_uri, gone);
+    // What accounts are made of stays.
+    for (before, after) in calls.iter().zip(&after) {
+        assert_eq!(
+            (before.answered, before.ended, before.talk_time()),
+            (after.answered, after.ended, after.talk_time())
+        );
+        assert!(!format!("{after:?}").contains("+15550100@"), "{after:?}");
+    }
+    let found = CdrFilter {
+        from: Some(ERASED.into()),
+        ..CdrFilter::default()
+    };
+    assert_eq!(store.cdrs(&found, 9, None).await.unwrap().items.len(), 2);
+    assert_eq!(
+        store.messages("bob@acme.test", 9).await.unwrap(),
+        messages[3..]
+    );
+    assert_eq!(store.count_deliveries("n1").await.unwrap(), 1);
+}
+
+pub(crate) async fn a_user_is_erased_in_what_is_a_tenants(place: Place) {
+    let store = place.open().await;
+    let now = Timestamp::now();
+    let tenant = Tenant {
+        id: "acme".into(),
+        name: "Acme".into(),
+        created: now,
+        updated: now,
+    };
+    assert!(store.create_tenant(&tenant).await.unwrap());
+    let domain = Domain {
+        name: "acme.test".into(),
+        tenant: "acme".into(),
+        created: now,
+        updated: now,
+    };
+    assert!(store.put_domain(&domain, None).await.unwrap());
+    let user = "a_b@acme.test";
+    let calls = [
+        // By the address that was proved, whatever From says.
+        Cdr {
+            origin: Some(user.into()),
+            ..call(0, "sip:+15550100@acme.test", "sip:bob@acme.test")
+        },
+        call(1, "sips:a_b@acme.test:5061;x=y", "sip:bob@acme.test"),
+        call(2, "sip:bob@acme.test", "sip:a_b@acme.test"),
+        // Who answered where a number was called.
+        Cdr {
+            callee_user: Some(user.into()),
+            ..call(3, "sip:bob@acme.test", "sip:+15550100@acme.test")
+        },
+        call(4, "sip:axb@acme.test", "sip:a_b@acme.testing"),
+        Cdr {
+            tenant: Some("other".into()),
+            ..call(5, "sip:a_b@acme.test", "sip:bob@acme.test")
+        },
+    ];
+    store.insert_cdrs(&calls).await.unwrap();
+    let messages = [
+        message(user, "<sip:bob@acme.test>", now),
+        message("bob@acme.test", "<sip:a_b@acme.test>;x=y", now),
+        message("bob@acme.test", "<sip:axb@acme.test>", now),
+        message("eve@else.test", "<sip:a_b@acme.test>", now),
+    ];
+    for message in &messages {
+        assert!(store.keep_message(message, 100).await.unwrap());
+    }
+    let bodies = [
+        r#"{"tenant":"acme","registration":{"user":"a_b@acme.test"}}"#,
+        r#"{"tenant":"other","from":"sip:a_b@acme.test"}"#,
+        r#"{"tenant":"acme","registration":{"user":"axb@acme.test"}}"#,
+    ];
+    store.add_deliveries(&bodies.map(delivery)).await.unwrap();
+
+    let subject = Subject::User(user.into());
+    let done = store.erase(&subject, Some("acme")).await.unwrap();
+    let wanted = Erasure {
+        as_caller: 2,
+        as_callee: 2,
+        messages: 2,
+        events: 1,
+    };
+    assert_eq!(done, wanted);
+    let gone = format!("sip:{ERASED}@erased.invalid");
+    let after = async |n: usize| store.cdr(calls[n].id).await.unwrap().unwrap();
+    assert_eq!(
+        (after(0).await.from_uri, after(0).await.origin),
+        (gone.clone(), None)
+    );
+    assert_eq!(after(1).await.from_uri, gone);
+    assert_eq!(after(2).await.to_uri, gone);
+    let answered = after(3).await;
+    assert_eq!(
+        (answered.callee_user, answered.to_uri),
+        (None, calls[3].to_uri.clone())
+    );
+    for n in [4, 5] {
+        assert_eq!(after(n).await, calls[n]);
+    }
+    // The rest of it, of whoever's.
+    let done = store.erase(&subject, None).await.unwrap();
+    assert_eq!(
+        (done.as_caller, done.as_callee, done.messages, done.events),
+        (1, 0, 1, 1)
+    );
+}
