@@ -27,6 +27,9 @@ echo
 echo "== registrars side by side: Kamailio, signaling, and a bare UDP echo"
 "$bin/sip_register" --rate "${REGISTER_RATE:-2000}" --seconds "${SECONDS_EACH:-10}" --rounds "${ROUNDS:-5}"
 echo
+echo "== records of calls: written to PostgreSQL, and found among 10 million"
+"$bin/cdrs" --rounds "${ROUNDS:-5}" --rows "${CDR_ROWS:-10000000}" || echo "the target was not met"
+echo
 echo "== mixed traffic: memory flat, tables empty"
 "$bin/mixed" --minutes "${MIXED_MINUTES:-30}" --rate "${MIXED_RATE:-40}"
 echo

@@ -38,6 +38,7 @@ for purpose in "${@:-build}"; do
     want rtpengine rtpengine-daemon
     want kamailio kamailio
     want sipp sip-tester
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
     ;;
   *)
     echo "setup: no such purpose: $purpose (build, demo, test, bench)" >&2

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 /// A median with its extremes.
+#[derive(Debug)]
 pub(crate) struct Spread(Vec<f64>);
 
 impl Spread {

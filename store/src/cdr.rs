@@ -1,5 +1,6 @@
 //! The call detail record: what is left of a call when it is over.
 
+mod search;
 mod spill;
 mod stats;
 mod table;
@@ -10,8 +11,8 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use search::CdrFilter;
 pub use stats::TrunkStats;
-pub use table::CdrFilter;
 pub use writer::{CdrWriter, WriterCounts, WriterOptions, WriterTask};
 
 use crate::{Timestamp, named::named};

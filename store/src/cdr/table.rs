@@ -6,40 +6,15 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Cause, Cdr, EndedBy, MediaFlow};
+use super::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow};
 use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
 };
-
-/// Which calls to list. What is `None` does not narrow the list; the rest is combined with "and".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CdrFilter {
-    /// The Call-ID.
-    pub call_id: Option<String>,
-    /// The caller: the user part of From, such as `+15550100`, or with a colon in it the whole URI.
-    pub from: Option<String>,
-    /// The callee, likewise of To.
-    pub to: Option<String>,
-    /// Who called: the trunk's name, or the user's address.
-    pub origin: Option<String>,
-    /// The user who was called.
-    pub callee_user: Option<String>,
-    /// Whose call it was.
-    pub tenant: Option<String>,
-    /// The trunk's name.
-    pub trunk: Option<String>,
-    /// The final status.
-    pub status: Option<u16>,
-    /// Calls that began at this time or later.
-    pub since: Option<Timestamp>,
-    /// Calls that began before this time.
-    pub until: Option<Timestamp>,
-}
 
 const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
     request_uri, source, transport, origin, callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
@@ -143,47 +118,13 @@ impl Store {
         cursor: Option<Cursor>,
     ) -> Result<Page<Cdr>, StoreError> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let rows: Vec<Row> = within(async { on_engine!(self.reader(), pool => {
-            let mut query = QueryBuilder::new("SELECT * FROM cdrs WHERE 1 = 1");
-            let party = |name: &str| if name.contains(':') { "uri" } else { "user" };
-            if let Some(call_id) = &filter.call_id {
-                query.push(" AND call_id = ").push_bind(text(call_id));
-            }
-            if let Some(from) = &filter.from {
-                query.push(format_args!(" AND from_{} = ", party(from))).push_bind(text(from));
-            }
-            if let Some(to) = &filter.to {
-                query.push(format_args!(" AND to_{} = ", party(to))).push_bind(text(to));
-            }
-            if let Some(origin) = &filter.origin {
-                query.push(" AND origin = ").push_bind(text(origin));
-            }
-            if let Some(user) = &filter.callee_user {
-                query.push(" AND callee_user = ").push_bind(text(user));
-            }
-            if let Some(tenant) = &filter.tenant {
-                query.push(" AND tenant = ").push_bind(text(tenant));
-            }
-            if let Some(trunk) = &filter.trunk {
-                query.push(" AND trunk = ").push_bind(text(trunk));
-            }
-            if let Some(status) = filter.status {
-                query.push(" AND status = ").push_bind(i32::from(status));
-            }
-            if let Some(since) = filter.since {
-                query.push(" AND started_ms >= ").push_bind(since.millis());
-            }
-            if let Some(until) = filter.until {
-                query.push(" AND started_ms < ").push_bind(until.millis());
-            }
-            if let Some(cursor) = cursor {
-                query.push(" AND (started_ms, id) < (").push_bind(cursor.time.millis());
-                query.push(", ").push_bind(cursor.id.to_string()).push(")");
-            }
-            // One more than asked for tells whether there is a next page.
-            query.push(" ORDER BY started_ms DESC, id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-            Ok(query.build_query_as().fetch_all(pool).await?)
-        })})
+        let rows: Vec<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                // One more than asked for tells whether there is a next page.
+                let mut query = filter.select(i64::from(limit) + 1, cursor);
+                Ok(query.build_query_as().fetch_all(pool).await?)
+            })
+        })
         .await?;
 
         let limit = limit as usize;
@@ -312,7 +253,7 @@ fn known<T>(
 
 /// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD. The type is the
 /// one that the driver of SQLite need not copy.
-fn text(text: &str) -> Arc<str> {
+pub(super) fn text(text: &str) -> Arc<str> {
     if text.contains('\0') {
         text.replace('\0', "\u{fffd}").into()
     } else {
@@ -331,7 +272,7 @@ fn finite(value: f64) -> Option<f64> {
 
 /// The user part of a SIP URI, or the number of a `tel:` one, without parameters or password; empty
 /// where there is none. It serves the filters only, so an odd URI need not be refused here.
-fn user(uri: &str) -> &str {
+pub(super) fn user(uri: &str) -> &str {
     let Some((scheme, rest)) = uri.split_once(':') else {
         return "";
     };
