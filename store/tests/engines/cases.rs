@@ -524,8 +524,14 @@ pub(crate) async fn the_writer_outlives_an_outage(place: Place, server: &mut Pos
     server.pause();
     submit(50..150).await;
     assert!(store.ping().await.is_err());
-    let counts = writer.counts();
-    assert!(counts.failures > 0 && counts.queued >= 100, "{counts:?}");
+    let failed = async {
+        while writer.counts().failures == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let failed = tokio::time::timeout(Duration::from_secs(60), failed).await;
+    failed.unwrap();
+    assert!(writer.counts().queued >= 100, "{:?}", writer.counts());
     server.resume();
     submit(150..200).await;
     assert_eq!(task.stop(Duration::from_secs(30)).await, 0);
