@@ -2,12 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Json, extract, http::StatusCode};
+use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use control::{
     FaultCode,
     channel::RequestError,
     media::{self, FlowStats, SessionStats},
-    signal::{CallChange, CallInfo, CallOrder, CallState, Party, Request, Response, TracePage},
+    signal::{
+        CallChange, CallInfo, CallOrder, CallState, Originate, Party, Request, Response, TracePage,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,7 +37,7 @@ use crate::{
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, originate))
         .routes(routes!(one, hang_up))
         .routes(routes!(mute))
         .routes(routes!(hold))
@@ -81,6 +83,29 @@ pub(crate) struct Call {
     muted: Vec<Party>,
     /// An operator has put both on hold.
     held: bool,
+    /// The call that this one is connected with, where the node made both.
+    peer: Option<String>,
+}
+
+/// Two parties that are to talk.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewCall {
+    /// Who is called first: a user, a number or a SIP URI.
+    #[schema(example = "alice@example.test")]
+    from: String,
+    /// Who is called once the first one has answered.
+    #[schema(example = "+15550100")]
+    to: String,
+    /// The number or user that both are shown. Else each is shown the other.
+    caller_id: Option<String>,
+    /// For how many seconds either is rung at most, 1 to 600; a route may say less.
+    #[serde(default = "ring_timeout")]
+    ring_timeout: u32,
+}
+
+const fn ring_timeout() -> u32 {
+    60
 }
 
 impl From<CallInfo> for Call {
@@ -99,6 +124,7 @@ impl From<CallInfo> for Call {
             media: call.media.iter().map(ToString::to_string).collect(),
             muted: call.muted,
             held: call.held,
+            peer: call.peer,
         }
     }
 }
@@ -297,6 +323,43 @@ async fn list(
     };
     let calls = calls.into_iter().map(Call::from);
     Ok(Json(List::cut(calls, limit, |last| last.id.clone())))
+}
+
+/// Connects two parties. `from` is called, and once it has answered `to` is, in the name of `from` where that is a user
+/// of the node; then they talk. Either hangs up both. Each of the two is a call of its own, with its routes, limits and
+/// record; the answer is the first of them, and its `peer` the second, by which the media goes and which is the one to
+/// mute. `from` hears nothing while `to` rings.
+#[utoipa::path(post, path = "/calls", tag = "calls", request_body = NewCall,
+    security(("bearer" = ["operator", "node"])), responses(
+        (status = 202, body = Call, description = "It is being called", headers(("Location" = String))),
+        (status = 409, description = "`from` cannot be called now, or the node takes no calls"),
+        (status = 422, description = "Something of it cannot be")))]
+async fn originate(
+    extract::State(state): extract::State<Arc<State>>,
+    editor: Editor,
+    Body(new): Body<NewCall>,
+) -> Result<impl IntoResponse, Problem> {
+    let detail = json!({ "from": new.from, "to": new.to, "caller_id": new.caller_id });
+    let order = Request::Originate(Originate {
+        from: new.from,
+        to: new.to,
+        caller_id: new.caller_id,
+        ring_timeout_s: new.ring_timeout,
+    });
+    let call: Call = match state.ask(order).await? {
+        Response::Call(call) => (*call).into(),
+        other => return Err(unexpected(&other)),
+    };
+    let change = Change {
+        action: "originate",
+        kind: "calls",
+        target: &call.id,
+        tenant: None,
+        detail,
+    };
+    editor.record(&state, change).await;
+    let place = format!("/v1/calls/{}", call.id);
+    Ok((StatusCode::ACCEPTED, [("location", place)], Json(call)))
 }
 
 /// A call that is up.

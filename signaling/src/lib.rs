@@ -34,7 +34,10 @@ pub use provision::{Read, Reread, TakeOver, check, document};
 
 use std::{
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 
@@ -349,6 +352,7 @@ pub async fn start(
         media,
         cdrs,
         draining: AtomicBool::new(false),
+        turn: AtomicUsize::new(0),
         watches: policy.watches.clone(),
         location,
         defence: policy.defence.clone(),

@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -14,7 +15,8 @@ use control::{
     channel::Handler,
     media::{self, Media, MediaStatus},
     signal::{
-        CallInfo, CallOrder, ReloadReport, Request, Response, RouteQuestion, Signal, SignalStatus,
+        CallInfo, CallOrder, Originate, ReloadReport, Request, Response, RouteQuestion, Signal,
+        SignalStatus,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -44,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MEDIA_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client of the channel is kept waiting for a reload.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(4);
+/// For how many seconds an operator may have a party rung.
+const RING_TIMEOUT: RangeInclusive<u32> = 1..=600;
 /// Calls on a page at most.
 const PAGE: u32 = 10_000;
 
@@ -64,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) media: Client<Media>,
     pub(crate) cdrs: CdrWriter,
     pub(crate) draining: AtomicBool,
+    /// Whose turn it is to make calls.
+    pub(crate) turn: AtomicUsize,
     pub(crate) watches: Arc<Watches>,
     pub(crate) location: Arc<Location>,
     pub(crate) defence: Arc<Defence>,
@@ -98,6 +104,7 @@ impl Handler<Signal> for Service {
                 Request::Status => Ok(Response::Status(this.status().await)),
                 Request::Hangup { id } => this.hang_up(&id).await,
                 Request::Call(order) => this.obey(order).await,
+                Request::Originate(order) => this.originate(order).await,
                 Request::Drain { on } => {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
@@ -298,6 +305,30 @@ impl Service {
             return Ok(Response::Done);
         }
         Err(no_call(id))
+    }
+
+    /// One of the workers makes the calls, each in its turn.
+    async fn originate(&self, order: Originate) -> Result<Response, Fault> {
+        if !RING_TIMEOUT.contains(&order.ring_timeout_s) {
+            let (least, most) = RING_TIMEOUT.into_inner();
+            let message = format!("ring_timeout_s: it is {least} to {most}");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        let workers = &self.0.workers;
+        let turn = self.0.turn.fetch_add(1, Relaxed) % workers.len().max(1);
+        let (sender, answer) = oneshot::channel();
+        let sent = workers.get(turn).is_some_and(|worker| {
+            worker
+                .send(Command::Originate(Box::new(order), sender))
+                .is_ok()
+        });
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(call)) if sent => call.map(|call| Response::Call(Box::new(call))),
+            _ => Err(Fault::new(
+                FaultCode::Unavailable,
+                "the node is being stopped",
+            )),
+        }
     }
 
     async fn obey(&self, order: CallOrder) -> Result<Response, Fault> {

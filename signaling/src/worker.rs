@@ -18,7 +18,7 @@ use control::{
     Client, Fault,
     channel::{Events, RequestError},
     media::{self, Media},
-    signal::{CallInfo, CallOrder, Signal, TracePage},
+    signal::{CallInfo, CallOrder, Originate, Signal, TracePage},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     HangUp(String, oneshot::Sender<bool>),
     /// Do something to a call; tell how it is then, if it was there.
     Obey(CallOrder, oneshot::Sender<Option<Result<CallInfo, Fault>>>),
+    /// Connect two parties; tell how the first call is then.
+    Originate(Box<Originate>, oneshot::Sender<Result<CallInfo, Fault>>),
     /// Tell a call's messages.
     Trace(TraceAsked, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
@@ -262,6 +264,7 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Obey(order, answer) => drop(answer.send(core.obey(now, &order))),
+        Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),
         Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
         Command::Rules(directory, terms) => core.set_rules(directory, terms),

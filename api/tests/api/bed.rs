@@ -88,6 +88,7 @@ pub(crate) fn call(n: u8) -> CallInfo {
         media: vec![SessionId([n; 16])],
         muted: vec![Party::Callee],
         held: false,
+        peer: None,
     }
 }
 
@@ -169,6 +170,15 @@ impl Handler<Signal> for Signaling {
                 signal::Request::Metrics => signal::Response::Metrics(
                     "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),
                 ),
+                signal::Request::Originate(order) if order.to == "nobody" => {
+                    return Err(Fault::new(FaultCode::Conflict, "nobody is there"));
+                }
+                signal::Request::Originate(order) => signal::Response::Call(Box::new(CallInfo {
+                    from: order.caller_id.unwrap_or(order.to),
+                    to: format!("{} for {} s", order.from, order.ring_timeout_s),
+                    peer: Some(id(4).to_string()),
+                    ..call(3)
+                })),
                 signal::Request::Call(order) => {
                     let known = (0..3).map(call).find(|call| call.id == order.id);
                     let missing = || Fault::new(FaultCode::NotFound, "there is no such call");

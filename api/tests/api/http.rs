@@ -196,6 +196,7 @@ async fn calls_are_listed_page_by_page() {
         "media": ["00000000000000000000000000000000"],
         "muted": ["callee"],
         "held": false,
+        "peer": null,
     });
     assert_eq!(page["items"][0], expected);
     assert_eq!(page["items"].as_array().unwrap().len(), 2);
@@ -261,6 +262,62 @@ async fn a_call_is_muted_and_held() {
     let done = audit["items"].as_array().unwrap();
     let done: Vec<_> = done.iter().map(|one| &one["action"]).collect();
     assert_eq!(done, ["hold", "mute"]);
+}
+
+#[tokio::test]
+async fn two_parties_are_connected_once() {
+    let bed = Bed::start().await;
+    let wanted = json!({ "from": "alice@example.test", "to": "+15550100" });
+    let made = bed
+        .ask(KEY, "POST", "/v1/calls", Some(wanted.clone()))
+        .await;
+    assert_eq!(made.status, 202);
+    let call = made.json();
+    assert_eq!(
+        made.header("location"),
+        Some(&*format!("/v1/calls/{}", call["id"].as_str().unwrap()))
+    );
+    assert_eq!(
+        (&call["from"], &call["to"]),
+        (&json!("+15550100"), &json!("alice@example.test for 60 s"))
+    );
+    let mut shown = wanted.clone();
+    shown["caller_id"] = json!("+15550199");
+    shown["ring_timeout"] = json!(9);
+    let made = bed.ask(KEY, "POST", "/v1/calls", Some(shown)).await.json();
+    assert_eq!(
+        (&made["from"], &made["to"]),
+        (&json!("+15550199"), &json!("alice@example.test for 9 s"))
+    );
+    let nobody = json!({ "from": "alice", "to": "nobody" });
+    let refused = bed.ask(KEY, "POST", "/v1/calls", Some(nobody)).await;
+    assert_eq!(
+        (refused.status, &refused.json()["detail"]),
+        (409, &json!("nobody is there"))
+    );
+    let lacking = json!({ "from": "alice" });
+    assert_eq!(
+        bed.ask(KEY, "POST", "/v1/calls", Some(lacking))
+            .await
+            .status,
+        400
+    );
+
+    // Sent again under a key, it is done once.
+    let auth = format!("Bearer {KEY}");
+    let fields = [
+        ("Authorization", auth.as_str()),
+        ("Content-Type", "application/json"),
+        ("Idempotency-Key", "click-1"),
+    ];
+    let body = wanted.to_string();
+    for _ in 0..2 {
+        let made = bed.exchange("POST", "/v1/calls", &fields, &body).await;
+        assert_eq!(made.status, 202);
+    }
+    let audit = bed.admin("/v1/audit").await.json();
+    assert_eq!(audit["items"].as_array().unwrap().len(), 3);
+    assert_eq!(audit["items"][0]["action"], "originate");
 }
 
 #[tokio::test]

@@ -61,6 +61,9 @@ pub enum Request {
     /// [`FaultCode::NotFound`](crate::FaultCode), or [`FaultCode::Conflict`](crate::FaultCode) where the
     /// call's media does not go through mediad.
     Call(CallOrder),
+    /// Call a party, and then another one for it; answered with [`Response::Call`], the first of the two
+    /// calls that this makes.
+    Originate(Originate),
     /// Refuse new calls with 503 from now on, or take them again; answered with
     /// [`Response::Status`]. Calls that are up go on.
     Drain {
@@ -258,6 +261,24 @@ pub struct CallInfo {
     pub muted: Vec<Party>,
     /// Both are kept from hearing each other by [`CallChange::Hold`].
     pub held: bool,
+    /// The call that this one is connected with, where the node made both ([`Originate`]). The one with
+    /// media is the second.
+    pub peer: Option<String>,
+}
+
+/// Two parties to be connected.
+///
+/// Each is a user (`alice@example.test`, or `alice` of the first domain), a number, or a SIP URI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Originate {
+    /// Who is called first, and in whose name the second one is.
+    pub from: String,
+    /// Who is called once the first one has answered.
+    pub to: String,
+    /// What both are shown as the caller; else each is shown the other.
+    pub caller_id: Option<String>,
+    /// For how long either is rung at most, 1 to 600 s; less where its route says so.
+    pub ring_timeout_s: u32,
 }
 
 /// One of the two who talk.

@@ -29,6 +29,8 @@ pub enum Scenario {
     CallerWaits,
     /// Answers, talks, hangs up.
     CalleeHangsUp,
+    /// Is called by a node that connects it: offers in its 200, waits for a re-INVITE, talks.
+    CalleeConnected,
 }
 
 /// How a party puts the other on hold.
@@ -92,6 +94,7 @@ impl Scenario {
                 | Self::CalleeRings
                 | Self::CalleeRefuses(_)
                 | Self::CalleeHangsUp
+                | Self::CalleeConnected
         )
     }
 
@@ -110,6 +113,7 @@ impl Scenario {
             Self::CalleeRefuses(_) => "callee_refuses",
             Self::CallerWaits => "caller_waits",
             Self::CalleeHangsUp => "callee_hangs_up",
+            Self::CalleeConnected => "callee_connected",
         }
     }
 
@@ -157,6 +161,7 @@ impl Scenario {
             Self::CalleeRefuses(_) => include_str!("../../scenarios/callee_refuses.xml"),
             Self::CallerWaits => include_str!("../../scenarios/caller_waits.xml"),
             Self::CalleeHangsUp => include_str!("../../scenarios/callee_hangs_up.xml"),
+            Self::CalleeConnected => include_str!("../../scenarios/callee_connected.xml"),
         }
     }
 }

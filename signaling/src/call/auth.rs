@@ -126,6 +126,12 @@ impl Core {
         if self.parked.knows(&flow, &request) {
             return;
         }
+        if flow.is_node() {
+            return match self.node_caller(&request) {
+                Some(caller) => self.admit(now, flow, request, caller, None),
+                None => self.respond_stateless(flow, &request, 481),
+            };
+        }
         let is_anybodys = is_register || !begins(&request);
         if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_anybodys) {
             if flow.transport.is_secure() {

@@ -40,7 +40,8 @@ impl Core {
     pub(crate) fn list(&self, tenant: Option<&str>) -> Vec<CallInfo> {
         let calls = self.calls.values();
         let wanted = calls.filter(|call| tenant.is_none() || call.tenant.as_deref() == tenant);
-        wanted.map(|call| self.info(call)).collect()
+        let pending = self.bridges.pending().filter(|_| tenant.is_none());
+        wanted.map(|call| self.info(call)).chain(pending).collect()
     }
 
     /// How many calls to each trunk are up.

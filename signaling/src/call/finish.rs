@@ -128,6 +128,7 @@ impl Core {
                 .collect(),
             muted: call.muted.parties(),
             held: call.held,
+            peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
         }
     }
 

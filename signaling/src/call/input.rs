@@ -117,12 +117,14 @@ impl Core {
             let _heard = match alarm {
                 Alarm::Exchange(id) => self.hear_exchange(id),
                 Alarm::Call(key) | Alarm::Longest(key) | Alarm::Dialog(key) => self.hear_call(key),
+                Alarm::Bridge(_) => None,
             };
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
                 Alarm::Call(key) => self.on_call_alarm(now, key),
                 Alarm::Longest(key) => self.hang_up(now, key, Cause::LongestCall),
                 Alarm::Dialog(key) => self.on_dialog_alarm(now, key),
+                Alarm::Bridge(id) => self.on_bridge_alarm(now, id),
             }
         }
         self.drain(now);
@@ -134,6 +136,7 @@ impl Core {
             self.on_event(now, event);
         }
         self.drain_transmits(now, false);
+        self.run_bridges(now);
     }
 
     fn on_event(&mut self, now: Instant, event: Event<Flow>) {
@@ -170,7 +173,7 @@ impl Core {
         }
     }
 
-    fn handle_request(&mut self, now: Instant, flow: Flow, request: Message) {
+    pub(super) fn handle_request(&mut self, now: Instant, flow: Flow, request: Message) {
         if let Some(method) = request.method() {
             self.metrics.request(method, Direction::In);
         }
@@ -213,7 +216,7 @@ impl Core {
         }
     }
 
-    fn handle_response(&mut self, now: Instant, flow: Flow, response: Message) {
+    pub(super) fn handle_response(&mut self, now: Instant, flow: Flow, response: Message) {
         self.metrics
             .response(response.status().unwrap_or(0), Direction::In);
         let own = response

@@ -13,12 +13,14 @@
 //! takes responses back, `challenge` answers those of trunks, `mirror` has each party see what it wrote
 //! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
-//! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one.
+//! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one,
+//! and `bridge` makes calls for them.
 
 mod alarm;
 mod asked;
 mod auth;
 mod branch;
+mod bridge;
 mod challenge;
 mod closed;
 mod command;
@@ -117,6 +119,8 @@ pub(crate) struct Core {
     exchanges: IdMap<ExchangeId, Box<Exchange>>,
     by_server: IdMap<ServerId, ExchangeId>,
     clients: IdMap<ClientId, Client>,
+    /// Calls that this node makes itself.
+    bridges: bridge::Bridges,
     /// What waits on connections.
     waits: closed::Waits,
     /// What we sent ourselves, as long as it may be challenged.
@@ -172,6 +176,8 @@ enum Alarm {
     Longest(CallKey),
     /// A dialog of the call was not refreshed, or its answer not acknowledged.
     Dialog(CallKey),
+    /// Two calls of this node's own that are one.
+    Bridge(u64),
 }
 
 /// What this worker has added to the gauges that all workers share.
@@ -216,6 +222,7 @@ impl Core {
             exchanges: IdMap::default(),
             by_server: IdMap::default(),
             clients: IdMap::default(),
+            bridges: bridge::Bridges::default(),
             waits: closed::Waits::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
@@ -275,6 +282,7 @@ impl Core {
             && self.exchanges.is_empty()
             && self.by_server.is_empty()
             && self.clients.is_empty()
+            && self.bridges.is_empty()
             && self.waits.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()

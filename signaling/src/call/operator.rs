@@ -38,6 +38,10 @@ impl Core {
         let key = self.call_by_id(&order.id)?;
         let call = self.calls.get_mut(&key).filter(|call| call.end.is_none())?;
         if let Err(why) = call.may_be_muted() {
+            let why = match self.bridges.peer(&call.call_id) {
+                Some(peer) => format!("the media of this call is that of call {peer}"),
+                None => why.to_owned(),
+            };
             return Some(Err(Fault::new(FaultCode::Conflict, why)));
         }
         let before = (call.muted, call.held);
@@ -101,7 +105,7 @@ impl Core {
         }
     }
 
-    fn call_by_id(&self, id: &str) -> Option<CallKey> {
+    pub(super) fn call_by_id(&self, id: &str) -> Option<CallKey> {
         let mut calls = self.calls.iter();
         let found = calls.find(|(_, call)| call.id.to_string() == id);
         found.map(|(key, _)| *key)

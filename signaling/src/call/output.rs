@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use control::{media, signal};
-use sip::transaction::TransactionId;
+use sip::{message::Message, transaction::TransactionId};
 use store::Cdr;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Authority, Core, KeepToken, input::FirstLine};
 use crate::{directory::Aor, metrics::Direction, net::Flow};
@@ -99,6 +99,13 @@ impl Core {
             self.trace
                 .push(now, Direction::Out, &transmit.flow, &transmit.payload);
             debug!(to = %transmit.flow, line = %FirstLine(&transmit.payload), again, "sending");
+            if transmit.flow.is_node() {
+                match Message::parse(transmit.payload) {
+                    Ok(message) => self.bridges.receive(message),
+                    Err(error) => warn!(%error, "a message to this node itself cannot be read"),
+                }
+                continue;
+            }
             self.outputs.push_back(Output::Transmit {
                 flow: transmit.flow,
                 payload: transmit.payload,

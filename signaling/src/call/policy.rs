@@ -156,6 +156,9 @@ impl Policy {
 
     /// The listener at an address.
     pub(crate) fn local(&self, flow: &Flow) -> Option<&Local> {
+        if flow.is_node() {
+            return self.locals.first();
+        }
         self.locals
             .iter()
             .find(|local| local.transport == flow.transport && local.address == flow.local)

@@ -225,7 +225,8 @@ impl Core {
         let Some(caller) = self.admitted.take() else {
             return self.answer(now, server, &received, 403, &[]);
         };
-        if self.draining && !self.is_emergency(&routed.request) {
+        let is_known = self.bridges.is_second(&flow, &received);
+        if self.draining && !is_known && !self.is_emergency(&routed.request) {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
             return self.answer(now, server, &received, 503, &retry);
         }

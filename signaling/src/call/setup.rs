@@ -64,7 +64,11 @@ impl Core {
             call.tenant = decided.tenant;
         }
         let plan = match decided.decision {
-            Decision::Plan(plan) => plan,
+            Decision::Plan(mut plan) => {
+                let call_id = received.call_id().unwrap_or_default();
+                self.bridges.adjust(&flow, call_id, &mut plan);
+                plan
+            }
             Decision::Refuse(no) => {
                 return self.refuse(now, server, &received, key, no.status, no.cause, &no.reason);
             }
@@ -142,7 +146,7 @@ impl Core {
         let called = String::from_utf8_lossy(&user);
         let from = match caller {
             Caller::User(aor) => aor.user().to_owned(),
-            Caller::Trunk(_) => String::new(),
+            Caller::Trunk(_) | Caller::Node => String::new(),
         };
         let query = Query {
             caller,
@@ -324,11 +328,13 @@ impl Core {
         let (from, to) = (request.from().ok()?, request.to().ok()?);
         let phone = match &caller {
             Caller::User(aor) => self.access.location.phone_at(started, aor, &flow),
-            Caller::Trunk(_) => None,
+            Caller::Trunk(_) | Caller::Node => None,
         };
+        let call_id = request.call_id().ok()?;
+        let promised = self.bridges.promised(&flow, call_id);
         let call = Call {
-            id: self.call_uuid(started),
-            call_id: request.call_id().ok()?.to_owned(),
+            id: promised.unwrap_or_else(|| self.call_uuid(started)),
+            call_id: call_id.to_owned(),
             caller_tag: from.tag().unwrap_or_default().to_owned(),
             from_uri: from.uri_str().to_owned(),
             to_uri: to.uri_str().to_owned(),
@@ -418,6 +424,7 @@ pub(super) fn origin_of(caller: &Caller) -> &str {
     match caller {
         Caller::User(aor) => aor.as_str(),
         Caller::Trunk(trunk) => &trunk.name,
+        Caller::Node => "node",
     }
 }
 

@@ -127,6 +127,9 @@ impl Core {
 
     /// Where a URI is.
     pub(super) fn locate(&self, next: &NextHop) -> Located {
+        if let Some(node) = next.known.filter(Flow::is_node) {
+            return Located::At(node);
+        }
         let Ok(uri) = Uri::parse(&next.uri) else {
             return Located::Nowhere("its URI is malformed");
         };

@@ -2,6 +2,7 @@
 
 mod auth;
 mod bed;
+mod bridge;
 mod challenge;
 mod closed;
 mod ending;

@@ -114,7 +114,7 @@ impl Rule {
         let direction = match (self.direction, suspect.caller) {
             (Direction::Both, _) => true,
             (Direction::In, caller) => matches!(caller, Caller::Trunk(_)),
-            (Direction::Out, caller) => matches!(caller, Caller::User(_)),
+            (Direction::Out, caller) => matches!(caller, Caller::User(_) | Caller::Node),
         };
         let to = self.to.as_deref();
         direction && to.is_none_or(|to| to == bare(suspect.called))

@@ -69,6 +69,10 @@ impl Directory {
                 }
                 number.cloned().unwrap_or(from)
             }
+            Caller::Node => {
+                trail.say(|| format!("the node calls as {from}"));
+                from
+            }
         }
     }
 }
@@ -134,7 +138,7 @@ impl Draft<'_, '_> {
                     trail.say(|| format!("numbers_in of trunk {}: {old} is {new}", trunk.name));
                 })
             }
-            Caller::User(_) => {
+            Caller::User(_) | Caller::Node => {
                 let numbering = self.directory.numbering.as_ref();
                 let read = numbering.and_then(|numbering| numbers::normalised(&dialled, numbering));
                 match read {
@@ -287,6 +291,8 @@ impl Draft<'_, '_> {
         match self.query.caller {
             Caller::User(aor) => self.directory.limits.user(aor, &mut held),
             Caller::Trunk(trunk) => self.directory.limits.trunk(&trunk.name, &mut held),
+            // What it calls has limits of its own.
+            Caller::Node => {}
         }
         let longest = self.longest.into_iter().chain(held.longest).min();
         let mut edits = Edits::inbound(self.query.caller);

@@ -58,6 +58,8 @@ pub(crate) enum Caller {
     User(Aor),
     /// A trunk, known by its source address.
     Trunk(Arc<Trunk>),
+    /// This node itself, for an operator.
+    Node,
 }
 
 /// One call to decide on.
@@ -269,6 +271,31 @@ pub(crate) struct Carrier {
     pub(crate) ring_timeout: Duration,
     pub(crate) cost: Cost,
     pub(crate) share: Option<u16>,
+}
+
+impl Stage {
+    /// Lets it ring no longer than this.
+    pub(crate) fn ring_at_most(&mut self, most: Duration) {
+        self.ring_timeout = self.ring_timeout.min(most);
+        self.destination.ring_at_most(most);
+    }
+}
+
+impl Destination {
+    fn ring_at_most(&mut self, most: Duration) {
+        match self {
+            Self::Group(ring) => {
+                let members = ring.steps.iter_mut().flatten();
+                members.for_each(|member| member.destination.ring_at_most(most));
+            }
+            Self::Carriers(carriers) => {
+                for carrier in carriers {
+                    carrier.ring_timeout = carrier.ring_timeout.min(most);
+                }
+            }
+            Self::User(_) | Self::Disabled(_) | Self::Uri(_) => {}
+        }
+    }
 }
 
 impl Plan {

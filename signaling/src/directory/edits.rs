@@ -74,7 +74,7 @@ impl Edits {
                 edits.strip_identity = !trunk.config.trusted;
             }
             // A user may ask for an identity; only this node asserts one.
-            Caller::User(_) => edits.strip_identity = true,
+            Caller::User(_) | Caller::Node => edits.strip_identity = true,
         }
         edits
     }

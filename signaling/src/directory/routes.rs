@@ -194,6 +194,7 @@ impl Terms {
         let is_from = match asker.caller {
             Caller::Trunk(trunk) => from.trunks.contains(&trunk.name),
             Caller::User(aor) => from.users.iter().any(|user| is_user(user, aor)),
+            Caller::Node => false,
         };
         let is_open = from.trunks.is_empty() && from.users.is_empty();
         if !is_open && !is_from {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use control::config::Transport;
@@ -12,6 +12,9 @@ use super::NameId;
 /// One connection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// What leads from one part of this process to another, and to no network.
+const WITHIN: ConnectionId = ConnectionId(u64::MAX);
 
 /// A way to a peer: by which socket, and to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +56,24 @@ impl Flow {
         }
     }
 
+    /// The way to the agents of this node's own calls, beside the proxy in this process: it loses nothing.
+    /// No peer has the address.
+    pub(crate) fn of_node(local: SocketAddr) -> Self {
+        let ip = match local {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self {
+            connection: Some(WITHIN),
+            ..Self::to(Transport::Tcp, local, SocketAddr::new(ip, 0))
+        }
+    }
+
+    /// Whether it is [`of_node`](Self::of_node).
+    pub(crate) fn is_node(&self) -> bool {
+        self.connection == Some(WITHIN)
+    }
+
     /// The peer was heard again, perhaps over another connection, or by another port of the NAT that
     /// it is behind.
     pub(crate) fn follow(&mut self, heard: &Self) {
@@ -72,9 +93,12 @@ impl sip::transaction::Flow for Flow {
     }
 }
 
-/// `udp:192.0.2.1:5060`: the peer.
+/// `udp:192.0.2.1:5060`: the peer. `node` where that is this node itself.
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_node() {
+            return f.write_str("node");
+        }
         write!(f, "{}:{}", self.transport, self.remote)
     }
 }

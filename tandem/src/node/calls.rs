@@ -30,6 +30,7 @@ Examples:
   tandem calls --tenant acme
   tandem calls show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
+  tandem calls originate alice@example.test +15550100
   tandem calls mute 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 caller
   tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id' | xargs tandem calls hangup"
 )]
@@ -48,6 +49,8 @@ enum CallsCommand {
     Show(ShowArgs),
     /// Ends calls: BYE to both sides, or CANCEL and 487 where nobody has answered yet
     Hangup(HangupArgs),
+    /// Calls a party, and once it has answered another one, and connects both
+    Originate(OriginateArgs),
     /// Keeps the other party from hearing one of the two
     Mute(MuteArgs),
     /// Lets a party that was muted be heard again
@@ -56,6 +59,25 @@ enum CallsCommand {
     Hold(ShowArgs),
     /// Lets parties that were put on hold hear each other again
     Resume(ShowArgs),
+}
+
+#[derive(Args, Debug)]
+struct OriginateArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Who is called first: a user, a number or a SIP URI
+    from: String,
+    /// Who is called then
+    to: String,
+    /// Show both this number or user as the caller; else each is shown the other
+    #[arg(long, value_name = "NUMBER")]
+    caller_id: Option<String>,
+    /// Ring either for so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    ring_timeout: u32,
+    /// Print JSON, as POST /v1/calls does
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -123,6 +145,7 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
         CallsCommand::List(args) => list(args).await,
         CallsCommand::Show(args) => show(args).await,
         CallsCommand::Hangup(args) => hang_up(args).await,
+        CallsCommand::Originate(args) => originate(args).await,
         CallsCommand::Mute(args) => mute(args, true).await,
         CallsCommand::Unmute(args) => mute(args, false).await,
         CallsCommand::Hold(args) => change(args, "hold", json!({ "on": true })).await,
@@ -147,6 +170,25 @@ async fn hang_up(args: HangupArgs) -> Result<Exit, Failure> {
     };
     let desk = Desk::of_node(&args.node).await?;
     ending.run(desk, args.ids, args.json).await
+}
+
+async fn originate(args: OriginateArgs) -> Result<Exit, Failure> {
+    let wanted = json!({
+        "from": args.from,
+        "to": args.to,
+        "caller_id": args.caller_id,
+        "ring_timeout": args.ring_timeout,
+    });
+    let desk = Desk::of_node(&args.node).await?;
+    let call = desk
+        .api
+        .create(&Local::path(&["calls"]), &wanted)
+        .await?
+        .body;
+    desk.close().await;
+    let id = output::member(&call, "id");
+    let said = format!("calling {}: call {id}", output::printable(&args.from));
+    output::done(args.json, &call, said)
 }
 
 async fn mute(args: MuteArgs, on: bool) -> Result<Exit, Failure> {
@@ -252,6 +294,7 @@ struct View<'a> {
     media: Vec<String>,
     muted: &'a [Party],
     held: bool,
+    peer: Option<&'a str>,
 }
 
 impl<'a> From<&'a CallInfo> for View<'a> {
@@ -270,6 +313,7 @@ impl<'a> From<&'a CallInfo> for View<'a> {
             media: call.media.iter().map(ToString::to_string).collect(),
             muted: &call.muted,
             held: call.held,
+            peer: call.peer.as_deref(),
         }
     }
 }
@@ -295,6 +339,7 @@ mod tests {
             media: vec![SessionId([0xab; 16])],
             muted: vec![Party::Caller],
             held: false,
+            peer: None,
         }
     }
 

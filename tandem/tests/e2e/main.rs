@@ -15,6 +15,7 @@ mod browser;
 mod failures;
 mod hold;
 mod hostile;
+mod originate;
 mod phones;
 mod restart;
 mod stage;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use control::{Config, media::SessionId};
+use control::{Config, media::SessionId, signal::Originate};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sip::message::Method;
 use store::{Cdr, Timestamp};
@@ -251,7 +251,11 @@ impl World {
         while self.calls.first().is_some_and(|(at, _)| *at <= now) {
             self.calls.pop_first();
             let to = CALLED[self.rng.random_range(0..CALLED.len())];
-            self.parties[0].call(now, to);
+            if self.rng.random_range(0..5) == 0 {
+                self.connect(to);
+            } else {
+                self.parties[0].call(now, to);
+            }
             match self.rng.random_range(0..20) {
                 0..3 => self.parties[6].exchange(now, &Method::Register),
                 3..5 => self.parties[6].exchange(now, &Method::Message),
@@ -259,6 +263,19 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    /// An operator has two parties connected.
+    fn connect(&mut self, to: &str) {
+        let order = Originate {
+            from: CALLED[self.rng.random_range(0..CALLED.len())].to_owned(),
+            to: to.to_owned(),
+            caller_id: None,
+            ring_timeout_s: self.rng.random_range(1..90),
+        };
+        // Who cannot be called at all is refused at once.
+        drop(self.bed.core.originate(self.bed.now, &order));
+        self.bed.settle();
     }
 
     fn deliver(&mut self) {

@@ -1,0 +1,136 @@
+//! Two parties that the node calls and connects.
+
+use std::{net::IpAddr, process::Command};
+
+use loadtest::{
+    audio::RATE,
+    bed::{Family, Layout},
+    capture::{Delivery, Traffic, traffic::Rtp},
+    node::Node,
+    sipp::{Agent, Scenario},
+};
+use serde_json::Value;
+
+use crate::stage::{Recorded, Stage, all_well, cdrs, eventually, finish, nothing_left};
+
+const SECONDS: u32 = 3;
+
+/// A node that has the caller's side behind the prefix 7, and the callee's behind all others.
+fn stage(datapath: &str) -> Option<Stage> {
+    let mut stage = Stage::new(Layout::default(), Family::V4, datapath)?;
+    let desk = stage.caller_sip();
+    stage.config.more = format!(
+        "[[trunks]]\nname = \"desk\"\nhosts = [\"{desk}\"]\n\n\
+         [[routes]]\nprefix = \"7\"\ntrunks = [\"desk\"]\nring_timeout = 60\n"
+    );
+    Some(stage)
+}
+
+fn originate(stage: &Stage) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(["calls", "originate", "700", "15550100", "--json"]);
+    let config = stage.folder.path().join("tandem.toml");
+    let done = command.arg("--config").arg(config).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+/// Starts both parties, who wait for calls.
+fn play(stage: &Stage, node: &Node<'_>, first: &Agent, second: &Agent) -> Value {
+    let parties = stage.start(first, second);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    let call = originate(stage);
+    all_well(&finish(parties), 1, node);
+    call
+}
+
+/// RTP that a party sent.
+fn from<'t>(traffic: &Traffic<'t>, party: IpAddr) -> Vec<Rtp<'t>> {
+    let flows = traffic.flows.iter();
+    let own = flows.filter(|((source, _), _)| source.ip() == party);
+    own.flat_map(|(_, packets)| packets.clone()).collect()
+}
+
+/// RTP that came to it.
+fn to<'t>(traffic: &Traffic<'t>, party: IpAddr) -> Vec<Rtp<'t>> {
+    let flows = traffic.flows.iter();
+    let own = flows.filter(|((_, destination), _)| destination.ip() == party);
+    own.flat_map(|(_, packets)| packets.clone()).collect()
+}
+
+fn connects(datapath: &str) {
+    let Some(stage) = stage(datapath) else { return };
+    let node = stage.node();
+    let first = stage.caller(Scenario::CalleeConnected, SECONDS);
+    let mut second = stage.callee(Scenario::CalleeHangsUp, SECONDS);
+    second.talk = first.talk;
+    let recording = stage.record();
+    let call = play(&stage, &node, &first, &second);
+    let recorded = Recorded::of(recording);
+    let packets = u64::from(SECONDS * RATE);
+    let (at_first, at_second) = (recorded.at_caller(), recorded.at_callee());
+    assert_eq!(
+        (&*at_first.bad_checksums, &*at_second.bad_checksums),
+        (&[][..], &[][..])
+    );
+    let ips = [stage.caller_sip().ip(), stage.callee_sip().ip()];
+    let sent = [from(&at_first, ips[0]), from(&at_second, ips[1])];
+    let arrived = [to(&at_second, ips[1]), to(&at_first, ips[0])];
+    for (sent, arrived) in sent.iter().zip(&arrived) {
+        let delivery = Delivery::of(sent, arrived);
+        assert!(
+            delivery.perfect() && delivery.sent == packets,
+            "{delivery:?}"
+        );
+    }
+
+    let cdrs = cdrs(&node, 2);
+    let of = |id: &Value| cdrs.iter().find(|cdr| cdr["id"] == *id);
+    let one = of(&call["id"]).unwrap();
+    assert_eq!(
+        (&one["status"], &one["origin"]),
+        (&200.into(), &"node".into())
+    );
+    assert!(
+        one["datapath"].is_null(),
+        "its media is the other call's: {one:#}"
+    );
+    let other = cdrs.iter().find(|cdr| cdr["id"] != call["id"]).unwrap();
+    assert_eq!(other["datapath"], datapath, "{other:#}");
+    assert_eq!(other["ended_by"], "callee", "{other:#}");
+    for side in ["caller", "callee"] {
+        assert_eq!(other["media"][side]["packets"], packets, "{other:#}");
+    }
+    nothing_left(&node);
+    assert!(node.stop().unwrap());
+}
+
+#[test]
+fn audio_goes_once_through_the_node_on_xdp() {
+    connects("xdp");
+}
+
+#[test]
+fn audio_goes_once_through_the_node_on_io_uring() {
+    connects("io-uring");
+}
+
+#[test]
+fn a_second_party_that_is_busy_ends_the_first_ones_call() {
+    let Some(stage) = stage("io-uring") else {
+        return;
+    };
+    let node = stage.node();
+    let first = stage.caller(Scenario::CalleeDelayedOffer, 0);
+    let second = stage.callee(Scenario::CalleeRefuses(486), 0);
+    play(&stage, &node, &first, &second);
+    let mut statuses: Vec<_> = cdrs(&node, 2)
+        .iter()
+        .map(|cdr| cdr["status"].as_u64().unwrap())
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 486]);
+    eventually("nobody is called any more", || {
+        node.metrics().unwrap().sum("tandem_calls_active", &[]) == 0.0
+    });
+}
