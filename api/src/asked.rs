@@ -21,6 +21,7 @@ impl State {
         Err(match fault.code {
             FaultCode::NotFound => Problem::not_found(&fault.message),
             FaultCode::Invalid => Problem::refused(&fault.message),
+            FaultCode::Party => Problem::party(&fault.message),
             FaultCode::Conflict => Problem::conflict(&fault.message),
             FaultCode::Changed => Problem::changed(),
             FaultCode::Exhausted | FaultCode::Unavailable => {

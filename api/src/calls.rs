@@ -9,6 +9,7 @@ use control::{
     media::{self, FlowStats, SessionStats},
     signal::{
         CallChange, CallInfo, CallOrder, CallState, Originate, Party, Request, Response, TracePage,
+        TransferOrder,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(one, hang_up))
         .routes(routes!(mute))
         .routes(routes!(hold))
+        .routes(routes!(transfer))
         .routes(routes!(messages))
         .routes(routes!(quality))
 }
@@ -85,6 +87,29 @@ pub(crate) struct Call {
     held: bool,
     /// The call that this one is connected with, where the node made both.
     peer: Option<String>,
+    /// The latest transfer of one of its parties.
+    transfer: Option<TransferView>,
+}
+
+/// How a transfer goes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TransferView {
+    #[schema(schema_with = party)]
+    party: Party,
+    /// The URI that the party was sent to.
+    to: String,
+    /// What the party tells of its new call: below 200 it is being tried.
+    status: u16,
+}
+
+/// Who is to be transferred, and to whom.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTransfer {
+    #[schema(schema_with = party)]
+    party: Party,
+    /// A user, a number or a SIP URI.
+    to: String,
 }
 
 /// Two parties that are to talk.
@@ -125,6 +150,11 @@ impl From<CallInfo> for Call {
             muted: call.muted,
             held: call.held,
             peer: call.peer,
+            transfer: call.transfer.map(|transfer| TransferView {
+                party: transfer.party,
+                to: transfer.to,
+                status: transfer.status,
+            }),
         }
     }
 }
@@ -458,6 +488,40 @@ async fn hold(
 ) -> Result<Json<Call>, Problem> {
     let change = CallChange::Hold { on };
     order(&state, &editor, &id, change, "hold", json!({ "on": on })).await
+}
+
+/// Transfers a party to somebody who is not asked first: it gets REFER and makes the new call itself, as this node lets it. Once
+/// it says that this was answered, the call is ended; where it was not, the call goes on, and `transfer` says with which
+/// status. The phone has to understand REFER.
+#[utoipa::path(post, path = "/calls/{id}/transfer", tag = "calls", params(("id" = Uuid, Path)), request_body = NewTransfer,
+    security(("bearer" = ["operator", "node"])), responses(
+        (status = 202, body = Call, description = "The party tries, or has not answered yet"),
+        (status = 404, description = "No call of this id is up"),
+        (status = 409, description = "It is not answered yet, or a party is being transferred already"),
+        (status = 422, description = "Nobody can be called like this"),
+        (status = 502, description = "The party does not take it; the detail has its answer")))]
+async fn transfer(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+    Body(NewTransfer { party, to }): Body<NewTransfer>,
+) -> Result<(StatusCode, Json<Call>), Problem> {
+    let id = Uuid::try_parse(&id).map_err(|_| missing())?.to_string();
+    let detail = json!({ "party": party, "to": to });
+    let order = TransferOrder { id, party, to };
+    let call: Call = match state.ask(Request::Transfer(order)).await? {
+        Response::Call(call) => (*call).into(),
+        other => return Err(unexpected(&other)),
+    };
+    let change = Change {
+        action: "transfer",
+        kind: "calls",
+        target: &call.id,
+        tenant: None,
+        detail,
+    };
+    editor.record(&state, change).await;
+    Ok((StatusCode::ACCEPTED, Json(call)))
 }
 
 /// Has signaling do something to a call, and tells how it is then.

@@ -158,6 +158,16 @@ impl Problem {
         )
     }
 
+    /// A party of a call does not do what it was asked for.
+    pub(crate) fn party(detail: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "urn:tandem:problem:party",
+            "A party of the call refuses",
+            detail,
+        )
+    }
+
     /// More than there may be, for so many seconds.
     pub(crate) fn too_many(what: &str, seconds: u64) -> Self {
         Self {

@@ -16,7 +16,7 @@ use control::{
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, Originate, ReloadReport, Request, Response, RouteQuestion, Signal,
-        SignalStatus,
+        SignalStatus, TransferOrder,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -48,6 +48,8 @@ const MEDIA_PATIENCE: Duration = Duration::from_secs(1);
 const RELOAD_PATIENCE: Duration = Duration::from_secs(4);
 /// For how many seconds an operator may have a party rung.
 const RING_TIMEOUT: RangeInclusive<u32> = 1..=600;
+/// How long a client of the channel is kept waiting for a phone's answer to REFER.
+const REFER_PATIENCE: Duration = Duration::from_secs(3);
 /// Calls on a page at most.
 const PAGE: u32 = 10_000;
 
@@ -105,6 +107,7 @@ impl Handler<Signal> for Service {
                 Request::Hangup { id } => this.hang_up(&id).await,
                 Request::Call(order) => this.obey(order).await,
                 Request::Originate(order) => this.originate(order).await,
+                Request::Transfer(order) => this.transfer(order).await,
                 Request::Drain { on } => {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
@@ -331,6 +334,19 @@ impl Service {
         }
     }
 
+    /// A phone may take its time to answer: who asked is told then how it stands.
+    async fn transfer(&self, order: TransferOrder) -> Result<Response, Fault> {
+        let command = |answer| Command::Transfer(Box::new(order.clone()), answer);
+        let found = self.all_within(REFER_PATIENCE, command).await;
+        if let Some(done) = found.into_iter().flatten().next() {
+            return done.map(|call| Response::Call(Box::new(call)));
+        }
+        let calls = self.all(|answer| Command::List(None, answer)).await;
+        let call = calls.into_iter().flatten().find(|call| call.id == order.id);
+        let call = call.ok_or_else(|| no_call(&order.id))?;
+        Ok(Response::Call(Box::new(call)))
+    }
+
     async fn obey(&self, order: CallOrder) -> Result<Response, Fault> {
         let found = self
             .all(|answer| Command::Obey(order.clone(), answer))
@@ -391,6 +407,14 @@ impl Service {
 
     /// Asks every worker, and waits for those that answer.
     async fn all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        self.all_within(PATIENCE, command).await
+    }
+
+    async fn all_within<T>(
+        &self,
+        patience: Duration,
+        command: impl Fn(oneshot::Sender<T>) -> Command,
+    ) -> Vec<T> {
         let mut answers = Vec::with_capacity(self.0.workers.len());
         for worker in &self.0.workers {
             let (sender, answer) = oneshot::channel();
@@ -400,7 +424,7 @@ impl Service {
         }
         let mut told = Vec::with_capacity(answers.len());
         for answer in answers {
-            if let Ok(Ok(one)) = timeout(PATIENCE, answer).await {
+            if let Ok(Ok(one)) = timeout(patience, answer).await {
                 told.push(one);
             }
         }

@@ -18,7 +18,7 @@ use control::{
     Client, Fault,
     channel::{Events, RequestError},
     media::{self, Media},
-    signal::{CallInfo, CallOrder, Originate, Signal, TracePage},
+    signal::{CallInfo, CallOrder, Originate, Signal, TracePage, TransferOrder},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     accounts::{Answer, Asker},
     call::{
-        Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, Output, ResolveToken, Terms,
-        TraceAsked,
+        Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, OrderToken, Output,
+        ResolveToken, Terms, TraceAsked,
     },
     clock::{self, Clock},
     directory::{Aor, Directory},
@@ -55,7 +55,9 @@ pub(crate) enum Command {
     /// End a call; tell whether it was there.
     HangUp(String, oneshot::Sender<bool>),
     /// Do something to a call; tell how it is then, if it was there.
-    Obey(CallOrder, oneshot::Sender<Option<Result<CallInfo, Fault>>>),
+    Obey(CallOrder, Answerer),
+    /// Have a party of a call transferred; tell what it says to that, if the call was there.
+    Transfer(Box<TransferOrder>, Answerer),
     /// Connect two parties; tell how the first call is then.
     Originate(Box<Originate>, oneshot::Sender<Result<CallInfo, Fault>>),
     /// Tell a call's messages.
@@ -97,6 +99,12 @@ pub(crate) struct Shell {
     pub(crate) vitals: Vitals,
 }
 
+/// Who waits for a call as it is after an order; told `None` where there is no such call.
+type Answerer = oneshot::Sender<Option<Result<CallInfo, Fault>>>;
+
+/// Orders whose outcome is a party's to tell.
+type Orders = Mutex<HashMap<OrderToken, Answerer>>;
+
 /// All workers of the node.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -113,6 +121,7 @@ struct Worker {
     due: AtomicU64,
     shell: Shell,
     questions: mpsc::UnboundedSender<Question>,
+    orders: Orders,
 }
 
 impl Workers {
@@ -128,6 +137,7 @@ impl Workers {
                 due: AtomicU64::new(clock::NEVER),
                 shell,
                 questions,
+                orders: Orders::default(),
             }
         });
         Arc::new(Self {
@@ -152,7 +162,7 @@ impl Workers {
             core.handle_timeout(now);
         }
         while let Some(output) = core.poll_output() {
-            perform(&worker.shell, &worker.questions, output);
+            perform(worker, output);
         }
         let due = core.poll_timeout().map(|at| self.clock.step_after(at));
         let due = due.unwrap_or(clock::NEVER);
@@ -169,11 +179,14 @@ impl Workers {
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) {
         let mut batch = Vec::new();
+        let Some(worker) = self.workers.get(index) else {
+            return;
+        };
         loop {
             tokio::select! {
                 biased;
                 Some(command) = commands.recv() => {
-                    self.enter(index, |core, now| obey(core, now, command));
+                    self.enter(index, |core, now| obey(core, now, command, &worker.orders));
                 }
                 more = inbox.recv(&mut batch) => {
                     if !more {
@@ -254,7 +267,7 @@ fn take(core: &mut Core, now: Instant, queued: Queued) {
     }
 }
 
-fn obey(core: &mut Core, now: Instant, command: Command) {
+fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
     // Who asked may have gone meanwhile.
     match command {
         Command::List(tenant, answer) => {
@@ -264,6 +277,11 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Obey(order, answer) => drop(answer.send(core.obey(now, &order))),
+        Command::Transfer(order, answerer) => match core.transfer(now, &order) {
+            Some(Ok(token)) => drop(orders.lock().insert(token, answerer)),
+            Some(Err(fault)) => drop(answerer.send(Some(Err(fault)))),
+            None => drop(answerer.send(None)),
+        },
         Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),
         Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
@@ -285,7 +303,10 @@ fn obey(core: &mut Core, now: Instant, command: Command) {
 
 type Question = (MediaToken, media::Request);
 
-fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: Output) {
+fn perform(worker: &Worker, output: Output) {
+    let Worker {
+        shell, questions, ..
+    } = worker;
     match output {
         Output::Transmit {
             flow,
@@ -302,6 +323,13 @@ fn perform(shell: &Shell, questions: &mpsc::UnboundedSender<Question>, output: O
         Output::Media { token, request } => drop(questions.send((token, request))),
         Output::Resolve { token, authority } => resolve(shell, token, authority),
         Output::Account { aor } => shell.asker.ask(aor, shell.index),
+        Output::Obeyed { token, outcome } => {
+            let answerer = worker.orders.lock().remove(&token);
+            // Who asked may have gone meanwhile.
+            if let Some(answerer) = answerer {
+                drop(answerer.send(Some(outcome)));
+            }
+        }
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
         Output::Keep { token, message } => {

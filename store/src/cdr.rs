@@ -147,6 +147,8 @@ named! {
         Overload = "overload",
         /// An operator ended it.
         Operator = "operator",
+        /// An operator had one of the parties transferred to somebody else.
+        Transfer = "transfer",
         /// The node stopped.
         Shutdown = "shutdown",
         /// The node failed in a way that it did not foresee; its log says more.

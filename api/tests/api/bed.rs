@@ -15,6 +15,7 @@ use control::{
     media::{self, Media, MediaStatus, SessionId},
     signal::{
         self, BindingInfo, CallChange, CallInfo, CallState, Party, Signal, SignalStatus, TracePage,
+        TransferInfo,
     },
 };
 use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
@@ -89,6 +90,7 @@ pub(crate) fn call(n: u8) -> CallInfo {
         muted: vec![Party::Callee],
         held: false,
         peer: None,
+        transfer: None,
     }
 }
 
@@ -170,6 +172,18 @@ impl Handler<Signal> for Signaling {
                 signal::Request::Metrics => signal::Response::Metrics(
                     "# TYPE tandem_calls_active gauge\ntandem_calls_active 3\n".into(),
                 ),
+                signal::Request::Transfer(order) if order.to == "nobody" => {
+                    let message = "the party answered REFER with 405 Method Not Allowed";
+                    return Err(Fault::new(FaultCode::Party, message));
+                }
+                signal::Request::Transfer(order) => signal::Response::Call(Box::new(CallInfo {
+                    transfer: Some(TransferInfo {
+                        party: order.party,
+                        to: order.to,
+                        status: 100,
+                    }),
+                    ..call(1)
+                })),
                 signal::Request::Originate(order) if order.to == "nobody" => {
                     return Err(Fault::new(FaultCode::Conflict, "nobody is there"));
                 }

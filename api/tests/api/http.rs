@@ -197,6 +197,7 @@ async fn calls_are_listed_page_by_page() {
         "muted": ["callee"],
         "held": false,
         "peer": null,
+        "transfer": null,
     });
     assert_eq!(page["items"][0], expected);
     assert_eq!(page["items"].as_array().unwrap().len(), 2);
@@ -262,6 +263,26 @@ async fn a_call_is_muted_and_held() {
     let done = audit["items"].as_array().unwrap();
     let done: Vec<_> = done.iter().map(|one| &one["action"]).collect();
     assert_eq!(done, ["hold", "mute"]);
+}
+
+#[tokio::test]
+async fn a_party_is_transferred_or_says_why_not() {
+    let bed = Bed::start().await;
+    let path = format!("/v1/calls/{}/transfer", call(1).id);
+    let wanted = json!({ "party": "callee", "to": "+15550100" });
+    let done = bed.ask(KEY, "POST", &path, Some(wanted.clone())).await;
+    assert_eq!(done.status, 202);
+    let under_way = json!({ "party": "callee", "to": "+15550100", "status": 100 });
+    assert_eq!(done.json()["transfer"], under_way);
+    let nobody = json!({ "party": "callee", "to": "nobody" });
+    let refused = bed.ask(KEY, "POST", &path, Some(nobody)).await;
+    assert_eq!(refused.status, 502);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("405"), "{detail}");
+    let wrong = bed
+        .ask(KEY, "POST", "/v1/calls/x/transfer", Some(wanted))
+        .await;
+    assert_eq!(wrong.status, 404);
 }
 
 #[tokio::test]
@@ -491,7 +512,7 @@ async fn unknown_paths_and_methods_are_problems() {
         );
     }
     let key = format!("Bearer {KEY}");
-    for path in ["/healthz", "/v1/calls"] {
+    for path in ["/healthz", "/v1/cdrs"] {
         let answer = bed.send("DELETE", path, &[("Authorization", &key)]).await;
         assert_eq!(
             (answer.status, answer.header("content-type")),

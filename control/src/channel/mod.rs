@@ -77,4 +77,6 @@ pub enum FaultCode {
     Changed,
     /// What the request is about is not in a state in which it can be done.
     Conflict,
+    /// A party of the call, or somebody on the way to it, does not do it.
+    Party,
 }

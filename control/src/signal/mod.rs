@@ -31,7 +31,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 6;
+    const VERSION: u16 = 7;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -61,6 +61,10 @@ pub enum Request {
     /// [`FaultCode::NotFound`](crate::FaultCode), or [`FaultCode::Conflict`](crate::FaultCode) where the
     /// call's media does not go through mediad.
     Call(CallOrder),
+    /// Have a party of a call transferred to somebody else; answered with [`Response::Call`] once the party
+    /// has agreed to try, or is slow to say so; or with [`FaultCode::Party`](crate::FaultCode) where it
+    /// refuses.
+    Transfer(TransferOrder),
     /// Call a party, and then another one for it; answered with [`Response::Call`], the first of the two
     /// calls that this makes.
     Originate(Originate),
@@ -264,6 +268,31 @@ pub struct CallInfo {
     /// The call that this one is connected with, where the node made both ([`Originate`]). The one with
     /// media is the second.
     pub peer: Option<String>,
+    /// The latest transfer of one of the parties.
+    pub transfer: Option<TransferInfo>,
+}
+
+/// A party that is to be transferred (blindly: to somebody who is not asked first).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferOrder {
+    /// As in [`CallInfo::id`].
+    pub id: String,
+    /// Who.
+    pub party: Party,
+    /// To whom: as in [`Originate`].
+    pub to: String,
+}
+
+/// How a transfer goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferInfo {
+    /// Who is transferred.
+    pub party: Party,
+    /// The URI to which.
+    pub to: String,
+    /// What the party tells of its new call, or its answer where it refuses to make one: below 200 it is
+    /// being tried.
+    pub status: u16,
 }
 
 /// Two parties to be connected.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use control::{
+    Fault, FaultCode,
     channel::RequestError,
     media::{self, FlowStats, SessionStats},
     signal::{self, CallInfo, CallState},
@@ -15,6 +16,7 @@ use super::{
     Alarm, Core, Output,
     setup::origin_of,
     state::{Call, CallKey, End, Work},
+    transfer::Transfer,
 };
 use crate::metrics::CallResult;
 
@@ -36,6 +38,10 @@ impl Core {
         call.setup = None;
         call.course = None;
         call.holds.clear();
+        if let Some(token) = call.broken_off() {
+            let outcome = Err(Fault::new(FaultCode::Conflict, "the call has ended"));
+            self.outputs.push_back(Output::Obeyed { token, outcome });
+        }
         call.state = CallState::Ending;
         let reason = if reason.is_empty() {
             reason_phrase(status)
@@ -128,6 +134,7 @@ impl Core {
                 .collect(),
             muted: call.muted.parties(),
             held: call.held,
+            transfer: call.transfer.as_ref().map(Transfer::info),
             peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
         }
     }

@@ -95,7 +95,7 @@ impl Core {
                 branch.is_some_and(|branch| !branch.heard && affected(branch.way))
             }
             Client::Kept => self.is_kept_by(*id, |way| affected(Some(*way))),
-            Client::Bye(..) | Client::Disowned => false,
+            Client::Bye(..) | Client::Disowned | Client::Refer(_) => false,
         };
         let ids: Vec<_> = self
             .clients

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use sip::{
     dialog::{ProxyDialog, Side},
-    message::Message,
+    message::{BuildError, Message},
     proxy::BranchId,
     transaction::ClientId,
 };
@@ -200,34 +200,52 @@ impl Core {
         side: Side,
         reason: &str,
     ) {
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        let Some(leg) = call.dialogs.get(index).filter(|leg| leg.confirmed) else {
-            return;
-        };
-        let way = self.way_to(&self.next_to(now, call, leg, side));
-        let trunk = answering(call.party(leg, side));
-        let Some((way, via)) = way.and_then(|way| Some((way, self.own_via(&way)?))) else {
-            return;
-        };
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let Some(leg) = call.dialogs.get_mut(index) else {
-            return;
-        };
-        leg.over = true;
-        let Ok(bye) = leg.dialog.bye_towards(side, &via, Some(reason)) else {
-            return;
-        };
-        match self.layer.send_request(now, way, bye.clone()) {
-            Ok(client) => {
-                call.byes += 1;
-                self.clients.insert(client, Client::Bye(key, side));
-                self.remember_own(client, bye, way, trunk);
+        let sent = self.send_within(
+            now,
+            key,
+            index,
+            side,
+            Client::Bye(key, side),
+            |dialog, via| dialog.bye_towards(side, via, Some(reason)),
+        );
+        let call = self.calls.get_mut(&key).filter(|_| sent.is_some());
+        if let Some(call) = call {
+            call.byes += 1;
+            if let Some(leg) = call.dialogs.get_mut(index) {
+                leg.over = true;
             }
-            Err(error) => warn!(call = %call.id, %error, "cannot send a BYE"),
+        }
+    }
+
+    /// Sends a request of our own within a dialog of a call, which is to be `what`; `None` where it cannot
+    /// be sent.
+    pub(super) fn send_within(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        index: usize,
+        side: Side,
+        what: Client,
+        write: impl FnOnce(&mut ProxyDialog, &str) -> Result<Message, BuildError>,
+    ) -> Option<()> {
+        let call = self.calls.get(&key)?;
+        let leg = call.dialogs.get(index).filter(|leg| leg.confirmed)?;
+        let trunk = answering(call.party(leg, side));
+        let way = self.way_to(&self.next_to(now, call, leg, side))?;
+        let via = self.own_via(&way)?;
+        let call = self.calls.get_mut(&key)?;
+        let leg = call.dialogs.get_mut(index)?;
+        let request = write(&mut leg.dialog, &via).ok()?;
+        match self.layer.send_request(now, way, request.clone()) {
+            Ok(client) => {
+                self.clients.insert(client, what);
+                self.remember_own(client, request, way, trunk);
+                Some(())
+            }
+            Err(error) => {
+                warn!(call = %call.id, %error, "cannot send a request of this node's own");
+                None
+            }
         }
     }
 
@@ -283,6 +301,7 @@ pub(super) const fn words(cause: Cause) -> (u16, &'static str) {
         Cause::SessionExpired => (408, "the session was not refreshed"),
         Cause::NoAck => (408, "the answer was not acknowledged"),
         Cause::LongestCall => (408, "the call lasted as long as it may"),
+        Cause::Transfer => (200, "transferred by an operator"),
         Cause::Operator => (200, "ended by an operator"),
         Cause::Shutdown => (503, "node stops"),
         _ => (500, "ended by the node"),

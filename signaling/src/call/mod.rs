@@ -51,6 +51,7 @@ mod stream;
 mod target;
 mod timer;
 mod trace;
+mod transfer;
 mod turn;
 mod way;
 mod within;
@@ -87,7 +88,7 @@ pub(crate) use auth::Proof;
 pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
 pub(crate) use message::{KeepToken, Kept};
-pub(crate) use output::{MediaToken, Output, ResolveToken};
+pub(crate) use output::{MediaToken, OrderToken, Output, ResolveToken};
 pub(crate) use policy::{Policy, Terms};
 pub(crate) use stream::{Families, OWNER};
 pub(crate) use trace::TraceAsked;
@@ -164,6 +165,8 @@ enum Client {
     Disowned,
     /// A message that was kept for its user.
     Kept,
+    /// A REFER of our own.
+    Refer(CallKey),
 }
 
 /// Who is to be woken.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use control::{media, signal};
+use control::{Fault, media, signal};
 use sip::{message::Message, transaction::TransactionId};
 use store::Cdr;
 use tracing::{debug, warn};
@@ -18,6 +18,10 @@ pub(crate) struct MediaToken(pub(super) u64);
 /// Names a question to the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ResolveToken(pub(super) u64);
+
+/// Names an operator's order whose outcome is a party's to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OrderToken(pub(super) u64);
 
 /// One thing to do.
 #[derive(Debug)]
@@ -74,6 +78,13 @@ pub(crate) enum Output {
     Account {
         /// Whom about.
         aor: Aor,
+    },
+    /// Tell an operator what came of an order.
+    Obeyed {
+        /// Which one.
+        token: OrderToken,
+        /// The call as it is then, or why it was not done.
+        outcome: Result<signal::CallInfo, Fault>,
     },
     /// Tell those who watch.
     Event(signal::Event),

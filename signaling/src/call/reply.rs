@@ -40,13 +40,21 @@ impl Core {
             {
                 return;
             }
+            Some(Client::Refer(key))
+                if matches!(status, 401 | 407) && self.answer_for_own(now, client, response) =>
+            {
+                return self.move_on(key, response);
+            }
+            Some(Client::Refer(key)) if status >= 200 => {
+                return self.on_referred(key, Some(status));
+            }
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));
             }
             Some(Client::Kept) if status >= 200 => {
                 return self.on_delivered(now, client, Some(status));
             }
-            Some(Client::Bye(..) | Client::Disowned | Client::Kept) => return,
+            Some(Client::Bye(..) | Client::Disowned | Client::Kept | Client::Refer(_)) => return,
             None => return self.metrics.dropped(Dropped::Stray),
         };
         self.follow_callee(now, id, index, flow);

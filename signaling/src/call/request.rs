@@ -185,6 +185,9 @@ impl Core {
             if asks_this_hop(&received) {
                 return self.answer_options(now, server, &received);
             }
+            if self.takes_notice(now, key, server, &received) {
+                return;
+            }
             return self.enqueue(
                 now,
                 key,
@@ -225,8 +228,10 @@ impl Core {
         let Some(caller) = self.admitted.take() else {
             return self.answer(now, server, &received, 403, &[]);
         };
-        let is_known = self.bridges.is_second(&flow, &received);
-        if self.draining && !is_known && !self.is_emergency(&routed.request) {
+        if self.draining
+            && !self.bridges.is_second(&flow, &received)
+            && !self.is_emergency(&routed.request)
+        {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
             return self.answer(now, server, &received, 503, &retry);
         }

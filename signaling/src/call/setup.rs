@@ -366,6 +366,7 @@ impl Core {
             spare: None,
             muted: Muted::default(),
             held: false,
+            transfer: None,
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

@@ -21,6 +21,7 @@ use super::{
     course::Course,
     exchange::ExchangeId,
     stream::{Media, Muted, Turn},
+    transfer::Transfer,
 };
 use crate::{
     directory::{Aor, Caller, Hold, Trunk},
@@ -90,6 +91,8 @@ pub(super) struct Call {
     pub(super) muted: Muted,
     /// An operator has put both on hold.
     pub(super) held: bool,
+    /// The latest transfer of a party.
+    pub(super) transfer: Option<Transfer>,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,

@@ -24,5 +24,6 @@ mod sips;
 mod storm;
 mod timer;
 mod trace;
+mod transfer;
 mod transport;
 mod within;

@@ -72,11 +72,11 @@ impl Directory {
         Self { owners, ..self }
     }
 
-    /// Whose the calls of a user are. A trunk's depend on whom it calls.
+    /// Whose the calls of a user are. Those of a trunk and of this node depend on who is called.
     pub(crate) fn owner_of_caller(&self, caller: &Caller) -> Option<Arc<str>> {
         match caller {
             Caller::User(aor) => self.owners.of_domain(aor.domain()),
-            Caller::Trunk(_) => None,
+            Caller::Trunk(_) | Caller::Node => None,
         }
     }
 

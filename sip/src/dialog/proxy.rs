@@ -285,6 +285,22 @@ impl ProxyDialog {
         }
     }
 
+    /// The address of one end, as the other knows it: the value of a From or To, tag included.
+    #[must_use]
+    pub fn address(&self, side: Side) -> &[u8] {
+        self.end(side).shown()
+    }
+
+    /// Begins a request to one end in the name of the other, within a dialog that goes on: its number is
+    /// one that the other end has not used, and what that one sends from now on is ahead by one more
+    /// ([`shift`](Self::shift)). `via` is a whole Via value of ours with a new branch.
+    pub fn request_towards(&mut self, side: Side, method: &Method, via: &str) -> RequestBuilder {
+        let sender = self.end_mut(side.other());
+        sender.shift = sender.shift.saturating_add(1);
+        let cseq = sender.cseq;
+        self.write(side, method, cseq, via)
+    }
+
     /// A BYE to one end in the name of the other, to be sent in a client transaction of our own.
     /// `via` is a whole Via value of ours with a new branch; `reason` the value of a Reason header
     /// (RFC 3326).

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::Local;
 use clap::{Args, Subcommand, ValueEnum};
-use control::signal::{CallInfo, CallState, Party, Request, Response};
+use control::signal::{CallInfo, CallState, Party, Request, Response, TransferInfo};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::Timestamp;
@@ -32,6 +32,7 @@ Examples:
   tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls originate alice@example.test +15550100
   tandem calls mute 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 caller
+  tandem calls transfer 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 callee bob@example.test
   tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id' | xargs tandem calls hangup"
 )]
 pub(crate) struct CallsArgs {
@@ -55,6 +56,8 @@ enum CallsCommand {
     Mute(MuteArgs),
     /// Lets a party that was muted be heard again
     Unmute(MuteArgs),
+    /// Has a party call somebody else instead, by REFER
+    Transfer(TransferArgs),
     /// Keeps both parties from hearing each other
     Hold(ShowArgs),
     /// Lets parties that were put on hold hear each other again
@@ -87,6 +90,14 @@ struct MuteArgs {
     /// Who of the two
     #[arg(value_enum)]
     party: PartyArg,
+}
+
+#[derive(Args, Debug)]
+struct TransferArgs {
+    #[command(flatten)]
+    whom: MuteArgs,
+    /// Whom it is to call: a user, a number or a SIP URI
+    to: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -148,6 +159,10 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
         CallsCommand::Originate(args) => originate(args).await,
         CallsCommand::Mute(args) => mute(args, true).await,
         CallsCommand::Unmute(args) => mute(args, false).await,
+        CallsCommand::Transfer(args) => {
+            let wanted = json!({ "party": args.whom.party.name(), "to": args.to });
+            change(args.whom.call, "transfer", wanted).await
+        }
         CallsCommand::Hold(args) => change(args, "hold", json!({ "on": true })).await,
         CallsCommand::Resume(args) => change(args, "hold", json!({ "on": false })).await,
     }
@@ -295,6 +310,7 @@ struct View<'a> {
     muted: &'a [Party],
     held: bool,
     peer: Option<&'a str>,
+    transfer: Option<&'a TransferInfo>,
 }
 
 impl<'a> From<&'a CallInfo> for View<'a> {
@@ -314,6 +330,7 @@ impl<'a> From<&'a CallInfo> for View<'a> {
             muted: &call.muted,
             held: call.held,
             peer: call.peer.as_deref(),
+            transfer: call.transfer.as_ref(),
         }
     }
 }
@@ -340,6 +357,7 @@ mod tests {
             muted: vec![Party::Caller],
             held: false,
             peer: None,
+            transfer: None,
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) enum Purpose {
     /// The second party is told where the first one is now.
     Refit,
     /// The other party asked for it by this.
-    Carry(Message),
+    Carry(Box<Message>),
 }
 
 /// A 2xx of ours whose ACK has not come.
@@ -97,7 +97,7 @@ pub(super) enum Told {
     /// It was refused.
     Refused(Purpose, u16),
     /// The answer to something else that was passed on.
-    Passed(Message),
+    Passed(Box<Message>),
     /// Nothing new.
     Nothing,
 }
@@ -313,7 +313,7 @@ impl Agent {
     ) -> Option<Message> {
         let offer = sdp::of(request);
         let answer_due = offer.is_none() && description.is_some();
-        self.heard = offer.or(self.heard.take());
+        self.heard = offer.or_else(|| self.heard.take());
         let said = description.map(|description| self.say(description));
         self.accept_with(now, timers, request, said, answer_due)
     }
@@ -351,7 +351,7 @@ impl Agent {
         let accepted = self.accepted.take_if(|accepted| accepted.cseq == cseq)?;
         accepted.answer_due.then(|| {
             let answer = sdp::of(ack);
-            self.heard = answer.clone().or(self.heard.take());
+            self.heard = answer.clone().or_else(|| self.heard.take());
             answer
         })
     }
@@ -363,7 +363,9 @@ impl Agent {
         };
         if cseq.method != Method::Invite {
             let at = self.passed.iter().position(|(own, _)| *own == cseq.number);
-            return at.map_or(Told::Nothing, |at| Told::Passed(self.passed.remove(at).1));
+            return at.map_or(Told::Nothing, |at| {
+                Told::Passed(Box::new(self.passed.remove(at).1))
+            });
         }
         let is_it = |(request, _): &mut (Message, Purpose)| {
             request.cseq().is_ok_and(|own| own.number == cseq.number)
@@ -378,7 +380,7 @@ impl Agent {
             dialog.handle_response(response);
         }
         self.owes_ack = true;
-        self.heard = sdp::of(response).or(self.heard.take());
+        self.heard = sdp::of(response).or_else(|| self.heard.take());
         Told::Accepted(purpose)
     }
 
@@ -400,7 +402,7 @@ impl Agent {
     /// The request that waits for an answer which the other party owes.
     pub(super) fn waiting(&mut self) -> impl Iterator<Item = Message> + use<> {
         let carried = match self.asked.take() {
-            Some((_, Purpose::Carry(request))) => Some(request),
+            Some((_, Purpose::Carry(request))) => Some(*request),
             _ => None,
         };
         let passed = std::mem::take(&mut self.passed);

@@ -290,7 +290,7 @@ impl Bridge {
         };
         let heard = asked.heard.clone().unwrap_or_default();
         let request = match purpose {
-            Purpose::Carry(request) => request,
+            Purpose::Carry(request) => *request,
             Purpose::Join | Purpose::Refit => {
                 self.out.extend(asked.acknowledge(None, means.tokens));
                 if matches!(purpose, Purpose::Refit) {
@@ -431,7 +431,7 @@ impl Bridge {
                 let other = other.as_mut().filter(|other| !other.is_busy());
                 match other.filter(|_| phase == Phase::Joined && !agent.is_busy()) {
                     Some(other) => {
-                        let carry = Purpose::Carry(request.clone());
+                        let carry = Purpose::Carry(Box::new(request.clone()));
                         // The other one may take its time: this one is not to send it again.
                         self.out
                             .extend(respond(request, 100).filter(|_| !is_update));

@@ -211,7 +211,7 @@ impl Core {
             relay: false,
         };
         self.bridges.by_id.insert(id, entry);
-        self.after_bridge(now, id);
+        self.after_bridge(id);
         self.drain(now);
         self.stand_of(id, shown)
     }
@@ -288,7 +288,7 @@ impl Core {
             entry.bridge.handle(end, message, &mut means);
             let has_second = entry.bridge.has_second();
             let first = entry.bridge.ids[0].to_string();
-            self.after_bridge(now, id);
+            self.after_bridge(id);
             if has_second != had_second
                 && let Some(key) = self.call_by_id(&first)
             {
@@ -305,12 +305,12 @@ impl Core {
                 tokens: &mut self.tokens,
             };
             entry.bridge.handle_timeout(&mut means);
-            self.after_bridge(now, id);
+            self.after_bridge(id);
         }
     }
 
     /// Takes what a bridge wants sent, and forgets one that is over.
-    fn after_bridge(&mut self, _now: Instant, id: u64) {
+    fn after_bridge(&mut self, id: u64) {
         let Some(entry) = self.bridges.by_id.get_mut(&id) else {
             return;
         };
@@ -350,7 +350,7 @@ impl Core {
     }
 
     /// What an operator names: `alice@example.test`, `alice` of the first domain, a number, or a SIP URI.
-    fn uri_of_party(&self, member: &str, name: &str) -> Result<String, Fault> {
+    pub(super) fn uri_of_party(&self, member: &str, name: &str) -> Result<String, Fault> {
         let invalid = |why: &str| Fault::new(FaultCode::Invalid, format!("{member}: {why}"));
         let bare = name.trim();
         let bare = bare.strip_prefix("sip:").unwrap_or(bare);
@@ -397,5 +397,7 @@ fn pending(id: Uuid, whom: &Invitation, started: Timestamp) -> CallInfo {
         muted: Vec::new(),
         held: false,
         peer: None,
+        tenant: None,
+        transfer: None,
     }
 }

@@ -173,6 +173,8 @@ pub(super) struct Bed {
     /// To whom the core is delivering them.
     busy: HashSet<Aor>,
     pub(super) events: Vec<signal::Event>,
+    /// What operators were told of their orders.
+    pub(super) obeyed: Vec<Result<signal::CallInfo, Fault>>,
     pub(super) names: HashMap<String, Vec<SocketAddr>>,
 }
 
@@ -250,6 +252,7 @@ impl Bed {
             kept: Vec::new(),
             busy: HashSet::new(),
             events: Vec::new(),
+            obeyed: Vec::new(),
             names: HashMap::new(),
         }
     }
@@ -319,6 +322,7 @@ impl Bed {
                     }
                 }
                 Output::Event(event) => self.events.push(event),
+                Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 Output::Cdr(cdr) => self.cdrs.push(*cdr),
                 Output::Keep { token, message } => {
                     let full = self.kept.len() >= 2;

@@ -383,17 +383,24 @@ impl World {
     }
 }
 
+/// Whether a call is the node's own, and was answered.
+fn is_first_of_two(cdr: &Cdr) -> bool {
+    cdr.origin.as_deref() == Some("node") && cdr.answered.is_some()
+}
+
 /// So many calls at once, and again until there were so many in all.
 fn storm(seed: u64, at_once: usize, calls: usize) {
     let mut causes = HashSet::new();
     let mut statuses = HashSet::new();
     let mut answered = 0;
     let mut recorded = 0;
+    let mut connected = 0;
     let mut world = World::new(seed);
     for _ in 0..calls.div_ceil(at_once) {
         let cdrs = world.run(at_once);
         recorded += cdrs.len();
         answered += cdrs.iter().filter(|cdr| cdr.answered.is_some()).count();
+        connected += cdrs.iter().filter(|cdr| is_first_of_two(cdr)).count();
         causes.extend(cdrs.iter().map(|cdr| format!("{:?}", cdr.cause)));
         statuses.extend(cdrs.iter().map(|cdr| cdr.status));
     }
@@ -401,6 +408,10 @@ fn storm(seed: u64, at_once: usize, calls: usize) {
     assert!(
         answered * 4 > recorded,
         "{answered} of {recorded} calls were answered"
+    );
+    assert!(
+        connected * 40 > recorded,
+        "{connected} first parties of two answered"
     );
     for cause in CAUSES {
         assert!(
