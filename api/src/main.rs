@@ -21,7 +21,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    control::logging::init("info");
+    let _log = control::logging::init("info");
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,9 @@
 //! lets debug lines of one piece of work through that the filter would stop, once
 //! [`set_watching`] has said that there is any such work. While there is none a stopped line costs what
 //! it always does: nothing.
+//!
+//! A thread of its own writes the lines: who logs does not wait for who reads the log. Where that one is too
+//! slow, or does not read at all, lines are lost, and no call.
 
 mod fields;
 mod verbosity;
@@ -17,6 +20,7 @@ use std::{
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -55,34 +59,46 @@ pub enum LogError {
     },
 }
 
-/// Starts logging for the whole process. `default` is the filter where `RUST_LOG` says nothing, such
-/// as `info`. A second call does nothing.
-pub fn init(default: &str) {
+/// Lines that wait for who reads the log, at most.
+const WAITING: usize = 16_384;
+
+/// The log of this process. When it is dropped, the last lines are written.
+#[must_use = "the log ends when it is dropped"]
+#[derive(Debug)]
+pub struct Log {
+    _writing: WorkerGuard,
+}
+
+/// Starts logging for the whole process, until what it gives is dropped. `default` is the filter where
+/// `RUST_LOG` says nothing, such as `info`. A second call does nothing.
+pub fn init(default: &str) -> Option<Log> {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let usable = !wanted.is_empty() && Verbosity::parse(&wanted).is_ok();
     let first = if usable { wanted } else { default.to_owned() };
-    let Ok(base) = Verbosity::parse(&first) else {
-        return;
-    };
+    let base = Verbosity::parse(&first).ok()?;
     let (filter, handle) = verbosity::reloadable(base);
+    let (writer, writing) = NonBlockingBuilder::default()
+        .thread_name("log")
+        .buffered_lines_limit(WAITING)
+        .finish(std::io::stderr());
     let json = std::env::var("TANDEM_LOG_FORMAT").is_ok_and(|format| format == "json");
     let lines = if json {
         let lines = tracing_subscriber::fmt::layer().with_target(false).json();
-        lines.with_writer(std::io::stderr).boxed()
+        lines.with_writer(writer).boxed()
     } else {
-        for_people(std::io::stderr, takes_style(&std::io::stderr())).boxed()
+        for_people(writer, takes_style(&std::io::stderr())).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Already initialised means that a test or an embedding program chose its own way.
-    if subscriber.try_init().is_ok() {
-        let filter = Filter {
-            handle,
-            now: first.clone(),
-            first,
-            watching: false,
-        };
-        drop(FILTER.set(Mutex::new(filter)));
-    }
+    subscriber.try_init().ok()?;
+    let filter = Filter {
+        handle,
+        now: first.clone(),
+        first,
+        watching: false,
+    };
+    drop(FILTER.set(Mutex::new(filter)));
+    Some(Log { _writing: writing })
 }
 
 /// Whether what is written there may be styled: it is a terminal that can, and nobody asked for plain text

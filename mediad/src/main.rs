@@ -49,7 +49,7 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    logging::init("info");
+    let _log = logging::init("info");
     match start(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use control::{Client, Config, Endpoint, config::ConfigError, logging};
+use signaling::NewPassword;
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
@@ -27,7 +28,7 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    logging::init("info");
+    let _log = logging::init("info");
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +66,7 @@ async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         Ok(loaded.config.into())
     });
     let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;
+    running.new_passwords().iter().for_each(NewPassword::show);
     let has_failed = loop {
         tokio::select! {
             _ = interrupt.recv() => break false,

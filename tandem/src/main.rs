@@ -150,7 +150,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
 /// Runs a command that waits, on this thread. Its own words are its output; the log says only what
 /// is odd.
 fn ask(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    control::logging::init("error");
+    let _log = control::logging::init("error");
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -45,7 +45,7 @@ pub(crate) struct RunArgs {
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let (source, loaded) = load(args.config.as_deref())?;
-    control::logging::init("info");
+    let _log = control::logging::init("info");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -2,8 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    fs,
-    io::Read as _,
+    fs::{self, File},
+    io::{Read as _, Seek as _},
     net::{TcpListener, UdpSocket},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
@@ -58,20 +58,34 @@ pub(crate) fn json(printed: &Output) -> serde_json::Value {
 /// A program that runs beside the test; killed where the test does not wait for its end.
 pub(crate) struct Background {
     child: Option<Child>,
+    /// What it says: a pipe that nobody reads is full after a while, and who writes to it waits.
+    said: Said,
+}
+
+struct Said {
+    stdout: File,
+    stderr: File,
 }
 
 impl Background {
     /// Starts it, and waits until it has a UDP socket: until it can be called.
     pub(crate) fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
+        let said = Said {
+            stdout: tempfile::tempfile().unwrap(),
+            stderr: tempfile::tempfile().unwrap(),
+        };
         let child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(said.stdout.try_clone().unwrap())
+            .stderr(said.stderr.try_clone().unwrap())
             .spawn();
         let child = child
             .unwrap_or_else(|error| panic!("cannot start {program}: {error}: is it installed?"));
-        let mut background = Self { child: Some(child) };
+        let mut background = Self {
+            child: Some(child),
+            said,
+        };
         background.wait(|pid| !sockets(pid, "udp").is_empty());
         background
     }
@@ -86,10 +100,7 @@ impl Background {
         let (pid, start) = (self.pid(), Instant::now());
         while !ready(pid) {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!(
-                    "it ended too early: {}",
-                    output(&self.take().collect(status))
-                );
+                panic!("it ended too early: {}", output(&self.collect(status)));
             }
             assert!(start.elapsed() < PATIENCE, "it does not get ready");
             thread::sleep(Duration::from_millis(20));
@@ -119,15 +130,25 @@ impl Background {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                return self.take().collect(status);
+                return self.collect(status);
             }
             assert!(start.elapsed() < PATIENCE, "it does not end");
             thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn take(&mut self) -> Ended {
-        Ended(self.child.take().unwrap())
+    fn collect(&mut self, status: ExitStatus) -> Output {
+        let read = |file: &mut File| {
+            let mut text = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut text).unwrap();
+            text
+        };
+        Output {
+            status,
+            stdout: read(&mut self.said.stdout),
+            stderr: read(&mut self.said.stderr),
+        }
     }
 }
 
@@ -136,31 +157,6 @@ impl Drop for Background {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
-        }
-    }
-}
-
-struct Ended(Child);
-
-impl Ended {
-    fn collect(mut self, status: ExitStatus) -> Output {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        self.0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_end(&mut stdout)
-            .unwrap();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_end(&mut stderr)
-            .unwrap();
-        Output {
-            status,
-            stdout,
-            stderr,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     io::Write as _,
+    net::TcpStream,
     process::Stdio,
 };
 
@@ -316,4 +317,28 @@ fn prometheus_can_read_the_metrics() {
             "{part}: {page}"
         );
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let node = Node::start();
+    node.process.signal("TERM");
+    let address = ("127.0.0.1", node.api);
+    node.wait_until(|| TcpStream::connect(address).is_err());
+    // A pipe takes 64 KiB; then who writes to it waits for who reads.
+    let mut unread = tandem(["run", "--config"])
+        .arg(node.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    node.wait_until(|| TcpStream::connect(address).is_ok());
+    for _ in 0..1_000 {
+        // Each of them is a line, also where it is one too many for the limit.
+        let (status, _) = node.get("/v1/nothing");
+        assert!(matches!(status, 404 | 429), "{status}");
+    }
+    assert_eq!(node.get("/healthz").0, 200);
+    unread.kill().unwrap();
+    unread.wait().unwrap();
 }
