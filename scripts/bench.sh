@@ -30,6 +30,9 @@ echo
 echo "== records of calls: written to PostgreSQL, and found among 10 million"
 "$bin/cdrs" --rounds "${ROUNDS:-5}" --rows "${CDR_ROWS:-10000000}" || echo "the target was not met"
 echo
+echo "== REST beside a bare axum handler over sqlx"
+"$bin/rest" --seconds "${SECONDS_EACH:-5}" --rounds "${ROUNDS:-5}" || echo "the target was not met"
+echo
 echo "== mixed traffic: memory flat, tables empty"
 "$bin/mixed" --minutes "${MIXED_MINUTES:-30}" --rate "${MIXED_RATE:-40}"
 echo

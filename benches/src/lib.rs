@@ -7,6 +7,7 @@ pub mod mixed;
 pub mod proxy;
 pub mod register;
 pub mod relay;
+pub mod rest;
 pub mod server;
 mod spread;
 pub mod storm;

@@ -1,0 +1,70 @@
+//! Asks Tandem's REST API and a bare axum handler over sqlx in turns, and compares their rates.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use benches::rest::{self, Plan};
+use clap::Parser;
+
+/// Compares the REST API with a bare axum handler over sqlx on SQLite: reads and writes a second, and processor
+/// time for each.
+#[derive(Parser)]
+struct Arguments {
+    /// Seconds of reading, and of writing, in each turn.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Turns of each server.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Clients that ask at once.
+    #[arg(long, default_value_t = 8)]
+    clients: u32,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/rest.json")]
+    report: PathBuf,
+    /// The folder with Tandem's programs: this one's own unless told.
+    #[arg(long)]
+    programs: Option<PathBuf>,
+    /// Be the bare handler instead, at this address.
+    #[arg(long, hide = true, requires = "folder")]
+    bare: Option<SocketAddr>,
+    /// Where its database is.
+    #[arg(long, hide = true)]
+    folder: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("rest: the target was not met");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("rest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    if let (Some(address), Some(folder)) = (arguments.bare, &arguments.folder) {
+        rest::serve(address, folder)?;
+        return Ok(true);
+    }
+    let plan = Plan {
+        time: Duration::from_secs(arguments.seconds.max(1)),
+        rounds: arguments.rounds.max(1),
+        clients: arguments.clients.max(1),
+    };
+    let own = std::env::current_exe()?;
+    let own = own.parent().ok_or("this program is in no folder")?;
+    let programs = arguments.programs.as_deref().unwrap_or(own);
+    let report = rest::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
+    println!("\n{report}");
+    if let Some(folder) = arguments.report.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
+    println!("report: {}", arguments.report.display());
+    Ok(report.is_met())
+}
