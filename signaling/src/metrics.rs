@@ -10,6 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use sip::message::Method;
+use store::Disk;
 
 use crate::call::Proof;
 
@@ -176,6 +177,8 @@ pub(crate) struct Metrics {
     /// TLS handshakes that failed, on either side.
     pub(crate) tls_failures: IntCounter,
     certificates: IntGaugeVec,
+    disk_size: IntGauge,
+    disk_available: IntGauge,
     /// Datagrams that the kernel dropped because a socket's buffer was full.
     kernel_drops: IntGaugeVec,
     /// Keepalives that were sent to registered clients.
@@ -339,6 +342,14 @@ impl Metrics {
                 "Seconds until a certificate of this node ends.",
                 &["name"],
             )?,
+            disk_size: gauge(
+                "data_disk_size_bytes",
+                "How large the file system of the data directory is.",
+            )?,
+            disk_available: gauge(
+                "data_disk_available_bytes",
+                "What is left of the file system of the data directory.",
+            )?,
             kernel_drops: gauges(
                 "sip_kernel_drops",
                 "Datagrams that the kernel dropped because a SIP socket's buffer was full.",
@@ -421,6 +432,15 @@ impl Metrics {
         for (name, seconds) in left {
             self.certificates.with_label_values(&[name]).set(*seconds);
         }
+    }
+
+    /// Shows the file system of the data directory; nothing of one that is gone.
+    pub(crate) fn disk(&self, disk: Option<Disk>) {
+        let shown = |bytes: Option<u64>| bytes.and_then(|bytes| i64::try_from(bytes).ok());
+        let size = shown(disk.map(|disk| disk.size));
+        let available = shown(disk.map(|disk| disk.available));
+        self.disk_size.set(size.unwrap_or(0));
+        self.disk_available.set(available.unwrap_or(0));
     }
 
     /// Counts a ban.

@@ -16,6 +16,7 @@ mod backup;
 mod binding;
 mod bulk;
 mod cdr;
+mod disk;
 mod domain;
 mod engine;
 mod erase;
@@ -43,6 +44,7 @@ pub use cdr::{
     Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, TrunkStats, WriterCounts, WriterOptions,
     WriterTask,
 };
+pub use disk::Disk;
 pub use domain::Domain;
 pub use engine::Store;
 pub use erase::{ERASED, Erasure, Subject};

@@ -1,0 +1,43 @@
+//! The file system of the data directory: records are kept there, or spill to it.
+
+use std::io;
+
+use crate::Store;
+
+/// How large a file system is, and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// In bytes.
+    pub size: u64,
+    /// Bytes that this process may still write.
+    pub available: u64,
+}
+
+impl Store {
+    /// How the file system of the data directory is now.
+    ///
+    /// # Errors
+    /// If the directory is gone.
+    pub fn disk(&self) -> io::Result<Disk> {
+        let told = rustix::fs::statvfs(&self.data_dir)?;
+        Ok(Disk {
+            size: told.f_blocks.saturating_mul(told.f_frsize),
+            available: told.f_bavail.saturating_mul(told.f_frsize),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_has_no_more_left_than_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("sqlite::memory:", folder.path()).await.unwrap();
+        let disk = store.disk().unwrap();
+        assert!(0 < disk.size && disk.available <= disk.size, "{disk:?}");
+        drop(folder);
+        assert!(store.disk().is_err());
+    }
+}
