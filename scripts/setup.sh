@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 need=()
 packages=()
+contract=
 # want COMMAND PACKAGE: PACKAGE is installed where COMMAND is not found.
 want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need+=("$2"); }
 
@@ -33,6 +34,7 @@ for purpose in "${@:-build}"; do
     want chromium chromium
     want promtool prometheus
     packages=(jssip playwright)
+    contract=schemathesis==4.32.5
     ;;
   bench)
     want rtpengine rtpengine-daemon
@@ -80,6 +82,17 @@ for package in "${packages[@]}"; do
   npm ci --prefix "$to.new" --ignore-scripts --no-audit --no-fund --silent
   mv "$to.new" "$to"
 done
+
+# What holds the REST API against its own document.
+if [ -n "$contract" ]; then
+  to=${CARGO_TARGET_DIR:-target}/contract
+  if [ "$(cat "$to/wanted" 2>/dev/null)" != "$contract" ]; then
+    rm -rf "$to"
+    python3 -m venv "$to"
+    "$to/bin/pip" install --quiet --disable-pip-version-check "$contract"
+    echo "$contract" >"$to/wanted"
+  fi
+fi
 
 if ! command -v cargo >/dev/null 2>&1; then
   echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2

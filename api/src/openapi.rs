@@ -8,7 +8,10 @@ use store::Role;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        self, RefOr,
+        self, Ref, RefOr,
+        content::ContentBuilder,
+        path::{Operation, PathItem},
+        response::ResponseBuilder,
         schema::{ObjectBuilder, Schema, SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -16,8 +19,8 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Front, State, bans, calls, cdrs, changes, domains, erasures, events, keys, login, messages,
-    node, operators, registrations, routing, tenants, users, webhooks,
+    Front, State, bans, calls, cdrs, changes, domains, erasures, events, keys, login, lookup,
+    messages, node, operators, problem::Problem, registrations, routing, tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -102,6 +105,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(bans::router())
         .merge(node::router())
         .merge(routing::router())
+        .merge(lookup::router())
         .merge(events::router())
         .merge(webhooks::router())
         .merge(tenants::router())
@@ -114,9 +118,42 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::with_openapi(Frame::openapi()).nest("/v1", v1)
 }
 
-/// The document as it is served.
+/// The document as it is served: with what is true of every operation.
 pub(crate) fn written(document: &openapi::OpenApi) -> Bytes {
+    let mut document = document.clone();
+    let components = document.components.get_or_insert_default();
+    let schemas = &mut components.schemas;
+    schemas.insert(Problem::NAME.to_owned(), Problem::schema());
+    let schema = Ref::from_schema_name(Problem::NAME);
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let problem = ResponseBuilder::new()
+        .description("A problem: what is wrong, and what to do (RFC 9457)")
+        .content("application/problem+json", content)
+        .build();
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths
+        .into_iter()
+        .map(|(path, mut item)| {
+            for operation in operations(&mut item) {
+                let responses = &mut operation.responses.responses;
+                responses.insert("default".to_owned(), RefOr::T(problem.clone()));
+            }
+            // A parameter over several segments is the router's word.
+            (path.replace("{*", "{"), item)
+        })
+        .collect();
     document.to_json().unwrap_or_default().into()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let all = [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.patch,
+    ];
+    all.into_iter().flatten()
 }
 
 /// `GET /openapi.json`

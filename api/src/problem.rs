@@ -8,6 +8,10 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::StoreError;
+use utoipa::openapi::{
+    RefOr,
+    schema::{ObjectBuilder, Schema, Type},
+};
 
 use crate::MOST_BODY;
 
@@ -52,6 +56,30 @@ impl Problem {
             more: Map::new(),
             header: None,
         }
+    }
+
+    /// What the OpenAPI document calls it.
+    pub(crate) const NAME: &'static str = "Problem";
+
+    /// How the OpenAPI document describes it.
+    pub(crate) fn schema() -> RefOr<Schema> {
+        let text = |words: &str| {
+            let text = ObjectBuilder::new().schema_type(Type::String);
+            text.description(Some(words)).build()
+        };
+        let status = ObjectBuilder::new().schema_type(Type::Integer);
+        let object = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("An error (RFC 9457)."))
+            .property("type", text("A URN that names the kind for a program."))
+            .required("type")
+            .property("title", text("The kind in words; the same each time."))
+            .required("title")
+            .property("status", status.build())
+            .required("status")
+            .property("detail", text("What is wrong this time, and what to do."))
+            .required("detail");
+        RefOr::T(Schema::Object(object.build()))
     }
 
     /// The request cannot be understood.

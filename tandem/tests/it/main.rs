@@ -7,6 +7,7 @@ mod call;
 mod cli;
 #[cfg(test)]
 mod common;
+mod contract;
 #[cfg(test)]
 mod dashboard;
 #[cfg(test)]

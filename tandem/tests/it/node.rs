@@ -14,6 +14,10 @@ use serde_json::Value;
 
 use crate::common::{Background, free_port, json, output, tandem};
 
+/// The users that a first configuration has: tests make their own.
+const USERS: &str = "[[users]]\nname = \"alice\"\ndomain = \"127.0.0.1\"\n\n\
+                     [[users]]\nname = \"bob\"\ndomain = \"127.0.0.1\"\n";
+
 /// A node on loopback, whose trunk leads to `callee`.
 pub(crate) struct Node {
     pub(crate) process: Background,
@@ -25,6 +29,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start() -> Self {
+        Self::start_by(|text| text.replace(USERS, ""))
+    }
+
+    /// With this done to its first configuration.
+    pub(crate) fn start_by(change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sip, api, callee) = (free_port(), free_port(), free_port());
         let init = tandem(["init"]).arg(dir.path()).output().unwrap();
@@ -36,7 +45,8 @@ impl Node {
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{api}"))
             .replace("127.0.0.1:5090", &format!("127.0.0.1:{callee}"))
             .replace("20000-29999", &media_ports());
-        fs::write(&path, text).unwrap();
+        assert!(text.contains(USERS), "{text}");
+        fs::write(&path, change(text)).unwrap();
         let mut process = Background::start(tandem(["run", "--config"]).arg(&path));
         let socket = dir.path().join("data/signal.sock");
         process.wait(|_| socket.exists() && TcpStream::connect(("127.0.0.1", api)).is_ok());
