@@ -39,6 +39,7 @@ mod idempotency;
 mod keys;
 mod local;
 mod login;
+mod lookup;
 mod messages;
 mod metrics;
 mod middleware;

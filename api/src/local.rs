@@ -236,7 +236,7 @@ impl Local {
     }
 
     /// A path with parameters.
-    fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    pub fn with_query(path: &str, query: &[(&str, &str)]) -> String {
         let pairs = query.iter();
         let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value)));
         let pairs: Vec<_> = pairs.collect();

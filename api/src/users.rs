@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use axum::{Json, extract, http::StatusCode, response::IntoResponse};
-use control::signal::{NewUser as Wanted, Request, Response, Secret, UserChange, UserOrder};
+use control::{
+    config::{Forward, Profile},
+    signal::{NewUser as Wanted, Request, Response, Secret, UserChange, UserOrder},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Timestamp, User};
@@ -43,6 +46,10 @@ pub(crate) struct UserView {
     enabled: bool,
     /// Contacts at most; `null` for what `[sip.registrar]` says.
     max_contacts: Option<u32>,
+    /// Where its calls go on to, by whichever number or name it is called.
+    forward: Forward,
+    /// Seconds that its phones ring; `null` for 60, or 20 where it is forwarded on no answer.
+    ring_timeout: Option<u32>,
     #[schema(value_type = String, format = DateTime)]
     created: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -51,14 +58,15 @@ pub(crate) struct UserView {
 
 impl UserView {
     fn new(user: User, tenant: String) -> Self {
-        let profile: Value = serde_json::from_str(&user.profile).unwrap_or_default();
-        let own = profile.get("max_contacts").and_then(Value::as_u64);
+        let profile: Profile = serde_json::from_str(&user.profile).unwrap_or_default();
         Self {
             user: format!("{}@{}", user.name, user.domain),
             tenant,
             display: user.display,
             enabled: user.enabled,
-            max_contacts: own.and_then(|own| u32::try_from(own).ok()),
+            max_contacts: profile.max_contacts,
+            forward: profile.forward,
+            ring_timeout: profile.ring_timeout,
             created: user.created,
             updated: user.updated,
         }
@@ -83,6 +91,12 @@ pub(crate) struct NewUser {
     /// Contacts at most; what `[sip.registrar]` says unless told.
     #[schema(minimum = 1)]
     max_contacts: Option<u32>,
+    /// Where its calls go on to.
+    #[serde(default)]
+    forward: Forward,
+    /// Seconds that its phones ring; 60 unless told, or 20 where it is forwarded on no answer.
+    #[schema(minimum = 1, maximum = 3_600)]
+    ring_timeout: Option<u32>,
 }
 
 const fn yes() -> bool {
@@ -105,6 +119,14 @@ pub(crate) struct ChangedUser {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1)]
     max_contacts: Option<Option<u32>>,
+    /// All cases at once; `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Forward>)]
+    forward: Option<Option<Forward>>,
+    /// `null` for what is usual.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 3_600)]
+    ring_timeout: Option<Option<u32>>,
 }
 
 /// Tells `null` from nothing.
@@ -187,11 +209,14 @@ async fn create(
         display: new.display,
         enabled: new.enabled,
         max_contacts: new.max_contacts,
+        forward: new.forward.into(),
+        ring_timeout: new.ring_timeout,
     });
     obey(&state, order).await?;
     let user = find(&state, &name, &domain).await?.ok_or_else(missing)?;
     let view = UserView::new(user, tenant);
-    let detail = json!({ "display": view.display, "enabled": view.enabled });
+    let detail =
+        json!({ "display": view.display, "enabled": view.enabled, "forward": view.forward });
     record(&state, &editor, "create", &view, detail).await;
     let place = format!("/v1/users/{}", view.user);
     let created = Tagged(view.updated, view);
@@ -235,6 +260,8 @@ async fn change(
         "display": change.display,
         "enabled": change.enabled,
         "max_contacts": change.max_contacts,
+        "forward": change.forward,
+        "ring_timeout": change.ring_timeout,
     });
     let order = UserOrder::Change(UserChange {
         user: before.user.clone(),
@@ -242,6 +269,10 @@ async fn change(
         display: change.display.map(Option::unwrap_or_default),
         enabled: change.enabled,
         max_contacts: change.max_contacts.map(Option::unwrap_or_default),
+        forward: change
+            .forward
+            .map(|forward| forward.unwrap_or_default().into()),
+        ring_timeout: change.ring_timeout.map(Option::unwrap_or_default),
         unchanged_since: Some(before.updated.millis()),
     });
     obey(&state, order).await?;

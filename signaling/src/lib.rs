@@ -28,7 +28,7 @@ mod watch;
 mod weighted;
 mod worker;
 
-pub use accounts::provision::row as user_row;
+pub use accounts::provision::{NewPassword, row as user_row};
 pub use directory::{PrefixMap, PrefixMapBuilder, explain};
 pub use provision::{Read, Reread, TakeOver, check, document};
 
@@ -129,6 +129,7 @@ pub struct Running {
     service: Service,
     workers: Vec<mpsc::UnboundedSender<Command>>,
     vitals: Vitals,
+    new_passwords: Vec<NewPassword>,
 }
 
 /// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
@@ -148,12 +149,11 @@ pub async fn start(
     listener: Listener,
 ) -> Result<Running, StartError> {
     let users = accounts::provision::plan(config, &store).await?;
-    users.create(&store).await?;
     for difference in &users.differences {
         warn!("{difference}");
     }
     let mut config = config.clone();
-    config.sip.domains = users.domains;
+    config.sip.domains.clone_from(&users.domains);
     let config = &config;
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
@@ -169,6 +169,8 @@ pub async fn start(
     let policy = Arc::new(Policy::new(config, bound.locals().to_vec(), rand::random()));
     let kept_bans = Kept::at(&config.node.data_dir);
     kept_bans.load(&policy.defence, Instant::now(), Timestamp::now());
+    // What fails at a start has failed: a password that is made now is shown.
+    let new_passwords = users.create(&store).await?;
     let (directory, revision) = provision::first(config, &store).await;
     let directory = Arc::new(directory);
     let current = Arc::new(ArcSwap::new(directory.clone()));
@@ -372,6 +374,7 @@ pub async fn start(
         service,
         workers: commands,
         vitals,
+        new_passwords,
     })
 }
 
@@ -379,6 +382,11 @@ impl Running {
     /// Where it receives, as `udp:127.0.0.1:5060`: with the port that was taken where 0 was configured.
     pub fn listen(&self) -> &[String] {
         &self.service.0.listen
+    }
+
+    /// The passwords that were made at the start, for users of the configuration who have none there.
+    pub fn new_passwords(&self) -> &[NewPassword] {
+        &self.new_passwords
     }
 
     /// Refuses new calls with 503 from now on, or takes them again.

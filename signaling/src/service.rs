@@ -16,7 +16,7 @@ use control::{
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, Originate, ReloadReport, Request, Response, RouteQuestion, Signal,
-        SignalStatus, TransferOrder,
+        SignalStatus, TransferOrder, TrunkInfo,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -30,7 +30,7 @@ use crate::{
     accounts::Orders,
     call::TraceAsked,
     defence::{Defence, Kept},
-    directory::{Aor, Named},
+    directory::{Aor, Named, Trunk},
     location::Location,
     metrics::Metrics,
     net::Network,
@@ -131,6 +131,8 @@ impl Handler<Signal> for Service {
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
                 },
                 Request::Trunks => Ok(this.trunks().await),
+                Request::DrainTrunk { name, on } => this.drain_trunk(&name, on).await,
+                Request::ProbeTrunk { name } => this.probe_trunk(&name).await,
                 Request::Unregister { user, contact } => this.unregister(&user, contact.as_deref()),
                 Request::Registrations { after, limit } => this.registrations(&after, limit),
                 Request::RegistrationsOf { user } => this.registrations_of(&user),
@@ -373,11 +375,38 @@ impl Service {
     }
 
     async fn trunks(&self) -> Response {
+        Response::Trunks(self.trunk_list().await)
+    }
+
+    async fn trunk_list(&self) -> Vec<TrunkInfo> {
         let mut calls = HashMap::new();
         for (trunk, count) in self.all(Command::CallsByTrunk).await.into_iter().flatten() {
             *calls.entry(trunk).or_insert(0) += count;
         }
-        Response::Trunks(self.0.trunks.list(&calls))
+        self.0.trunks.list(&calls)
+    }
+
+    async fn drain_trunk(&self, name: &str, on: bool) -> Result<Response, Fault> {
+        let trunk = self.trunk(name)?;
+        self.0.trunks.drain(&trunk, on);
+        let mut trunks = self.trunk_list().await;
+        trunks.retain(|trunk| trunk.name == name);
+        Ok(Response::Trunks(trunks))
+    }
+
+    async fn probe_trunk(&self, name: &str) -> Result<Response, Fault> {
+        let trunk = self.trunk(name)?;
+        let probed = self.0.trunks.probe(trunk).await;
+        let probed = probed
+            .ok_or_else(|| Fault::new(FaultCode::Unavailable, "the node is being stopped"))?;
+        Ok(Response::Probed(probed))
+    }
+
+    fn trunk(&self, name: &str) -> Result<Arc<Trunk>, Fault> {
+        self.0.trunks.named(name).ok_or_else(|| {
+            let message = format!("there is no trunk '{name}'; list the trunks");
+            Fault::new(FaultCode::NotFound, message)
+        })
     }
 
     async fn status(&self) -> SignalStatus {
@@ -470,6 +499,7 @@ impl Parts {
         self.metrics.bindings.set(bindings);
         self.metrics.certificates(&self.network.tls().expiries());
         self.trunks.measure(&self.metrics);
+        self.metrics.disk(self.provision.store.disk().ok());
         let directory = self.provision.current.load();
         self.metrics.limits(directory.limits_in_use());
         self.metrics.text()

@@ -389,6 +389,8 @@ async fn what_is_changed_of_a_user_holds_at_once() {
             display: None,
             enabled: true,
             max_contacts: None,
+            forward: signal::Forwards::default(),
+            ring_timeout: None,
         })
     };
     assert!(!registers(&node, folder, "three.test", "of three").await);

@@ -1,4 +1,4 @@
-//! Passwords: read without being shown, or made up. Never a part of the command line, which everybody
+//! Passwords: read without being shown. Never a part of the command line, which everybody
 //! on the machine can read.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -7,11 +7,6 @@ use control::signal::Secret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::exit::Failure;
-
-/// Without those that look like others.
-const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-/// As many of them have 116 bits.
-const LENGTH: usize = 20;
 
 /// Asks twice for a password at a terminal; elsewhere the first line of standard input is one.
 pub(crate) fn read(user: &str) -> Result<Secret, Failure> {
@@ -31,15 +26,9 @@ pub(crate) fn read(user: &str) -> Result<Secret, Failure> {
 /// Asks for a password, or makes one up.
 pub(crate) fn read_or_generate(generate: bool, user: &str) -> Result<Secret, Failure> {
     match generate {
-        true => Ok(self::generate()),
+        true => Ok(Secret::generate()),
         false => read(user),
     }
-}
-
-/// A new one.
-pub(crate) fn generate() -> Secret {
-    let letter = |_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]);
-    Secret::new((0..LENGTH).map(letter).collect::<String>())
 }
 
 fn checked(password: String) -> Result<Secret, Failure> {
@@ -97,14 +86,6 @@ impl Drop for Hidden {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_password_that_is_made_is_long_and_another_one_each_time() {
-        let (one, two) = (generate(), generate());
-        assert_ne!(one, two);
-        assert!(one.expose().len() == LENGTH && one.expose().is_ascii());
-        assert!(!format!("{one:?}").contains(one.expose()));
-    }
 
     #[test]
     fn what_cannot_be_typed_again_is_no_password() {

@@ -30,7 +30,6 @@ data_dir = "@DATA_DIR@"     # database, admin key, control sockets
 [sip]
 # Where SIP is received. For peers on other machines name an address that they reach.
 listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
-# Phones register as users: 'tandem users add alice@127.0.0.1' adds one while the node runs.
 # domains = ["example.test"]      # names that mean this node, beside its addresses and users' domains
 
 [media]
@@ -50,6 +49,16 @@ listen = "127.0.0.1:8080"
 url = "sqlite:tandem.db"          # or postgres://USER:PASSWORD@HOST/DATABASE
 # cache = 32                      # MiB of a SQLite database that are kept in memory for writing
 # keep_cdrs = 400                 # days of records of calls; default: for ever
+
+# Who may register, call and be called: two phones to begin with. Without a password here, one is made and
+# shown when the user is made, at the first start; 'tandem users' adds and changes users from then on.
+[[users]]
+name = "alice"
+domain = "127.0.0.1"
+
+[[users]]
+name = "bob"
+domain = "127.0.0.1"
 
 # A carrier or a switch. This one is for first steps: 'tandem answer' takes its calls.
 [[trunks]]

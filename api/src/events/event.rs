@@ -88,6 +88,8 @@ pub(crate) struct TrunkState {
     registered: Option<bool>,
     /// Why the last attempt to register failed.
     registration_error: Option<String>,
+    /// It gets no new calls, by an operator's order.
+    drained: bool,
 }
 
 /// How a host of a trunk is.
@@ -231,6 +233,7 @@ impl From<TrunkInfo> for TrunkState {
             name: trunk.name,
             hosts: trunk.hosts.into_iter().map(host).collect(),
             registered: registration.as_ref().map(|own| own.expires_s.is_some()),
+            drained: trunk.drained,
             registration_error: registration.and_then(|own| own.error),
         }
     }

@@ -101,8 +101,7 @@ async fn farewell(socket: &mut Socket) -> String {
         let message = timeout(SOON, socket.next()).await;
         match message.expect("it ends in time") {
             Some(Ok(Message::Close(Some(CloseFrame { reason, .. })))) => return reason.to_string(),
-            Some(Ok(Message::Ping(_))) => {}
-            other => unreachable!("{other:?}"),
+            other => assert!(matches!(other, Some(Ok(Message::Ping(_)))), "{other:?}"),
         }
     }
 }

@@ -288,6 +288,17 @@ pub struct Probe {
     pub bad: Codes,
 }
 
+impl Default for Probe {
+    fn default() -> Self {
+        Self {
+            interval: default_interval(),
+            failures: default_failures(),
+            successes: default_successes(),
+            bad: default_probe_bad(),
+        }
+    }
+}
+
 /// Which header field asserts who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -14,8 +14,9 @@ pub struct User {
     pub name: String,
     /// Default: the first domain of `[sip] domains`.
     pub domain: Option<String>,
-    /// Kept as one hash for each digest algorithm, never as it is.
-    pub password: String,
+    /// Kept as one hash for each digest algorithm, never as it is. Default: random, and shown once, when the
+    /// user is created.
+    pub password: Option<String>,
     /// What callees may be shown. Default none.
     pub display: Option<String>,
     /// Whether it may register, call and be called. Default true.
@@ -81,7 +82,7 @@ impl User {
             }
             Some(_) => {}
         }
-        if self.password.is_empty() {
+        if self.password.as_deref() == Some("") {
             errors.push(format!("{of}: password is empty"));
         }
         self.forward.check(&of, errors);

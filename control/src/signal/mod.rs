@@ -22,8 +22,8 @@ pub use routing::{
     FileDocument, NewDocument, RoutingEdit, RoutingKind, RoutingOrder, RoutingOutcome,
 };
 pub use trace::{TracePage, TracedMessage};
-pub use trunk::{RegistrationInfo, TrunkHostInfo, TrunkInfo};
-pub use user::{NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
+pub use trunk::{ProbeInfo, RegistrationInfo, TrunkHostInfo, TrunkInfo};
+pub use user::{Forwards, NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
 
 /// The protocol between signaling and those who watch it.
 #[derive(Debug)]
@@ -80,6 +80,21 @@ pub enum Request {
     Log(LogOrder),
     /// The trunks and how they are; answered with [`Response::Trunks`].
     Trunks,
+    /// Give a trunk no new calls from now on, emergency calls apart, or give it calls again; answered with
+    /// [`Response::Trunks`] of that one. Calls that are up go on, and calls from it are taken. It holds
+    /// until the node's next start.
+    DrainTrunk {
+        /// Its name.
+        name: String,
+        /// `false` to give it calls again.
+        on: bool,
+    },
+    /// Ask every host of a trunk whether it is there, now; answered with [`Response::Probed`] within 4 s.
+    /// One that is counts as up at once.
+    ProbeTrunk {
+        /// Its name.
+        name: String,
+    },
     /// Read the configuration and the store again, and take over what can be where all of it is good;
     /// answered with [`Response::Reloaded`], or [`FaultCode::Invalid`](crate::FaultCode) with a line for
     /// each reason. [`Response::Reloading`] where it takes longer than a client waits.
@@ -175,8 +190,10 @@ pub enum Response {
     Done,
     /// Prometheus text.
     Metrics(String),
-    /// Every trunk, in the order of the configuration.
+    /// Every trunk, in the order of the configuration, or the one that was asked for.
     Trunks(Vec<TrunkInfo>),
+    /// What each host of a trunk said, in the order of the configuration.
+    Probed(Vec<ProbeInfo>),
     /// What was taken over.
     Reloaded(ReloadReport),
     /// It takes longer than a client waits: ask for the outcome.

@@ -15,6 +15,8 @@ pub struct TrunkInfo {
     pub offered: u64,
     /// Those of them that it answered.
     pub answered: u64,
+    /// It gets no new calls, by an operator's order.
+    pub drained: bool,
     /// Our registration with it; `None` where it wants none.
     pub registration: Option<RegistrationInfo>,
 }
@@ -30,6 +32,19 @@ pub struct TrunkHostInfo {
     pub probed: bool,
     /// What went wrong with it last.
     pub error: Option<String>,
+}
+
+/// What a host of a trunk said to OPTIONS, asked for once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeInfo {
+    /// As configured.
+    pub host: String,
+    /// The status that it answered with; `None` where it did not.
+    pub status: Option<u16>,
+    /// Why it counts as down, or as not asked; `None` where it is well.
+    pub error: Option<String>,
+    /// Milliseconds until that was known.
+    pub took_ms: u64,
 }
 
 /// A registration of this node with a trunk.

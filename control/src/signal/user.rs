@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Forward;
+
 /// What is to become of a user. `user` is `alice@example.test`, or `alice` for one of the first domain of
 /// `[sip] domains`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,45 @@ pub struct NewUser {
     pub enabled: bool,
     /// Contacts at most; `None` for what `[sip.registrar]` says.
     pub max_contacts: Option<u32>,
+    /// Where its calls go on to.
+    pub forward: Forwards,
+    /// Seconds that its phones ring; `None` for 60, or 20 where it is forwarded on no answer.
+    pub ring_timeout: Option<u32>,
+}
+
+/// Where calls go on to, as [`Forward`] says; that one is read from texts alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwards {
+    /// Every call.
+    pub always: Option<String>,
+    /// Those that found a busy callee.
+    pub busy: Option<String>,
+    /// Those that nobody answered in time.
+    pub no_answer: Option<String>,
+    /// Those whose callee is not registered or not reached.
+    pub unreachable: Option<String>,
+}
+
+impl From<Forward> for Forwards {
+    fn from(forward: Forward) -> Self {
+        Self {
+            always: forward.always,
+            busy: forward.busy,
+            no_answer: forward.no_answer,
+            unreachable: forward.unreachable,
+        }
+    }
+}
+
+impl From<Forwards> for Forward {
+    fn from(forward: Forwards) -> Self {
+        Self {
+            always: forward.always,
+            busy: forward.busy,
+            no_answer: forward.no_answer,
+            unreachable: forward.unreachable,
+        }
+    }
 }
 
 /// What is to be changed of a user; `None` for what stays.
@@ -49,6 +90,10 @@ pub struct UserChange {
     pub enabled: Option<bool>,
     /// As in [`NewUser`]; 0 for what `[sip.registrar]` says.
     pub max_contacts: Option<u32>,
+    /// As in [`NewUser`], all cases at once.
+    pub forward: Option<Forwards>,
+    /// As in [`NewUser`]; 0 for what is usual.
+    pub ring_timeout: Option<u32>,
     /// Only where it was last changed then, in milliseconds since 1970 (UTC); else
     /// [`FaultCode::Changed`](crate::FaultCode). `None`: whenever that was.
     pub unchanged_since: Option<i64>,
@@ -76,6 +121,10 @@ pub struct UserInfo {
     pub enabled: bool,
     /// Contacts at most, where that is its own.
     pub max_contacts: Option<u32>,
+    /// Where its calls go on to.
+    pub forward: Forwards,
+    /// Seconds that its phones ring, where that is its own.
+    pub ring_timeout: Option<u32>,
     /// Contacts that it has registered now.
     pub contacts: u32,
     /// When it was created, in milliseconds since 1970 (UTC).
@@ -94,6 +143,14 @@ impl Secret {
         Self(text.into())
     }
 
+    /// A new one, of 116 random bits, in letters and digits that are not taken for one another.
+    pub fn generate() -> Self {
+        const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+        const LENGTH: usize = 20;
+        let letter = |_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]);
+        Self((0..LENGTH).map(letter).collect())
+    }
+
     /// As it is.
     pub fn expose(&self) -> &str {
         &self.0
@@ -103,5 +160,18 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_made_is_long_and_another_one_each_time() {
+        let (one, two) = (Secret::generate(), Secret::generate());
+        assert_ne!(one, two);
+        assert!(one.expose().len() == 20 && one.expose().is_ascii());
+        assert!(!format!("{one:?}").contains(one.expose()));
     }
 }

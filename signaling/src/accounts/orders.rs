@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Instant};
 
 use control::{
     Fault, FaultCode,
-    config::{self, Forward},
-    signal::{NewUser, Response, Secret, UserChange, UserDone, UserInfo, UserOrder},
+    config::{self, Forward, Profile},
+    signal::{NewUser, Response, UserChange, UserDone, UserInfo, UserOrder},
 };
+use serde_json::{Map, Value, json};
 use store::{Store, StoreError, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::info;
@@ -22,8 +23,6 @@ use crate::{directory::Aor, location::Location, provision::Provision, worker::Co
 const PAGE: u32 = 10_000;
 /// How often an edit begins again where another node changes the user meanwhile.
 const ATTEMPTS: usize = 5;
-/// The key of a profile that can be set here; others are kept.
-const MAX_CONTACTS: &str = "max_contacts";
 
 /// Does it.
 #[derive(Debug)]
@@ -59,12 +58,12 @@ impl Orders {
 
     fn info(&self, user: store::User) -> UserInfo {
         let aor = Aor::new(&user.name, &user.domain);
-        let own = profile(&user)
-            .get(MAX_CONTACTS)
-            .and_then(serde_json::Value::as_u64);
+        let profile: Profile = serde_json::from_str(&user.profile).unwrap_or_default();
         UserInfo {
             user: aor.as_str().to_owned(),
-            max_contacts: own.and_then(|own| u32::try_from(own).ok()),
+            max_contacts: profile.max_contacts,
+            forward: profile.forward.into(),
+            ring_timeout: profile.ring_timeout,
             contacts: count(self.location.count_of(Timestamp::now(), &aor)),
             display: user.display,
             enabled: user.enabled,
@@ -96,11 +95,11 @@ impl Orders {
         let user = config::User {
             name: aor.user().to_owned(),
             domain: Some(aor.domain().to_owned()),
-            password: new.password.expose().to_owned(),
+            password: Some(new.password.expose().to_owned()),
             display: new.display,
             enabled: new.enabled,
-            forward: Forward::default(),
-            ring_timeout: None,
+            forward: new.forward.into(),
+            ring_timeout: new.ring_timeout,
             max_contacts: new.max_contacts,
         };
         checked(&user)?;
@@ -114,6 +113,9 @@ impl Orders {
         self.accounts.learn(Instant::now(), row.into());
         drop(editing);
         info!(user = %aor, "a user was added");
+        if user.profile() != Profile::default() || !user.enabled {
+            self.provision.look_again().await;
+        }
         let domain = self.provision.add_domain(aor.domain()).await;
         let warnings = domain
             .err()
@@ -135,12 +137,11 @@ impl Orders {
             password: change
                 .password
                 .as_ref()
-                .map_or("kept", Secret::expose)
-                .to_owned(),
+                .map(|password| password.expose().to_owned()),
             display: None,
             enabled: true,
-            forward: Forward::default(),
-            ring_timeout: None,
+            forward: change.forward.clone().unwrap_or_default().into(),
+            ring_timeout: change.ring_timeout.filter(|seconds| *seconds > 0),
             max_contacts: change.max_contacts.filter(|most| *most > 0),
         })?;
         let editing = self.editing.lock().await;
@@ -150,6 +151,9 @@ impl Orders {
         drop(editing);
         let password = change.password.is_some();
         info!(user = %aor, enabled, password, "a user was changed");
+        if change.forward.is_some() || change.ring_timeout.is_some() || change.enabled.is_some() {
+            self.provision.look_again().await;
+        }
         // Who registered with the password of before has to show that it knows the new one.
         let unregistered = match password || !enabled {
             true => self.unregister(&aor).await,
@@ -237,17 +241,32 @@ fn changed(mut user: store::User, change: &UserChange) -> store::User {
     if let Some(display) = &change.display {
         user.display = Some(display.clone()).filter(|display| !display.is_empty());
     }
-    if let Some(most) = change.max_contacts {
-        let mut profile = profile(&user);
-        match most {
-            0 => profile.remove(MAX_CONTACTS),
-            most => profile.insert(MAX_CONTACTS.to_owned(), most.into()),
-        };
-        user.profile = serde_json::Value::Object(profile).to_string();
-    }
+    user.profile = profiled(&user.profile, change);
     user.enabled = change.enabled.unwrap_or(user.enabled);
     user.updated = user.updated.next();
     user
+}
+
+/// A profile, as a change makes it: what it has beside stays.
+fn profiled(profile: &str, change: &UserChange) -> String {
+    let mut members: Map<String, Value> = serde_json::from_str(profile).unwrap_or_default();
+    let numbers = [
+        ("max_contacts", change.max_contacts),
+        ("ring_timeout", change.ring_timeout),
+    ];
+    for (name, number) in numbers {
+        match number {
+            None => {}
+            Some(0) => drop(members.remove(name)),
+            Some(number) => drop(members.insert(name.to_owned(), number.into())),
+        }
+    }
+    match change.forward.clone().map(Forward::from) {
+        None => {}
+        Some(none) if none.is_empty() => drop(members.remove("forward")),
+        Some(forward) => drop(members.insert("forward".to_owned(), json!(forward))),
+    }
+    Value::Object(members).to_string()
 }
 
 /// Whether a user is as an order says that it was.
@@ -276,10 +295,6 @@ fn checked(user: &config::User) -> Result<(), Fault> {
     }
 }
 
-fn profile(user: &store::User) -> serde_json::Map<String, serde_json::Value> {
-    serde_json::from_str(&user.profile).unwrap_or_default()
-}
-
 fn unknown(user: &Aor) -> Fault {
     let message = format!("there is no user '{user}'; 'tandem users list' has them all");
     Fault::new(FaultCode::NotFound, message)
@@ -294,4 +309,36 @@ fn away(error: &StoreError) -> Fault {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use control::signal::Forwards;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_profile_keeps_what_it_does_not_name() {
+        let before = r#"{"forward":{"busy":"+4930"},"max_contacts":2,"later":true}"#;
+        let ring = UserChange {
+            ring_timeout: Some(9),
+            max_contacts: Some(0),
+            ..UserChange::default()
+        };
+        let after = r#"{"forward":{"busy":"+4930"},"later":true,"ring_timeout":9}"#;
+        assert_eq!(profiled(before, &ring), after);
+        let forward = |always: Option<&str>| UserChange {
+            forward: Some(Forwards {
+                always: always.map(str::to_owned),
+                ..Forwards::default()
+            }),
+            ..UserChange::default()
+        };
+        let after = r#"{"forward":{"always":"bob@example.test"},"later":true,"max_contacts":2}"#;
+        assert_eq!(profiled(before, &forward(Some("bob@example.test"))), after);
+        assert_eq!(
+            profiled(before, &forward(None)),
+            r#"{"later":true,"max_contacts":2}"#
+        );
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use control::{
     Config,
     config::{self, Profile},
+    signal::Secret,
 };
 use sip::digest::{Ha1, Hash};
 use store::{Store, StoreError, Timestamp};
@@ -21,6 +22,26 @@ pub(crate) struct Plan {
     pub(crate) domains: Vec<String>,
     /// Users of the file that the store has otherwise, one line each.
     pub(crate) differences: Vec<String>,
+}
+
+/// A password that was made for a user, to be shown this once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPassword {
+    /// The address of record.
+    pub user: String,
+    /// Nothing but hashes of it is kept.
+    pub password: Secret,
+}
+
+impl NewPassword {
+    /// Tells standard error of it. Not through the log: a log is kept, and read by others.
+    pub fn show(&self) {
+        eprintln!(
+            "password of {} (shown this once; 'tandem users set {0}' changes it): {}",
+            self.user,
+            self.password.expose()
+        );
+    }
 }
 
 /// Compares `[[users]]` with the store.
@@ -62,19 +83,49 @@ pub(crate) async fn plan(config: &Config, store: &Store) -> Result<Plan, StoreEr
 }
 
 impl Plan {
-    /// Creates the users that are missing.
+    /// Creates the users that are missing. Tells the passwords that were made for those who have none.
     ///
     /// # Errors
     /// If the database fails; none was created then.
-    pub(crate) async fn create(&self, store: &Store) -> Result<(), StoreError> {
-        if !self.missing.is_empty() {
-            let created = store.create_users(&self.missing).await?;
-            info!(
-                created,
-                "users of the configuration were created in the store"
-            );
+    pub(crate) async fn create(mut self, store: &Store) -> Result<Vec<NewPassword>, StoreError> {
+        if self.missing.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let mut made = Vec::new();
+        for (place, user) in self.missing.iter_mut().enumerate() {
+            if user.ha1_md5.is_none() {
+                let password = Secret::generate();
+                set_password(user, password.expose());
+                made.push((place, password));
+            }
+        }
+        let created = store.create_users(&self.missing).await?;
+        info!(
+            created,
+            "users of the configuration were created in the store"
+        );
+        let named = |place: usize| {
+            let user = self.missing.get(place)?;
+            Some((user.domain.as_str(), user.name.as_str()))
+        };
+        let names: Vec<_> = made.iter().filter_map(|(place, _)| named(*place)).collect();
+        let stored = store.users(&names).await?;
+        // Another node may have made one of the same name meanwhile: its password is another.
+        let is_ours = |ours: &&store::User| {
+            let mut stored = stored.iter();
+            stored.any(|user| {
+                (&user.domain, &user.name, &user.ha1_md5)
+                    == (&ours.domain, &ours.name, &ours.ha1_md5)
+            })
+        };
+        let shown = made.into_iter().filter_map(|(place, password)| {
+            let user = self.missing.get(place).filter(is_ours)?;
+            Some(NewPassword {
+                user: format!("{}@{}", user.name, user.domain),
+                password,
+            })
+        });
+        Ok(shown.collect())
     }
 }
 
@@ -94,7 +145,9 @@ pub fn row(user: &config::User, first: Option<&str>, now: Timestamp) -> Option<s
         updated: now,
         domain,
     };
-    set_password(&mut row, &user.password);
+    if let Some(password) = &user.password {
+        set_password(&mut row, password);
+    }
     Some(row)
 }
 
@@ -115,9 +168,15 @@ fn difference(written: &store::User, stored: &store::User) -> Option<String> {
         let theirs = theirs.as_ref().filter(|theirs| !theirs.is_empty());
         theirs.is_some_and(|theirs| !ours.iter().any(|ours| ours.eq_ignore_ascii_case(theirs)))
     };
-    let password = differs(&written.ha1_md5, &stored.ha1_md5)
-        || differs(&written.ha1_sha256, &stored.ha1_sha256)
-        || differs(&written.ha1_sha512, &stored.ha1_sha512);
+    // Without one in the file, the store's is as good as any.
+    let password = written.ha1_md5.is_some()
+        && [
+            (&written.ha1_md5, &stored.ha1_md5),
+            (&written.ha1_sha256, &stored.ha1_sha256),
+            (&written.ha1_sha512, &stored.ha1_sha512),
+        ]
+        .iter()
+        .any(|(ours, theirs)| differs(ours, theirs));
     let parts = [
         ("password", password),
         ("display", written.display != stored.display),
@@ -134,4 +193,36 @@ fn difference(written: &store::User, stored: &store::User) -> Option<String> {
             parts.join(", ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(user: &str) -> Config {
+        let text = format!("[[users]]\nname = \"alice\"\ndomain = \"example.test\"\n{user}");
+        Config::parse(&text, []).unwrap().config
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_not_written_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("sqlite:test.db", folder.path()).await.unwrap();
+        let config = config("");
+        let made = plan(&config, &store).await.unwrap();
+        let made = made.create(&store).await.unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!(made[0].user, "alice@example.test");
+        let password = made[0].password.expose();
+        let ha1 = Ha1::new(Hash::Md5, "alice", "example.test", password);
+        let stored = store.users(&[("example.test", "alice")]).await.unwrap();
+        assert_eq!(stored[0].ha1_md5.as_deref(), Some(ha1.expose()));
+
+        let again = plan(&config, &store).await.unwrap();
+        assert_eq!(again.differences, [""; 0]);
+        assert_eq!(again.create(&store).await.unwrap(), []);
+        let other = self::config("password = \"another\"");
+        let other = plan(&other, &store).await.unwrap();
+        assert!(other.differences[0].contains("password"));
+    }
 }

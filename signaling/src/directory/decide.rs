@@ -175,6 +175,16 @@ impl Draft<'_, '_> {
         }))
     }
 
+    /// Whether a trunk is no way out: it is drained. An emergency call takes any.
+    pub(super) fn passes_over(&mut self, trunk: &Trunk) -> bool {
+        let is_drained = trunk.standing.is_drained() && !self.emergency;
+        if is_drained {
+            self.trail
+                .say(|| format!("trunk {} is drained: it gets no new calls", trunk.name));
+        }
+        is_drained
+    }
+
     /// A trunk as a way out for a number.
     pub(super) fn carrier(
         &mut self,

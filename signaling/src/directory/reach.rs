@@ -120,6 +120,9 @@ impl Draft<'_, '_> {
             };
             self.trail
                 .say(|| format!("[[numbers]]: {name} leads to trunk {}", trunk.name));
+            if self.passes_over(trunk) {
+                return Err(drained(name));
+            }
             let free = (Cost::default(), None);
             let carrier = self.carrier(trunk, name, None, patience, free);
             let carriers = Destination::Carriers(vec![carrier]);
@@ -359,13 +362,16 @@ impl Draft<'_, '_> {
             let Some(trunk) = directory.trunks.get(found_one.trunk) else {
                 continue;
             };
+            if self.passes_over(trunk) {
+                continue;
+            }
             let failover = found_one.terms.failover.clone();
             let patience = found_one.terms.ring_timeout;
             let price = (found_one.cost, found_one.share);
             carriers.push(self.carrier(trunk, number, failover, patience, price));
         }
         let Some(longest) = carriers.iter().map(|carrier| carrier.ring_timeout).max() else {
-            return Err(no_route(&format!("no route for {called}")));
+            return Err(drained(called));
         };
         let relay = found.iter().any(|found| found.terms.relay);
         if when == When::First {
@@ -421,6 +427,14 @@ fn patience(written: Option<u32>, forward: &Forward) -> Duration {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
         (None, Some(_)) => FORWARDED_RING_TIMEOUT,
         (None, None) => USER_RING_TIMEOUT,
+    }
+}
+
+fn drained(called: &str) -> Refusal {
+    Refusal {
+        status: 503,
+        reason: format!("every trunk that leads to {called} is drained"),
+        cause: Cause::Unreachable,
     }
 }
 

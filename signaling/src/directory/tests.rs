@@ -198,6 +198,34 @@ fn the_cheapest_trunk_comes_first_and_gets_the_number_as_it_wants_it() {
 }
 
 #[test]
+fn a_drained_trunk_gets_no_new_calls_but_emergencies() {
+    let (directory, alice) = (directory(), alice());
+    let drain = |name: &str, on| {
+        let named = |trunk: &&Arc<Trunk>| trunk.name == name;
+        let trunk = directory.trunks().iter().find(named).unwrap();
+        assert!(trunk.standing.set_drained(on));
+    };
+    let anywhere = query(&alice, "alice", "+494215551234");
+    drain("b", true);
+    let one = plan(&directory, &anywhere);
+    assert_eq!(carriers(&one.stages[0]), [("a", "04215551234")]);
+    drain("a", true);
+    assert_eq!(status(&directory.decide(&anywhere)), 503);
+    assert_eq!(
+        status(&directory.decide(&query(&alice, "alice", "+4930103"))),
+        503
+    );
+    let help = plan(&directory, &query(&alice, "alice", "112"));
+    assert_eq!(carriers(&help.stages[0]), [("a", "112")]);
+    // Where it is drained, it may still call.
+    let a = trunk(&directory, "a");
+    plan(&directory, &query(&a, "1", "+4930100"));
+    drain("b", false);
+    let one = plan(&directory, &anywhere);
+    assert_eq!(carriers(&one.stages[0]), [("b", "+494215551234")]);
+}
+
+#[test]
 fn shares_are_kept_over_many_calls_and_one_draw_is_one_order() {
     let (directory, alice) = (directory(), alice());
     let mut query = query(&alice, "alice", "+4915112");

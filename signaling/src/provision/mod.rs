@@ -36,6 +36,8 @@ use crate::{
 
 /// How often the store is asked whether anything has changed.
 const POLL: Duration = Duration::from_secs(5);
+/// How long who has changed something waits for it to count.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// Reads the configuration again; the reasons where it cannot be used.
 pub type Reread = Box<dyn Fn() -> Result<Read, Vec<String>> + Send + Sync>;
@@ -146,10 +148,12 @@ impl Provision {
         let certificates = (self.certificates)(&read).map_err(|error| vec![error])?;
 
         // All of it is good. The store is written first, since that can fail; what follows cannot.
-        users.create(&self.store).await.map_err(told)?;
-        let revision = loaded.create_numbers(&self.store).await.map_err(told)?;
         let mut warnings = read.warnings();
-        warnings.extend(users.differences);
+        warnings.extend(users.differences.iter().cloned());
+        for new in users.create(&self.store).await.map_err(told)? {
+            new.show();
+        }
+        let revision = loaded.create_numbers(&self.store).await.map_err(told)?;
         warnings.extend(loaded.warnings);
         let changes = Changes::take_over(&mut state.config, &read);
         state.revision = Some(revision);
@@ -247,31 +251,51 @@ impl Provision {
                 }
             };
             is_told = false;
-            let mut state = self.state.lock().await;
-            if state.revision == Some(revision) || refused == Some(revision) {
-                continue;
-            }
-            match self.load(&of_the_store(&state.config)).await {
-                Ok(loaded) => {
-                    self.follow(loaded, &mut state).await;
-                    info!(
-                        revision,
-                        directory = self.current.load().describe(),
-                        "routing has changed"
-                    );
-                }
-                Err(LoadError::Invalid(reasons)) => {
-                    refused = Some(revision);
-                    error!(
-                        revision,
-                        "the store's routing is not taken over, and the node goes on with what it \
-                         has: {}",
-                        reasons.join("; ")
-                    );
-                }
-                Err(error) => warn!("cannot read the store's routing: {error}"),
+            if refused != Some(revision) {
+                refused = self.take_over(revision).await.err();
             }
         }
+    }
+
+    /// Looks at the store now, for what has just been written is to count at once. With millions of routes it
+    /// counts a little later.
+    pub(crate) async fn look_again(&self) {
+        let look = async {
+            // Where the store cannot tell, whoever looks at it from time to time says so.
+            if let Ok(revision) = self.store.routing_revision().await {
+                let _told: Result<(), i64> = self.take_over(revision).await;
+            }
+        };
+        let _late = time::timeout(AT_ONCE, look).await;
+    }
+
+    /// Takes the store's routing over where it is another than what is in force. `Err` with the revision where
+    /// it cannot be.
+    async fn take_over(&self, revision: i64) -> Result<(), i64> {
+        let mut state = self.state.lock().await;
+        if state.revision == Some(revision) {
+            return Ok(());
+        }
+        match self.load(&of_the_store(&state.config)).await {
+            Ok(loaded) => {
+                self.follow(loaded, &mut state).await;
+                info!(
+                    revision,
+                    directory = self.current.load().describe(),
+                    "routing has changed"
+                );
+            }
+            Err(LoadError::Invalid(reasons)) => {
+                error!(
+                    revision,
+                    "the store's routing is not taken over, and the node goes on with what it has: {}",
+                    reasons.join("; ")
+                );
+                return Err(revision);
+            }
+            Err(error) => warn!("cannot read the store's routing: {error}"),
+        }
+        Ok(())
     }
 
     /// Tells the defence whom it must not hold anything against.

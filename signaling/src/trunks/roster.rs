@@ -7,11 +7,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use control::signal::{RegistrationInfo, TrunkHostInfo, TrunkInfo};
+use control::signal::{ProbeInfo, RegistrationInfo, TrunkHostInfo, TrunkInfo};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::info;
 
 use super::agent::{self, Command, Parts};
 use crate::{
@@ -66,6 +67,29 @@ impl Trunks {
         async move { !sent || timeout(grace, answer).await.is_ok() }
     }
 
+    /// The one of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Trunk>> {
+        let all = self.all();
+        all.iter().find(|trunk| trunk.name == name).cloned()
+    }
+
+    /// Gives a trunk no new calls from now on, or gives it calls again.
+    pub(crate) fn drain(&self, trunk: &Trunk, on: bool) {
+        if trunk.standing.set_drained(on) {
+            info!(
+                trunk = trunk.name,
+                on, "draining a trunk: it gets no new calls while it is on"
+            );
+        }
+    }
+
+    /// Asks every host of a trunk whether it is there; `None` where the node is being stopped.
+    pub(crate) async fn probe(&self, trunk: Arc<Trunk>) -> Option<Vec<ProbeInfo>> {
+        let (sender, answer) = oneshot::channel();
+        self.agent.send(Command::Probe(trunk, sender)).ok()?;
+        answer.await.ok()
+    }
+
     /// How they are. `calls` are those that are up, by trunk.
     pub(crate) fn list(&self, calls: &HashMap<String, u64>) -> Vec<TrunkInfo> {
         let now = Instant::now();
@@ -77,6 +101,7 @@ impl Trunks {
                 calls: calls.get(&trunk.name).copied().unwrap_or(0),
                 offered,
                 answered,
+                drained: trunk.standing.is_drained(),
                 registration: trunk
                     .config
                     .register

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -29,6 +29,8 @@ struct Shared {
     answered: AtomicU64,
     /// How many draws were made among its hosts.
     draws: AtomicU64,
+    /// It gets no new calls.
+    drained: AtomicBool,
     registration: Mutex<Option<Registered>>,
 }
 
@@ -73,6 +75,16 @@ impl Standing {
     /// The health of a host, by its place in the configuration.
     pub(crate) fn health(&self, host: usize) -> Option<&Arc<Health>> {
         self.hosts.get(host).map(|(_, health)| health)
+    }
+
+    /// Whether it gets no new calls: an operator's order, until the next one or the node's next start.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.shared.drained.load(Relaxed)
+    }
+
+    /// Gives it no new calls from now on, or gives it calls again. Tells whether that is a change.
+    pub(crate) fn set_drained(&self, on: bool) -> bool {
+        self.shared.drained.swap(on, Relaxed) != on
     }
 
     /// Whether probes tell when a host is up.
@@ -151,6 +163,8 @@ mod tests {
         assert!(next.health(3).is_none());
         next.count_answered();
         assert_eq!(first.counts(), (1, 1));
+        assert!(first.set_drained(true) && !first.set_drained(true));
+        assert!(next.is_drained());
     }
 
     #[test]

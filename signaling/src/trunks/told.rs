@@ -14,11 +14,13 @@ use super::Trunks;
 /// probe, or by time alone.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What an event tells of: each host, and whether it is up, and whether we are registered.
+/// What an event tells of: each host, and whether it is up, whether we are registered, and whether it is
+/// drained.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     hosts: Vec<(String, bool)>,
     registered: Option<bool>,
+    drained: bool,
 }
 
 impl State {
@@ -28,6 +30,7 @@ impl State {
         Self {
             hosts: hosts.map(|host| (host.host.clone(), host.up)).collect(),
             registered: registration.map(|registration| registration.expires_s.is_some()),
+            drained: trunk.drained,
         }
     }
 }
@@ -86,6 +89,7 @@ mod tests {
             calls: 0,
             offered: 0,
             answered: 0,
+            drained: false,
             registration: Some(RegistrationInfo {
                 expires_s,
                 error: None,

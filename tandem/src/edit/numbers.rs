@@ -1,12 +1,13 @@
 //! `tandem numbers`: our numbers, and where they lead.
 
-use clap::Args;
+use api::Local;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{EditCommand, Kind, document::given, run, which};
 use crate::{
     exit::{Exit, Failure},
-    node::Listing,
+    node::{Desk, Listing, NodeArgs},
     output::{self, Table},
 };
 
@@ -22,13 +23,37 @@ Examples:
   tandem numbers set +15550100 --group sales
   tandem numbers set +15550100 --unset forward.no_answer
   tandem numbers show +15550100
-  tandem numbers remove +15550100"
+  tandem numbers remove +15550100
+  tandem numbers lookup '020 7183 8750' --country GB"
 )]
 pub(crate) struct NumbersArgs {
     #[command(subcommand)]
-    command: Option<EditCommand<NumberMembers>>,
+    command: Option<NumberCommand>,
     #[command(flatten)]
     listing: Listing,
+}
+
+#[derive(Debug, Subcommand)]
+enum NumberCommand {
+    #[command(flatten)]
+    Edit(Box<EditCommand<NumberMembers>>),
+    /// Tells what any number says of itself: its parts, its region and its type
+    Lookup(LookupArgs),
+}
+
+#[derive(Args, Debug)]
+struct LookupArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// With + and its country's code, or as it is written in --country
+    #[arg(value_name = "NUMBER")]
+    number: String,
+    /// Whose numbering plan counts for a number without a country's code
+    #[arg(long, value_name = "GB")]
+    country: Option<String>,
+    /// Print JSON, as GET /v1/lookup does
+    #[arg(long)]
+    json: bool,
 }
 
 /// What can be written of a number.
@@ -120,5 +145,21 @@ fn forwarded(forward: &Value) -> String {
 
 /// Runs the command.
 pub(crate) async fn numbers(args: NumbersArgs) -> Result<Exit, Failure> {
-    run(args.command.unwrap_or(EditCommand::List(args.listing))).await
+    match args.command {
+        None => run(EditCommand::<NumberMembers>::List(args.listing)).await,
+        Some(NumberCommand::Edit(command)) => run(*command).await,
+        Some(NumberCommand::Lookup(args)) => lookup(args).await,
+    }
+}
+
+async fn lookup(args: LookupArgs) -> Result<Exit, Failure> {
+    let desk = Desk::open(&args.node).await?;
+    let country = args.country.iter();
+    let query: Vec<_> = country
+        .map(|country| ("country", country.as_str()))
+        .collect();
+    let path = Local::with_query(&Local::path(&["lookup", &args.number]), &query);
+    let number = desk.api.get(&path).await?.body;
+    desk.close().await;
+    output::done(args.json, &number, output::details(&number))
 }

@@ -1,12 +1,13 @@
 //! `tandem trunks`: the carriers and switches that calls come from and go to.
 
-use clap::Args;
+use api::Local;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{EditCommand, Kind, document::given, joined, run};
 use crate::{
     exit::{Exit, Failure},
-    node::{self, Listing},
+    node::{self, Desk, Listing, NodeArgs},
     output::{self, Table},
     password,
 };
@@ -29,13 +30,56 @@ Examples:
   tandem trunks add carrier-a --host 198.51.100.1 --host 198.51.100.2:5080 --allow 198.51.100.0/24
   tandem trunks set carrier-a --auth-user tandem
   tandem trunks add carrier-b --file carrier-b.toml
-  tandem trunks remove carrier-a"
+  tandem trunks remove carrier-a
+  tandem trunks drain carrier-a
+  tandem trunks probe carrier-a"
 )]
 pub(crate) struct TrunksArgs {
     #[command(subcommand)]
-    command: Option<EditCommand<TrunkMembers>>,
+    command: Option<TrunkCommand>,
     #[command(flatten)]
     listing: Listing,
+}
+
+#[derive(Debug, Subcommand)]
+enum TrunkCommand {
+    #[command(flatten)]
+    Edit(EditCommand<TrunkMembers>),
+    /// Gives a trunk no new calls until the node's next start; emergency calls apart
+    ///
+    /// Calls that are up go on, and calls from it are taken.
+    Drain(DrainArgs),
+    /// Asks every host of a trunk whether it is there, now; one that is counts as up at once
+    ///
+    /// Exit code 0: all are there; 1: one is not.
+    Probe(ProbeArgs),
+}
+
+#[derive(Args, Debug)]
+struct DrainArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Which one
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Give it calls again
+    #[arg(long)]
+    off: bool,
+    /// Print JSON: the trunk as it is then
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct ProbeArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Which one
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print JSON: what each host said
+    #[arg(long)]
+    json: bool,
 }
 
 /// What can be written of a trunk.
@@ -109,6 +153,56 @@ impl Kind for TrunkMembers {
 pub(crate) async fn trunks(args: TrunksArgs) -> Result<Exit, Failure> {
     match args.command {
         None => node::trunks(args.listing).await,
-        Some(command) => run(command).await,
+        Some(TrunkCommand::Edit(command)) => run(command).await,
+        Some(TrunkCommand::Drain(args)) => drain(args).await,
+        Some(TrunkCommand::Probe(args)) => probe(args).await,
     }
+}
+
+async fn drain(args: DrainArgs) -> Result<Exit, Failure> {
+    let desk = Desk::of_node(&args.node).await?;
+    let path = Local::path(&["node", "trunks", &args.name, "drain"]);
+    let wanted = json!({ "draining": !args.off });
+    let trunk = desk.api.replace(&path, None, &wanted).await?.body;
+    desk.close().await;
+    let name = output::printable(&args.name);
+    let words = match args.off {
+        true => format!("trunk {name} gets calls again"),
+        false => format!("trunk {name} gets no new calls; {} are up", trunk["calls"]),
+    };
+    output::done(args.json, &trunk, words)
+}
+
+async fn probe(args: ProbeArgs) -> Result<Exit, Failure> {
+    let desk = Desk::of_node(&args.node).await?;
+    let path = Local::path(&["node", "trunks", &args.name, "probe"]);
+    let mut hosts = desk.api.create(&path, &Value::Null).await?.body;
+    desk.close().await;
+    let hosts: Vec<Value> = match hosts["items"].take() {
+        Value::Array(hosts) => hosts,
+        _ => Vec::new(),
+    };
+    let table = || {
+        let mut table = Table::new(["HOST", "STATE", "ANSWER", "AFTER", "ERROR"]);
+        for host in &hosts {
+            table.row([
+                output::member(host, "host"),
+                if host["up"] == true { "up" } else { "down" }.to_owned(),
+                output::member(host, "status"),
+                format!("{} ms", host["took_ms"]),
+                output::member(host, "error"),
+            ]);
+        }
+        table
+    };
+    output::list(
+        &hosts,
+        args.json,
+        table,
+        "the trunk has no host: it only calls",
+    )?;
+    Ok(match hosts.iter().all(|host| host["up"] == true) {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
 }

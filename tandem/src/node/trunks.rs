@@ -62,7 +62,7 @@ fn table(trunks: &[TrunkInfo]) -> Table {
             table.row([
                 name,
                 host.map_or_else(|| "-".to_owned(), |host| host.host.clone()),
-                host.map_or("-", state).to_owned(),
+                host.map_or("-", |host| state(trunk, host)).to_owned(),
                 registered,
                 calls,
                 asr,
@@ -73,10 +73,11 @@ fn table(trunks: &[TrunkInfo]) -> Table {
     table
 }
 
-const fn state(host: &TrunkHostInfo) -> &'static str {
-    match host.up {
-        true => "up",
-        false => "down",
+const fn state(trunk: &TrunkInfo, host: &TrunkHostInfo) -> &'static str {
+    match (trunk.drained, host.up) {
+        (true, _) => "drained",
+        (false, true) => "up",
+        (false, false) => "down",
     }
 }
 
@@ -102,6 +103,7 @@ struct View<'a> {
     calls: u64,
     offered: u64,
     answered: u64,
+    drained: bool,
     registration: Option<RegistrationView<'a>>,
 }
 
@@ -139,6 +141,7 @@ impl<'a> From<&'a TrunkInfo> for View<'a> {
             calls: trunk.calls,
             offered: trunk.offered,
             answered: trunk.answered,
+            drained: trunk.drained,
             registration: trunk.registration.as_ref().map(registration),
         }
     }
@@ -164,6 +167,7 @@ mod tests {
             calls: 3,
             offered: 8,
             answered: 5,
+            drained: false,
             registration: Some(RegistrationInfo {
                 expires_s: Some(200),
                 error: None,

@@ -1,8 +1,11 @@
 //! `tandem users`: who may register, call and be called.
 
 use clap::{Args, Subcommand};
-use control::signal::{
-    NewUser, Request, Response, Secret, UserChange, UserDone, UserInfo, UserOrder,
+use control::{
+    config::Forward,
+    signal::{
+        Forwards, NewUser, Request, Response, Secret, UserChange, UserDone, UserInfo, UserOrder,
+    },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +33,7 @@ Examples:
   tandem users add alice@example.test
   tandem users add bob --generate
   tandem users set alice --disable
+  tandem users set alice --forward-no-answer +15550199 --ring-timeout 15
   pass show bob | tandem users set bob --password
   tandem users list --json | jq -r '.items[] | select(.contacts == 0) | .user'"
 )]
@@ -83,13 +87,15 @@ struct AddArgs {
     /// It may not register, call or be called yet
     #[arg(long)]
     disabled: bool,
+    #[command(flatten)]
+    forward: ForwardArgs,
     /// Print JSON: {"user": ..., "password": ..., "unregistered": 0, "warnings": []}
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args, Debug)]
-#[group(id = "change", required = true, multiple = true, args = ["password", "generate", "display", "max_contacts", "enable", "disable"])]
+#[group(id = "change", required = true, multiple = true, args = ["password", "generate", "display", "max_contacts", "forward_none", "forward", "forward_busy", "forward_no_answer", "forward_unreachable", "ring_timeout", "enable", "disable"])]
 struct SetArgs {
     #[command(flatten)]
     node: NodeArgs,
@@ -108,6 +114,11 @@ struct SetArgs {
     /// Phones at most; 0 for what [sip.registrar] says
     #[arg(long, value_name = "N")]
     max_contacts: Option<u32>,
+    /// Forward no call any more; other options say which go on to be
+    #[arg(long)]
+    forward_none: bool,
+    #[command(flatten)]
+    forward: ForwardArgs,
     /// It may register, call and be called
     #[arg(long, conflicts_with = "disable")]
     enable: bool,
@@ -117,6 +128,39 @@ struct SetArgs {
     /// Print JSON: {"user": ..., "password": ..., "unregistered": N, "warnings": []}
     #[arg(long)]
     json: bool,
+}
+
+/// A PLACE is a number, a user with its domain, or a sip: URI.
+#[derive(Args, Debug)]
+struct ForwardArgs {
+    /// Every call goes on to a number, a user with its domain, or a sip: URI
+    #[arg(long, value_name = "PLACE")]
+    forward: Option<String>,
+    /// Calls that find it busy do
+    #[arg(long, value_name = "PLACE")]
+    forward_busy: Option<String>,
+    /// Those that it does not answer in --ring-timeout
+    #[arg(long, value_name = "PLACE")]
+    forward_no_answer: Option<String>,
+    /// Those that find no phone of it
+    #[arg(long, value_name = "PLACE")]
+    forward_unreachable: Option<String>,
+    /// How long its phones ring; 0 for what is usual [default: 60, or 20 where it is forwarded on no answer]
+    #[arg(long, value_name = "SECONDS")]
+    ring_timeout: Option<u32>,
+}
+
+impl ForwardArgs {
+    /// What is given takes the place of what was there.
+    fn over(&self, before: Forwards) -> Forwards {
+        let given = |new: &Option<String>, old| new.clone().or(old);
+        Forwards {
+            always: given(&self.forward, before.always),
+            busy: given(&self.forward_busy, before.busy),
+            no_answer: given(&self.forward_no_answer, before.no_answer),
+            unreachable: given(&self.forward_unreachable, before.unreachable),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -184,6 +228,8 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         display: args.display,
         enabled: !args.disabled,
         max_contacts: args.max_contacts,
+        forward: args.forward.over(Forwards::default()),
+        ring_timeout: args.forward.ring_timeout.filter(|seconds| *seconds > 0),
     });
     let done = order_of(&node, order).await?;
     record(&args.node, "create", &done, detail).await?;
@@ -200,11 +246,14 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         false => (None, None),
     };
     let enabled = (args.enable || args.disable).then_some(args.enable);
+    let forward = forwarded(&node, &args).await?;
     let detail = json!({
         "password": secret.as_ref().map(|_| "(changed)"),
         "display": args.display,
         "enabled": enabled,
         "max_contacts": args.max_contacts,
+        "forward": forward,
+        "ring_timeout": args.forward.ring_timeout,
     });
     let order = UserOrder::Change(UserChange {
         user: args.user,
@@ -212,11 +261,28 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         display: args.display,
         enabled,
         max_contacts: args.max_contacts,
+        forward,
+        ring_timeout: args.forward.ring_timeout,
         unchanged_since: None,
     });
     let done = order_of(&node, order).await?;
     record(&args.node, "update", &done, detail).await?;
     tell(&done, "was changed", shown.as_ref(), args.json)
+}
+
+/// Where a user's calls go on to from now on; `None` where that is to stay.
+async fn forwarded(node: &Node, args: &SetArgs) -> Result<Option<Forwards>, Failure> {
+    let given = args.forward.over(Forwards::default());
+    if args.forward_none {
+        return Ok(Some(given));
+    }
+    if given == Forwards::default() {
+        return Ok(None);
+    }
+    let user = args.user.clone();
+    let before = page(node, Request::UserNamed { user }).await?;
+    let before = before.into_iter().next().map(|user| user.forward);
+    Ok(Some(args.forward.over(before.unwrap_or_default())))
 }
 
 async fn remove(args: RemoveArgs) -> Result<Exit, Failure> {
@@ -233,7 +299,7 @@ async fn remove(args: RemoveArgs) -> Result<Exit, Failure> {
 /// A password, and the same to be shown where nobody knows it yet.
 fn secret(generate: bool, user: &str) -> Result<(Secret, Option<Secret>), Failure> {
     if generate {
-        let secret = password::generate();
+        let secret = Secret::generate();
         return Ok((secret.clone(), Some(secret)));
     }
     Ok((password::read(user)?, None))
@@ -298,7 +364,15 @@ fn text(done: &UserDone, what: &str, password: Option<&str>) -> String {
 }
 
 fn table(users: &[UserInfo]) -> Table {
-    let mut table = Table::new(["USER", "STATE", "PHONES", "AT MOST", "CHANGED", "NAME"]);
+    let mut table = Table::new([
+        "USER",
+        "STATE",
+        "PHONES",
+        "AT MOST",
+        "FORWARDED",
+        "CHANGED",
+        "NAME",
+    ]);
     for user in users {
         table.row([
             user.user.clone(),
@@ -306,11 +380,28 @@ fn table(users: &[UserInfo]) -> Table {
             user.contacts.to_string(),
             user.max_contacts
                 .map_or_else(|| "-".to_owned(), |most| most.to_string()),
+            cases(&user.forward),
             Timestamp::from_millis(user.updated_ms).to_string(),
             user.display.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     table
+}
+
+/// Where calls go on to, on one line.
+fn cases(forward: &Forwards) -> String {
+    let cases = [
+        ("always", &forward.always),
+        ("busy", &forward.busy),
+        ("no_answer", &forward.no_answer),
+        ("unreachable", &forward.unreachable),
+    ];
+    let cases = cases.into_iter();
+    let cases = cases.filter_map(|(name, place)| Some(format!("{name} {}", place.as_ref()?)));
+    match cases.collect::<Vec<_>>() {
+        none if none.is_empty() => "-".to_owned(),
+        cases => cases.join(", "),
+    }
 }
 
 const fn state(user: &UserInfo) -> &'static str {
@@ -337,6 +428,8 @@ struct View<'a> {
     display: Option<&'a str>,
     enabled: bool,
     max_contacts: Option<u32>,
+    forward: Forward,
+    ring_timeout: Option<u32>,
     contacts: u32,
     created: Timestamp,
     updated: Timestamp,
@@ -349,6 +442,8 @@ impl<'a> From<&'a UserInfo> for View<'a> {
             display: user.display.as_deref(),
             enabled: user.enabled,
             max_contacts: user.max_contacts,
+            forward: user.forward.clone().into(),
+            ring_timeout: user.ring_timeout,
             contacts: user.contacts,
             created: Timestamp::from_millis(user.created_ms),
             updated: Timestamp::from_millis(user.updated_ms),
@@ -367,13 +462,19 @@ mod tests {
             display: Some("Al\x1b[2J".into()),
             enabled: false,
             max_contacts: Some(2),
+            forward: Forwards {
+                busy: Some("+4930".into()),
+                ..Forwards::default()
+            },
+            ring_timeout: None,
             contacts: 1,
             created_ms: 0,
             updated_ms: 1_700_000_000_000,
         };
         let drawn = table(std::slice::from_ref(&user)).to_string();
         assert!(
-            drawn.contains("alice@example.test  disabled  1       2        2023-11-14T"),
+            drawn
+                .contains("alice@example.test  disabled  1       2        busy +4930  2023-11-14T"),
             "{drawn}"
         );
         assert!(drawn.ends_with("Al?[2J"), "{drawn}");

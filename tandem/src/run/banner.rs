@@ -33,7 +33,8 @@ fn write(config: &Config, source: &Source, facts: &Facts, program: &str) -> Stri
         "\nTandem {version}: node {name} is up\n\n\
          \x20 SIP       {sip}\n\
          \x20 media     {address}, ports {ports}, by {path}\n\
-         \x20 REST      {scheme}://{api}/v1\n\
+         \x20 dashboard {scheme}://{api}/\n\
+         \x20 REST      {scheme}://{api}/v1, described at /docs\n\
          \x20 metrics   {scheme}://{api}/metrics\n\
          \x20 data      {data_dir}\n",
         version = env!("CARGO_PKG_VERSION"),
@@ -50,6 +51,22 @@ fn write(config: &Config, source: &Source, facts: &Facts, program: &str) -> Stri
         );
     }
     let option = source.option();
+    for (place, new) in facts.new_passwords.iter().enumerate() {
+        let label = if place == 0 { "users" } else { "" };
+        let _ = writeln!(
+            text,
+            "  {label:<9} {} password {}",
+            new.user,
+            new.password.expose()
+        );
+    }
+    if let Some(first) = facts.new_passwords.first() {
+        let _ = writeln!(
+            text,
+            "            (shown this once; '{program} users set {} --generate{option}' makes another)",
+            first.user
+        );
+    }
     text.push_str("\nWhat to type next, in another terminal:\n");
     let mut hint = |command: &str, meaning: &str| {
         let _ = writeln!(text, "  {command}\n      {meaning}");
@@ -114,7 +131,11 @@ fn first_call(config: &Config, facts: &Facts) -> Option<(String, String)> {
 mod tests {
     use std::path::Path;
 
-    use control::media::{MediaStatus, Path as MediaPath};
+    use control::{
+        media::{MediaStatus, Path as MediaPath},
+        signal::Secret,
+    };
+    use signaling::NewPassword;
 
     use super::*;
     use crate::starter;
@@ -134,6 +155,10 @@ mod tests {
             },
             api: "127.0.0.1:8080".parse().unwrap(),
             new_key: Some("k".repeat(8)),
+            new_passwords: vec![NewPassword {
+                user: "alice@127.0.0.1".into(),
+                password: Secret::new("p".repeat(8)),
+            }],
         }
     }
 
@@ -149,7 +174,10 @@ mod tests {
         for part in [
             "SIP       udp:127.0.0.1:5060, tcp:127.0.0.1:5060",
             "ports 20000-29999, by io-uring (no interface is configured)",
+            "dashboard http://127.0.0.1:8080/",
             "http://127.0.0.1:8080/v1",
+            "users     alice@127.0.0.1 password pppppppp",
+            "users set alice@127.0.0.1 --generate --config target/run/tandem.toml",
             "http://127.0.0.1:8080/metrics",
             "admin key kkkkkkkk",
             "target/release/tandem answer --echo --listen 127.0.0.1:5090",
@@ -169,6 +197,7 @@ mod tests {
         config.trunks[0].hosts = vec![host.into()];
         let facts = Facts {
             new_key: None,
+            new_passwords: Vec::new(),
             ..facts()
         };
         let text = write(&config, &Source::Starter, &facts, "tandem");

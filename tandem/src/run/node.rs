@@ -9,7 +9,7 @@ use control::{
     signal::Signal,
 };
 use mediad::RunError;
-use signaling::Running;
+use signaling::{NewPassword, Running};
 use store::{CdrWriter, Store, WriterOptions, WriterTask};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,8 @@ pub(super) struct Facts {
     pub(super) api: std::net::SocketAddr,
     /// The admin key, where it was made just now.
     pub(super) new_key: Option<String>,
+    /// The passwords that were made just now.
+    pub(super) new_passwords: Vec<NewPassword>,
 }
 
 /// A daemon's task, and what ends it.
@@ -115,6 +117,7 @@ impl Node {
                 media: status,
                 api: address,
                 new_key,
+                new_passwords: signaling.new_passwords().to_vec(),
             },
             signaling,
             writer,

@@ -290,7 +290,7 @@ impl Plan {
             name: name.to_owned(),
             domain: Some(domain.clone()),
             // Only its hashes are known.
-            password: "kept".to_owned(),
+            password: None,
             display: user.display.clone(),
             enabled: user.enabled,
             forward: profile.forward,

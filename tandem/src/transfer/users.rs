@@ -142,7 +142,7 @@ fn user(line: &csv::StringRecord, now: Timestamp) -> Result<User, String> {
         name: name.trim().to_owned(),
         domain: Some(domain.trim().to_owned()),
         // What is around it may be a part of it.
-        password: (*password).to_owned(),
+        password: Some((*password).to_owned()),
         display: display
             .filter(|display| !display.is_empty())
             .map(str::to_owned),

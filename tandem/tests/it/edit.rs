@@ -559,3 +559,96 @@ fn an_operator_is_added_signs_in_and_is_disabled() {
             .starts_with("cli:")
     );
 }
+
+#[test]
+fn a_trunk_is_drained_and_asked_whether_it_is_there() {
+    let node = Node::start();
+    assert!(node.leads("700", "local"));
+    let drained = node.told(&["trunks", "drain", "local"]);
+    assert_eq!(
+        (&drained["name"], &drained["drained"]),
+        (&json!("local"), &json!(true))
+    );
+    assert!(!node.leads("700", "local"));
+    assert!(node.does(&["trunks"]).contains("drained"));
+    node.does(&["trunks", "drain", "local", "--off"]);
+    assert!(node.leads("700", "local"));
+
+    // Nobody is there; then somebody is.
+    let silent = node.ask(&["trunks", "probe", "local", "--json"]);
+    assert_eq!(silent.status.code(), Some(1), "{}", output(&silent));
+    assert_eq!(printed(&silent)["items"][0]["up"], false);
+    let _callee = node.answer(&[]);
+    node.wait_until(|| node.ask(&["trunks", "probe", "local"]).status.success());
+    let there = node.told(&["trunks", "probe", "local"]);
+    let host = &there["items"][0];
+    assert_eq!((&host["up"], &host["error"]), (&json!(true), &Value::Null));
+    let changes = node.changes("trunks");
+    let mut did: Vec<_> = changes.iter().map(|change| &change["action"]).collect();
+    did.dedup();
+    assert_eq!(did, ["probe", "drain"]);
+    node.refuses(
+        1,
+        &["trunks", "probe", "nobody"],
+        "there is no trunk 'nobody'",
+    );
+}
+
+#[test]
+fn a_number_tells_where_it_is_from() {
+    let node = Node::start();
+    let told = node.told(&["numbers", "lookup", "020 7183 8750", "--country", "GB"]);
+    assert_eq!(
+        (&told["e164"], &told["region"], &told["type"]),
+        (&json!("+442071838750"), &json!("GB"), &json!("fixed-line"))
+    );
+    let path = "/v1/lookup/%2B442071838750";
+    assert_eq!(
+        node.rest(&node.key(), "GET", path, &Value::Null),
+        (200, told)
+    );
+    node.refuses(
+        1,
+        &["numbers", "lookup", "020 7183 8750"],
+        "name the country",
+    );
+}
+
+#[test]
+fn a_users_calls_are_forwarded_as_soon_as_that_is_said() {
+    let node = Node::start();
+    node.does(&[
+        "users",
+        "add",
+        "zoe@x.test",
+        "--generate",
+        "--forward-busy",
+        "+4930",
+        "--ring-timeout",
+        "9",
+    ]);
+    let stages = |to: &str| {
+        let report = printed(&node.ask(&["route", "1", to, "--trunk", "local", "--json"]));
+        report["stages"].as_array().unwrap().len()
+    };
+    assert_eq!(stages("zoe@x.test"), 2);
+    node.does(&["users", "set", "zoe@x.test", "--forward-no-answer", "+4931"]);
+    assert_eq!(stages("zoe@x.test"), 3);
+    let path = "/v1/users/zoe@x.test";
+    let (_, read) = node.rest(&node.key(), "GET", path, &Value::Null);
+    assert_eq!(
+        (&read["forward"], &read["ring_timeout"]),
+        (&json!({ "busy": "+4930", "no_answer": "+4931" }), &json!(9))
+    );
+    let wrong = json!({ "forward": { "always": "nobody in particular" } });
+    assert_eq!(node.rest(&node.key(), "PATCH", path, &wrong).0, 422);
+    let none = json!({ "forward": null, "ring_timeout": null });
+    let (status, read) = node.rest(&node.key(), "PATCH", path, &none);
+    assert_eq!((status, &read["forward"]), (200, &json!({})));
+    assert_eq!(stages("zoe@x.test"), 1);
+    node.does(&["users", "set", "zoe@x.test", "--forward", "+4932"]);
+    let listed = node.told(&["users", "list", "zoe@x.test"]);
+    assert_eq!(listed["items"][0]["forward"], json!({ "always": "+4932" }));
+    node.does(&["users", "set", "zoe@x.test", "--forward-none"]);
+    assert_eq!(stages("zoe@x.test"), 1);
+}

@@ -130,6 +130,31 @@ fn the_first_start_shows_its_key_and_what_to_type_next() {
 }
 
 #[test]
+fn the_first_start_makes_two_users_and_shows_their_passwords_once() {
+    let node = Node::start_by(|text| text);
+    let users = json(&node.ask(&["users", "list", "--json"]));
+    let named = users["items"].as_array().unwrap().iter();
+    let named: Vec<_> = named.map(|user| user["user"].as_str().unwrap()).collect();
+    assert_eq!(named, ["alice@127.0.0.1", "bob@127.0.0.1"]);
+    let Node { process, dir, .. } = node;
+    process.signal("TERM");
+    let ended = process.finish();
+    let banner = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    for user in named {
+        let (_, password) = banner.split_once(&format!("{user} password ")).unwrap();
+        let password = password.lines().next().unwrap();
+        assert_eq!(password.len(), 20, "{banner}");
+        assert!(!log.contains(password), "no password in the log");
+    }
+
+    let again = Background::start(tandem(["run", "--config"]).arg(dir.path().join("tandem.toml")));
+    again.signal("INT");
+    let ended = again.finish();
+    assert!(!String::from_utf8_lossy(&ended.stdout).contains(" password "));
+}
+
+#[test]
 fn stopping_the_node_ends_calls_with_bye() {
     let node = Node::start();
     let answer = node.answer(&["--echo"]);

@@ -8,6 +8,7 @@
 //! A [`Job`] is one host to probe or one registration to keep. It rests until it is due, then goes on a
 //! round: over the hosts that it may ask, and over the addresses of each, until one answers.
 
+mod once;
 mod probe;
 mod register;
 mod round;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use control::config::Transport;
+use control::{config::Transport, signal::ProbeInfo};
 use sip::{
     message::Message,
     token::TokenGenerator,
@@ -30,6 +31,7 @@ use sip::{
 use tracing::info;
 
 use self::{
+    once::{Once, OrderId, Orders},
     probe::Probe,
     register::{Registration, Step},
     round::Round,
@@ -69,6 +71,11 @@ enum Output {
         token: AskToken,
         authority: Authority,
     },
+    /// What came of [`Agent::probe_once`], by the order of the trunk's hosts.
+    Probed {
+        order: OrderId,
+        hosts: Vec<ProbeInfo>,
+    },
 }
 
 /// All probes and registrations of the node.
@@ -83,6 +90,7 @@ struct Agent {
     jobs: BTreeMap<JobId, Job>,
     clients: HashMap<ClientId, JobId>,
     resolving: HashMap<AskToken, JobId>,
+    orders: Orders,
     outputs: VecDeque<Output>,
     next: u64,
 }
@@ -101,6 +109,7 @@ struct Job {
 enum Task {
     Probe(Probe),
     Register(Box<Registration>),
+    Once(Box<Once>),
 }
 
 impl Agent {
@@ -116,6 +125,7 @@ impl Agent {
             jobs: BTreeMap::new(),
             clients: HashMap::new(),
             resolving: HashMap::new(),
+            orders: Orders::new(),
             outputs: VecDeque::new(),
             next: 0,
         }
@@ -123,7 +133,11 @@ impl Agent {
 
     /// The trunks that there are from now on.
     fn set_trunks(&mut self, now: Instant, trunks: &[Arc<Trunk>]) {
-        let mut old = std::mem::take(&mut self.jobs);
+        // What an operator asks of the trunks that were there goes on to its end.
+        let (once, mut old): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.jobs)
+            .into_iter()
+            .partition(|(_, job)| matches!(job.task, Task::Once(_)));
+        self.jobs = once;
         let mut keep = |fits: &dyn Fn(&Job) -> bool| {
             let found = old.iter().find(|(_, job)| fits(job)).map(|(id, _)| *id);
             found.and_then(|id| old.remove_entry(&id))
@@ -283,12 +297,14 @@ impl Agent {
     /// A job is not wanted any more: a registration is taken back first.
     fn leave(&mut self, now: Instant, id: JobId, mut job: Job) {
         if let Some(client) = job.round.take().and_then(|round| round.client) {
-            self.clients.remove(&client);
-            self.layer
-                .handle_transport_error(TransactionId::Client(client));
+            self.let_go(client);
         }
         match &mut job.task {
             Task::Probe(_) => {}
+            Task::Once(_) => {
+                self.jobs.insert(id, job);
+                self.end_once(now, id, None, Err("the node is being stopped".to_owned()));
+            }
             Task::Register(registration) => {
                 job.trunk.standing.set_registration(None);
                 if registration.leave() {
@@ -297,6 +313,13 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What is still heard of a request is too late, and it is not sent again.
+    fn let_go(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+        self.layer
+            .handle_transport_error(TransactionId::Client(client));
     }
 
     /// A round has ended with a final response.
@@ -318,6 +341,7 @@ impl Agent {
                 };
                 registration.on_response(now, &job.trunk, sent, response, &mut self.tokens)
             }
+            Task::Once(_) => return self.on_probed(now, id, response),
         };
         self.follow(now, id, step);
     }
@@ -337,6 +361,7 @@ impl Agent {
             Task::Register(registration) => {
                 registration.on_exhausted(now, &job.trunk, error, &mut self.tokens)
             }
+            Task::Once(_) => return self.end_once(now, id, None, Err(error)),
         };
         self.follow(now, id, step);
     }

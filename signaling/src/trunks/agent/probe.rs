@@ -27,9 +27,19 @@ pub(super) struct Probe {
 impl Probe {
     /// One for each host of a trunk that is to be probed.
     pub(super) fn all_of(trunk: &Trunk) -> Vec<Self> {
-        let Some(config) = &trunk.config.probe else {
-            return Vec::new();
-        };
+        match &trunk.config.probe {
+            Some(config) => Self::by(trunk, config),
+            None => Vec::new(),
+        }
+    }
+
+    /// One for each host of any trunk.
+    pub(super) fn once_of(trunk: &Trunk) -> Vec<Self> {
+        let config = trunk.config.probe.clone().unwrap_or_default();
+        Self::by(trunk, &config)
+    }
+
+    fn by(trunk: &Trunk, config: &config::Probe) -> Vec<Self> {
         let hosts = trunk.hosts.iter().enumerate().filter_map(|(index, host)| {
             Some(Self {
                 host: host.clone(),
@@ -80,16 +90,25 @@ impl Probe {
     }
 
     pub(super) fn on_response(&self, response: &Message) -> Option<Change> {
+        self.health
+            .on_probe(self.judge(response), self.thresholds())
+    }
+
+    /// Whether an answer is a sign of life, or else why it is none.
+    pub(super) fn judge(&self, response: &Message) -> Result<(), String> {
         let status = response.status().unwrap_or(0);
-        let outcome = if self.config.bad.contains(status) {
-            Err(format!(
+        match self.config.bad.contains(status) {
+            false => Ok(()),
+            true => Err(format!(
                 "it answers OPTIONS with {status} {}",
                 response.reason()
-            ))
-        } else {
-            Ok(())
-        };
-        self.health.on_probe(outcome, self.thresholds())
+            )),
+        }
+    }
+
+    /// It answers an operator: it is up at once, however many answers it takes otherwise.
+    pub(super) fn on_presence(&self) -> Option<Change> {
+        self.health.on_probe(Ok(()), Thresholds { down: 1, up: 1 })
     }
 
     pub(super) fn on_silence(&self, error: String) -> Option<Change> {

@@ -6,10 +6,7 @@ use std::{
 };
 
 use control::config::{Host, Transport};
-use sip::{
-    message::Message,
-    transaction::{ClientId, TransactionId},
-};
+use sip::{message::Message, transaction::ClientId};
 use tracing::debug;
 
 use super::{Agent, AskToken, JobId, Output, Task};
@@ -46,9 +43,13 @@ impl Agent {
         };
         let hosts = match &job.task {
             Task::Probe(probe) => vec![probe.host().clone()],
+            Task::Once(once) => vec![once.probe.host().clone()],
             Task::Register(registration) => registration.hosts(now, &job.trunk),
         };
-        job.due = None;
+        job.due = match &job.task {
+            Task::Once(once) => Some(once.until()),
+            Task::Probe(_) | Task::Register(_) => None,
+        };
         job.round = Some(Round {
             hosts: hosts.into(),
             ..Round::default()
@@ -66,11 +67,11 @@ impl Agent {
             return;
         };
         if let Some(client) = round.client.take() {
-            // What is still heard of it is too late, and it is not sent again.
-            self.clients.remove(&client);
-            self.layer
-                .handle_transport_error(TransactionId::Client(client));
+            self.let_go(client);
         }
+        let Some(round) = self.jobs.get_mut(&id).and_then(|job| job.round.as_mut()) else {
+            return;
+        };
         round.deadline = None;
         if let Some(way) = round.ways.pop_front() {
             round.way = Some(way);
@@ -130,6 +131,7 @@ impl Agent {
         };
         let request = match &mut job.task {
             Task::Probe(probe) => probe.request(local, &self.mark, &mut self.tokens),
+            Task::Once(once) => once.probe.request(local, &self.mark, &mut self.tokens),
             Task::Register(registration) => registration.request(local, &mut self.tokens),
         };
         let sent = request
@@ -145,11 +147,15 @@ impl Agent {
         if let Some(method) = request.method() {
             self.metrics.request(method, Direction::Out);
         }
-        let hurry =
-            matches!(job.task, Task::Probe(_)) || !round.ways.is_empty() || !round.hosts.is_empty();
+        let others = round.ways.len() + round.hosts.len();
+        let patience = match &job.task {
+            Task::Once(once) => Some(once.patience(now, others)),
+            Task::Probe(_) => Some(PATIENCE),
+            Task::Register(_) => (others > 0).then_some(PATIENCE),
+        };
         round.client = Some(client);
         round.sent = Some(request);
-        round.deadline = hurry.then(|| now + PATIENCE);
+        round.deadline = patience.map(|patience| now + patience);
         self.clients.insert(client, id);
     }
 
@@ -179,9 +185,13 @@ impl Agent {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
-        match &job.round {
-            None => self.begin(now, id),
-            Some(_) => self.go_on(now, id, "no answer in time".to_owned()),
+        let silence = || "no answer in time".to_owned();
+        match (&job.task, &job.round) {
+            (Task::Once(once), _) if once.is_late(now) => {
+                self.end_once(now, id, None, Err(silence()));
+            }
+            (_, None) => self.begin(now, id),
+            (_, Some(_)) => self.go_on(now, id, silence()),
         }
     }
 }

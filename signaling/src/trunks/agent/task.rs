@@ -1,10 +1,11 @@
 //! The task around the [`Agent`].
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use control::signal::ProbeInfo;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Agent, AskToken, Output};
+use super::{Agent, AskToken, Output, once::OrderId};
 use crate::{
     call::{Hop, Policy},
     directory::Trunk,
@@ -23,6 +24,8 @@ pub(in crate::trunks) enum Command {
     Stop(oneshot::Sender<()>),
     /// The resolver answered.
     Resolved(AskToken, Vec<Hop>),
+    /// Ask every host of a trunk, now.
+    Probe(Arc<Trunk>, oneshot::Sender<Vec<ProbeInfo>>),
 }
 
 /// What the agent works with.
@@ -52,6 +55,7 @@ pub(in crate::trunks) async fn run(
     let mut agent = Agent::new(policy, metrics, parts.mark.clone(), rand::random());
     let mut batch = Vec::new();
     let mut leaving: Vec<oneshot::Sender<()>> = Vec::new();
+    let mut asking = HashMap::new();
     loop {
         let wake = agent.poll_timeout();
         let sleep = async {
@@ -65,6 +69,10 @@ pub(in crate::trunks) async fn run(
             Some(command) = commands.recv() => match command {
                 Command::Trunks(trunks) => agent.set_trunks(now(), &trunks),
                 Command::Resolved(token, hops) => agent.handle_resolved(now(), token, &hops),
+                Command::Probe(trunk, answer) => {
+                    let order = agent.probe_once(now(), &trunk);
+                    asking.insert(order, answer);
+                }
                 Command::Stop(done) => {
                     leaving.push(done);
                     agent.stop(now());
@@ -81,7 +89,7 @@ pub(in crate::trunks) async fn run(
             () = sleep => agent.handle_timeout(now()),
         }
         while let Some(output) = agent.poll_output() {
-            perform(&parts, &orders, output);
+            perform(&parts, &orders, &mut asking, output);
         }
         if agent.is_idle() {
             // Who asked may have gone meanwhile.
@@ -109,7 +117,12 @@ fn take(agent: &mut Agent, parts: &Parts, arrival: Arrival) {
     }
 }
 
-fn perform(parts: &Parts, orders: &mpsc::UnboundedSender<Command>, output: Output) {
+fn perform(
+    parts: &Parts,
+    orders: &mpsc::UnboundedSender<Command>,
+    asking: &mut HashMap<OrderId, oneshot::Sender<Vec<ProbeInfo>>>,
+    output: Output,
+) {
     match output {
         Output::Transmit {
             flow,
@@ -121,6 +134,12 @@ fn perform(parts: &Parts, orders: &mpsc::UnboundedSender<Command>, output: Outpu
                 transaction,
             };
             parts.network.send(&flow, payload, sender);
+        }
+        Output::Probed { order, hosts } => {
+            if let Some(answer) = asking.remove(&order) {
+                // Who asked may have gone.
+                drop(answer.send(hosts));
+            }
         }
         Output::Resolve { token, authority } => {
             let (resolver, commands) = (parts.resolver.clone(), orders.clone());

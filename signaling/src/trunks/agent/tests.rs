@@ -26,6 +26,8 @@ struct Bed {
     /// What was sent and not looked at yet: where to, and the request.
     sent: VecDeque<(Flow, Message)>,
     names: HashMap<&'static str, Vec<&'static str>>,
+    /// What came of the last order to probe.
+    probed: Vec<ProbeInfo>,
 }
 
 impl Bed {
@@ -37,6 +39,7 @@ impl Bed {
             trunks: Vec::new(),
             sent: VecDeque::new(),
             names: HashMap::from([("gw.carrier.test", vec!["192.0.2.20", "192.0.2.21"])]),
+            probed: Vec::new(),
         };
         bed.configure(trunk);
         bed
@@ -76,6 +79,7 @@ impl Bed {
                     let hops: Vec<_> = ips.into_iter().map(hop).collect();
                     self.agent.handle_resolved(self.now, token, &hops);
                 }
+                Output::Probed { hosts, .. } => self.probed = hosts,
             }
         }
     }
@@ -472,4 +476,65 @@ fn answers_of_others_are_dropped() {
         page.contains("tandem_sip_drops_total{reason=\"not-ours\"} 1"),
         "{page}"
     );
+}
+
+#[test]
+fn an_operator_has_every_host_asked_at_once() {
+    let mut bed = Bed::new(CARRIER);
+    let trunk = bed.trunks[0].clone();
+    let silent = trunk.standing.health(0).unwrap().clone();
+    assert!(silent.on_silence(bed.now, false).is_some());
+    bed.agent.probe_once(bed.now, &trunk);
+    bed.settle();
+    let (first, second) = (bed.request(Duration::ZERO), bed.request(Duration::ZERO));
+    assert_eq!(first.1.method(), Some(&Method::Options));
+    bed.pass(Duration::from_millis(30));
+    bed.answer(&second, 503, &[]);
+    assert!(bed.probed.is_empty());
+    bed.answer(&first, 404, &[]);
+    let told: Vec<_> = bed
+        .probed
+        .iter()
+        .map(|one| (one.status, one.took_ms))
+        .collect();
+    assert_eq!(told, [(Some(404), 30), (Some(503), 30)]);
+    assert_eq!(bed.probed[0].error, None);
+    assert!(bed.probed[1].error.as_ref().unwrap().contains("503"));
+    // Any answer is a sign of life; none is held against a host that nothing will ask again.
+    assert_eq!(bed.down(), [false, false]);
+    assert!(bed.agent.is_idle());
+}
+
+#[test]
+fn an_operator_waits_four_seconds_and_a_new_configuration_changes_nothing() {
+    let mut bed = Bed::new("hosts = [\"gw.carrier.test\"]");
+    let trunk = bed.trunks[0].clone();
+    bed.agent.probe_once(bed.now, &trunk);
+    bed.settle();
+    let first = bed.request(Duration::ZERO);
+    bed.configure("");
+    // The host has another address, which is asked in the same time.
+    bed.pass(Duration::from_secs(2));
+    let other = bed
+        .sent
+        .iter()
+        .find(|(flow, _)| flow.remote != first.0.remote);
+    assert!(other.is_some() && bed.probed.is_empty());
+    bed.pass(Duration::from_secs(2));
+    let told = &bed.probed[0];
+    assert_eq!((told.status, told.took_ms), (None, 4_000));
+    assert_eq!(told.error.as_deref(), Some("no answer in time"));
+    assert!(bed.agent.is_idle());
+
+    bed.configure(CARRIER);
+    let trunk = bed.trunks[0].clone();
+    bed.agent.probe_once(bed.now, &trunk);
+    bed.agent.stop(bed.now);
+    bed.settle();
+    assert!(
+        bed.probed
+            .iter()
+            .all(|one| one.error.as_deref() == Some("the node is being stopped"))
+    );
+    assert_eq!(bed.probed.len(), 2);
 }

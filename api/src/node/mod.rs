@@ -1,5 +1,7 @@
 //! `/v1/node`: the node itself.
 
+mod trunks;
+
 use std::sync::Arc;
 
 use axum::{
@@ -9,7 +11,6 @@ use axum::{
 };
 use control::signal::{
     LogOrder, LogState, ReloadReport, Request, Response, RouteQuestion, SignalStatus, Subject,
-    TrunkInfo,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,16 +22,15 @@ use crate::{
     asked::unexpected,
     body::Body,
     changes::{Change, Editor},
-    events::TrunkState,
     problem::Problem,
-    query::{List, Params},
+    query::Params,
 };
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(status))
-        .routes(routes!(trunks))
+        .merge(trunks::router())
         .routes(routes!(drain))
         .routes(routes!(reload))
         .routes(routes!(log, set_log))
@@ -102,31 +102,7 @@ impl From<SignalStatus> for Node {
     }
 }
 
-/// A trunk as it is now.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TrunkNow {
-    #[serde(flatten)]
-    state: TrunkState,
-    /// Calls to it that are up, those that ring included.
-    calls: u64,
-    /// Calls that were tried through it since the node started.
-    offered: u64,
-    /// Those of them that it answered.
-    answered: u64,
-}
-
-impl From<TrunkInfo> for TrunkNow {
-    fn from(trunk: TrunkInfo) -> Self {
-        Self {
-            calls: trunk.calls,
-            offered: trunk.offered,
-            answered: trunk.answered,
-            state: trunk.into(),
-        }
-    }
-}
-
-/// Whether the node is to refuse new calls.
+/// Whether the node, or a trunk of it, is to get no new calls.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Drain {
@@ -232,22 +208,6 @@ pub(crate) struct RouteQuery {
 async fn status(extract::State(state): extract::State<Arc<State>>) -> Result<Json<Node>, Problem> {
     match state.ask(Request::Status).await? {
         Response::Status(status) => Ok(Json(status.into())),
-        other => Err(unexpected(&other)),
-    }
-}
-
-/// How each trunk is: which hosts are up, whether this node is registered with it, and what goes through it.
-/// There is one page.
-#[utoipa::path(get, path = "/node/trunks", tag = "node", security(("bearer" = ["viewer", "node"])),
-    responses((status = 200, body = List<TrunkNow>)))]
-async fn trunks(
-    extract::State(state): extract::State<Arc<State>>,
-) -> Result<Json<List<TrunkNow>>, Problem> {
-    match state.ask(Request::Trunks).await? {
-        Response::Trunks(trunks) => Ok(Json(List {
-            items: trunks.into_iter().map(TrunkNow::from).collect(),
-            next: None,
-        })),
         other => Err(unexpected(&other)),
     }
 }
