@@ -65,7 +65,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::get,
     serve::{self, ListenerExt as _},
 };
@@ -391,10 +391,14 @@ async fn serve(
 }
 
 fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -> Router {
-    let open = open.with_state(front.state.clone());
+    let to_the_end = || from_fn(middleware::to_the_end);
+    let open = open
+        .with_state(front.state.clone())
+        .route_layer(to_the_end());
     // The last one is the first that a request comes to.
     v1.with_state(front.state.clone())
         .route_layer(from_fn_with_state(front.clone(), idempotency::once))
+        .route_layer(to_the_end())
         .route_layer(from_fn_with_state(front.clone(), rate::limit))
         .route_layer(from_fn_with_state(front.clone(), access::gate))
         .route_layer(from_fn_with_state(front.clone(), rate::guesses))

@@ -21,6 +21,7 @@ use crate::{
     changes::{Change, Editor, RequestId},
     openapi::role,
     problem::Problem,
+    rules,
 };
 
 /// How long one stays signed in.
@@ -75,18 +76,21 @@ async fn login(
     Body(login): Body<Login>,
 ) -> Result<impl IntoResponse, Problem> {
     let name = login.name.to_ascii_lowercase();
+    // Nothing is kept of a name that nobody can have, and it is not written into the log.
+    if rules::operator(&name).is_err() {
+        tracing::warn!(peer = %source, "a sign-in failed: the name is none that an operator can have");
+        return Err(refused());
+    }
     state.passwords.take(&name, source.ip())?;
     let known = state.store.operator(&name).await?;
     let (operator, hash) = known.unzip();
     let is_right = state.passwords.verify(login.password, hash).await?;
     // Who is disabled, or not there at all, is told nothing else.
     let operator = operator.filter(|operator| is_right && !operator.disabled);
-    let operator = operator.ok_or_else(|| {
-        Problem::unauthorized(
-            "there is no operator of this name and password, or it is disabled",
-            "Bearer realm=\"tandem\"",
-        )
-    })?;
+    let Some(operator) = operator else {
+        tracing::warn!(name, peer = %source, "a sign-in failed");
+        return Err(refused());
+    };
 
     let now = Timestamp::now();
     let expires = now.later(SESSION);
@@ -116,6 +120,13 @@ async fn login(
         tenant: operator.tenant,
     };
     Ok(([("cache-control", "no-store")], Json(session)))
+}
+
+fn refused() -> Problem {
+    Problem::unauthorized(
+        "there is no operator of this name and password, or it is disabled",
+        "Bearer realm=\"tandem\"",
+    )
 }
 
 /// Ends what was begun by `/v1/login`: the key opens nothing any more, at other processes within 5 s.

@@ -1,4 +1,4 @@
-//! What happens around every request: its id, its log line, and its metrics.
+//! What happens around every request: its id, its log line, and its metrics; and that it is done to its end.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -6,11 +6,11 @@ use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State as Shared},
     http::{HeaderMap, HeaderName, HeaderValue, Method},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use tracing::Instrument;
 
-use crate::{Front, changes::RequestId};
+use crate::{Front, changes::RequestId, problem::Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -49,6 +49,19 @@ pub(crate) async fn observe(
         }
     });
     response
+}
+
+/// Does what changes something to its end, whether or not the client is still there: where it hangs up, a
+/// change would be made without a record of it, or by half.
+pub(crate) async fn to_the_end(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let doing = tokio::spawn(next.run(request).in_current_span());
+    let done = doing.await;
+    done.unwrap_or_else(|error| {
+        Problem::internal(&format!("a handler broke off: {error}")).into_response()
+    })
 }
 
 /// The client's id where it is short and harmless in a log, or a new one.

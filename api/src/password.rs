@@ -1,7 +1,8 @@
 //! Passwords of operators: argon2id (RFC 9106), and no more of it at a time than the node has to spare.
 
 use std::{
-    sync::OnceLock,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -9,14 +10,16 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
-use std::net::IpAddr;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
     time::timeout,
 };
 
-use crate::{problem::Problem, rate::Windows};
+use crate::{
+    problem::Problem,
+    rate::{Left, Windows, source},
+};
 
 /// Characters of a password at least.
 const SHORTEST: usize = 12;
@@ -24,20 +27,23 @@ const SHORTEST: usize = 12;
 const LONGEST: usize = 1_024;
 /// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Tries for one name within a minute.
-const TRIES_OF_NAME: u32 = 10;
 /// Tries of one address within a minute.
 const TRIES_OF_ADDRESS: u32 = 30;
+/// Those of them for one name.
+const TRIES_OF_NAME: u32 = 10;
+/// Tries for one name within a minute, wherever they come from: so many that nobody alone locks another out.
+const TRIES_IN_ALL: u32 = 100;
 
 /// Who makes and checks hashes.
 #[derive(Debug)]
 pub(crate) struct Passwords {
     /// Each takes a core for some hundredths of a second, and 19 MiB: calls come first.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// What a password is checked against where there is nobody of the name.
-    nobody: OnceLock<String>,
-    names: Windows<String>,
+    nobody: Arc<OnceLock<String>>,
     addresses: Windows<IpAddr>,
+    tries: Windows<(String, IpAddr)>,
+    names: Windows<String>,
 }
 
 impl Default for Passwords {
@@ -45,10 +51,11 @@ impl Default for Passwords {
         let minute = Duration::from_secs(60);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            turns: Semaphore::new((cores / 4).clamp(1, 4)),
-            nobody: OnceLock::new(),
-            names: Windows::new(TRIES_OF_NAME, minute),
+            turns: Arc::new(Semaphore::new((cores / 4).clamp(1, 4))),
+            nobody: Arc::default(),
             addresses: Windows::new(TRIES_OF_ADDRESS, minute),
+            tries: Windows::new(TRIES_OF_NAME, minute),
+            names: Windows::new(TRIES_IN_ALL, minute),
         }
     }
 }
@@ -68,8 +75,13 @@ pub(crate) fn check(password: &str) -> Result<(), Problem> {
 impl Passwords {
     /// What the store keeps of a password.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Problem> {
-        let _turn = self.turn().await?;
-        let hashed = spawn_blocking(move || hashed(&password)).await;
+        let turn = self.turn().await?;
+        // It goes on when whoever asked is gone, and so does its turn.
+        let hashed = spawn_blocking(move || {
+            let _turn = turn;
+            hashed(&password)
+        });
+        let hashed = hashed.await;
         let hash = hashed.ok().flatten();
         hash.ok_or_else(|| Problem::internal("a password could not be hashed"))
     }
@@ -80,56 +92,58 @@ impl Passwords {
         password: String,
         hash: Option<String>,
     ) -> Result<bool, Problem> {
-        let _turn = self.turn().await?;
+        let turn = self.turn().await?;
         let is_somebody = hash.is_some();
-        let hash = match hash {
-            Some(hash) => hash,
-            None => self.nobody().await?,
-        };
+        let nobody = self.nobody.clone();
         let verified = spawn_blocking(move || {
+            let _turn = turn;
+            let hash = hash.or_else(|| of_nobody(&nobody))?;
             // A longer one is nobody's.
-            let is_short = password.len() <= LONGEST;
-            PasswordHash::new(&hash).is_ok_and(|hash| {
-                let password = if is_short { password.as_bytes() } else { b"" };
-                is_short && Argon2::default().verify_password(password, &hash).is_ok()
-            })
+            let is_right = password.len() <= LONGEST
+                && PasswordHash::new(&hash).is_ok_and(|hash| {
+                    let argon2 = Argon2::default();
+                    argon2.verify_password(password.as_bytes(), &hash).is_ok()
+                });
+            Some(is_right)
         });
-        let is_right = verified.await;
+        let is_right = verified.await.ok().flatten();
         let is_right =
-            is_right.map_err(|_| Problem::internal("a password could not be checked"))?;
+            is_right.ok_or_else(|| Problem::internal("a password could not be checked"))?;
         Ok(is_right && is_somebody)
     }
 
     /// Counts a try, and refuses one too many.
     pub(crate) fn take(&self, name: &str, address: IpAddr) -> Result<(), Problem> {
         let now = Instant::now();
-        let address = self.addresses.take(now, address, 1);
-        let address = address.map_err(|left| ("this address", left));
-        let name = address.and_then(|_| {
-            let name = self.names.take(now, name.to_owned(), 1);
-            name.map_err(|left| ("this name", left))
-        });
-        name.map(drop).map_err(|(whose, left)| {
-            let what = format!("there were too many tries to sign in of {whose}");
-            Problem::too_many(&what, left.seconds())
-        })
+        let refused = |whose| {
+            move |left: Left| {
+                let what = format!("there were too many tries to sign in of {whose}");
+                Problem::too_many(&what, left.seconds())
+            }
+        };
+        let address = source(address);
+        let of_address = self.addresses.take(now, address, 1);
+        of_address.map_err(refused("this address"))?;
+        let try_ = self.tries.take(now, (name.to_owned(), address), 1);
+        try_.map_err(refused("this name"))?;
+        let of_name = self.names.take(now, name.to_owned(), 1);
+        of_name.map(drop).map_err(refused("this name"))
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let turn = timeout(PATIENCE, self.turns.acquire()).await;
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let turn = timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
         let turn = turn.ok().and_then(Result::ok);
         turn.ok_or_else(|| Problem::too_many("too many passwords are being checked", 5))
     }
+}
 
-    async fn nobody(&self) -> Result<String, Problem> {
-        if let Some(hash) = self.nobody.get() {
-            return Ok(hash.clone());
-        }
-        let made = spawn_blocking(|| hashed("nobody's")).await;
-        let made = made.ok().flatten();
-        let made = made.ok_or_else(|| Problem::internal("a password could not be hashed"))?;
-        Ok(self.nobody.get_or_init(|| made).clone())
+/// The hash of a password that nobody has, made where it is not yet.
+fn of_nobody(kept: &OnceLock<String>) -> Option<String> {
+    if kept.get().is_none() {
+        let made = hashed("nobody's")?;
+        kept.get_or_init(|| made);
     }
+    kept.get().cloned()
 }
 
 fn hashed(password: &str) -> Option<String> {
@@ -139,6 +153,8 @@ fn hashed(password: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -169,15 +185,46 @@ mod tests {
     fn who_tries_too_often_is_refused_by_name_and_by_address() {
         let passwords = Passwords::default();
         let address = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(n));
-        for n in 0..TRIES_OF_NAME {
+        for _ in 0..TRIES_OF_NAME {
+            assert!(passwords.take("ann", address(0)).is_ok());
+        }
+        assert!(passwords.take("ann", address(0)).is_err());
+        assert!(passwords.take("bob", address(0)).is_ok());
+        for n in 0..TRIES_OF_ADDRESS {
+            assert!(passwords.take(&n.to_string(), address(1)).is_ok());
+        }
+        assert!(passwords.take("carl", address(1)).is_err());
+        // She herself is heard, elsewhere, until very many have tried.
+        for n in TRIES_OF_NAME..TRIES_IN_ALL {
             assert!(passwords.take("ann", address(n)).is_ok());
         }
-        assert!(passwords.take("ann", address(99)).is_err());
-        assert!(passwords.take("bob", address(99)).is_ok());
-        for n in 0..TRIES_OF_ADDRESS {
-            assert!(passwords.take(&n.to_string(), address(100)).is_ok());
-        }
-        assert!(passwords.take("carl", address(100)).is_err());
+        assert!(passwords.take("ann", address(1_000)).is_err());
+    }
+
+    #[test]
+    fn who_hangs_up_leaves_its_turn_to_nobody_while_its_password_is_hashed() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let passwords = Passwords::default();
+            let all = passwords.turns.available_permits();
+            // The only thread that could hash is kept busy.
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let busy = spawn_blocking(move || released.recv());
+            let hash = passwords.hash("correct horse".to_owned());
+            assert!(hash.now_or_never().is_none());
+            let verify = passwords.verify("correct horse".to_owned(), None);
+            let verified = timeout(Duration::ZERO, verify).await;
+            assert!(verified.is_err());
+            assert!(passwords.turns.available_permits() < all);
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            let every = u32::try_from(all).unwrap();
+            drop(passwords.turns.acquire_many(every).await.unwrap());
+        });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -25,12 +25,47 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
+/// What of an address tells one client from another: of IPv6 the network of 64 bits, in which one client may
+/// have any address it likes (RFC 6177).
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
 /// A count that begins anew after each window, of many.
 #[derive(Debug)]
 pub(crate) struct Windows<K> {
     window: Duration,
     most: u32,
-    counts: Mutex<HashMap<K, (Instant, u32)>>,
+    counts: Mutex<Counts<K>>,
+}
+
+/// When each began, and how many there were since.
+#[derive(Debug)]
+struct Counts<K> {
+    all: HashMap<K, (Instant, u32)>,
+    /// When those that are over were removed last.
+    pruned: Option<Instant>,
+}
+
+impl<K: std::hash::Hash + Eq + Clone> Counts<K> {
+    /// Makes room for another one.
+    fn prune(&mut self, now: Instant, window: Duration) {
+        let is_on = |since: Instant| now.duration_since(since) < window;
+        if !self.pruned.is_some_and(is_on) {
+            self.pruned = Some(now);
+            self.all.retain(|_, (began, _)| is_on(*began));
+        }
+        if self.all.len() >= MOST {
+            // Not all of them: whoever sends from many places would have its own counts forgotten.
+            let oldest = self.all.iter().min_by_key(|(_, (began, _))| *began);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.all.remove(&oldest);
+            }
+        }
+    }
 }
 
 /// What is left of a window.
@@ -47,25 +82,25 @@ impl Left {
     }
 }
 
-impl<K: std::hash::Hash + Eq> Windows<K> {
+impl<K: std::hash::Hash + Eq + Clone> Windows<K> {
     pub(crate) fn new(most: u32, window: Duration) -> Self {
         Self {
             window,
             most,
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts {
+                all: HashMap::new(),
+                pruned: None,
+            }),
         }
     }
 
     /// Counts one; `Err` where that is one too many.
     pub(crate) fn take(&self, now: Instant, key: K, weight: u32) -> Result<Left, Left> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= MOST {
-            counts.retain(|_, (began, _)| now.duration_since(*began) < self.window);
-            if counts.len() >= MOST {
-                counts.clear();
-            }
+        if !counts.all.contains_key(&key) {
+            counts.prune(now, self.window);
         }
-        let (began, count) = counts.entry(key).or_insert((now, 0));
+        let (began, count) = counts.all.entry(key).or_insert((now, 0));
         if now.duration_since(*began) >= self.window {
             (*began, *count) = (now, 0);
         }
@@ -97,6 +132,10 @@ impl Rates {
     }
 }
 
+/// Marks an answer to what was a good key once: whoever shows it did not guess it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotAGuess;
+
 /// Hears an address that has tried too many wrong keys no more for a while.
 pub(crate) async fn guesses(
     Shared(front): Shared<Arc<Front>>,
@@ -105,14 +144,18 @@ pub(crate) async fn guesses(
     next: Next,
 ) -> Response {
     let guesses = &front.rates.guesses;
-    if let Err(left) = guesses.take(Instant::now(), peer.ip(), 0) {
+    let source = source(peer.ip());
+    if let Err(left) = guesses.take(Instant::now(), source, 0) {
         return too_many("too many wrong keys came from this address", left);
     }
     let shows_one = request.headers().contains_key(header::AUTHORIZATION);
     let response = next.run(request).await;
-    if shows_one && response.status() == StatusCode::UNAUTHORIZED {
+    let is_guess = shows_one
+        && response.status() == StatusCode::UNAUTHORIZED
+        && response.extensions().get::<NotAGuess>().is_none();
+    if is_guess {
         // That it is one too many is the next one's trouble.
-        let _: Result<Left, Left> = guesses.take(Instant::now(), peer.ip(), 1);
+        let _: Result<Left, Left> = guesses.take(Instant::now(), source, 1);
     }
     response
 }
@@ -188,9 +231,32 @@ mod tests {
     fn no_more_are_kept_than_there_is_room_for() {
         let windows = Windows::new(1, Duration::from_secs(1));
         let now = Instant::now();
+        let at = |n: usize| now + Duration::from_nanos(n.try_into().unwrap());
+        let kept = || windows.counts.lock().unwrap().all.len();
         for key in 0..=MOST {
-            assert!(windows.take(now, key, 1).is_ok());
+            assert!(windows.take(at(key), key, 1).is_ok());
         }
-        assert!(windows.counts.lock().unwrap().len() <= MOST);
+        assert_eq!(kept(), MOST);
+        // The oldest gave way, and no other.
+        assert!(windows.take(at(MOST), 1, 1).is_err());
+        assert!(windows.take(at(MOST), 0, 1).is_ok());
+        assert!(windows.take(at(MOST), 2, 1).is_err());
+        // What is over is not kept until there is no room.
+        assert!(windows.take(now + 2 * windows.window, MOST + 1, 1).is_ok());
+        assert_eq!(kept(), 1);
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_a_network_of_ipv6() {
+        for (address, wanted) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            let source = source(address.parse().unwrap());
+            assert_eq!(source.to_string(), wanted, "{address}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, rate::source};
 
 /// Which part of the configuration this is.
 const SECTION: &str = "api.tls";
@@ -33,7 +33,7 @@ const SECTION: &str = "api.tls";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Handshakes under way at most: others wait to be accepted.
 const MOST: usize = 256;
-/// Those of one address: more are closed, so that one who never ends any keeps nobody else waiting.
+/// Those of one address, or one network of IPv6: more are closed, so that one who never ends any keeps nobody else waiting.
 const MOST_OF_ONE: usize = 32;
 /// How long nothing is accepted where the system has no room for it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Listener {
     }
 
     fn shake_hands(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let source = peer.ip().to_canonical();
+        let source = source(peer.ip());
         let own = self.sources.values().filter(|&&other| other == source);
         if own.count() >= MOST_OF_ONE {
             self.metrics.handshake_failed();

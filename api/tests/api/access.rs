@@ -1,8 +1,16 @@
 //! Who may do what.
 
-use crate::bed::{Answer, Bed, KEY};
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::bed::{Answer, Bed, KEY};
+
+/// Between one look and the next.
+const PAUSE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const ROLES: [&str; 4] = ["viewer", "developer", "operator", "admin"];
 
@@ -375,6 +383,48 @@ async fn a_post_that_came_to_nothing_may_be_sent_again() {
     bed.fake.down(false);
     assert_eq!(post().await.status, 201);
     assert_eq!(post().await.header("idempotent-replayed"), Some("true"));
+    assert_eq!(bed.fake.bans(), 1);
+}
+
+#[tokio::test]
+async fn what_was_begun_is_done_though_the_client_hangs_up() {
+    let bed = Bed::start().await;
+    let body = r#"{"source": "192.0.2.1"}"#;
+    let bearer = format!("Bearer {KEY}");
+    let fields = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+        ("Idempotency-Key", "ban"),
+    ];
+    let held = bed.fake.hold_bans().await;
+    let asking = bed.exchange("POST", "/v1/bans", &fields, body);
+    let begun = async {
+        while bed.fake.bans() == 0 {
+            sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        answer = asking => unreachable!("{answer:?}"),
+        () = begun => {}
+    }
+    // Whoever serves this has seen before that the other one is gone.
+    assert_eq!(bed.get("/healthz").await.status, 200);
+    drop(held);
+    let done = async {
+        while bed.admin("/v1/audit?kind=bans").await.json()["items"] == json!([]) {
+            sleep(PAUSE).await;
+        }
+        loop {
+            let again = bed.exchange("POST", "/v1/bans", &fields, body).await;
+            if again.status != 409 {
+                return again;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    let again = timeout(PATIENCE, done).await.unwrap();
+    assert_eq!(again.status, 201, "{}", again.body);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(bed.fake.bans(), 1);
 }
 

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
+    sync::{RwLock, RwLockWriteGuard, oneshot},
     task::JoinHandle,
 };
 
@@ -40,9 +40,16 @@ pub(crate) struct Fake {
     unwritten: AtomicBool,
     bans: AtomicUsize,
     events: Events<Signal>,
+    /// Bans wait for it.
+    held: RwLock<()>,
 }
 
 impl Fake {
+    /// Bans are not answered for as long as this is kept.
+    pub(crate) async fn hold_bans(&self) -> RwLockWriteGuard<'_, ()> {
+        self.held.write().await
+    }
+
     pub(crate) fn drain(&self, on: bool) {
         self.draining.store(on, SeqCst);
     }
@@ -232,6 +239,7 @@ impl Handler<Signal> for Signaling {
                 }
                 signal::Request::Ban { .. } => {
                     fake.bans.fetch_add(1, SeqCst);
+                    drop(fake.held.read().await);
                     signal::Response::Done
                 }
                 other => return Err(Fault::new(FaultCode::Unsupported, format!("{other:?}"))),

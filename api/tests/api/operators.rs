@@ -109,6 +109,8 @@ async fn a_wrong_name_and_a_wrong_password_are_told_alike() {
         ("nobody", PASSWORD),
         ("off", PASSWORD),
         ("", ""),
+        (&"a".repeat(65), PASSWORD),
+        (&"a".repeat(200_000), PASSWORD),
         ("ann' OR '1'='1", PASSWORD),
         ("ann", &"x".repeat(10_000)),
     ] {
