@@ -1,5 +1,6 @@
 //! The call detail record: what is left of a call when it is over.
 
+mod columns;
 mod search;
 mod spill;
 mod stats;

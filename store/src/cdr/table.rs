@@ -6,29 +6,27 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::FromRow;
+use sqlx::{FromRow, SqlitePool};
 use uuid::Uuid;
 
-use super::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow};
+use super::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow, columns};
 use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
 };
 
-const INSERT: &str = "INSERT INTO cdrs (id, call_id, from_uri, from_user, to_uri, to_user, \
-    request_uri, source, transport, origin, callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, \
-    status, reason, ended_by, cause, datapath, \
-    from_caller_packets, from_caller_bytes, from_caller_lost, from_caller_jitter_ms, \
-    from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
-    from_callee_jitter_ms, from_callee_mos) VALUES ";
+/// In the order in which values are given.
+pub(super) const COLUMNS: &str = "id, call_id, from_uri, from_user, to_uri, to_user, request_uri, source, transport, origin, \
+    callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, status, \
+    reason, ended_by, cause, datapath, from_caller_packets, from_caller_bytes, from_caller_lost, \
+    from_caller_jitter_ms, from_caller_mos, from_callee_packets, from_callee_bytes, \
+    from_callee_lost, from_callee_jitter_ms, from_callee_mos";
 
-static SQLITE: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Plain));
-static POSTGRES: LazyLock<Bulk> = LazyLock::new(|| inserts(Marks::Numbered));
-
-fn inserts(marks: Marks) -> Bulk {
-    Bulk::new(marks, INSERT, 33, " ON CONFLICT (id) DO NOTHING")
-}
+static SQLITE: LazyLock<Bulk> = LazyLock::new(|| {
+    let head = format!("INSERT INTO cdrs ({COLUMNS}) VALUES ");
+    Bulk::new(Marks::Plain, &head, 33, " ON CONFLICT (id) DO NOTHING")
+});
 
 impl Store {
     /// Writes `cdrs` all or none. One whose id is there already is left as it is, so a call that was
@@ -37,54 +35,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good.
     pub async fn insert_cdrs(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
-        let inserts: &'static Bulk = match self.writer() {
-            Pool::Sqlite(_) => &SQLITE,
-            Pool::Postgres(_) => &POSTGRES,
-        };
         within(async {
-            on_engine!(self.writer(), pool => {
-                let mut transaction = pool.begin().await?;
-                for (insert, part) in inserts.parts(cdrs) {
-                    let mut query = sqlx::query(insert);
-                    for cdr in part {
-                        query = query
-                            .bind(cdr.id.to_string())
-                            .bind(text(&cdr.call_id))
-                            .bind(text(&cdr.from_uri))
-                            .bind(text(user(&cdr.from_uri)))
-                            .bind(text(&cdr.to_uri))
-                            .bind(text(user(&cdr.to_uri)))
-                            .bind(text(&cdr.request_uri))
-                            .bind(cdr.source.to_string())
-                            .bind(text(&cdr.transport))
-                            .bind(cdr.origin.as_deref().map(text))
-                            .bind(cdr.callee_user.as_deref().map(text))
-                            .bind(cdr.tenant.as_deref().map(text))
-                            .bind(cdr.trunk.as_deref().map(text))
-                            .bind(cdr.route.as_deref().map(text))
-                            .bind(cdr.started.millis())
-                            .bind(cdr.ringing.map(Timestamp::millis))
-                            .bind(cdr.answered.map(Timestamp::millis))
-                            .bind(cdr.ended.millis())
-                            .bind(i32::from(cdr.status))
-                            .bind(text(&cdr.reason))
-                            .bind(text(cdr.ended_by.name()))
-                            .bind(text(cdr.cause.name()))
-                            .bind(cdr.datapath.as_deref().map(text));
-                        for flow in [&cdr.from_caller, &cdr.from_callee] {
-                            query = query
-                                .bind(flow.map(|flow| count(flow.packets)))
-                                .bind(flow.map(|flow| count(flow.bytes)))
-                                .bind(flow.map(|flow| count(flow.lost)))
-                                .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
-                                .bind(flow.and_then(|flow| flow.mos).and_then(finite));
-                        }
-                    }
-                    query.execute(&mut *transaction).await?;
-                }
-                transaction.commit().await?;
-                Ok(())
-            })
+            match self.writer() {
+                Pool::Sqlite(pool) => insert_sqlite(pool, cdrs).await?,
+                Pool::Postgres(pool) => columns::insert(pool, cdrs).await?,
+            }
+            Ok(())
         })
         .await
     }
@@ -137,6 +93,49 @@ impl Store {
         });
         Ok(Page { items, next })
     }
+}
+
+async fn insert_sqlite(pool: &SqlitePool, cdrs: &[Cdr]) -> sqlx::Result<()> {
+    let mut transaction = pool.begin().await?;
+    for (insert, part) in SQLITE.parts(cdrs) {
+        let mut query = sqlx::query(insert);
+        for cdr in part {
+            query = query
+                .bind(cdr.id.to_string())
+                .bind(text(&cdr.call_id))
+                .bind(text(&cdr.from_uri))
+                .bind(text(user(&cdr.from_uri)))
+                .bind(text(&cdr.to_uri))
+                .bind(text(user(&cdr.to_uri)))
+                .bind(text(&cdr.request_uri))
+                .bind(cdr.source.to_string())
+                .bind(text(&cdr.transport))
+                .bind(cdr.origin.as_deref().map(text))
+                .bind(cdr.callee_user.as_deref().map(text))
+                .bind(cdr.tenant.as_deref().map(text))
+                .bind(cdr.trunk.as_deref().map(text))
+                .bind(cdr.route.as_deref().map(text))
+                .bind(cdr.started.millis())
+                .bind(cdr.ringing.map(Timestamp::millis))
+                .bind(cdr.answered.map(Timestamp::millis))
+                .bind(cdr.ended.millis())
+                .bind(i32::from(cdr.status))
+                .bind(text(&cdr.reason))
+                .bind(text(cdr.ended_by.name()))
+                .bind(text(cdr.cause.name()))
+                .bind(cdr.datapath.as_deref().map(text));
+            for flow in [&cdr.from_caller, &cdr.from_callee] {
+                query = query
+                    .bind(flow.map(|flow| count(flow.packets)))
+                    .bind(flow.map(|flow| count(flow.bytes)))
+                    .bind(flow.map(|flow| count(flow.lost)))
+                    .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
+                    .bind(flow.and_then(|flow| flow.mos).and_then(finite));
+            }
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 /// What a row holds, in the types that both engines have.
@@ -261,12 +260,12 @@ pub(super) fn text(text: &str) -> Arc<str> {
     }
 }
 
-fn count(value: u64) -> i64 {
+pub(super) fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Neither engine orders or stores NaN and infinity alike.
-fn finite(value: f64) -> Option<f64> {
+pub(super) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
