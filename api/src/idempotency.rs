@@ -46,17 +46,27 @@ pub(crate) async fn once(
 
 async fn run_once(state: &State, request: Request, next: Next) -> Result<Response, Problem> {
     let owner = request.extensions().get::<Arc<Caller>>();
-    let owner = owner.map(|caller| caller.actor.clone());
+    let owner = owner.map(|caller| {
+        format!(
+            "{}@{}",
+            caller.actor,
+            caller.tenant.as_deref().unwrap_or("*")
+        )
+    });
     let owner = owner.ok_or_else(|| Problem::internal("idempotency stands outside the gate"))?;
     let name = name(request.headers())?;
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MOST_BODY).await;
     let body = body.map_err(|_| Problem::too_large())?;
+    // A body may have a password in it. Of a hash alone it could be guessed; the client's key, of which only a
+    // hash is kept, is what makes it another one each time.
     let mut hash = Sha256::new();
-    for part in [parts.uri.to_string().as_bytes(), b"\0", &body] {
+    let uri = parts.uri.to_string();
+    for part in [name.as_bytes(), b"\0", uri.as_bytes(), b"\0", &body] {
         hash.update(part);
     }
     let hash = hex(&hash.finalize());
+    let name = hex(&Sha256::digest(&name));
     match state.store.attempt(&owner, &name, &hash).await? {
         Attempt::First => {}
         Attempt::UnderWay => {

@@ -54,6 +54,7 @@ mod registrations;
 mod reload;
 mod routing;
 pub mod rules;
+mod serve;
 mod tenants;
 mod tls;
 mod users;
@@ -67,7 +68,6 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state},
     routing::get,
-    serve::{self, ListenerExt as _},
 };
 use bytes::Bytes;
 use control::{Client, Config, media::Media, signal::Signal, tls::TlsError};
@@ -349,9 +349,9 @@ impl Server {
             match self.tls {
                 Some(tls) => {
                     let listener = tls::Listener::new(self.listener, tls, self.metrics);
-                    serve(listener, self.router, stopped).await
+                    serve::serve(listener, self.router, stopped).await;
                 }
-                None => serve(self.listener, self.router, stopped).await,
+                None => serve::serve(self.listener, self.router, stopped).await,
             }
         };
         let patience = async {
@@ -361,11 +361,7 @@ impl Server {
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            result = serve => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "API stopped serving");
-                }
-            }
+            () = serve => {}
             () = patience => tracing::warn!("API cut off clients that did not finish in time"),
         }
         if tokio::time::timeout(GRACE, telling.join_next())
@@ -375,19 +371,6 @@ impl Server {
             tracing::warn!("the store did not take the last events for webhooks in time");
         }
     }
-}
-
-async fn serve(
-    listener: impl serve::Listener<Addr = SocketAddr>,
-    router: Router,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    // Of a connection that is tapped axum knows whose it is, whichever listener it came by.
-    let listener = listener.tap_io(|_| {});
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(stopped)
-        .await
 }
 
 fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -> Router {

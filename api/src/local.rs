@@ -16,7 +16,7 @@ use bytes::Bytes;
 use control::{Client, media::Media, signal::Signal};
 use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
-use store::{DEFAULT_TENANT, MAX_PAGE, Role, Store};
+use store::{DEFAULT_TENANT, MAX_PAGE, Store};
 use tower_service::Service as _;
 
 use crate::{
@@ -74,12 +74,7 @@ impl Local {
         Self {
             router: v1.with_state(state.clone()),
             state,
-            caller: Arc::new(Caller {
-                actor,
-                role: Role::Admin,
-                tenant: None,
-                session: None,
-            }),
+            caller: Arc::new(Caller::admin(actor)),
         }
     }
 

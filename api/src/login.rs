@@ -138,7 +138,8 @@ async fn logout(
     extract::State(state): extract::State<Arc<State>>,
     editor: Editor,
 ) -> Result<StatusCode, Problem> {
-    let session = editor.caller.session.ok_or_else(|| {
+    let session = editor.caller.key.filter(|_| editor.caller.is_session);
+    let session = session.ok_or_else(|| {
         Problem::conflict("nobody signed in for this key: DELETE /v1/keys/ID removes one")
     })?;
     let removed = state.store.remove_key(session).await;

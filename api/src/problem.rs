@@ -13,7 +13,7 @@ use utoipa::openapi::{
     schema::{ObjectBuilder, Schema, Type},
 };
 
-use crate::MOST_BODY;
+use crate::{MOST_BODY, rate::NotAGuess};
 
 /// An error, as a client sees it.
 #[derive(Debug, Serialize)]
@@ -30,6 +30,9 @@ pub(crate) struct Problem {
     more: Map<String, Value>,
     #[serde(skip)]
     header: Option<More>,
+    /// The key that was shown was good once.
+    #[serde(skip)]
+    is_no_guess: bool,
 }
 
 /// What the header says beside.
@@ -55,6 +58,7 @@ impl Problem {
             detail: detail.into(),
             more: Map::new(),
             header: None,
+            is_no_guess: false,
         }
     }
 
@@ -243,6 +247,14 @@ impl Problem {
         }
     }
 
+    /// The same, where the key was a good one once.
+    pub(crate) fn not_a_guess(self) -> Self {
+        Self {
+            is_no_guess: true,
+            ..self
+        }
+    }
+
     /// There is nothing of this name.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(
@@ -307,6 +319,9 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, seconds.into());
             }
             None => {}
+        }
+        if self.is_no_guess {
+            response.extensions_mut().insert(NotAGuess);
         }
         response
     }

@@ -11,6 +11,8 @@ class Live extends EventTarget {
   bans = 0;
   trunks = new Map();
   node = null;
+  /** The key is a tenant's: the node itself is not shown to it. */
+  isOfTenant = false;
   state = "away";
   /** A value a second, the newest last. */
   history = { calls: [], started: [], answered: [], ended: [] };
@@ -62,6 +64,7 @@ class Live extends EventTarget {
       get("/v1/bans"),
     ]);
     this.node = node.value ?? null;
+    if (node.value || node.reason?.status === 403) this.isOfTenant = !node.value;
     if (trunks.value) this.trunks = new Map(trunks.value.items.map((trunk) => [trunk.name, trunk]));
     if (bans.value) this.bans = bans.value.items.length;
     this.#changed();

@@ -12,6 +12,7 @@ function card(title, value, more, drawing) {
 function cards() {
   const { node, history } = live;
   const media = node?.media;
+  const ofNode = !live.isOfTenant;
   const hosts = [...live.trunks.values()].flatMap((trunk) => trunk.hosts ?? []);
   const up = hosts.filter((host) => host.up).length;
   return [
@@ -21,19 +22,20 @@ function cards() {
       line(history.started, { label: "Calls begun a second in the last five minutes" })),
     card("Answer rate", percent(live.answerRate()), "of calls that ended while this page was open",
       line(history.answered, { label: "Calls answered a second in the last five minutes" })),
-    card("Datapath", media?.datapath ?? "–",
+    ofNode && card("Datapath", media?.datapath ?? "–",
       media ? media.stepped_down || `${media.sessions} sessions, ${media.ports_used} of ${media.ports} ports` : "the media engine is away"),
-    card("Trunks", hosts.length ? `${up} of ${hosts.length}` : "–", "hosts that are up"),
-    card("Phones", node ? String(node.registrations) : "–", "contacts that are registered"),
-    card("Bans", String(live.bans), "sources that are kept out"),
-    card("Node", node?.name ?? "–", node ? `${node.version}, up ${length(node.uptime_s)}` : "away"),
-  ];
+    ofNode && card("Trunks", hosts.length ? `${up} of ${hosts.length}` : "–", "hosts that are up"),
+    ofNode && card("Phones", node ? String(node.registrations) : "–", "contacts that are registered"),
+    ofNode && card("Bans", String(live.bans), "sources that are kept out"),
+    ofNode && card("Node", node?.name ?? "–", node ? `${node.version}, up ${length(node.uptime_s)}` : "away"),
+  ].filter(Boolean);
 }
 
 function warnings() {
   const { node } = live;
   const found = [];
-  if (!node) found.push("The node does not answer.");
+  if (live.isOfTenant) found.push("This is what one tenant has: the node itself is shown to those of the whole node.");
+  else if (!node) found.push("The node does not answer.");
   if (node && !node.media) found.push("The media engine cannot be reached: relayed calls are refused.");
   if (node?.media?.stepped_down) found.push(`The datapath is ${node.media.datapath}: ${node.media.stepped_down}`);
   if (node?.unwritten_s) found.push(`The database has taken nothing for ${length(node.unwritten_s)}: ${node.cdrs_queued} records wait.`);

@@ -8,7 +8,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use store::Role;
 
 use super::{Caller, Tokens};
 use crate::{Front, problem::Problem};
@@ -56,12 +55,7 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Probl
         ));
     };
     if front.admin_key.is(shown) {
-        return Ok(Arc::new(Caller {
-            actor: "admin-key".to_owned(),
-            role: Role::Admin,
-            tenant: None,
-            session: None,
-        }));
+        return Ok(Arc::new(Caller::admin("admin-key".to_owned())));
     }
     if let Some(tokens) = &front.tokens
         && Tokens::is_one(shown)

@@ -45,7 +45,14 @@ impl NewSecret {
 #[derive(Debug)]
 pub(crate) struct Keys {
     store: Store,
-    seen: Mutex<HashMap<Uuid, Seen>>,
+    seen: Mutex<All>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    keys: HashMap<Uuid, Seen>,
+    /// Counts what was forgotten: what was read before and comes after is not kept.
+    forgotten: u64,
 }
 
 /// What the store said, and when.
@@ -84,42 +91,66 @@ impl Keys {
         Ok((is_right && !is_over).then_some(known.caller))
     }
 
+    /// Whether who was let in may go on: the key is there, and what was shown is not over. Where the database
+    /// does not tell, nothing is known against it.
+    pub(crate) async fn are_good_for(&self, caller: &Caller) -> bool {
+        let now = Timestamp::now();
+        let is_on = |end: Option<Timestamp>| end.is_none_or(|end| end > now);
+        let Some(id) = caller.key else {
+            return is_on(caller.ends);
+        };
+        match self.known(id).await {
+            Ok(known) => known.is_some_and(|known| is_on(known.expires)),
+            Err(_) => true,
+        }
+    }
+
     /// A key was removed: it opens nothing from now on.
     pub(crate) fn forget(&self, id: Uuid) {
-        self.seen().remove(&id);
+        let mut seen = self.seen();
+        seen.forgotten += 1;
+        seen.keys.remove(&id);
     }
 
     /// Keys that operators signed in for were removed, whichever they are.
     pub(crate) fn forget_all(&self) {
-        self.seen().clear();
+        let mut seen = self.seen();
+        seen.forgotten += 1;
+        seen.keys.clear();
     }
 
     async fn known(&self, id: Uuid) -> Result<Option<Known>, StoreError> {
         let fresh = |seen: &&Seen| seen.at.elapsed() < KEPT;
-        if let Some(seen) = self.seen().get(&id).filter(fresh) {
-            return Ok(seen.key.clone());
-        }
+        let forgotten = {
+            let seen = self.seen();
+            if let Some(seen) = seen.keys.get(&id).filter(fresh) {
+                return Ok(seen.key.clone());
+            }
+            seen.forgotten
+        };
         let key = self.store.key(id).await?.map(|(key, hash)| Known {
             caller: Arc::new(Caller::of_key(&key)),
             hash,
             expires: key.expires,
         });
-        let mut all = self.seen();
-        if all.len() >= MOST {
-            all.clear();
-        }
-        let at = Instant::now();
-        all.insert(
-            id,
-            Seen {
-                at,
-                key: key.clone(),
-            },
-        );
+        self.keep(id, key.clone(), forgotten);
         Ok(key)
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Seen>> {
+    /// Keeps what was read when so many were forgotten.
+    fn keep(&self, id: Uuid, key: Option<Known>, forgotten: u64) {
+        let mut all = self.seen();
+        if all.forgotten != forgotten {
+            return;
+        }
+        if all.keys.len() >= MOST {
+            all.keys.clear();
+        }
+        let at = Instant::now();
+        all.keys.insert(id, Seen { at, key });
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, All> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,8 +200,32 @@ mod tests {
         let (_, over) = make(&keys, Some(Timestamp::from_millis(1))).await;
         assert_eq!(keys.caller(&over).await.unwrap(), None);
 
+        assert!(keys.are_good_for(&caller).await);
+        let admin = Caller::admin("admin-key".into());
+        assert!(keys.are_good_for(&admin).await);
+        for (ends, is_good) in [(1, false), (i64::MAX, true)] {
+            let token = Caller {
+                ends: Some(Timestamp::from_millis(ends)),
+                ..admin.clone()
+            };
+            assert_eq!(keys.are_good_for(&token).await, is_good);
+        }
+
         assert!(keys.store.remove_key(id).await.unwrap());
         keys.forget(id);
+        assert_eq!(keys.caller(&shown).await.unwrap(), None);
+        assert!(!keys.are_good_for(&caller).await);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_key_was_removed_is_not_kept_after() {
+        let (keys, _folder) = keys().await;
+        let (id, shown) = make(&keys, None).await;
+        let read = keys.known(id).await.unwrap();
+        let forgotten = keys.seen().forgotten;
+        assert!(keys.store.remove_key(id).await.unwrap());
+        keys.forget_all();
+        keys.keep(id, read, forgotten);
         assert_eq!(keys.caller(&shown).await.unwrap(), None);
     }
 

@@ -13,7 +13,7 @@ mod token;
 use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use store::{ApiKey, Role, Uuid};
+use store::{ApiKey, Role, Timestamp, Uuid};
 
 use crate::problem::Problem;
 
@@ -30,11 +30,27 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// Whose things there are for the caller; `None`: everybody's, and the node.
     pub(crate) tenant: Option<String>,
-    /// The key that an operator signed in for, where it is one.
-    pub(crate) session: Option<Uuid>,
+    /// The key of the store that was shown, where it is one.
+    pub(crate) key: Option<Uuid>,
+    /// It is one that an operator signed in for.
+    pub(crate) is_session: bool,
+    /// When what was shown is over, where that is not the key's to say.
+    pub(crate) ends: Option<Timestamp>,
 }
 
 impl Caller {
+    /// Who shows nothing that the store knows, and may do everything.
+    pub(crate) const fn admin(actor: String) -> Self {
+        Self {
+            actor,
+            role: Role::Admin,
+            tenant: None,
+            key: None,
+            is_session: false,
+            ends: None,
+        }
+    }
+
     /// Who shows this key.
     pub(crate) fn of_key(key: &ApiKey) -> Self {
         Self {
@@ -44,7 +60,9 @@ impl Caller {
             },
             role: key.role,
             tenant: key.tenant.clone(),
-            session: key.operator.as_ref().map(|_| key.id),
+            key: Some(key.id),
+            is_session: key.operator.is_some(),
+            ends: None,
         }
     }
 

@@ -15,7 +15,7 @@ use jsonwebtoken::{
     errors::{Error, ErrorKind},
 };
 use serde_json::{Map, Value};
-use store::{Role, Store};
+use store::{Role, Store, Timestamp};
 
 use super::{Caller, jwks::Jwks};
 use crate::{ApiError, metrics::Metrics, problem::Problem};
@@ -119,7 +119,9 @@ impl Tokens {
             actor: format!("token:{subject}"),
             role: self.role(&claims)?,
             tenant: self.tenant(&claims).await?,
-            session: None,
+            key: None,
+            is_session: false,
+            ends: self.ends(&claims),
         }))
     }
 
@@ -146,7 +148,14 @@ impl Tokens {
                 self.checked(shown, &key.key, algorithm)
             }
         };
-        checked.map_err(|error| refused(&told(&error)))
+        checked.map_err(|error| {
+            let problem = refused(&told(&error));
+            // The signature is looked at first: it is the issuer's, and nobody guesses.
+            match error.kind() {
+                ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature => problem.not_a_guess(),
+                _ => problem,
+            }
+        })
     }
 
     fn checked(
@@ -158,6 +167,14 @@ impl Tokens {
         let mut validation = self.validation.clone();
         validation.algorithms = vec![algorithm];
         Ok(decode(shown, key, &validation)?.claims)
+    }
+
+    /// Until when a good token is taken.
+    fn ends(&self, claims: &Claims) -> Option<Timestamp> {
+        let expires = claims.get("exp").and_then(Value::as_f64)?;
+        let expires = Duration::try_from_secs_f64(expires).ok()?;
+        let leeway = Duration::from_secs(self.validation.leeway);
+        Some(Timestamp::from_millis(0).later(expires).later(leeway))
     }
 
     /// The highest of the roles that are claimed.

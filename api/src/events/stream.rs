@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use utoipa::IntoParams;
 
 use super::{
@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{State, access::Caller, problem::Problem, query::Params};
 
-/// So often something is sent, so that nobody between takes the connection for dead.
+/// So often something is sent, so that nobody between takes the connection for dead; and so often it is looked
+/// whether who listens still may.
 const ALIVE: Duration = Duration::from_secs(15);
 /// A WebSocket of which nothing is heard for so long, or that takes nothing, is gone.
 const GONE: Duration = Duration::from_secs(45);
@@ -70,14 +71,13 @@ pub(super) async fn events(
     let last = last.or(query.after);
     if !is_websocket(&headers) {
         let listener = state.events.listen(wanted, last.as_deref());
-        return Ok(lines(listener).into_response());
+        return Ok(lines(state, caller, listener).into_response());
     }
     let upgrade = upgrade.map_err(|error| Problem::bad_header(error.body_text()))?;
-    let events = state.events.clone();
     let upgrade = upgrade.max_message_size(MOST).max_frame_size(MOST);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let listener = events.listen(wanted, last.as_deref());
-        serve(socket, listener).await;
+        let listener = state.events.listen(wanted, last.as_deref());
+        serve(socket, &state, &caller, listener).await;
     }))
 }
 
@@ -91,10 +91,27 @@ fn is_websocket(headers: &HeaderMap) -> bool {
     })
 }
 
-fn lines(listener: Listener) -> impl axum::response::IntoResponse {
-    let lines = stream::unfold(listener, async |mut listener| {
-        let event = listener.next().await?;
-        Some((Ok::<_, Infallible>(line(&event)), listener))
+fn lines(
+    state: Arc<State>,
+    caller: Caller,
+    listener: Listener,
+) -> impl axum::response::IntoResponse {
+    let start = (listener, ticks(), state, caller);
+    let lines = stream::unfold(start, async |mut all| {
+        let (listener, alive, state, caller) = &mut all;
+        loop {
+            tokio::select! {
+                event = listener.next() => {
+                    let line = line(&*event?);
+                    return Some((Ok::<_, Infallible>(line), all));
+                }
+                _ = alive.tick() => {
+                    if !state.keys.are_good_for(caller).await {
+                        return None;
+                    }
+                }
+            }
+        }
     });
     Sse::new(lines).keep_alive(KeepAlive::new().interval(ALIVE))
 }
@@ -105,16 +122,21 @@ fn line(event: &Event) -> Line {
     line.clone().json_data(event).unwrap_or(line)
 }
 
-/// Tells the events over a WebSocket, for as long as the client is there.
-async fn serve(mut socket: WebSocket, mut listener: Listener) {
+fn ticks() -> Interval {
     let mut alive = interval_at(Instant::now() + ALIVE, ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    alive
+}
+
+/// Tells the events over a WebSocket, for as long as the client is there and may hear them.
+async fn serve(mut socket: WebSocket, state: &State, caller: &Caller, mut listener: Listener) {
+    let mut alive = ticks();
     let mut heard = Instant::now();
-    loop {
+    let (code, reason) = loop {
         let message = tokio::select! {
             event = listener.next() => match event {
                 Some(event) => text(&event),
-                None => break,
+                None => break (close_code::AWAY, "the node is being stopped"),
             },
             said = socket.recv() => match said {
                 Some(Ok(_)) => {
@@ -127,16 +149,19 @@ async fn serve(mut socket: WebSocket, mut listener: Listener) {
                 if heard.elapsed() >= GONE {
                     return;
                 }
+                if !state.keys.are_good_for(caller).await {
+                    break (close_code::POLICY, "the key is not good any more");
+                }
                 Message::Ping(Bytes::new())
             }
         };
         if !matches!(timeout(GONE, socket.send(message)).await, Ok(Ok(()))) {
             return;
         }
-    }
+    };
     let farewell = CloseFrame {
-        code: close_code::AWAY,
-        reason: "the node is being stopped".into(),
+        code,
+        reason: reason.into(),
     };
     // It goes either way.
     drop(timeout(ALIVE, socket.send(Message::Close(Some(farewell)))).await);

@@ -244,13 +244,16 @@ async fn reload(
     let own = own.transpose();
     let own = own.map_err(|reasons| Problem::refused(&reasons.join("\n")))?;
     let answer = match state.ask(Request::Reload).await? {
-        Response::Reloaded(report) => Json(Reloaded::from(report)).into_response(),
+        Response::Reloaded(report) => {
+            if let Some(take_over) = own {
+                take_over();
+            }
+            Json(Reloaded::from(report)).into_response()
+        }
+        // Nobody knows yet whether all is good, so nothing of it is taken over here.
         Response::Reloading => StatusCode::ACCEPTED.into_response(),
         other => return Err(unexpected(&other)),
     };
-    if let Some(take_over) = own {
-        take_over();
-    }
     record(&state, &editor, "reload", json!({})).await;
     Ok(answer)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use control::signal::{BanInfo, Event};
 use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -17,6 +18,7 @@ use tokio_tungstenite::{
 use crate::bed::{Bed, KEY, call};
 
 const SOON: Duration = Duration::from_secs(20);
+const LATER: Duration = Duration::from_secs(60);
 
 /// The beginning of an answer whose body goes on.
 pub(crate) async fn listen(bed: &Bed, more: &str) -> TcpStream {
@@ -158,4 +160,26 @@ async fn a_websocket_is_refused_as_any_request_is() {
     let mut offered = listen(&bed, "Upgrade: h2c\r\nConnection: upgrade\r\n").await;
     let head = hear(&mut offered, "\r\n\r\n").await;
     assert!(head.contains("text/event-stream"), "{head}");
+}
+
+#[tokio::test]
+async fn what_a_key_opened_ends_with_it() {
+    let bed = Bed::start().await;
+    let body = json!({ "name": "of a test", "role": "viewer" });
+    let made = bed.ask(KEY, "POST", "/v1/keys", Some(body)).await.json();
+    let key = made["key"].as_str().unwrap();
+    let mut socket = socket(&bed, "", key).await.unwrap();
+    let mut lines = TcpStream::connect(bed.address).await.unwrap();
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n"
+    );
+    lines.write_all(request.as_bytes()).await.unwrap();
+    hear(&mut lines, "\r\n\r\n").await;
+    let place = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    assert_eq!(bed.ask(KEY, "DELETE", &place, None).await.status, 204);
+    let mut rest = String::new();
+    let ended = timeout(LATER, lines.read_to_string(&mut rest)).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(farewell(&mut socket).await, "the key is not good any more");
+    bed.stop().await;
 }

@@ -1,8 +1,18 @@
 //! What somebody sends who wants to break something.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::bed::{Bed, KEY};
+
+/// What ends by itself ends within it, on a slow machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// As a segment of a path or a value of a query: quotes and comments of SQL, steps up, octets that end a text or
 /// are none, and very many.
@@ -189,5 +199,48 @@ async fn odd_header_fields_open_nothing() {
     let answer = bed.send("GET", "/v1/calls", &fields).await;
     assert_eq!(answer.status, 431, "{}", answer.body);
     assert_eq!(bed.admin("/v1/calls").await.status, 200, "it goes on");
+    bed.stop().await;
+}
+
+/// Whether the node closes a connection.
+async fn is_closed(mut stream: TcpStream) -> bool {
+    let mut rest = Vec::new();
+    // What it says before does not matter, nor how it is ended.
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    ended.is_ok()
+}
+
+#[tokio::test]
+async fn half_a_head_is_not_waited_for_for_ever() {
+    let bed = Bed::start().await;
+    let mut half = TcpStream::connect(bed.address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: ")
+        .await
+        .unwrap();
+    let silent = TcpStream::connect(bed.address).await.unwrap();
+    assert_eq!(bed.get("/healthz").await.status, 200);
+    assert!(is_closed(half).await && is_closed(silent).await);
+    assert_eq!(bed.get("/healthz").await.status, 200);
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_alone_has_all_the_connections() {
+    const MOST: usize = 256;
+    let bed = Bed::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..=MOST {
+        streams.push(TcpStream::connect(bed.address).await.unwrap());
+    }
+    assert!(is_closed(streams.pop().unwrap()).await);
+    // Whoever comes from elsewhere is served.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(bed.address).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     bed.stop().await;
 }

@@ -211,6 +211,19 @@ async fn a_token_opens_what_its_claims_say_whichever_key_signed_it() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_over_is_no_guess() {
+    let key = Key::ec("a");
+    let issuer = Issuer::start(&[&key]).await;
+    let bed = issuer.node().await;
+    let over = key.sign(&with("exp", json!(in_s(-40))));
+    for _ in 0..31 {
+        assert_eq!(status(&bed, &over).await, 401);
+    }
+    assert_eq!(status(&bed, &key.sign(&claims())).await, 200);
+    bed.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_good_opens_nothing() {
     let (key, strange) = (Key::ec("a"), Key::ec("a"));
     let issuer = Issuer::start(&[&key]).await;

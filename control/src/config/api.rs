@@ -209,9 +209,19 @@ impl<'de> Deserialize<'de> for Jwks {
                 false => Ok(Self::File(text.into())),
             };
         };
+        let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+        if authority.is_empty() {
+            return Err(D::Error::custom("the URL names no host"));
+        }
+        // The log names the URL; and what stands before an '@' only looks like a host.
+        if authority.contains('@') {
+            return Err(D::Error::custom(
+                "write the URL without a user and a password: https://HOST/PATH",
+            ));
+        }
         match scheme {
             "https" => Ok(Self::Url(text)),
-            "http" if is_here(rest) => Ok(Self::Url(text)),
+            "http" if is_here(authority) => Ok(Self::Url(text)),
             "http" => Err(D::Error::custom(
                 "whoever is on the way could put in keys: use https://, or a file",
             )),
@@ -222,9 +232,8 @@ impl<'de> Deserialize<'de> for Jwks {
     }
 }
 
-/// Whether what follows `http://` is on this machine.
-fn is_here(rest: &str) -> bool {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+/// Whether the authority of a URL is on this machine.
+fn is_here(authority: &str) -> bool {
     if let Ok(address) = authority.parse::<SocketAddr>() {
         return address.ip().is_loopback();
     }
@@ -278,7 +287,19 @@ mod tests {
             ),
             (
                 "jwks = \"http://127.0.0.1@example.test/\"".to_owned(),
-                "https://",
+                "without a user",
+            ),
+            (
+                "jwks = \"http://localhost:80@evil.test/keys\"".to_owned(),
+                "without a user",
+            ),
+            (
+                "jwks = \"https://ann:secret@id.example.test/keys\"".to_owned(),
+                "without a user",
+            ),
+            (
+                "jwks = \"https:///ann@id.example.test/keys\"".to_owned(),
+                "no host",
             ),
             (
                 "jwks = \"ftp://id.example.test/\"".to_owned(),
