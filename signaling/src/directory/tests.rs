@@ -210,9 +210,13 @@ fn a_drained_trunk_gets_no_new_calls_but_emergencies() {
     let one = plan(&directory, &anywhere);
     assert_eq!(carriers(&one.stages[0]), [("a", "04215551234")]);
     drain("a", true);
-    assert_eq!(status(&directory.decide(&anywhere)), 503);
+    assert_eq!(status(&directory.decide(&anywhere).decision), 503);
     assert_eq!(
-        status(&directory.decide(&query(&alice, "alice", "+4930103"))),
+        status(
+            &directory
+                .decide(&query(&alice, "alice", "+4930103"))
+                .decision
+        ),
         503
     );
     let help = plan(&directory, &query(&alice, "alice", "112"));

@@ -57,7 +57,7 @@ fn wait_for_second(bed: &mut Bed) -> Waiting {
     let invite = bed.request(FIRST, &Method::Invite);
     assert!(invite.body().is_empty(), "it makes the offer");
     bed.receive_message(FIRST, &answer(&invite, 180, FIRST, ""));
-    assert_eq!(bed.core.list()[0].state, CallState::Ringing);
+    assert_eq!(bed.core.list(None)[0].state, CallState::Ringing);
     bed.receive_message(FIRST, &answer(&invite, 200, FIRST, &first_says()));
     // It is acknowledged at once, and waits.
     let ack = bed.request(FIRST, &Method::Ack);
@@ -91,7 +91,7 @@ fn join(bed: &mut Bed) -> Joined {
     bed.receive_message(FIRST, &answer(&again, 200, FIRST, &first_says()));
     bed.request(FIRST, &Method::Ack);
     bed.assert_quiet();
-    let calls = bed.core.list();
+    let calls = bed.core.list(None);
     assert_eq!(calls.len(), 2);
     for call in &calls {
         assert_eq!(call.state, CallState::Answered);
@@ -135,7 +135,7 @@ fn two_parties_are_called_connected_and_parted_by_either() {
 fn an_operator_mutes_the_call_that_has_the_media_and_ends_both_by_either() {
     let mut bed = Bed::new();
     drop(join(&mut bed));
-    let calls = bed.core.list();
+    let calls = bed.core.list(None);
     let (with, without): (Vec<_>, Vec<_>) = calls.iter().partition(|call| !call.media.is_empty());
     let mut mute = |id: &str| {
         let change = CallChange::Mute {

@@ -13,7 +13,7 @@ use store::{Cause, EndedBy};
 use super::bed::*;
 
 fn transfer(bed: &mut Bed, party: Who) -> Result<(), Fault> {
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     let order = TransferOrder {
         id,
         party,
@@ -97,7 +97,7 @@ fn a_party_that_refuses_says_so_and_the_call_goes_on_with_numbers_that_fit() {
     let refused = told(&mut bed).unwrap_err();
     assert_eq!(refused.code, FaultCode::Party);
     assert!(refused.message.contains("405"), "{refused}");
-    let info = bed.core.list()[0].transfer.clone().unwrap();
+    let info = bed.core.list(None)[0].transfer.clone().unwrap();
     assert_eq!(info.status, 405);
 
     // What the caller sends now comes after the REFER there, and its answer has the caller's number.
@@ -130,7 +130,7 @@ fn a_party_that_refuses_says_so_and_the_call_goes_on_with_numbers_that_fit() {
     bed.receive_message(CALLER, &busy);
     bed.response(CALLER, 200);
     bed.assert_quiet();
-    let info = bed.core.list()[0].transfer.clone().unwrap();
+    let info = bed.core.list(None)[0].transfer.clone().unwrap();
     assert_eq!((info.party, info.status), (Who::Caller, 486));
     hang_up(&mut bed, &mut up);
     bed.assert_empty();
@@ -162,7 +162,7 @@ fn nobody_is_transferred_before_an_answer_and_other_notices_pass() {
     bed.request(CALLEE, &Method::Invite);
     let early = transfer(&mut bed, Who::Caller).unwrap_err();
     assert_eq!(early.code, FaultCode::Conflict);
-    let id = bed.core.list()[0].id.clone();
+    let id = bed.core.list(None)[0].id.clone();
     assert!(bed.core.hang_up_by_id(bed.now, &id));
     bed.settle();
     bed.drain();
