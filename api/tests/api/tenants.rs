@@ -194,8 +194,12 @@ async fn no_operation_shows_or_touches_what_is_another_tenants() {
         .filter(|(.., scopes)| !scopes.iter().any(|one| one == "node"));
     let mut looked_at = 0;
     for (method, path, _) in of_tenants {
-        // Signing out is about who asks. The other goes on for ever: `events_are_told_to_whom_they_belong` looks at it.
-        if path == "/v1/events" || path == "/v1/logout" {
+        // Signing out is about who asks, numbering plans are the world's, and events go on for ever:
+        // `events_are_told_to_whom_they_belong` looks at those.
+        if matches!(
+            path.as_str(),
+            "/v1/events" | "/v1/logout" | "/v1/lookup/{number}"
+        ) {
             continue;
         }
         looked_at += 1;
