@@ -66,6 +66,15 @@ impl Side {
             Self::Answerer => "callee_user = NULL",
         }
     }
+
+    /// Tells what was replaced before: somebody may well be called `erased`.
+    const fn not_yet(self) -> &'static str {
+        match self {
+            Self::Caller => " AND call_id <> 'erased'",
+            Self::Callee => " AND request_uri <> 'sip:erased@erased.invalid'",
+            Self::Answerer => "",
+        }
+    }
 }
 
 /// Where rows go that name the subject.
@@ -132,10 +141,14 @@ impl Subject {
             Self::Number(number) => {
                 for number in spellings(number) {
                     let number = literal(&number);
-                    for end in ["@", ";", ">", "\""] {
-                        patterns.push(format!("%:{number}{end}%"));
+                    // Behind the scheme alone: behind a host's colon it is a port.
+                    for scheme in ["sip", "sips"] {
+                        patterns.push(format!("%{scheme}:{number}@%"));
+                        patterns.push(format!("%{scheme}:{number};%@%"));
                     }
-                    patterns.push(format!("%:{number}"));
+                    for end in [";%", ">%", "\"%", ""] {
+                        patterns.push(format!("%tel:{number}{end}"));
+                    }
                     patterns.push(format!("%\"{number}\"%"));
                 }
             }
@@ -174,8 +187,13 @@ macro_rules! like {
         $query.push("(");
         for (place, (column, pattern)) in pairs.enumerate() {
             let or = if place > 0 { " OR " } else { "" };
-            $query.push(or).push(column).push(" LIKE ");
-            $query.push_bind(pattern.clone()).push(" ESCAPE '!'");
+            // SQLite's LIKE does not tell cases apart, PostgreSQL's does.
+            $query
+                .push(or)
+                .push("LOWER(")
+                .push(column)
+                .push(") LIKE LOWER(");
+            $query.push_bind(pattern.clone()).push(") ESCAPE '!'");
         }
         $query.push(")");
     }};
@@ -232,6 +250,7 @@ impl Store {
                 if let Some(tenant) = tenant {
                     query.push(" AND tenant = ").push_bind(tenant);
                 }
+                query.push(side.not_yet());
                 query.push(" LIMIT ").push_bind(i64::from(rows)).push(")");
                 Ok(query.build().execute(pool).await?.rows_affected())
             })
