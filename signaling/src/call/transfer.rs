@@ -177,8 +177,9 @@ impl Core {
         received: &Message,
     ) -> bool {
         let is_refer = received.header(HeaderName::Event).is_some_and(|event| {
-            let event = event.text().trim().to_ascii_lowercase();
-            event == "refer" || event.starts_with("refer;")
+            let event = event.text();
+            let package = event.split(';').next().unwrap_or_default();
+            package.trim().eq_ignore_ascii_case("refer")
         });
         if received.method() != Some(&Method::Notify) || !is_refer {
             return false;
@@ -186,7 +187,11 @@ impl Core {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
-        let party = call.transfer.as_ref().map(|transfer| transfer.party);
+        // Of one that is over, or was refused, there is no more to tell: the phones may transfer each other.
+        let transfer = call.transfer.as_ref();
+        let party = transfer
+            .filter(|transfer| transfer.is_under_way())
+            .map(|transfer| transfer.party);
         let Some((leg, _)) = call
             .leg_of(received)
             .filter(|(_, from)| Some(*from) == party)

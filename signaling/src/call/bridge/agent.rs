@@ -48,6 +48,8 @@ pub(super) struct Agent {
     pub(super) heard: Option<Vec<u8>>,
     /// What it was told last.
     said: Option<Vec<u8>>,
+    /// What it was told before an offer of ours that it has not answered yet.
+    before: Option<Vec<u8>>,
     /// The re-INVITE that it has not answered, and what it is for.
     asked: Option<(Message, Purpose)>,
     /// What was passed on to it and is not an INVITE, by CSeq number.
@@ -135,6 +137,7 @@ impl Agent {
             origin,
             heard: None,
             said,
+            before: None,
             asked: None,
             passed: Vec::new(),
             accepted: None,
@@ -232,6 +235,7 @@ impl Agent {
         tokens: &mut TokenGenerator,
     ) -> Option<Message> {
         let via = via(&self.sent_by, tokens);
+        self.before.clone_from(&self.said);
         let said = offer.map(|offer| self.say(offer));
         let mut invite = self.dialog.as_mut()?.request(&Method::Invite, &via);
         invite = invite
@@ -374,6 +378,8 @@ impl Agent {
             return Told::Nothing;
         };
         if status >= 300 {
+            // The session is as it was (RFC 3261 section 14.1).
+            self.said = self.before.take();
             return Told::Refused(purpose, status);
         }
         if let Some(dialog) = &mut self.dialog {

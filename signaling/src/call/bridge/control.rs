@@ -419,10 +419,10 @@ impl Bridge {
         let (now, timers) = (means.now, means.timers);
         let answer = match &description {
             None if is_update => agent.accept(now, timers, request, None),
+            _ if agent.has_asked() => respond(request, 491),
             Some(description) if agent.is_refresh(description) => {
                 agent.accept_again(now, timers, request)
             }
-            _ if agent.has_asked() => respond(request, 491),
             Some(description) if phase == Phase::CallingSecond => match sdp::held(description) {
                 Some(held) => agent.accept(now, timers, request, Some(&held)),
                 None => respond(request, 488),
