@@ -176,12 +176,16 @@ impl Core {
         server: ServerId,
         received: &Message,
     ) -> bool {
+        // Every request within a dialog comes by here.
+        if received.method() != Some(&Method::Notify) {
+            return false;
+        }
         let is_refer = received.header(HeaderName::Event).is_some_and(|event| {
             let event = event.text();
             let package = event.split(';').next().unwrap_or_default();
             package.trim().eq_ignore_ascii_case("refer")
         });
-        if received.method() != Some(&Method::Notify) || !is_refer {
+        if !is_refer {
             return false;
         }
         let Some(call) = self.calls.get_mut(&key) else {
