@@ -28,7 +28,7 @@ pub(super) struct Found {
 /// A kind of search: what is looked for the `n`th time, among so many records.
 type Kind = (&'static str, fn(i64, i64) -> CdrFilter);
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 27] = [
     ("all", |_, _| CdrFilter::default()),
     ("call_id", |n, rows| CdrFilter {
         call_id: text(format!("call-{}@192.0.2.1", n * 7_919 % rows + 1)),
@@ -74,6 +74,14 @@ const KINDS: [Kind; 24] = [
         trunk: text(format!("carrier-{}", n % 3)),
         ..none()
     }),
+    ("status, a ninth of all", |_, _| CdrFilter {
+        status: Some(486),
+        ..none()
+    }),
+    ("status, no match", |_, _| CdrFilter {
+        status: Some(603),
+        ..none()
+    }),
     ("an hour", |n, rows| hour(n, rows, none())),
     ("an hour of from, a number", |n, rows| {
         hour(n, rows, from(n))
@@ -93,6 +101,10 @@ const KINDS: [Kind; 24] = [
     }),
     ("tenant, a hundredth; from, a fifth", |_, _| CdrFilter {
         from: anonymous().from,
+        ..small()
+    }),
+    ("tenant, a hundredth; status", |_, _| CdrFilter {
+        status: Some(486),
         ..small()
     }),
     ("tenant, most; from, a number", |n, _| CdrFilter {

@@ -24,7 +24,7 @@ pub struct CdrFilter {
     pub tenant: Option<String>,
     /// The trunk's name.
     pub trunk: Option<String>,
-    /// The final status. It has no index: it narrows what the others find.
+    /// The final status.
     pub status: Option<u16>,
     /// Calls that began at this time or later.
     pub since: Option<Timestamp>,
@@ -171,6 +171,13 @@ mod tests {
                     ..none()
                 },
                 "cdrs_by_trunk (trunk=?",
+            ),
+            (
+                CdrFilter {
+                    status: Some(486),
+                    ..none()
+                },
+                "cdrs_by_status (status=?",
             ),
         ] {
             let in_time = CdrFilter {
