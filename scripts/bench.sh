@@ -33,6 +33,9 @@ echo
 echo "== REST beside a bare axum handler over sqlx"
 "$bin/rest" --seconds "${SECONDS_EACH:-5}" --rounds "${ROUNDS:-5}" || echo "the target was not met"
 echo
+echo "== the dashboard in Chromium with 5,000 calls up"
+"$bin/dashboard" --playwright "${CARGO_TARGET_DIR:-target}/playwright" || echo "the target was not met"
+echo
 echo "== mixed traffic: memory flat, tables empty"
 "$bin/mixed" --minutes "${MIXED_MINUTES:-30}" --rate "${MIXED_RATE:-40}"
 echo

@@ -33,7 +33,7 @@ for purpose in "${@:-build}"; do
     want npm npm
     want chromium chromium
     want promtool prometheus
-    packages=(jssip playwright)
+    packages+=(jssip playwright)
     contract=schemathesis==4.32.5
     ;;
   bench)
@@ -41,6 +41,10 @@ for purpose in "${@:-build}"; do
     want kamailio kamailio
     want sipp sip-tester
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
+    want node nodejs
+    want npm npm
+    want chromium chromium
+    packages+=(playwright)
     ;;
   *)
     echo "setup: no such purpose: $purpose (build, demo, test, bench)" >&2

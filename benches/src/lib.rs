@@ -2,6 +2,7 @@
 
 pub mod cdrs;
 mod cpu;
+pub mod dashboard;
 pub mod flood;
 pub mod mixed;
 pub mod proxy;

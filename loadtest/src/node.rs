@@ -85,7 +85,7 @@ pub struct Config {
 }
 
 /// The key that tests give to the API of their own node.
-const ADMIN_KEY: &str = "loadtest-admin-key-of-a-node-under-test";
+pub const ADMIN_KEY: &str = "loadtest-admin-key-of-a-node-under-test";
 
 impl Config {
     /// A node in the middle of `bed`, which takes the caller's calls to the callee.
