@@ -27,6 +27,9 @@ cargo clippy --locked --package sip --features rsip --all-targets -- -D warnings
 cargo test --locked --package sip --features rsip --lib rsip::
 cargo test --locked --package sip --features rsip --doc rsip
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --package sip --features rsip --no-deps --quiet
+step "calls as OpenTelemetry traces"
+cargo clippy --locked --package tandem --features otel --all-targets -- -D warnings
+cargo test --locked --package signaling --features otel --lib -- trace
 step "the parser beside rsip"
 cargo fmt --manifest-path sip/peers/Cargo.toml --check
 cargo test --quiet --locked --manifest-path sip/peers/Cargo.toml \

@@ -22,6 +22,8 @@ mod retention;
 mod service;
 #[cfg(test)]
 mod told;
+#[cfg(feature = "otel")]
+mod traces;
 mod trunks;
 mod vitals;
 mod watch;
@@ -98,6 +100,10 @@ pub enum StartError {
     /// Nonces cannot be made so that others recognise them.
     #[error("{0}")]
     Secret(#[from] SecretError),
+    /// OpenTelemetry's variables in the environment cannot be used.
+    #[cfg(feature = "otel")]
+    #[error("cannot send traces: {0}")]
+    Traces(#[from] traces::TracesError),
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -130,6 +136,8 @@ pub struct Running {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     vitals: Vitals,
     new_passwords: Vec<NewPassword>,
+    #[cfg(feature = "otel")]
+    traces: Option<Arc<traces::Traces>>,
 }
 
 /// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
@@ -234,6 +242,8 @@ pub async fn start(
         node,
         vitals.stop.clone(),
     ));
+    #[cfg(feature = "otel")]
+    let traces = traces::Traces::from_env(&config.node.name)?.map(Arc::new);
     let mark: [u8; 6] = rand::random();
     let cores = (0..count).map(|index| {
         let shell = Shell {
@@ -247,6 +257,8 @@ pub async fn start(
             events: events.clone(),
             commands: commands[index].clone(),
             vitals: vitals.clone(),
+            #[cfg(feature = "otel")]
+            traces: traces.clone(),
         };
         let clock = (Instant::now(), Timestamp::now());
         let session_mark = session_mark(mark, index);
@@ -260,6 +272,8 @@ pub async fn start(
             clock,
         );
         core.set_home(dispatcher.placement(), index);
+        #[cfg(feature = "otel")]
+        core.set_traced(traces.as_ref().map(|traces| traces.sample()));
         (core, shell)
     });
     let workers = Workers::new(cores);
@@ -375,6 +389,8 @@ pub async fn start(
         workers: commands,
         vitals,
         new_passwords,
+        #[cfg(feature = "otel")]
+        traces,
     })
 }
 
@@ -451,6 +467,10 @@ impl Running {
             .is_err()
         {
             warn!("some connections did not close in time");
+        }
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.stop().await;
         }
         left
     }

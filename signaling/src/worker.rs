@@ -97,6 +97,8 @@ pub(crate) struct Shell {
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) vitals: Vitals,
+    #[cfg(feature = "otel")]
+    pub(crate) traces: Option<Arc<crate::traces::Traces>>,
 }
 
 /// Who waits for a call as it is after an order; told `None` where there is no such call.
@@ -332,6 +334,12 @@ fn perform(worker: &Worker, output: Output) {
         }
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
+        #[cfg(feature = "otel")]
+        Output::Traced(call) => {
+            if let Some(traces) = &shell.traces {
+                traces.submit(&call);
+            }
+        }
         Output::Keep { token, message } => {
             let (post, commands) = (shell.post.clone(), shell.commands.clone());
             shell.vitals.tracker.spawn(async move {

@@ -262,6 +262,11 @@ impl Core {
             from_caller: flows.caller,
             from_callee: flows.callee,
         };
+        #[cfg(feature = "otel")]
+        if self.traced.is_some_and(|traced| traced.has(cdr.id)) {
+            let traced = Box::new(self.traced_call(&cdr));
+            self.outputs.push_back(Output::Traced(traced));
+        }
         self.outputs.push_back(Output::Cdr(Box::new(cdr)));
     }
 }

@@ -92,6 +92,8 @@ pub(crate) use output::{MediaToken, OrderToken, Output, ResolveToken};
 pub(crate) use policy::{Policy, Terms};
 pub(crate) use stream::{Families, OWNER};
 pub(crate) use trace::TraceAsked;
+#[cfg(feature = "otel")]
+pub(crate) use trace::TracedCall;
 
 /// One worker's calls and transactions.
 #[derive(Debug)]
@@ -112,6 +114,9 @@ pub(crate) struct Core {
     draining: bool,
     /// Somebody wants to be told how calls stand.
     listened: bool,
+    /// Which calls are traced, where any are.
+    #[cfg(feature = "otel")]
+    traced: Option<crate::traces::Sample>,
 
     /// In boxes, as exchanges are: a table of large values takes twice their room, and moves them as it grows.
     calls: IdMap<CallKey, Box<Call>>,
@@ -219,6 +224,8 @@ impl Core {
             clock,
             draining: false,
             listened: true,
+            #[cfg(feature = "otel")]
+            traced: None,
             calls: IdMap::default(),
             by_dialog: dialogs::Dialogs::default(),
             by_session: HashMap::new(),
@@ -268,6 +275,12 @@ impl Core {
     /// Says whether anybody listens to events: where nobody does, none are made.
     pub(crate) fn set_listened(&mut self, on: bool) {
         self.listened = on;
+    }
+
+    /// Says which calls are traced.
+    #[cfg(feature = "otel")]
+    pub(crate) fn set_traced(&mut self, calls: Option<crate::traces::Sample>) {
+        self.traced = calls;
     }
 
     /// How many calls there are, those being set up or taken down included.

@@ -90,6 +90,9 @@ pub(crate) enum Output {
     Event(signal::Event),
     /// Write a call's record.
     Cdr(Box<Cdr>),
+    /// Send a call's trace.
+    #[cfg(feature = "otel")]
+    Traced(Box<super::TracedCall>),
 }
 
 impl Core {

@@ -38,6 +38,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 8_192;
 /// What stands before the method of a response, as nearly everybody writes it.
 const CSEQ: &[u8] = b"\nCSeq:";
+/// Messages of a call in its trace at most: what OpenTelemetry lets a span have unless told.
+#[cfg(feature = "otel")]
+const MOST_TRACED: usize = 128;
 /// Of eight parts of the memory, how many are for calls.
 const FOR_CALLS: usize = 6;
 /// Of eight parts of a ring, how many are for the texts; the rest is for what is known of each.
@@ -70,6 +73,15 @@ pub(crate) struct TraceAsked {
     pub(crate) after: u64,
     pub(crate) full: bool,
     pub(crate) tenant: Option<String>,
+}
+
+/// A call that is over, for those who look at it elsewhere.
+#[cfg(feature = "otel")]
+#[derive(Debug)]
+pub(crate) struct TracedCall {
+    pub(crate) cdr: store::Cdr,
+    /// Its messages, without their texts: as many as a span holds by default.
+    pub(crate) messages: Vec<TracedMessage>,
 }
 
 #[derive(Debug)]
@@ -175,11 +187,9 @@ impl Trace {
 
     /// The messages of a Call-ID after that of number `after`, in their order.
     fn of<'t>(&'t self, call_id: &'t str, after: u64) -> impl Iterator<Item = Kept<'t>> {
-        let wanted = move |kept: &Kept<'_>| {
-            kept.entry.number > after && call_id::find(kept.text) == Some(call_id.as_bytes())
-        };
-        let mut calls = self.calls.iter().filter(wanted).peekable();
-        let mut others = self.others.iter().filter(wanted).peekable();
+        let wanted = move |kept: &Kept<'_>| call_id::find(kept.text) == Some(call_id.as_bytes());
+        let mut calls = self.calls.after(after).filter(wanted).peekable();
+        let mut others = self.others.after(after).filter(wanted).peekable();
         std::iter::from_fn(move || {
             let first = match (calls.peek(), others.peek()) {
                 (Some(call), Some(other)) => call.entry.number < other.entry.number,
@@ -238,8 +248,22 @@ impl Ring {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
-        self.messages.iter().map(|entry| Kept {
+    /// The number of the last one before `at`; 0 where there is none.
+    #[cfg(feature = "otel")]
+    fn last_before(&self, at: Instant) -> u64 {
+        let first = self.messages.partition_point(|entry| entry.at < at);
+        let last = first
+            .checked_sub(1)
+            .and_then(|last| self.messages.get(last));
+        last.map_or(0, |entry| entry.number)
+    }
+
+    /// Those after the one of this number.
+    fn after(&self, number: u64) -> impl Iterator<Item = Kept<'_>> {
+        let first = self
+            .messages
+            .partition_point(|entry| entry.number <= number);
+        self.messages.range(first..).map(|entry| Kept {
             entry,
             text: self.texts.get(entry.text.clone()).unwrap_or_default(),
         })
@@ -312,6 +336,20 @@ impl Core {
             line: sip::redact::line(line.unwrap_or_default()),
             cseq: cseq.map(|cseq| format!("{} {}", cseq.number, cseq.method)),
             text: full.then(|| sip::redact::message(text)),
+        }
+    }
+
+    /// A call that is over, with what was received and sent for it.
+    #[cfg(feature = "otel")]
+    pub(super) fn traced_call(&self, cdr: &store::Cdr) -> TracedCall {
+        // Nothing of it is older than it is: the ring is not searched as a whole for each call.
+        let (known, time) = self.clock;
+        let began = known.checked_sub(time.since(cdr.started) + Duration::from_secs(1));
+        let first = began.map_or(0, |began| self.trace.calls.last_before(began));
+        let messages = self.trace.of(&cdr.call_id, first).take(MOST_TRACED);
+        TracedCall {
+            cdr: cdr.clone(),
+            messages: messages.map(|kept| self.show(kept, false)).collect(),
         }
     }
 
@@ -397,7 +435,7 @@ mod tests {
         fn what_is_kept_is_what_came_last(lengths in proptest::collection::vec(0usize..700, 1..200)) {
             let mut ring = Ring::new(4_000);
             let mut all = Vec::new();
-            for (number, length) in (0u8..).zip(lengths) {
+            for (number, length) in (1u8..).zip(lengths) {
                 let entry = Entry {
                     number: number.into(),
                     at: Instant::now(),
@@ -410,7 +448,7 @@ mod tests {
                 let text = vec![number; length];
                 ring.push(entry, &text);
                 all.push((u64::from(number), text));
-                let kept = ring.iter().map(|kept| (kept.entry.number, kept.text.to_vec()));
+                let kept = ring.after(0).map(|kept| (kept.entry.number, kept.text.to_vec()));
                 let kept: Vec<_> = kept.collect();
                 prop_assert!(!kept.is_empty() && kept.len() <= ring.most);
                 prop_assert_eq!(&kept[..], &all[all.len() - kept.len()..]);

@@ -168,6 +168,8 @@ pub(super) struct Bed {
     pub(super) sent: VecDeque<Sent>,
     pub(super) mediad: Mediad,
     pub(super) cdrs: Vec<Cdr>,
+    #[cfg(feature = "otel")]
+    pub(super) traced: Vec<super::super::TracedCall>,
     /// Messages that are kept: two at most.
     pub(super) kept: Vec<store::Message>,
     /// To whom the core is delivering them.
@@ -249,6 +251,8 @@ impl Bed {
                 ..Mediad::default()
             },
             cdrs: Vec::new(),
+            #[cfg(feature = "otel")]
+            traced: Vec::new(),
             kept: Vec::new(),
             busy: HashSet::new(),
             events: Vec::new(),
@@ -324,6 +328,8 @@ impl Bed {
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 Output::Cdr(cdr) => self.cdrs.push(*cdr),
+                #[cfg(feature = "otel")]
+                Output::Traced(call) => self.traced.push(*call),
                 Output::Keep { token, message } => {
                     let full = self.kept.len() >= 2;
                     if !full {

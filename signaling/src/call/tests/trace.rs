@@ -82,3 +82,42 @@ fn a_calls_messages_are_shown_while_it_is_up_and_after_with_nothing_secret() {
     assert!(!bed.core.trace(&asked("c1@pbx.test", 0, false)).unwrap().up);
     assert!(bed.core.trace(&asked("nobody", 0, false)).is_none());
 }
+
+#[cfg(feature = "otel")]
+#[test]
+fn a_traced_call_has_its_own_messages_from_its_first_to_its_last() {
+    use crate::traces::Sample;
+
+    let mut bed = Bed::new();
+    for (sample, traced) in [(None, 0), (Some(Sample::ALL), 1)] {
+        bed.core.set_traced(sample);
+        let other = call(&mut bed, "+2555", &format!("other{traced}"));
+        bed.pass_ms(2_000);
+        let mut up = call(&mut bed, "+2555", &format!("c{traced}"));
+        bed.pass_ms(5_000);
+        let bye = up.caller.send(&Method::Bye, "");
+        bed.receive_message(CALLER, &bye);
+        let passed = bed.next(CALLEE).message;
+        bed.receive_message(CALLEE, &passed.respond(200).build().unwrap());
+        bed.response(CALLER, 200);
+        assert_eq!(bed.traced.len(), traced);
+        drop(other);
+    }
+    let call = &bed.traced[0];
+    assert_eq!(call.cdr, bed.cdrs[1]);
+    let lines: Vec<_> = call
+        .messages
+        .iter()
+        .map(|message| message.line.as_str())
+        .collect();
+    assert!(
+        lines[0].starts_with("INVITE ") && lines.len() >= 8,
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("BYE ")),
+        "{lines:?}"
+    );
+    let cseq = call.messages[0].cseq.as_deref();
+    assert_eq!(cseq, Some("1 INVITE"));
+}
