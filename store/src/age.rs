@@ -51,7 +51,7 @@ impl Store {
             "DELETE FROM {table} WHERE id IN \
              (SELECT id FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT $2)"
         );
-        in_steps(|rows| {
+        in_steps(self.pace(), |rows| {
             let delete = sqlx::AssertSqlSafe(delete.clone());
             within(async move {
                 on_engine!(self.writer(), pool => {

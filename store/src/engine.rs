@@ -19,7 +19,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::StoreError;
+use crate::{StoreError, steps::Pace};
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -181,6 +181,14 @@ impl Store {
         match &self.engine {
             Engine::Sqlite { writer, .. } => Pool::Sqlite(writer),
             Engine::Postgres(pool) => Pool::Postgres(pool),
+        }
+    }
+
+    /// How much of its time may go into what nobody waits for.
+    pub(crate) const fn pace(&self) -> Pace {
+        match &self.engine {
+            Engine::Sqlite { .. } => Pace::SQLITE,
+            Engine::Postgres(_) => Pace::POSTGRES,
         }
     }
 

@@ -212,7 +212,8 @@ impl Store {
     ) -> Result<Erasure, StoreError> {
         let mut erasure = Erasure::default();
         for (side, which) in subject.sides() {
-            let done = in_steps(|rows| self.replace(side, &which, tenant, rows)).await?;
+            let done =
+                in_steps(self.pace(), |rows| self.replace(side, &which, tenant, rows)).await?;
             match side {
                 Side::Caller => erasure.as_caller += done,
                 Side::Callee | Side::Answerer => erasure.as_callee += done,
