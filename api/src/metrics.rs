@@ -151,7 +151,7 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "cannot encode the API's metrics");
         }
-        String::from_utf8(text).unwrap_or_default()
+        String::from_utf8(text).unwrap_or_default() + &control::logging::metrics()
     }
 }
 

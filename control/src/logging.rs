@@ -7,7 +7,7 @@
 //! it always does: nothing.
 //!
 //! A thread of its own writes the lines: who logs does not wait for who reads the log. Where that one is too
-//! slow, or does not read at all, lines are lost, and no call.
+//! slow, or does not read at all, lines are lost, and no call; [`metrics`] has how many.
 
 mod fields;
 mod verbosity;
@@ -16,11 +16,12 @@ use std::{
     cell::Cell,
     io::IsTerminal,
     marker::PhantomData,
+    path::Path,
     sync::{Mutex, OnceLock, PoisonError},
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -30,6 +31,9 @@ use verbosity::{Handle, Verbosity};
 
 /// The filter of this process, once [`init`] has set it up.
 static FILTER: OnceLock<Mutex<Filter>> = OnceLock::new();
+
+/// How many lines of this process were lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
 #[derive(Debug)]
 struct Filter {
@@ -81,6 +85,7 @@ pub fn init(default: &str) -> Option<Log> {
         .thread_name("log")
         .buffered_lines_limit(WAITING)
         .finish(std::io::stderr());
+    let lost = writer.error_counter();
     let json = std::env::var("TANDEM_LOG_FORMAT").is_ok_and(|format| format == "json");
     let lines = if json {
         let lines = tracing_subscriber::fmt::layer().with_target(false).json();
@@ -98,7 +103,28 @@ pub fn init(default: &str) -> Option<Log> {
         watching: false,
     };
     drop(FILTER.set(Mutex::new(filter)));
+    drop(LOST.set(lost));
     Some(Log { _writing: writing })
+}
+
+/// What the log of this process measures of itself, as Prometheus' text; empty where it is not [`init`]'s. All
+/// daemons of one process have the same, and each process is told from others by its program's name.
+pub fn metrics() -> String {
+    LOST.get().map_or_else(String::new, |lost| {
+        let program = std::env::args_os().next().unwrap_or_default();
+        let program = Path::new(&program).file_stem().unwrap_or_default();
+        lost_lines(&program.to_string_lossy(), lost.dropped_lines())
+    })
+}
+
+fn lost_lines(program: &str, lines: usize) -> String {
+    let harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let program: String = program.chars().filter(harmless).collect();
+    format!(
+        "# HELP tandem_log_lines_lost_total Lines of the log that were lost, for nobody read it fast enough.\n\
+         # TYPE tandem_log_lines_lost_total counter\n\
+         tandem_log_lines_lost_total{{program=\"{program}\"}} {lines}\n"
+    )
 }
 
 /// Whether what is written there may be styled: it is a terminal that can, and nobody asked for plain text
@@ -216,7 +242,46 @@ impl Drop for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, time::Duration};
+
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
     use super::*;
+
+    /// Nobody reads it.
+    struct Stuck;
+
+    impl io::Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_secs(3_600));
+            Ok(0)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_lost_are_counted() {
+        let builder = NonBlockingBuilder::default().buffered_lines_limit(8);
+        let (writer, writing) = builder.finish(Stuck);
+        let lost = writer.error_counter();
+        let lines = tracing_subscriber::registry().with(for_people(writer, false));
+        let here = lines.set_default();
+        for number in 0..100 {
+            tracing::info!(number, "a line");
+        }
+        drop(here);
+        // One is with the writer, eight wait.
+        let count = lost.dropped_lines();
+        assert!((91..=92).contains(&count), "{count}");
+        let page = lost_lines("tan\"dem\n", count);
+        let line = format!("tandem_log_lines_lost_total{{program=\"tandem\"}} {count}\n");
+        assert!(page.ends_with(&line), "{page}");
+        // It would wait for the writer.
+        std::mem::forget(writing);
+    }
 
     #[test]
     fn what_is_no_level_is_refused_with_the_levels() {

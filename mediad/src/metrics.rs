@@ -230,7 +230,7 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             warn!(%error, "cannot write the metrics page");
         }
-        String::from_utf8(page).unwrap_or_default()
+        String::from_utf8(page).unwrap_or_default() + &control::logging::metrics()
     }
 }
 

@@ -515,7 +515,7 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             tracing::error!(%error, "cannot write the metrics page");
         }
-        String::from_utf8_lossy(&page).into_owned()
+        String::from_utf8_lossy(&page).into_owned() + &control::logging::metrics()
     }
 }
 
