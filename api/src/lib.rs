@@ -48,6 +48,7 @@ mod openapi;
 mod operators;
 mod password;
 mod problem;
+mod proxy;
 mod query;
 mod rate;
 mod registrations;
@@ -70,7 +71,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use control::{Client, Config, media::Media, signal::Signal, tls::TlsError};
+use control::{Client, Config, config::Cidr, media::Media, signal::Signal, tls::TlsError};
 use store::{Store, StoreError};
 use tokio::{net::TcpListener, signal::unix};
 
@@ -102,6 +103,8 @@ pub struct Api {
     pub tls: Option<Tls>,
     /// The origins whose pages may use it from a browser.
     pub cors: Vec<String>,
+    /// Reverse proxies, which say whom they speak for.
+    pub trusted_proxies: Vec<Cidr>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -170,6 +173,7 @@ struct Front {
     tls: Option<Tls>,
     /// Whose pages may ask.
     origins: Vec<String>,
+    proxies: proxy::Proxies,
     last_readiness: health::Last,
     last_store: health::Last,
 }
@@ -195,6 +199,7 @@ pub async fn run(
         jwt: config.api.jwt.clone(),
         tls: config.api.tls.as_ref().map(Tls::load).transpose()?,
         cors: config.api.cors.clone(),
+        trusted_proxies: config.api.trusted_proxies.clone(),
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -267,6 +272,7 @@ impl Api {
             access::Tokens::new(jwt, state.store.clone(), metrics.clone()).map(Arc::new)
         });
         let tokens = tokens.transpose()?;
+        let proxies = proxy::Proxies::new(&self.trusted_proxies);
         let front = Arc::new(Front {
             state,
             admin_key: self.admin_key,
@@ -277,6 +283,7 @@ impl Api {
             metrics: metrics.clone(),
             tls: self.tls.clone(),
             origins: self.cors,
+            proxies: proxies.clone(),
             last_readiness: health::Last::default(),
             last_store: health::Last::default(),
         });
@@ -289,6 +296,7 @@ impl Api {
             tokens,
             tls: self.tls,
             metrics,
+            proxies,
         })
     }
 }
@@ -320,6 +328,7 @@ pub struct Server {
     tokens: Option<Arc<access::Tokens>>,
     tls: Option<Tls>,
     metrics: Arc<metrics::Metrics>,
+    proxies: proxy::Proxies,
 }
 
 impl Server {
@@ -349,9 +358,9 @@ impl Server {
             match self.tls {
                 Some(tls) => {
                     let listener = tls::Listener::new(self.listener, tls, self.metrics);
-                    serve::serve(listener, self.router, stopped).await;
+                    serve::serve(listener, self.router, self.proxies, stopped).await;
                 }
-                None => serve::serve(self.listener, self.router, stopped).await,
+                None => serve::serve(self.listener, self.router, self.proxies, stopped).await,
             }
         };
         let patience = async {
@@ -396,5 +405,6 @@ fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(from_fn_with_state(front.clone(), cors::cors))
         .layer(from_fn_with_state(front.clone(), middleware::observe))
+        .layer(from_fn_with_state(front.clone(), proxy::believe))
         .with_state(front)
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tower_service::Service as _;
 
-use crate::rate::source;
+use crate::{proxy::Proxies, rate::source};
 
 /// How long a client may take for the head of a request, and be silent between two.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ const MOST_OF_ONE: usize = 256;
 pub(crate) async fn serve(
     mut listener: impl Listener<Addr = SocketAddr>,
     router: Router,
+    proxies: Proxies,
     stopped: impl Future<Output = ()>,
 ) {
     let room = Arc::new(Room::default());
@@ -47,7 +48,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         // The new one gives way: those who are silent go by themselves.
-        let Some(place) = room.take(source(peer.ip())) else {
+        let Some(place) = room.take(source(peer.ip()), proxies.has(peer.ip())) else {
             tracing::debug!(%peer, "a connection was closed: there are too many");
             continue;
         };
@@ -102,12 +103,12 @@ async fn connection<S>(
 struct Room(Mutex<HashMap<IpAddr, usize>>);
 
 impl Room {
-    /// `None` where there are as many as there may be.
-    fn take(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+    /// `None` where there are as many as there may be. A proxy has those of many clients.
+    fn take(self: &Arc<Self>, source: IpAddr, is_proxy: bool) -> Option<Place> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = all.values().sum();
         let own = all.get(&source).copied().unwrap_or_default();
-        if total >= MOST || own >= MOST_OF_ONE {
+        if total >= MOST || (own >= MOST_OF_ONE && !is_proxy) {
             return None;
         }
         all.insert(source, own + 1);
@@ -193,17 +194,19 @@ mod tests {
         let room = Arc::new(Room::default());
         let address = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(n));
         let mut places: Vec<_> = (0..MOST_OF_ONE)
-            .map(|_| room.take(address(0)).unwrap())
+            .map(|_| room.take(address(0), false).unwrap())
             .collect();
-        assert!(room.take(address(0)).is_none());
-        let others = (MOST_OF_ONE..MOST).map(|n| room.take(address(n.try_into().unwrap())));
+        assert!(room.take(address(0), false).is_none());
+        let others = (MOST_OF_ONE..MOST).map(|n| room.take(address(n.try_into().unwrap()), false));
         let others: Vec<_> = others.map(Option::unwrap).collect();
-        assert!(room.take(address(u32::MAX)).is_none());
+        assert!(room.take(address(u32::MAX), false).is_none());
         drop(others);
-        assert!(room.take(address(u32::MAX)).is_some());
-        assert!(room.take(address(0)).is_none());
+        assert!(room.take(address(u32::MAX), false).is_some());
+        assert!(room.take(address(0), false).is_none());
+        // One that speaks for many has all that there is.
+        assert!(room.take(address(0), true).is_some());
         places.pop();
-        assert!(room.take(address(0)).is_some());
+        assert!(room.take(address(0), false).is_some());
         drop(places);
         assert!(room.0.lock().unwrap().is_empty());
     }

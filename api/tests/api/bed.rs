@@ -503,6 +503,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         jwt: None,
         tls: None,
         cors: Vec::new(),
+        trusted_proxies: Vec::new(),
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::transport::CertificateFiles;
+use super::{net::Cidr, transport::CertificateFiles};
 
 /// Octets of a shared secret at least: as many as HMAC-SHA256 gives (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
@@ -30,6 +30,9 @@ pub struct Api {
     /// Which pages may use the API from a browser, by their origins as browsers write them:
     /// `https://console.example.com`. Default: none but the node's own.
     pub cors: Vec<String>,
+    /// Reverse proxies before the API, as addresses or blocks of them: what they say in X-Forwarded-For, or in
+    /// Forwarded (RFC 7239), is who asks, for the limits of an address and the record of changes. Default: none.
+    pub trusted_proxies: Vec<Cidr>,
     /// `[api.jwt]`: tokens of an identity provider, beside keys. Default: none are taken.
     pub jwt: Option<Jwt>,
 }
@@ -42,6 +45,7 @@ impl Default for Api {
             requests: 200,
             tls: None,
             cors: Vec::new(),
+            trusted_proxies: Vec::new(),
             jwt: None,
         }
     }
@@ -53,6 +57,17 @@ impl Api {
             errors.push(format!(
                 "[api] cors: '{origin}' is no origin: write https://HOST, with :PORT where it is not \
                  the usual one, in lower case and with nothing after it"
+            ));
+        }
+        // Everybody could say to be anybody.
+        for block in self
+            .trusted_proxies
+            .iter()
+            .filter(|block| block.prefix() == 0)
+        {
+            errors.push(format!(
+                "[api] trusted_proxies: '{}/0' is everybody: name the proxies' own addresses",
+                block.address()
             ));
         }
         if let Some(jwt) = &self.jwt {
@@ -83,6 +98,7 @@ impl fmt::Debug for Api {
             .field("requests", &self.requests)
             .field("tls", &self.tls)
             .field("cors", &self.cors)
+            .field("trusted_proxies", &self.trusted_proxies)
             .field("jwt", &self.jwt)
             .finish()
     }

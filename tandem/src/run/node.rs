@@ -89,6 +89,7 @@ impl Node {
             jwt: config.api.jwt.clone(),
             tls: tls.clone(),
             cors: config.api.cors.clone(),
+            trusted_proxies: config.api.trusted_proxies.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),

@@ -1,0 +1,186 @@
+//! Where a request comes from, where reverse proxies stand before the API: what those of `[api] trusted_proxies`
+//! say of it is believed. All else of the API asks for the source by `ConnectInfo`, and is given what stands here.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{ConnectInfo, Request, State as Shared},
+    http::{HeaderMap, HeaderName, header},
+    middleware::Next,
+    response::Response,
+};
+use control::config::Cidr;
+
+use crate::Front;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whose word is taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies(Arc<[Cidr]>);
+
+impl Proxies {
+    pub(crate) fn new(trusted: &[Cidr]) -> Self {
+        Self(trusted.into())
+    }
+
+    /// Whether this is one of them.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|block| block.contains(address))
+    }
+
+    /// Who asks, of what came from `peer`: each proxy adds at the end whom it heard, so the last one that is no
+    /// proxy of ours is the first that nobody could have made up.
+    fn source(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        if !self.has(peer.ip()) {
+            return peer;
+        }
+        let mut source = peer;
+        for hop in hops(headers).into_iter().rev() {
+            // What is no address ends what can be known.
+            let Some(hop) = hop else { break };
+            source = hop;
+            if !self.has(hop.ip()) {
+                break;
+            }
+        }
+        source
+    }
+}
+
+/// Puts the client's address in the place of its proxy's.
+pub(crate) async fn believe(
+    Shared(front): Shared<Arc<Front>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if let Some(ConnectInfo(peer)) = peer.copied() {
+        let source = front.proxies.source(peer, request.headers());
+        request.extensions_mut().insert(ConnectInfo(source));
+    }
+    next.run(request).await
+}
+
+/// Who passed a request on, the client first. A proxy writes one of the two fields, and lets the other one
+/// through as its client wrote it: where both are there, neither can be believed.
+fn hops(headers: &HeaderMap) -> Vec<Option<SocketAddr>> {
+    let elements = |name: &HeaderName| -> Option<Vec<String>> {
+        let fields = headers.get_all(name).iter();
+        let texts: Option<Vec<_>> = fields.map(|field| field.to_str().ok()).collect();
+        let split = texts?.join(",");
+        Some(
+            split
+                .split(',')
+                .map(|text| text.trim().to_owned())
+                .collect(),
+        )
+    };
+    let (plain, forwarded) = (X_FORWARDED_FOR, header::FORWARDED);
+    match (
+        headers.contains_key(&plain),
+        headers.contains_key(&forwarded),
+    ) {
+        (true, false) => {
+            let elements = elements(&plain).unwrap_or_default();
+            elements.iter().map(|text| address(text)).collect()
+        }
+        (false, true) => {
+            let elements = elements(&forwarded).unwrap_or_default();
+            elements.iter().map(|text| node(text)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The node that `for` of an element names (RFC 7239 section 6).
+fn node(element: &str) -> Option<SocketAddr> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    address(value.trim().trim_matches('"'))
+}
+
+/// An address, with a port or without.
+fn address(text: &str) -> Option<SocketAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, 0)),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn source(peer: &str, fields: &[(HeaderName, &'static str)]) -> String {
+        let blocks = ["10.0.0.0/8", "2001:db8::/32"].map(|block| block.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let peer = SocketAddr::new(peer.parse().unwrap(), 9);
+        let source = Proxies::new(&blocks).source(peer, &headers);
+        source.ip().to_string()
+    }
+
+    #[test]
+    fn a_proxys_word_counts_and_nobody_elses() {
+        let plain = |value| vec![(X_FORWARDED_FOR, value)];
+        let forwarded = |value| vec![(header::FORWARDED, value)];
+        for (peer, fields, wanted) in [
+            ("10.0.0.1", vec![], "10.0.0.1"),
+            ("192.0.2.9", plain("198.51.100.1"), "192.0.2.9"),
+            ("10.0.0.1", plain("198.51.100.1"), "198.51.100.1"),
+            (
+                "::ffff:10.0.0.1",
+                plain("198.51.100.1:4711"),
+                "198.51.100.1",
+            ),
+            // What the client wrote stands before what its proxy did.
+            ("10.0.0.1", plain("127.0.0.1, 198.51.100.1"), "198.51.100.1"),
+            ("10.0.0.1", plain("198.51.100.1, 10.0.0.2"), "198.51.100.1"),
+            (
+                "10.0.0.1",
+                plain("198.51.100.1, unknown, 10.0.0.2"),
+                "10.0.0.2",
+            ),
+            ("10.0.0.1", plain("10.0.0.3"), "10.0.0.3"),
+            ("10.0.0.1", plain("nonsense"), "10.0.0.1"),
+            ("10.0.0.1", plain(""), "10.0.0.1"),
+            (
+                "10.0.0.1",
+                [plain("127.0.0.1"), plain("198.51.100.1")].concat(),
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.1",
+                forwarded("for=198.51.100.1;proto=https"),
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.1",
+                forwarded("for=127.0.0.1, proto=https; For=\"[2001:470::1]:4711\""),
+                "2001:470::1",
+            ),
+            (
+                "2001:db8::1",
+                forwarded("for=\"[2001:470::1]\""),
+                "2001:470::1",
+            ),
+            ("10.0.0.1", forwarded("for=_hidden"), "10.0.0.1"),
+            (
+                "10.0.0.1",
+                [plain("198.51.100.1"), forwarded("for=127.0.0.1")].concat(),
+                "10.0.0.1",
+            ),
+        ] {
+            assert_eq!(source(peer, &fields), wanted, "{peer} {fields:?}");
+        }
+    }
+}
