@@ -1,12 +1,35 @@
 //! What a client sends, as JSON.
 
+use std::time::Duration;
+
 use axum::{
     Json,
+    body::{HttpBody as _, to_bytes},
     extract::{FromRequest, Request, rejection::JsonRejection},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use tokio::time::timeout;
 
-use crate::{problem::Problem, rules};
+use crate::{MOST_BODY, problem::Problem, rules};
+
+/// How long a client may take for a body.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes in all that a request brings before anything is done about it, so that nothing waits for a client that
+/// sends an octet now and then.
+pub(crate) async fn in_time(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match timeout(PATIENCE, to_bytes(body, MOST_BODY)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
+        Ok(Err(_)) => Problem::too_large().into_response(),
+        Err(_) => Problem::too_slow(PATIENCE).into_response(),
+    }
+}
 
 /// A JSON document, each member known and well formed: what is unknown is refused, so that a misspelt
 /// one is not taken for the default.
@@ -27,8 +50,49 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// Tells a member that is `null` from one that is not there.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// A name that people give to something: 1 to 200 characters.
 pub(crate) fn name(name: String) -> Result<String, Problem> {
     rules::name(&name).map_err(Problem::bad_member)?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::{Router, body::Body, http::StatusCode, middleware::from_fn, routing::post};
+    use bytes::Bytes;
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+    use tower_service::Service as _;
+
+    use super::*;
+
+    /// The answer to a body of so many octets, one each second.
+    async fn slow(octets: usize) -> StatusCode {
+        let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+        let body = stream::unfold(octets, async |left| {
+            let left = left.checked_sub(1)?;
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>("x"), left))
+        });
+        let request = Request::post("/").body(Body::from_stream(body)).unwrap();
+        let Ok(response) = router.layer(from_fn(in_time)).call(request).await;
+        response.status()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_waited_for_so_long_and_no_longer() {
+        assert_eq!(slow(29).await, StatusCode::OK);
+        let began = Instant::now();
+        assert_eq!(slow(100_000).await, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
 }

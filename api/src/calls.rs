@@ -509,19 +509,19 @@ async fn transfer(
     let id = Uuid::try_parse(&id).map_err(|_| missing())?.to_string();
     let detail = json!({ "party": party, "to": to });
     let order = TransferOrder { id, party, to };
-    let call: Call = match state.ask(Request::Transfer(order)).await? {
-        Response::Call(call) => (*call).into(),
+    let call = match state.ask(Request::Transfer(order)).await? {
+        Response::Call(call) => *call,
         other => return Err(unexpected(&other)),
     };
     let change = Change {
         action: "transfer",
         kind: "calls",
         target: &call.id,
-        tenant: None,
+        tenant: call.tenant.as_deref(),
         detail,
     };
     editor.record(&state, change).await;
-    Ok((StatusCode::ACCEPTED, Json(call)))
+    Ok((StatusCode::ACCEPTED, Json(call.into())))
 }
 
 /// Has signaling do something to a call, and tells how it is then.

@@ -66,7 +66,6 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state},
     routing::get,
 };
@@ -386,11 +385,14 @@ fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -
     let to_the_end = || from_fn(middleware::to_the_end);
     let open = open
         .with_state(front.state.clone())
-        .route_layer(to_the_end());
+        .route_layer(to_the_end())
+        .route_layer(from_fn(body::in_time));
     // The last one is the first that a request comes to.
     v1.with_state(front.state.clone())
         .route_layer(from_fn_with_state(front.clone(), idempotency::once))
         .route_layer(to_the_end())
+        .route_layer(from_fn(body::in_time))
+        .route_layer(from_fn(query::no_nul))
         .route_layer(from_fn_with_state(front.clone(), rate::limit))
         .route_layer(from_fn_with_state(front.clone(), access::gate))
         .route_layer(from_fn_with_state(front.clone(), rate::guesses))
@@ -402,7 +404,6 @@ fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -
         .merge(web::router())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(from_fn_with_state(front.clone(), cors::cors))
         .layer(from_fn_with_state(front.clone(), middleware::observe))
         .layer(from_fn_with_state(front.clone(), proxy::believe))

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, Method, StatusCode, Uri, header},
@@ -167,6 +169,16 @@ impl Problem {
             "urn:tandem:problem:too-large",
             "The body is too large",
             format!("a body has {MOST_BODY} octets at most"),
+        )
+    }
+
+    /// The body does not come.
+    pub(crate) fn too_slow(patience: Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "urn:tandem:problem:too-slow",
+            "The body takes too long",
+            format!("all of a body is here within {} s", patience.as_secs()),
         )
     }
 

@@ -1,8 +1,10 @@
 //! Query parameters and pages.
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, Query, Request},
     http::request::Parts,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use store::Cursor;
@@ -28,6 +30,18 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             Err(error) => Err(Problem::bad_parameter(error.body_text())),
         }
     }
+}
+
+/// Keeps out what has a NUL in it: PostgreSQL's text cannot hold one, so there is nothing of such a name.
+pub(crate) async fn no_nul(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    if uri.path().contains("%00") {
+        return Problem::not_found("nothing has a NUL (%00) in its name").into_response();
+    }
+    if uri.query().is_some_and(|query| query.contains("%00")) {
+        return Problem::bad_parameter("a parameter has a NUL (%00) in it").into_response();
+    }
+    next.run(request).await
 }
 
 /// A part of a list.

@@ -17,7 +17,7 @@ use crate::{
     State,
     access::Caller,
     asked::unexpected,
-    body::Body,
+    body::{Body, given},
     changes::{Change, Editor},
     domains::Owners,
     edited::{IfMatch, Tagged},
@@ -127,13 +127,6 @@ pub(crate) struct ChangedUser {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 3_600)]
     ring_timeout: Option<Option<u32>>,
-}
-
-/// Tells `null` from nothing.
-fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -460,3 +460,65 @@ async fn who_tries_keys_is_not_heard_for_a_while() {
     assert!(refused.header("retry-after").is_some());
     assert_eq!(bed.get("/healthz").await.status, 200);
 }
+
+#[tokio::test]
+async fn behind_a_proxy_each_client_is_heard_for_itself() {
+    let proxy = |api: &mut api::Api| api.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let bed = Bed::start_as(proxy).await;
+    let ask = async |key: &str, client: &str, body: Option<Value>| {
+        let key = format!("Bearer {key}");
+        let fields = [
+            ("Authorization", key.as_str()),
+            ("Content-Type", "application/json"),
+            ("X-Forwarded-For", client),
+        ];
+        match body {
+            Some(body) => {
+                let body = body.to_string();
+                bed.exchange("POST", "/v1/tenants", &fields, &body).await
+            }
+            None => bed.send("GET", "/v1/keys", &fields).await,
+        }
+    };
+    for _ in 0..30 {
+        // What a client says before the proxy does is nothing.
+        let told = ask("wrong", "198.51.100.7, 203.0.113.1", None).await;
+        assert_eq!(told.status, 401);
+    }
+    assert_eq!(ask(KEY, "203.0.113.1", None).await.status, 429);
+    for client in ["198.51.100.7", "203.0.113.2"] {
+        assert_eq!(ask(KEY, client, None).await.status, 200, "{client}");
+    }
+    let new = json!({ "id": "acme", "name": "Acme" });
+    let made = ask(KEY, "203.0.113.2", Some(new)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let changes = bed.admin("/v1/audit").await.json();
+    assert_eq!(changes["items"][0]["source"], "203.0.113.2");
+    bed.stop().await;
+
+    // Nobody else's word counts.
+    let bed = Bed::start().await;
+    let fields = [
+        ("Authorization", "Bearer wrong"),
+        ("X-Forwarded-For", "203.0.113.9"),
+    ];
+    for _ in 0..30 {
+        assert_eq!(bed.send("GET", "/v1/keys", &fields).await.status, 401);
+    }
+    assert_eq!(bed.ask(KEY, "GET", "/v1/keys", None).await.status, 429);
+}
+
+#[tokio::test]
+async fn nothing_has_a_nul_in_its_name() {
+    let bed = Bed::start().await;
+    for (path, status) in [
+        ("/v1/keys?tenant=%00", 400),
+        ("/v1/cdrs?from=a%00b", 400),
+        ("/v1/audit?target=%00", 400),
+        ("/v1/operators/%00", 404),
+        ("/v1/users/a%00@example.test", 404),
+    ] {
+        let told = bed.admin(path).await;
+        assert_eq!(told.status, status, "{path} {}", told.body);
+    }
+}

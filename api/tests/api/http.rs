@@ -274,6 +274,8 @@ async fn a_party_is_transferred_or_says_why_not() {
     assert_eq!(done.status, 202);
     let under_way = json!({ "party": "callee", "to": "+15550100", "status": 100 });
     assert_eq!(done.json()["transfer"], under_way);
+    let changes = bed.admin("/v1/audit?kind=calls").await.json();
+    assert_eq!(changes["items"][0]["tenant"], json!(call(1).tenant));
     let nobody = json!({ "party": "callee", "to": "nobody" });
     let refused = bed.ask(KEY, "POST", &path, Some(nobody)).await;
     assert_eq!(refused.status, 502);
