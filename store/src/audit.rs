@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::{
     Cursor, Page, Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed,
 };
 
 /// One change.
@@ -151,12 +152,8 @@ impl TryFrom<Row> for AuditEntry {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let id = Uuid::try_parse(&row.id).map_err(|_| StoreError::Corrupt {
-            column: "audit.id",
-            value: row.id.clone(),
-        })?;
         Ok(Self {
-            id,
+            id: keyed::id("audit.id", &row.id)?,
             time: Timestamp::from_millis(row.time_ms),
             tenant: row.tenant,
             actor: row.actor,

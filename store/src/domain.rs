@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::Keyed,
     routing::COUNT,
 };
 
@@ -103,16 +104,7 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub async fn domain(&self, name: &str) -> Result<Option<Domain>, StoreError> {
-        within(async {
-            on_engine!(self.reader(), pool => {
-                let row: Option<Row> = sqlx::query_as("SELECT * FROM domains WHERE name = $1")
-                    .bind(name)
-                    .fetch_optional(pool)
-                    .await?;
-                Ok(row.map(Domain::from))
-            })
-        })
-        .await
+        self.find(name).await
     }
 
     /// Up to `limit` domains by name, from after `after` on: those of a tenant, or all that were given to one.
@@ -125,26 +117,18 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<Domain>, StoreError> {
-        within(async {
-            on_engine!(self.reader(), pool => {
-                let rows: Vec<Row> = sqlx::query_as(
-                    "SELECT * FROM domains WHERE name > $1 \
-                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) ORDER BY name LIMIT $3",
-                )
-                .bind(after)
-                .bind(tenant)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await?;
-                Ok(rows.into_iter().map(Domain::from).collect())
-            })
-        })
-        .await
+        self.list(tenant, after, limit).await
     }
 }
 
+impl Keyed for Domain {
+    type Row = Row;
+    const TABLE: &'static str = "domains";
+    const KEY: &'static str = "name";
+}
+
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     name: String,
     tenant: String,
     created_ms: i64,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     Operator, Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::{self, Keyed, known},
     named::named,
 };
 
@@ -120,22 +121,7 @@ impl Store {
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        let after = after.map_or(String::new(), |after| after.to_string());
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as(
-                    "SELECT * FROM api_keys WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) \
-                     AND operator IS NULL ORDER BY id LIMIT $3",
-                )
-                .bind(after)
-                .bind(tenant)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await?)
-            })
-        })
-        .await?;
-        rows.into_iter().map(ApiKey::try_from).collect()
+        self.list(tenant, &keyed::after(after), limit).await
     }
 
     /// Removes a key. Tells whether there was one.
@@ -156,8 +142,15 @@ impl Store {
     }
 }
 
+impl Keyed for ApiKey {
+    type Row = Row;
+    const TABLE: &'static str = "api_keys";
+    const KEY: &'static str = "id";
+    const LISTED: &'static str = "operator IS NULL";
+}
+
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     tenant: Option<String>,
     name: String,
@@ -172,13 +165,9 @@ impl TryFrom<Row> for ApiKey {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let corrupt = |column, value: &str| StoreError::Corrupt {
-            column,
-            value: value.to_owned(),
-        };
         Ok(Self {
-            id: Uuid::try_parse(&row.id).map_err(|_| corrupt("api_keys.id", &row.id))?,
-            role: Role::from_name(&row.role).ok_or_else(|| corrupt("api_keys.role", &row.role))?,
+            id: keyed::id("api_keys.id", &row.id)?,
+            role: known("api_keys.role", &row.role, Role::from_name)?,
             tenant: row.tenant,
             name: row.name,
             created: Timestamp::from_millis(row.created_ms),

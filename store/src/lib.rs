@@ -11,6 +11,7 @@
 //! The integration tests run each case on both engines.
 
 mod age;
+mod application;
 mod audit;
 mod backup;
 mod binding;
@@ -24,6 +25,7 @@ mod error;
 mod idempotency;
 mod import;
 mod key;
+mod keyed;
 mod message;
 mod named;
 mod operator;
@@ -37,6 +39,7 @@ mod user;
 mod webhook;
 
 pub use age::Aged;
+pub use application::{Application, Hook, HttpMethod};
 pub use audit::{AuditEntry, AuditFilter};
 pub use backup::{BackupError, restore};
 pub use binding::{Binding, BindingsCursor, Bound};

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::{self, known},
 };
 
 /// A message for a user who was away when it came (RFC 3428 section 7).
@@ -185,17 +186,13 @@ impl TryFrom<Row> for Message {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let corrupt = |column, value: &str| StoreError::Corrupt {
-            column,
-            value: value.to_owned(),
-        };
         Ok(Self {
-            id: Uuid::try_parse(&row.id).map_err(|_| corrupt("id", &row.id))?,
+            id: keyed::id("messages.id", &row.id)?,
             recipient: row.recipient,
             from: row.from_header,
             to: row.to_header,
             content_type: row.content_type,
-            body: unhex(&row.body).ok_or_else(|| corrupt("body", &row.body))?,
+            body: known("messages.body", &row.body, unhex)?,
             received: Timestamp::from_millis(row.received_ms),
         })
     }

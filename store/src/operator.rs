@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use crate::{
     ApiKey, Role, Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::{Keyed, known},
 };
 
 /// An operator without the password, of which only the hash is kept.
@@ -158,21 +159,7 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<Operator>, StoreError> {
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as(
-                    "SELECT * FROM operators WHERE name > $1 \
-                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) ORDER BY name LIMIT $3",
-                )
-                .bind(after)
-                .bind(tenant)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await?)
-            })
-        })
-        .await?;
-        rows.into_iter().map(Operator::try_from).collect()
+        self.list(tenant, after, limit).await
     }
 
     /// Keeps a key that `operator` signed in for, with the SHA-256 of its secret in hex digits. It opens
@@ -201,8 +188,14 @@ impl Store {
     }
 }
 
+impl Keyed for Operator {
+    type Row = Row;
+    const TABLE: &'static str = "operators";
+    const KEY: &'static str = "name";
+}
+
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     name: String,
     tenant: Option<String>,
     role: String,
@@ -216,14 +209,10 @@ impl TryFrom<Row> for Operator {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let role = Role::from_name(&row.role).ok_or(StoreError::Corrupt {
-            column: "operators.role",
-            value: row.role,
-        })?;
         Ok(Self {
             name: row.name,
             tenant: row.tenant,
-            role,
+            role: known("operators.role", &row.role, Role::from_name)?,
             disabled: row.disabled != 0,
             created: Timestamp::from_millis(row.created_ms),
             updated: Timestamp::from_millis(row.updated_ms),

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::Keyed,
 };
 
 /// Whose everything is where nobody says otherwise.
@@ -84,17 +85,7 @@ impl Store {
         id: &str,
         unchanged_since: Timestamp,
     ) -> Result<bool, StoreError> {
-        within(async {
-            on_engine!(self.writer(), pool => {
-                let done = sqlx::query("DELETE FROM tenants WHERE id = $1 AND updated_ms = $2")
-                    .bind(id)
-                    .bind(unchanged_since.millis())
-                    .execute(pool)
-                    .await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await
+        self.remove::<Tenant>(id, unchanged_since).await
     }
 
     /// The tenant of this id.
@@ -102,16 +93,7 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError> {
-        within(async {
-            on_engine!(self.reader(), pool => {
-                let row: Option<Row> = sqlx::query_as("SELECT * FROM tenants WHERE id = $1")
-                    .bind(id)
-                    .fetch_optional(pool)
-                    .await?;
-                Ok(row.map(Tenant::from))
-            })
-        })
-        .await
+        self.find(id).await
     }
 
     /// Up to `limit` tenants by id, from after `after` on; empty for the first ones.
@@ -119,23 +101,18 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<Tenant>, StoreError> {
-        within(async {
-            on_engine!(self.reader(), pool => {
-                let rows: Vec<Row> =
-                    sqlx::query_as("SELECT * FROM tenants WHERE id > $1 ORDER BY id LIMIT $2")
-                        .bind(after)
-                        .bind(i64::from(limit))
-                        .fetch_all(pool)
-                        .await?;
-                Ok(rows.into_iter().map(Tenant::from).collect())
-            })
-        })
-        .await
+        self.list(None, after, limit).await
     }
 }
 
+impl Keyed for Tenant {
+    type Row = Row;
+    const TABLE: &'static str = "tenants";
+    const KEY: &'static str = "id";
+}
+
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     name: String,
     created_ms: i64,

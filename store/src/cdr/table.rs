@@ -14,6 +14,7 @@ use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
+    keyed::{self, known},
 };
 
 /// In the order in which values are given.
@@ -181,7 +182,7 @@ impl TryFrom<Row> for Cdr {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            id: known("id", &row.id, |id| Uuid::try_parse(id).ok())?,
+            id: keyed::id("id", &row.id)?,
             call_id: row.call_id,
             from_uri: row.from_uri,
             to_uri: row.to_uri,
@@ -238,17 +239,6 @@ fn flow(
         lost: count(lost),
         jitter_ms: jitter_ms.unwrap_or(0.0),
         mos,
-    })
-}
-
-fn known<T>(
-    column: &'static str,
-    value: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, StoreError> {
-    parse(value).ok_or_else(|| StoreError::Corrupt {
-        column,
-        value: value.to_owned(),
     })
 }
 

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::parse;
 use crate::{
     Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
+    keyed,
 };
 
 /// An event that a webhook is to be told.
@@ -273,8 +273,8 @@ impl TryFrom<Row> for Delivery {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            id: parse("webhook_deliveries.id", &row.id)?,
-            webhook: parse("webhook_deliveries.webhook", &row.webhook)?,
+            id: keyed::id("webhook_deliveries.id", &row.id)?,
+            webhook: keyed::id("webhook_deliveries.webhook", &row.webhook)?,
             node: row.node,
             body: row.body,
             created: Timestamp::from_millis(row.created_ms),

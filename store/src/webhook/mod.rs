@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    keyed::{self, Keyed},
 };
 
 pub use delivery::Delivery;
@@ -115,22 +116,7 @@ impl Store {
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<Webhook>, StoreError> {
-        let after = after.map_or(String::new(), |after| after.to_string());
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as(
-                    "SELECT * FROM webhooks WHERE id > $1 \
-                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) ORDER BY id LIMIT $3",
-                )
-                .bind(after)
-                .bind(tenant)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await?)
-            })
-        })
-        .await?;
-        rows.into_iter().map(Webhook::try_from).collect()
+        self.list(tenant, &keyed::after(after), limit).await
     }
 
     /// The webhook of this id.
@@ -138,16 +124,7 @@ impl Store {
     /// # Errors
     /// If the database fails, or the row is damaged.
     pub async fn webhook(&self, id: Uuid) -> Result<Option<Webhook>, StoreError> {
-        let row: Option<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                Ok(sqlx::query_as("SELECT * FROM webhooks WHERE id = $1")
-                    .bind(id.to_string())
-                    .fetch_optional(pool)
-                    .await?)
-            })
-        })
-        .await?;
-        row.map(Webhook::try_from).transpose()
+        self.find(&id.to_string()).await
     }
 
     /// Removes a webhook, with what it was not told yet. Tells whether there was one.
@@ -174,8 +151,14 @@ impl Store {
     }
 }
 
+impl Keyed for Webhook {
+    type Row = Row;
+    const TABLE: &'static str = "webhooks";
+    const KEY: &'static str = "id";
+}
+
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     tenant: Option<String>,
     url: String,
@@ -192,7 +175,7 @@ impl TryFrom<Row> for Webhook {
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let types = row.types.split(',').filter(|name| !name.is_empty());
         Ok(Self {
-            id: parse("webhooks.id", &row.id)?,
+            id: keyed::id("webhooks.id", &row.id)?,
             tenant: row.tenant,
             types: types.map(str::to_owned).collect(),
             url: row.url,
@@ -202,11 +185,4 @@ impl TryFrom<Row> for Webhook {
             updated: Timestamp::from_millis(row.updated_ms),
         })
     }
-}
-
-fn parse(column: &'static str, id: &str) -> Result<Uuid, StoreError> {
-    Uuid::try_parse(id).map_err(|_| StoreError::Corrupt {
-        column,
-        value: id.to_owned(),
-    })
 }

@@ -1,8 +1,8 @@
-//! Tenants, keys and the record of changes, on every engine.
+//! Tenants, keys, applications and the record of changes, on every engine.
 
 use store::{
-    ApiKey, AuditEntry, AuditFilter, Domain, Operator, Role, StoreError, Tenant, Timestamp, User,
-    Uuid,
+    ApiKey, Application, AuditEntry, AuditFilter, Domain, Hook, HttpMethod, Operator, Role,
+    StoreError, Tenant, Timestamp, User, Uuid,
 };
 
 use crate::Place;
@@ -448,4 +448,85 @@ pub(crate) async fn operators_are_kept_and_what_they_signed_in_for_ends_with_eac
     // Nothing of it keeps the tenant.
     assert!(store.remove_tenant("acme", since(1)).await.unwrap());
     store.close().await;
+}
+
+fn application(tenant: &str, name: &str) -> Application {
+    let hook = |url: Option<&str>, method| Hook {
+        url: url.map(Into::into),
+        method,
+    };
+    Application {
+        id: Uuid::now_v7(),
+        tenant: tenant.into(),
+        name: name.into(),
+        voice: hook(Some("https://example.test/voice"), HttpMethod::Get),
+        fallback: hook(None, HttpMethod::Post),
+        status: hook(Some("wss://example.test/status"), HttpMethod::Post),
+        message: hook(None, HttpMethod::Get),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(2),
+    }
+}
+
+pub(crate) async fn applications_are_kept_by_tenant_under_names_of_their_own(place: Place) {
+    let store = place.open().await;
+    let acme = tenant("acme", "Acme", 1);
+    assert!(store.create_tenant(&acme).await.unwrap());
+    let all = [
+        application("acme", "ivr"),
+        application("default", "ivr"),
+        application("acme", "queue"),
+    ];
+    for one in &all {
+        assert!(store.create_application(one).await.unwrap());
+    }
+    let twice = application("acme", "ivr");
+    assert!(!store.create_application(&twice).await.unwrap());
+    let nobodys = store.create_application(&application("none", "ivr")).await;
+    assert!(nobodys.unwrap_err().is_rejection());
+
+    let list = async |tenant, after, limit| store.applications(tenant, after, limit).await.unwrap();
+    assert_eq!(list(None, None, 9).await, all);
+    assert_eq!(list(None, Some(all[0].id), 1).await, all[1..2]);
+    assert_eq!(list(Some("default"), None, 9).await, all[1..2]);
+    assert_eq!(list(Some("none"), None, 9).await, []);
+    let found = store.application(all[2].id).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&all[2]));
+
+    let changed = Application {
+        name: "hall".into(),
+        fallback: all[0].voice.clone(),
+        voice: all[0].fallback.clone(),
+        updated: Timestamp::from_millis(3),
+        ..all[2].clone()
+    };
+    let since = Timestamp::from_millis;
+    let change = async |to, at| store.change_application(to, since(at)).await;
+    assert!(
+        !change(&changed, 1).await.unwrap(),
+        "it was changed meanwhile"
+    );
+    assert!(change(&changed, 2).await.unwrap());
+    assert_eq!(
+        store.application(changed.id).await.unwrap(),
+        Some(changed.clone())
+    );
+    let taken = Application {
+        name: "ivr".into(),
+        ..all[2].clone()
+    };
+    assert!(change(&taken, 3).await.unwrap_err().is_rejection());
+
+    let kept = store.remove_tenant("acme", since(1)).await;
+    assert!(kept.unwrap_err().is_rejection(), "it has applications");
+    let remove = async |at| {
+        store
+            .remove_application(all[2].id, since(at))
+            .await
+            .unwrap()
+    };
+    assert!(!remove(2).await);
+    assert!(remove(3).await);
+    assert!(!remove(3).await);
+    assert_eq!(store.application(all[2].id).await.unwrap(), None);
 }

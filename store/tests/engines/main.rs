@@ -62,6 +62,7 @@ macro_rules! cases {
 
 cases! {
     access:
+    applications_are_kept_by_tenant_under_names_of_their_own
     tenants_are_created_renamed_and_removed
     operators_are_kept_and_what_they_signed_in_for_ends_with_each_change
     keys_are_kept_by_tenant
