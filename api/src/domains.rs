@@ -5,19 +5,20 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{Json, extract, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{DEFAULT_TENANT, Domain, Timestamp};
-use utoipa::{IntoParams, ToSchema};
+use store::{DEFAULT_TENANT, Domain, Store, StoreError, Timestamp};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
     access::Caller,
     body::Body,
-    changes::{Change, Editor},
+    changes::Editor,
     edited::{IfMatch, Tagged},
     problem::Problem,
-    query::{List, Params, limit},
+    query::{List, Params},
     rules,
+    thing::{Thing, ThingsQuery, not_taken, shown, unchanged},
 };
 
 /// The endpoints.
@@ -59,33 +60,19 @@ pub(crate) struct DomainOwner {
     tenant: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct DomainsQuery {
-    /// 1 to 1000; 100 unless told.
-    limit: Option<u32>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// Of this tenant.
-    tenant: Option<String>,
-}
-
 /// The domains that were given to tenants, by name. All others are the tenant `default`'s.
-#[utoipa::path(get, path = "/domains", tag = "domains", params(DomainsQuery),
+#[utoipa::path(get, path = "/domains", tag = "domains", params(ThingsQuery),
     security(("bearer" = ["viewer"])), responses((status = 200, body = List<DomainView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
     caller: Caller,
-    Params(query): Params<DomainsQuery>,
+    Params(query): Params<ThingsQuery>,
 ) -> Result<Json<List<DomainView>>, Problem> {
-    let limit = limit(query.limit)?;
-    let tenant = caller.confine(query.tenant)?;
-    let after = query.cursor.unwrap_or_default();
-    let domains = state.store.domains(tenant.as_deref(), &after, limit + 1);
-    let domains = domains.await?;
-    let views = domains.into_iter().map(DomainView::from);
-    Ok(Json(List::cut(views, limit, |last| last.name.clone())))
+    let wanted = query.of(&caller)?;
+    let domains = state
+        .store
+        .domains(wanted.tenant.as_deref(), &wanted.after, wanted.most());
+    Ok(wanted.page(domains.await?))
 }
 
 /// Gives a domain, with all its users, to a tenant.
@@ -113,17 +100,11 @@ async fn put(
         created: before.map_or(now, |before| before.created),
         updated: updated.map_or(now, Timestamp::next),
     };
-    match state.store.put_domain(&domain, updated).await {
-        Ok(true) => {}
-        Ok(false) => return Err(Problem::changed()),
-        Err(error) if error.is_rejection() => {
-            return Err(Problem::bad_member("tenant: there is none of this id"));
-        }
-        Err(error) => return Err(error.into()),
-    }
+    let put = state.store.put_domain(&domain, updated).await;
+    unchanged(put.map_err(not_taken))?;
     let detail = json!({ "tenant": domain.tenant });
-    record(&state, &editor, "update", &domain, detail).await;
-    Ok(Tagged(domain.updated, domain.into()))
+    state.record(&editor, "update", &domain, detail).await;
+    Ok(shown(domain))
 }
 
 /// Gives a domain, with all its users, back to the tenant `default`.
@@ -137,34 +118,32 @@ async fn remove(
     editor: Editor,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let missing = || Problem::not_found("this domain was not given to a tenant");
-    let name = name.to_ascii_lowercase();
-    let domain = state.store.domain(&name).await?;
-    let domain = domain.ok_or_else(missing)?;
-    if_match.check(domain.updated)?;
-    let removed = state.store.remove_domain(&name, domain.updated).await;
-    if !removed? {
-        return Err(Problem::changed());
-    }
-    record(&state, &editor, "delete", &domain, json!({})).await;
+    let domain: Domain = state.seen(&editor, &name, &if_match).await?;
+    let removing = state.store.remove_domain(&domain.name, domain.updated);
+    unchanged(removing.await)?;
+    state.record(&editor, "delete", &domain, json!({})).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn record(
-    state: &State,
-    editor: &Editor,
-    action: &str,
-    domain: &Domain,
-    detail: serde_json::Value,
-) {
-    let change = Change {
-        action,
-        kind: "domains",
-        target: &domain.name,
-        tenant: Some(&domain.tenant),
-        detail,
-    };
-    editor.record(state, change).await;
+impl Thing for Domain {
+    const KIND: &'static str = "domains";
+    const MISSING: &'static str = "this domain was not given to a tenant";
+
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        Some(&self.tenant)
+    }
+
+    fn updated(&self) -> Timestamp {
+        self.updated
+    }
+
+    async fn find(store: &Store, name: &str) -> Result<Option<Self>, StoreError> {
+        store.domain(&name.to_ascii_lowercase()).await
+    }
 }
 
 /// Whose domains are, each asked for once.

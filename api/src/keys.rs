@@ -5,18 +5,19 @@ use std::sync::Arc;
 use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{ApiKey, Role, Timestamp, Uuid};
-use utoipa::{IntoParams, ToSchema};
+use store::{ApiKey, Role, Store, StoreError, Timestamp, Uuid};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
     access::{Caller, NewSecret},
     body::{Body, name},
-    changes::{Change, Editor},
+    changes::Editor,
     openapi::role,
     problem::Problem,
-    query::{List, Params, limit},
+    query::{List, Params},
+    thing::{Thing, ThingsQuery, not_taken, place},
 };
 
 /// The endpoints.
@@ -83,32 +84,20 @@ pub(crate) struct NewKey {
     expires: Option<Timestamp>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct KeysQuery {
-    /// 1 to 1000; 100 unless told.
-    limit: Option<u32>,
-    /// `next` of the page before.
-    cursor: Option<Uuid>,
-    /// Of this tenant.
-    tenant: Option<String>,
-}
-
 /// The keys, oldest first.
-#[utoipa::path(get, path = "/keys", tag = "keys", params(KeysQuery),
+#[utoipa::path(get, path = "/keys", tag = "keys", params(ThingsQuery),
     security(("bearer" = ["admin"])), responses((status = 200, body = List<KeyView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
     caller: Caller,
-    Params(query): Params<KeysQuery>,
+    Params(query): Params<ThingsQuery>,
 ) -> Result<Json<List<KeyView>>, Problem> {
-    let limit = limit(query.limit)?;
-    let tenant = caller.confine(query.tenant)?;
-    let keys = state.store.keys(tenant.as_deref(), query.cursor, limit + 1);
-    let keys = keys.await?;
-    let views = keys.into_iter().map(KeyView::from);
-    Ok(Json(List::cut(views, limit, |last| last.id.to_string())))
+    let wanted = query.of(&caller)?;
+    let after = wanted.after_id()?;
+    let keys = state
+        .store
+        .keys(wanted.tenant.as_deref(), after, wanted.most());
+    Ok(wanted.page(keys.await?))
 }
 
 /// Makes a key. Its secret is shown this once.
@@ -133,24 +122,15 @@ async fn create(
         operator: None,
     };
     let secret = NewSecret::random(key.id);
-    match state.store.create_key(&key, &secret.hash).await {
-        Ok(()) => {}
-        Err(error) if error.is_rejection() => {
-            return Err(Problem::bad_member("tenant: there is none of this id"));
-        }
-        Err(error) => return Err(error.into()),
-    }
+    let created = state.store.create_key(&key, &secret.hash).await;
+    created.map_err(not_taken)?;
     let detail = json!({ "name": key.name, "role": key.role, "expires": key.expires });
-    record(&state, &editor, "create", &key, detail).await;
-    let place = format!("/v1/keys/{}", key.id);
+    state.record(&editor, "create", &key, detail).await;
+    let headers = [place(&key), ("cache-control", "no-store".to_owned())];
     let created = CreatedKey {
         view: key.into(),
         key: secret.key,
     };
-    let headers = [
-        ("location", place),
-        ("cache-control", "no-store".to_owned()),
-    ];
     Ok((StatusCode::CREATED, headers, Json(created)))
 }
 
@@ -164,7 +144,7 @@ async fn one(
     extract::Path(id): extract::Path<String>,
     caller: Caller,
 ) -> Result<Json<KeyView>, Problem> {
-    Ok(Json(find(&state, &caller, &id).await?.into()))
+    Ok(Json(state.find::<ApiKey>(&caller, &id).await?.into()))
 }
 
 /// Removes a key: it opens nothing any more, at other processes within 5 s.
@@ -177,44 +157,40 @@ async fn remove(
     extract::Path(id): extract::Path<String>,
     editor: Editor,
 ) -> Result<StatusCode, Problem> {
-    let key = find(&state, &editor.caller, &id).await?;
+    let key: ApiKey = state.find(&editor.caller, &id).await?;
     let removed = state.store.remove_key(key.id).await;
     state.keys.forget(key.id);
     if !removed? {
-        return Err(missing());
+        return Err(Problem::not_found(ApiKey::MISSING));
     }
-    record(&state, &editor, "delete", &key, json!({ "name": key.name })).await;
+    let detail = json!({ "name": key.name });
+    state.record(&editor, "delete", &key, detail).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The key of this id, where it exists for the caller.
-async fn find(state: &State, caller: &Caller, id: &str) -> Result<ApiKey, Problem> {
-    let id = Uuid::try_parse(id).map_err(|_| missing())?;
-    let key = state.store.key(id).await?;
-    key.map(|(key, _)| key)
+impl Thing for ApiKey {
+    const KIND: &'static str = "keys";
+    const MISSING: &'static str = "there is no key of this id; GET /v1/keys lists them";
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// A key is never changed.
+    fn updated(&self) -> Timestamp {
+        self.created
+    }
+
+    async fn find(store: &Store, id: &str) -> Result<Option<Self>, StoreError> {
+        let Ok(id) = Uuid::try_parse(id) else {
+            return Ok(None);
+        };
+        let key = store.key(id).await?.map(|(key, _)| key);
         // What an operator signed in for ends by POST /v1/logout.
-        .filter(|key| key.operator.is_none())
-        .filter(|key| caller.sees(key.tenant.as_deref()))
-        .ok_or_else(missing)
-}
-
-fn missing() -> Problem {
-    Problem::not_found("there is no key of this id; GET /v1/keys lists them")
-}
-
-async fn record(
-    state: &State,
-    editor: &Editor,
-    action: &str,
-    key: &ApiKey,
-    detail: serde_json::Value,
-) {
-    let change = Change {
-        action,
-        kind: "keys",
-        target: &key.id.to_string(),
-        tenant: key.tenant.as_deref(),
-        detail,
-    };
-    editor.record(state, change).await;
+        Ok(key.filter(|key| key.operator.is_none()))
+    }
 }

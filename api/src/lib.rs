@@ -21,6 +21,7 @@
 
 mod access;
 mod admin_key;
+mod applications;
 mod asked;
 mod bans;
 mod body;
@@ -57,6 +58,7 @@ mod routing;
 pub mod rules;
 mod serve;
 mod tenants;
+mod thing;
 mod tls;
 mod users;
 mod web;

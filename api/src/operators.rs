@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use store::{Operator, Role, Timestamp};
-use utoipa::{IntoParams, ToSchema};
+use serde_json::json;
+use store::{Operator, Role, Store, StoreError, Timestamp};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
     access::Caller,
     body::Body,
-    changes::{Change, Editor},
+    changes::Editor,
     edited::{IfMatch, Tagged},
     openapi::role,
     password,
     problem::Problem,
-    query::{List, Params, limit},
+    query::{List, Params},
     rules,
+    thing::{Thing, ThingsQuery, created, not_taken, shown, unchanged},
 };
 
 /// The endpoints.
@@ -93,32 +94,19 @@ pub(crate) struct OperatorChange {
     disabled: Option<bool>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct OperatorsQuery {
-    /// 1 to 1000; 100 unless told.
-    limit: Option<u32>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// Of this tenant.
-    tenant: Option<String>,
-}
-
 /// The operators, by name.
-#[utoipa::path(get, path = "/operators", tag = "operators", params(OperatorsQuery),
+#[utoipa::path(get, path = "/operators", tag = "operators", params(ThingsQuery),
     security(("bearer" = ["admin"])), responses((status = 200, body = List<OperatorView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
     caller: Caller,
-    Params(query): Params<OperatorsQuery>,
+    Params(query): Params<ThingsQuery>,
 ) -> Result<Json<List<OperatorView>>, Problem> {
-    let limit = limit(query.limit)?;
-    let tenant = caller.confine(query.tenant)?;
-    let after = query.cursor.unwrap_or_default();
-    let operators = state.store.operators(tenant.as_deref(), &after, limit + 1);
-    let views = operators.await?.into_iter().map(OperatorView::from);
-    Ok(Json(List::cut(views, limit, |last| last.name.clone())))
+    let wanted = query.of(&caller)?;
+    let operators = state
+        .store
+        .operators(wanted.tenant.as_deref(), &wanted.after, wanted.most());
+    Ok(wanted.page(operators.await?))
 }
 
 /// Adds an operator.
@@ -144,22 +132,14 @@ async fn create(
         updated: now,
     };
     let hash = state.passwords.hash(new.password).await?;
-    match state.store.create_operator(&operator, &hash).await {
-        Ok(true) => {}
-        Ok(false) => {
-            let detail = format!("the name '{}' is taken", operator.name);
-            return Err(Problem::conflict(detail));
-        }
-        Err(error) if error.is_rejection() => {
-            return Err(Problem::bad_member("tenant: there is none of this id"));
-        }
-        Err(error) => return Err(error.into()),
+    let is_new = state.store.create_operator(&operator, &hash).await;
+    if !is_new.map_err(not_taken)? {
+        let detail = format!("the name '{}' is taken", operator.name);
+        return Err(Problem::conflict(detail));
     }
     let detail = json!({ "role": operator.role, "disabled": operator.disabled });
-    record(&state, &editor, "create", &operator, detail).await;
-    let place = format!("/v1/operators/{}", operator.name);
-    let view = Tagged(operator.updated, OperatorView::from(operator));
-    Ok((StatusCode::CREATED, [("location", place)], view))
+    state.record(&editor, "create", &operator, detail).await;
+    Ok(created::<_, OperatorView>(operator))
 }
 
 /// An operator.
@@ -172,8 +152,7 @@ async fn one(
     extract::Path(name): extract::Path<String>,
     caller: Caller,
 ) -> Result<Tagged<OperatorView>, Problem> {
-    let operator = find(&state, &caller, &name).await?;
-    Ok(Tagged(operator.updated, operator.into()))
+    Ok(shown(state.find::<Operator>(&caller, &name).await?))
 }
 
 /// Changes an operator. What is left out stays; whoever is signed in by the name is not any more, at other
@@ -190,8 +169,7 @@ async fn change(
     if_match: IfMatch,
     Body(change): Body<OperatorChange>,
 ) -> Result<Tagged<OperatorView>, Problem> {
-    let before = find(&state, &editor.caller, &name).await?;
-    if_match.check(before.updated)?;
+    let before: Operator = state.seen(&editor, &name, &if_match).await?;
     let detail = json!({
         "password": change.password.as_ref().map(|_| "(changed)"),
         "role": change.role,
@@ -204,22 +182,19 @@ async fn change(
         }
         None => None,
     };
+    let since = before.updated;
     let after = Operator {
         role: change.role.unwrap_or(before.role),
         disabled: change.disabled.unwrap_or(before.disabled),
-        updated: before.updated.next(),
-        ..before.clone()
+        updated: since.next(),
+        ..before
     };
-    let changing = state
-        .store
-        .change_operator(&after, hash.as_deref(), before.updated);
+    let changing = state.store.change_operator(&after, hash.as_deref(), since);
     let done = changing.await;
     state.keys.forget_all();
-    if !done? {
-        return Err(Problem::changed());
-    }
-    record(&state, &editor, "update", &after, detail).await;
-    Ok(Tagged(after.updated, after.into()))
+    unchanged(done)?;
+    state.record(&editor, "update", &after, detail).await;
+    Ok(shown(after))
 }
 
 /// Removes an operator: whoever is signed in by the name is not any more, at other processes within 5 s.
@@ -233,38 +208,35 @@ async fn remove(
     editor: Editor,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let before = find(&state, &editor.caller, &name).await?;
-    if_match.check(before.updated)?;
+    let before: Operator = state.seen(&editor, &name, &if_match).await?;
     let removed = state
         .store
         .remove_operator(&before.name, before.updated)
         .await;
     state.keys.forget_all();
-    if !removed? {
-        return Err(Problem::changed());
-    }
-    record(&state, &editor, "delete", &before, json!({})).await;
+    unchanged(removed)?;
+    state.record(&editor, "delete", &before, json!({})).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The operator of this name, where it exists for the caller.
-async fn find(state: &State, caller: &Caller, name: &str) -> Result<Operator, Problem> {
-    let known = state.store.operator(&name.to_ascii_lowercase()).await?;
-    known
-        .map(|(operator, _)| operator)
-        .filter(|operator| caller.sees(operator.tenant.as_deref()))
-        .ok_or_else(|| {
-            Problem::not_found("there is no operator of this name; GET /v1/operators lists them")
-        })
-}
+impl Thing for Operator {
+    const KIND: &'static str = "operators";
+    const MISSING: &'static str = "there is no operator of this name; GET /v1/operators lists them";
 
-async fn record(state: &State, editor: &Editor, action: &str, operator: &Operator, detail: Value) {
-    let change = Change {
-        action,
-        kind: "operators",
-        target: &operator.name,
-        tenant: operator.tenant.as_deref(),
-        detail,
-    };
-    editor.record(state, change).await;
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    fn updated(&self) -> Timestamp {
+        self.updated
+    }
+
+    async fn find(store: &Store, name: &str) -> Result<Option<Self>, StoreError> {
+        let known = store.operator(&name.to_ascii_lowercase()).await?;
+        Ok(known.map(|(operator, _)| operator))
+    }
 }

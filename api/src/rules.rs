@@ -46,3 +46,68 @@ pub fn domain(name: &str) -> Result<(), &'static str> {
         .then_some(())
         .ok_or("this is no SIP domain: write a host name or an address")
 }
+
+/// Octets of a URL at most.
+const MOST_URL: usize = 2_048;
+
+/// Whether a text can be a URL that an application names.
+///
+/// # Errors
+/// What it has to be.
+pub fn application_url(url: &str) -> Result<(), &'static str> {
+    let parsed = reqwest::Url::parse(url).ok();
+    let is_good = parsed.is_some_and(|parsed| {
+        matches!(parsed.scheme(), "http" | "https" | "ws" | "wss")
+            && parsed.has_host()
+            && parsed.username().is_empty()
+            && parsed.password().is_none()
+    });
+    // What the parser would take away, or put up with, is somebody's mistake.
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let is_plain =
+        !rest.starts_with('/') && url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    (is_good && is_plain && url.len() <= MOST_URL)
+        .then_some(())
+        .ok_or("an absolute http, https, ws or wss URL of 2048 bytes at most, without a name or password in it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_applications_url_is_absolute_and_holds_no_secret() {
+        for good in [
+            "https://example.com/voice?a=b#c",
+            "http://127.0.0.1:9000/",
+            "ws://[2001:db8::1]/stream",
+            "wss://b\u{fc}cher.example/"
+                .replace('\u{fc}', "%C3%BC")
+                .as_str(),
+            &format!("https://example.com/{}", "a".repeat(2_028)),
+        ] {
+            assert_eq!(application_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "/voice",
+            "example.com",
+            "ftp://example.com/",
+            "javascript:alert(1)",
+            "https://",
+            "https:///voice",
+            "https://ann@example.com/",
+            "https://ann:secret@example.com/",
+            "https://:secret@example.com/",
+            "https://exa mple.com/",
+            "https://example.com/\n",
+            " https://example.com/",
+            "https:\\\\example.com",
+            "https://example.com/\0",
+            "https://b\u{fc}cher.example/",
+            &format!("https://example.com/{}", "a".repeat(2_029)),
+        ] {
+            assert!(application_url(bad).is_err(), "{bad}");
+        }
+    }
+}

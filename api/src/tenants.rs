@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Tenant, Timestamp};
+use store::{Store, StoreError, Tenant, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     State,
+    access::Caller,
     body::{Body, name},
-    changes::{Change, Editor},
+    changes::Editor,
     edited::{IfMatch, Tagged},
     problem::Problem,
     query::{List, Params, limit},
     rules,
+    thing::{Thing, created, shown, unchanged},
 };
 
 /// The endpoints.
@@ -115,22 +117,13 @@ async fn create(
         created: now,
         updated: now,
     };
-    let created = state.store.create_tenant(&tenant).await;
-    if !created? {
+    if !state.store.create_tenant(&tenant).await? {
         let detail = format!("there is a tenant '{}' already", tenant.id);
         return Err(Problem::conflict(detail));
     }
-    record(
-        &state,
-        &editor,
-        "create",
-        &tenant.id,
-        json!({ "name": tenant.name }),
-    )
-    .await;
-    let place = format!("/v1/tenants/{}", tenant.id);
-    let view = Tagged(tenant.updated, TenantView::from(tenant));
-    Ok((StatusCode::CREATED, [("location", place)], view))
+    let detail = json!({ "name": tenant.name });
+    state.record(&editor, "create", &tenant, detail).await;
+    Ok(created::<_, TenantView>(tenant))
 }
 
 /// A tenant.
@@ -141,9 +134,9 @@ async fn create(
 async fn one(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
+    caller: Caller,
 ) -> Result<Tagged<TenantView>, Problem> {
-    let tenant = find(&state, &id).await?;
-    Ok(Tagged(tenant.updated, tenant.into()))
+    Ok(shown(state.find::<Tenant>(&caller, &id).await?))
 }
 
 /// Gives a tenant another name.
@@ -159,26 +152,17 @@ async fn change(
     if_match: IfMatch,
     Body(change): Body<TenantChange>,
 ) -> Result<Tagged<TenantView>, Problem> {
-    let before = find(&state, &id).await?;
-    if_match.check(before.updated)?;
+    let before: Tenant = state.seen(&editor, &id, &if_match).await?;
+    let since = before.updated;
     let after = Tenant {
         name: name(change.name)?,
-        updated: before.updated.next(),
-        ..before.clone()
+        updated: since.next(),
+        ..before
     };
-    let done = state.store.rename_tenant(&after, before.updated).await;
-    if !done? {
-        return Err(Problem::changed());
-    }
-    record(
-        &state,
-        &editor,
-        "update",
-        &id,
-        json!({ "name": after.name }),
-    )
-    .await;
-    Ok(Tagged(after.updated, after.into()))
+    unchanged(state.store.rename_tenant(&after, since).await)?;
+    let detail = json!({ "name": after.name });
+    state.record(&editor, "update", &after, detail).await;
+    Ok(shown(after))
 }
 
 /// Removes a tenant that has nothing any more.
@@ -198,38 +182,36 @@ async fn remove(
             "what belongs to nobody else belongs to the tenant 'default': it stays",
         ));
     }
-    let before = find(&state, &id).await?;
-    if_match.check(before.updated)?;
+    let before: Tenant = state.seen(&editor, &id, &if_match).await?;
     match state.store.remove_tenant(&id, before.updated).await {
-        Ok(true) => {}
-        Ok(false) => return Err(Problem::changed()),
         Err(error) if error.is_rejection() => {
             return Err(Problem::conflict(
                 "the tenant has keys or other things yet: remove them first",
             ));
         }
-        Err(error) => return Err(error.into()),
+        removed => unchanged(removed)?,
     }
-    record(&state, &editor, "delete", &id, json!({})).await;
+    state.record(&editor, "delete", &before, json!({})).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(state: &State, id: &str) -> Result<Tenant, Problem> {
-    let tenant = state.store.tenant(id).await?;
-    tenant.ok_or_else(missing)
-}
+impl Thing for Tenant {
+    const KIND: &'static str = "tenants";
+    const MISSING: &'static str = "there is no tenant of this id; GET /v1/tenants lists them";
 
-fn missing() -> Problem {
-    Problem::not_found("there is no tenant of this id; GET /v1/tenants lists them")
-}
+    fn key(&self) -> String {
+        self.id.clone()
+    }
 
-async fn record(state: &State, editor: &Editor, action: &str, id: &str, detail: serde_json::Value) {
-    let change = Change {
-        action,
-        kind: "tenants",
-        target: id,
-        tenant: Some(id),
-        detail,
-    };
-    editor.record(state, change).await;
+    fn tenant(&self) -> Option<&str> {
+        Some(&self.id)
+    }
+
+    fn updated(&self) -> Timestamp {
+        self.updated
+    }
+
+    async fn find(store: &Store, id: &str) -> Result<Option<Self>, StoreError> {
+        store.tenant(id).await
+    }
 }

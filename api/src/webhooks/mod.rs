@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Delivery, Timestamp, Uuid, Webhook};
+use store::{Delivery, Store, StoreError, Timestamp, Uuid, Webhook};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -22,14 +22,16 @@ use crate::{
     State,
     access::Caller,
     body::Body,
-    changes::{Change, Editor},
+    changes::Editor,
     edited::{IfMatch, Tagged},
     events::Wanted,
     problem::Problem,
     query::{List, Params, limit},
+    thing::{Thing, ThingsQuery, not_taken, place, shown, unchanged},
 };
 
 pub(crate) use deliver::{Bell, Teller};
+pub(crate) use public::leads_home;
 
 /// Characters of a URL at most.
 const URL: usize = 2_000;
@@ -175,18 +177,6 @@ impl From<Delivery> for Failure {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct WebhooksQuery {
-    /// 1 to 1000; 100 unless told.
-    limit: Option<u32>,
-    /// `next` of the page before.
-    cursor: Option<Uuid>,
-    /// Of this tenant.
-    tenant: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 pub(crate) struct FailuresQuery {
     /// 1 to 1000; 100 unless told.
     limit: Option<u32>,
@@ -209,22 +199,20 @@ pub(crate) struct Replayed {
 }
 
 /// The webhooks, oldest first.
-#[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(WebhooksQuery),
+#[utoipa::path(get, path = "/webhooks", tag = "webhooks", params(ThingsQuery),
     security(("bearer" = ["developer"])),
     responses((status = 200, body = List<WebhookView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
     caller: Caller,
-    Params(query): Params<WebhooksQuery>,
+    Params(query): Params<ThingsQuery>,
 ) -> Result<Json<List<WebhookView>>, Problem> {
-    let limit = limit(query.limit)?;
-    let tenant = caller.confine(query.tenant)?;
+    let wanted = query.of(&caller)?;
+    let after = wanted.after_id()?;
     let webhooks = state
         .store
-        .webhooks(tenant.as_deref(), query.cursor, limit + 1);
-    let webhooks = webhooks.await?;
-    let views = webhooks.into_iter().map(WebhookView::from);
-    Ok(Json(List::cut(views, limit, |last| last.id.to_string())))
+        .webhooks(wanted.tenant.as_deref(), after, wanted.most());
+    Ok(wanted.page(webhooks.await?))
 }
 
 /// Adds a webhook: from now on each event is posted to it as JSON, signed as Standard Webhooks says
@@ -266,18 +254,11 @@ async fn create(
         created: now,
         updated: now,
     };
-    match state.store.create_webhook(&webhook).await {
-        Err(error) if error.is_rejection() => {
-            return Err(Problem::bad_member("tenant: there is none of this id"));
-        }
-        created => created?,
-    }
+    let created = state.store.create_webhook(&webhook).await;
+    created.map_err(not_taken)?;
     state.bell.changed.notify_one();
     record(&state, &editor, "create", &webhook).await;
-    let headers = [
-        ("location", format!("/v1/webhooks/{}", webhook.id)),
-        ("cache-control", "no-store".to_owned()),
-    ];
+    let headers = [place(&webhook), ("cache-control", "no-store".to_owned())];
     let view = WebhookView::from(webhook);
     let created = Tagged(now, CreatedWebhook { view, secret });
     Ok((StatusCode::CREATED, headers, created))
@@ -293,8 +274,7 @@ async fn one(
     extract::Path(id): extract::Path<String>,
     caller: Caller,
 ) -> Result<Tagged<WebhookView>, Problem> {
-    let webhook = find(&state, &caller, &id).await?;
-    Ok(Tagged(webhook.updated, webhook.into()))
+    Ok(shown(state.find::<Webhook>(&caller, &id).await?))
 }
 
 /// Changes a webhook; its secret stays.
@@ -310,23 +290,20 @@ async fn change(
     if_match: IfMatch,
     Body(edit): Body<WebhookEdit>,
 ) -> Result<Tagged<WebhookView>, Problem> {
-    let before = find(&state, &editor.caller, &id).await?;
+    let before: Webhook = state.seen(&editor, &id, &if_match).await?;
     check(&edit.url, &edit.types, before.tenant.as_deref())?;
-    if_match.check(before.updated)?;
+    let since = before.updated;
     let after = Webhook {
         url: edit.url,
         types: edit.types,
         enabled: edit.enabled,
-        updated: before.updated.next(),
-        ..before.clone()
+        updated: since.next(),
+        ..before
     };
-    let done = state.store.change_webhook(&after, before.updated).await;
-    if !done? {
-        return Err(Problem::changed());
-    }
+    unchanged(state.store.change_webhook(&after, since).await)?;
     state.bell.changed.notify_one();
     record(&state, &editor, "update", &after).await;
-    Ok(Tagged(after.updated, after.into()))
+    Ok(shown(after))
 }
 
 /// Removes a webhook, with what it was not told yet.
@@ -340,11 +317,10 @@ async fn remove(
     editor: Editor,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let webhook = find(&state, &editor.caller, &id).await?;
-    if_match.check(webhook.updated)?;
+    let webhook: Webhook = state.seen(&editor, &id, &if_match).await?;
     let removed = state.store.remove_webhook(webhook.id).await;
     if !removed? {
-        return Err(missing());
+        return Err(Problem::not_found(Webhook::MISSING));
     }
     state.bell.changed.notify_one();
     record(&state, &editor, "delete", &webhook).await;
@@ -362,7 +338,7 @@ async fn test(
     extract::Path(id): extract::Path<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    let webhook = find(&state, &caller, &id).await?;
+    let webhook: Webhook = state.find(&caller, &id).await?;
     if !webhook.enabled {
         return Err(Problem::conflict(
             "the webhook is not enabled: it is told nothing",
@@ -389,7 +365,7 @@ async fn failures(
     Params(query): Params<FailuresQuery>,
 ) -> Result<Json<List<Failure>>, Problem> {
     let limit = limit(query.limit)?;
-    let webhook = find(&state, &caller, &id).await?;
+    let webhook: Webhook = state.find(&caller, &id).await?;
     let dead = state
         .store
         .dead_deliveries(webhook.id, query.cursor, limit + 1);
@@ -408,7 +384,7 @@ async fn replay(
     editor: Editor,
     Body(replay): Body<Replay>,
 ) -> Result<impl IntoResponse, Problem> {
-    let webhook = find(&state, &editor.caller, &id).await?;
+    let webhook: Webhook = state.find(&editor.caller, &id).await?;
     let now = Timestamp::now();
     let events = state
         .store
@@ -424,27 +400,32 @@ async fn replay(
     Ok((StatusCode::ACCEPTED, Json(Replayed { events })))
 }
 
-/// The webhook of this id, where the caller may see it.
-async fn find(state: &State, caller: &Caller, id: &str) -> Result<Webhook, Problem> {
-    let id = Uuid::try_parse(id).map_err(|_| missing())?;
-    let found = state.store.webhook(id).await?;
-    found
-        .filter(|webhook| caller.sees(webhook.tenant.as_deref()))
-        .ok_or_else(missing)
-}
+impl Thing for Webhook {
+    const KIND: &'static str = "webhooks";
+    const MISSING: &'static str = "there is no webhook of this id; GET /v1/webhooks lists them";
 
-fn missing() -> Problem {
-    Problem::not_found("there is no webhook of this id; GET /v1/webhooks lists them")
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    fn updated(&self) -> Timestamp {
+        self.updated
+    }
+
+    async fn find(store: &Store, id: &str) -> Result<Option<Self>, StoreError> {
+        match Uuid::try_parse(id) {
+            Ok(id) => store.webhook(id).await,
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 async fn record(state: &State, editor: &Editor, action: &str, webhook: &Webhook) {
-    let change = Change {
-        action,
-        kind: "webhooks",
-        target: &webhook.id.to_string(),
-        tenant: webhook.tenant.as_deref(),
-        // The URL may have a password in it.
-        detail: json!({ "types": webhook.types, "enabled": webhook.enabled }),
-    };
-    editor.record(state, change).await;
+    // The URL may have a password in it.
+    let detail = json!({ "types": webhook.types, "enabled": webhook.enabled });
+    state.record(editor, action, webhook, detail).await;
 }

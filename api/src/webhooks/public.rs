@@ -27,7 +27,7 @@ impl Resolve for Resolver {
 }
 
 /// Whether a URL names an address that is not public. What names lead to, [`Resolver`] sees.
-pub(super) fn leads_home(url: &str) -> bool {
+pub(crate) fn leads_home(url: &str) -> bool {
     // As the client reads it, which takes `0x7f.1` for an address.
     let url = Url::parse(url).ok();
     let Some(host) = url.as_ref().and_then(Url::host_str) else {

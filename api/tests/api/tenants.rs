@@ -109,6 +109,9 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
         .await
         .json();
     let made = key(bed, KEY, "viewer", Some(tenant)).await.json();
+    let new = json!({ "name": "ivr", "tenant": tenant, "voice_url": "https://example.com/" });
+    let application = bed.ask(KEY, "POST", "/v1/applications", Some(new)).await;
+    let application = application.json()["id"].as_str().unwrap().to_owned();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let (hook, key) = (text(&hook["id"]), text(&made["id"]));
     let bob = format!("bob@{domain}");
@@ -125,8 +128,10 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
             key.clone(),
             message.clone(),
             operator.clone(),
+            application.clone(),
         ],
         ids: vec![
+            ("/v1/applications/", application),
             ("/v1/calls/", call.id.clone()),
             ("/v1/cdrs/", call.id),
             ("/v1/users/", bob.clone()),
@@ -154,6 +159,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", "/v1/operators") => {
             json!({ "name": "eve", "password": "long-enough-1", "role": "admin", "tenant": RIVAL })
         }
+        ("POST", "/v1/applications") => json!({ "name": "theirs", "tenant": RIVAL }),
         ("POST", "/v1/keys") => json!({ "name": "theirs", "role": "admin", "tenant": RIVAL }),
         ("PUT", path) if path.starts_with("/v1/webhooks/") => {
             json!({ "url": "https://example.com/" })
@@ -167,6 +173,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", path) if path.ends_with("/mute") => json!({ "party": "callee", "on": false }),
         ("POST", path) if path.ends_with("/hold") => json!({ "on": true }),
         ("PATCH", path) if path.starts_with("/v1/operators/") => json!({ "disabled": true }),
+        ("PATCH", path) if path.starts_with("/v1/applications/") => json!({ "name": "mine" }),
         ("PATCH", _) => json!({ "enabled": false }),
         ("POST", _) => json!({}),
         _ => return None,
@@ -194,11 +201,11 @@ async fn no_operation_shows_or_touches_what_is_another_tenants() {
         .filter(|(.., scopes)| !scopes.iter().any(|one| one == "node"));
     let mut looked_at = 0;
     for (method, path, _) in of_tenants {
-        // Signing out is about who asks, numbering plans are the world's, and events go on for ever:
+        // Signing out and the own password are about who asks, numbering plans are the world's, and events go on for ever:
         // `events_are_told_to_whom_they_belong` looks at those.
         if matches!(
             path.as_str(),
-            "/v1/events" | "/v1/logout" | "/v1/lookup/{number}"
+            "/v1/events" | "/v1/logout" | "/v1/me/password" | "/v1/lookup/{number}"
         ) {
             continue;
         }
@@ -264,7 +271,14 @@ async fn no_operation_shows_or_touches_what_is_another_tenants() {
     }
     // A key of the node has both, and each where it is asked for.
     for (tenant, other) in [(RIVAL, &own), (OWN, &rival)] {
-        for list in ["calls", "cdrs", "webhooks", "stats/trunks", "keys"] {
+        for list in [
+            "calls",
+            "cdrs",
+            "webhooks",
+            "stats/trunks",
+            "keys",
+            "applications",
+        ] {
             let answer = bed.admin(&format!("/v1/{list}?tenant={tenant}")).await;
             assert!(
                 answer.body.contains("\"items\":[{"),
