@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Editor {
     pub(crate) caller: Caller,
-    source: SocketAddr,
+    pub(crate) source: SocketAddr,
     request_id: String,
 }
 

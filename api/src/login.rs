@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{ApiKey, Role, Timestamp, Uuid};
+use store::{ApiKey, Operator, Role, Timestamp, Uuid};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,8 +20,10 @@ use crate::{
     body::Body,
     changes::{Change, Editor, RequestId},
     openapi::role,
+    password,
     problem::Problem,
     rules,
+    thing::unchanged,
 };
 
 /// How long one stays signed in.
@@ -34,7 +36,9 @@ pub(crate) fn open_router() -> OpenApiRouter<Arc<State>> {
 
 /// The other endpoints.
 pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
-    OpenApiRouter::new().routes(routes!(logout))
+    OpenApiRouter::new()
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
 }
 
 /// Who wants to sign in.
@@ -149,13 +153,67 @@ async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A new password of who is signed in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PasswordChange {
+    /// The one of before.
+    #[schema(format = Password)]
+    old: String,
+    /// 12 characters at least. Only a hash of it is kept.
+    #[schema(format = Password, min_length = 12)]
+    new: String,
+}
+
+/// Gives who is signed in another password. It ends all that the operator is signed in for, at other processes
+/// within 5 s: sign in again.
+#[utoipa::path(post, path = "/me/password", tag = "operators", request_body = PasswordChange,
+    security(("bearer" = ["viewer"])), responses(
+        (status = 204, description = "It is the new one"),
+        (status = 409, description = "This is a key that nobody signed in for"),
+        (status = 422, description = "The old one is another one, or the new one cannot be"),
+        (status = 429, description = "There were too many tries")))]
+async fn change_password(
+    extract::State(state): extract::State<Arc<State>>,
+    editor: Editor,
+    Body(change): Body<PasswordChange>,
+) -> Result<StatusCode, Problem> {
+    let nobody = || {
+        Problem::conflict(
+            "nobody signed in for this key: PATCH /v1/operators/NAME gives another password",
+        )
+    };
+    let name = editor.caller.operator().ok_or_else(nobody)?.to_owned();
+    password::check(&change.new)?;
+    state.passwords.take(&name, editor.source.ip())?;
+    let known = state.store.operator(&name).await?;
+    let (before, hash) = known.ok_or_else(nobody)?;
+    if !state.passwords.verify(change.old, Some(hash)).await? {
+        tracing::warn!(name, peer = %editor.source, "a change of password failed: the old one is wrong");
+        return Err(Problem::bad_member("old: that is not the password"));
+    }
+    let hash = state.passwords.hash(change.new).await?;
+    let since = before.updated;
+    let after = Operator {
+        updated: since.next(),
+        ..before
+    };
+    let changing = state.store.change_operator(&after, Some(&hash), since);
+    let done = changing.await;
+    state.keys.forget_all();
+    unchanged(done)?;
+    let detail = json!({ "password": "(changed)" });
+    state.record(&editor, "update", &after, detail).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn record(state: &State, editor: &Editor, action: &str) {
-    let actor = &editor.caller.actor;
+    let caller = &editor.caller;
     let change = Change {
         action,
         kind: "operators",
-        target: actor.strip_prefix("operator:").unwrap_or(actor),
-        tenant: editor.caller.tenant.as_deref(),
+        target: caller.operator().unwrap_or(&caller.actor),
+        tenant: caller.tenant.as_deref(),
         detail: json!({}),
     };
     editor.record(state, change).await;

@@ -66,6 +66,12 @@ impl Caller {
         }
     }
 
+    /// The operator who signed in for what is shown, where one did.
+    pub(crate) fn operator(&self) -> Option<&str> {
+        let name = self.actor.strip_prefix("operator:");
+        name.filter(|_| self.is_session)
+    }
+
     /// Whether things of `tenant` exist for the caller.
     pub(crate) fn sees(&self, tenant: Option<&str>) -> bool {
         self.tenant.is_none() || self.tenant.as_deref() == tenant

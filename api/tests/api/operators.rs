@@ -261,3 +261,47 @@ async fn who_tries_passwords_is_not_heard_for_a_while() {
     assert_eq!(login(&bed, "bob", "a wrong password").await.status, 401);
     bed.stop().await;
 }
+
+#[tokio::test]
+async fn an_operator_changes_the_own_password_and_signs_in_again() {
+    let bed = Bed::start().await;
+    assert_eq!(add(&bed, KEY, "ann", "viewer", None).await.status, 201);
+    let key = signed_in(&bed, "ann").await;
+    let change = async |key: &str, old: &str, new: &str| {
+        let body = json!({ "old": old, "new": new });
+        bed.ask(key, "POST", "/v1/me/password", Some(body)).await
+    };
+    const NEW: &str = "staple battery horse";
+    let wrong = change(&key, "incorrect horse", NEW).await;
+    assert_eq!(wrong.status, 422, "{}", wrong.body);
+    assert_eq!(change(&key, PASSWORD, "short").await.status, 422);
+    assert_eq!(change(KEY, PASSWORD, NEW).await.status, 409);
+    assert_eq!(status(&bed, &key, "/v1/calls").await, 200);
+
+    let done = change(&key, PASSWORD, NEW).await;
+    assert_eq!(done.status, 204, "{}", done.body);
+    assert_eq!(status(&bed, &key, "/v1/calls").await, 401);
+    assert_eq!(login(&bed, "ann", PASSWORD).await.status, 401);
+    let again = login(&bed, "ann", NEW).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    let changes = bed.admin("/v1/audit?kind=operators&target=ann").await;
+    let told = &changes.json()["items"][1];
+    assert_eq!(
+        (&told["action"], &told["actor"], &told["detail"]["password"]),
+        (
+            &json!("update"),
+            &json!("operator:ann"),
+            &json!("(changed)")
+        )
+    );
+    assert!(!changes.body.contains(NEW) && !changes.body.contains(PASSWORD));
+
+    // An old password is guessed no faster here than where one signs in.
+    let key = again.json()["key"].as_str().unwrap().to_owned();
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        told.push(change(&key, "incorrect horse", PASSWORD).await.status);
+    }
+    assert_eq!(told.last(), Some(&429), "{told:?}");
+    bed.stop().await;
+}
