@@ -3,12 +3,12 @@
 
 use api::Local;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     exit::{Exit, Failure},
-    node::{Desk, Listing, NodeArgs, Removal},
-    output::{self, Table},
+    node::{Desk, Listing, NodeArgs, Removal, list},
+    output,
 };
 
 /// Lists, makes and revokes API keys.
@@ -100,19 +100,20 @@ struct RevokeArgs {
 /// Runs the command.
 pub(crate) async fn keys(args: KeysArgs) -> Result<Exit, Failure> {
     match args.command.unwrap_or(KeysCommand::List(args.listing)) {
-        KeysCommand::List(listing) => list(listing).await,
+        KeysCommand::List(listing) => {
+            let columns = [
+                ["ID", "id"],
+                ["ROLE", "role"],
+                ["TENANT", "tenant"],
+                ["CREATED", "created"],
+                ["EXPIRES", "expires"],
+                ["NAME", "name"],
+            ];
+            list(listing, "keys", columns, "there is no key").await
+        }
         KeysCommand::Add(args) => add(args).await,
         KeysCommand::Revoke(args) => revoke(args).await,
     }
-}
-
-async fn list(args: Listing) -> Result<Exit, Failure> {
-    let desk = Desk::open(&args.node).await?;
-    let path = Local::path(&["keys"]);
-    let keys = desk.api.list(&path, &[], usize::MAX).await?;
-    desk.close().await;
-    output::list(&keys, args.json, || table(&keys), "there is no key")?;
-    Ok(Exit::Done)
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
@@ -142,15 +143,6 @@ async fn revoke(args: RevokeArgs) -> Result<Exit, Failure> {
     };
     let desk = Desk::open(&args.node).await?;
     revoking.run(desk, args.ids, args.json).await
-}
-
-fn table(keys: &[Value]) -> Table {
-    let mut table = Table::new(["ID", "ROLE", "TENANT", "CREATED", "EXPIRES", "NAME"]);
-    for key in keys {
-        let members = ["id", "role", "tenant", "created", "expires", "name"];
-        table.row(members.map(|name| output::member(key, name)));
-    }
-    table
 }
 
 #[cfg(test)]

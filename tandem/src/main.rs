@@ -5,7 +5,7 @@
 //!
 //! - **What the API serves from the store, and every change of it** goes to the API's own handlers
 //!   ([`api::Local`], by [`node::Desk`]): the same checks, the same words for what is refused, the same entry in
-//!   the record of changes, with `cli:NAME` as who did it. What the store alone knows (keys, records of calls)
+//!   the record of changes, with `cli:NAME` as who did it. What the store alone knows (keys, applications, records of calls)
 //!   is there without a running node.
 //! - **What only the process knows** (calls that are up, registrations, bans in force, how trunks are, where a
 //!   call would go) and orders to the process (drain, reload, log) go over its control socket, so that
@@ -17,6 +17,7 @@
 //! A list without a subcommand is `list`. `--json` prints one document: lists are `{"items": [...], "next":
 //! null}`, with items as the API has them.
 
+mod applications;
 mod backup;
 mod call;
 mod cdrs;
@@ -85,6 +86,7 @@ enum Command {
     Groups(edit::GroupsArgs),
     Blocks(edit::BlocksArgs),
     Limits(edit::LimitsArgs),
+    Applications(applications::ApplicationsArgs),
     Keys(keys::KeysArgs),
     Operators(operators::OperatorsArgs),
     Bans(node::BansArgs),
@@ -130,6 +132,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Groups(args) => ask(edit::groups(args)),
         Command::Blocks(args) => ask(edit::blocks(args)),
         Command::Limits(args) => ask(edit::limits(args)),
+        Command::Applications(args) => ask(applications::applications(args)),
         Command::Keys(args) => ask(keys::keys(args)),
         Command::Operators(args) => ask(operators::operators(args)),
         Command::Bans(args) => ask(node::bans(args)),

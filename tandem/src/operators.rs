@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     exit::{Exit, Failure},
     keys::RoleName,
-    node::{Desk, Listing, NodeArgs, Removal, found},
-    output::{self, Table},
-    password,
+    node::{Desk, Listing, NodeArgs, Removal, found, list},
+    output, password,
 };
 
 /// Lists, adds, changes and removes operators.
@@ -115,25 +114,20 @@ struct RemoveArgs {
 /// Runs the command.
 pub(crate) async fn operators(args: OperatorsArgs) -> Result<Exit, Failure> {
     match args.command.unwrap_or(OperatorsCommand::List(args.listing)) {
-        OperatorsCommand::List(listing) => list(listing).await,
+        OperatorsCommand::List(listing) => {
+            let columns = [
+                ["NAME", "name"],
+                ["ROLE", "role"],
+                ["TENANT", "tenant"],
+                ["DISABLED", "disabled"],
+                ["CREATED", "created"],
+            ];
+            list(listing, "operators", columns, "there is no operator").await
+        }
         OperatorsCommand::Add(args) => add(args).await,
         OperatorsCommand::Set(args) => set(args).await,
         OperatorsCommand::Remove(args) => remove(args).await,
     }
-}
-
-async fn list(args: Listing) -> Result<Exit, Failure> {
-    let desk = Desk::open(&args.node).await?;
-    let path = Local::path(&["operators"]);
-    let operators = desk.api.list(&path, &[], usize::MAX).await?;
-    desk.close().await;
-    output::list(
-        &operators,
-        args.json,
-        || table(&operators),
-        "there is no operator",
-    )?;
-    Ok(Exit::Done)
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
@@ -216,13 +210,4 @@ fn tell(
         operator["password"] = secret.expose().into();
     }
     output::done(as_json, &operator, words)
-}
-
-fn table(operators: &[Value]) -> Table {
-    let mut table = Table::new(["NAME", "ROLE", "TENANT", "DISABLED", "CREATED"]);
-    for operator in operators {
-        let members = ["name", "role", "tenant", "disabled", "created"];
-        table.row(members.map(|name| output::member(operator, name)));
-    }
-    table
 }

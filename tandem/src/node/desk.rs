@@ -3,18 +3,18 @@
 
 use std::env;
 
-use api::{Answer, Local, LocalError};
+use api::{Local, LocalError};
 use control::{Client, Config};
 use serde_json::json;
 use store::Store;
 
 use super::{
-    NodeArgs, Source,
+    Listing, NodeArgs, Source,
     find::{endpoint_of, load},
 };
 use crate::{
     exit::{Exit, Failure},
-    output::{self, printable},
+    output::{self, Table, printable},
 };
 
 /// The API, for who types a command.
@@ -66,6 +66,28 @@ impl Desk {
     }
 }
 
+/// Lists what the store has of a kind, such as `keys`: `columns` are heads and the members under them.
+pub(crate) async fn list<const N: usize>(
+    args: Listing,
+    kind: &str,
+    columns: [[&str; 2]; N],
+    none: &str,
+) -> Result<Exit, Failure> {
+    let desk = Desk::open(&args.node).await?;
+    let path = Local::path(&[kind]);
+    let items = desk.api.list(&path, &[], usize::MAX).await?;
+    desk.close().await;
+    let table = || {
+        let mut table = Table::new(columns.map(|[head, _]| head));
+        for item in &items {
+            table.row(columns.map(|[_, name]| output::member(item, name)));
+        }
+        table
+    };
+    output::list(&items, args.json, table, none)?;
+    Ok(Exit::Done)
+}
+
 /// How things of a kind are taken away.
 pub(crate) struct Removal {
     /// As in the path: `keys`.
@@ -111,10 +133,10 @@ impl Removal {
 }
 
 /// What was asked for, or the words for its not being there.
-pub(crate) fn found(
-    result: Result<Answer, LocalError>,
+pub(crate) fn found<T>(
+    result: Result<T, LocalError>,
     words: impl FnOnce() -> String,
-) -> Result<Answer, Failure> {
+) -> Result<T, Failure> {
     result.map_err(|error| match error {
         LocalError::Refused { status: 404, .. } => Failure::other(words()),
         other => other.into(),

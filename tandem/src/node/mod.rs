@@ -16,7 +16,7 @@ mod users;
 
 pub(crate) use bans::{BansArgs, bans};
 pub(crate) use calls::{CallsArgs, calls};
-pub(crate) use desk::{Desk, Removal, found};
+pub(crate) use desk::{Desk, Removal, found, list};
 pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use find::{NodeArgs, Source, check, load, read};
 pub(crate) use log::{LogArgs, log};

@@ -21,6 +21,8 @@ mod plans;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod rest_applications;
+#[cfg(test)]
 mod rest_routing;
 #[cfg(test)]
 mod run;
