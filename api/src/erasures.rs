@@ -51,6 +51,8 @@ pub(crate) struct Erased {
     messages: u64,
     /// Events that waited for webhooks, which are gone.
     events: u64,
+    /// Entries of what happened to calls that name it, such as a transfer to it, which are gone.
+    call_events: u64,
 }
 
 /// Erases a number or a user. Records of calls stay with `erased` in the place of the party, and of a caller
@@ -78,6 +80,7 @@ async fn create(
         as_callee: done.as_callee,
         messages: done.messages,
         events: done.events,
+        call_events: done.call_events,
     };
     let change = Change {
         action: "erase",
@@ -90,6 +93,7 @@ async fn create(
             "as_callee": erased.as_callee,
             "messages": erased.messages,
             "events": erased.events,
+            "call_events": erased.call_events,
         }),
     };
     editor.record(&state, change).await;

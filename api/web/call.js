@@ -57,6 +57,17 @@ function flows(rows) {
   return cells.length ? table(["From", "Packets", "Lost", "Jitter", "MOS", "Source"], cells, "Media") : make("p", { class: "dim" }, "No media was seen.");
 }
 
+/** What happened to a call that is over, in words. */
+function happened(event, began) {
+  const { party: who, on, to, status } = event.data;
+  const words = {
+    muted: `${who} was ${on ? "muted" : "heard again"}`,
+    held: on ? "put on hold" : "taken off hold",
+    transfer: `${who} was transferred to ${party(to ?? "")}: ${status < 200 ? "the call ended before that was known" : status}`,
+  }[event.kind] ?? `${event.kind} ${JSON.stringify(event.data)}`;
+  return [digits(`+${((new Date(event.at) - new Date(began)) / 1000).toFixed(1)} s`), words];
+}
+
 /** Samples of a call's quality, drawn as they come. */
 function watch(id, place) {
   const history = { caller: [], callee: [] };
@@ -110,7 +121,11 @@ export async function call(main, [id]) {
       ]));
     clearInterval(timer);
     if (up) timer = watch(id, quality);
-    else quality.replaceChildren(flows([["caller", record.media.caller], ["callee", record.media.callee]]));
+    else {
+      quality.replaceChildren(flows([["caller", record.media.caller], ["callee", record.media.callee]]));
+      const { items: events } = await get(`/v1/cdrs/${record.id}/events`, { limit: 1000 }).catch(() => ({ items: [] }));
+      if (events.length) quality.append(table(["After", "What happened"], events.map((event) => happened(event, record.started)), "What happened"));
+    }
   };
   const items = [];
   let next = 0;

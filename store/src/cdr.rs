@@ -1,6 +1,7 @@
 //! The call detail record: what is left of a call when it is over.
 
 mod columns;
+mod event;
 mod search;
 mod spill;
 mod stats;
@@ -12,6 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use event::{CallEvent, CallRecord, Recorded};
 pub use search::CdrFilter;
 pub use stats::TrunkStats;
 pub use writer::{CdrWriter, WriterCounts, WriterOptions, WriterTask};

@@ -40,6 +40,8 @@ pub struct Erasure {
     pub messages: u64,
     /// Events that waited for webhooks, which are gone.
     pub events: u64,
+    /// What happened to other calls and names it, such as a transfer to it, which is gone.
+    pub call_events: u64,
 }
 
 /// What of a record is replaced.
@@ -223,6 +225,7 @@ impl Store {
         erasure.messages = messages.await?;
         let events = self.delete_mentions(Table::Deliveries, subject, tenant);
         erasure.events = events.await?;
+        erasure.call_events = self.delete_call_events(subject, tenant).await?;
         Ok(erasure)
     }
 
@@ -330,6 +333,53 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// The same of what happened to calls: its calls are gone through a page at a time.
+    async fn delete_call_events(
+        &self,
+        subject: &Subject,
+        tenant: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let mentions = subject.mentions();
+        let (mut all, mut after) = (0, String::new());
+        loop {
+            let found: Vec<String> = within(async {
+                on_engine!(self.reader(), pool => {
+                    let mut query =
+                        QueryBuilder::new("SELECT DISTINCT call FROM call_events WHERE call > ");
+                    query.push_bind(after.as_str()).push(" AND ");
+                    like!(query, &["data"], &mentions);
+                    if let Some(tenant) = tenant {
+                        query.push(" AND call IN (SELECT id FROM cdrs WHERE tenant = ");
+                        query.push_bind(tenant).push(")");
+                    }
+                    query.push(" ORDER BY call LIMIT ").push_bind(i64::from(PAGE));
+                    Ok(query.build_query_scalar().fetch_all(pool).await?)
+                })
+            })
+            .await?;
+            let Some(last) = found.last() else {
+                return Ok(all);
+            };
+            after.clone_from(last);
+            for part in found.chunks(DELETED) {
+                all += within(async {
+                    on_engine!(self.writer(), pool => {
+                        let mut query = QueryBuilder::new("DELETE FROM call_events WHERE ");
+                        like!(query, &["data"], &mentions);
+                        query.push(" AND call IN (");
+                        let mut list = query.separated(", ");
+                        for call in part {
+                            list.push_bind(call.as_str());
+                        }
+                        query.push(")");
+                        Ok(query.build().execute(pool).await?.rows_affected())
+                    })
+                })
+                .await?;
+            }
+        }
     }
 
     async fn delete(&self, table: Table, ids: &[String]) -> Result<u64, StoreError> {

@@ -44,8 +44,8 @@ pub use audit::{AuditEntry, AuditFilter};
 pub use backup::{BackupError, restore};
 pub use binding::{Binding, BindingsCursor, Bound};
 pub use cdr::{
-    Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, TrunkStats, WriterCounts, WriterOptions,
-    WriterTask,
+    CallEvent, CallRecord, Cause, Cdr, CdrFilter, CdrWriter, EndedBy, MediaFlow, Recorded,
+    TrunkStats, WriterCounts, WriterOptions, WriterTask,
 };
 pub use disk::Disk;
 pub use domain::Domain;

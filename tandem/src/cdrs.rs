@@ -29,7 +29,8 @@ Examples:
   tandem cdrs --from +15550100 --since 2026-01-05T00:00:00Z
   tandem cdrs --trunk carrier-a --status 503 --json | jq -r '.items[].reason'
   tandem cdrs --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --csv > january.csv
-  tandem cdrs show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11"
+  tandem cdrs show 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
+  tandem cdrs events 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11"
 )]
 pub(crate) struct CdrsArgs {
     #[command(subcommand)]
@@ -44,6 +45,8 @@ enum CdrsCommand {
     List(Box<ListArgs>),
     /// Shows a record
     Show(ShowArgs),
+    /// Lists what happened to a call that is over: who was muted and held, transfers
+    Events(ShowArgs),
 }
 
 #[derive(Args, Debug)]
@@ -140,6 +143,7 @@ pub(crate) async fn cdrs(args: CdrsArgs) -> Result<Exit, Failure> {
     match args.command.unwrap_or(CdrsCommand::List(args.list)) {
         CdrsCommand::List(args) => list(*args).await,
         CdrsCommand::Show(args) => show(args).await,
+        CdrsCommand::Events(args) => events(args).await,
     }
 }
 
@@ -179,14 +183,33 @@ async fn stream(desk: Desk, path: &str, query: &[(&str, &str)]) -> Result<Exit, 
 async fn show(args: ShowArgs) -> Result<Exit, Failure> {
     let desk = Desk::open(&args.node).await?;
     let cdr = desk.api.get(&Local::path(&["cdrs", &args.id])).await;
-    let cdr = found(cdr, || {
-        format!(
-            "there is no record {}; one is written when its call is over, and 'tandem calls' has those that are up",
-            args.id
-        )
-    })?;
+    let cdr = found(cdr, || missing(&args.id))?;
     desk.close().await;
     output::done(args.json, &cdr.body, output::details(&cdr.body))
+}
+
+async fn events(args: ShowArgs) -> Result<Exit, Failure> {
+    let desk = Desk::open(&args.node).await?;
+    let path = Local::path(&["cdrs", &args.id, "events"]);
+    let events = desk.api.list(&path, &[], usize::MAX).await;
+    let events = found(events, || missing(&args.id))?;
+    desk.close().await;
+    let table = || {
+        let mut table = Table::new(["AT", "WHAT", "MORE"]);
+        for event in &events {
+            table.row(["at", "kind", "data"].map(|name| output::member(event, name)));
+        }
+        table
+    };
+    let none = "nothing happened that the record does not say";
+    output::list(&events, args.json, table, none)?;
+    Ok(Exit::Done)
+}
+
+fn missing(id: &str) -> String {
+    format!(
+        "there is no record {id}; one is written when its call is over, and 'tandem calls' has those that are up"
+    )
 }
 
 fn table(cdrs: &[Value]) -> Table {

@@ -1,5 +1,6 @@
 //! `/v1/cdrs`: calls that are over.
 
+mod events;
 mod export;
 mod stats;
 
@@ -30,6 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(one))
+        .routes(routes!(events::list))
         .routes(routes!(stats::trunks))
 }
 
@@ -253,16 +255,21 @@ async fn one(
     extract::Path(id): extract::Path<String>,
     caller: Caller,
 ) -> Result<Json<CdrView>, Problem> {
+    Ok(Json(find(&state, &caller, &id).await?.into()))
+}
+
+/// The record of this id, where the caller may see it.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<Cdr, Problem> {
     let missing = || {
         Problem::not_found(
             "there is no CDR of this id; one is written when its call is over, \
              and a call that is up is in /v1/calls",
         )
     };
-    let id = Uuid::try_parse(&id).map_err(|_| missing())?;
+    let id = Uuid::try_parse(id).map_err(|_| missing())?;
     let cdr = state.store.cdr(id).await?;
     let cdr = cdr.filter(|cdr| caller.sees(cdr.tenant.as_deref()));
-    Ok(Json(cdr.ok_or_else(missing)?.into()))
+    cdr.ok_or_else(missing)
 }
 
 /// In a query `+` means a space, and people write `from=+15550100` all the same.

@@ -113,7 +113,7 @@ impl Core {
             }
             Some(Client::Bye(key, side)) => self.on_bye_done(now, key, side, None),
             Some(Client::Kept) => self.on_delivered(now, client, None),
-            Some(Client::Refer(key)) => self.on_referred(key, None),
+            Some(Client::Refer(key)) => self.on_referred(now, key, None),
             Some(Client::Disowned) | None => {}
         }
     }

@@ -9,14 +9,13 @@ use control::{
     signal::{self, CallInfo, CallState},
 };
 use sip::message::{Message, reason_phrase};
-use store::{Cause, Cdr, EndedBy, MediaFlow};
+use store::{CallRecord, Cause, Cdr, EndedBy, MediaFlow};
 use tracing::info;
 
 use super::{
     Alarm, Core, Output,
     setup::origin_of,
     state::{Call, CallKey, End, Work},
-    transfer::Transfer,
 };
 use crate::metrics::CallResult;
 
@@ -134,7 +133,7 @@ impl Core {
                 .collect(),
             muted: call.muted.parties(),
             held: call.held,
-            transfer: call.transfer.as_ref().map(Transfer::info),
+            transfer: call.transferred(),
             peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
         }
     }
@@ -149,6 +148,13 @@ impl Core {
         if !done {
             return;
         }
+        if self
+            .calls
+            .get(&key)
+            .is_some_and(|call| call.is_being_transferred())
+        {
+            self.note_transfer(now, key);
+        }
         let Some(mut call) = self.calls.remove(&key) else {
             return;
         };
@@ -158,7 +164,7 @@ impl Core {
         self.by_dialog.remove(&call.call_id, &call.caller_tag, key);
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();
-        self.record(&call);
+        self.record(&mut call);
         self.trace.remember(now, call.id, call.call_id, call.tenant);
         for work in left {
             self.drop_work(now, work);
@@ -193,7 +199,7 @@ impl Core {
         }
     }
 
-    fn record(&mut self, call: &Call) {
+    fn record(&mut self, call: &mut Call) {
         let Some(end) = &call.end else {
             return;
         };
@@ -267,7 +273,9 @@ impl Core {
             let traced = Box::new(self.traced_call(&cdr));
             self.outputs.push_back(Output::Traced(traced));
         }
-        self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+        let events = std::mem::take(&mut call.events);
+        self.outputs
+            .push_back(Output::Cdr(Box::new(CallRecord { cdr, events })));
     }
 }
 

@@ -32,6 +32,7 @@ mod exchange;
 mod fallback;
 mod finish;
 mod heard;
+mod history;
 mod input;
 mod local;
 mod message;

@@ -8,6 +8,7 @@ use control::{
     media,
     signal::{CallChange, CallInfo, CallOrder, Party},
 };
+use serde_json::json;
 use store::Cause;
 use tracing::info;
 
@@ -51,6 +52,12 @@ impl Core {
         }
         if before != (call.muted, call.held) {
             info!(call = %call.id, change = ?order.change, "an operator changes who is heard");
+            match order.change {
+                CallChange::Mute { party, on } => {
+                    self.note(now, key, "muted", json!({ "party": party, "on": on }));
+                }
+                CallChange::Hold { on } => self.note(now, key, "held", json!({ "on": on })),
+            }
             self.mute(key);
             self.tell_call(key);
             self.drain(now);

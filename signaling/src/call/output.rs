@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use control::{Fault, media, signal};
 use sip::{message::Message, transaction::TransactionId};
-use store::Cdr;
+use store::CallRecord;
 use tracing::{debug, warn};
 
 use super::{Authority, Core, KeepToken, input::FirstLine};
@@ -89,7 +89,7 @@ pub(crate) enum Output {
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.
-    Cdr(Box<Cdr>),
+    Cdr(Box<CallRecord>),
     /// Send a call's trace.
     #[cfg(feature = "otel")]
     Traced(Box<super::TracedCall>),

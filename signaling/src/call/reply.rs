@@ -46,7 +46,7 @@ impl Core {
                 return self.move_on(key, response);
             }
             Some(Client::Refer(key)) if status >= 200 => {
-                return self.on_referred(key, Some(status));
+                return self.on_referred(now, key, Some(status));
             }
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));

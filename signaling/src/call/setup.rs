@@ -367,6 +367,7 @@ impl Core {
             muted: Muted::default(),
             held: false,
             transfer: None,
+            events: Vec::new(),
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

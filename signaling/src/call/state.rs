@@ -15,7 +15,7 @@ use sip::{
     proxy::{BranchId, Routed},
     transaction::ServerId,
 };
-use store::{Cause, EndedBy, Timestamp, Uuid};
+use store::{CallEvent, Cause, EndedBy, Timestamp, Uuid};
 
 use super::{
     course::Course,
@@ -93,6 +93,8 @@ pub(super) struct Call {
     pub(super) held: bool,
     /// The latest transfer of a party.
     pub(super) transfer: Option<Transfer>,
+    /// What is kept with its record.
+    pub(super) events: Vec<CallEvent>,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,

@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// The party answered the REFER, or nobody did.
-    pub(super) fn on_referred(&mut self, key: CallKey, status: Option<u16>) {
+    pub(super) fn on_referred(&mut self, now: Instant, key: CallKey, status: Option<u16>) {
         let status = status.unwrap_or(408);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
@@ -139,6 +139,7 @@ impl Core {
         if status >= 300 {
             warn!(call = %call.id, status, "a party does not take a transfer");
             transfer.status = status;
+            self.note_transfer(now, key);
         }
         if let Some(token) = token {
             let outcome = self.referred(key, status);
@@ -223,6 +224,9 @@ impl Core {
         // Its answer to the REFER was lost, or is slow.
         let token = transfer.order.take();
         info!(call = %call.id, status, "a party tells of its transfer");
+        if status >= 200 {
+            self.note_transfer(now, key);
+        }
         if let Some(token) = token {
             let outcome = self.referred(key, 200);
             self.outputs.push_back(Output::Obeyed { token, outcome });
@@ -238,6 +242,16 @@ impl Call {
     /// Who waits for the outcome of a transfer, where the call ends before.
     pub(super) fn broken_off(&mut self) -> Option<OrderToken> {
         self.transfer.as_mut()?.order.take()
+    }
+
+    /// The latest transfer.
+    pub(super) fn transferred(&self) -> Option<TransferInfo> {
+        self.transfer.as_ref().map(Transfer::info)
+    }
+
+    /// Whether nobody knows yet how it comes out.
+    pub(super) fn is_being_transferred(&self) -> bool {
+        self.transfer.as_ref().is_some_and(Transfer::is_under_way)
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::sync::LazyLock;
 
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 
 use super::{
-    Cdr, MediaFlow,
+    Cdr, MediaFlow, Recorded,
     table::{COLUMNS, count, finite, text, user},
 };
 use crate::Timestamp;
@@ -31,7 +31,10 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Writes all of them or none. One whose id is there already is left as it is.
-pub(super) async fn insert(pool: &PgPool, cdrs: &[Cdr]) -> sqlx::Result<()> {
+pub(super) async fn insert<'c, R: Recorded>(
+    executor: impl PgExecutor<'c>,
+    cdrs: &[R],
+) -> sqlx::Result<()> {
     let mut query = sqlx::query(INSERT.as_str())
         .bind(column(cdrs, |cdr| cdr.id.to_string()))
         .bind(column(cdrs, |cdr| written(&cdr.call_id)))
@@ -69,11 +72,11 @@ pub(super) async fn insert(pool: &PgPool, cdrs: &[Cdr]) -> sqlx::Result<()> {
                 of(cdr).and_then(|flow| flow.mos).and_then(finite)
             }));
     }
-    query.execute(pool).await.map(drop)
+    query.execute(executor).await.map(drop)
 }
 
-fn column<T>(cdrs: &[Cdr], of: impl Fn(&Cdr) -> T) -> Vec<T> {
-    cdrs.iter().map(of).collect()
+fn column<R: Recorded, T>(records: &[R], of: impl Fn(&Cdr) -> T) -> Vec<T> {
+    records.iter().map(|record| of(record.cdr())).collect()
 }
 
 fn written(value: &str) -> String {

@@ -9,7 +9,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::Cdr;
+use super::CallRecord;
 
 /// A file with one record as JSON on each line. It is there only while something is in it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Spill {
     }
 
     /// What is in the file. A line that cannot be read is logged as a whole and passed over.
-    pub(super) fn load(&self) -> Vec<Cdr> {
+    pub(super) fn load(&self) -> Vec<CallRecord> {
         let text = match fs::read(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -34,7 +34,7 @@ impl Spill {
         let lines = text
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty());
-        let cdrs: Vec<Cdr> = lines
+        let cdrs: Vec<CallRecord> = lines
             .filter_map(|line| {
                 serde_json::from_slice(line)
                     .inspect_err(|error| {
@@ -49,7 +49,7 @@ impl Spill {
     }
 
     /// Puts exactly `cdrs` into the file, so that they survive a power failure too.
-    pub(super) fn save(&self, cdrs: &[Cdr]) -> io::Result<()> {
+    pub(super) fn save(&self, cdrs: &[CallRecord]) -> io::Result<()> {
         let draft = self.0.with_extension("draft");
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true).mode(0o600);
@@ -94,10 +94,34 @@ mod tests {
         fs::write(&spill.0, old.replace('\n', "")).unwrap();
         let read = spill.load();
         assert_eq!(read.len(), 1);
-        let one = &read[0];
+        assert_eq!(read[0].events, []);
+        let one = &read[0].cdr;
         assert_eq!(
             (&one.origin, &one.callee_user, &one.tenant),
             (&None, &None, &None)
         );
+    }
+
+    #[test]
+    fn what_happened_is_kept_with_its_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Spill::at(folder.path());
+        let cdr = super::super::writer::tests::cdr("with events");
+        let event = |number| crate::CallEvent {
+            call: cdr.id,
+            number,
+            at: crate::Timestamp::from_millis(5),
+            kind: "held".to_owned(),
+            data: serde_json::json!({ "on": number == 0 }),
+        };
+        let kept = [
+            CallRecord {
+                events: vec![event(0), event(1)],
+                cdr: cdr.clone(),
+            },
+            cdr.clone().into(),
+        ];
+        spill.save(&kept).unwrap();
+        assert_eq!(spill.load(), kept);
     }
 }

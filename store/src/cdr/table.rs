@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, SqliteConnection};
 use uuid::Uuid;
 
-use super::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow, columns};
+use super::{Cause, Cdr, CdrFilter, EndedBy, MediaFlow, Recorded, columns, event};
 use crate::{
     Cursor, MAX_PAGE, Page, Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
@@ -30,16 +30,31 @@ static SQLITE: LazyLock<Bulk> = LazyLock::new(|| {
 });
 
 impl Store {
-    /// Writes `cdrs` all or none. One whose id is there already is left as it is, so a call that was
-    /// cut off may be repeated.
+    /// Writes `records` all or none, with what happened to the calls. One whose id is there already is left as
+    /// it is, so a call that was cut off may be repeated.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good.
-    pub async fn insert_cdrs(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
+    pub async fn insert_cdrs<R: Recorded>(&self, records: &[R]) -> Result<(), StoreError> {
+        let events = event::of(records);
         within(async {
             match self.writer() {
-                Pool::Sqlite(pool) => insert_sqlite(pool, cdrs).await?,
-                Pool::Postgres(pool) => columns::insert(pool, cdrs).await?,
+                Pool::Sqlite(pool) => {
+                    let mut transaction = pool.begin().await?;
+                    insert_sqlite(&mut transaction, records).await?;
+                    event::insert_sqlite(&mut transaction, &events).await?;
+                    transaction.commit().await?;
+                }
+                // One statement is a transaction of its own.
+                Pool::Postgres(pool) if events.is_empty() => {
+                    columns::insert(pool, records).await?;
+                }
+                Pool::Postgres(pool) => {
+                    let mut transaction = pool.begin().await?;
+                    columns::insert(&mut *transaction, records).await?;
+                    event::insert_postgres(&mut transaction, &events).await?;
+                    transaction.commit().await?;
+                }
             }
             Ok(())
         })
@@ -98,11 +113,13 @@ impl Store {
     }
 }
 
-async fn insert_sqlite(pool: &SqlitePool, cdrs: &[Cdr]) -> sqlx::Result<()> {
-    let mut transaction = pool.begin().await?;
-    for (insert, part) in SQLITE.parts(cdrs) {
+async fn insert_sqlite<R: Recorded>(
+    connection: &mut SqliteConnection,
+    records: &[R],
+) -> sqlx::Result<()> {
+    for (insert, part) in SQLITE.parts(records) {
         let mut query = sqlx::query(insert);
-        for cdr in part {
+        for cdr in part.iter().map(R::cdr) {
             query = query
                 .bind(cdr.id.to_string())
                 .bind(text(&cdr.call_id))
@@ -136,9 +153,9 @@ async fn insert_sqlite(pool: &SqlitePool, cdrs: &[Cdr]) -> sqlx::Result<()> {
                     .bind(flow.and_then(|flow| flow.mos).and_then(finite));
             }
         }
-        query.execute(&mut *transaction).await?;
+        query.execute(&mut *connection).await?;
     }
-    transaction.commit().await
+    Ok(())
 }
 
 /// What a row holds, in the types that both engines have.

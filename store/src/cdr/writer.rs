@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Cdr, spill::Spill};
+use super::{CallRecord, spill::Spill};
 use crate::{Outage, Store, StoreError};
 
 /// How a [`CdrWriter`] behaves.
@@ -47,7 +47,7 @@ impl Default for WriterOptions {
 /// Takes CDRs to be written. Clones feed the same queue.
 #[derive(Clone, Debug)]
 pub struct CdrWriter {
-    queue: mpsc::Sender<Cdr>,
+    queue: mpsc::Sender<CallRecord>,
     shared: Arc<Shared>,
 }
 
@@ -104,18 +104,18 @@ impl CdrWriter {
         (Self { queue, shared }, WriterTask { stop, task })
     }
 
-    /// Hands over a record; never waits. Where the queue is full the record is counted as dropped,
+    /// Hands over a record, with what happened to the call; never waits. Where the queue is full the record is counted as dropped,
     /// and logged as a whole so that it can be entered by hand.
-    pub fn submit(&self, cdr: Cdr) {
+    pub fn submit(&self, record: impl Into<CallRecord>) {
         self.shared.submitted.fetch_add(1, Relaxed);
-        let Err(refused) = self.queue.try_send(cdr) else {
+        let Err(refused) = self.queue.try_send(record.into()) else {
             return;
         };
-        let (cdr, reason) = match refused {
-            mpsc::error::TrySendError::Full(cdr) => (cdr, "too many wait for the database"),
-            mpsc::error::TrySendError::Closed(cdr) => (cdr, "the writer has stopped"),
+        let (record, reason) = match refused {
+            mpsc::error::TrySendError::Full(record) => (record, "too many wait for the database"),
+            mpsc::error::TrySendError::Closed(record) => (record, "the writer has stopped"),
         };
-        self.shared.drop_record(&cdr, reason);
+        self.shared.drop_record(&record, reason);
     }
 
     /// What was done so far.
@@ -153,20 +153,24 @@ impl WriterTask {
 }
 
 impl Shared {
-    fn drop_record(&self, cdr: &Cdr, reason: &str) {
+    fn drop_record(&self, record: &CallRecord, reason: &str) {
         self.dropped.fetch_add(1, Relaxed);
-        error!(id = %cdr.id, reason, record = ?cdr, "CDR lost");
+        error!(id = %record.cdr.id, reason, ?record, "CDR lost");
     }
 }
 
 /// Where a writer writes to.
 trait Sink: Send + Sync + 'static {
-    fn insert(&self, cdrs: &[Cdr]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn insert(&self, records: &[CallRecord])
+    -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 impl Sink for Store {
-    fn insert(&self, cdrs: &[Cdr]) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.insert_cdrs(cdrs)
+    fn insert(
+        &self,
+        records: &[CallRecord],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.insert_cdrs(records)
     }
 }
 
@@ -174,7 +178,7 @@ struct Worker<S> {
     sink: S,
     spill: Spill,
     options: WriterOptions,
-    incoming: mpsc::Receiver<Cdr>,
+    incoming: mpsc::Receiver<CallRecord>,
     stopped: watch::Receiver<Option<Instant>>,
     shared: Arc<Shared>,
 }
@@ -207,7 +211,7 @@ impl<S: Sink> Worker<S> {
     }
 
     /// Writes whatever comes, until the queue is closed and empty.
-    async fn work(&mut self, batch: &mut Vec<Cdr>) {
+    async fn work(&mut self, batch: &mut Vec<CallRecord>) {
         if !batch.is_empty() {
             self.write(batch).await;
             self.spill.clear();
@@ -228,7 +232,7 @@ impl<S: Sink> Worker<S> {
     }
 
     /// Waits for records to join those in `batch`, unless there are enough or the end has come.
-    async fn linger(&mut self, batch: &mut Vec<Cdr>) {
+    async fn linger(&mut self, batch: &mut Vec<CallRecord>) {
         if batch.len() >= self.options.batch || self.incoming.is_closed() {
             return;
         }
@@ -244,7 +248,7 @@ impl<S: Sink> Worker<S> {
     }
 
     /// Writes `batch` in transactions of the usual size, however long it takes, and empties it.
-    async fn write(&self, batch: &mut Vec<Cdr>) {
+    async fn write(&self, batch: &mut Vec<CallRecord>) {
         let (mut wait, longest) = self.options.backoff;
         let mut size = self.options.batch.max(1);
         while !batch.is_empty() {
@@ -303,4 +307,4 @@ async fn expired(mut stopped: watch::Receiver<Option<Instant>>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -130,7 +130,7 @@ pub(crate) async fn a_large_batch_is_written_whole(place: Place) {
     let store = filled(&place, &cdrs).await;
     let listed = all(&store, &CdrFilter::default(), 1_000).await;
     assert_eq!(listed.len(), cdrs.len());
-    store.insert_cdrs(&[]).await.unwrap();
+    store.insert_cdrs::<Cdr>(&[]).await.unwrap();
 }
 
 pub(crate) async fn odd_text_is_stored(place: Place) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use store::{
-    Aged, Cdr, CdrFilter, Delivery, Domain, ERASED, Erasure, Message, Store, Subject, Tenant,
-    Timestamp, Uuid,
+    Aged, CallEvent, CallRecord, Cdr, CdrFilter, Delivery, Domain, ERASED, Erasure, Message, Store,
+    Subject, Tenant, Timestamp, Uuid,
 };
 
 use crate::{Place, cases::cdr};
@@ -147,6 +147,7 @@ pub(crate) async fn a_number_is_erased_wherever_it_was(place: Place) {
         as_callee: 2,
         messages: 3,
         events: 1,
+        call_events: 0,
     };
     assert_eq!(done, wanted);
     assert_eq!(
@@ -263,6 +264,7 @@ pub(crate) async fn a_user_is_erased_in_what_is_a_tenants(place: Place) {
         as_callee: 2,
         messages: 2,
         events: 1,
+        call_events: 0,
     };
     assert_eq!(done, wanted);
     let gone = format!("sip:{ERASED}@erased.invalid");
@@ -287,4 +289,63 @@ pub(crate) async fn a_user_is_erased_in_what_is_a_tenants(place: Place) {
         (done.as_caller, done.as_callee, done.messages, done.events),
         (1, 0, 1, 1)
     );
+}
+
+/// A call with so many events, of which the first tells of a transfer to a URI.
+fn eventful(started: Timestamp, tenant: &str, events: u32, to: &str) -> CallRecord {
+    let cdr = Cdr {
+        started,
+        tenant: Some(tenant.into()),
+        ..cdr(0)
+    };
+    let event = |number| CallEvent {
+        call: cdr.id,
+        number,
+        at: Timestamp::from_millis(i64::from(number)),
+        kind: if number == 0 { "transfer" } else { "held" }.into(),
+        data: match number {
+            0 => serde_json::json!({ "party": "callee", "to": to, "status": 200 }),
+            _ => serde_json::json!({ "on": number % 2 == 1, "odd": "nul\0 '\u{1f4de}" }),
+        },
+    };
+    CallRecord {
+        events: (0..events).map(event).collect(),
+        cdr,
+    }
+}
+
+pub(crate) async fn what_happened_to_a_call_comes_and_goes_with_its_record(place: Place) {
+    let store = place.open().await;
+    let mut records: Vec<CallRecord> = (0..300).map(|n| cdr(n).into()).collect();
+    records.push(eventful(days(400), "acme", 3, "sip:+15550199@example.test"));
+    records.push(eventful(days(1), "acme", 700, "sip:+15550199@example.test"));
+    records.push(eventful(days(1), "other", 2, "sip:+155501990@example.test"));
+    let [old, long, other] = &records[300..] else {
+        unreachable!("three of them");
+    };
+    let of = async |record: &CallRecord| store.call_events(record.cdr.id, 0, 1_000).await.unwrap();
+    store.insert_cdrs(&records).await.unwrap();
+    for record in [old, long, other] {
+        assert_eq!(of(record).await, record.events);
+    }
+    assert_eq!(of(&records[0]).await, []);
+    let page = store.call_events(long.cdr.id, 690, 5).await.unwrap();
+    assert_eq!(page, long.events[690..695]);
+
+    // A batch that was cut off is written again.
+    store.insert_cdrs(&records).await.unwrap();
+    assert_eq!(of(long).await, long.events);
+    store.forget_before(Aged::Cdrs, days(399)).await.unwrap();
+    assert_eq!(of(old).await, []);
+    assert_eq!(of(long).await.len(), 700);
+
+    // Who was transferred to is erased, and nobody else.
+    let number = Subject::Number("+15550199".into());
+    let erase = async |tenant| store.erase(&number, tenant).await.unwrap().call_events;
+    assert_eq!(erase(Some("other")).await, 0);
+    assert_eq!(erase(Some("acme")).await, 1);
+    assert_eq!(erase(None).await, 0);
+    assert_eq!(of(long).await, long.events[1..]);
+    assert_eq!(of(other).await, other.events);
+    store.close().await;
 }

@@ -244,4 +244,31 @@ fn a_call_is_seen_and_ended_by_rest() {
     assert_eq!(ask("DELETE", &format!("/v1/calls/{id}")).0, 404);
     let (_, cdr) = ask("GET", &format!("/v1/cdrs/{id}"));
     assert_eq!(cdr["cause"], "operator", "{cdr}");
+
+    // What happened meanwhile is kept with it.
+    let (status, events) = ask("GET", &format!("/v1/cdrs/{id}/events"));
+    assert_eq!((status, &events["next"]), (200, &Value::Null), "{events}");
+    let events = events["items"].as_array().unwrap();
+    let told = events
+        .iter()
+        .map(|one| (one["kind"].as_str().unwrap(), &one["data"]["on"]));
+    let (on, off) = (json!(true), json!(false));
+    let expected = [
+        ("muted", &on),
+        ("held", &on),
+        ("held", &off),
+        ("muted", &off),
+    ];
+    assert!(told.eq(expected), "{events:?}");
+    let (_, page) = ask("GET", &format!("/v1/cdrs/{id}/events?limit=3"));
+    let next = page["next"].as_str().unwrap();
+    let (_, rest) = ask(
+        "GET",
+        &format!("/v1/cdrs/{id}/events?limit=3&cursor={next}"),
+    );
+    assert_eq!(rest["items"], json!(events[3..]), "{rest}");
+    let nowhere = "/v1/cdrs/00000000-0000-0000-0000-000000000000/events";
+    assert_eq!(ask("GET", nowhere).0, 404);
+    let table = node.ask(&["cdrs", "events", &id]);
+    assert!(output(&table).contains("muted"), "{}", output(&table));
 }

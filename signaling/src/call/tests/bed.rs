@@ -24,7 +24,7 @@ use sip::{
     message::{Message, Method},
     transaction::TransactionId,
 };
-use store::{Cdr, Timestamp};
+use store::{CallEvent, Cdr, Timestamp};
 
 use crate::{
     accounts::Access,
@@ -170,6 +170,8 @@ pub(super) struct Bed {
     pub(super) cdrs: Vec<Cdr>,
     #[cfg(feature = "otel")]
     pub(super) traced: Vec<super::super::TracedCall>,
+    /// What is kept with them.
+    pub(super) history: Vec<CallEvent>,
     /// Messages that are kept: two at most.
     pub(super) kept: Vec<store::Message>,
     /// To whom the core is delivering them.
@@ -253,6 +255,7 @@ impl Bed {
             cdrs: Vec::new(),
             #[cfg(feature = "otel")]
             traced: Vec::new(),
+            history: Vec::new(),
             kept: Vec::new(),
             busy: HashSet::new(),
             events: Vec::new(),
@@ -327,9 +330,12 @@ impl Bed {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
-                Output::Cdr(cdr) => self.cdrs.push(*cdr),
                 #[cfg(feature = "otel")]
                 Output::Traced(call) => self.traced.push(*call),
+                Output::Cdr(record) => {
+                    self.cdrs.push(record.cdr);
+                    self.history.extend(record.events);
+                }
                 Output::Keep { token, message } => {
                     let full = self.kept.len() >= 2;
                     if !full {

@@ -4,6 +4,7 @@ use control::{
     Fault, FaultCode, media,
     signal::{self, CallChange, CallInfo, CallOrder, Party as Who},
 };
+use serde_json::json;
 use sip::message::Method;
 
 use super::bed::*;
@@ -71,7 +72,21 @@ fn who_is_muted_or_held_stays_so_through_offers_and_a_restart_of_mediad() {
 
     assert_eq!(mute(&mut bed, Who::Callee, false).muted, []);
     assert_eq!(unheard(&bed), [(false, false), (false, false)]);
+    assert_eq!(bed.history, [], "it is written when the call is over");
     hang_up(&mut bed, &mut up);
+    let told: Vec<_> = bed
+        .history
+        .iter()
+        .map(|one| (one.number, &*one.kind, &one.data))
+        .collect();
+    let expected = [
+        (0, "muted", &json!({ "party": "callee", "on": true })),
+        (1, "held", &json!({ "on": true })),
+        (2, "held", &json!({ "on": false })),
+        (3, "muted", &json!({ "party": "callee", "on": false })),
+    ];
+    assert_eq!(told, expected);
+    assert!(bed.history.iter().all(|one| one.call == bed.cdr().id));
     bed.assert_empty();
 }
 

@@ -30,6 +30,16 @@ fn told(bed: &mut Bed) -> Result<CallInfo, Fault> {
     bed.obeyed.remove(0)
 }
 
+/// Who was transferred and how that came out, as it is kept.
+fn kept(bed: &Bed) -> Vec<(String, u64)> {
+    let transfers = bed.history.iter().filter(|one| one.kind == "transfer");
+    let texts = transfers.map(|one| {
+        let party = one.data["party"].as_str().unwrap().to_owned();
+        (party, one.data["status"].as_u64().unwrap())
+    });
+    texts.collect()
+}
+
 fn notify(party: &mut Party, line: &str, state: &str) -> Message {
     let notify = party.send(&Method::Notify, "");
     let text = String::from_utf8(notify.as_bytes().to_vec()).unwrap();
@@ -84,6 +94,8 @@ fn a_party_that_is_transferred_ends_the_call_when_its_new_one_is_answered() {
         (bed.cdr().cause, bed.cdr().ended_by, bed.cdr().status),
         (Cause::Transfer, EndedBy::Node, 200)
     );
+    assert_eq!(kept(&bed), [("callee".to_owned(), 200)]);
+    assert_eq!(bed.history[0].data["to"], "sip:+15550199@node.test");
     bed.assert_empty();
 }
 
@@ -133,6 +145,8 @@ fn a_party_that_refuses_says_so_and_the_call_goes_on_with_numbers_that_fit() {
     let info = bed.core.list(None)[0].transfer.clone().unwrap();
     assert_eq!((info.party, info.status), (Who::Caller, 486));
     hang_up(&mut bed, &mut up);
+    let both = [("callee".to_owned(), 405), ("caller".to_owned(), 486)];
+    assert_eq!(kept(&bed), both);
     bed.assert_empty();
 }
 
@@ -151,6 +165,8 @@ fn a_transfer_that_nobody_answers_or_that_the_end_overtakes_is_told() {
     bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
     assert_eq!(told(&mut bed).unwrap_err().code, FaultCode::Conflict);
     bed.sent.clear();
+    let both = [408, 100].map(|status| ("callee".to_owned(), status));
+    assert_eq!(kept(&bed), both);
     bed.assert_empty();
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Cause, EndedBy, Timestamp};
+use crate::{Cause, Cdr, EndedBy, Timestamp};
 
 /// A database in memory. Each insert takes a permit, and fails as `failing` says.
 #[derive(Clone)]
@@ -37,18 +37,18 @@ impl Flaky {
 }
 
 impl Sink for Flaky {
-    async fn insert(&self, cdrs: &[Cdr]) -> Result<(), StoreError> {
+    async fn insert(&self, records: &[CallRecord]) -> Result<(), StoreError> {
         self.0.permits.acquire().await.unwrap().forget();
-        self.0.batches.lock().unwrap().push(cdrs.len());
+        self.0.batches.lock().unwrap().push(records.len());
         let mut failing = self.0.failing.lock().unwrap();
         if *failing > 0 {
             *failing -= 1;
             return Err(StoreError::Timeout(0));
         }
-        if cdrs.iter().any(|cdr| cdr.call_id == "bad") {
+        let ids = records.iter().map(|record| record.cdr.call_id.clone());
+        if ids.clone().any(|id| id == "bad") {
             return Err(StoreError::Rejected(sqlx::Error::Protocol("bad".into())));
         }
-        let ids = cdrs.iter().map(|cdr| cdr.call_id.clone());
         self.0.rows.lock().unwrap().extend(ids);
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Sink for Flaky {
 
 const EVER: usize = Semaphore::MAX_PERMITS;
 
-fn cdr(call_id: &str) -> Cdr {
+pub(in crate::cdr) fn cdr(call_id: &str) -> Cdr {
     Cdr {
         id: Uuid::now_v7(),
         call_id: call_id.into(),
