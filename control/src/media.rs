@@ -19,7 +19,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -89,8 +89,15 @@ pub enum Request {
     Modify(Modify),
     /// Say whose media is handed on; answered with [`Response::Session`].
     Mute(Mute),
+    /// Press telephone keys towards a party; answered with [`Response::Session`] when they are begun or wait for those
+    /// before them, with [`FaultCode::Invalid`](crate::FaultCode) where they are no keys, and with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where the party cannot be told of any, or too many wait.
+    Dtmf(Dtmf),
     /// Count so far; answered with [`Response::Stats`].
     Query(SessionId),
+    /// How several sound now, [`MAX_SURVEY`] at most; answered with [`Response::Survey`] of those that are there. It is
+    /// for one client alone, since each survey tells what is new since the one before. It may be 250 ms old.
+    Survey(Vec<SessionId>),
     /// Close a session; answered with [`Response::Stats`] as they were last, or with
     /// [`Response::Gone`] where there was none.
     Delete(SessionId),
@@ -108,6 +115,9 @@ pub enum Request {
     /// A mediad that is new knows of none: to be told all again when the channel is up again.
     Bans(Bans),
 }
+
+/// Sessions of one [`Request::Survey`] at most.
+pub const MAX_SURVEY: usize = 1_024;
 
 /// Changes of who is banned. What is said twice is done once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +200,23 @@ pub struct Mute {
     pub b: bool,
 }
 
+/// Telephone keys for a party to hear, as RTP events (RFC 4733) in place of the other party's packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dtmf {
+    /// The session.
+    pub id: SessionId,
+    /// Who hears them.
+    pub hears: Side,
+    /// Names the order among those for this party: the same again is not done again.
+    pub order: u64,
+    /// 0-9, A-D, `*`, `#`, and `w` or `W` for half a second or a whole one.
+    pub digits: String,
+    /// How long each is pressed, in milliseconds.
+    pub duration_ms: u16,
+    /// The silence after each, in milliseconds.
+    pub gap_ms: u16,
+}
+
 /// A party's media as its SDP describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
@@ -204,6 +231,21 @@ pub struct Remote {
     pub sends: bool,
     /// The first format of its `m=` line.
     pub format: Format,
+    /// How it is told of telephone keys, where that was agreed on.
+    pub events: Option<EventFormat>,
+    /// Its RTP is SRTP, of which this node has no keys.
+    pub secure: bool,
+}
+
+/// How a party takes telephone events (RFC 4733).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFormat {
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// RTP clock of the events, in Hz.
+    pub clock_rate: u32,
+    /// RTP clock of the audio beside them, in Hz.
+    pub audio_rate: u32,
 }
 
 /// An RTP format, as far as measuring its quality needs it.
@@ -237,6 +279,8 @@ pub enum Response {
     Session(SessionInfo),
     /// What it has carried.
     Stats(SessionStats),
+    /// How each of them sounds.
+    Survey(Vec<Surveyed>),
     /// There was no such session, as the client wanted.
     Gone,
     /// Ids, in no order.
@@ -310,6 +354,31 @@ pub struct FlowStats {
     pub mos: Option<f32>,
     /// Packets from strangers, and what else was refused on this leg's ports.
     pub refused: u64,
+}
+
+/// How a session sounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Surveyed {
+    /// The session.
+    pub id: SessionId,
+    /// What the caller sends.
+    pub from_a: FlowSample,
+    /// What the callee sends.
+    pub from_b: FlowSample,
+}
+
+/// One direction of a session, at a moment of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlowSample {
+    /// RTP packets received so far.
+    pub packets: u64,
+    /// Packets lost so far before this node.
+    pub lost: u64,
+    /// Interarrival jitter now, in microseconds.
+    pub jitter_us: u32,
+    /// Estimated mean opinion score of what has come since the survey before, 1.0 to 4.5; `None` where that is less than
+    /// a second of speech.
+    pub mos: Option<f32>,
 }
 
 /// The path that packets take.

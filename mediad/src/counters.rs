@@ -22,11 +22,13 @@ pub enum Outcome {
     NoSession,
     /// From a peer that is muted.
     Muted,
+    /// From the peer, and telephone keys have taken its place.
+    Replaced,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
@@ -34,6 +36,7 @@ impl Outcome {
         Self::NoDestination,
         Self::NoSession,
         Self::Muted,
+        Self::Replaced,
     ];
 
     /// Its label on the metrics page.
@@ -47,6 +50,7 @@ impl Outcome {
             Self::NoDestination => "no_destination",
             Self::NoSession => "no_session",
             Self::Muted => "muted",
+            Self::Replaced => "replaced",
         }
     }
 }

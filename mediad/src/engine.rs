@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::config;
-use control::media::{Bans, Create, Media, MediaStatus, Request, Response, SessionId};
+use control::media::{Bans, Create, MAX_SURVEY, Media, MediaStatus, Request, Response, SessionId};
 use control::{Fault, FaultCode};
 use prometheus::Registry;
 use thiserror::Error;
@@ -377,6 +377,39 @@ impl Engine {
         }
     }
 
+    /// Each shard is asked once, for all that it has.
+    fn survey(
+        &self,
+        ids: &[SessionId],
+    ) -> Result<impl Future<Output = Result<Response, Fault>> + Send + 'static, Fault> {
+        if ids.len() > MAX_SURVEY {
+            let message = format!("{} sessions in one survey: {MAX_SURVEY} at most", ids.len());
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        let mut by_shard = vec![Vec::new(); self.0.shards.len()];
+        {
+            let directory = self.directory();
+            for id in ids {
+                let entry = directory.entries.get(id);
+                if let Some(ids) = entry.and_then(|entry| by_shard.get_mut(entry.shard)) {
+                    ids.push(*id);
+                }
+            }
+        }
+        let asked = by_shard.into_iter().enumerate();
+        let asked = asked.filter(|(_, ids)| !ids.is_empty());
+        let answers: Vec<_> = asked
+            .map(|(shard, ids)| self.ask(shard, move |reply| Command::Survey(ids, reply)))
+            .collect();
+        Ok(async move {
+            let mut all = Vec::new();
+            for answer in answers {
+                all.extend(answer.await?);
+            }
+            Ok(Response::Survey(all))
+        })
+    }
+
     fn list(&self, owner: &str) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
         let answers: Vec<_> = (0..self.0.shards.len())
             .map(|shard| self.ask(shard, move |reply| Command::List(owner.to_owned(), reply)))
@@ -410,6 +443,14 @@ impl Handler<Media> for Engine {
                 let answer = self.of_session(mute.id, move |reply| Command::Mute(mute, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
+            Request::Dtmf(order) => {
+                let answer = self.of_session(order.id, move |reply| Command::Dtmf(order, reply));
+                Box::pin(async move { answer.await.map(Response::Session) })
+            }
+            Request::Survey(ids) => match self.survey(&ids) {
+                Ok(answer) => Box::pin(answer),
+                Err(fault) => Box::pin(async move { Err(fault) }),
+            },
             Request::Query(id) => {
                 let answer = self.of_session(id, move |reply| Command::Query(id, reply));
                 Box::pin(async move { answer.await.map(Response::Stats) })

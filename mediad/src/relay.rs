@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use control::media::Side;
 use ebpf_abi::Rtp;
+use rtp::dtmf::{self, Action};
 
 use crate::counters::{Outcome, Outcomes};
 use crate::io::{Packet, PortIndex, Sink, Verdict};
@@ -42,6 +43,9 @@ pub(crate) struct Relay {
 
 /// Why a packet is not forwarded, or where it goes.
 type Decision = Result<(PortIndex, SocketAddr), Outcome>;
+
+/// The same, and how many of its octets go.
+type MediaDecision = Result<(PortIndex, SocketAddr, usize), Outcome>;
 
 impl Relay {
     pub(crate) fn new(ports: usize) -> Self {
@@ -105,7 +109,7 @@ impl Relay {
             .filter_map(|(index, place)| Some((index, place.as_mut()?)))
     }
 
-    fn decide(&mut self, packet: &Packet<'_>) -> Decision {
+    fn decide(&mut self, packet: &mut Packet<'_>) -> MediaDecision {
         let owner = self.ports.get(packet.port.index()).copied().flatten();
         let owner = owner.ok_or(Outcome::NoSession)?;
         let session = self
@@ -124,12 +128,12 @@ impl Relay {
             });
         };
         let decision = if owner.control {
-            on_control_port(leg, other, packet, &mut note)
+            on_control_port(leg, other, packet, &mut note).map(whole(packet))
         } else {
             on_media_port(leg, other, packet, &mut note)
         };
         match decision {
-            Ok(_) | Err(Outcome::NoDestination | Outcome::Muted) => {
+            Ok(_) | Err(Outcome::NoDestination | Outcome::Muted | Outcome::Replaced) => {
                 session.last_activity = packet.arrival;
                 session.timed_out = false;
             }
@@ -140,11 +144,11 @@ impl Relay {
 }
 
 impl Sink for Relay {
-    fn packet(&mut self, packet: Packet<'_>) -> Verdict {
-        match self.decide(&packet) {
-            Ok((via, to)) => {
+    fn packet(&mut self, mut packet: Packet<'_>) -> Verdict {
+        match self.decide(&mut packet) {
+            Ok((via, to, len)) => {
                 self.outcomes.count(Outcome::Forwarded);
-                Verdict::Forward { via, to }
+                Verdict::Forward { via, to, len }
             }
             Err(outcome) => {
                 self.outcomes.count(outcome);
@@ -154,16 +158,24 @@ impl Sink for Relay {
     }
 }
 
+/// A way on for all of a packet.
+fn whole(
+    packet: &Packet<'_>,
+) -> impl FnOnce((PortIndex, SocketAddr)) -> (PortIndex, SocketAddr, usize) {
+    let len = packet.data.len();
+    move |(via, to)| (via, to, len)
+}
+
 /// A packet on a leg's RTP port: RTP, RTCP where the party muxes, and what else may share the port
 /// (RFC 7983), which is relayed between peers that are known.
 fn on_media_port(
     leg: &mut Leg,
     other: &mut Leg,
-    packet: &Packet<'_>,
+    packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
-) -> Decision {
+) -> MediaDecision {
     if !leg.is_rtp() {
-        return on_opaque_port(leg, other, packet, note);
+        return on_opaque_port(leg, other, packet, note).map(whole(packet));
     }
     let octets = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
     match rtp::demux::classify(packet.data) {
@@ -179,26 +191,30 @@ fn on_media_port(
                     note(packet.source);
                 },
             )?;
+            let fields = Rtp {
+                sequence: header.sequence(),
+                timestamp: header.timestamp(),
+                ssrc: header.ssrc(),
+            };
             let received = &mut leg.received;
             if received.xdp_since.is_some() {
                 received.beside += 1;
                 received.beside_octets += u64::from(octets);
             } else {
-                let fields = Rtp {
-                    sequence: header.sequence(),
-                    timestamp: header.timestamp(),
-                    ssrc: header.ssrc(),
-                };
                 received
                     .rtp
                     .record_rtp(fields, octets, packet.arrival, received.tick);
             }
-            if leg.muted {
+            let is_key = insert_keys(other, fields, packet)?;
+            if leg.muted && !is_key {
                 return Err(Outcome::Muted);
             }
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
+            if is_key {
+                return Ok((other.port, to, dtmf::PACKET));
+            }
             leg.forwarded += 1;
-            Ok((other.port, to))
+            Ok((other.port, to, packet.data.len()))
         }
         rtp::Kind::Rtcp => {
             rtp::rtcp::validate(packet.data).map_err(|_| Outcome::Malformed)?;
@@ -206,7 +222,8 @@ fn on_media_port(
                 return Err(Outcome::Stranger);
             }
             leg.received.rtcp.record_other(octets, packet.arrival);
-            control_way(other).ok_or(Outcome::NoDestination)
+            let way = control_way(other).ok_or(Outcome::NoDestination);
+            way.map(whole(packet))
         }
         kind => {
             if !rtp::demux::is_whole(kind, packet.data) {
@@ -216,8 +233,35 @@ fn on_media_port(
                 return Err(Outcome::Stranger);
             }
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
-            Ok((other.port, to))
+            Ok((other.port, to, packet.data.len()))
         }
+    }
+}
+
+/// Lets the keys that are pressed towards `hearer` take the place of a packet; `true` where one has.
+fn insert_keys(hearer: &mut Leg, rtp: Rtp, packet: &mut Packet<'_>) -> Result<bool, Outcome> {
+    let Some(keys) = &mut hearer.keys else {
+        return Ok(false);
+    };
+    if packet.data.len() < dtmf::PACKET && !keys.is_idle() {
+        // Too short to take the place of, such as comfort noise.
+        return Err(Outcome::Replaced);
+    }
+    let action = keys.handle_rtp(packet.arrival, rtp.ssrc, rtp.sequence, rtp.timestamp);
+    match action {
+        Action::Relay(sequence) => {
+            if let Some(place) = packet.data.get_mut(2..4) {
+                place.copy_from_slice(&sequence.to_be_bytes());
+            }
+            Ok(false)
+        }
+        Action::Replace(event) => {
+            if let Some(place) = packet.data.first_chunk_mut() {
+                *place = event;
+            }
+            Ok(true)
+        }
+        Action::Drop => Err(Outcome::Replaced),
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use control::media::{FlowStats, Local, Remote, SessionId, SessionInfo, Side};
+use control::media::{
+    FlowSample, FlowStats, Local, Remote, SessionId, SessionInfo, Side, Surveyed,
+};
 use ebpf_abi::Flow;
+use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
 
 use crate::io::PortIndex;
@@ -45,6 +48,10 @@ pub(crate) struct Leg {
     pub(crate) remote: Option<Remote>,
     /// What the party sends is not handed on.
     pub(crate) muted: bool,
+    /// Telephone keys that the party hears.
+    pub(crate) keys: Option<Box<Inserter>>,
+    /// Names the latest order for some.
+    pub(crate) keys_order: Option<u64>,
     pub(crate) learner: Learner,
     pub(crate) control: ControlLearner,
     /// What came from the party.
@@ -53,6 +60,8 @@ pub(crate) struct Leg {
     pub(crate) forwarded: u64,
     /// Packets on this leg's ports that were not taken.
     pub(crate) refused: u64,
+    /// Packets expected and lost at the last survey.
+    surveyed: (u64, u64),
 }
 
 /// Reception statistics of a leg, over all paths.
@@ -107,6 +116,7 @@ impl Session {
             .as_ref()
             .is_some_and(|before| before.rtcp_mux != remote.rtcp_mux);
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
+        leg.follow_keys(&remote);
         leg.remote = Some(remote);
         if self.expects_media() {
             // A new description is a sign of life, and starts the silence anew.
@@ -149,6 +159,15 @@ impl Session {
         })
     }
 
+    pub(crate) fn survey(&mut self) -> Surveyed {
+        let [a, b] = &mut self.legs;
+        Surveyed {
+            id: self.id,
+            from_a: a.survey(),
+            from_b: b.survey(),
+        }
+    }
+
     pub(crate) fn info(&self) -> SessionInfo {
         let [a, b] = &self.legs;
         SessionInfo {
@@ -167,11 +186,14 @@ impl Leg {
             advertised,
             remote: None,
             muted: false,
+            keys: None,
+            keys_order: None,
             learner: Learner::default(),
             control: ControlLearner::default(),
             received: Reception::default(),
             forwarded: 0,
             refused: 0,
+            surveyed: (0, 0),
         }
     }
 
@@ -218,14 +240,30 @@ impl Leg {
             forwarded: self.forwarded + packets_xdp,
             lost: received.lost(),
             jitter_us: received.rtp.jitter / 1000,
-            mos: self.mos(),
+            mos: self.mos(received.rtp.expected(), received.lost()),
             refused: self.refused,
         }
     }
 
-    fn mos(&self) -> Option<f32> {
+    /// How it sounds, and has since the last survey.
+    fn survey(&mut self) -> FlowSample {
         let received = &self.received;
-        let expected = received.rtp.expected();
+        let (expected, lost) = (received.rtp.expected(), received.lost());
+        let before = std::mem::replace(&mut self.surveyed, (expected, lost));
+        let received = &self.received;
+        FlowSample {
+            packets: received.packets(),
+            lost,
+            jitter_us: received.rtp.jitter / 1000,
+            mos: self.mos(
+                expected.saturating_sub(before.0),
+                lost.saturating_sub(before.1),
+            ),
+        }
+    }
+
+    fn mos(&self, expected: u64, lost: u64) -> Option<f32> {
+        let received = &self.received;
         if !self.is_rtp() || expected < MOS_PACKETS {
             return None;
         }
@@ -235,7 +273,7 @@ impl Leg {
             .map_or("", |remote| remote.format.encoding.as_str());
         let codec = Codec::by_name(encoding).unwrap_or(Codec::G711);
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
-        let loss = received.lost() as f64 / expected as f64;
+        let loss = lost as f64 / expected as f64;
         let jitter_ms = f64::from(received.rtp.jitter) / 1e6;
         let measured = Measured {
             loss,

@@ -109,6 +109,12 @@ impl Party {
                 clock_rate: 8000,
                 ptime_ms: 20,
             },
+            events: Some(EventFormat {
+                payload_type: 101,
+                clock_rate: 8000,
+                audio_rate: 8000,
+            }),
+            secure: false,
         }
     }
 
@@ -385,6 +391,45 @@ async fn who_is_muted_on_xdp_stays_so_over_a_crash(bed: &Bed) {
     engine.stop().await;
 }
 
+/// Telephone keys take a leg off the program while they are pressed, and no longer.
+async fn keys_are_pressed_in_a_call_on_xdp(bed: &Bed) {
+    let engine = start().await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let before = stats(&engine).await;
+    let order = Dtmf {
+        id: ID,
+        hears: Side::B,
+        order: 1,
+        digits: "7".into(),
+        duration_ms: 60,
+        gap_ms: 40,
+    };
+    engine.handle(Request::Dtmf(order)).await.unwrap();
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        let sent = alice.send(info.a.rtp);
+        let heard = receive(&bob.rtp).0;
+        assert_eq!(heard[2..4], sent[2..4], "each packet has its number");
+        if heard == sent {
+            continue;
+        }
+        let packet = rtp::Packet::parse(&heard).unwrap();
+        assert_eq!((packet.payload_type(), packet.ssrc()), (101, 0x0102_0304));
+        told.push(rtp::dtmf::TelephoneEvent::parse(packet.payload()).unwrap());
+    }
+    let durations: Vec<_> = told.iter().map(|event| event.duration).collect();
+    assert_eq!(durations, [160, 320, 480, 480, 480]);
+    assert!(told.iter().all(|event| event.event == 7));
+
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let after = stats(&engine).await;
+    assert!(after.from_a.packets_xdp > before.from_a.packets_xdp);
+    assert_eq!(after.from_a.lost, 0);
+    engine.stop().await;
+}
+
 macro_rules! on_both_families {
     ($($test:ident)*) => {$(
         mod $test {
@@ -405,4 +450,5 @@ on_both_families! {
     a_call_moves_to_xdp_and_back
     a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it
     who_is_muted_on_xdp_stays_so_over_a_crash
+    keys_are_pressed_in_a_call_on_xdp
 }

@@ -11,6 +11,7 @@ use super::*;
 
 mod bed;
 mod faults;
+mod keys;
 mod relaying;
 mod socket;
 

@@ -65,6 +65,8 @@ pub enum Verdict {
         via: PortIndex,
         /// Where it goes.
         to: SocketAddr,
+        /// The octets of it that are sent.
+        len: usize,
     },
 }
 
@@ -119,6 +121,10 @@ pub trait PacketIo {
 
     /// Undoes [`connect`](Self::connect).
     fn disconnect(&mut self, port: PortIndex);
+
+    /// Sends a packet that was not received, from the local port `via` to `to`, after all that was forwarded before. For
+    /// the few that a shard makes itself: it is a system call for each.
+    fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]);
 
     /// Sends what the last turn forwarded, waits up to `wait` for packets or the waker, and hands
     /// the packets to `sink`.

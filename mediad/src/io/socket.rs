@@ -74,15 +74,24 @@ pub(super) fn drain<'s>(
             data,
             arrival: monotonic_ns(),
         });
-        if let Verdict::Forward { via, to } = verdict
+        if let Verdict::Forward { via, to, len } = verdict
             && let Some(out) = route(via)
             && let Some(data) = buffer.get(..len)
         {
             // A full socket buffer loses this packet, as it would on any other turn.
-            let _ = SockRef::from(out).send_to_with_flags(data, &to.into(), libc::MSG_DONTWAIT);
+            let _ = send(out, to, data);
         }
     }
     received
+}
+
+/// `sendto` that never waits, on a socket that is not connected.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn send(socket: &UdpSocket, to: SocketAddr, data: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    SockRef::from(socket).send_to_with_flags(data, &to.into(), flags)
 }
 
 /// `recvfrom` that never waits (the sockets themselves block: io_uring polls only those).

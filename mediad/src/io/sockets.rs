@@ -113,7 +113,9 @@ impl Sockets {
     }
 
     fn wait(&mut self, wait: Duration) -> io::Result<usize> {
-        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // Rounded up: less than a millisecond is no reason to turn in circles.
+        let millis = wait.as_nanos().div_ceil(1_000_000);
+        let millis = i32::try_from(millis).unwrap_or(i32::MAX);
         // SAFETY: the kernel writes at most EVENTS entries into `events`.
         let ready = unsafe {
             libc::epoll_wait(
@@ -183,7 +185,7 @@ impl Sockets {
             let Some(data) = memory.data.get_mut(..len) else {
                 continue;
             };
-            if let Verdict::Forward { via, to } = sink.packet(Packet {
+            if let Verdict::Forward { via, to, len } = sink.packet(Packet {
                 port,
                 source,
                 data,
@@ -265,6 +267,17 @@ impl PacketIo for Sockets {
         if let Some(sockets) = self.ports.get_mut(port.index()) {
             sockets.connected = None;
         }
+    }
+
+    fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
+        self.arena.flush(&mut self.counters);
+        let sockets = self.ports.get(via.index());
+        let Some(socket) = sockets.and_then(|sockets| sockets.open.as_ref()) else {
+            self.counters.send_failed += 1;
+            return;
+        };
+        self.counters.sent += 1;
+        self.counters.send_failed += u64::from(socket::send(socket, to, data).is_err());
     }
 
     fn turn(&mut self, wait: Duration, sink: &mut dyn Sink) -> io::Result<Turn> {

@@ -31,6 +31,7 @@ impl Sink for Onward {
         Verdict::Forward {
             via: OTHER,
             to: self.to,
+            len: packet.data.len(),
         }
     }
 }

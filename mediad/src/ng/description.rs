@@ -59,5 +59,7 @@ fn remote(media: &Media<'_, '_>) -> Result<Remote, SdpError> {
             clock_rate: codec.map_or(8000, |codec| codec.clock_rate),
             ptime_ms: media.ptime().unwrap_or(PTIME),
         },
+        events: None,
+        secure: media.is_srtp(),
     })
 }

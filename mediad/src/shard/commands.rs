@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use control::media::{
     Create, Family, Leg as LegRequest, Modify, Mute, Path, Remote, SessionId, SessionInfo,
-    SessionStats, Side,
+    SessionStats, Side, Surveyed,
 };
 use control::{Fault, FaultCode};
 use tracing::debug;
@@ -25,6 +25,8 @@ impl<I: PacketIo> Shard<I> {
             Command::Create(create, reply) => drop(reply.send(self.create(create))),
             Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
             Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
+            Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
+            Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),
             Command::List(owner, reply) => drop(reply.send(Ok(self.list(&owner)))),
@@ -114,6 +116,16 @@ impl<I: PacketIo> Shard<I> {
         stats.ok_or_else(|| not_found(id))
     }
 
+    /// As the last tick has read them.
+    fn survey(&mut self, ids: &[SessionId]) -> Vec<Surveyed> {
+        let found = ids.iter().filter_map(|id| self.by_id.get(id).copied());
+        let mut surveyed = Vec::with_capacity(ids.len());
+        for index in found {
+            surveyed.extend(self.relay.session_mut(index).map(Session::survey));
+        }
+        surveyed
+    }
+
     fn delete(&mut self, id: SessionId) -> Option<SessionStats> {
         let index = self.by_id.remove(&id)?;
         self.withdraw(index);
@@ -136,7 +148,7 @@ impl<I: PacketIo> Shard<I> {
             .collect()
     }
 
-    fn find(&self, id: SessionId) -> Result<u32, Fault> {
+    pub(super) fn find(&self, id: SessionId) -> Result<u32, Fault> {
         self.by_id.get(&id).copied().ok_or_else(|| not_found(id))
     }
 
@@ -287,7 +299,7 @@ impl<I: PacketIo> Shard<I> {
     }
 }
 
-fn not_found(id: SessionId) -> Fault {
+pub(super) fn not_found(id: SessionId) -> Fault {
     Fault::new(
         FaultCode::NotFound,
         format!("there is no media session {id}"),

@@ -2,6 +2,7 @@
 //! everything that happens to their packets. Nothing of it is shared; commands come by a channel.
 
 mod commands;
+mod keys;
 mod offload;
 mod tick;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use control::Fault;
 use control::channel::Events;
 use control::media::{
-    Create, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats, Side,
+    Create, Dtmf, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats, Side, Surveyed,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -65,7 +66,10 @@ pub(crate) enum Command {
     Create(Create, Reply<SessionInfo>),
     Modify(Modify, Reply<SessionInfo>),
     Mute(Mute, Reply<SessionInfo>),
+    Dtmf(Dtmf, Reply<SessionInfo>),
     Query(SessionId, Reply<SessionStats>),
+    /// How those of these sound that are there.
+    Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
     Delete(SessionId, Reply<Option<SessionStats>>),
     List(String, Reply<Vec<SessionId>>),
     /// Sessions whose slots were found in force at start.
@@ -219,6 +223,8 @@ struct Shard<I> {
     events: Events<Media>,
     gauges: Arc<ShardGauges>,
     offload: Option<Offload>,
+    /// Sessions in which keys are pressed.
+    pressing: Vec<u32>,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -251,6 +257,7 @@ impl<I: PacketIo> Shard<I> {
             events,
             gauges,
             offload,
+            pressing: Vec::new(),
             learned: Vec::with_capacity(64),
         }
     }
@@ -259,13 +266,15 @@ impl<I: PacketIo> Shard<I> {
         let tick = u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX);
         let mut next_tick = monotonic_ns() + tick;
         loop {
-            let wait = Duration::from_nanos(next_tick.saturating_sub(monotonic_ns()));
+            let next = self.next_key().map_or(next_tick, |key| key.min(next_tick));
+            let wait = Duration::from_nanos(next.saturating_sub(monotonic_ns()));
             let turn = self.io.turn(wait, &mut self.relay)?;
             self.take_learned();
             if turn.woken && self.take_commands() == Flow::Stop {
                 return Ok(());
             }
             let now = monotonic_ns();
+            self.press_keys(now);
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now + tick;

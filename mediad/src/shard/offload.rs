@@ -83,7 +83,8 @@ impl Offload {
         };
         let route = route(leg.local, peer, other.local, other.learner.destination());
         let muxed = leg.muxes() && other.muxes();
-        let forwarding = (!silent && !leg.muted && leg.is_rtp() && other.is_rtp())
+        let is_plain = !leg.muted && !other.has_keys() && leg.is_rtp() && other.is_rtp();
+        let forwarding = (!silent && is_plain)
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
             .map(|slot| if muxed { slot } else { slot.pass_rtcp() });
@@ -288,9 +289,10 @@ impl<I: PacketIo> Shard<I> {
                 }
                 continue;
             }
-            let changed = session.legs.iter().any(|leg| {
-                let may =
-                    !leg.muted && leg.learner.source().is_some() && !leg.learner.is_silent(now);
+            let [a, b] = &session.legs;
+            let changed = [(a, b), (b, a)].into_iter().any(|(leg, other)| {
+                let is_plain = !leg.muted && !other.has_keys();
+                let may = is_plain && leg.learner.source().is_some() && !leg.learner.is_silent(now);
                 leg.received.handed_over != may
             });
             if changed {

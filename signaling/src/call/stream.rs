@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use control::config::MediaAddress;
-use control::media::{self, Create, Family, Format, Modify, Remote, SessionId, SessionInfo};
+use control::media::{
+    self, Create, EventFormat, Family, Format, Modify, Remote, SessionId, SessionInfo,
+};
 use sip::{
     dialog::Side,
     message::Message,
@@ -17,6 +19,9 @@ use sip::{
 };
 
 use super::state::MAX_DIALOGS;
+
+/// Formats of telephone events that are looked at: one for each clock of its audio is what a phone has.
+const MAX_EVENTS: usize = 8;
 
 /// The owner that mediad is told.
 pub(crate) const OWNER: &str = "signaling";
@@ -117,6 +122,17 @@ struct Line {
     /// `None` where it is refused, or goes around mediad because it is not over UDP.
     remote: Option<Remote>,
     direction: Direction,
+    /// Payload types and clock rates of `telephone-event`.
+    events: Vec<(u8, u32)>,
+}
+
+/// What offer and answer come to for one stream.
+#[derive(Clone, Copy, Debug)]
+struct Agreed {
+    /// RTCP comes on the RTP port.
+    mux: bool,
+    /// The clock of the format in use, in Hz.
+    audio_rate: u32,
 }
 
 /// What part a description plays.
@@ -386,6 +402,7 @@ impl Media {
         let refused = Line {
             remote: None,
             direction: Direction::Inactive,
+            events: Vec::new(),
         };
         // An answer to nothing changes nothing: it comes too late, or again.
         let Some(offer) = self.offer.as_ref().filter(|offer| offer.by != by) else {
@@ -407,9 +424,16 @@ impl Media {
             };
             let before = (session.caller.clone(), session.callee.clone());
             let mux = |line: &Line| line.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
-            let both_mux = mux(answered) && mux(offered);
-            session.set_line(by, answered, offered, both_mux);
-            session.set_line(by.other(), offered, answered, both_mux);
+            let agreed = Agreed {
+                mux: mux(answered) && mux(offered),
+                // The first format of an answer is the one in use.
+                audio_rate: answered
+                    .remote
+                    .as_ref()
+                    .map_or(0, |remote| remote.format.clock_rate),
+            };
+            session.set_line(by, answered, offered, agreed);
+            session.set_line(by.other(), offered, answered, agreed);
             session.fresh = false;
             needs.requests.extend(session.modify(&before));
         }
@@ -450,11 +474,14 @@ impl Session {
     }
 
     /// One party's own line, and what the other makes of it.
-    fn set_line(&mut self, side: Side, own: &Line, peer: &Line, mux: bool) {
+    fn set_line(&mut self, side: Side, own: &Line, peer: &Line, agreed: Agreed) {
         let Some(remote) = &own.remote else { return };
         let mut remote = remote.clone();
-        remote.rtcp_mux = mux;
-        if mux {
+        remote.events = own
+            .events(agreed.audio_rate)
+            .filter(|_| !peer.events.is_empty());
+        remote.rtcp_mux = agreed.mux;
+        if agreed.mux {
             remote.rtcp = remote.rtp;
         }
         let wants = matches!(peer.direction, Direction::SendRecv | Direction::RecvOnly);
@@ -508,6 +535,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         return Ok(Line {
             remote: None,
             direction,
+            events: Vec::new(),
         });
     }
     let remote = Remote {
@@ -516,11 +544,35 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         rtcp_mux: media.rtcp_mux(),
         sends: matches!(direction, Direction::SendRecv | Direction::SendOnly),
         format: format(media),
+        // Known when the other party has agreed.
+        events: None,
+        secure: media.is_srtp(),
     };
+    let events = media.codecs().filter(|codec| {
+        let is_event = codec.name.eq_ignore_ascii_case("telephone-event");
+        is_event && media.is_rtp()
+    });
     Ok(Line {
         remote: Some(remote),
         direction,
+        events: events
+            .map(|codec| (codec.payload_type, codec.clock_rate))
+            .take(MAX_EVENTS)
+            .collect(),
     })
+}
+
+impl Line {
+    /// How this party takes telephone events beside audio of this clock: by the same clock, where it has one.
+    fn events(&self, audio_rate: u32) -> Option<EventFormat> {
+        let same = self.events.iter().find(|(_, rate)| *rate == audio_rate);
+        let (payload_type, clock_rate) = *same.or_else(|| self.events.first())?;
+        Some(EventFormat {
+            payload_type,
+            clock_rate,
+            audio_rate,
+        })
+    }
 }
 
 /// The format that counts for quality: the first one.

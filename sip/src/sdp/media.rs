@@ -86,6 +86,11 @@ impl<'s, 'a> Media<'s, 'a> {
         self.is_udp() && self.line.proto.to_ascii_uppercase().contains("RTP/")
     }
 
+    /// Whether the stream is SRTP, keyed by SDES or DTLS.
+    pub fn is_srtp(&self) -> bool {
+        self.is_udp() && self.line.proto.to_ascii_uppercase().contains("SAVP")
+    }
+
     /// Whether the stream goes over UDP: RTP, `udp`, and T.38's `udptl`.
     pub fn is_udp(&self) -> bool {
         let proto = self.line.proto.to_ascii_uppercase();

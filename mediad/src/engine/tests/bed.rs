@@ -195,6 +195,12 @@ impl Party {
                 clock_rate: 8000,
                 ptime_ms: 20,
             },
+            events: Some(EventFormat {
+                payload_type: 101,
+                clock_rate: 8000,
+                audio_rate: 8000,
+            }),
+            secure: false,
         }
     }
 
@@ -214,6 +220,11 @@ impl Party {
         self.stream.packet(&payload, 160, &mut packet);
         self.rtp.send_to(&packet, to).unwrap();
         packet
+    }
+
+    /// The next packet of its stream is lost.
+    pub(super) fn lose(&mut self) {
+        self.stream.packet(&[0; 160], 160, &mut Vec::new());
     }
 
     pub(super) fn receive(&self) -> (Vec<u8>, SocketAddr) {

@@ -15,6 +15,7 @@ on_both_backends! {
     a_peer_that_closes_its_port_does_no_harm;
     hold_by_an_unspecified_address_sends_nowhere;
     who_is_muted_is_received_and_not_heard;
+    a_survey_tells_what_is_new_since_the_one_before;
 }
 
 async fn octets_arrive_unchanged_both_ways(datapath: &str) {
@@ -294,6 +295,54 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
     rtp::rtcp::write_report(ssrc, None, &[], &mut report);
     rtp::rtcp::write_cname(ssrc, "someone@example.test", &mut report);
     report
+}
+
+async fn a_survey_tells_what_is_new_since_the_one_before(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let survey = async |ids: &[u8]| {
+        let ids = ids.iter().map(|id| session(*id)).collect();
+        match bed.ask(Request::Survey(ids)).await.unwrap() {
+            Response::Survey(all) => all,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut say = |packets: usize, every: usize| {
+        for number in 1..=packets {
+            let sent = alice.send(info.a.rtp);
+            assert_eq!(bob.receive().0, sent);
+            // What is made and not sent is lost.
+            if number % every == 0 {
+                alice.lose();
+            }
+        }
+    };
+    say(100, 5);
+    // Those that are not there are left out.
+    let [bad] = *survey(&[9, 1]).await else {
+        panic!("one session is there");
+    };
+    assert_eq!((bad.id, bad.from_a.packets), (session(1), 100));
+    assert!((18..=20).contains(&bad.from_a.lost), "{bad:?}");
+    assert!(bad.from_a.mos.unwrap() < 3.0, "{bad:?}");
+    assert_eq!(bad.from_b.mos, None);
+
+    say(100, usize::MAX);
+    let good = survey(&[1]).await[0];
+    assert_eq!(good.from_a.packets, 200);
+    assert!(good.from_a.mos.unwrap() > 4.0, "{good:?}");
+    say(10, usize::MAX);
+    assert_eq!(
+        survey(&[1]).await[0].from_a.mos,
+        None,
+        "too little has come"
+    );
+    let many = vec![session(1); MAX_SURVEY + 1];
+    let fault = bed.ask(Request::Survey(many)).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Invalid);
 }
 
 async fn who_is_muted_is_received_and_not_heard(datapath: &str) {

@@ -275,11 +275,13 @@ impl Uring {
             arrival,
         }) {
             Verdict::Drop => self.buffers.give(id),
-            Verdict::Forward { via, to } => self.send(id, start, octets, via, to),
+            Verdict::Forward { via, to, len } => {
+                self.queue(id, start, len.min(octets), via, to);
+            }
         }
     }
 
-    fn send(&mut self, id: u16, data: *const u8, len: usize, via: PortIndex, to: SocketAddr) {
+    fn queue(&mut self, id: u16, data: *const u8, len: usize, via: PortIndex, to: SocketAddr) {
         let Some((index, connected)) = self.table.way_out(via, to) else {
             self.counters.send_failed += 1;
             self.buffers.give(id);
@@ -393,6 +395,19 @@ impl PacketIo for Uring {
             }
             self.release(index);
         }
+    }
+
+    fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
+        // What is queued goes first; a ring that fails does so again in the turn, which says it.
+        let flushed = self.flush();
+        let (open, _) = self.table.of_port(via);
+        let Some(socket) = open.and_then(|open| self.table.socket(open)) else {
+            self.counters.send_failed += 1;
+            return;
+        };
+        let is_lost = flushed.is_err() || socket::send(socket, to, data).is_err();
+        self.counters.sent += 1;
+        self.counters.send_failed += u64::from(is_lost);
     }
 
     fn turn(&mut self, wait: Duration, sink: &mut dyn Sink) -> io::Result<Turn> {

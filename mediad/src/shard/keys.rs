@@ -1,0 +1,197 @@
+//! Telephone keys that a shard presses towards a party.
+//!
+//! They take the place of the other party's packets, which therefore come to the shard meanwhile; and where there are
+//! none, the shard's own clock makes some.
+
+use std::net::SocketAddr;
+
+use control::media::{Dtmf, Remote, SessionInfo, Side};
+use control::{Fault, FaultCode};
+use rtp::dtmf::{self, Format, Inserter, Position};
+use tracing::debug;
+
+use super::Shard;
+use super::commands::not_found;
+use crate::io::{PacketIo, PortIndex, monotonic_ns};
+use crate::session::{Leg, Session};
+
+/// Keys and pauses that wait for one party at most.
+const MAX_WAITING: usize = 200;
+/// Clocks that media have, in Hz.
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=192_000;
+
+impl<I: PacketIo> Shard<I> {
+    pub(super) fn dtmf(&mut self, order: &Dtmf) -> Result<SessionInfo, Fault> {
+        let id = order.id;
+        let index = self.find(id)?;
+        let steps = dtmf::dial(&order.digits, order.duration_ms, order.gap_ms)
+            .map_err(|error| Fault::new(FaultCode::Invalid, error.to_string()))?;
+        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+        let (hearer, speaker) = session.split(order.hears);
+        if hearer.keys_order == Some(order.order) {
+            return Ok(session.info());
+        }
+        let format = hearer
+            .takes_keys(speaker, order.hears)
+            .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
+        let waiting = hearer.keys.as_ref().map_or(0, |keys| keys.waiting());
+        if waiting + steps.len() > MAX_WAITING {
+            let message = format!("{waiting} keys are still to be pressed: wait for some of them");
+            return Err(Fault::new(FaultCode::Conflict, message));
+        }
+
+        // The program hands its packets over, and where it has come to in the stream.
+        let is_new = !hearer.has_keys();
+        if is_new {
+            self.withdraw(index);
+        }
+        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+        session.press(order.hears, order.order, format, steps);
+        let info = session.info();
+        if is_new {
+            self.program(index);
+        }
+        if !self.pressing.contains(&index) {
+            self.pressing.push(index);
+        }
+        debug!(session = %id, hears = ?order.hears, "telephone keys are pressed");
+        Ok(info)
+    }
+
+    /// When a packet of a key has to be made, unless the speaker sends one.
+    pub(super) fn next_key(&self) -> Option<u64> {
+        let sessions = self.pressing.iter();
+        let legs = sessions
+            .filter_map(|index| self.relay.session(*index))
+            .flat_map(|session| &session.legs);
+        legs.filter_map(|leg| leg.keys.as_ref()?.poll_timeout())
+            .min()
+    }
+
+    /// Makes packets of keys where nobody speaks, and looks where all are pressed.
+    pub(super) fn press_keys(&mut self, now: u64) {
+        let mut at = 0;
+        while let Some(&index) = self.pressing.get(at) {
+            let mut is_done = true;
+            if let Some(session) = self.relay.session_mut(index) {
+                for leg in &mut session.legs {
+                    while let Some((via, to, packet)) = leg.make_key(now) {
+                        self.io.send(via, to, &packet);
+                    }
+                    is_done &= leg.keys.as_ref().is_none_or(|keys| keys.is_idle());
+                }
+            }
+            if !is_done {
+                at += 1;
+                continue;
+            }
+            self.pressing.swap_remove(at);
+            self.program(index);
+        }
+    }
+}
+
+impl Session {
+    /// Presses keys that `hears` shall hear.
+    fn press(&mut self, hears: Side, order: u64, format: Format, steps: Vec<dtmf::Step>) {
+        let (hearer, speaker) = self.split(hears);
+        hearer.keys_order = Some(order);
+        let going_on = hearer.keys.take().filter(|keys| keys.moves());
+        let mut keys = going_on.unwrap_or_else(|| {
+            let own = Position {
+                ssrc: rand::random(),
+                sequence: rand::random(),
+                timestamp: rand::random(),
+                at: monotonic_ns(),
+            };
+            Box::new(Inserter::new(format, speaker.position(), own))
+        });
+        keys.press(steps);
+        hearer.keys = Some(keys);
+    }
+}
+
+impl Leg {
+    /// Whether the other party's packets have to come to the shard for the keys that this one hears.
+    pub(super) fn has_keys(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.moves())
+    }
+
+    /// How the party is told of keys, or why it cannot be.
+    fn takes_keys(&self, speaker: &Self, side: Side) -> Result<Format, String> {
+        let party = match side {
+            Side::A => "caller",
+            Side::B => "callee",
+        };
+        let Some(remote) = &self.remote else {
+            return Err(format!("the {party} has not said yet where its media goes"));
+        };
+        let is_secure = |leg: &Self| leg.remote.as_ref().is_some_and(|remote| remote.secure);
+        if is_secure(self) || is_secure(speaker) {
+            return Err(
+                "the media of this call is SRTP, encrypted between its parties: this node has no keys \
+                 to put anything into it"
+                    .to_owned(),
+            );
+        }
+        let Some(format) = event_format(remote) else {
+            return Err(format!(
+                "the {party} has not agreed to telephone events (RFC 4733): both parties' SDP has to \
+                 have telephone-event"
+            ));
+        };
+        if self.learner.destination().is_none() {
+            return Err(format!("the {party} is on hold and hears nothing"));
+        }
+        Ok(format)
+    }
+
+    /// The party is described anew, while it may be told of keys.
+    pub(crate) fn follow_keys(&mut self, remote: &Remote) {
+        let Some(keys) = &mut self.keys else { return };
+        match event_format(remote).filter(|_| !remote.secure) {
+            Some(format) => keys.set_format(format),
+            None => keys.stop(),
+        }
+    }
+
+    /// The next packet that is due because nobody speaks to this party.
+    fn make_key(&mut self, now: u64) -> Option<(PortIndex, SocketAddr, [u8; dtmf::PACKET])> {
+        let keys = self.keys.as_mut()?;
+        loop {
+            if keys.poll_timeout()? > now {
+                return None;
+            }
+            let made = keys.handle_timeout(now);
+            if let Some((packet, to)) = made.zip(self.learner.destination()) {
+                return Some((self.port, to, packet));
+            }
+        }
+    }
+
+    /// Where the stream stands that the party sends.
+    fn position(&self) -> Option<Position> {
+        let flow = &self.received.rtp;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is the number"
+        )]
+        let sequence = flow.highest as u16;
+        (flow.window != 0).then_some(Position {
+            ssrc: flow.ssrc,
+            sequence,
+            timestamp: flow.timestamp,
+            at: flow.last_arrival,
+        })
+    }
+}
+
+fn event_format(remote: &Remote) -> Option<Format> {
+    let events = remote.events?;
+    let is_possible = RATES.contains(&events.clock_rate) && RATES.contains(&events.audio_rate);
+    is_possible.then_some(Format {
+        payload_type: events.payload_type,
+        clock_rate: events.clock_rate,
+        audio_rate: events.audio_rate,
+    })
+}
