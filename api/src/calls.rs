@@ -6,10 +6,10 @@ use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use control::{
     FaultCode,
     channel::RequestError,
-    media::{self, FlowStats, SessionStats},
+    media::{self, FlowSample, FlowStats, SessionStats},
     signal::{
-        CallChange, CallInfo, CallOrder, CallState, Originate, Party, Request, Response, TracePage,
-        TransferOrder,
+        CallChange, CallInfo, CallOrder, CallState, DtmfOrder, Originate, Party, QualitySample,
+        Request, Response, TracePage, TransferOrder,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(one, hang_up))
         .routes(routes!(mute))
         .routes(routes!(hold))
+        .routes(routes!(dtmf))
         .routes(routes!(transfer))
         .routes(routes!(messages))
         .routes(routes!(quality))
@@ -190,6 +191,34 @@ pub(crate) struct Hold {
     on: bool,
 }
 
+/// Telephone keys, and who hears them.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dtmf {
+    #[schema(schema_with = party)]
+    party: Party,
+    /// 0-9, A-D, `*` and `#`; `w` is a pause of half a second, `W` one of a second. 100 at most.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[0-9A-Da-d*#wW]+$",
+        example = "12#"
+    )]
+    digits: String,
+    /// For how many milliseconds each is pressed.
+    #[serde(default = "key_time")]
+    #[schema(minimum = 40, maximum = 6000, default = 100)]
+    duration_ms: u16,
+    /// For how many none is after it.
+    #[serde(default = "key_time")]
+    #[schema(minimum = 40, maximum = 6000, default = 100)]
+    gap_ms: u16,
+}
+
+const fn key_time() -> u16 {
+    100
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -244,6 +273,53 @@ pub(crate) struct Quality {
     time: Timestamp,
     /// One for each stream of media that the node relays.
     sessions: Vec<SessionQuality>,
+    /// How its first stream, as a rule the audio, has sounded since the call was answered: every 10 seconds, and less
+    /// often as it grows long, so that there are 60 at most.
+    samples: Vec<Sample>,
+}
+
+/// How a call sounded at a moment of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Sample {
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    caller: FlowSampleView,
+    callee: FlowSampleView,
+}
+
+/// What a party had sent by then.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FlowSample)]
+pub(crate) struct FlowSampleView {
+    packets: u64,
+    /// Lost before this node.
+    lost: u64,
+    /// Interarrival jitter at that moment.
+    jitter_ms: f64,
+    /// The lowest estimated mean opinion score of the time since the sample before, which is 10 seconds' or that of some
+    /// times 10 seconds; `null` where hardly anything came.
+    mos: Option<f32>,
+}
+
+impl From<QualitySample> for Sample {
+    fn from(sample: QualitySample) -> Self {
+        Self {
+            time: Timestamp::from_millis(sample.at_ms),
+            caller: sample.caller.into(),
+            callee: sample.callee.into(),
+        }
+    }
+}
+
+impl From<FlowSample> for FlowSampleView {
+    fn from(flow: FlowSample) -> Self {
+        Self {
+            packets: flow.packets,
+            lost: flow.lost,
+            jitter_ms: f64::from(flow.jitter_us) / 1000.0,
+            mos: flow.mos,
+        }
+    }
 }
 
 /// What a session has carried so far.
@@ -490,6 +566,51 @@ async fn hold(
     order(&state, &editor, &id, change, "hold", json!({ "on": on })).await
 }
 
+/// Presses telephone keys: a party hears them as if the other one had, as RTP events (RFC 4733) in place of what the other
+/// one says meanwhile. They are pressed after those of requests before; the answer does not wait until they are. Not for
+/// calls whose media bypasses the node, is SRTP, or was agreed on without `telephone-event`.
+#[utoipa::path(post, path = "/calls/{id}/dtmf", tag = "calls", params(("id" = Uuid, Path)), request_body = Dtmf,
+    security(("bearer" = ["operator"])), responses(
+        (status = 202, body = Call, description = "They are being pressed, or will be after those before"),
+        (status = 404, description = "No call of this id is up"),
+        (status = 409, description = "The party cannot be told of keys, as the detail says, or 200 wait already"),
+        (status = 422, description = "These are no keys, or no times for keys")))]
+async fn dtmf(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+    Body(Dtmf {
+        party,
+        digits,
+        duration_ms,
+        gap_ms,
+    }): Body<Dtmf>,
+) -> Result<(StatusCode, Json<Call>), Problem> {
+    let CallInfo { id, tenant, .. } = find(&state, &editor.caller, &id).await?;
+    // Keys may be somebody's PIN: the audit has how many they were.
+    let detail = json!({ "party": party, "digits": digits.chars().count() });
+    let order = DtmfOrder {
+        id,
+        party,
+        digits,
+        duration_ms,
+        gap_ms,
+    };
+    let call: Call = match state.ask(Request::Dtmf(order)).await? {
+        Response::Call(call) => (*call).into(),
+        other => return Err(unexpected(&other)),
+    };
+    let change = Change {
+        action: "dtmf",
+        kind: "calls",
+        target: &call.id,
+        tenant: tenant.as_deref(),
+        detail,
+    };
+    editor.record(&state, change).await;
+    Ok((StatusCode::ACCEPTED, Json(call)))
+}
+
 /// Transfers a party to somebody who is not asked first: it gets REFER and makes the new call itself, as this node lets it. Once
 /// it says that this was answered, the call is ended; where it was not, the call goes on, and `transfer` says with which
 /// status. The phone has to understand REFER.
@@ -577,8 +698,8 @@ async fn messages(
     }
 }
 
-/// How a call sounds now: what each party has sent so far, counted where its packets pass. When it is over, its
-/// record has the same.
+/// How a call sounds: what each party has sent so far, counted where its packets pass, and how that was over time, from the
+/// answer on. When it is over, its record has what it was in the end.
 #[utoipa::path(get, path = "/calls/{id}/quality", tag = "calls", params(("id" = Uuid, Path)),
     security(("bearer" = ["viewer"])), responses(
         (status = 200, body = Quality),
@@ -589,6 +710,10 @@ async fn quality(
     caller: Caller,
 ) -> Result<Json<Quality>, Problem> {
     let call = find(&state, &caller, &id).await?;
+    let samples = match state.ask(Request::Quality { id: call.id }).await? {
+        Response::Quality(samples) => samples.into_iter().map(Sample::from).collect(),
+        other => return Err(unexpected(&other)),
+    };
     let mut sessions = Vec::new();
     for session in call.media {
         match state.media.request(media::Request::Query(session)).await {
@@ -604,6 +729,7 @@ async fn quality(
     Ok(Json(Quality {
         time: Timestamp::now(),
         sessions,
+        samples,
     }))
 }
 

@@ -68,19 +68,43 @@ function happened(event, began) {
   return [digits(`+${((new Date(event.at) - new Date(began)) / 1000).toFixed(1)} s`), words];
 }
 
-/** Samples of a call's quality, drawn as they come. */
+/** Telephone keys for one of the two to hear. */
+function keypad(call) {
+  const keys = make("input", { size: 12, maxlength: 100, required: true, pattern: "[0-9A-Da-d*#wW]+", placeholder: "12#" });
+  const hears = make("select", {}, ["callee", "caller"].map((side) => make("option", {}, side)));
+  const press = async (event) => {
+    event.preventDefault();
+    try {
+      await ask("POST", `/v1/calls/${call.id}/dtmf`, { party: hears.value, digits: keys.value });
+      keys.value = "";
+      say("The keys are being pressed.");
+    } catch (error) {
+      say(error.message, "bad");
+    }
+  };
+  return make("form", { class: "bar", onsubmit: press },
+    make("label", { class: "field" }, make("span", {}, "Telephone keys"), keys),
+    make("label", { class: "field" }, make("span", {}, "for the"), hears), make("button", {}, "Press"));
+}
+
+/** How a call has sounded since its answer, as the node has kept it. */
+function course(samples) {
+  if (!samples.length) return make("p", { class: "dim" }, "How it sounds over time is shown from ten seconds after the answer on.");
+  return make("div", {},
+    make("p", { class: "dim" }, `MOS since ${when(samples[0].time)}, 1 to 4.5:`),
+    ...["caller", "callee"].map((side) => make("div", {}, make("span", { class: "dim" }, `from the ${side}`),
+      line(samples.map((sample) => sample[side].mos), { label: `MOS from the ${side}`, low: 1, high: 4.5 }))));
+}
+
+/** How a call sounds, drawn anew every so often. */
 function watch(id, place) {
-  const history = { caller: [], callee: [] };
   const look = async () => {
     const now = await get(`/v1/calls/${id}/quality`).catch(() => null);
     const one = now?.sessions?.[0];
     if (!one) return;
-    for (const side of ["caller", "callee"]) history[side].push(one[side].mos);
     place.replaceChildren(
       flows(now.sessions.flatMap((session) => [["caller", session.caller], ["callee", session.callee]])),
-      make("p", { class: "dim" }, `Datapath ${one.datapath}. MOS since this page was opened, 1 to 4.5:`),
-      ...["caller", "callee"].map((side) => make("div", {}, make("span", { class: "dim" }, `from the ${side}`),
-        line(history[side], { label: `MOS from the ${side}`, low: 1, high: 4.5 }))));
+      make("p", { class: "dim" }, `Datapath ${one.datapath}.`), course(now.samples));
   };
   look();
   return setInterval(look, EVERY);
@@ -118,7 +142,8 @@ export async function call(main, [id]) {
         ["Ended by", record ? `${record.ended_by} (${record.cause})` : null],
         ["From", it.from], ["To", it.to], ["Source", it.source], ["Trunk", it.trunk], ["Call-ID", make("span", { class: "mono" }, it.call_id)],
         ["Datapath", record?.datapath],
-      ]));
+      ]),
+      ...(up?.state === "answered" ? [keypad(up)] : []));
     clearInterval(timer);
     if (up) timer = watch(id, quality);
     else {

@@ -15,8 +15,8 @@ use control::{
     channel::Handler,
     media::{self, Media, MediaStatus},
     signal::{
-        CallInfo, CallOrder, Originate, ReloadReport, Request, Response, RouteQuestion, Signal,
-        SignalStatus, TransferOrder, TrunkInfo,
+        CallInfo, CallOrder, DtmfOrder, Originate, ReloadReport, Request, Response, RouteQuestion,
+        Signal, SignalStatus, TransferOrder, TrunkInfo,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -108,6 +108,8 @@ impl Handler<Signal> for Service {
                 Request::Call(order) => this.obey(order).await,
                 Request::Originate(order) => this.originate(order).await,
                 Request::Transfer(order) => this.transfer(order).await,
+                Request::Dtmf(order) => this.dtmf(order).await,
+                Request::Quality { id } => this.quality(id).await,
                 Request::Drain { on } => {
                     this.drain(on);
                     Ok(Response::Status(this.status().await))
@@ -347,6 +349,23 @@ impl Service {
         let call = calls.into_iter().flatten().find(|call| call.id == order.id);
         let call = call.ok_or_else(|| no_call(&order.id))?;
         Ok(Response::Call(Box::new(call)))
+    }
+
+    async fn dtmf(&self, order: DtmfOrder) -> Result<Response, Fault> {
+        let command = |answer| Command::Dtmf(Box::new(order.clone()), answer);
+        let found = self.all(command).await;
+        match found.into_iter().flatten().next() {
+            Some(done) => done.map(|call| Response::Call(Box::new(call))),
+            None => Err(no_call(&order.id)),
+        }
+    }
+
+    async fn quality(&self, id: String) -> Result<Response, Fault> {
+        let found = self
+            .all(|answer| Command::Quality(id.clone(), answer))
+            .await;
+        let samples = found.into_iter().flatten().next();
+        samples.map(Response::Quality).ok_or_else(|| no_call(&id))
     }
 
     async fn obey(&self, order: CallOrder) -> Result<Response, Fault> {

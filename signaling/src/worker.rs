@@ -18,7 +18,9 @@ use control::{
     Client, Fault,
     channel::{Events, RequestError},
     media::{self, Media},
-    signal::{CallInfo, CallOrder, Originate, Signal, TracePage, TransferOrder},
+    signal::{
+        CallInfo, CallOrder, DtmfOrder, Originate, QualitySample, Signal, TracePage, TransferOrder,
+    },
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -56,6 +58,10 @@ pub(crate) enum Command {
     HangUp(String, oneshot::Sender<bool>),
     /// Do something to a call; tell how it is then, if it was there.
     Obey(CallOrder, Answerer),
+    /// Press telephone keys towards a party of a call; tell what mediad says to that, if the call was there.
+    Dtmf(Box<DtmfOrder>, Answerer),
+    /// Tell how a call has sounded, if it is there.
+    Quality(String, oneshot::Sender<Option<Vec<QualitySample>>>),
     /// Have a party of a call transferred; tell what it says to that, if the call was there.
     Transfer(Box<TransferOrder>, Answerer),
     /// Connect two parties; tell how the first call is then.
@@ -279,11 +285,13 @@ fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
         Command::Count(answer) => drop(answer.send(core.calls())),
         Command::HangUp(id, answer) => drop(answer.send(core.hang_up_by_id(now, &id))),
         Command::Obey(order, answer) => drop(answer.send(core.obey(now, &order))),
-        Command::Transfer(order, answerer) => match core.transfer(now, &order) {
-            Some(Ok(token)) => drop(orders.lock().insert(token, answerer)),
-            Some(Err(fault)) => drop(answerer.send(Some(Err(fault)))),
-            None => drop(answerer.send(None)),
-        },
+        Command::Transfer(order, answerer) => {
+            await_outcome(core.transfer(now, &order), answerer, orders);
+        }
+        Command::Dtmf(order, answerer) => {
+            await_outcome(core.dtmf(now, &order), answerer, orders);
+        }
+        Command::Quality(id, answer) => drop(answer.send(core.quality(&id))),
         Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),
         Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
@@ -300,6 +308,15 @@ fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
         Command::Collected(aor, messages) => core.handle_collected(now, &aor, messages),
         Command::Account(aor, answer) => core.handle_account(now, &aor, &answer),
         Command::News(news) => core.handle_media_news(now, news),
+    }
+}
+
+/// Who asked is told when somebody else has answered, or why nobody was asked.
+fn await_outcome(begun: Option<Result<OrderToken, Fault>>, answerer: Answerer, orders: &Orders) {
+    match begun {
+        Some(Ok(token)) => drop(orders.lock().insert(token, answerer)),
+        Some(Err(fault)) => drop(answerer.send(Some(Err(fault)))),
+        None => drop(answerer.send(None)),
     }
 }
 

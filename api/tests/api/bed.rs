@@ -14,8 +14,8 @@ use control::{
     channel::{Events, Handler, serve},
     media::{self, Media, MediaStatus, SessionId},
     signal::{
-        self, BindingInfo, CallChange, CallInfo, CallState, Party, Signal, SignalStatus, TracePage,
-        TransferInfo,
+        self, BindingInfo, CallChange, CallInfo, CallState, Party, QualitySample, Signal,
+        SignalStatus, TracePage, TransferInfo,
     },
 };
 use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
@@ -212,6 +212,31 @@ impl Handler<Signal> for Signaling {
                         CallChange::Hold { on } => call.held = on,
                     }
                     signal::Response::Call(Box::new(call))
+                }
+                signal::Request::Dtmf(order) => {
+                    let known = (0..3).map(call).find(|call| call.id == order.id);
+                    let missing = || Fault::new(FaultCode::NotFound, "there is no such call");
+                    let call = known.ok_or_else(missing)?;
+                    match (&*order.digits, order.duration_ms, order.gap_ms) {
+                        ("12#", 100, 50) => signal::Response::Call(Box::new(call)),
+                        ("1", ..) => {
+                            return Err(Fault::new(FaultCode::Conflict, "no telephone-event"));
+                        }
+                        _ => return Err(Fault::new(FaultCode::Invalid, "these are no keys")),
+                    }
+                }
+                signal::Request::Quality { .. } => {
+                    let flow = |packets| media::FlowSample {
+                        packets,
+                        lost: 2,
+                        jitter_us: 1_500,
+                        mos: Some(4.25),
+                    };
+                    signal::Response::Quality(vec![QualitySample {
+                        at_ms: T0,
+                        caller: flow(500),
+                        callee: flow(400),
+                    }])
                 }
                 signal::Request::Registrations { .. } => {
                     let of = |tenant: &str| BindingInfo {

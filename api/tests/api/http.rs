@@ -266,6 +266,36 @@ async fn a_call_is_muted_and_held() {
 }
 
 #[tokio::test]
+async fn keys_are_pressed_or_the_answer_says_why_not() {
+    let bed = Bed::start().await;
+    let path = format!("/v1/calls/{}/dtmf", call(1).id);
+    let press = async |body: Value| bed.ask(KEY, "POST", &path, Some(body)).await;
+    let done = press(json!({ "party": "caller", "digits": "12#", "gap_ms": 50 })).await;
+    assert_eq!((done.status, &done.json()["id"]), (202, &json!(call(1).id)));
+    let refused = press(json!({ "party": "caller", "digits": "1" })).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.json()["detail"], "no telephone-event");
+    assert_eq!(
+        press(json!({ "party": "caller", "digits": "x" }))
+            .await
+            .status,
+        422
+    );
+    assert_eq!(press(json!({ "digits": "1" })).await.status, 400);
+    let unknown = format!("/v1/calls/{}/dtmf", Uuid::from_u128(9));
+    let body = json!({ "party": "caller", "digits": "12#" });
+    assert_eq!(bed.ask(KEY, "POST", &unknown, Some(body)).await.status, 404);
+    let audit = bed.admin("/v1/audit").await.json();
+    let noted = &audit["items"][0];
+    assert_eq!(
+        (&noted["action"], audit["items"].as_array().unwrap().len()),
+        (&json!("dtmf"), 1)
+    );
+    // How many they were, and not which.
+    assert_eq!(noted["detail"], json!({ "party": "caller", "digits": 3 }));
+}
+
+#[tokio::test]
 async fn a_party_is_transferred_or_says_why_not() {
     let bed = Bed::start().await;
     let path = format!("/v1/calls/{}/transfer", call(1).id);

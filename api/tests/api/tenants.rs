@@ -171,6 +171,9 @@ fn body(method: &str, path: &str) -> Option<Value> {
             json!({ "name": "desk-default", "members": ["x"] })
         }
         ("POST", path) if path.ends_with("/mute") => json!({ "party": "callee", "on": false }),
+        ("POST", path) if path.ends_with("/dtmf") => {
+            json!({ "party": "callee", "digits": "12#", "gap_ms": 50 })
+        }
         ("POST", path) if path.ends_with("/hold") => json!({ "on": true }),
         ("PATCH", path) if path.starts_with("/v1/operators/") => json!({ "disabled": true }),
         ("PATCH", path) if path.starts_with("/v1/applications/") => json!({ "name": "mine" }),

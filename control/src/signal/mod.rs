@@ -10,7 +10,10 @@ mod user;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{channel::Protocol, media::MediaStatus};
+use crate::{
+    channel::Protocol,
+    media::{FlowSample, MediaStatus},
+};
 
 pub use log::{LogOrder, LogState, Subject};
 pub use reload::ReloadReport;
@@ -31,7 +34,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 7;
+    const VERSION: u16 = 8;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -61,6 +64,15 @@ pub enum Request {
     /// [`FaultCode::NotFound`](crate::FaultCode), or [`FaultCode::Conflict`](crate::FaultCode) where the
     /// call's media does not go through mediad.
     Call(CallOrder),
+    /// Press telephone keys towards a party of a call; answered with [`Response::Call`] once they are begun, or wait for
+    /// those before them; with [`FaultCode::Invalid`](crate::FaultCode) where they are no keys, and with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where the party cannot be told of any.
+    Dtmf(DtmfOrder),
+    /// How a call has sounded since it was answered; answered with [`Response::Quality`].
+    Quality {
+        /// As in [`CallInfo::id`].
+        id: String,
+    },
     /// Have a party of a call transferred to somebody else; answered with [`Response::Call`] once the party
     /// has agreed to try, or is slow to say so; or with [`FaultCode::Party`](crate::FaultCode) where it
     /// refuses.
@@ -184,6 +196,8 @@ pub enum Response {
     Calls(Vec<CallInfo>),
     /// The call as it is now.
     Call(Box<CallInfo>),
+    /// How a call has sounded, oldest sample first.
+    Quality(Vec<QualitySample>),
     /// The node.
     Status(SignalStatus),
     /// It was done.
@@ -287,6 +301,32 @@ pub struct CallInfo {
     pub peer: Option<String>,
     /// The latest transfer of one of the parties.
     pub transfer: Option<TransferInfo>,
+}
+
+/// Telephone keys for a party of a call to hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DtmfOrder {
+    /// As in [`CallInfo::id`].
+    pub id: String,
+    /// Who hears them.
+    pub party: Party,
+    /// As in [`crate::media::Dtmf::digits`].
+    pub digits: String,
+    /// How long each is pressed, in milliseconds.
+    pub duration_ms: u16,
+    /// The silence after each, in milliseconds.
+    pub gap_ms: u16,
+}
+
+/// How a call sounded at a moment of it: its first stream of media, which is the audio as a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QualitySample {
+    /// When, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// What the caller has sent. Its `mos` is the lowest since the sample before.
+    pub caller: FlowSample,
+    /// What the callee has sent, likewise.
+    pub callee: FlowSample,
 }
 
 /// A party that is to be transferred (blindly: to somebody who is not asked first).

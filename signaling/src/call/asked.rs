@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::{
     Core, MediaToken, Output,
+    output::OrderToken,
     state::{CallKey, Failure},
 };
 
@@ -34,6 +35,8 @@ pub(super) enum Purpose {
     Reopen,
     /// The session is told who is muted.
     Mute,
+    /// Telephone keys are pressed in it, by this order.
+    Dtmf(OrderToken),
     /// It is over.
     Close,
     /// Has anything been heard?
@@ -59,8 +62,15 @@ impl Core {
                 Purpose::Change => self.on_changed(now, asked, answer),
                 Purpose::Reopen => self.on_reopened(asked, answer),
                 Purpose::Mute => self.on_muted(asked, &answer),
+                Purpose::Dtmf(token) => self.on_dtmf(asked, token, answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
+            }
+        } else if self.surveys.remove(&token).is_some() {
+            match answer {
+                Ok(media::Response::Survey(all)) => self.on_survey(now, &all),
+                Ok(other) => debug!(?other, "mediad answered a survey with something else"),
+                Err(error) => debug!(%error, "mediad does not tell how calls sound"),
             }
         }
         self.drain(now);

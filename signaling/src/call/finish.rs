@@ -161,6 +161,10 @@ impl Core {
         self.alarms.set(Alarm::Call(key), None);
         self.alarms.set(Alarm::Longest(key), None);
         self.alarms.set(Alarm::Dialog(key), None);
+        self.alarms.set(Alarm::Quality(key), None);
+        if let Some(ended) = call.end.as_ref().map(|end| end.at) {
+            call.end_series(ended);
+        }
         self.by_dialog.remove(&call.call_id, &call.caller_tag, key);
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();

@@ -117,7 +117,7 @@ impl Core {
             let _heard = match alarm {
                 Alarm::Exchange(id) => self.hear_exchange(id),
                 Alarm::Call(key) | Alarm::Longest(key) | Alarm::Dialog(key) => self.hear_call(key),
-                Alarm::Bridge(_) => None,
+                Alarm::Bridge(_) | Alarm::Quality(_) => None,
             };
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
@@ -125,8 +125,10 @@ impl Core {
                 Alarm::Longest(key) => self.hang_up(now, key, Cause::LongestCall),
                 Alarm::Dialog(key) => self.on_dialog_alarm(now, key),
                 Alarm::Bridge(id) => self.on_bridge_alarm(now, id),
+                Alarm::Quality(key) => self.on_quality_alarm(now, key),
             }
         }
+        self.survey();
         self.drain(now);
     }
 

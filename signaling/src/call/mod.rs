@@ -14,7 +14,7 @@
 //! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one,
-//! and `bridge` makes calls for them.
+//! `keys` presses telephone keys for them, and `bridge` makes their calls; `quality` keeps how each call sounds.
 
 mod alarm;
 mod asked;
@@ -34,12 +34,14 @@ mod finish;
 mod heard;
 mod history;
 mod input;
+mod keys;
 mod local;
 mod message;
 mod mirror;
 mod operator;
 mod output;
 mod policy;
+mod quality;
 mod redirect;
 mod register;
 mod reply;
@@ -112,6 +114,8 @@ pub(crate) struct Core {
     tokens: TokenGenerator,
     /// An instant and the time of day that it was.
     clock: (Instant, Timestamp),
+    /// When it began.
+    began: Instant,
     draining: bool,
     /// Somebody wants to be told how calls stand.
     listened: bool,
@@ -134,6 +138,10 @@ pub(crate) struct Core {
     own: IdMap<ClientId, challenge::Own>,
     /// What mediad was asked and has not answered.
     asked: IdMap<MediaToken, asked::Asked>,
+    /// Questions to mediad of how calls sound.
+    surveys: IdMap<MediaToken, ()>,
+    /// The sessions of the next one.
+    due: Vec<SessionId>,
     /// Names that are being resolved.
     resolving: IdMap<ResolveToken, target::Asked>,
     /// Addresses that take no TCP, and until when that is believed.
@@ -181,6 +189,8 @@ enum Alarm {
     Exchange(ExchangeId),
     /// The call has lasted as long as any may.
     Call(CallKey),
+    /// It is due to be asked how the call sounds.
+    Quality(CallKey),
     /// It has lasted as long as its limits let it.
     Longest(CallKey),
     /// A dialog of the call was not refreshed, or its answer not acknowledged.
@@ -220,6 +230,7 @@ impl Core {
             access,
             metrics,
             session_mark,
+            began: clock.0,
             home: None,
             tokens,
             clock,
@@ -237,6 +248,8 @@ impl Core {
             waits: closed::Waits::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
+            surveys: IdMap::default(),
+            due: Vec::new(),
             resolving: IdMap::default(),
             no_tcp: HashMap::new(),
             media_up: true,
@@ -303,6 +316,8 @@ impl Core {
             && self.waits.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()
+            && self.surveys.is_empty()
+            && self.due.is_empty()
             && self.resolving.is_empty()
             && self.keeping.is_empty()
             && self.delivering.is_empty()

@@ -37,14 +37,11 @@ impl Core {
         order: &CallOrder,
     ) -> Option<Result<CallInfo, Fault>> {
         let key = self.call_by_id(&order.id)?;
-        let call = self.calls.get_mut(&key).filter(|call| call.end.is_none())?;
-        if let Err(why) = call.may_be_muted() {
-            let why = match self.bridges.peer(&call.call_id) {
-                Some(peer) => format!("the media of this call is that of call {peer}"),
-                None => why.to_owned(),
-            };
-            return Some(Err(Fault::new(FaultCode::Conflict, why)));
+        let call = self.calls.get(&key).filter(|call| call.end.is_none())?;
+        if let Err(why) = call.has_media_here() {
+            return Some(Err(self.no_media(key, why)));
         }
+        let call = self.calls.get_mut(&key)?;
         let before = (call.muted, call.held);
         match order.change {
             CallChange::Mute { party, on } => call.muted.set(party, on),
@@ -63,6 +60,17 @@ impl Core {
             self.drain(now);
         }
         self.calls.get(&key).map(|call| Ok(self.info(call)))
+    }
+
+    /// Why nothing can be done to the media of a call.
+    pub(super) fn no_media(&self, key: CallKey, why: &str) -> Fault {
+        let call = self.calls.get(&key);
+        let peer = call.and_then(|call| self.bridges.peer(&call.call_id));
+        let why = match peer {
+            Some(peer) => format!("the media of this call is that of call {peer}"),
+            None => why.to_owned(),
+        };
+        Fault::new(FaultCode::Conflict, why)
     }
 
     /// Tells mediad of a call's sessions who is not heard. Those that are opened later learn of it when
@@ -128,7 +136,7 @@ impl Call {
         }
     }
 
-    fn may_be_muted(&self) -> Result<(), &'static str> {
+    pub(super) fn has_media_here(&self) -> Result<(), &'static str> {
         let has_session = self.all_media().flat_map(Media::sessions).next().is_some();
         if self.media.is_none() || self.is_answered() && !has_session {
             return Err(

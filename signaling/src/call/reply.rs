@@ -472,6 +472,7 @@ impl Core {
         if let Some(longest) = longest {
             self.alarms.set(Alarm::Longest(key), Some(now + longest));
         }
+        self.set_quality_alarm(now, key);
         self.tell_call(key);
         self.after_answer(now, key);
     }

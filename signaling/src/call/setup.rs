@@ -22,6 +22,7 @@ use super::{
     divert::{self, MAX_DIVERSIONS, Reason},
     exchange::{Exchange, ExchangeId, Role, Target},
     policy::{LONGEST_CALL, MAX_BREADTH, MAX_BREADTH_NAME, RETRY_AFTER},
+    quality::Series,
     stage::divert_steps,
     state::{Call, CallKey},
     stream::{Media, Muted},
@@ -373,6 +374,7 @@ impl Core {
             end: None,
             byes: 0,
             stats: Vec::new(),
+            quality: Series::new(),
             closing: 0,
             silence: None,
         };

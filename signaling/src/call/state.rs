@@ -20,6 +20,7 @@ use store::{CallEvent, Cause, EndedBy, Timestamp, Uuid};
 use super::{
     course::Course,
     exchange::ExchangeId,
+    quality::Series,
     stream::{Media, Muted, Turn},
     transfer::Transfer,
 };
@@ -104,6 +105,8 @@ pub(super) struct Call {
     pub(super) byes: usize,
     /// What the sessions that were closed have carried, in the order of their `m=` lines.
     pub(super) stats: Vec<SessionStats>,
+    /// How they have sounded.
+    pub(super) quality: Series,
     /// Sessions that are being closed.
     pub(super) closing: usize,
     /// mediad says that nothing is heard.

@@ -32,6 +32,7 @@ Examples:
   tandem calls hangup 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11
   tandem calls originate alice@example.test +15550100
   tandem calls mute 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 caller
+  tandem calls dtmf 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 callee '12#'
   tandem calls transfer 019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11 callee bob@example.test
   tandem calls --json | jq -r '.items[] | select(.state == \"ringing\") | .id' | xargs tandem calls hangup"
 )]
@@ -62,6 +63,8 @@ enum CallsCommand {
     Hold(ShowArgs),
     /// Lets parties that were put on hold hear each other again
     Resume(ShowArgs),
+    /// Presses telephone keys that one party hears, as if the other had
+    Dtmf(DtmfArgs),
 }
 
 #[derive(Args, Debug)]
@@ -98,6 +101,23 @@ struct TransferArgs {
     whom: MuteArgs,
     /// Whom it is to call: a user, a number or a SIP URI
     to: String,
+}
+
+#[derive(Args, Debug)]
+struct DtmfArgs {
+    #[command(flatten)]
+    call: ShowArgs,
+    /// Who hears them
+    #[arg(value_enum)]
+    party: PartyArg,
+    /// 0-9, A-D, * and #; w is a pause of half a second, W one of a second
+    digits: String,
+    /// For how many milliseconds each is pressed, 40 to 6000
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    duration: u16,
+    /// For how many milliseconds none is after it, 40 to 6000
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    gap: u16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -164,6 +184,7 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
             change(args.whom.call, "transfer", wanted).await
         }
         CallsCommand::Hold(args) => change(args, "hold", json!({ "on": true })).await,
+        CallsCommand::Dtmf(args) => dtmf(args).await,
         CallsCommand::Resume(args) => change(args, "hold", json!({ "on": false })).await,
     }
 }
@@ -209,6 +230,16 @@ async fn originate(args: OriginateArgs) -> Result<Exit, Failure> {
 async fn mute(args: MuteArgs, on: bool) -> Result<Exit, Failure> {
     let wanted = json!({ "party": args.party.name(), "on": on });
     change(args.call, "mute", wanted).await
+}
+
+async fn dtmf(args: DtmfArgs) -> Result<Exit, Failure> {
+    let wanted = json!({
+        "party": args.party.name(),
+        "digits": args.digits,
+        "duration_ms": args.duration,
+        "gap_ms": args.gap,
+    });
+    change(args.call, "dtmf", wanted).await
 }
 
 /// Has something done to a call, and shows how it is then.

@@ -13,6 +13,8 @@ mod dashboard;
 #[cfg(test)]
 mod edit;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod operate;

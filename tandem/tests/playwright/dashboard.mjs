@@ -67,6 +67,13 @@ await page.getByRole("region", { name: "Media" }).waitFor();
 await page.screenshot({ path: `${pictures}/call.png`, fullPage: true });
 tell("ladder");
 
+await page.getByLabel("Telephone keys").fill("12#");
+await page.getByRole("button", { name: "Press", exact: true }).click();
+// The phone of this call has none.
+await page.getByText("has not agreed to telephone events").waitFor();
+await page.getByText("MOS since").waitFor();
+tell("keys and quality");
+
 await page.getByRole("button", { name: "End", exact: true }).click();
 await page.getByRole("button", { name: "End it" }).click();
 await page.getByText("Ended by", { exact: true }).waitFor();

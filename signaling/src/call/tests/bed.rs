@@ -192,6 +192,8 @@ pub(super) struct Mediad {
     pub(super) holds: bool,
     pub(super) fails: bool,
     pub(super) silent_ms: u64,
+    /// How often it was asked how calls sound.
+    pub(super) surveys: u64,
     next_port: u16,
 }
 
@@ -489,6 +491,8 @@ impl Bed {
             media::Request::Delete(_) => "delete",
             media::Request::Query(_) => "query",
             media::Request::Mute(_) => "mute",
+            media::Request::Dtmf(_) => "dtmf",
+            media::Request::Survey(_) => "survey",
             _ => "other",
         };
         self.mediad.asked.drain(..).map(word).collect()
@@ -558,6 +562,34 @@ impl Mediad {
                 true => Ok(media::Response::Stats(self.stats(id))),
                 false => Err(missing()),
             },
+            media::Request::Dtmf(dtmf) => match self.sessions.get(&dtmf.id.0) {
+                Some((create, info)) => {
+                    let (a, b) = (&create.a, &create.b);
+                    let hearer = if dtmf.hears == media::Side::A { a } else { b };
+                    let events = hearer.remote.as_ref().and_then(|remote| remote.events);
+                    match events {
+                        Some(_) => Ok(media::Response::Session(info.clone())),
+                        None => Err(Fault::new(FaultCode::Conflict, "no telephone-event").into()),
+                    }
+                }
+                None => Err(missing()),
+            },
+            media::Request::Survey(ids) => {
+                self.surveys += 1;
+                let here = ids.iter().filter(|id| self.sessions.contains_key(&id.0));
+                let flow = |packets| media::FlowSample {
+                    packets,
+                    lost: 1,
+                    jitter_us: 1500,
+                    mos: Some(4.0),
+                };
+                let surveyed = here.map(|id| media::Surveyed {
+                    id: *id,
+                    from_a: flow(500 * self.surveys),
+                    from_b: flow(400 * self.surveys),
+                });
+                Ok(media::Response::Survey(surveyed.collect()))
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -709,12 +741,17 @@ pub(super) struct Up {
 pub(super) fn call(bed: &mut Bed, number: &str, id: &str) -> Up {
     let offer = sdp("192.0.2.10", &[4000], "sendrecv");
     let answered = sdp("192.0.2.20", &[5000], "sendrecv");
-    let request = invite(number, id, &offer);
+    call_with(bed, number, id, &offer, &answered)
+}
+
+/// The same, with what both say of their media.
+pub(super) fn call_with(bed: &mut Bed, number: &str, id: &str, offer: &str, answered: &str) -> Up {
+    let request = invite(number, id, offer);
     bed.receive_message(CALLER, &request);
     let forwarded = bed.request(CALLEE, &Method::Invite);
     bed.receive_message(CALLEE, &answer(&forwarded, 180, CALLEE, ""));
     bed.response(CALLER, 180);
-    let ok = answer(&forwarded, 200, CALLEE, &answered);
+    let ok = answer(&forwarded, 200, CALLEE, answered);
     bed.receive_message(CALLEE, &ok);
     let ok = bed.response(CALLER, 200);
     let mut caller = Party::caller(&request, &ok);
