@@ -295,10 +295,17 @@ impl ProxyDialog {
     /// one that the other end has not used, and what that one sends from now on is ahead by one more
     /// ([`shift`](Self::shift)). `via` is a whole Via value of ours with a new branch.
     pub fn request_towards(&mut self, side: Side, method: &Method, via: &str) -> RequestBuilder {
+        self.next_towards(side);
+        let cseq = self.end(side.other()).cseq;
+        self.write(side, method, cseq, via)
+    }
+
+    /// The number of such a request that is sent again, as one that was challenged is: beyond all that went
+    /// to that end, for the other one may have sent something since.
+    pub fn next_towards(&mut self, side: Side) -> u32 {
         let sender = self.end_mut(side.other());
         sender.shift = sender.shift.saturating_add(1);
-        let cseq = sender.cseq;
-        self.write(side, method, cseq, via)
+        sender.cseq.saturating_add(sender.shift)
     }
 
     /// A BYE to one end in the name of the other, to be sent in a client transaction of our own.

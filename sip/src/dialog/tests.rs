@@ -260,6 +260,24 @@ fn each_end_sees_the_addresses_that_it_knows() {
     assert_eq!(bye.header("To").unwrap().text(), own);
 }
 
+/// What a proxy sends to one end by itself, once and again, and what the other end sends meanwhile have
+/// numbers of their own, each higher than the one before.
+#[test]
+fn requests_of_a_proxys_own_and_those_that_pass_never_share_a_number() {
+    let mut dialog = relayed();
+    let number = |message: &Message| message.cseq().unwrap().number;
+    let refer = dialog.request_towards(Side::Callee, &Method::Refer, VIA);
+    let refer = number(&refer.build().unwrap());
+    let info = within(&Method::Info, Side::Caller, refer, "sip:x@y");
+    dialog.handle_request(&info);
+    let passed = number(&info) + dialog.shift(Side::Caller);
+    let again = dialog.next_towards(Side::Callee);
+    let bye = number(&dialog.bye_towards(Side::Callee, VIA, None).unwrap());
+    assert!(refer < passed && passed < again && again < bye);
+    // Those to the caller are the callee's.
+    assert_eq!(dialog.next_towards(Side::Caller), 1);
+}
+
 #[test]
 fn a_late_2xx_is_acknowledged_in_the_callers_name() {
     let dialog = relayed();
