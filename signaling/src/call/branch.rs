@@ -113,7 +113,7 @@ impl Core {
             }
             Some(Client::Bye(key, side)) => self.on_bye_done(now, key, side, None),
             Some(Client::Kept) => self.on_delivered(now, client, None),
-            Some(Client::Refer(key)) => self.on_referred(now, key, None),
+            Some(Client::Refer(key, number)) => self.on_referred(now, key, number, None),
             Some(Client::Disowned) | None => {}
         }
     }
@@ -168,12 +168,19 @@ impl Core {
             && let Some((leg, _)) = call.leg_of(&exchange.received)
         {
             ahead = leg.dialog.shift(from);
+            let number = exchange.received.cseq().map_or(0, |cseq| cseq.number);
+            if ahead != exchange.ahead {
+                // While its way was looked for, or at another address, something of this node's own went
+                // there: by the number that this one would have now.
+                ahead = leg.dialog.move_ahead(from, number);
+            }
+            exchange.ahead = ahead;
             let asked = leg.asked.as_ref().filter(|asked| asked.from == from);
             invite = asked.map_or(0, |asked| asked.shift);
-            if let (Method::Invite, Ok(cseq)) = (&exchange.method, exchange.received.cseq()) {
+            if exchange.method == Method::Invite {
                 leg.asked = Some(Asked {
                     from,
-                    cseq: cseq.number,
+                    cseq: number,
                     shift: ahead,
                     credentials: None,
                 });
@@ -270,9 +277,10 @@ impl Core {
         let may = self.exchanges.get(&id).is_some_and(|exchange| {
             !exchange.replied && !exchange.context.is_answered() && !exchange.is_cancelled()
         });
-        let more = self
-            .branch(id, index)
-            .is_some_and(|branch| !branch.ways.is_empty());
+        let branch = self.exchanges.get(&id);
+        let branch = branch.and_then(|exchange| exchange.branches.get(index));
+        let more = branch
+            .is_some_and(|branch| !branch.ways.is_empty() && !self.is_drained(id, &branch.target));
         if may && more {
             self.try_next_way(now, id, index);
         } else {
@@ -311,7 +319,9 @@ impl Core {
         target: &Target,
         breadth: u32,
     ) {
+        let is_drained = self.is_drained(id, target);
         let located = match &target.place {
+            Place::Host(_) if is_drained => Located::Nowhere("its trunk is drained"),
             Place::Host(host) => host
                 .host()
                 .map_or(Located::Nowhere("it is not configured"), |host| {
@@ -338,7 +348,7 @@ impl Core {
         {
             call.callee_user = Some(user.clone());
         }
-        if let (Some(host), Some(key)) = (target.host(), exchange.call)
+        if let (Some(host), Some(key), false) = (target.host(), exchange.call, is_drained)
             && let Some(call) = self.calls.get_mut(&key)
         {
             host.trunk.standing.count_offered();
@@ -354,6 +364,19 @@ impl Core {
                 self.on_ways(now, id, branch.0, Vec::new());
             }
         }
+    }
+
+    /// Whether a place is a trunk's that gets no new calls any more: since the plan was made, an operator has
+    /// drained it. An emergency call takes any.
+    fn is_drained(&self, id: ExchangeId, target: &Target) -> bool {
+        let host = target.host();
+        if !host.is_some_and(|host| host.trunk.standing.is_drained()) {
+            return false;
+        }
+        let exchange = self.exchanges.get(&id);
+        let call = exchange.and_then(|exchange| self.calls.get(&exchange.call?));
+        let course = call.and_then(|call| call.course.as_ref());
+        !course.is_some_and(|course| course.plan.emergency)
     }
 
     fn try_next_way(&mut self, now: Instant, id: ExchangeId, index: usize) {

@@ -69,7 +69,7 @@ impl Core {
         }
     }
 
-    /// A BYE of our own was challenged: sends it again with the trunk's credentials. `false` where there
+    /// A BYE or REFER of our own was challenged: sends it again with the trunk's credentials. `false` where there
     /// are none, or they were refused.
     pub(super) fn answer_for_own(
         &mut self,
@@ -86,8 +86,13 @@ impl Core {
         let trunk = own.trunk.clone();
         let again = self.with_credentials(&trunk, response, &own.sent, &own.way, own.challenged);
         let again = again.and_then(|(again, _)| {
-            let number = again.cseq().map_or(0, |cseq| cseq.number);
-            numbered(&again, number.saturating_add(1)).map_err(|error| error.to_string())
+            let number = match what {
+                // Its dialog goes on, and the other party may have used the next number.
+                Client::Refer(key, _) => self.number_again(key, response),
+                _ => None,
+            };
+            let next = || again.cseq().map_or(0, |cseq| cseq.number.saturating_add(1));
+            numbered(&again, number.unwrap_or_else(next)).map_err(|error| error.to_string())
         });
         let sent = again.and_then(|again| {
             let client = self.layer.send_request(now, own.way, again.clone());
@@ -97,7 +102,7 @@ impl Core {
             Ok((again, sent)) => {
                 debug!(
                     trunk = trunk.name,
-                    "answered a trunk's challenge to our BYE"
+                    "answered a trunk's challenge to a request of ours"
                 );
                 self.clients.insert(again, what);
                 let challenged = own.challenged + 1;
@@ -112,7 +117,7 @@ impl Core {
             Err(error) => {
                 warn!(
                     trunk = trunk.name,
-                    error, "a trunk's challenge to our BYE is not answered"
+                    error, "a trunk's challenge to a request of ours is not answered"
                 );
                 false
             }

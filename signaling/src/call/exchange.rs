@@ -58,6 +58,8 @@ pub(super) struct Exchange {
     pub(super) cancel_reason: Option<String>,
     /// To tags of 2xx that were acknowledged and ended because nobody wanted them any more.
     pub(super) disowned: Vec<String>,
+    /// How far its request was to go ahead within its dialog when it came, or went out last.
+    pub(super) ahead: u32,
 }
 
 /// What the request is to the node.

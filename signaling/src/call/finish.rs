@@ -165,6 +165,7 @@ impl Core {
         if let Some(ended) = call.end.as_ref().map(|end| end.at) {
             call.end_series(ended);
         }
+        self.alarms.set(Alarm::Transfer(key), None);
         self.by_dialog.remove(&call.call_id, &call.caller_tag, key);
         let waiting = call.waiting.take().map(|waiting| waiting.work);
         let left: Vec<_> = waiting.into_iter().chain(call.work.drain(..)).collect();

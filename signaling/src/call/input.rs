@@ -95,7 +95,7 @@ impl Core {
                 branch.is_some_and(|branch| !branch.heard && affected(branch.way))
             }
             Client::Kept => self.is_kept_by(*id, |way| affected(Some(*way))),
-            Client::Bye(..) | Client::Disowned | Client::Refer(_) => false,
+            Client::Bye(..) | Client::Disowned | Client::Refer(..) => false,
         };
         let ids: Vec<_> = self
             .clients
@@ -116,7 +116,10 @@ impl Core {
         while let Some(alarm) = self.alarms.take_due(now) {
             let _heard = match alarm {
                 Alarm::Exchange(id) => self.hear_exchange(id),
-                Alarm::Call(key) | Alarm::Longest(key) | Alarm::Dialog(key) => self.hear_call(key),
+                Alarm::Call(key)
+                | Alarm::Longest(key)
+                | Alarm::Dialog(key)
+                | Alarm::Transfer(key) => self.hear_call(key),
                 Alarm::Bridge(_) | Alarm::Quality(_) => None,
             };
             match alarm {
@@ -124,6 +127,7 @@ impl Core {
                 Alarm::Call(key) => self.on_call_alarm(now, key),
                 Alarm::Longest(key) => self.hang_up(now, key, Cause::LongestCall),
                 Alarm::Dialog(key) => self.on_dialog_alarm(now, key),
+                Alarm::Transfer(key) => self.on_transfer_alarm(now, key),
                 Alarm::Bridge(id) => self.on_bridge_alarm(now, id),
                 Alarm::Quality(key) => self.on_quality_alarm(now, key),
             }

@@ -179,8 +179,8 @@ enum Client {
     Disowned,
     /// A message that was kept for its user.
     Kept,
-    /// A REFER of our own.
-    Refer(CallKey),
+    /// A REFER of our own, by the number of its transfer.
+    Refer(CallKey, u64),
 }
 
 /// Who is to be woken.
@@ -195,6 +195,8 @@ enum Alarm {
     Longest(CallKey),
     /// A dialog of the call was not refreshed, or its answer not acknowledged.
     Dialog(CallKey),
+    /// A party that was transferred has not told of its new call.
+    Transfer(CallKey),
     /// Two calls of this node's own that are one.
     Bridge(u64),
 }

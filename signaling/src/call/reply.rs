@@ -35,18 +35,13 @@ impl Core {
         let status = response.status().unwrap_or(0);
         let (id, index) = match self.clients.get(&client).copied() {
             Some(Client::Branch(id, index)) => (id, index),
-            Some(Client::Bye(..) | Client::Disowned)
+            Some(Client::Bye(..) | Client::Disowned | Client::Refer(..))
                 if matches!(status, 401 | 407) && self.answer_for_own(now, client, response) =>
             {
                 return;
             }
-            Some(Client::Refer(key))
-                if matches!(status, 401 | 407) && self.answer_for_own(now, client, response) =>
-            {
-                return self.move_on(key, response);
-            }
-            Some(Client::Refer(key)) if status >= 200 => {
-                return self.on_referred(now, key, Some(status));
+            Some(Client::Refer(key, number)) if status >= 200 => {
+                return self.on_referred(now, key, number, Some(status));
             }
             Some(Client::Bye(key, side)) if status >= 200 => {
                 return self.on_bye_done(now, key, side, Some(status));
@@ -54,7 +49,7 @@ impl Core {
             Some(Client::Kept) if status >= 200 => {
                 return self.on_delivered(now, client, Some(status));
             }
-            Some(Client::Bye(..) | Client::Disowned | Client::Kept | Client::Refer(_)) => return,
+            Some(Client::Bye(..) | Client::Disowned | Client::Kept | Client::Refer(..)) => return,
             None => return self.metrics.dropped(Dropped::Stray),
         };
         self.follow_callee(now, id, index, flow);

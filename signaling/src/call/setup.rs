@@ -289,6 +289,7 @@ impl Core {
             cancelled: false,
             cancel_reason: None,
             disowned: Vec::new(),
+            ahead: 0,
             timer: None,
         };
         let id = ExchangeId(self.number());

@@ -1,11 +1,11 @@
 //! A party of a call is transferred to somebody else, for an operator: REFER (RFC 3515) within the call's
 //! dialog, in the name of the other party.
 //!
-//! Its CSeq number is one that the other party has not used, so that everything which that one sends
+//! The REFER's CSeq number is one that the other party has not used, so that everything which that one sends
 //! afterwards is moved ahead by one on its way, as after a challenge ([`super::challenge`]). What the party
 //! tells of its new call by NOTIFY is for this node, and goes no further.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::{
     Fault, FaultCode,
@@ -21,10 +21,14 @@ use store::Cause;
 use tracing::{info, warn};
 
 use super::{
-    Client, Core, Output,
+    Alarm, Client, Core, Output,
     output::OrderToken,
     state::{Call, CallKey},
 };
+
+/// How long a party may say nothing of its new call: as long as a phone's own subscription to it lasts that
+/// names no other time.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The latest transfer of a call.
 #[derive(Debug)]
@@ -34,12 +38,31 @@ pub(super) struct Transfer {
     to: String,
     /// How far it is, in the party's words; below 200 it is under way.
     status: u16,
+    /// Which of this worker's transfers it is: an answer to an earlier REFER may be late.
+    number: u64,
+    /// The CSeq number of the REFER, by which the party may name it in what it tells (RFC 3515 section 2.4.6).
+    cseq: u32,
     /// Who waits for the party's answer to the REFER.
     order: Option<OrderToken>,
+    /// The party has taken the REFER and told no outcome: what it still tells is heard.
+    listens: bool,
 }
 
 impl Transfer {
-    const fn is_under_way(&self) -> bool {
+    /// One that has just begun.
+    pub(super) const fn new(party: Side, to: String, number: u64) -> Self {
+        Self {
+            party,
+            to,
+            status: 100,
+            number,
+            cseq: 0,
+            order: None,
+            listens: true,
+        }
+    }
+
+    pub(super) const fn is_under_way(&self) -> bool {
         self.status < 200
     }
 
@@ -52,6 +75,17 @@ impl Transfer {
             to: self.to.clone(),
             status: self.status,
         }
+    }
+
+    /// Whether it is the one of this number.
+    pub(super) const fn is(&self, number: u64) -> bool {
+        self.number == number
+    }
+
+    /// It has come so far.
+    pub(super) const fn set_status(&mut self, status: u16) {
+        self.status = status;
+        self.listens = status < 200;
     }
 }
 
@@ -84,18 +118,17 @@ impl Core {
             Ok(to) => to,
             Err(fault) => return Some(Err(fault)),
         };
-        let token = OrderToken(self.number());
-        let begun = self.refer(now, key, at, party, &to);
-        if begun.is_none() {
+        let number = self.number();
+        let token = OrderToken(number);
+        let Some(cseq) = self.refer(now, key, at, party, &to, number) else {
             return conflict("the party cannot be reached");
-        }
+        };
         if let Some(call) = self.calls.get_mut(&key) {
             info!(call = %call.id, ?party, to, "an operator transfers a party");
             call.transfer = Some(Transfer {
-                party,
-                to,
-                status: 100,
+                cseq,
                 order: Some(token),
+                ..Transfer::new(party, to, number)
             });
         }
         self.tell_call(key);
@@ -103,7 +136,7 @@ impl Core {
         Some(Ok(token))
     }
 
-    /// Sends the REFER.
+    /// Sends the REFER: its CSeq number.
     fn refer(
         &mut self,
         now: Instant,
@@ -111,40 +144,54 @@ impl Core {
         at: usize,
         party: Side,
         to: &str,
-    ) -> Option<()> {
-        self.send_within(now, key, at, party, Client::Refer(key), |dialog, via| {
+        number: u64,
+    ) -> Option<u32> {
+        let mut cseq = 0;
+        let what = Client::Refer(key, number);
+        self.send_within(now, key, at, party, what, |dialog, via| {
             let by = dialog.target(party.other()).to_owned();
             let address = String::from_utf8_lossy(dialog.address(party.other())).into_owned();
             // The tag is the dialog's, and no part of who somebody is.
             let address = address.split(";tag=").next().unwrap_or_default().to_owned();
-            dialog
+            let refer = dialog
                 .request_towards(party, &Method::Refer, via)
                 .header(HeaderName::Contact, format!("<{by}>"))
                 .header(HeaderName::ReferTo, format!("<{to}>"))
                 .header(HeaderName::ReferredBy, address)
-                .build()
-        })
+                .build()?;
+            cseq = refer.cseq().map_or(0, |cseq| cseq.number);
+            Ok(refer)
+        })?;
+        Some(cseq)
     }
 
-    /// The party answered the REFER, or nobody did.
-    pub(super) fn on_referred(&mut self, now: Instant, key: CallKey, status: Option<u16>) {
+    /// The party answered the REFER of a transfer, or nobody did.
+    pub(super) fn on_referred(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        number: u64,
+        status: Option<u16>,
+    ) {
         let status = status.unwrap_or(408);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let Some(transfer) = &mut call.transfer else {
+        let transfer = call.transfer.as_mut();
+        let Some(transfer) = transfer.filter(|transfer| transfer.is(number)) else {
             return;
         };
         let token = transfer.order.take();
-        if status >= 300 {
+        if status >= 300 && transfer.is_under_way() {
             warn!(call = %call.id, status, "a party does not take a transfer");
-            transfer.status = status;
+            transfer.set_status(status);
             self.note_transfer(now, key);
         }
         if let Some(token) = token {
             let outcome = self.referred(key, status);
             self.outputs.push_back(Output::Obeyed { token, outcome });
         }
+        self.await_notice(now, key);
         self.tell_call(key);
     }
 
@@ -160,13 +207,42 @@ impl Core {
         }
     }
 
-    /// A REFER of ours was challenged, and goes out again by the next number.
-    pub(super) fn move_on(&mut self, key: CallKey, response: &Message) {
-        let call = self.calls.get_mut(&key);
-        if let Some((leg, from)) = call.and_then(|call| call.leg_of(response)) {
-            let shift = leg.dialog.shift(from);
-            leg.dialog.set_shift(from, shift + 1);
+    /// A REFER of ours was challenged: the number that it goes out by again.
+    pub(super) fn number_again(&mut self, key: CallKey, response: &Message) -> Option<u32> {
+        let call = self.calls.get_mut(&key)?;
+        let (leg, from) = call.leg_of(response)?;
+        let again = leg.dialog.next_towards(from.other());
+        let before = response.cseq().ok()?.number;
+        let transfer = call.transfer.as_mut();
+        if let Some(transfer) = transfer.filter(|transfer| transfer.cseq == before) {
+            transfer.cseq = again;
         }
+        Some(again)
+    }
+
+    /// Gives a party that has taken a REFER time to tell of its new call.
+    fn await_notice(&mut self, now: Instant, key: CallKey) {
+        let call = self.calls.get(&key).filter(|call| call.end.is_none());
+        let transfer = call.and_then(|call| call.transfer.as_ref());
+        let waits = transfer.is_some_and(Transfer::is_under_way);
+        let at = waits.then_some(now + NOTICE_PATIENCE);
+        self.alarms.set(Alarm::Transfer(key), at);
+    }
+
+    /// A party that has taken a REFER is silent: the call goes on, and another transfer may be tried.
+    pub(super) fn on_transfer_alarm(&mut self, now: Instant, key: CallKey) {
+        let call = self.calls.get_mut(&key).filter(|call| call.end.is_none());
+        let Some((id, transfer)) = call.and_then(|call| Some((call.id, call.transfer.as_mut()?)))
+        else {
+            return;
+        };
+        if !transfer.is_under_way() {
+            return;
+        }
+        warn!(call = %id, to = transfer.to, "a party does not tell what became of its transfer");
+        transfer.status = 408;
+        self.note_transfer(now, key);
+        self.tell_call(key);
     }
 
     /// What a party tells of its new call, where this node has asked for it. `false` for anything else.
@@ -181,22 +257,17 @@ impl Core {
         if received.method() != Some(&Method::Notify) {
             return false;
         }
-        let is_refer = received.header(HeaderName::Event).is_some_and(|event| {
-            let event = event.text();
-            let package = event.split(';').next().unwrap_or_default();
-            package.trim().eq_ignore_ascii_case("refer")
-        });
-        if !is_refer {
+        let Some(about) = referral(received) else {
             return false;
-        }
+        };
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
         // Of one that is over, or was refused, there is no more to tell: the phones may transfer each other.
         let transfer = call.transfer.as_ref();
-        let party = transfer
-            .filter(|transfer| transfer.is_under_way())
-            .map(|transfer| transfer.party);
+        let transfer = transfer.filter(|transfer| transfer.listens);
+        let party = transfer.map(|transfer| transfer.party);
+        let is_latest = about.is_none_or(|cseq| transfer.is_some_and(|known| known.cseq == cseq));
         let Some((leg, _)) = call
             .leg_of(received)
             .filter(|(_, from)| Some(*from) == party)
@@ -205,7 +276,7 @@ impl Core {
         };
         leg.dialog.handle_request(received);
         self.answer(now, server, received, 200, &[]);
-        if let Some(status) = told(received) {
+        if let Some(status) = told(received).filter(|_| is_latest) {
             self.on_notice(now, key, status);
         }
         true
@@ -215,12 +286,11 @@ impl Core {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let transfer = call
-            .transfer
-            .as_mut()
-            .filter(|transfer| transfer.is_under_way());
-        let Some(transfer) = transfer else { return };
-        transfer.status = status;
+        let transfer = call.transfer.as_mut();
+        let Some(transfer) = transfer.filter(|transfer| transfer.listens) else {
+            return;
+        };
+        transfer.set_status(status);
         // Its answer to the REFER was lost, or is slow.
         let token = transfer.order.take();
         info!(call = %call.id, status, "a party tells of its transfer");
@@ -231,6 +301,7 @@ impl Core {
             let outcome = self.referred(key, 200);
             self.outputs.push_back(Output::Obeyed { token, outcome });
         }
+        self.await_notice(now, key);
         if (200..300).contains(&status) {
             return self.hang_up(now, key, Cause::Transfer);
         }
@@ -253,6 +324,15 @@ impl Call {
     pub(super) fn is_being_transferred(&self) -> bool {
         self.transfer.as_ref().is_some_and(Transfer::is_under_way)
     }
+}
+
+/// Whether a NOTIFY is about a REFER, and about that of which CSeq number where it says so.
+fn referral(notify: &Message) -> Option<Option<u32>> {
+    let event = notify.header(HeaderName::Event)?.text();
+    let mut words = event.split(';').map(str::trim);
+    let is_refer = words.next()?.eq_ignore_ascii_case("refer");
+    let id = words.find_map(|word| word.strip_prefix("id="));
+    is_refer.then(|| id.and_then(|id| id.trim().parse().ok()))
 }
 
 /// The status in a NOTIFY's `message/sipfrag` (RFC 3420); 487 where the subscription ends without one that is

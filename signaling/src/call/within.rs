@@ -174,6 +174,7 @@ impl Core {
         }
         leg.dialog.handle_request(&received);
         let directions = leg.dialog.directions(from.other());
+        let ahead = leg.dialog.shift(from);
         // Where it is now is where it can be reached.
         if from == Side::Callee
             && let Some(way) = &mut leg.way
@@ -220,6 +221,7 @@ impl Core {
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.directions = Some(directions);
             exchange.secure = secure;
+            exchange.ahead = ahead;
         }
         self.run_actions(now, id);
     }

@@ -28,7 +28,7 @@ use store::{CallEvent, Cdr, Timestamp};
 
 use crate::{
     accounts::Access,
-    call::{Core, Hop, Kept, MediaToken, Output, Policy},
+    call::{Authority, Core, Hop, Kept, MediaToken, Output, Policy, ResolveToken},
     defence::Standing,
     directory::{Aor, Directory},
     metrics::Metrics,
@@ -180,6 +180,9 @@ pub(super) struct Bed {
     /// What operators were told of their orders.
     pub(super) obeyed: Vec<Result<signal::CallInfo, Fault>>,
     pub(super) names: HashMap<String, Vec<SocketAddr>>,
+    /// Questions about names wait while it does.
+    pub(super) resolver_holds: bool,
+    unresolved: VecDeque<(ResolveToken, Authority)>,
 }
 
 /// A mediad that is played.
@@ -263,6 +266,8 @@ impl Bed {
             events: Vec::new(),
             obeyed: Vec::new(),
             names: HashMap::new(),
+            resolver_holds: false,
+            unresolved: VecDeque::new(),
         }
     }
 
@@ -307,23 +312,10 @@ impl Bed {
                         self.core.handle_media(self.now, token, answer);
                     }
                 }
-                Output::Resolve { token, authority } => {
-                    let found = self.names.get(&authority.host).cloned().unwrap_or_else(|| {
-                        let ip = authority.host.parse();
-                        ip.map_or(Vec::new(), |ip| {
-                            vec![SocketAddr::new(ip, authority.port.unwrap_or(5060))]
-                        })
-                    });
-                    let hops: Vec<_> = found
-                        .into_iter()
-                        .map(|remote| Hop {
-                            transport: authority.transport.unwrap_or(Transport::Udp),
-                            remote,
-                            source: None,
-                        })
-                        .collect();
-                    self.core.handle_resolved(self.now, token, &hops);
+                Output::Resolve { token, authority } if self.resolver_holds => {
+                    self.unresolved.push_back((token, authority));
                 }
+                Output::Resolve { token, authority } => self.resolve(token, &authority),
                 Output::Account { aor } => {
                     self.questions.push_back(aor);
                     if !self.store_holds {
@@ -360,6 +352,40 @@ impl Bed {
                 Output::Settled { aor } => assert!(self.busy.remove(&aor)),
             }
         }
+    }
+
+    fn resolve(&mut self, token: ResolveToken, authority: &Authority) {
+        let found = self.names.get(&authority.host).cloned().unwrap_or_else(|| {
+            let ip = authority.host.parse();
+            ip.map_or(Vec::new(), |ip| {
+                vec![SocketAddr::new(ip, authority.port.unwrap_or(5060))]
+            })
+        });
+        let hops: Vec<_> = found
+            .into_iter()
+            .map(|remote| Hop {
+                transport: authority.transport.unwrap_or(Transport::Udp),
+                remote,
+                source: None,
+            })
+            .collect();
+        self.core.handle_resolved(self.now, token, &hops);
+    }
+
+    /// Answers what was asked about names.
+    pub(super) fn resolve_all(&mut self) {
+        self.resolver_holds = false;
+        while let Some((token, authority)) = self.unresolved.pop_front() {
+            self.resolve(token, &authority);
+            self.settle();
+        }
+    }
+
+    /// An operator drains a trunk, or lets it have calls again.
+    pub(super) fn drain_trunk(&mut self, name: &str, on: bool) {
+        let trunks = self.core.directory.trunks();
+        let trunk = trunks.iter().find(|trunk| trunk.name == name).unwrap();
+        assert!(trunk.standing.set_drained(on));
     }
 
     /// Answers what was asked about users.

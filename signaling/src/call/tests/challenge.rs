@@ -9,7 +9,13 @@ use store::Cause;
 
 use super::bed::*;
 
-fn challenge(request: &Message, status: u16, realm: &str, nonce: &str, stale: bool) -> Message {
+pub(super) fn challenge(
+    request: &Message,
+    status: u16,
+    realm: &str,
+    nonce: &str,
+    stale: bool,
+) -> Message {
     let mut challenge = Challenge::new(realm, nonce, Algorithm::from(Hash::Sha256));
     challenge.stale = stale;
     let name = match status {

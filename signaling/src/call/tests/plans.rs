@@ -466,3 +466,39 @@ fn a_call_its_record_and_its_events_name_whose_it_is() {
     };
     assert!(bed.core.trace(&over).is_some());
 }
+
+#[test]
+fn a_trunk_that_was_drained_since_the_plan_was_made_is_passed_over_but_for_emergencies() {
+    let mut bed = bed();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let first = bed.request(CALLEE, &Method::Invite);
+    bed.drain_trunk("two", true);
+    bed.receive_message(CALLEE, &answer(&first, 503, CALLEE, ""));
+    bed.request(CALLEE, &Method::Ack);
+    let third = bed.request("192.0.2.22:5060", &Method::Invite);
+    let trunks = bed.core.directory.trunks();
+    let two = trunks.iter().find(|trunk| trunk.name == "two").unwrap();
+    assert_eq!(two.standing.counts(), (0, 0));
+    take(&mut bed, "192.0.2.22:5060", &third);
+    assert_eq!(bed.core.list(None)[0].trunk.as_deref(), Some("three"));
+
+    bed.drain_trunk("one", true);
+    bed.receive_message(CALLER, &invite("112", "c2", ""));
+    let help = bed.request(CALLEE, &Method::Invite);
+    take(&mut bed, CALLEE, &help);
+    end(&mut bed);
+}
+
+#[test]
+fn the_other_hosts_of_a_trunk_that_was_drained_meanwhile_are_not_tried() {
+    let mut bed = Bed::new();
+    bed.receive_message(CALLER, &invite("+1555", "c1", ""));
+    let first = bed.request(CALLEE, &Method::Invite);
+    bed.drain_trunk("carrier", true);
+    bed.receive_message(CALLEE, &answer(&first, 503, CALLEE, ""));
+    bed.request(CALLEE, &Method::Ack);
+    bed.response(CALLER, 500);
+    bed.assert_quiet();
+    assert_eq!(bed.cdr().trunk.as_deref(), Some("carrier"));
+    bed.assert_empty();
+}

@@ -10,7 +10,7 @@ use sip::{
 };
 use store::{Cause, EndedBy};
 
-use super::bed::*;
+use super::{bed::*, challenge::challenge};
 
 fn transfer(bed: &mut Bed, party: Who) -> Result<(), Fault> {
     let id = bed.core.list(None)[0].id.clone();
@@ -192,5 +192,181 @@ fn nobody_is_transferred_before_an_answer_and_other_notices_pass() {
     bed.receive_message(CALLER, &passed.respond(200).build().unwrap());
     bed.response(CALLEE, 200);
     hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+fn number(message: &Message) -> u32 {
+    message.cseq().unwrap().number
+}
+
+fn status(bed: &Bed) -> u16 {
+    bed.core.list(None)[0].transfer.clone().unwrap().status
+}
+
+#[test]
+fn a_party_that_never_tells_what_became_of_its_transfer_may_be_sent_elsewhere() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    transfer(&mut bed, Who::Callee).unwrap();
+    let first = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLEE, &first.respond(202).build().unwrap());
+    assert!(told(&mut bed).is_ok());
+    // What it tells gives it as long again.
+    bed.pass_ms(59_000);
+    let trying = notify(&mut up.callee, "SIP/2.0 100 Trying\r\n", "active");
+    bed.receive_message(CALLEE, &trying);
+    bed.response(CALLEE, 200);
+    bed.pass_ms(59_000);
+    assert_eq!(status(&bed), 100);
+    bed.events.clear();
+    bed.pass_ms(2_000);
+    assert_eq!(status(&bed), 408);
+    assert_eq!(bed.events.len(), 1, "{:?}", bed.events);
+    bed.assert_quiet();
+
+    transfer(&mut bed, Who::Callee).unwrap();
+    let second = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLEE, &second.respond(202).build().unwrap());
+    assert!(told(&mut bed).is_ok());
+    // It names the first one, which is not waited for any more.
+    let about = |notify: &Message, refer: &Message| {
+        let event = format!("refer;id={}", number(refer));
+        notify
+            .edit()
+            .replace(HeaderName::Event, event)
+            .finish()
+            .unwrap()
+    };
+    let done = notify(&mut up.callee, "SIP/2.0 200 OK\r\n", "terminated");
+    bed.receive_message(CALLEE, &about(&done, &first));
+    bed.response(CALLEE, 200);
+    bed.assert_quiet();
+    assert_eq!(status(&bed), 100);
+    let done = notify(&mut up.callee, "SIP/2.0 200 OK\r\n", "terminated");
+    bed.receive_message(CALLEE, &about(&done, &second));
+    bed.response(CALLEE, 200);
+    for party in [CALLER, CALLEE] {
+        let bye = bed.request(party, &Method::Bye);
+        bed.receive_message(party, &bye.respond(200).build().unwrap());
+    }
+    bed.assert_quiet();
+    assert_eq!(bed.cdr().cause, Cause::Transfer);
+    bed.assert_empty();
+}
+
+#[test]
+fn what_a_party_tells_after_its_time_counts_while_it_is_not_sent_elsewhere() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    transfer(&mut bed, Who::Callee).unwrap();
+    let refer = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLEE, &refer.respond(202).build().unwrap());
+    bed.pass_ms(61_000);
+    assert_eq!(status(&bed), 408);
+    let done = notify(&mut up.callee, "SIP/2.0 200 OK\r\n", "terminated");
+    bed.receive_message(CALLEE, &done);
+    bed.response(CALLEE, 200);
+    for party in [CALLER, CALLEE] {
+        let bye = bed.request(party, &Method::Bye);
+        bed.receive_message(party, &bye.respond(200).build().unwrap());
+    }
+    assert_eq!(bed.cdr().cause, Cause::Transfer);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_late_answer_to_a_refer_is_not_that_of_the_next_one() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    transfer(&mut bed, Who::Callee).unwrap();
+    let first = bed.request(CALLEE, &Method::Refer);
+    let busy = notify(&mut up.callee, "SIP/2.0 486 Busy Here\r\n", "terminated");
+    bed.receive_message(CALLEE, &busy);
+    bed.response(CALLEE, 200);
+    assert!(told(&mut bed).is_ok(), "it has taken it");
+    assert_eq!(status(&bed), 486);
+    transfer(&mut bed, Who::Callee).unwrap();
+    let second = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLEE, &first.respond(603).build().unwrap());
+    assert!(bed.obeyed.is_empty(), "{:?}", bed.obeyed);
+    assert_eq!(status(&bed), 100);
+    bed.receive_message(CALLEE, &second.respond(202).build().unwrap());
+    assert!(told(&mut bed).is_ok());
+    hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+#[test]
+fn no_number_comes_twice_where_a_refer_is_challenged_and_the_other_party_speaks_meanwhile() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+9555", "c1");
+    transfer(&mut bed, Who::Callee).unwrap();
+    let refer = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLER, &up.caller.send(&Method::Info, ""));
+    let info = bed.request(CALLEE, &Method::Info);
+    bed.receive_message(CALLEE, &challenge(&refer, 407, "carrier.test", "n1", false));
+    let again = bed.request(CALLEE, &Method::Refer);
+    assert!(again.header(HeaderName::ProxyAuthorization).is_some());
+    let numbers = [&refer, &info, &again].map(number);
+    assert_eq!(numbers, [2, 3, 4]);
+    bed.receive_message(CALLEE, &info.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    bed.receive_message(CALLEE, &again.respond(202).build().unwrap());
+    assert!(told(&mut bed).is_ok());
+    // The party names it by the number that it has taken.
+    let done = notify(&mut up.callee, "SIP/2.0 486 Busy Here\r\n", "terminated");
+    let named = done.edit().replace(HeaderName::Event, "refer;id=4");
+    bed.receive_message(CALLEE, &named.finish().unwrap());
+    bed.response(CALLEE, 200);
+    assert_eq!(status(&bed), 486);
+    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    assert_eq!(number(&bye), 5);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
+    bed.assert_empty();
+}
+
+#[test]
+fn no_number_comes_twice_where_a_refer_overtakes_what_waits_for_an_address() {
+    let mut bed = Bed::new();
+    bed.names.insert("phone.test".into(), vec![at(CALLEE)]);
+    let request = invite("+1555", "c1", "");
+    bed.receive_message(CALLER, &request);
+    let forwarded = bed.request(CALLEE, &Method::Invite);
+    bed.receive_message(CALLEE, &answer(&forwarded, 200, "phone.test", ""));
+    let mut caller = Party::caller(&request, &bed.response(CALLER, 200));
+    bed.receive_message(CALLER, &caller.ack(""));
+    bed.request(CALLEE, &Method::Ack);
+    bed.resolver_holds = true;
+    bed.receive_message(CALLER, &caller.send(&Method::Info, "one"));
+    bed.assert_quiet();
+    // A REFER goes by the way that is known.
+    transfer(&mut bed, Who::Callee).unwrap();
+    let refer = bed.request(CALLEE, &Method::Refer);
+    bed.receive_message(CALLER, &caller.send(&Method::Info, "two"));
+    bed.resolve_all();
+    let infos = [(); 2].map(|()| bed.request(CALLEE, &Method::Info));
+    let mut numbers = [number(&refer), number(&infos[0]), number(&infos[1])];
+    assert!(
+        numbers[1] > numbers[0],
+        "what comes later has a higher number: {numbers:?}"
+    );
+    numbers.sort_unstable();
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] < pair[1]),
+        "{numbers:?}"
+    );
+    for info in &infos {
+        bed.receive_message(CALLEE, &info.respond(200).build().unwrap());
+        let ok = bed.response(CALLER, 200);
+        assert!(matches!(number(&ok), 2 | 3), "its own number: {ok:?}");
+    }
+    bed.receive_message(CALLEE, &refer.respond(603).build().unwrap());
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    let bye = bed.request(CALLEE, &Method::Bye);
+    assert!(number(&bye) > numbers[2]);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    bed.response(CALLER, 200);
     bed.assert_empty();
 }
