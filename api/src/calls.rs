@@ -613,7 +613,7 @@ async fn dtmf(
 
 /// Transfers a party to somebody who is not asked first: it gets REFER and makes the new call itself, as this node lets it. Once
 /// it says that this was answered, the call is ended; where it was not, the call goes on, and `transfer` says with which
-/// status. The phone has to understand REFER.
+/// status. The phone has to understand REFER, but for a call that was made by `POST /v1/calls`: there the node calls.
 #[utoipa::path(post, path = "/calls/{id}/transfer", tag = "calls", params(("id" = Uuid, Path)), request_body = NewTransfer,
     security(("bearer" = ["operator", "node"])), responses(
         (status = 202, body = Call, description = "The party tries, or has not answered yet"),

@@ -330,6 +330,8 @@ pub struct QualitySample {
 }
 
 /// A party that is to be transferred (blindly: to somebody who is not asked first).
+///
+/// Of the two calls of an [`Originate`] the callee is the call's own party, the caller that of its peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferOrder {
     /// As in [`CallInfo::id`].

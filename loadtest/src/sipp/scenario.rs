@@ -31,6 +31,10 @@ pub enum Scenario {
     CalleeHangsUp,
     /// Is called by a node that connects it: offers in its 200, waits for a re-INVITE, talks.
     CalleeConnected,
+    /// The same; then it is connected with somebody else, and talks again.
+    CalleeMoved,
+    /// Answers, talks, transfers the other party to 800 by REFER, waits for the BYE.
+    CalleeRefers,
 }
 
 /// How a party puts the other on hold.
@@ -95,6 +99,8 @@ impl Scenario {
                 | Self::CalleeRefuses(_)
                 | Self::CalleeHangsUp
                 | Self::CalleeConnected
+                | Self::CalleeMoved
+                | Self::CalleeRefers
         )
     }
 
@@ -114,6 +120,8 @@ impl Scenario {
             Self::CallerWaits => "caller_waits",
             Self::CalleeHangsUp => "callee_hangs_up",
             Self::CalleeConnected => "callee_connected",
+            Self::CalleeMoved => "callee_moved",
+            Self::CalleeRefers => "callee_refers",
         }
     }
 
@@ -162,6 +170,8 @@ impl Scenario {
             Self::CallerWaits => include_str!("../../scenarios/caller_waits.xml"),
             Self::CalleeHangsUp => include_str!("../../scenarios/callee_hangs_up.xml"),
             Self::CalleeConnected => include_str!("../../scenarios/callee_connected.xml"),
+            Self::CalleeMoved => include_str!("../../scenarios/callee_moved.xml"),
+            Self::CalleeRefers => include_str!("../../scenarios/callee_refers.xml"),
         }
     }
 }

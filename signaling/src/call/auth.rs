@@ -127,10 +127,7 @@ impl Core {
             return;
         }
         if flow.is_node() {
-            return match self.node_caller(&request) {
-                Some(caller) => self.admit(now, flow, request, caller, None),
-                None => self.respond_stateless(flow, &request, 481),
-            };
+            return self.identify_own(now, flow, request, None);
         }
         let is_anybodys = is_register || !begins(&request);
         if let Some(trunk) = self.trunk_of(&flow).cloned().filter(|_| !is_anybodys) {
@@ -165,6 +162,7 @@ impl Core {
             }
             match caller {
                 Some(caller) => self.admit(now, flow, request, caller, told),
+                None if flow.is_node() => self.identify_own(now, flow, request, told),
                 None => match self.claim(now, &flow, &request) {
                     Ok(claim) => self.prove(now, flow, request, &claim, told),
                     Err(status) => self.respond_stateless(flow, &request, status),
@@ -216,7 +214,7 @@ impl Core {
 
     /// Lets a request in, once it is known whether there is the user that it is for. `told` is what the
     /// store said, where this request waited for it.
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         now: Instant,
         flow: Flow,
@@ -258,7 +256,13 @@ impl Core {
     }
 
     /// Gives a request to the transaction layer, and with it to `request`.
-    fn hand_over(&mut self, now: Instant, flow: Flow, request: Message, caller: Option<Caller>) {
+    pub(super) fn hand_over(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Message,
+        caller: Option<Caller>,
+    ) {
         self.admitted = caller;
         if self.layer.handle_message(now, flow, request).is_err() {
             self.metrics.dropped(Dropped::Malformed);
@@ -491,7 +495,7 @@ impl Core {
 
     /// Keeps a request until the store has told of `aor`: of its sender, or with a `caller` of whom it
     /// is for.
-    fn park(
+    pub(super) fn park(
         &mut self,
         now: Instant,
         aor: Aor,

@@ -38,6 +38,7 @@ impl Core {
         if !call.is_answered() {
             let status = match cause {
                 Cause::Operator => 487,
+                Cause::RingTimeout => 408,
                 _ => 503,
             };
             return match call.setup {
@@ -301,7 +302,8 @@ pub(super) const fn words(cause: Cause) -> (u16, &'static str) {
         Cause::SessionExpired => (408, "the session was not refreshed"),
         Cause::NoAck => (408, "the answer was not acknowledged"),
         Cause::LongestCall => (408, "the call lasted as long as it may"),
-        Cause::Transfer => (200, "transferred by an operator"),
+        Cause::Transfer => (200, "the other party was transferred"),
+        Cause::RingTimeout => (408, "nobody answered in time"),
         Cause::Operator => (200, "ended by an operator"),
         Cause::Shutdown => (503, "node stops"),
         _ => (500, "ended by the node"),

@@ -81,7 +81,7 @@ use self::{
 };
 use crate::{
     accounts::Access,
-    directory::{Caller, Directory},
+    directory::{Aor, Caller, Directory},
     ids::IdMap,
     metrics::Metrics,
     net::{Flow, Placement},
@@ -151,6 +151,8 @@ pub(crate) struct Core {
     parked: auth::Parked,
     /// Who the request is from that the transaction layer is being given.
     admitted: Option<Caller>,
+    /// The user whose rights it goes by, where the store cannot tell whether there is one: it is refused.
+    unclear: Option<Aor>,
 
     trace: trace::Trace,
     /// Call-IDs of which a message was watched.
@@ -158,7 +160,7 @@ pub(crate) struct Core {
     /// Messages that the store is to keep.
     keeping: HashMap<KeepToken, (ServerId, sip::message::Message)>,
     /// Messages on their way to users who came back, and the transactions that carry them.
-    delivering: HashMap<crate::directory::Aor, delivery::Delivery>,
+    delivering: HashMap<Aor, delivery::Delivery>,
     delivered_by: HashMap<ClientId, delivery::SentKept>,
     alarms: Alarms<Alarm>,
     outputs: VecDeque<Output>,
@@ -257,6 +259,7 @@ impl Core {
             media_up: true,
             parked: auth::Parked::default(),
             admitted: None,
+            unclear: None,
             trace: trace::Trace::new(trace_limit),
             heard: VecDeque::new(),
             keeping: HashMap::new(),

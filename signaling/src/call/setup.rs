@@ -57,6 +57,10 @@ impl Core {
             self.metrics.dropped(Dropped::Malformed);
             return self.answer(now, server, &received, 400, &[]);
         };
+        if let Some(user) = self.unclear.take() {
+            let why = format!("the store cannot tell whether {user} is a user: try again later");
+            return self.refuse(now, server, &received, key, 503, Cause::Refused, &why);
+        }
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };

@@ -3,6 +3,7 @@
 mod auth;
 mod bed;
 mod bridge;
+mod bridge_transfer;
 mod challenge;
 mod closed;
 mod ending;

@@ -1,5 +1,6 @@
 //! A party of a call is transferred to somebody else, for an operator: REFER (RFC 3515) within the call's
-//! dialog, in the name of the other party.
+//! dialog, in the name of the other party. A party of a call that this node has made itself is called by
+//! the node, and so is whom it is sent to: [`super::bridge`] moves it.
 //!
 //! The REFER's CSeq number is one that the other party has not used, so that everything which that one sends
 //! afterwards is moved ahead by one on its way, as after a challenge ([`super::challenge`]). What the party
@@ -114,12 +115,21 @@ impl Core {
         else {
             return conflict("nobody has answered this call yet");
         };
+        let is_own = self.is_bridged(call);
         let to = match self.uri_of_party("to", &order.to) {
             Ok(to) => to,
             Err(fault) => return Some(Err(fault)),
         };
         let number = self.number();
         let token = OrderToken(number);
+        if is_own {
+            let begun = self.transfer_own(now, key, party, to, number);
+            return Some(begun.map(|info| {
+                let outcome = Ok(info);
+                self.outputs.push_back(Output::Obeyed { token, outcome });
+                token
+            }));
+        }
         let Some(cseq) = self.refer(now, key, at, party, &to, number) else {
             return conflict("the party cannot be reached");
         };

@@ -1,13 +1,18 @@
 //! Two parties that the node calls and connects.
 
-use std::{net::IpAddr, process::Command};
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::Command,
+    time::Duration,
+};
 
 use loadtest::{
     audio::RATE,
     bed::{Family, Layout},
     capture::{Delivery, Traffic, traffic::Rtp},
     node::Node,
-    sipp::{Agent, Scenario},
+    process::Interrupt,
+    sipp::{Agent, Media, Scenario},
 };
 use serde_json::Value;
 
@@ -18,12 +23,19 @@ const SECONDS: u32 = 3;
 /// A node that has the caller's side behind the prefix 7, and the callee's behind all others.
 fn stage(datapath: &str) -> Option<Stage> {
     let mut stage = Stage::new(Layout::default(), Family::V4, datapath)?;
-    let desk = stage.caller_sip();
+    let (desk, third) = (stage.caller_sip(), third(&stage));
     stage.config.more = format!(
         "[[trunks]]\nname = \"desk\"\nhosts = [\"{desk}\"]\n\n\
-         [[routes]]\nprefix = \"7\"\ntrunks = [\"desk\"]\nring_timeout = 60\n"
+         [[routes]]\nprefix = \"7\"\ntrunks = [\"desk\"]\nring_timeout = 60\n\n\
+         [[trunks]]\nname = \"third\"\nhosts = [\"{third}\"]\n\n\
+         [[routes]]\nprefix = \"8\"\ntrunks = [\"third\"]\nring_timeout = 60\n"
     );
     Some(stage)
+}
+
+/// Somebody beside the callee.
+fn third(stage: &Stage) -> SocketAddr {
+    SocketAddr::new(stage.callee_sip().ip(), 5070)
 }
 
 fn originate(stage: &Stage) -> Value {
@@ -38,7 +50,7 @@ fn originate(stage: &Stage) -> Value {
 /// Starts both parties, who wait for calls.
 fn play(stage: &Stage, node: &Node<'_>, first: &Agent, second: &Agent) -> Value {
     let parties = stage.start(first, second);
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(400));
     let call = originate(stage);
     all_well(&finish(parties), 1, node);
     call
@@ -133,4 +145,54 @@ fn a_second_party_that_is_busy_ends_the_first_ones_call() {
     eventually("nobody is called any more", || {
         node.metrics().unwrap().sum("tandem_calls_active", &[]) == 0.0
     });
+}
+
+#[test]
+fn a_party_that_the_other_one_transfers_talks_to_somebody_else() {
+    let Some(stage) = stage("io-uring") else {
+        return;
+    };
+    let node = stage.node();
+    let mut first = stage.caller(Scenario::CalleeMoved, SECONDS);
+    let second = Agent {
+        talk: first.talk,
+        ..stage.callee(Scenario::CalleeRefers, SECONDS)
+    };
+    let mut third = Agent {
+        sip: third(&stage),
+        media_port: second.media_port + 100,
+        talk: first.talk,
+        ..stage.callee(Scenario::CalleeHangsUp, SECONDS)
+    };
+    if let Media::Pcap(parts) = &mut third.media {
+        // What nobody else sends.
+        parts.remove(0);
+    }
+    first.talk = Duration::ZERO;
+    let folder = stage.folder.path();
+    let next = third.start(Some(stage.bed.callee()), folder).unwrap();
+    let recording = stage.record();
+    play(&stage, &node, &first, &second);
+    let next = next.finish(Duration::from_secs(20), &Interrupt::default());
+    assert!(next.unwrap().all_well(1), "{}", node.log());
+    let recorded = Recorded::of(recording);
+    let (at_first, at_others) = (recorded.at_caller(), recorded.at_callee());
+    let ips = [stage.caller_sip().ip(), stage.callee_sip().ip()];
+    let sent = [from(&at_first, ips[0]), from(&at_others, ips[1])];
+    let arrived = [to(&at_others, ips[1]), to(&at_first, ips[0])];
+    // Twice as much each way: with the one, and then with the other.
+    let packets = u64::from(2 * SECONDS * RATE);
+    for (sent, arrived) in sent.iter().zip(&arrived) {
+        let delivery = Delivery::of(sent, arrived);
+        assert!(
+            delivery.perfect() && delivery.sent == packets,
+            "{delivery:?}"
+        );
+    }
+    let cdrs = cdrs(&node, 3);
+    let mut causes: Vec<_> = cdrs.iter().map(|cdr| cdr["cause"].to_string()).collect();
+    causes.sort_unstable();
+    assert_eq!(causes, ["\"bye\"", "\"bye\"", "\"transfer\""], "{cdrs:#?}");
+    nothing_left(&node);
+    assert!(node.stop().unwrap());
 }

@@ -9,15 +9,18 @@ use std::time::Instant;
 use sip::{
     dialog::{Answer, Dialog, Repeat},
     header::HeaderName,
-    message::{BuildError, Message, Method, RequestBuilder},
+    message::{BuildError, Message, Method, RequestBuilder, reason_phrase},
     token::TokenGenerator,
     transaction::Timers,
 };
 
-use super::sdp::{self, Origin};
+use super::{
+    control::Outbox,
+    sdp::{self, Origin},
+};
 
 /// What an agent takes within a call.
-const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, REFER";
 /// The type of a description.
 const SDP: &str = "application/sdp";
 /// Requests of the other leg that wait for this one's answer, beside an INVITE.
@@ -38,7 +41,6 @@ pub(super) struct Invitation {
 /// The caller's end of a dialog.
 #[derive(Debug)]
 pub(super) struct Agent {
-    pub(super) call_id: String,
     pub(super) stage: Stage,
     sent_by: String,
     invite: Message,
@@ -47,7 +49,7 @@ pub(super) struct Agent {
     /// What the party described last.
     pub(super) heard: Option<Vec<u8>>,
     /// What it was told last.
-    said: Option<Vec<u8>>,
+    pub(super) said: Option<Vec<u8>>,
     /// What it was told before an offer of ours that it has not answered yet.
     before: Option<Vec<u8>>,
     /// The re-INVITE that it has not answered, and what it is for.
@@ -73,10 +75,14 @@ pub(super) enum Stage {
 /// What a re-INVITE of ours is for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
-    /// The first party is told where the second one is.
+    /// A party is told where the other one is.
     Join,
-    /// The second party is told where the first one is now.
+    /// That one is told where the first one is now.
     Refit,
+    /// A party that is to be connected with somebody else is asked for an offer of all that it can.
+    Hold,
+    /// Who was to be left is offered what its party has offered for somebody else.
+    Return,
     /// The other party asked for it by this.
     Carry(Box<Message>),
 }
@@ -100,6 +106,21 @@ pub(super) enum Told {
     Refused(Purpose, u16),
     /// The answer to something else that was passed on.
     Passed(Box<Message>),
+    /// Nothing new.
+    Nothing,
+}
+
+/// What a final response means.
+#[derive(Debug)]
+pub(super) enum Final {
+    /// The party does not want to be called, or cannot be.
+    Refused(u16),
+    /// It was called, and has answered; the ACK is owed.
+    Answered,
+    /// It has answered what makes no dialog.
+    Unusable,
+    /// It is about something within the call.
+    Within(Told),
     /// Nothing new.
     Nothing,
 }
@@ -129,7 +150,6 @@ impl Agent {
         }
         let invite = invite.build()?;
         let agent = Self {
-            call_id: whom.call_id.clone(),
             stage: Stage::Calling,
             sent_by: whom.sent_by.clone(),
             invite: invite.clone(),
@@ -161,8 +181,61 @@ impl Agent {
         cancel.build().ok()
     }
 
+    /// A final response of the party. What only the protocol wants goes to `out`.
+    pub(super) fn on_final(
+        &mut self,
+        response: &Message,
+        out: &mut Outbox,
+        tokens: &mut TokenGenerator,
+    ) -> Final {
+        let status = response.status().unwrap_or_default();
+        let is_invite = response
+            .cseq()
+            .is_ok_and(|cseq| cseq.method == Method::Invite);
+        let is_success = is_invite && status < 300;
+        if is_invite && status >= 300 {
+            out.send(self.acknowledge_refusal(response));
+        }
+        let stage = self.stage;
+        match stage {
+            Stage::Calling | Stage::Cancelled if !is_invite => Final::Nothing,
+            Stage::Calling | Stage::Cancelled if status >= 300 => {
+                self.stage = Stage::Over;
+                Final::Refused(status)
+            }
+            Stage::Calling if self.establish(response) => Final::Answered,
+            Stage::Calling => {
+                self.stage = Stage::Over;
+                Final::Unusable
+            }
+            // It was answered before the CANCEL came.
+            Stage::Cancelled => {
+                if self.establish(response) {
+                    out.send(self.part(None, tokens));
+                }
+                self.stage = Stage::Over;
+                Final::Nothing
+            }
+            Stage::Up | Stage::Over if is_success && !self.is_of_dialog(response) => {
+                out.send(self.disown(response, tokens));
+                Final::Nothing
+            }
+            Stage::Up => match self.on_response(response) {
+                Told::Nothing if is_success => {
+                    out.send(self.ack_again(response));
+                    Final::Nothing
+                }
+                told => Final::Within(told),
+            },
+            Stage::Over => {
+                out.send(self.ack_again(response).filter(|_| is_success));
+                Final::Nothing
+            }
+        }
+    }
+
     /// The first 2xx to the INVITE sets the dialog up. `false` where it makes none.
-    pub(super) fn establish(&mut self, response: &Message) -> bool {
+    fn establish(&mut self, response: &Message) -> bool {
         let Ok(dialog) = Dialog::uac(&self.invite, response) else {
             return false;
         };
@@ -174,7 +247,7 @@ impl Agent {
     }
 
     /// The ACK and the BYE for another phone that has answered the same INVITE.
-    pub(super) fn disown(
+    fn disown(
         &self,
         response: &Message,
         tokens: &mut TokenGenerator,
@@ -189,7 +262,7 @@ impl Agent {
     }
 
     /// Whether a response is of the dialog that the first 2xx has set up.
-    pub(super) fn is_of_dialog(&self, response: &Message) -> bool {
+    fn is_of_dialog(&self, response: &Message) -> bool {
         let tag = self.dialog.as_ref().map(Dialog::remote_tag);
         tag == response.to_tag()
     }
@@ -211,7 +284,7 @@ impl Agent {
     }
 
     /// The ACK of an INVITE that was refused, which ends its transaction.
-    pub(super) fn acknowledge_refusal(&self, response: &Message) -> Option<Message> {
+    fn acknowledge_refusal(&self, response: &Message) -> Option<Message> {
         let cseq = response.cseq().ok()?.number;
         let mut sent = self.asked.iter().map(|(request, _)| request);
         let sent = sent.find(|request| request.cseq().is_ok_and(|own| own.number == cseq));
@@ -266,12 +339,18 @@ impl Agent {
         Some(request)
     }
 
-    /// Ends the dialog.
-    pub(super) fn bye(
+    /// Ends the dialog: the ACK that is owed still, and BYE.
+    pub(super) fn part(
         &mut self,
         reason: Option<&str>,
         tokens: &mut TokenGenerator,
-    ) -> Option<Message> {
+    ) -> impl Iterator<Item = Message> + use<> {
+        let owed = self.owes_ack.then(|| self.acknowledge(None, tokens));
+        let bye = self.bye(reason, tokens);
+        owed.flatten().into_iter().chain(bye)
+    }
+
+    fn bye(&mut self, reason: Option<&str>, tokens: &mut TokenGenerator) -> Option<Message> {
         self.stage = Stage::Over;
         self.accepted = None;
         let via = via(&self.sent_by, tokens);
@@ -361,7 +440,7 @@ impl Agent {
     }
 
     /// A final response to a request within the dialog.
-    pub(super) fn on_response(&mut self, response: &Message) -> Told {
+    fn on_response(&mut self, response: &Message) -> Told {
         let (Ok(cseq), Some(status)) = (response.cseq(), response.status()) else {
             return Told::Nothing;
         };
@@ -390,14 +469,51 @@ impl Agent {
         Told::Accepted(purpose)
     }
 
-    /// The latest ACK, for a 2xx that comes again; none where the first one was not acknowledged yet.
-    pub(super) fn ack_again(&self) -> Option<Message> {
-        self.ack.clone().filter(|_| !self.owes_ack)
+    /// The latest ACK, for the 2xx that it was for and that comes again; none where that one was not
+    /// acknowledged yet.
+    fn ack_again(&self, response: &Message) -> Option<Message> {
+        let number = |message: &Message| message.cseq().map(|cseq| cseq.number).ok();
+        let ack = self.ack.as_ref().filter(|_| !self.owes_ack)?;
+        let is_its = number(ack) == number(response) && self.is_of_dialog(response);
+        is_its.then(|| ack.clone())
+    }
+
+    /// Tells the party how far it is with what it asked for by REFER, of this CSeq number (RFC 3515 section
+    /// 2.4.5).
+    pub(super) fn notify(
+        &mut self,
+        refer: u32,
+        status: u16,
+        tokens: &mut TokenGenerator,
+    ) -> Option<Message> {
+        if self.stage != Stage::Up {
+            return None;
+        }
+        let via = via(&self.sent_by, tokens);
+        let state = match status {
+            ..200 => "active;expires=600",
+            _ => "terminated;reason=noresource",
+        };
+        let notify = self.dialog.as_mut()?.request(&Method::Notify, &via);
+        let notify = notify
+            .header(HeaderName::Contact, contact(&self.sent_by))
+            .header(HeaderName::Event, format!("refer;id={refer}"))
+            .header(HeaderName::SubscriptionState, state);
+        let line = format!("SIP/2.0 {status} {}\r\n", reason_phrase(status));
+        notify
+            .body("message/sipfrag;version=2.0", line)
+            .build()
+            .ok()
     }
 
     /// Whether an INVITE goes one way or the other within the dialog.
     pub(super) const fn is_busy(&self) -> bool {
         self.asked.is_some() || self.accepted.is_some() || self.owes_ack
+    }
+
+    /// Whether a re-INVITE of ours has no answer yet.
+    pub(super) const fn is_asking(&self) -> bool {
+        self.asked.is_some()
     }
 
     /// Whether an INVITE of ours is out, so that one of the party's crosses it (RFC 3261 section 14.2).
@@ -451,6 +567,6 @@ fn via(sent_by: &str, tokens: &mut TokenGenerator) -> String {
     format!("SIP/2.0/TCP {sent_by};branch={}", tokens.branch())
 }
 
-fn contact(sent_by: &str) -> String {
+pub(super) fn contact(sent_by: &str) -> String {
     format!("<sip:node@{sent_by}>")
 }

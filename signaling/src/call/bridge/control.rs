@@ -11,7 +11,7 @@
 //! up.
 //!
 //! After that the node carries over what each party asks for. Two that ask at once are both told 491, by
-//! which they ask again one after the other.
+//! which they ask again one after the other. [`super::moving`] connects one of them with somebody else.
 
 use std::{
     collections::VecDeque,
@@ -23,15 +23,19 @@ use sip::{
     token::TokenGenerator,
     transaction::Timers,
 };
-use store::Uuid;
+use store::{Cause, Uuid};
 
 use super::{
-    agent::{Agent, Invitation, Purpose, Stage, Told, respond},
+    agent::{Agent, Final, Invitation, Purpose, Stage, Told, respond},
+    moving::Move,
     sdp,
 };
+use crate::{call::state::CallKey, directory::Caller};
 
 /// Times that a re-INVITE of ours is sent again after 491.
 const TRIES: u32 = 5;
+/// How long a re-INVITE of ours waits for one of the party's own to be over.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// One of the two parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +46,50 @@ pub(super) enum End {
 }
 
 impl End {
-    const fn other(self) -> Self {
+    pub(super) const fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
             Self::Second => Self::First,
         }
     }
 
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         match self {
             Self::First => 0,
             Self::Second => 1,
         }
     }
+}
+
+/// Whose call of a bridge it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Party(End),
+    /// Somebody's who is to take the place of a party.
+    Next,
+}
+
+/// In whose name a call of this node's is made.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    /// The node's, which tells whose the next one is by the same URI.
+    Node(String),
+    /// That of the user whom a URI names, or the node's where there is none.
+    UserAt(String),
+    /// That of who has asked for it.
+    Caller(Caller),
+}
+
+/// One of the calls of a bridge.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) id: Uuid,
+    pub(super) whom: Invitation,
+    pub(super) by: By,
+    /// Its plan would have had its media relayed.
+    pub(super) relay: bool,
+    /// Once it has begun.
+    pub(super) agent: Option<Agent>,
 }
 
 /// What everything here is done with.
@@ -65,103 +100,170 @@ pub(super) struct Means<'m> {
     pub(super) tokens: &'m mut TokenGenerator,
 }
 
+/// What a bridge wants done, in this order.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    /// To be sent to the proxy.
+    Message(Box<Message>),
+    /// A party asks by REFER to be replaced.
+    Refer(End, Box<Message>),
+    /// How far a transfer is, for the call that shows it.
+    Moved {
+        call: CallKey,
+        number: u64,
+        status: u16,
+    },
+    /// A call is over for the node's own reason.
+    HangUp(Uuid, Cause),
+    /// These two are each other's peers now.
+    Peers([Uuid; 2]),
+    /// What comes with this Call-ID is not the bridge's any more.
+    Forget(String),
+}
+
+/// What waits for the proxy.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(VecDeque<Parcel>);
+
+impl Outbox {
+    pub(super) fn send(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let messages = messages.into_iter().map(Box::new);
+        self.0.extend(messages.map(Parcel::Message));
+    }
+
+    pub(super) fn put(&mut self, parcel: Parcel) {
+        self.0.push_back(parcel);
+    }
+
+    fn next(&mut self) -> Option<Parcel> {
+        self.0.pop_front()
+    }
+}
+
 /// Two calls of this node's that are one.
 #[derive(Debug)]
 pub(super) struct Bridge {
-    /// The ids of the two calls.
-    pub(super) ids: [Uuid; 2],
-    /// The second call, once it is to begin.
-    second: Invitation,
-    agents: [Option<Agent>; 2],
-    phase: Phase,
-    /// What the second party was offered.
-    offered: Vec<u8>,
+    pub(super) halves: [Half; 2],
+    /// Who is to take the place of a party.
+    pub(super) moving: Option<Move>,
+    pub(super) phase: Phase,
+    /// Who is told where the other one is: who was there first, or stays where the other one is replaced.
+    pub(super) stays: End,
     /// When a re-INVITE that met another one is sent again.
-    again: Option<(Instant, End)>,
-    tries: u32,
+    pub(super) again: Option<Instant>,
+    pub(super) tries: u32,
     /// What the first party was refused with.
     pub(super) refused: Option<u16>,
-    out: VecDeque<Message>,
+    pub(super) out: Outbox,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     CallingFirst,
     CallingSecond,
-    /// Both have answered, and the first one is being told.
+    /// Both have answered, and one is being told.
     Joining,
     Joined,
+    /// One is being connected with somebody else.
+    Moving,
     Over,
 }
 
 impl Bridge {
     /// Calls the first party. `None` where no INVITE can be made of what is asked for.
-    pub(super) fn begin(
-        ids: [Uuid; 2],
-        first: &Invitation,
-        second: Invitation,
-        means: &mut Means<'_>,
-    ) -> Option<Self> {
-        let (agent, invite) = Agent::call(first, None, means.tokens).ok()?;
+    pub(super) fn begin(mut halves: [Half; 2], means: &mut Means<'_>) -> Option<Self> {
+        let [first, _] = &mut halves;
+        let (agent, invite) = Agent::call(&first.whom, None, means.tokens).ok()?;
+        first.agent = Some(agent);
+        let mut out = Outbox::default();
+        out.send([invite]);
         Some(Self {
-            ids,
-            second,
-            agents: [Some(agent), None],
+            halves,
+            moving: None,
             phase: Phase::CallingFirst,
-            offered: Vec::new(),
+            stays: End::First,
             again: None,
             tries: 0,
             refused: None,
-            out: VecDeque::from([invite]),
+            out,
         })
     }
 
-    /// The next message for the proxy.
-    pub(super) fn poll_message(&mut self) -> Option<Message> {
-        self.out.pop_front()
+    /// The next thing to do.
+    pub(super) fn poll_parcel(&mut self) -> Option<Parcel> {
+        self.out.next()
     }
 
     /// Whether the second call has begun.
     pub(super) const fn has_second(&self) -> bool {
-        self.agents[1].is_some()
+        self.halves[1].agent.is_some()
     }
 
     /// Whether nothing more can come of it.
     pub(super) fn is_over(&self) -> bool {
-        let mut agents = self.agents.iter().flatten();
+        let mut agents = self.all().filter_map(|half| half.agent.as_ref());
         self.phase == Phase::Over && agents.all(|agent| agent.stage == Stage::Over)
     }
 
-    /// The Call-IDs of its dialogs.
-    pub(super) fn call_ids(&self) -> [&str; 2] {
-        let first = self.agents[0].as_ref().map(|agent| agent.call_id.as_str());
-        [first.unwrap_or_default(), &self.second.call_id]
+    /// The ids of the two calls.
+    pub(super) const fn ids(&self) -> [Uuid; 2] {
+        [self.halves[0].id, self.halves[1].id]
+    }
+
+    /// Its calls.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Half> {
+        let moving = self.moving.iter().map(|moving| &moving.half);
+        self.halves.iter().chain(moving)
+    }
+
+    /// Whose call of it has this Call-ID.
+    pub(super) fn who(&self, call_id: &str) -> Option<Who> {
+        let at = self.all().position(|half| half.whom.call_id == call_id)?;
+        Some(match at {
+            0 => Who::Party(End::First),
+            1 => Who::Party(End::Second),
+            _ => Who::Next,
+        })
+    }
+
+    pub(super) fn half(&mut self, who: Who) -> Option<&mut Half> {
+        match who {
+            Who::Party(end) => self.halves.get_mut(end.index()),
+            Who::Next => self.moving.as_mut().map(|moving| &mut moving.half),
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let repeats = self.agents.iter().flatten().map(Agent::poll_timeout);
-        let again = self.again.map(|(at, _)| at);
-        repeats.flatten().chain(again).min()
+        let agents = self.all().filter_map(|half| half.agent.as_ref());
+        let repeats = agents.filter_map(Agent::poll_timeout);
+        let give_up = self.moving.as_ref().and_then(|moving| moving.give_up);
+        repeats.chain(self.again).chain(give_up).min()
     }
 
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, means: &mut Means<'_>) {
-        for end in [End::First, End::Second] {
-            let Some(agent) = self.agent(end) else {
+        for who in [Who::Party(End::First), Who::Party(End::Second), Who::Next] {
+            let half = self.half(who);
+            let Some(agent) = half.and_then(|half| half.agent.as_mut()) else {
                 continue;
             };
             match agent.handle_timeout(means.now) {
-                Ok(again) => self.out.extend(again),
+                Ok(again) => self.out.send(again),
                 Err(()) => return self.release(means, Some("SIP;cause=408;text=\"no ACK came\"")),
             }
         }
-        if let Some((_, end)) = self.again.take_if(|(at, _)| *at <= means.now) {
-            self.ask_again(end, means);
+        if self.again.take_if(|at| *at <= means.now).is_some() {
+            self.ask_again(means);
         }
+        self.give_up(means.now);
     }
 
     /// A message of one of its calls.
-    pub(super) fn handle(&mut self, end: End, message: &Message, means: &mut Means<'_>) {
+    pub(super) fn handle(&mut self, who: Who, message: &Message, means: &mut Means<'_>) {
+        let end = match who {
+            Who::Party(end) => end,
+            Who::Next => return self.handle_next(message, means),
+        };
         match message.status() {
             None => self.on_request(end, message, means),
             Some(200..) => self.on_final(end, message, means),
@@ -169,54 +271,39 @@ impl Bridge {
         }
     }
 
-    fn agent(&mut self, end: End) -> Option<&mut Agent> {
-        self.agents[end.index()].as_mut()
+    pub(super) fn agent(&mut self, end: End) -> Option<&mut Agent> {
+        self.halves[end.index()].agent.as_mut()
+    }
+
+    /// The agent of one party, and that of the other one.
+    fn pair(&mut self, end: End) -> (Option<&mut Agent>, Option<&mut Agent>) {
+        let [first, second] = &mut self.halves;
+        let (first, second) = (first.agent.as_mut(), second.agent.as_mut());
+        match end {
+            End::First => (first, second),
+            End::Second => (second, first),
+        }
     }
 
     fn on_final(&mut self, end: End, response: &Message, means: &mut Means<'_>) {
-        let status = response.status().unwrap_or_default();
-        let is_invite = response
-            .cseq()
-            .is_ok_and(|cseq| cseq.method == Method::Invite);
-        let Some(agent) = self.agents[end.index()].as_mut() else {
+        let Some(agent) = self.halves[end.index()].agent.as_mut() else {
             return;
         };
-        if is_invite && status >= 300 {
-            self.out.extend(agent.acknowledge_refusal(response));
-        }
-        match agent.stage {
-            Stage::Calling | Stage::Cancelled if !is_invite => {}
-            Stage::Calling | Stage::Cancelled if status >= 300 => {
-                agent.stage = Stage::Over;
-                self.on_refused(end, status, means);
+        match agent.on_final(response, &mut self.out, means.tokens) {
+            Final::Refused(status) => self.on_refused(end, status, means),
+            Final::Answered => self.on_answered(end, means),
+            Final::Unusable => self.release(means, None),
+            Final::Within(Told::Accepted(purpose)) => {
+                self.on_accepted(end, purpose, response, means);
             }
-            Stage::Calling => {
-                if !agent.establish(response) {
-                    agent.stage = Stage::Over;
-                    return self.release(means, None);
-                }
-                self.on_answered(end, means);
+            Final::Within(Told::Refused(purpose, status)) => {
+                self.on_declined(end, &purpose, status, means);
             }
-            // It was answered before the CANCEL came.
-            Stage::Cancelled => {
-                if agent.establish(response) {
-                    self.out.extend(agent.acknowledge(None, means.tokens));
-                    self.out.extend(agent.bye(None, means.tokens));
-                }
-                agent.stage = Stage::Over;
+            Final::Within(Told::Passed(asked)) => {
+                let status = told(response.status().unwrap_or_default());
+                self.out.send(respond(&asked, status));
             }
-            Stage::Up if is_invite && status < 300 && !agent.is_of_dialog(response) => {
-                self.out.extend(agent.disown(response, means.tokens));
-            }
-            Stage::Up => match agent.on_response(response) {
-                Told::Accepted(purpose) => self.on_accepted(end, purpose, means),
-                Told::Refused(purpose, status) => self.on_declined(end, purpose, status, means),
-                Told::Passed(asked) => self.out.extend(respond(&asked, told(status))),
-                Told::Nothing if is_invite && status < 300 => self.out.extend(agent.ack_again()),
-                Told::Nothing => {}
-            },
-            Stage::Over if is_invite && status < 300 => self.out.extend(agent.ack_again()),
-            Stage::Over => {}
+            Final::Within(Told::Nothing) | Final::Nothing => {}
         }
     }
 
@@ -225,183 +312,211 @@ impl Bridge {
         if end == End::First {
             self.refused = Some(status);
         }
-        let reason = format!("SIP;cause={status};text=\"{}\"", reason_phrase(status));
-        self.release(means, Some(&reason));
+        self.release(means, Some(&because(status)));
     }
 
     fn on_answered(&mut self, end: End, means: &mut Means<'_>) {
-        let Some(agent) = self.agents[end.index()].as_mut() else {
-            return;
-        };
+        let Some(agent) = self.agent(end) else { return };
         let Some(heard) = agent.heard.clone() else {
             return self.release(means, Some("SIP;cause=488;text=\"no description\""));
         };
         if end == End::First {
-            return self.call_second(heard, means);
+            return self.call_second(&heard, means);
         }
         let ack = agent.acknowledge(None, means.tokens);
-        self.out.extend(ack);
-        let Some(first) = self.agents[0].as_mut() else {
+        self.out.send(ack);
+        let Some(first) = self.agent(End::First) else {
             return;
         };
         if first.owes_ack {
-            self.out
-                .extend(first.acknowledge(Some(&heard), means.tokens));
+            let ack = first.acknowledge(Some(&heard), means.tokens);
+            self.out.send(ack);
             self.phase = Phase::Joined;
             return;
         }
-        let invite = first.invite(Some(&heard), Purpose::Join, means.tokens);
-        self.out.extend(invite);
-        self.phase = Phase::Joining;
+        self.settle(false, means);
     }
 
     /// The first party has answered with this offer.
-    fn call_second(&mut self, offer: Vec<u8>, means: &mut Means<'_>) {
-        if !sdp::is_secure(&offer) {
-            let Some(held) = sdp::held(&offer) else {
+    fn call_second(&mut self, offer: &[u8], means: &mut Means<'_>) {
+        if !sdp::is_secure(offer) {
+            let Some(held) = sdp::held(offer) else {
                 return self.release(means, Some("SIP;cause=488;text=\"no audio\""));
             };
-            if let Some(first) = self.agents[0].as_mut() {
-                self.out
-                    .extend(first.acknowledge(Some(&held), means.tokens));
-            }
+            let first = self.halves[0].agent.as_mut();
+            let ack = first.and_then(|first| first.acknowledge(Some(&held), means.tokens));
+            self.out.send(ack);
         }
-        match Agent::call(&self.second, Some(&offer), means.tokens) {
+        let [_, second] = &mut self.halves;
+        match Agent::call(&second.whom, Some(offer), means.tokens) {
             Ok((agent, invite)) => {
                 self.phase = Phase::CallingSecond;
-                self.offered = offer;
-                self.agents[1] = Some(agent);
-                self.out.push_back(invite);
+                second.agent = Some(agent);
+                self.out.send([invite]);
             }
             Err(_) => self.release(means, None),
         }
     }
 
-    /// A re-INVITE of ours was accepted.
-    fn on_accepted(&mut self, end: End, purpose: Purpose, means: &mut Means<'_>) {
-        self.tries = 0;
-        let [first, second] = &mut self.agents;
-        let (asked, other) = match end {
-            End::First => (first, second),
-            End::Second => (second, first),
-        };
-        let (Some(asked), Some(other)) = (asked, other) else {
+    /// Tells who stays where the other one is, unless it `is_told`, and then that one where the first one is.
+    pub(super) fn settle(&mut self, is_told: bool, means: &mut Means<'_>) {
+        let stays = self.stays;
+        let (Some(one), Some(other)) = self.pair(stays) else {
             return;
         };
-        let heard = asked.heard.clone().unwrap_or_default();
+        let is_same = |said: &Agent, heard: &Agent| {
+            let both = said.said.as_deref().zip(heard.heard.as_deref());
+            both.is_some_and(|(said, heard)| sdp::is_same(said, heard))
+        };
+        if !is_told && !is_same(one, other) {
+            let offer = other.heard.clone();
+            self.phase = Phase::Joining;
+            return self.ask(stays, offer.as_deref(), Purpose::Join, means);
+        }
+        let refit = (!is_same(other, one)).then(|| one.heard.clone());
+        self.phase = Phase::Joined;
+        if let Some(offer) = refit {
+            // What it has made of the answer leads elsewhere than its first offer did.
+            self.ask(stays.other(), offer.as_deref(), Purpose::Refit, means);
+        }
+    }
+
+    /// Sends a party a re-INVITE, as soon as no other one is in the way.
+    pub(super) fn ask(
+        &mut self,
+        end: End,
+        offer: Option<&[u8]>,
+        purpose: Purpose,
+        means: &mut Means<'_>,
+    ) {
+        let Some(agent) = self.agent(end) else { return };
+        if agent.is_busy() {
+            self.again = Some(means.now + BUSY);
+            return;
+        }
+        let invite = agent.invite(offer, purpose, means.tokens);
+        self.out.send(invite);
+    }
+
+    /// A re-INVITE of ours was accepted.
+    fn on_accepted(
+        &mut self,
+        end: End,
+        purpose: Purpose,
+        response: &Message,
+        means: &mut Means<'_>,
+    ) {
+        self.tries = 0;
+        let (now, timers) = (means.now, means.timers);
+        let (Some(asked), Some(other)) = self.pair(end) else {
+            return;
+        };
+        let heard = asked.heard.clone();
         let request = match purpose {
             Purpose::Carry(request) => *request,
-            Purpose::Join | Purpose::Refit => {
-                self.out.extend(asked.acknowledge(None, means.tokens));
-                if matches!(purpose, Purpose::Refit) {
-                    return;
-                }
-                self.phase = Phase::Joined;
-                // What it has made of the answer leads elsewhere than its first offer did.
-                if !sdp::is_same(&self.offered, &heard) {
-                    let refit = other.invite(Some(&heard), Purpose::Refit, means.tokens);
-                    self.out.extend(refit);
-                }
-                return;
+            Purpose::Hold => return self.on_held(response, means),
+            Purpose::Join | Purpose::Refit | Purpose::Return => {
+                let ack = asked.acknowledge(None, means.tokens);
+                self.out.send(ack);
+                return match purpose {
+                    Purpose::Join if self.phase == Phase::Moving => self.on_moved(means),
+                    Purpose::Join => self.settle(true, means),
+                    Purpose::Return => self.on_returned(heard.as_deref(), means),
+                    _ => {}
+                };
             }
         };
         // A request without a description asks for an offer; its ACK brings the answer for the other one.
         let waits_for_answer =
             request.method() == Some(&Method::Invite) && sdp::of(&request).is_none();
-        if !waits_for_answer {
-            self.out.extend(asked.acknowledge(None, means.tokens));
-        }
-        let accepted = other.accept(means.now, means.timers, &request, Some(&heard));
-        self.out.extend(accepted);
+        let ack = match waits_for_answer {
+            true => None,
+            false => asked.acknowledge(None, means.tokens),
+        };
+        let heard = heard.unwrap_or_default();
+        let accepted = other.accept(now, timers, &request, Some(&heard));
+        self.out.send(ack.into_iter().chain(accepted));
     }
 
     /// A re-INVITE of ours was refused.
-    fn on_declined(&mut self, end: End, purpose: Purpose, status: u16, means: &mut Means<'_>) {
+    fn on_declined(&mut self, end: End, purpose: &Purpose, status: u16, means: &mut Means<'_>) {
         let is_lost = matches!(status, 408 | 481);
-        match purpose {
-            Purpose::Carry(request) => {
-                self.out.extend(respond(&request, told(status)));
-                if is_lost {
-                    self.release(means, None);
-                }
+        if let Purpose::Carry(request) = purpose {
+            self.out.send(respond(request, told(status)));
+            if is_lost {
+                self.release(means, None);
             }
-            // Its own crossed ours. The Call-ID is ours: RFC 3261 section 14.1 has us wait the longer.
-            Purpose::Join | Purpose::Refit if status == 491 && self.tries < TRIES => {
-                let wait = Duration::from_millis(2_100 + means.tokens.bits() % 1_900);
-                self.tries += 1;
-                self.again = Some((means.now + wait, end));
-            }
-            Purpose::Join | Purpose::Refit => {
-                let reason = format!("SIP;cause={status};text=\"{}\"", reason_phrase(status));
-                self.release(means, Some(&reason));
-            }
+            return;
+        }
+        // Its own crossed ours. The Call-ID is ours: RFC 3261 section 14.1 has us wait the longer.
+        if status == 491 && self.tries < TRIES {
+            let wait = Duration::from_millis(2_100 + means.tokens.bits() % 1_900);
+            self.tries += 1;
+            self.again = Some(means.now + wait);
+            return;
+        }
+        let is_moving = self.phase == Phase::Moving && end == self.stays;
+        match is_moving && !is_lost {
+            true => self.on_unmoved(status, means),
+            false => self.release(means, Some(&because(status))),
         }
     }
 
     /// Tells a party where the other one is, after another INVITE was in the way.
-    fn ask_again(&mut self, end: End, means: &mut Means<'_>) {
-        let heard = self
-            .agent(end.other())
-            .and_then(|other| other.heard.clone());
-        let purpose = match self.phase {
-            Phase::Joining => Purpose::Join,
-            Phase::Joined => Purpose::Refit,
-            _ => return,
-        };
-        let Some(agent) = self.agent(end) else {
-            return;
-        };
-        if agent.is_busy() {
-            self.again = Some((means.now + Duration::from_secs(1), end));
-            return;
+    fn ask_again(&mut self, means: &mut Means<'_>) {
+        match self.phase {
+            Phase::Joining => self.rejoin(means),
+            Phase::Joined => self.settle(true, means),
+            Phase::Moving => self.go_on(means),
+            Phase::CallingFirst | Phase::CallingSecond | Phase::Over => {}
         }
-        let invite = agent.invite(heard.as_deref(), purpose, means.tokens);
-        self.out.extend(invite);
     }
 
     fn on_request(&mut self, end: End, request: &Message, means: &mut Means<'_>) {
         let Some(method) = request.method() else {
             return;
         };
-        let [first, second] = &mut self.agents;
-        let (agent, other) = match end {
-            End::First => (first, second),
-            End::Second => (second, first),
+        let phase = self.phase;
+        let (Some(agent), other) = self.pair(end) else {
+            return;
         };
-        let Some(agent) = agent else { return };
         if *method == Method::Ack {
-            if let Some(answer) = agent.on_ack(request)
-                && let Some(other) = other
-            {
-                self.out
-                    .extend(other.acknowledge(answer.as_deref(), means.tokens));
+            let answer = agent.on_ack(request);
+            if let (Some(answer), Some(other)) = (answer, other) {
+                let ack = other.acknowledge(answer.as_deref(), means.tokens);
+                self.out.send(ack);
             }
             return;
         }
         if *method == Method::Cancel {
             // The INVITE that it is for has its answer soon, from the other party.
-            return self.out.extend(respond(request, 200));
+            return self.out.send(respond(request, 200));
         }
         if let Err(status) = agent.take(request) {
-            return self.out.extend(respond(request, status));
+            return self.out.send(respond(request, status));
         }
         match method {
             Method::Bye => {
-                self.out.extend(respond(request, 200));
                 agent.stage = Stage::Over;
-                self.release(means, None);
+                self.out.send(respond(request, 200));
+                // Whoever is being replaced need not wait for it.
+                if phase != Phase::Moving || end == self.stays {
+                    self.release(means, None);
+                }
             }
-            Method::Options => self.out.extend(respond(request, 200)),
+            Method::Options => self.out.send(respond(request, 200)),
             Method::Invite | Method::Update => self.on_offer(end, request, means),
-            Method::Info | Method::Message if self.phase == Phase::Joined => {
-                let passed = other
-                    .as_mut()
-                    .and_then(|other| other.pass(request, means.tokens));
+            Method::Info | Method::Message if phase == Phase::Joined => {
+                let passed = other.and_then(|other| other.pass(request, means.tokens));
                 let busy = passed.is_none().then(|| respond(request, 500)).flatten();
-                self.out.extend(passed.or(busy));
+                self.out.send(passed.or(busy));
             }
-            Method::Info | Method::Message => self.out.extend(respond(request, 480)),
-            _ => self.out.extend(respond(request, 405)),
+            Method::Info | Method::Message => self.out.send(respond(request, 480)),
+            Method::Refer if phase == Phase::Joined => {
+                self.out.put(Parcel::Refer(end, Box::new(request.clone())));
+            }
+            Method::Refer => self.out.send(respond(request, 491)),
+            _ => self.out.send(respond(request, 405)),
         }
     }
 
@@ -410,12 +525,9 @@ impl Bridge {
         let is_update = request.method() == Some(&Method::Update);
         let description = sdp::of(request);
         let phase = self.phase;
-        let [first, second] = &mut self.agents;
-        let (agent, other) = match end {
-            End::First => (first, second),
-            End::Second => (second, first),
+        let (Some(agent), other) = self.pair(end) else {
+            return;
         };
-        let Some(agent) = agent else { return };
         let (now, timers) = (means.now, means.timers);
         let answer = match &description {
             None if is_update => agent.accept(now, timers, request, None),
@@ -423,54 +535,58 @@ impl Bridge {
             Some(description) if agent.is_refresh(description) => {
                 agent.accept_again(now, timers, request)
             }
-            Some(description) if phase == Phase::CallingSecond => match sdp::held(description) {
-                Some(held) => agent.accept(now, timers, request, Some(&held)),
-                None => respond(request, 488),
-            },
+            Some(description) if matches!(phase, Phase::CallingSecond | Phase::Moving) => {
+                match sdp::held(description) {
+                    Some(held) => agent.accept(now, timers, request, Some(&held)),
+                    None => respond(request, 488),
+                }
+            }
             _ => {
-                let other = other.as_mut().filter(|other| !other.is_busy());
+                let other = other.filter(|other| !other.is_busy());
                 match other.filter(|_| phase == Phase::Joined && !agent.is_busy()) {
                     Some(other) => {
                         let carry = Purpose::Carry(Box::new(request.clone()));
+                        let invite = other.invite(description.as_deref(), carry, means.tokens);
                         // The other one may take its time: this one is not to send it again.
-                        self.out
-                            .extend(respond(request, 100).filter(|_| !is_update));
-                        other.invite(description.as_deref(), carry, means.tokens)
+                        self.out.send(respond(request, 100).filter(|_| !is_update));
+                        invite
                     }
                     None => respond(request, 491),
                 }
             }
         };
-        self.out.extend(answer);
+        self.out.send(answer);
     }
 
     /// Ends what there is of both calls.
-    fn release(&mut self, means: &mut Means<'_>, reason: Option<&str>) {
+    pub(super) fn release(&mut self, means: &mut Means<'_>, reason: Option<&str>) {
+        self.report(487, means);
         self.phase = Phase::Over;
         self.again = None;
-        for end in [End::First, End::Second] {
-            let Some(agent) = self.agents[end.index()].as_mut() else {
+        let moving = self.moving.as_mut().map(|moving| &mut moving.half);
+        for half in self.halves.iter_mut().chain(moving) {
+            let Some(agent) = half.agent.as_mut() else {
                 continue;
             };
             // What the other party asked this one for is not answered any more.
             let waiting = agent.waiting();
             self.out
-                .extend(waiting.filter_map(|request| respond(&request, 487)));
+                .send(waiting.filter_map(|request| respond(&request, 487)));
             match agent.stage {
                 Stage::Calling => {
                     let reason = reason.unwrap_or("SIP;cause=487;text=\"the other party is gone\"");
-                    self.out.extend(agent.cancel(reason));
+                    self.out.send(agent.cancel(reason));
                 }
-                Stage::Up => {
-                    if agent.owes_ack {
-                        self.out.extend(agent.acknowledge(None, means.tokens));
-                    }
-                    self.out.extend(agent.bye(reason, means.tokens));
-                }
+                Stage::Up => self.out.send(agent.part(reason, means.tokens)),
                 Stage::Cancelled | Stage::Over => {}
             }
         }
     }
+}
+
+/// A status as the value of a Reason header (RFC 3326).
+pub(super) fn because(status: u16) -> String {
+    format!("SIP;cause={status};text=\"{}\"", reason_phrase(status))
 }
 
 /// What a party is told of the other one's refusal: a challenge is none of its business.

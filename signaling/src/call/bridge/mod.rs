@@ -7,9 +7,16 @@
 //!
 //! Media goes from one party to the other by one session of mediad's, that of the second call: the first
 //! call's descriptions pass as they are, and name the second one's ports.
+//!
+//! [`moving`] connects one party with somebody else, for an operator or because the other one wants it
+//! ([`refer`]).
 
 mod agent;
 mod control;
+mod moving;
+mod name;
+mod refer;
+mod rights;
 mod sdp;
 
 use std::{
@@ -21,39 +28,29 @@ use ::control::{
     Fault, FaultCode,
     signal::{CallInfo, CallState, Originate},
 };
-use sip::{
-    message::{Message, Method},
-    uri::{Uri, escape_user},
-};
-use store::{Timestamp, Uuid};
+use sip::message::{Message, Method};
+use store::{Cause, Timestamp, Uuid};
 use tracing::{debug, info};
 
 use self::{
     agent::{Invitation, respond},
-    control::{Bridge, End, Means},
+    control::{Bridge, By, End, Half, Means, Parcel, Who},
 };
-use super::{Alarm, Core};
-use crate::{
-    accounts::Answer,
-    directory::{Caller, Plan},
-    metrics::Direction,
-    net::Flow,
-};
+use super::{Alarm, Core, state::Call};
+use crate::{directory::Plan, metrics::Direction, net::Flow};
 
 /// Such calls of one worker at most.
 const MOST: usize = 4_096;
-/// Characters of a name or number at most.
-const LONGEST: usize = 256;
 
 /// What calls itself a call of this node's own, and what waits between it and the proxy.
 #[derive(Debug, Default)]
 pub(super) struct Bridges {
     by_id: HashMap<u64, Entry>,
-    by_call_id: HashMap<String, (u64, End)>,
+    by_call_id: HashMap<String, u64>,
     /// From the proxy to the agents.
     inbox: VecDeque<Message>,
-    /// From the agents to the proxy.
-    outbox: VecDeque<Message>,
+    /// From the agents to the proxy, and to whoever else: of which of them.
+    outbox: VecDeque<(u64, Parcel)>,
     /// They are being delivered.
     is_busy: bool,
 }
@@ -61,15 +58,13 @@ pub(super) struct Bridges {
 #[derive(Debug)]
 struct Entry {
     bridge: Bridge,
-    /// Whom the first call is to, and so who makes the second one.
-    first: String,
+    /// What both are shown as the caller, where it is not the other one.
+    shown_as: Option<String>,
     /// How it is shown until the first call is there: its callee may have to be looked up.
     shown: CallInfo,
     /// The first call has become one of the proxy's.
     is_seen: bool,
     ring_timeout: Duration,
-    /// The first call's plan would have had its media relayed.
-    relay: bool,
 }
 
 impl Bridges {
@@ -86,9 +81,17 @@ impl Bridges {
             && self.outbox.is_empty()
     }
 
-    fn entry(&mut self, call_id: &str) -> Option<(&mut Entry, End)> {
-        let (id, end) = *self.by_call_id.get(call_id)?;
-        Some((self.by_id.get_mut(&id)?, end))
+    fn entry(&mut self, call_id: &str) -> Option<(&mut Entry, Who)> {
+        let entry = self.by_id.get_mut(self.by_call_id.get(call_id)?)?;
+        let who = entry.bridge.who(call_id)?;
+        Some((entry, who))
+    }
+
+    /// Which bridge a call is of, and as whose call.
+    fn of(&self, call: &Call) -> Option<(u64, Who)> {
+        let id = *self.by_call_id.get(&call.call_id)?;
+        let who = self.by_id.get(&id)?.bridge.who(&call.call_id)?;
+        call.source.is_node().then_some((id, who))
     }
 
     /// The id that a call of this node's was promised.
@@ -96,28 +99,33 @@ impl Bridges {
         if !flow.is_node() {
             return None;
         }
-        let (entry, end) = self.entry(call_id)?;
+        let (entry, who) = self.entry(call_id)?;
         entry.is_seen = true;
-        Some(entry.bridge.ids[end as usize])
+        Some(entry.bridge.half(who)?.id)
+    }
+
+    /// In whose name a call is made.
+    fn by(&mut self, call_id: &str) -> Option<By> {
+        let (entry, who) = self.entry(call_id)?;
+        Some(entry.bridge.half(who)?.by.clone())
     }
 
     /// The call that is the other half of this one.
     pub(super) fn peer(&self, call_id: &str) -> Option<Uuid> {
-        let (id, end) = self.by_call_id.get(call_id)?;
-        let bridge = &self.by_id.get(id)?.bridge;
-        match end {
-            End::First => bridge.has_second().then_some(bridge.ids[1]),
-            End::Second => Some(bridge.ids[0]),
+        let bridge = &self.by_id.get(self.by_call_id.get(call_id)?)?.bridge;
+        let [first, second] = bridge.ids();
+        match bridge.who(call_id)? {
+            Who::Party(End::First) => bridge.has_second().then_some(second),
+            Who::Party(End::Second) => Some(first),
+            Who::Next => Some(bridge.ids()[bridge.stays.index()]),
         }
     }
 
-    /// Whether a request begins the second half of what was let in already.
-    pub(super) fn is_second(&self, flow: &Flow, request: &Message) -> bool {
-        let end = request
-            .call_id()
-            .ok()
-            .and_then(|call_id| self.by_call_id.get(call_id));
-        flow.is_node() && matches!(end, Some((_, End::Second)))
+    /// Whether a request begins another half of what was let in already.
+    pub(super) fn is_second(&mut self, flow: &Flow, request: &Message) -> bool {
+        let entry = request.call_id().ok().and_then(|id| self.entry(id));
+        let who = entry.map(|(_, who)| who);
+        flow.is_node() && matches!(who, Some(Who::Party(End::Second) | Who::Next))
     }
 
     /// Calls that are not among the proxy's yet.
@@ -134,16 +142,22 @@ impl Bridges {
         if !flow.is_node() {
             return;
         }
-        let Some((entry, end)) = self.entry(call_id) else {
+        let Some((entry, who)) = self.entry(call_id) else {
             return;
         };
+        let bridge = &mut entry.bridge;
         let wanted = plan.relays();
-        let relay = match end {
-            End::First => {
-                entry.relay = wanted;
-                false
+        if let Some(half) = bridge.half(who) {
+            half.relay = wanted;
+        }
+        let [first, _] = &bridge.halves;
+        let relay = match who {
+            Who::Party(End::First) => false,
+            Who::Party(End::Second) => wanted || first.relay,
+            Who::Next => {
+                let is_relayed = bridge.moving.as_ref().is_some_and(|next| next.is_relayed);
+                !is_relayed && (wanted || bridge.halves[bridge.stays.index()].relay)
             }
-            End::Second => wanted || entry.relay,
         };
         for stage in &mut plan.stages {
             stage.relay = relay;
@@ -173,42 +187,44 @@ impl Core {
         };
         let time = self.time(now);
         let ids = [self.call_uuid(time), self.call_uuid(time)];
-        let whom = |to: &str, other: &str, call_id| Invitation {
-            call_id,
-            to: to.to_owned(),
-            from: shown_as.as_deref().unwrap_or(other).to_owned(),
-            sent_by: self.sent_by().to_owned(),
+        let call_ids = [self.own_call_id(), self.own_call_id()];
+        let half = |at: usize, to: &str, other: &str, by| Half {
+            id: ids[at],
+            whom: Invitation {
+                call_id: call_ids[at].clone(),
+                to: to.to_owned(),
+                from: shown_as.as_deref().unwrap_or(other).to_owned(),
+                sent_by: self.sent_by().to_owned(),
+            },
+            by,
+            relay: false,
+            agent: None,
         };
-        let whom = [
-            whom(&first, &second, String::new()),
-            whom(&second, &first, String::new()),
+        let halves = [
+            half(0, &first, &second, By::Node(first.clone())),
+            half(1, &second, &first, By::UserAt(first.clone())),
         ];
-        let [mut first_call, mut second_call] = whom;
-        first_call.call_id = self.own_call_id();
-        second_call.call_id = self.own_call_id();
-        let shown = pending(ids[0], &first_call, time);
+        let shown = pending(ids[0], &halves[0].whom, time);
         let mut means = Means {
             now,
             timers: &self.policy.timers,
             tokens: &mut self.tokens,
         };
-        let Some(bridge) = Bridge::begin(ids, &first_call, second_call, &mut means) else {
+        let Some(bridge) = Bridge::begin(halves, &mut means) else {
             let message = "what is to be called makes no SIP URI";
             return Err(Fault::new(FaultCode::Invalid, message));
         };
         info!(call = %ids[0], from = first, to = second, "an operator has two parties connected");
         let id = self.number();
-        let call_ids = bridge.call_ids().map(str::to_owned);
-        for (call_id, end) in call_ids.into_iter().zip([End::First, End::Second]) {
-            self.bridges.by_call_id.insert(call_id, (id, end));
+        for call_id in call_ids {
+            self.bridges.by_call_id.insert(call_id, id);
         }
         let entry = Entry {
             bridge,
-            first,
+            shown_as,
             shown: shown.clone(),
             is_seen: false,
             ring_timeout: Duration::from_secs(order.ring_timeout_s.into()),
-            relay: false,
         };
         self.bridges.by_id.insert(id, entry);
         self.after_bridge(id);
@@ -240,13 +256,43 @@ impl Core {
         loop {
             if let Some(message) = self.bridges.inbox.pop_front() {
                 self.hand_to_bridge(now, &message);
-            } else if let Some(message) = self.bridges.outbox.pop_front() {
-                self.hear_bridge(now, message);
+            } else if let Some((id, parcel)) = self.bridges.outbox.pop_front() {
+                self.take_parcel(now, id, parcel);
             } else {
                 break;
             }
         }
         self.bridges.is_busy = false;
+    }
+
+    /// Does what a bridge wants done.
+    fn take_parcel(&mut self, now: Instant, id: u64, parcel: Parcel) {
+        match parcel {
+            Parcel::Message(message) => self.hear_bridge(now, *message),
+            Parcel::Refer(end, request) => self.on_refer(now, id, end, &request),
+            Parcel::Moved {
+                call,
+                number,
+                status,
+            } => self.on_moved(call, number, status),
+            Parcel::HangUp(call, cause) => self.hang_up_own(now, call, cause),
+            Parcel::Peers(calls) => {
+                for call in calls {
+                    if let Some(key) = self.call_by_id(&call.to_string()) {
+                        self.tell_call(key);
+                    }
+                }
+            }
+            Parcel::Forget(call_id) => drop(self.bridges.by_call_id.remove(&call_id)),
+        }
+    }
+
+    /// A bridge has no use any more for a call of its own.
+    fn hang_up_own(&mut self, now: Instant, call: Uuid, cause: Cause) {
+        if let Some(key) = self.call_by_id(&call.to_string()) {
+            self.hang_up(now, key, cause);
+            self.drain(now);
+        }
     }
 
     /// A message of an agent's has reached the proxy.
@@ -265,18 +311,18 @@ impl Core {
     }
 
     fn hand_to_bridge(&mut self, now: Instant, message: &Message) {
-        let known = message
-            .call_id()
-            .ok()
-            .and_then(|call_id| self.bridges.by_call_id.get(call_id).copied());
-        let Some((id, end)) = known else {
-            if message
-                .method()
-                .is_some_and(|method| *method != Method::Ack)
-            {
-                self.bridges.outbox.extend(respond(message, 481));
-            }
-            return;
+        let call_id = message.call_id().unwrap_or_default();
+        let known = self.bridges.by_call_id.get(call_id).copied();
+        let who = self.bridges.entry(call_id).map(|(_, who)| who);
+        let Some((id, who)) = known.zip(who) else {
+            // Of a party that was replaced.
+            let status = match message.method() {
+                None | Some(Method::Ack) => return,
+                Some(Method::Bye) => 200,
+                Some(_) => 481,
+            };
+            let response = respond(message, status).map(|it| (0, Parcel::Message(Box::new(it))));
+            return self.bridges.outbox.extend(response);
         };
         if let Some(entry) = self.bridges.by_id.get_mut(&id) {
             let mut means = Means {
@@ -285,9 +331,9 @@ impl Core {
                 tokens: &mut self.tokens,
             };
             let had_second = entry.bridge.has_second();
-            entry.bridge.handle(end, message, &mut means);
+            entry.bridge.handle(who, message, &mut means);
             let has_second = entry.bridge.has_second();
-            let first = entry.bridge.ids[0].to_string();
+            let first = entry.bridge.ids()[0].to_string();
             self.after_bridge(id);
             if has_second != had_second
                 && let Some(key) = self.call_by_id(&first)
@@ -314,8 +360,8 @@ impl Core {
         let Some(entry) = self.bridges.by_id.get_mut(&id) else {
             return;
         };
-        while let Some(message) = entry.bridge.poll_message() {
-            self.bridges.outbox.push_back(message);
+        while let Some(parcel) = entry.bridge.poll_parcel() {
+            self.bridges.outbox.push_back((id, parcel));
         }
         let next = entry.bridge.poll_timeout();
         let is_over = entry.bridge.is_over();
@@ -323,56 +369,17 @@ impl Core {
             .set(Alarm::Bridge(id), next.filter(|_| !is_over));
         if is_over && let Some(entry) = self.bridges.by_id.remove(&id) {
             let refused = entry.bridge.refused;
-            debug!(call = %entry.bridge.ids[0], refused, "two parties are no longer connected");
-            for call_id in entry.bridge.call_ids() {
-                self.bridges.by_call_id.remove(call_id);
+            debug!(call = %entry.bridge.ids()[0], refused, "two parties are no longer connected");
+            for half in entry.bridge.all() {
+                self.bridges.by_call_id.remove(&half.whom.call_id);
             }
         }
-    }
-
-    /// In whose name an agent calls. The second call is the first party's, where that is a user.
-    pub(super) fn node_caller(&self, request: &Message) -> Option<Caller> {
-        let call_id = request.call_id().ok()?;
-        let (id, end) = *self.bridges.by_call_id.get(call_id)?;
-        let entry = self.bridges.by_id.get(&id)?;
-        if end == End::First {
-            return Some(Caller::Node);
-        }
-        let user = self.own_user(&Uri::parse(&entry.first).ok()?);
-        let is_one = |aor: &_| matches!(self.access.accounts.recall(aor), Answer::Known(_));
-        Some(user.filter(is_one).map_or(Caller::Node, Caller::User))
     }
 
     /// The way between the proxy and the agents.
     fn node_flow(&self) -> Option<Flow> {
         let local = self.policy.locals.first()?;
         Some(Flow::of_node(local.address))
-    }
-
-    /// What an operator names: `alice@example.test`, `alice` of the first domain, a number, or a SIP URI.
-    pub(super) fn uri_of_party(&self, member: &str, name: &str) -> Result<String, Fault> {
-        let invalid = |why: &str| Fault::new(FaultCode::Invalid, format!("{member}: {why}"));
-        let bare = name.trim();
-        let bare = bare.strip_prefix("sip:").unwrap_or(bare);
-        if bare.len() > LONGEST {
-            return Err(invalid("it is too long"));
-        }
-        if bare.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-            return Err(invalid("it has white space"));
-        }
-        let domain = self.directory.domains().first();
-        let (user, host) = bare.rsplit_once('@').unwrap_or_else(|| {
-            let host = domain.map_or_else(|| self.sent_by(), String::as_str);
-            (bare, host)
-        });
-        if user.is_empty() {
-            return Err(invalid("name a user or a number"));
-        }
-        let uri = format!("sip:{}@{host}", escape_user(user));
-        match Uri::parse(&uri) {
-            Ok(parsed) if parsed.host().is_some() && parsed.user().is_some() => Ok(uri),
-            _ => Err(invalid("write it as alice@example.test, or as a number")),
-        }
     }
 
     fn sent_by(&self) -> &str {

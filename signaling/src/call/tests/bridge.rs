@@ -12,31 +12,35 @@ use store::{Cause, EndedBy};
 
 use super::bed::*;
 
-const FIRST: &str = CALLEE;
-const SECOND_PARTY: &str = CALLEE6;
+pub(super) const FIRST: &str = CALLEE;
+pub(super) const SECOND_PARTY: &str = CALLEE6;
 
 fn originate(bed: &mut Bed, from: &str, to: &str) -> Result<CallInfo, Fault> {
+    originate_within(bed, from, to, 20)
+}
+
+fn originate_within(bed: &mut Bed, from: &str, to: &str, s: u32) -> Result<CallInfo, Fault> {
     let order = Originate {
         from: from.into(),
         to: to.into(),
         caller_id: None,
-        ring_timeout_s: 20,
+        ring_timeout_s: s,
     };
     let call = bed.core.originate(bed.now, &order);
     bed.settle();
     call
 }
 
-fn first_says() -> String {
+pub(super) fn first_says() -> String {
     sdp("192.0.2.20", &[4000], "sendrecv")
 }
 
-fn second_says() -> String {
+pub(super) fn second_says() -> String {
     sdp("2001:db8::20", &[5000], "sendrecv")
 }
 
 /// The session whose description a message has, and where that leads.
-fn led_to(message: &Message) -> String {
+pub(super) fn led_to(message: &Message) -> String {
     let text = body(message);
     let description = sip::sdp::Sdp::parse(text.as_bytes()).unwrap();
     description.media()[0].rtp().unwrap().to_string()
@@ -51,7 +55,11 @@ struct Waiting {
 }
 
 fn wait_for_second(bed: &mut Bed) -> Waiting {
-    let call = originate(bed, "+1555", "+6555").unwrap();
+    wait_within(bed, 20)
+}
+
+fn wait_within(bed: &mut Bed, s: u32) -> Waiting {
+    let call = originate_within(bed, "+1555", "+6555", s).unwrap();
     assert_eq!((call.state, &*call.source), (CallState::Trying, "node"));
     assert_eq!(call.from, "sip:+6555@node.test");
     let invite = bed.request(FIRST, &Method::Invite);
@@ -75,13 +83,18 @@ fn wait_for_second(bed: &mut Bed) -> Waiting {
 }
 
 /// Two who are connected.
-struct Joined {
-    first: Party,
-    second: Party,
+pub(super) struct Joined {
+    pub(super) first: Party,
+    pub(super) second: Party,
 }
 
 fn join(bed: &mut Bed) -> Joined {
-    let Waiting { id, first, invite } = wait_for_second(bed);
+    join_within(bed, 20)
+}
+
+/// The same; each is rung so long.
+pub(super) fn join_within(bed: &mut Bed, s: u32) -> Joined {
+    let Waiting { id, first, invite } = wait_within(bed, s);
     let ok = answer(&invite, 200, SECOND_PARTY, &second_says());
     bed.receive_message(SECOND_PARTY, &ok);
     bed.request(SECOND_PARTY, &Method::Ack);
@@ -400,8 +413,7 @@ fn keys_and_messages_of_one_party_reach_the_other() {
     assert_eq!(body(&info), "signal=5");
     bed.receive_message(SECOND_PARTY, &info.respond(415).build().unwrap());
     bed.response(FIRST, 415);
-    let refer = up.second.send(&Method::Refer, "");
-    bed.receive_message(SECOND_PARTY, &refer);
+    bed.receive_message(SECOND_PARTY, &up.second.send(&Method::Publish, ""));
     bed.response(SECOND_PARTY, 405);
     part(&mut bed, &mut up.second, SECOND_PARTY, FIRST);
 }
@@ -442,4 +454,98 @@ fn what_cannot_be_called_is_said_at_once_and_drains_count() {
     let bye = bed.request(FIRST, &Method::Bye);
     bed.receive_message(FIRST, &bye.respond(200).build().unwrap());
     bed.assert_empty();
+}
+
+#[test]
+fn whose_rights_cannot_be_looked_up_calls_nobody() {
+    let mut bed = Bed::new();
+    bed.store_up = false;
+    // The store is asked first, and the record tells why nobody was called.
+    let call = originate(&mut bed, "+1555", "+6555").unwrap();
+    bed.assert_quiet();
+    assert_eq!(bed.cdr().id.to_string(), call.id);
+    assert_eq!((bed.cdr().status, bed.cdr().cause), (503, Cause::Refused));
+    assert!(
+        bed.cdr().reason.contains("+1555@node.test"),
+        "{:?}",
+        bed.cdr()
+    );
+    assert!(bed.core.list(None).is_empty());
+    bed.cdrs.clear();
+
+    // It goes away while the first one rings, and what it said before is not believed any more.
+    bed.store_up = true;
+    originate(&mut bed, "+1555", "+6555").unwrap();
+    let invite = bed.request(FIRST, &Method::Invite);
+    bed.receive_message(FIRST, &answer(&invite, 180, FIRST, ""));
+    bed.store_up = false;
+    bed.pass_ms(15_000);
+    bed.receive_message(FIRST, &answer(&invite, 200, FIRST, &first_says()));
+    bed.request(FIRST, &Method::Ack);
+    let bye = bed.request(FIRST, &Method::Bye);
+    let reason = bye.header(HeaderName::Reason).unwrap();
+    assert!(reason.text().starts_with("SIP;cause=503;"), "{reason:?}");
+    bed.receive_message(FIRST, &bye.respond(200).build().unwrap());
+    bed.assert_quiet();
+    let refused = bed.cdrs.iter().find(|cdr| cdr.status == 503).unwrap();
+    assert!(refused.to_uri.contains("+6555"), "{refused:?}");
+    bed.assert_empty();
+}
+
+#[test]
+fn numbers_are_taken_as_tel_uris_and_sips_ones_refused_with_the_reason() {
+    let mut bed = Bed::new();
+    let call = originate(&mut bed, "tel:+1-555;phone-context=x", "TEL:+6(555)").unwrap();
+    assert_eq!(
+        (&*call.to, &*call.from),
+        ("sip:+1555@node.test", "sip:+6555@node.test")
+    );
+    let invite = bed.request(FIRST, &Method::Invite);
+    bed.receive_message(FIRST, &answer(&invite, 603, FIRST, ""));
+    bed.request(FIRST, &Method::Ack);
+    for (name, part) in [
+        ("sips:alice@node.test", "write sip:"),
+        ("SIPS:alice@node.test", "write sip:"),
+        ("tel:alice", "no telephone number"),
+        ("tel:", "no telephone number"),
+    ] {
+        for (from, to) in [(name, "+6555"), ("+1555", name)] {
+            let refused = originate(&mut bed, from, to).unwrap_err();
+            assert_eq!(refused.code, FaultCode::Invalid);
+            assert!(refused.message.contains(part), "{refused}");
+        }
+    }
+    bed.assert_empty();
+}
+
+#[test]
+fn a_2xx_that_comes_again_gets_the_ack_that_was_its_own() {
+    let mut bed = Bed::new();
+    let mut up = join(&mut bed);
+    let held = sdp("192.0.2.20", &[4000], "sendonly");
+    bed.receive_message(FIRST, &up.first.send(&Method::Invite, &held));
+    let carried = bed.request(SECOND_PARTY, &Method::Invite);
+    let before = answer(&carried, 200, SECOND_PARTY, &second_says());
+    bed.receive_message(SECOND_PARTY, &before);
+    let ack = bed.request(SECOND_PARTY, &Method::Ack);
+    bed.response(FIRST, 200);
+    bed.receive_message(FIRST, &up.first.ack(""));
+    // Its ACK was lost: another one, with the same number.
+    bed.receive_message(SECOND_PARTY, &before);
+    let again = bed.request(SECOND_PARTY, &Method::Ack);
+    assert_eq!(again.cseq(), ack.cseq());
+    bed.receive_message(FIRST, &up.first.send(&Method::Invite, &first_says()));
+    let carried = bed.request(SECOND_PARTY, &Method::Invite);
+    let ok = answer(&carried, 200, SECOND_PARTY, &second_says());
+    bed.receive_message(SECOND_PARTY, &ok);
+    let last = bed.request(SECOND_PARTY, &Method::Ack);
+    assert_eq!(last.cseq().unwrap().number, carried.cseq().unwrap().number);
+    bed.response(FIRST, 200);
+    bed.receive_message(FIRST, &up.first.ack(""));
+    // Of the one before there is none left, and this one's is no answer to it.
+    bed.receive_message(SECOND_PARTY, &before);
+    bed.assert_quiet();
+    bed.receive_message(SECOND_PARTY, &ok);
+    assert_eq!(bed.request(SECOND_PARTY, &Method::Ack).cseq(), last.cseq());
+    part(&mut bed, &mut up.first, FIRST, SECOND_PARTY);
 }
