@@ -455,10 +455,17 @@ impl Bridge {
             self.again = Some(means.now + wait);
             return;
         }
-        let is_moving = self.phase == Phase::Moving && end == self.stays;
-        match is_moving && !is_lost {
-            true => self.on_unmoved(status, means),
-            false => self.release(means, Some(&because(status))),
+        let is_moving = self.phase == Phase::Moving;
+        match (is_moving && end == self.stays, is_lost) {
+            (true, false) => self.on_unmoved(status, means),
+            // Who is being replaced is told again where that comes to nothing.
+            (false, false) if is_moving => {}
+            (false, true) if is_moving => {
+                let parted = self.agent(end);
+                let bye = parted.map(|agent| agent.part(Some(&because(status)), means.tokens));
+                self.out.send(bye.into_iter().flatten());
+            }
+            _ => self.release(means, Some(&because(status))),
         }
     }
 

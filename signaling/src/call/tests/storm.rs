@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use control::{Config, media::SessionId, signal::Originate};
+use control::{
+    Config,
+    media::SessionId,
+    signal::{Originate, Party as Who, TransferOrder},
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sip::message::Method;
 use store::{Cdr, Timestamp};
@@ -98,7 +102,7 @@ const CALLED: [&str; 12] = [
 ];
 
 /// How calls end, each of which has to be seen.
-const CAUSES: [&str; 11] = [
+const CAUSES: [&str; 12] = [
     "Bye",
     "Cancel",
     "Limit",
@@ -109,6 +113,7 @@ const CAUSES: [&str; 11] = [
     "Rejected",
     "RingTimeout",
     "SessionExpired",
+    "Transfer",
     "Unreachable",
 ];
 
@@ -256,6 +261,9 @@ impl World {
             } else {
                 self.parties[0].call(now, to);
             }
+            if self.rng.random_range(0..3) == 0 {
+                self.transfer(to);
+            }
             match self.rng.random_range(0..20) {
                 0..3 => self.parties[6].exchange(now, &Method::Register),
                 3..5 => self.parties[6].exchange(now, &Method::Message),
@@ -276,6 +284,25 @@ impl World {
         // Who cannot be called at all is refused at once.
         drop(self.bed.core.originate(self.bed.now, &order));
         self.bed.settle();
+    }
+
+    /// An operator transfers a party of some call.
+    fn transfer(&mut self, to: &str) {
+        let mut calls = self.bed.core.list(None);
+        calls.retain(|call| call.answered_ms.is_some());
+        // They are listed in no order, and a storm is the same each time.
+        calls.sort_by(|one, other| one.id.cmp(&other.id));
+        if calls.is_empty() {
+            return;
+        }
+        let order = TransferOrder {
+            id: calls.swap_remove(self.rng.random_range(0..calls.len())).id,
+            party: [Who::Caller, Who::Callee][self.rng.random_range(0..2)],
+            to: to.to_owned(),
+        };
+        drop(self.bed.core.transfer(self.bed.now, &order));
+        self.bed.settle();
+        self.bed.obeyed.clear();
     }
 
     fn deliver(&mut self) {

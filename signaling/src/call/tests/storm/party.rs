@@ -370,7 +370,7 @@ impl Party {
             let after = self.millis(30_000);
             self.later(now + after, Task::Again(key.clone()));
         }
-        for method in [Method::Update, Method::Info] {
+        for method in [Method::Update, Method::Info, Method::Refer] {
             if self.chance(80) {
                 let after = self.millis(30_000);
                 self.later(now + after, Task::Send(key.clone(), method));
@@ -591,9 +591,18 @@ impl Party {
                 }
             }
             Task::Send(key, method) => {
-                if let Some(request) = self.within(&key, &method, None) {
-                    self.send(now, request, Placed::Other);
+                let Some(mut request) = self.within(&key, &method, None) else {
+                    return;
+                };
+                if method == Method::Refer {
+                    let to = "<sip:+2555@192.0.2.1:5060>";
+                    request = request
+                        .edit()
+                        .push(HeaderName::ReferTo, to)
+                        .finish()
+                        .unwrap();
                 }
+                self.send(now, request, Placed::Other);
             }
         }
     }
