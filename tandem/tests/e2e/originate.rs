@@ -147,11 +147,8 @@ fn a_second_party_that_is_busy_ends_the_first_ones_call() {
     });
 }
 
-#[test]
-fn a_party_that_the_other_one_transfers_talks_to_somebody_else() {
-    let Some(stage) = stage("io-uring") else {
-        return;
-    };
+fn transfers(datapath: &str) {
+    let Some(stage) = stage(datapath) else { return };
     let node = stage.node();
     let mut first = stage.caller(Scenario::CalleeMoved, SECONDS);
     let second = Agent {
@@ -195,4 +192,14 @@ fn a_party_that_the_other_one_transfers_talks_to_somebody_else() {
     assert_eq!(causes, ["\"bye\"", "\"bye\"", "\"transfer\""], "{cdrs:#?}");
     nothing_left(&node);
     assert!(node.stop().unwrap());
+}
+
+#[test]
+fn a_party_that_the_other_one_transfers_talks_to_somebody_else_on_xdp() {
+    transfers("xdp");
+}
+
+#[test]
+fn a_party_that_the_other_one_transfers_talks_to_somebody_else_on_io_uring() {
+    transfers("io-uring");
 }
