@@ -76,6 +76,19 @@ impl Sid {
         Self::new(kind, self.digest(kind.prefix(), number))
     }
 
+    /// A UUID (version 8) for the `number`th thing of a name.
+    pub(crate) fn token(&self, name: &str, number: u32) -> String {
+        let mut uuid = self.digest(name, number);
+        uuid[6] = uuid[6] & 0x0F | 0x80;
+        uuid[8] = uuid[8] & 0x3F | 0x80;
+        let digits = hex(&uuid);
+        let (a, rest) = digits.split_at(8);
+        let (b, rest) = rest.split_at(4);
+        let (c, rest) = rest.split_at(4);
+        let (d, e) = rest.split_at(4);
+        format!("{a}-{b}-{c}-{d}-{e}")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -151,5 +164,13 @@ mod tests {
         assert!(of("AC0000000000000000000000000000000").is_err());
         assert!(of("AC0000000000000000000000000000000g").is_err());
         assert!(of("").is_err());
+    }
+
+    #[test]
+    fn a_token_is_a_uuid() {
+        let token = Sid::new(Kind::Call, UUID).token("request", 7);
+        let parts: Vec<_> = token.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&token[14..15], "8");
     }
 }

@@ -12,6 +12,7 @@ mod read;
 mod ssml;
 mod verb;
 
+pub(crate) use attributes::is_key;
 pub use dial::{Dial, DialRecord, Noun, StatusEvents, Target};
 pub use verb::{
     Connect, Gather, Link, Message, Method, Prompt, Recognition, Record, RecordingCallback, Refer,
