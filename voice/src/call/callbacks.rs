@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Call, Lane, fetch::Purpose};
+use super::{Call, Lane, LegId, fetch::Purpose};
 use crate::{
     form::Params,
     notice::Code,
@@ -21,17 +21,29 @@ const MAX_WAITING: usize = 16;
 pub(super) struct Lanes(BTreeMap<Lane, VecDeque<(Link, Params)>>);
 
 impl Call {
-    /// Tells somebody. The link may be relative to the party's document.
-    pub(super) fn tell(&mut self, now: Instant, lane: Lane, link: &Link, params: Params) {
-        let base = self.main.base.as_ref().map(|base| base.url.clone());
-        let url = match resolve(base.as_deref(), &link.url, Scheme::Http) {
-            Ok(url) => url,
-            Err(error) => return self.warn(Code::InvalidUrl, Some(&link.url), error.to_string()),
+    /// The link of a callback that a leg's document has: absolute, since the leg may run another one by the time that
+    /// it is used. `None` for one that cannot be asked, which is told.
+    pub(super) fn absolute(&mut self, leg: LegId, link: &Link) -> Option<Link> {
+        let script = match leg {
+            // The party's, though it has hung up.
+            LegId::PARTY => Some(&self.main),
+            leg => self.script(leg),
         };
-        let link = Link {
-            url,
-            method: link.method,
-        };
+        let base = script.and_then(|script| script.base.as_ref());
+        match resolve(base.map(|base| &*base.url), &link.url, Scheme::Http) {
+            Ok(url) => Some(Link {
+                url,
+                method: link.method,
+            }),
+            Err(error) => {
+                self.warn(Code::InvalidUrl, Some(&link.url), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Tells somebody. The link is absolute.
+    pub(super) fn tell(&mut self, now: Instant, lane: Lane, link: Link, params: Params) {
         let Some(waiting) = self.lanes.0.get_mut(&lane) else {
             self.lanes.0.insert(lane, VecDeque::new());
             self.request(now, link, params, Purpose::Callback(lane));

@@ -164,6 +164,11 @@ impl Call {
     }
 
     fn call_one(&mut self, now: Instant, noun: Noun, from: &str) {
+        let status = noun.status.as_ref();
+        let callback = status.and_then(|(link, events)| {
+            let link = self.absolute(LegId::PARTY, link)?;
+            Some((link, *events))
+        });
         let id = LegId(self.number());
         let sid = self.sid.derive(Kind::Call, id.0);
         let leg = Leg {
@@ -173,7 +178,7 @@ impl Call {
             direction: Direction::OutboundDial,
             status: CallStatus::Initiated,
             answered: None,
-            callback: noun.status.clone(),
+            callback,
             sequence: 0,
         };
         self.legs.insert(id, leg);
@@ -222,7 +227,6 @@ impl Call {
         };
         let (_, noun) = dialling.ringing.remove(at);
         let others = std::mem::take(&mut dialling.ringing);
-        dialling.waiting.clear();
         dialling.deadline = None;
         for (other, _) in others {
             self.drop_child(now, other, CallStatus::Canceled);
@@ -433,9 +437,12 @@ impl Call {
         let Some((Some(action), params)) = self.take_dial(now) else {
             return;
         };
+        let Some(action) = self.absolute(LegId::PARTY, &action) else {
+            return;
+        };
         let mut all = self.base_params(LegId::PARTY);
         all.extend(&params);
-        self.tell(now, Lane::Action, &action, all);
+        self.tell(now, Lane::Action, action, all);
     }
 
     /// Ends all that belongs to a `<Dial>`. Its action, and what that is to be told.

@@ -9,8 +9,7 @@ use super::{Action, Call, Heard, JobId, Lane, LegId, script::Step};
 use crate::{
     form::Params,
     notice::Code,
-    twiml::{Gather, Link, Prompt, is_key},
-    url::{Scheme, resolve},
+    twiml::{Gather, Prompt, is_key},
 };
 
 /// The most digits of one result, where their number is not given.
@@ -55,8 +54,10 @@ impl Gathering {
 }
 
 impl Call {
-    pub(super) fn begin_gather(&mut self, now: Instant, leg: LegId, gather: Gather) -> bool {
+    pub(super) fn begin_gather(&mut self, now: Instant, leg: LegId, mut gather: Gather) -> bool {
         self.answer_leg(now, leg);
+        let partial = gather.partial.take();
+        gather.partial = partial.and_then(|link| self.absolute(leg, &link));
         let listens_at_once = gather.speech && gather.barge_in;
         let gathering = Gathering {
             prompts: gather.prompts.iter().cloned().collect(),
@@ -255,7 +256,6 @@ impl Call {
     }
 
     fn tell_partial(&mut self, now: Instant, leg: LegId, stable: String, unstable: String) {
-        let base = self.script(leg).and_then(|script| script.base.clone());
         let Some(gathering) = self.gathering(leg) else {
             return;
         };
@@ -265,17 +265,11 @@ impl Call {
         };
         let sequence = gathering.sequence;
         gathering.sequence += 1;
-        let base = base.map(|base| base.url);
-        let url = resolve(base.as_deref(), &link.url, Scheme::Http).unwrap_or(link.url);
         let mut params = self.base_params(leg);
         params.push("UnstableSpeechResult", unstable);
         params.push("StableSpeechResult", stable);
         params.push("SequenceNumber", sequence.to_string());
-        let link = Link {
-            url,
-            method: link.method,
-        };
-        self.tell(now, Lane::Partial(job), &link, params);
+        self.tell(now, Lane::Partial(job), link, params);
     }
 
     fn gathered(&mut self, now: Instant, leg: LegId, gathered: Gathered) {

@@ -169,6 +169,6 @@ impl Call {
                 params.extend(recorded);
             }
         }
-        self.tell(now, Lane::Status(id), &link, params);
+        self.tell(now, Lane::Status(id), link, params);
     }
 }

@@ -122,7 +122,7 @@ impl Call {
             direction: setup.direction,
             status: CallStatus::Ringing,
             answered: None,
-            callback: setup.status.clone(),
+            callback: None,
             sequence: 0,
         };
         let mut call = Self {
@@ -142,6 +142,12 @@ impl Call {
             recorded: None,
             setup,
         };
+        if let Some((link, events)) = call.setup.status.clone() {
+            let link = call.absolute(LegId::PARTY, &link);
+            if let Some(party) = call.legs.get_mut(&LegId::PARTY) {
+                party.callback = link.map(|link| (link, events));
+            }
+        }
         if is_inbound {
             call.set_status(now, LegId::PARTY, CallStatus::Ringing, None);
             call.enter(now);

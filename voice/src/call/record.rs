@@ -37,7 +37,7 @@ pub(super) struct Recording {
     callback: Option<RecordingCallback>,
     /// It was asked to end, and is not waited for any longer than this.
     pub(super) guard: Option<Instant>,
-    /// Who is told of it though the party has hung up.
+    /// Who is told of it though the party has hung up; absolute.
     action: Option<Link>,
 }
 
@@ -77,6 +77,10 @@ impl Call {
     }
 
     pub(super) fn record(&mut self, now: Instant, new: NewRecording) -> (JobId, Sid) {
+        let callback = new.callback.and_then(|callback| {
+            let link = self.absolute(LegId::PARTY, &callback.link)?;
+            Some(RecordingCallback { link, ..callback })
+        });
         let job = self.job();
         let sid = self.sid.derive(Kind::Recording, job.0);
         self.act(Action::Record(Box::new(action::Recording {
@@ -94,7 +98,7 @@ impl Call {
             source: new.source,
             channels: new.channels,
             started: self.wall(now),
-            callback: new.callback,
+            callback,
             guard: None,
             action: None,
         };
@@ -189,7 +193,7 @@ impl Call {
                 params.push("Digits", "hangup");
                 let mut all = self.base_params(LegId::PARTY);
                 all.extend(&params);
-                self.tell(now, Lane::Action, &action, all);
+                self.tell(now, Lane::Action, action, all);
             }
             return;
         }
@@ -219,10 +223,12 @@ impl Call {
 
     /// The party's leg is over, and its recordings with it: their outcome is still waited for.
     pub(super) fn end_recordings(&mut self, now: Instant) {
-        if let Step::Recording(recorder) = &self.main.step
-            && let Some(recording) = self.recordings.get_mut(&recorder.job)
-        {
-            recording.action = Some(recorder.action.clone());
+        if let Step::Recording(recorder) = &self.main.step {
+            let (job, action) = (recorder.job, recorder.action.clone());
+            let action = self.absolute(LegId::PARTY, &action);
+            if let Some(recording) = self.recordings.get_mut(&job) {
+                recording.action = action;
+            }
         }
         for recording in self.recordings.values_mut() {
             recording.guard = recording.guard.or_else(|| now.checked_add(GUARD));
@@ -269,6 +275,6 @@ impl Call {
         params.push("RecordingStartTime", rfc2822(recording.started));
         params.push("RecordingSource", recording.source);
         params.push("RecordingTrack", "both");
-        self.tell(now, Lane::Recording(job), &link, params);
+        self.tell(now, Lane::Recording(job), link, params);
     }
 }

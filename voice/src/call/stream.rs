@@ -68,12 +68,14 @@ impl Call {
             self.warn(Code::Internal, Some(&url), message);
             return None;
         }
+        let callback = stream.callback;
+        let callback = callback.and_then(|link| self.absolute(LegId::PARTY, &link));
         let streaming = Streaming {
             sid: sid.clone(),
             name: name.clone(),
             url: url.clone(),
             forks: stream.tracks.count(),
-            callback: stream.callback,
+            callback,
         };
         self.streams.insert(job, streaming);
         let signature = signature::sign(&self.setup.token, &url, &Params::new());
@@ -178,6 +180,6 @@ impl Call {
         params.push("StreamEvent", event);
         params.push_some("StreamError", error);
         params.push("Timestamp", iso8601(self.wall(now)));
-        self.tell(now, Lane::Stream(job), &link, params);
+        self.tell(now, Lane::Stream(job), link, params);
     }
 }

@@ -127,3 +127,25 @@ fn an_engine_that_says_no_more_is_not_waited_for() {
     host.sleep(45 * SECOND);
     assert!(host.call.is_finished());
 }
+
+#[test]
+fn its_callback_is_relative_to_the_document_that_recorded() {
+    let document = "<Response><Start><Stream name=\"s\" url=\"wss://b.test\" statusCallback=\"stream\"/></Start>\
+        <Dial record=\"true\" recordingStatusCallback=\"rec\">100</Dial>\
+        <Redirect>https://other.test/x/next</Redirect></Response>";
+    let mut host = Host::of(setup(), &[(VOICE, document)]);
+    host.document(
+        "https://other.test/x/next",
+        "<Response><Pause length=\"9\"/></Response>",
+    );
+    let leg = host.leg(0);
+    host.tell(Event::Answered { leg });
+    host.ends(leg, Cause::HungUp);
+    host.did();
+    recorded(&mut host, 5 * SECOND);
+    host.assert_did(&["POST https://app.test/rec"]);
+    host.party_hangs_up();
+    host.assert_did(&["POST https://app.test/stream"]);
+    let params = host.asked("https://app.test/stream");
+    assert_eq!(params.get("StreamEvent"), Some("stream-stopped"));
+}

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::host::{Host, Page, SECOND, VOICE, params_of, setup, told_of_all};
+use crate::twiml::StatusEvents;
 
 const STATUS: &str = "https://app.test/status";
 
@@ -147,10 +148,7 @@ fn a_call_that_is_not_answered_says_why() {
 #[test]
 fn only_what_is_asked_for_is_told() {
     let setup = Setup {
-        status: Some((
-            super::host::link(STATUS),
-            crate::twiml::StatusEvents::of([]),
-        )),
+        status: Some((super::host::link(STATUS), StatusEvents::of([]))),
         ..setup()
     };
     let document = Page::Document("<Response><Say>Hello</Say></Response>".to_owned());
@@ -204,4 +202,21 @@ fn the_end_tells_of_what_was_recorded() {
     let params = host.asked(STATUS);
     assert_eq!(params.get("RecordingDuration"), Some("3"));
     assert!(params.get("RecordingUrl").is_some() && params.get("RecordingSid").is_some());
+}
+
+#[test]
+fn a_callback_that_cannot_be_asked_is_told_once() {
+    let setup = Setup {
+        status: Some((
+            super::host::link("/status"),
+            StatusEvents::of(StatusEvents::NAMES),
+        )),
+        ..setup()
+    };
+    let document =
+        "<Response><Dial><Number statusCallback=\"mailto:x\">1</Number></Dial></Response>";
+    let mut host = Host::of(setup, &[(VOICE, document)]);
+    host.party_hangs_up();
+    assert_eq!(host.notices, [11100, 11100]);
+    assert!(host.call.is_finished());
 }
