@@ -6,6 +6,25 @@
 //! [`call::Call`] runs it. Whoever hosts it moves the call's signaling, its audio and its HTTP; what it promises
 //! to whom is in [`call::Event`] and [`call::Action`].
 //!
+//! # What is as Twilio has it, and what is not
+//!
+//! Verbs, defaults, fall-through, parameters, codes of errors and the fragment's overrides are Twilio's. What it
+//! does not say is decided here:
+//!
+//! - A call whose first document cannot be had, nor its fallback, is refused with 500: there it is answered and
+//!   told that an application error has occurred.
+//! - Documents that lead to each other, 50 in a row of which none took a second, end the call with 11215.
+//! - A redirection of HTTP by 301, 302 or 303 is followed by a GET which has the parameters in its query.
+//! - `<Reject>` is 603, or 486 for `busy`; a call that was rejected ends as `no-answer`, or `busy`.
+//! - Of several who are dialled at once, the first to pick up is it, and hears its document; the others are called
+//!   off then. If it declines by hanging up, the `<Dial>` is over, with `DialBridged` false.
+//! - A namespace has to be declared: `<amazon:effect>` is no well-formed XML without, and other SSML than Twilio's
+//!   list is read as its text.
+//!
+//! Not run, and reported as such: `<Conference>`, `<Queue>`, `<Application>`, `<Sim>` and `<WhatsApp>` in `<Dial>`,
+//! `<Enqueue>`, `<Leave>`, `<Echo>`, `<Pay>`, `<Siprec>`, transcription, `referUrl`, answering machine detection.
+//! Cookies of webhooks are not kept.
+//!
 //! ```
 //! use std::time::{Duration, Instant, SystemTime};
 //!

@@ -24,9 +24,7 @@ const DAY: u32 = 86_400;
 const MAX_PARAMETER: usize = 500;
 
 /// Verbs of TwiML that this switch does not run.
-const UNSERVED: [&str; 9] = [
-    "Enqueue", "Leave", "Echo", "Pay", "Prompt", "Room", "Assist", "Queue", "Siprec",
-];
+const UNSERVED: [&str; 4] = ["Enqueue", "Leave", "Echo", "Pay"];
 
 /// The steps of a document.
 pub(super) fn verbs(root: Node, warnings: &mut Warnings) -> Vec<Verb> {

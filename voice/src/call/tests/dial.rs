@@ -288,3 +288,39 @@ fn the_party_that_hangs_up_takes_everybody_with_it() {
     host.assert_did(&[]);
     assert!(host.call.is_finished());
 }
+
+#[test]
+fn the_caller_is_not_answered_while_the_called_hears_something() {
+    let mut host = dial(
+        "answerOnBridge=\"true\"",
+        "<Client url=\"/whisper\">bob</Client>",
+    );
+    let whisper = "<Response><Say>A call for you</Say></Response>";
+    host.document("https://app.test/whisper", whisper);
+    host.did();
+    answers(&mut host, 0);
+    let leg = host.leg(0).0;
+    host.assert_did(&[
+        "POST https://app.test/whisper",
+        &format!("say \"A call for you\" to leg {leg}"),
+    ]);
+    host.sleep(2 * SECOND);
+    host.assert_did(&["answer", &format!("bridge leg {leg}")]);
+}
+
+#[test]
+fn a_recording_from_ringing_begins_with_it_and_is_one() {
+    let mut host = dial("record=\"record-from-ringing\"", "100");
+    let records = |did: &[String]| did.iter().filter(|did| did.starts_with("record")).count();
+    assert_eq!(records(&host.did()), 1);
+    answers(&mut host, 0);
+    assert_eq!(records(&host.did()), 0);
+    // Nothing is recorded of who has not been answered.
+    let mut host = dial(
+        "answerOnBridge=\"true\" record=\"record-from-ringing\"",
+        "100",
+    );
+    assert_eq!(records(&host.did()), 0);
+    answers(&mut host, 0);
+    assert_eq!(records(&host.did()), 1);
+}

@@ -149,3 +149,16 @@ fn its_callback_is_relative_to_the_document_that_recorded() {
     let params = host.asked("https://app.test/stream");
     assert_eq!(params.get("StreamEvent"), Some("stream-stopped"));
 }
+
+#[test]
+fn who_hangs_up_at_once_has_left_none() {
+    let mut host = mailbox();
+    host.party_hangs_up();
+    host.did();
+    recorded(&mut host, Duration::ZERO);
+    host.assert_did(&["POST https://app.test/rec"]);
+    assert_eq!(
+        host.asked("https://app.test/rec").get("RecordingStatus"),
+        Some("absent")
+    );
+}

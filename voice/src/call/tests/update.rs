@@ -86,3 +86,14 @@ fn who_has_not_answered_yet_begins_with_what_it_was_changed_to() {
     assert_eq!(host.call.status(), CallStatus::Canceled);
     assert!(host.call.is_finished());
 }
+
+/// Whoever steers a call by the REST API may do so as often as it likes.
+#[test]
+fn changes_in_a_row_are_no_loop() {
+    let mut host = Host::of(setup(), &[(VOICE, NEXT)]);
+    for _ in 0..200 {
+        host.tell(Event::Update(Update::Redirect(link(VOICE))));
+    }
+    assert!(!host.call.is_over());
+    assert_eq!(host.notices, [0; 0]);
+}
