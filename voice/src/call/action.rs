@@ -139,10 +139,10 @@ pub struct Recording {
     pub job: JobId,
     /// What it is called.
     pub sid: Sid,
-    /// Who is recorded; with the bridged leg, where `bridged`.
+    /// Who is recorded.
     pub leg: LegId,
-    /// Both parties of the dialled call, not the leg alone.
-    pub bridged: bool,
+    /// What of it: what it says, what it hears, or both. Of a dialled call, what it hears is the other party.
+    pub tracks: Tracks,
     /// 2 where each party has a channel of its own.
     pub channels: u8,
     /// Silence that ends it; `None` never does.

@@ -33,6 +33,14 @@ impl Call {
         self.on_party_answered(now);
     }
 
+    /// Tells a party that called that it rings, once.
+    pub(super) fn ring(&mut self) {
+        let waits = self.setup.direction == Direction::Inbound && !self.is_answered();
+        if waits && !std::mem::replace(&mut self.has_rung, true) {
+            self.act(Action::Ring);
+        }
+    }
+
     fn on_party_answered(&mut self, now: Instant) {
         if let Some(party) = self.legs.get_mut(&LegId::PARTY) {
             party.answered = Some(now);

@@ -103,6 +103,8 @@ pub struct Call {
     next: u32,
     /// When the call has lasted as long as it may.
     limit: Option<Instant>,
+    /// The party has been told that it rings.
+    has_rung: bool,
     /// The party's leg is over.
     is_over: bool,
     /// What the last `<Record>` recorded, for the end's callback.
@@ -138,6 +140,7 @@ impl Call {
             actions: VecDeque::new(),
             next: 1,
             limit: now.checked_add(setup.time_limit),
+            has_rung: false,
             is_over: false,
             recorded: None,
             setup,

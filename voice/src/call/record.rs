@@ -8,7 +8,7 @@ use crate::{
     form::Params,
     notice::Code,
     sid::{Kind, Sid},
-    twiml::{Link, Record, RecordingCallback},
+    twiml::{Link, Record, RecordingCallback, Tracks},
 };
 
 /// How long the outcome of a recording that was stopped is waited for: it is written meanwhile.
@@ -33,6 +33,7 @@ pub(super) struct Recording {
     sid: Sid,
     source: &'static str,
     channels: u8,
+    tracks: Tracks,
     started: SystemTime,
     callback: Option<RecordingCallback>,
     /// It was asked to end, and is not waited for any longer than this.
@@ -44,7 +45,7 @@ pub(super) struct Recording {
 /// What is to be recorded.
 pub(super) struct NewRecording {
     pub(super) source: &'static str,
-    pub(super) bridged: bool,
+    pub(super) tracks: Tracks,
     pub(super) channels: u8,
     pub(super) silence: Option<Duration>,
     pub(super) beep: bool,
@@ -57,7 +58,7 @@ impl Call {
         self.answer(now);
         let new = NewRecording {
             source: "RecordVerb",
-            bridged: false,
+            tracks: Tracks::Inbound,
             channels: 1,
             silence: Some(record.timeout),
             beep: record.beep,
@@ -87,7 +88,7 @@ impl Call {
             job,
             sid: sid.clone(),
             leg: LegId::PARTY,
-            bridged: new.bridged,
+            tracks: new.tracks,
             channels: new.channels,
             silence: new.silence,
             beep: new.beep,
@@ -97,6 +98,7 @@ impl Call {
             sid: sid.clone(),
             source: new.source,
             channels: new.channels,
+            tracks: new.tracks,
             started: self.wall(now),
             callback,
             guard: None,
@@ -274,7 +276,7 @@ impl Call {
         params.push("RecordingChannels", recording.channels.to_string());
         params.push("RecordingStartTime", rfc2822(recording.started));
         params.push("RecordingSource", recording.source);
-        params.push("RecordingTrack", "both");
+        params.push("RecordingTrack", recording.tracks.recorded());
         self.tell(now, Lane::Recording(job), link, params);
     }
 }

@@ -18,10 +18,16 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Call {
     pub(super) fn begin_pause(&mut self, now: Instant, leg: LegId, length: Duration) -> bool {
+        if length.is_zero() {
+            return true;
+        }
+        if leg == LegId::PARTY {
+            self.ring();
+        }
         if let Some(script) = self.script_mut(leg) {
             script.step = Step::Pausing(now + length);
         }
-        length.is_zero()
+        false
     }
 
     pub(super) fn begin_prompt(&mut self, now: Instant, leg: LegId, prompt: &Prompt) -> bool {

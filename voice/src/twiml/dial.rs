@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use roxmltree::Node;
 
 use super::{
-    Link, RecordingCallback, Warnings,
+    Link, RecordingCallback, Tracks, Warnings,
     attributes::{Attributes, is_key},
     read,
 };
@@ -36,6 +36,8 @@ pub struct Dial {
     pub record: Option<DialRecord>,
     /// Who is told of the recording.
     pub recording_callback: Option<RecordingCallback>,
+    /// Who is on the recording: who called, who was called, or both.
+    pub recording_tracks: Tracks,
     /// Cut silence from both ends of the recording.
     pub trim: bool,
     /// The country whose ringing tone the caller hears, in two letters.
@@ -164,6 +166,9 @@ pub(super) fn dial(element: Node, warnings: &mut Warnings) -> Dial {
         hangup_on_star: attributes.flag("hangupOnStar", false),
         record,
         recording_callback: read::recording_callback(&mut attributes),
+        recording_tracks: attributes
+            .one_of("recordingTrack", &Tracks::RECORDED)
+            .unwrap_or(Tracks::Both),
         trim,
         ring_tone: attributes.owned("ringTone"),
     }

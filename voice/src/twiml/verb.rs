@@ -217,6 +217,22 @@ pub enum Tracks {
 }
 
 impl Tracks {
+    /// The words for what is recorded.
+    pub(crate) const RECORDED: [(&str, Self); 3] = [
+        ("both", Self::Both),
+        ("inbound", Self::Inbound),
+        ("outbound", Self::Outbound),
+    ];
+
+    /// As callbacks of recordings write it.
+    pub(crate) const fn recorded(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Both => "both",
+        }
+    }
+
     /// How many copies of audio they are.
     pub const fn count(self) -> usize {
         match self {

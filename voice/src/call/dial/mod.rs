@@ -29,8 +29,6 @@ pub(super) struct Dialling {
     pub(super) deadline: Option<Instant>,
     picked: Option<Picked>,
     ringback: Option<JobId>,
-    /// The party has been told that it rings.
-    has_rung: bool,
     recording: Option<(JobId, Sid)>,
     /// The two have talked as long as they may.
     pub(super) limit: Option<Instant>,
@@ -131,7 +129,6 @@ impl Call {
             deadline: None,
             picked: None,
             ringback,
-            has_rung: false,
             recording: None,
             limit: None,
             best: None,
@@ -197,14 +194,12 @@ impl Call {
     }
 
     pub(in crate::call) fn on_child_ringing(&mut self, now: Instant, leg: LegId) {
-        let is_answered = self.is_answered();
-        let Some(dialling) = &mut self.dial else {
+        let Some(dialling) = &self.dial else {
             return;
         };
         if !dialling.ringing.iter().any(|(id, _)| *id == leg) {
             return;
         }
-        let is_first = !std::mem::replace(&mut dialling.has_rung, true);
         let is_news = self
             .legs
             .get(&leg)
@@ -212,9 +207,7 @@ impl Call {
         if !is_news {
             return;
         }
-        if is_first && !is_answered {
-            self.act(Action::Ring);
-        }
+        self.ring();
         self.set_status(now, leg, CallStatus::Ringing, None);
     }
 

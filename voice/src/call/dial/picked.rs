@@ -121,7 +121,7 @@ impl Call {
         let dual = dialling.dial.record.is_some_and(|record| record.dual);
         let new = NewRecording {
             source: "DialVerb",
-            bridged: true,
+            tracks: dialling.dial.recording_tracks,
             channels: if dual { 2 } else { 1 },
             silence: None,
             beep: false,

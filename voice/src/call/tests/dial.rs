@@ -226,7 +226,7 @@ fn a_recording_of_both_is_named_in_the_action() {
     answers(&mut host, 0);
     assert_eq!(
         host.did().last().map(String::as_str),
-        Some("record both x2")
+        Some("record Both x2")
     );
     let (leg, job) = (host.leg(0), host.last.record.unwrap());
     host.sleep(10 * SECOND);
@@ -244,6 +244,7 @@ fn a_recording_of_both_is_named_in_the_action() {
         result: Ok(10 * SECOND),
     });
     let params = host.asked("https://app.test/rec");
+    assert_eq!(params.get("RecordingTrack"), Some("both"));
     assert_eq!(params.get("RecordingUrl"), Some(&*url));
     assert_eq!(params.get("RecordingSource"), Some("DialVerb"));
     assert_eq!(params.get("RecordingChannels"), Some("2"));

@@ -44,7 +44,7 @@ fn only_reject_leaves_a_call_unanswered() {
 fn a_pause_at_the_start_is_heard_as_ringing() {
     let mut host = Host::with("<Response><Pause length=\"4\"/><Reject/></Response>");
     host.sleep(4 * SECOND);
-    host.assert_did(&["POST https://app.test/voice", "refuse with 603"]);
+    host.assert_did(&["POST https://app.test/voice", "ring", "refuse with 603"]);
 }
 
 /// Whatever the call is at when the party hangs up, there is nothing more to do but to tell.

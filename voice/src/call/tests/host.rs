@@ -310,8 +310,7 @@ fn words(action: &Action) -> String {
         Action::Listen { leg, .. } => format!("listen to {}", name(*leg)),
         Action::Stop { .. } => "stop".to_owned(),
         Action::Record(recording) => {
-            let both = if recording.bridged { " both" } else { "" };
-            format!("record{both} x{}", recording.channels)
+            format!("record {:?} x{}", recording.tracks, recording.channels)
         }
         Action::StopRecording { .. } => "stop recording".to_owned(),
         Action::Call(leg) => format!("call {} from {}", leg.target.address(), leg.from),

@@ -10,7 +10,7 @@ const MAILBOX: &str = "<Response><Record action=\"/done\" maxLength=\"30\" recor
 
 fn mailbox() -> Host {
     let mut host = Host::of(setup(), &[(VOICE, MAILBOX)]);
-    host.assert_did(&["POST https://app.test/voice", "answer", "record x1"]);
+    host.assert_did(&["POST https://app.test/voice", "answer", "record Inbound x1"]);
     let job = host.last.record.unwrap();
     host.tell(Event::RecordingStarted { job });
     host.assert_did(&["POST https://app.test/rec"]);

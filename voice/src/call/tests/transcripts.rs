@@ -1,6 +1,7 @@
 //! Documents as data: each of `fuzz/seeds/document` is run by a host whose webhooks answer with `<Response/>`
 //! and on which nobody presses a key and everybody who is called answers and hangs up after a while. What
-//! was done is what stands in `transcripts`; with `TANDEM_BLESS=1` it is written there.
+//! was done is what stands in `transcripts`; with `TANDEM_BLESS=1` it is written there. Those that begin with `sdk_`
+//! were written by twilio-python 9.13.0.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -22,6 +23,9 @@ fn each_document_does_what_its_transcript_says() {
         }
         let expected = fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(transcript, expected, "{name}");
+        // What Twilio's own SDK writes has nothing in it that is not known.
+        let is_known = !transcript.contains("Warning");
+        assert!(is_known || !name.starts_with("sdk_"), "{name}");
         count += 1;
     }
     assert!(count >= 20);
