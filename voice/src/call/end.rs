@@ -6,7 +6,6 @@ use super::{
     Action, Call, Cause, Entry, LegId, Update, leg::CallStatus, script::Step, setup::Direction,
 };
 use crate::{
-    form::Params,
     notice::{Code, Level},
     twiml::RejectReason,
 };
@@ -177,6 +176,7 @@ impl Call {
         if let Step::Fetching(id) = self.main.step {
             self.cancel_fetch(id);
         }
+        // Before the rest: they end with the leg, and none has to be stopped.
         self.end_recordings(now);
         self.end_dial_without_party(now);
         self.end_streams(now);
@@ -195,7 +195,9 @@ impl Call {
             }
             Step::Gathering(_) => self.stop_gathering(LegId::PARTY),
             Step::Recording(_) => self.abort_record(now),
-            Step::Dialling => drop::<Option<(_, Params)>>(self.take_dial(now)),
+            Step::Dialling => {
+                self.take_dial(now);
+            }
             Step::Streaming(job, _) => self.close_stream(now, *job),
             Step::Idle | Step::Pausing(_) | Step::Referring(..) | Step::Sending(..) => {}
         }
