@@ -149,7 +149,10 @@ export async function call(main, [id]) {
     else {
       quality.replaceChildren(flows([["caller", record.media.caller], ["callee", record.media.callee]]));
       const { items: events } = await get(`/v1/cdrs/${record.id}/events`, { limit: 1000 }).catch(() => ({ items: [] }));
-      if (events.length) quality.append(table(["After", "What happened"], events.map((event) => happened(event, record.started)), "What happened"));
+      const heard = events.find((event) => event.kind === "quality");
+      const rest = events.filter((event) => event !== heard);
+      if (heard) quality.append(course(heard.data.samples));
+      if (rest.length) quality.append(table(["After", "What happened"], rest.map((event) => happened(event, record.started)), "What happened"));
     }
   };
   const items = [];

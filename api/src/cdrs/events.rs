@@ -34,7 +34,7 @@ pub(crate) struct CallEventView {
     #[schema(example = "transfer")]
     kind: String,
     /// More of it, by the kind: `party` and `on` of `muted`, `on` of `held`, `party`, `to` and `status` of
-    /// `transfer`.
+    /// `transfer`, and the `samples` of `quality`, which are those of `/calls/{id}/quality`.
     #[schema(value_type = Object, example = json!({ "party": "callee", "to": "sip:+15550199@example.test", "status": 200 }))]
     data: Value,
 }
@@ -50,7 +50,7 @@ impl From<CallEvent> for CallEventView {
 }
 
 /// What happened to a call that is over, in order, as far as its record has no member for it: who was muted and
-/// held, and transfers, with how they came out.
+/// held, transfers with how they came out, and how a call of more than ten seconds has sounded.
 #[utoipa::path(get, path = "/cdrs/{id}/events", tag = "cdrs", params(("id" = Uuid, Path), EventsQuery),
     security(("bearer" = ["viewer"])), responses(
         (status = 200, body = List<CallEventView>),

@@ -278,7 +278,7 @@ impl Core {
             let traced = Box::new(self.traced_call(&cdr));
             self.outputs.push_back(Output::Traced(traced));
         }
-        let events = std::mem::take(&mut call.events);
+        let events = call.take_events(cdr.ended);
         self.outputs
             .push_back(Output::Cdr(Box::new(CallRecord { cdr, events })));
     }

@@ -1,11 +1,15 @@
-//! What happens to a call and has no column in its record: who was muted and held, and transfers.
+//! What happens to a call and has no column in its record: who was muted and held, transfers, and how it sounded.
 
 use std::time::Instant;
 
+use control::{media::FlowSample, signal::QualitySample};
 use serde_json::{Value, json};
-use store::CallEvent;
+use store::{CallEvent, Timestamp};
 
-use super::{Core, state::CallKey};
+use super::{
+    Core,
+    state::{Call, CallKey},
+};
 
 /// Entries of a call at most: an operator may mute somebody again and again.
 const MOST: usize = 200;
@@ -41,4 +45,41 @@ impl Core {
             self.note(now, key, "transfer", data);
         }
     }
+}
+
+impl Call {
+    /// All that is kept with its record, when it is over. How it sounded is one entry of many samples; a call of
+    /// one sample has what that says in its record.
+    pub(super) fn take_events(&mut self, at: Timestamp) -> Vec<CallEvent> {
+        let mut events = std::mem::take(&mut self.events);
+        let samples = self.series();
+        if samples.len() > 1 {
+            let samples: Vec<_> = samples.iter().map(shown).collect();
+            events.push(CallEvent {
+                call: self.id,
+                number: u32::try_from(events.len()).unwrap_or(u32::MAX),
+                at,
+                kind: "quality".to_owned(),
+                data: json!({ "samples": samples }),
+            });
+        }
+        events
+    }
+}
+
+/// As the API has samples of a call that is up.
+fn shown(sample: &QualitySample) -> Value {
+    let flow = |flow: &FlowSample| {
+        json!({
+            "packets": flow.packets,
+            "lost": flow.lost,
+            "jitter_ms": f64::from(flow.jitter_us) / 1000.0,
+            "mos": flow.mos.map(|mos| f64::from((mos * 100.0).round()) / 100.0),
+        })
+    };
+    json!({
+        "time": Timestamp::from_millis(sample.at_ms),
+        "caller": flow(&sample.caller),
+        "callee": flow(&sample.callee),
+    })
 }

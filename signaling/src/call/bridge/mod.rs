@@ -274,7 +274,7 @@ impl Core {
                 call,
                 number,
                 status,
-            } => self.on_moved(call, number, status),
+            } => self.on_moved(now, call, number, status),
             Parcel::HangUp(call, cause) => self.hang_up_own(now, call, cause),
             Parcel::Peers(calls) => {
                 for call in calls {

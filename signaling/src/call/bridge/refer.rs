@@ -224,11 +224,14 @@ impl Core {
     }
 
     /// A transfer by this node has come so far.
-    pub(super) fn on_moved(&mut self, key: CallKey, number: u64, status: u16) {
+    pub(super) fn on_moved(&mut self, now: Instant, key: CallKey, number: u64, status: u16) {
         let transfer = self.calls.get_mut(&key);
         let transfer = transfer.and_then(|call| call.transfer.as_mut());
         if let Some(transfer) = transfer.filter(|transfer| transfer.is(number)) {
             transfer.set_status(status);
+            if status >= 200 {
+                self.note_transfer(now, key);
+            }
             self.tell_call(key);
         }
     }

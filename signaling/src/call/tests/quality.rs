@@ -27,6 +27,15 @@ fn a_call_that_nobody_watches_is_sampled_from_its_answer_to_its_end() {
     assert_eq!(bed.asked(), [""; 0]);
     hang_up(&mut bed, &mut up);
     assert_eq!(bed.core.quality(&id), None);
+    let [kept] = &bed.history[..] else {
+        panic!("one entry is kept: {:?}", bed.history);
+    };
+    assert_eq!((kept.number, &*kept.kind), (0, "quality"));
+    let kept = kept.data["samples"].as_array().unwrap();
+    let packets = kept.iter().map(|sample| &sample["caller"]["packets"]);
+    assert_eq!(packets.take(3).collect::<Vec<_>>(), [500, 1000, 1500]);
+    assert_eq!(kept[0]["callee"]["mos"], 4.0);
+    assert!(kept[0]["time"].as_str().unwrap().ends_with('Z'));
     bed.assert_empty();
 }
 
