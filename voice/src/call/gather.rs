@@ -101,9 +101,7 @@ impl Call {
                     return;
                 }
                 None => {
-                    if !gathering.is_speaking {
-                        gathering.idle = Some(now + gathering.gather.timeout);
-                    }
+                    gathering.idle = Some(now + gathering.gather.timeout);
                     let is_silent = gathering.listening.is_none() && gathering.digits.is_empty();
                     if gathering.gather.speech && is_silent {
                         self.listen(leg);

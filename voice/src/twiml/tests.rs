@@ -288,3 +288,35 @@ proptest! {
         let _ = Document::parse(format!("<Response>{text}</Response>").as_bytes());
     }
 }
+
+#[test]
+fn what_is_too_much_is_cut_and_reported() {
+    let document = parse(&format!(
+        "<Response><Say>{}<break/></Say></Response>",
+        "ä".repeat(5000)
+    ));
+    let Some(Verb::Prompt(Prompt::Say(say))) = document.verbs.first() else {
+        panic!()
+    };
+    assert_eq!((say.text.chars().count(), &say.ssml), (4096, &None));
+    assert_eq!(document.warnings.len(), 1);
+
+    let document = parse(&format!(
+        "<Response><Dial>{}</Dial></Response>",
+        "<Number>1</Number>".repeat(12)
+    ));
+    let Some(Verb::Dial(dial)) = document.verbs.first() else {
+        panic!()
+    };
+    assert_eq!((dial.nouns.len(), document.warnings.len()), (10, 1));
+
+    let value = "x".repeat(499);
+    let text = format!(
+        "<Start><Stream url=\"wss://a.test\"><Parameter name=\"a\" value=\"{value}\"/></Stream></Start>"
+    );
+    let document = parse(&format!("<Response>{text}</Response>"));
+    let Some(Verb::StartStream(stream)) = document.verbs.first() else {
+        panic!()
+    };
+    assert_eq!((stream.parameters.len(), document.warnings.len()), (0, 1));
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::host::{Host, SECOND, VOICE, setup};
+use super::host::{Host, Page, SECOND, VOICE, link, setup};
 
 fn dial(attributes: &str, nouns: &str) -> Host {
     let document =
@@ -118,9 +118,13 @@ fn in_turn_the_next_is_called_when_one_is_gone() {
     );
     host.did();
     let leg = host.leg(0);
+    host.sleep(3 * SECOND);
     host.ends(leg, Cause::Busy);
     host.assert_did(&["call 2 from +15559"]);
-    host.sleep(5 * SECOND);
+    // Each may ring as long as the first.
+    host.sleep(Duration::from_millis(4999));
+    host.assert_did(&[]);
+    host.sleep(Duration::from_millis(1));
     assert_eq!(
         host.did().last().map(String::as_str),
         Some("call 3 from +15559")
@@ -324,4 +328,21 @@ fn a_recording_from_ringing_begins_with_it_and_is_one() {
     assert_eq!(records(&host.did()), 0);
     answers(&mut host, 0);
     assert_eq!(records(&host.did()), 1);
+}
+
+#[test]
+fn the_fallback_url_is_the_partys_alone() {
+    let document =
+        "<Response><Dial><Client url=\"/whisper\">bob</Client></Dial><Say>Sorry</Say></Response>";
+    let setup = Setup {
+        fallback: Some(link("https://app.test/fallback")),
+        ..setup()
+    };
+    let mut host = Host::of(setup, &[(VOICE, document)]);
+    host.page("https://app.test/whisper", Page::Status(500));
+    answers(&mut host, 0);
+    assert_eq!(
+        host.did().last().map(String::as_str),
+        Some("say \"Sorry\" to the party")
+    );
 }

@@ -422,3 +422,29 @@ fn references_are_relative_to_the_document() {
     host.sleep(2 * SECOND);
     assert!(host.did()[0].starts_with("GET https://app.test/a/b?y=2&CallSid="));
 }
+
+#[test]
+fn an_answer_after_the_deadline_is_not_followed_by_another_try() {
+    let mut host = Host::serving(setup(), vec![(VOICE, Page::Silent)]);
+    // The host is late with the timer, too.
+    host.now += 16 * SECOND;
+    let id = host.requests[0].id;
+    host.tell(Event::Response {
+        id,
+        result: Err(RequestError::Connect),
+    });
+    assert_eq!(host.requests.len(), 1);
+    assert!(host.call.is_finished());
+}
+
+#[test]
+fn the_fallback_url_is_told_no_fragment() {
+    let setup = Setup {
+        entry: Entry::Url(link("https://app.test/voice?x=1#rc=0")),
+        fallback: Some(link("https://app.test/fallback")),
+        ..setup()
+    };
+    let host = Host::serving(setup, vec![(VOICE, Page::Status(500))]);
+    let params = host.asked("https://app.test/fallback");
+    assert_eq!(params.get("ErrorUrl"), Some("https://app.test/voice?x=1"));
+}

@@ -202,3 +202,41 @@ fn an_endpoint_that_fails_or_says_no_more_is_not_waited_for() {
     host.sleep(66 * SECOND);
     host.assert_did(&["stop", "say \"Nothing\" to the party"]);
 }
+
+#[test]
+fn a_key_ends_all_prompts_and_what_crossed_it_begins_none() {
+    let menu = "<Response><Gather action=\"/menu\"><Say>a</Say><Say>b</Say></Gather></Response>";
+    let mut host = Host::with(menu);
+    host.did();
+    let stale = host.last.play.unwrap();
+    host.sleep(2 * SECOND);
+    host.assert_did(&["say \"b\" to the party"]);
+    host.tell(Event::Played {
+        job: stale,
+        result: Ok(()),
+    });
+    host.assert_did(&[]);
+    let mut host = Host::with(menu);
+    host.press("1");
+    host.did();
+    host.sleep(4 * SECOND);
+    host.assert_did(&[]);
+    host.sleep(SECOND);
+    host.assert_did(&["POST https://app.test/menu"]);
+}
+
+#[test]
+fn partial_results_do_not_pile_up_behind_a_receiver_that_is_late() {
+    let mut host = speech("speech");
+    for number in 0..100 {
+        let (stable, unstable) = (number.to_string(), String::new());
+        hear(&mut host, Heard::Partial { stable, unstable });
+    }
+    host.page("https://app.test/partial", Page::Status(200));
+    host.sleep(15 * SECOND);
+    let partial = |request: &&Request| request.url == "https://app.test/partial";
+    assert_eq!(host.requests.iter().filter(partial).count(), 17);
+    // The newest are the ones that are told.
+    let params = host.asked("https://app.test/partial");
+    assert_eq!(params.get("StableSpeechResult"), Some("99"));
+}

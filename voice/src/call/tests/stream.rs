@@ -76,10 +76,14 @@ fn a_connected_stream_has_the_call_until_its_server_closes_it() {
         (" action=\"/next\"", "POST https://app.test/next"),
     ] {
         let document = format!(
-            "<Response><Connect{action}><Stream url=\"wss://bot.test/s\"/></Connect><Say>Bye</Say></Response>"
+            "<Response><Connect{action}><Stream url=\"wss://bot.test/s\" track=\"both_tracks\"/></Connect><Say>Bye</Say></Response>"
         );
         let mut host = Host::of(setup(), &[(VOICE, &document)]);
-        host.did();
+        let began = host.did();
+        assert_eq!(
+            began.last().map(String::as_str),
+            Some("connect Inbound to wss://bot.test/s")
+        );
         host.sleep(600 * SECOND);
         host.assert_did(&[]);
         let job = host.last.stream.unwrap();
