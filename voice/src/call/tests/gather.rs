@@ -205,7 +205,7 @@ fn an_endpoint_that_fails_or_says_no_more_is_not_waited_for() {
 
 #[test]
 fn a_key_ends_all_prompts_and_what_crossed_it_begins_none() {
-    let menu = "<Response><Gather action=\"/menu\"><Say>a</Say><Say>b</Say></Gather></Response>";
+    let menu = "<Response><Gather action=\"/menu\"><Say>a</Say><Say>b</Say><Say>c</Say></Gather></Response>";
     let mut host = Host::with(menu);
     host.did();
     let stale = host.last.play.unwrap();
