@@ -15,7 +15,7 @@ use sip::{
 };
 
 use super::{
-    control::Outbox,
+    parts::Outbox,
     sdp::{self, Origin},
 };
 

@@ -15,6 +15,7 @@ mod agent;
 mod control;
 mod moving;
 mod name;
+mod parts;
 mod refer;
 mod rights;
 mod sdp;
@@ -34,7 +35,8 @@ use tracing::{debug, info};
 
 use self::{
     agent::{Invitation, respond},
-    control::{Bridge, By, End, Half, Means, Parcel, Who},
+    control::Bridge,
+    parts::{By, End, Half, Means, Parcel, Who},
 };
 use super::{Alarm, Core, state::Call};
 use crate::{directory::Plan, metrics::Direction, net::Flow};

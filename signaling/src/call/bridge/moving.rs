@@ -15,7 +15,8 @@ use store::Cause;
 
 use super::{
     agent::{Agent, Final, Purpose, Stage, respond},
-    control::{Bridge, Half, Means, Parcel, Phase, because},
+    control::{Bridge, Phase, because},
+    parts::{Half, Means, Parcel},
     sdp,
 };
 use crate::call::state::CallKey;

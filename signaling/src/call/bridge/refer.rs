@@ -9,8 +9,8 @@ use tracing::info;
 
 use super::{
     agent::{Invitation, contact},
-    control::{By, End, Half, Means, Parcel, Who},
     moving::Move,
+    parts::{By, End, Half, Means, Parcel, Who},
 };
 use crate::{
     call::{

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sip::{message::Message, uri::Uri};
 
-use super::control::By;
+use super::parts::By;
 use crate::{
     accounts::{Answer, Cached},
     call::Core,
