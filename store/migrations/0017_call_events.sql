@@ -10,3 +10,6 @@ CREATE TABLE call_events (
     data    TEXT    NOT NULL,
     PRIMARY KEY (call, number)
 );
+
+-- Who somebody was transferred to is a person's, and is erased; the rest names nobody.
+CREATE INDEX call_events_of_transfers ON call_events (call) WHERE kind = 'transfer';

@@ -25,7 +25,7 @@ use crate::{Timestamp, named::named};
 pub struct Cdr {
     /// A UUID version 7, so that ids sort by the time of arrival.
     pub id: Uuid,
-    /// The Call-ID header field.
+    /// The Call-ID header field; 255 octets of it are kept.
     pub call_id: String,
     /// The URI of From, without tag or display name.
     pub from_uri: String,

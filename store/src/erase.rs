@@ -335,7 +335,7 @@ impl Store {
         .await
     }
 
-    /// The same of what happened to calls: its calls are gone through a page at a time.
+    /// The same of transfers of calls, which alone name somebody: their calls are gone through a page at a time.
     async fn delete_call_events(
         &self,
         subject: &Subject,
@@ -347,7 +347,7 @@ impl Store {
             let found: Vec<String> = within(async {
                 on_engine!(self.reader(), pool => {
                     let mut query =
-                        QueryBuilder::new("SELECT DISTINCT call FROM call_events WHERE call > ");
+                        QueryBuilder::new("SELECT DISTINCT call FROM call_events WHERE kind = 'transfer' AND call > ");
                     query.push_bind(after.as_str()).push(" AND ");
                     like!(query, &["data"], &mentions);
                     if let Some(tenant) = tenant {
@@ -366,7 +366,7 @@ impl Store {
             for part in found.chunks(DELETED) {
                 all += within(async {
                     on_engine!(self.writer(), pool => {
-                        let mut query = QueryBuilder::new("DELETE FROM call_events WHERE ");
+                        let mut query = QueryBuilder::new("DELETE FROM call_events WHERE kind = 'transfer' AND ");
                         like!(query, &["data"], &mentions);
                         query.push(" AND call IN (");
                         let mut list = query.separated(", ");

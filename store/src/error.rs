@@ -110,10 +110,14 @@ fn refuses_data(error: &sqlx::Error) -> bool {
         sqlx::Error::Encode(_) => true,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
-            // SQLSTATE classes of PostgreSQL: 22 is a bad value, 23 a constraint. SQLite's primary
-            // codes: 18 is TOOBIG, 20 is MISMATCH.
-            let class = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
-            class || matches!(&*code, "18" | "20") || !matches!(error.kind(), ErrorKind::Other)
+            // SQLSTATE classes of PostgreSQL: 22 is a bad value, 23 a constraint, 54 a limit such as that of an
+            // index. SQLite's primary codes: 18 is TOOBIG, 20 is MISMATCH.
+            let is_of_data = ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class));
+            (code.len() == 5 && is_of_data)
+                || matches!(&*code, "18" | "20")
+                || !matches!(error.kind(), ErrorKind::Other)
         }
         _ => false,
     }

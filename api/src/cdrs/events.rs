@@ -44,7 +44,8 @@ impl From<CallEvent> for CallEventView {
         Self {
             at: event.at,
             kind: event.kind,
-            data: event.data,
+            // It was written as JSON.
+            data: serde_json::from_str(&event.data).unwrap_or(Value::String(event.data)),
         }
     }
 }

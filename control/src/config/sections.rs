@@ -358,6 +358,8 @@ pub struct Store {
     pub cache: Option<NonZeroU16>,
     /// Days that records of calls are kept, by when the calls began; 0, the default, for ever.
     pub keep_cdrs: u16,
+    /// Whether how a call sounded over time is kept with its record: up to 30 samples, 3 KB. Default true.
+    pub keep_quality: bool,
     /// Days that the record of changes is kept; 0, the default, for ever.
     pub keep_audit: u16,
     /// Days that messages for users who are away are kept, 1 or more. Default 7.
@@ -370,6 +372,7 @@ impl Default for Store {
             url: "sqlite:tandem.db".to_owned(),
             cache: None,
             keep_cdrs: 0,
+            keep_quality: true,
             keep_audit: 0,
             keep_messages: NonZeroU16::new(7).unwrap_or(NonZeroU16::MIN),
         }
@@ -384,6 +387,7 @@ impl std::fmt::Debug for Store {
             .field("scheme", &scheme)
             .field("cache", &self.cache)
             .field("keep_cdrs", &self.keep_cdrs)
+            .field("keep_quality", &self.keep_quality)
             .field("keep_audit", &self.keep_audit)
             .field("keep_messages", &self.keep_messages)
             .finish()

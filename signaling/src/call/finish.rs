@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::{
     Alarm, Core, Output,
+    history::SAMPLES,
     setup::origin_of,
     state::{Call, CallKey, End, Work},
 };
@@ -278,7 +279,8 @@ impl Core {
             let traced = Box::new(self.traced_call(&cdr));
             self.outputs.push_back(Output::Traced(traced));
         }
-        let events = call.take_events(cdr.ended);
+        let samples = if self.policy.keep_quality { SAMPLES } else { 0 };
+        let events = call.take_events(cdr.ended, samples);
         self.outputs
             .push_back(Output::Cdr(Box::new(CallRecord { cdr, events })));
     }

@@ -11,24 +11,26 @@ use super::{
     state::{Call, CallKey},
 };
 
-/// Entries of a call at most: an operator may mute somebody again and again.
+/// Entries of a call at most: an operator may mute somebody again and again. Transfers are few, and what matters.
 const MOST: usize = 200;
+/// Samples that are kept with a record at most.
+pub(super) const SAMPLES: usize = 30;
 
 impl Core {
     /// Notes what happened to a call, to be kept with its record.
-    pub(super) fn note(&mut self, now: Instant, key: CallKey, kind: &str, data: Value) {
+    pub(super) fn note(&mut self, now: Instant, key: CallKey, kind: &str, data: &Value) {
         let at = self.time(now);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let number = call.events.len();
-        if number < MOST {
+        if number < MOST || kind == "transfer" {
             call.events.push(CallEvent {
                 call: call.id,
                 number: u32::try_from(number).unwrap_or(u32::MAX),
                 at,
                 kind: kind.to_owned(),
-                data,
+                data: data.to_string(),
             });
         }
     }
@@ -42,25 +44,26 @@ impl Core {
                 "to": transfer.to,
                 "status": transfer.status,
             });
-            self.note(now, key, "transfer", data);
+            self.note(now, key, "transfer", &data);
         }
     }
 }
 
 impl Call {
-    /// All that is kept with its record, when it is over. How it sounded is one entry of many samples; a call of
-    /// one sample has what that says in its record.
-    pub(super) fn take_events(&mut self, at: Timestamp) -> Vec<CallEvent> {
+    /// All that is kept with its record, when it is over. How it sounded is one entry of `most` samples at most; a
+    /// call of one sample has what that says in its record.
+    pub(super) fn take_events(&mut self, at: Timestamp, most: usize) -> Vec<CallEvent> {
         let mut events = std::mem::take(&mut self.events);
+        self.thin_series(most);
         let samples = self.series();
-        if samples.len() > 1 {
+        if most > 0 && samples.len() > 1 {
             let samples: Vec<_> = samples.iter().map(shown).collect();
             events.push(CallEvent {
                 call: self.id,
                 number: u32::try_from(events.len()).unwrap_or(u32::MAX),
                 at,
                 kind: "quality".to_owned(),
-                data: json!({ "samples": samples }),
+                data: json!({ "samples": samples }).to_string(),
             });
         }
         events

@@ -51,9 +51,9 @@ impl Core {
             info!(call = %call.id, change = ?order.change, "an operator changes who is heard");
             match order.change {
                 CallChange::Mute { party, on } => {
-                    self.note(now, key, "muted", json!({ "party": party, "on": on }));
+                    self.note(now, key, "muted", &json!({ "party": party, "on": on }));
                 }
-                CallChange::Hold { on } => self.note(now, key, "held", json!({ "on": on })),
+                CallChange::Hold { on } => self.note(now, key, "held", &json!({ "on": on })),
             }
             self.mute(key);
             self.tell_call(key);

@@ -109,6 +109,13 @@ impl Call {
         &self.quality.samples
     }
 
+    /// Leaves so many samples at most.
+    pub(super) fn thin_series(&mut self, most: usize) {
+        while self.quality.samples.len() > most.max(1) {
+            self.quality.thin();
+        }
+    }
+
     /// What its streams have carried in all is the last sample; `at`: when it ended.
     pub(super) fn end_series(&mut self, at: Timestamp) {
         let Some(stats) = self.stats.iter().find(|stats| is_heard(stats)) else {

@@ -9,7 +9,7 @@ use sqlx::PgExecutor;
 
 use super::{
     Cdr, MediaFlow, Recorded,
-    table::{COLUMNS, count, finite, text, user},
+    table::{COLUMNS, count, finite, key, text, user},
 };
 use crate::Timestamp;
 
@@ -37,16 +37,20 @@ pub(super) async fn insert<'c, R: Recorded>(
 ) -> sqlx::Result<()> {
     let mut query = sqlx::query(INSERT.as_str())
         .bind(column(cdrs, |cdr| cdr.id.to_string()))
-        .bind(column(cdrs, |cdr| written(&cdr.call_id)))
+        .bind(column(cdrs, |cdr| written(key(&cdr.call_id))))
         .bind(column(cdrs, |cdr| written(&cdr.from_uri)))
-        .bind(column(cdrs, |cdr| written(user(&cdr.from_uri))))
+        .bind(column(cdrs, |cdr| written(key(user(&cdr.from_uri)))))
         .bind(column(cdrs, |cdr| written(&cdr.to_uri)))
-        .bind(column(cdrs, |cdr| written(user(&cdr.to_uri))))
+        .bind(column(cdrs, |cdr| written(key(user(&cdr.to_uri)))))
         .bind(column(cdrs, |cdr| written(&cdr.request_uri)))
         .bind(column(cdrs, |cdr| cdr.source.to_string()))
         .bind(column(cdrs, |cdr| written(&cdr.transport)))
-        .bind(column(cdrs, |cdr| cdr.origin.as_deref().map(written)))
-        .bind(column(cdrs, |cdr| cdr.callee_user.as_deref().map(written)))
+        .bind(column(cdrs, |cdr| {
+            cdr.origin.as_deref().map(key).map(written)
+        }))
+        .bind(column(cdrs, |cdr| {
+            cdr.callee_user.as_deref().map(key).map(written)
+        }))
         .bind(column(cdrs, |cdr| cdr.tenant.as_deref().map(written)))
         .bind(column(cdrs, |cdr| cdr.trunk.as_deref().map(written)))
         .bind(column(cdrs, |cdr| cdr.route.as_deref().map(written)))

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sqlx::{FromRow, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -12,7 +11,7 @@ use crate::{
     Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{on_engine, within},
-    keyed::{self, known},
+    keyed,
 };
 
 /// Something that happened to a call.
@@ -26,8 +25,8 @@ pub struct CallEvent {
     pub at: Timestamp,
     /// What: `muted`, `held`, `transfer`, `quality`.
     pub kind: String,
-    /// More of it, by the kind.
-    pub data: Value,
+    /// More of it, by the kind, as JSON: it waits as short as it is written.
+    pub data: String,
 }
 
 /// A call's record, with what else is to be kept of it.
@@ -132,7 +131,7 @@ pub(super) async fn insert_sqlite(
                 .bind(i64::from(event.number))
                 .bind(event.at.millis())
                 .bind(event.kind.as_str())
-                .bind(event.data.to_string());
+                .bind(event.data.as_str());
         }
         query.execute(&mut *connection).await?;
     }
@@ -154,7 +153,7 @@ pub(super) async fn insert_postgres(
         .collect();
     let times: Vec<_> = events.iter().map(|event| event.at.millis()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event.kind.clone()).collect();
-    let data: Vec<_> = events.iter().map(|event| event.data.to_string()).collect();
+    let data: Vec<_> = events.iter().map(|event| event.data.clone()).collect();
     sqlx::query(INSERT.as_str())
         .bind(calls)
         .bind(numbers)
@@ -184,9 +183,7 @@ impl TryFrom<Row> for CallEvent {
             number: u32::try_from(row.number).unwrap_or_default(),
             at: Timestamp::from_millis(row.at_ms),
             kind: row.kind,
-            data: known("call_events.data", &row.data, |data| {
-                serde_json::from_str(data).ok()
-            })?,
+            data: row.data,
         })
     }
 }

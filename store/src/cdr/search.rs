@@ -1,10 +1,10 @@
 //! How records are looked for.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
-use sqlx::{Database, Encode, QueryBuilder, Type};
+use sqlx::{Database, Encode, QueryBuilder, Sqlite, Type};
 
-use super::table::{text, user};
+use super::table::{key, text, user};
 use crate::{Cursor, Timestamp};
 
 /// Which calls to list. What is `None` does not narrow the list; the rest is combined with "and".
@@ -43,25 +43,28 @@ impl CdrFilter {
         i32: for<'q> Encode<'q, DB> + Type<DB>,
     {
         let mut query = QueryBuilder::new("SELECT * FROM cdrs WHERE 1 = 1");
+        // Those first that the fewest records have, as a rule.
         let equal = [
-            ("call_id", self.call_id.as_deref()),
+            ("call_id", self.call_id.as_deref().map(key)),
             ("from_user", self.from.as_deref().map(user_of)),
-            ("from_uri", self.from.as_deref().filter(|from| is_uri(from))),
             ("to_user", self.to.as_deref().map(user_of)),
-            ("to_uri", self.to.as_deref().filter(|to| is_uri(to))),
-            ("origin", self.origin.as_deref()),
-            ("callee_user", self.callee_user.as_deref()),
+            ("callee_user", self.callee_user.as_deref().map(key)),
+            ("origin", self.origin.as_deref().map(key)),
             ("tenant", self.tenant.as_deref()),
             ("trunk", self.trunk.as_deref()),
+            ("from_uri", self.from.as_deref().filter(|from| is_uri(from))),
+            ("to_uri", self.to.as_deref().filter(|to| is_uri(to))),
         ];
+        let mut and = By::<DB>::new();
         for (column, value) in equal {
             if let Some(value) = value {
-                query.push(" AND ").push(column).push(" = ");
+                query.push(and.next()).push(column).push(" = ");
                 query.push_bind(text(value));
             }
         }
         if let Some(status) = self.status {
-            query.push(" AND status = ").push_bind(i32::from(status));
+            query.push(and.next()).push("status = ");
+            query.push_bind(i32::from(status));
         }
         if let Some(since) = self.since {
             query.push(" AND started_ms >= ").push_bind(since.millis());
@@ -80,20 +83,44 @@ impl CdrFilter {
     }
 }
 
+/// Which index is taken. PostgreSQL knows how many records have a value; SQLite takes all columns for alike, and is
+/// told: a `+` before a column hides its index.
+struct By<DB> {
+    is_first: bool,
+    engine: PhantomData<DB>,
+}
+
+impl<DB: Database> By<DB> {
+    const fn new() -> Self {
+        Self {
+            is_first: true,
+            engine: PhantomData,
+        }
+    }
+
+    /// What comes before the next column.
+    fn next(&mut self) -> &'static str {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        match is_first || DB::NAME != Sqlite::NAME {
+            true => " AND ",
+            false => " AND +",
+        }
+    }
+}
+
 fn is_uri(party: &str) -> bool {
     party.contains(':')
 }
 
 /// The user of a party that may be written as a URI, for only the user has an index.
 fn user_of(party: &str) -> &str {
-    if is_uri(party) { user(party) } else { party }
+    key(if is_uri(party) { user(party) } else { party })
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use sqlx::Sqlite;
     use uuid::Uuid;
 
     use super::*;
@@ -203,13 +230,55 @@ mod tests {
             call_id: some(),
             ..none()
         };
-        let text = by_id.select::<Sqlite>(101, None).into_string();
+        assert!(
+            first_step(pool, &by_id)
+                .await
+                .contains("cdrs_by_call_id (call_id=?")
+        );
+    }
+
+    /// Of two filters that one's index is taken that fewer records match, as a rule.
+    #[tokio::test]
+    async fn of_two_filters_the_narrower_ones_index_is_taken() {
+        let store = Store::open("sqlite::memory:", Path::new("/proc/nonexistent"));
+        let store = store.await.unwrap();
+        let Pool::Sqlite(pool) = store.reader() else {
+            unreachable!("SQLite");
+        };
+        let set: [(&str, fn(&mut CdrFilter)); 8] = [
+            ("call_id", |filter| filter.call_id = Some("x".into())),
+            ("from_user", |filter| filter.from = Some("sip:x@y".into())),
+            ("to_user", |filter| filter.to = Some("x".into())),
+            ("callee_user", |filter| {
+                filter.callee_user = Some("x".into())
+            }),
+            ("origin", |filter| filter.origin = Some("x".into())),
+            ("tenant", |filter| filter.tenant = Some("x".into())),
+            ("trunk", |filter| filter.trunk = Some("x".into())),
+            ("status", |filter| filter.status = Some(200)),
+        ];
+        for (at, (narrow, first)) in set.iter().enumerate() {
+            for (_, second) in &set[at + 1..] {
+                let mut filter = CdrFilter {
+                    since: Some(Timestamp::from_millis(1)),
+                    ..CdrFilter::default()
+                };
+                first(&mut filter);
+                second(&mut filter);
+                let step = first_step(pool, &filter).await;
+                assert!(
+                    step.contains(&format!("cdrs_by_{narrow} ({narrow}=?")),
+                    "{filter:?}: {step}"
+                );
+            }
+        }
+    }
+
+    async fn first_step(pool: &sqlx::SqlitePool, filter: &CdrFilter) -> String {
+        let text = filter.select::<Sqlite>(101, None).into_string();
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
         let steps: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explain).fetch_all(pool).await.unwrap();
-        assert!(
-            steps[0].3.contains("cdrs_by_call_id (call_id=?"),
-            "{steps:?}"
-        );
+        steps[0].3.clone()
     }
 }

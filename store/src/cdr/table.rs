@@ -122,16 +122,16 @@ async fn insert_sqlite<R: Recorded>(
         for cdr in part.iter().map(R::cdr) {
             query = query
                 .bind(cdr.id.to_string())
-                .bind(text(&cdr.call_id))
+                .bind(text(key(&cdr.call_id)))
                 .bind(text(&cdr.from_uri))
-                .bind(text(user(&cdr.from_uri)))
+                .bind(text(key(user(&cdr.from_uri))))
                 .bind(text(&cdr.to_uri))
-                .bind(text(user(&cdr.to_uri)))
+                .bind(text(key(user(&cdr.to_uri))))
                 .bind(text(&cdr.request_uri))
                 .bind(cdr.source.to_string())
                 .bind(text(&cdr.transport))
-                .bind(cdr.origin.as_deref().map(text))
-                .bind(cdr.callee_user.as_deref().map(text))
+                .bind(cdr.origin.as_deref().map(key).map(text))
+                .bind(cdr.callee_user.as_deref().map(key).map(text))
                 .bind(cdr.tenant.as_deref().map(text))
                 .bind(cdr.trunk.as_deref().map(text))
                 .bind(cdr.route.as_deref().map(text))
@@ -267,6 +267,16 @@ pub(super) fn text(text: &str) -> Arc<str> {
     } else {
         text.into()
     }
+}
+
+/// Octets of a value that is looked for by an index.
+const KEY: usize = 255;
+
+/// As much of a value as an index takes: PostgreSQL refuses a row whose places in it are too long together, and nobody
+/// but an attacker has such a Call-ID or number.
+pub(super) fn key(value: &str) -> &str {
+    let end = value.floor_char_boundary(KEY);
+    &value[..end]
 }
 
 pub(super) fn count(value: u64) -> i64 {

@@ -23,6 +23,8 @@ use crate::{Outage, Store, StoreError};
 pub struct WriterOptions {
     /// Records that may wait while the database is away; more are dropped. One waits in about 1 KB.
     pub backlog: usize,
+    /// Records that may wait with how their calls sounded, which is up to 5 KB more; of others that is dropped.
+    pub detailed: u64,
     /// Records in one transaction at most.
     pub batch: usize,
     /// How long the first record of a transaction waits for others. A transaction costs SQLite an
@@ -37,6 +39,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self {
             backlog: 65_536,
+            detailed: 8_192,
             batch: 1024,
             linger: Duration::from_secs(1),
             backoff: (Duration::from_millis(100), Duration::from_secs(5)),
@@ -44,10 +47,15 @@ impl Default for WriterOptions {
     }
 }
 
+/// The kind of the entry that is left out first.
+const QUALITY: &str = "quality";
+
 /// Takes CDRs to be written. Clones feed the same queue.
 #[derive(Clone, Debug)]
 pub struct CdrWriter {
     queue: mpsc::Sender<CallRecord>,
+    /// As in [`WriterOptions::detailed`].
+    detailed: u64,
     shared: Arc<Shared>,
 }
 
@@ -100,15 +108,25 @@ impl CdrWriter {
             stopped,
             shared: shared.clone(),
         };
+        let detailed = worker.options.detailed;
         let task = tokio::spawn(worker.run());
-        (Self { queue, shared }, WriterTask { stop, task })
+        let writer = Self {
+            queue,
+            detailed,
+            shared,
+        };
+        (writer, WriterTask { stop, task })
     }
 
-    /// Hands over a record, with what happened to the call; never waits. Where the queue is full the record is counted as dropped,
-    /// and logged as a whole so that it can be entered by hand.
+    /// Hands over a record, with what happened to the call; never waits. Where the queue is full the record is counted
+    /// as dropped, and logged as a whole so that it can be entered by hand.
     pub fn submit(&self, record: impl Into<CallRecord>) {
+        let mut record = record.into();
+        if self.counts().queued >= self.detailed {
+            record.events.retain(|event| event.kind != QUALITY);
+        }
         self.shared.submitted.fetch_add(1, Relaxed);
-        let Err(refused) = self.queue.try_send(record.into()) else {
+        let Err(refused) = self.queue.try_send(record) else {
             return;
         };
         let (record, reason) = match refused {
@@ -155,7 +173,8 @@ impl WriterTask {
 impl Shared {
     fn drop_record(&self, record: &CallRecord, reason: &str) {
         self.dropped.fetch_add(1, Relaxed);
-        error!(id = %record.cdr.id, reason, ?record, "CDR lost");
+        let (cdr, events) = (&record.cdr, record.events.len());
+        error!(id = %cdr.id, reason, record = ?cdr, events, "CDR lost");
     }
 }
 

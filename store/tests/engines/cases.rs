@@ -156,6 +156,49 @@ pub(crate) async fn odd_text_is_stored(place: Place) {
     assert_eq!(all(&store, &filter, 10).await.len(), 1);
 }
 
+/// PostgreSQL takes 2,704 octets into an index, and a caller may send more.
+pub(crate) async fn names_longer_than_an_index_takes_are_cut(place: Place) {
+    let store = place.open().await;
+    // What it cannot compress.
+    let long: String = (0..4_000_u32)
+        .map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26))
+        .collect();
+    let record = Cdr {
+        call_id: format!("\u{e9}{long}"),
+        from_uri: format!("sip:f{long}@example.test"),
+        to_uri: format!("sip:t{long}@example.test"),
+        origin: Some(format!("o{long}")),
+        callee_user: Some(format!("c{long}")),
+        ..cdr(0)
+    };
+    store.insert_cdrs(&[cdr(1), record.clone()]).await.unwrap();
+    let filters = [
+        CdrFilter {
+            call_id: Some(record.call_id.clone()),
+            ..CdrFilter::default()
+        },
+        CdrFilter {
+            from: Some(record.from_uri.clone()),
+            tenant: record.tenant.clone(),
+            ..CdrFilter::default()
+        },
+        CdrFilter {
+            to: Some(format!("t{long}")),
+            origin: record.origin.clone(),
+            callee_user: record.callee_user.clone(),
+            ..CdrFilter::default()
+        },
+    ];
+    for filter in filters {
+        let found = store.cdrs(&filter, 10, None).await.unwrap().items;
+        let ids: Vec<_> = found.iter().map(|found| found.id).collect();
+        assert_eq!(ids, [record.id], "{filter:?}");
+        assert_eq!(found[0].from_uri, record.from_uri);
+        assert!(record.call_id.starts_with(&found[0].call_id));
+    }
+    store.close().await;
+}
+
 pub(crate) async fn numbers_beyond_the_engine_are_bounded(place: Place) {
     let odd = Cdr {
         from_caller: Some(MediaFlow {

@@ -76,6 +76,7 @@ cases! {
     one_batch_may_name_a_record_twice
     a_large_batch_is_written_whole
     odd_text_is_stored
+    names_longer_than_an_index_takes_are_cut
     numbers_beyond_the_engine_are_bounded
     the_list_is_newest_first_and_paged
     pages_are_not_shifted_by_new_records

@@ -306,7 +306,8 @@ fn eventful(started: Timestamp, tenant: &str, events: u32, to: &str) -> CallReco
         data: match number {
             0 => serde_json::json!({ "party": "callee", "to": to, "status": 200 }),
             _ => serde_json::json!({ "on": number % 2 == 1, "odd": "nul\0 '\u{1f4de}" }),
-        },
+        }
+        .to_string(),
     };
     CallRecord {
         events: (0..events).map(event).collect(),

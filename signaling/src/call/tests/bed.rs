@@ -812,3 +812,8 @@ pub(super) fn cancel_of(invite: &Message) -> String {
     let text: String = lines.map(|line| format!("{line}\r\n")).collect();
     format!("{text}Content-Length: 0\r\n\r\n").replace("INVITE", "CANCEL")
 }
+
+/// What is kept of something that happened to a call.
+pub(super) fn data(event: &CallEvent) -> serde_json::Value {
+    serde_json::from_str(&event.data).unwrap()
+}

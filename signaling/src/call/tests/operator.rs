@@ -77,13 +77,13 @@ fn who_is_muted_or_held_stays_so_through_offers_and_a_restart_of_mediad() {
     let told: Vec<_> = bed
         .history
         .iter()
-        .map(|one| (one.number, &*one.kind, &one.data))
+        .map(|one| (one.number, &*one.kind, data(one)))
         .collect();
     let expected = [
-        (0, "muted", &json!({ "party": "callee", "on": true })),
-        (1, "held", &json!({ "on": true })),
-        (2, "held", &json!({ "on": false })),
-        (3, "muted", &json!({ "party": "callee", "on": false })),
+        (0, "muted", json!({ "party": "callee", "on": true })),
+        (1, "held", json!({ "on": true })),
+        (2, "held", json!({ "on": false })),
+        (3, "muted", json!({ "party": "callee", "on": false })),
     ];
     assert_eq!(told, expected);
     assert!(bed.history.iter().all(|one| one.call == bed.cdr().id));

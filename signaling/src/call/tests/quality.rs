@@ -31,7 +31,8 @@ fn a_call_that_nobody_watches_is_sampled_from_its_answer_to_its_end() {
         panic!("one entry is kept: {:?}", bed.history);
     };
     assert_eq!((kept.number, &*kept.kind), (0, "quality"));
-    let kept = kept.data["samples"].as_array().unwrap();
+    let kept = data(kept);
+    let kept = kept["samples"].as_array().unwrap();
     let packets = kept.iter().map(|sample| &sample["caller"]["packets"]);
     assert_eq!(packets.take(3).collect::<Vec<_>>(), [500, 1000, 1500]);
     assert_eq!(kept[0]["callee"]["mos"], 4.0);

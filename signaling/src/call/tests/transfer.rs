@@ -34,8 +34,8 @@ fn told(bed: &mut Bed) -> Result<CallInfo, Fault> {
 fn kept(bed: &Bed) -> Vec<(String, u64)> {
     let transfers = bed.history.iter().filter(|one| one.kind == "transfer");
     let texts = transfers.map(|one| {
-        let party = one.data["party"].as_str().unwrap().to_owned();
-        (party, one.data["status"].as_u64().unwrap())
+        let party = data(one)["party"].as_str().unwrap().to_owned();
+        (party, data(one)["status"].as_u64().unwrap())
     });
     texts.collect()
 }
@@ -95,7 +95,7 @@ fn a_party_that_is_transferred_ends_the_call_when_its_new_one_is_answered() {
         (Cause::Transfer, EndedBy::Node, 200)
     );
     assert_eq!(kept(&bed), [("callee".to_owned(), 200)]);
-    assert_eq!(bed.history[0].data["to"], "sip:+15550199@node.test");
+    assert_eq!(data(&bed.history[0])["to"], "sip:+15550199@node.test");
     bed.assert_empty();
 }
 

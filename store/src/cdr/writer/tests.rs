@@ -15,6 +15,8 @@ struct Flaky(Arc<Inner>);
 
 struct Inner {
     rows: Mutex<Vec<String>>,
+    /// How many entries each row has.
+    events: Mutex<Vec<usize>>,
     batches: Mutex<Vec<usize>>,
     /// Inserts that still fail.
     failing: Mutex<u32>,
@@ -25,6 +27,7 @@ impl Flaky {
     fn new(failing: u32, permits: usize) -> Self {
         Self(Arc::new(Inner {
             rows: Mutex::default(),
+            events: Mutex::default(),
             batches: Mutex::default(),
             failing: Mutex::new(failing),
             permits: Semaphore::new(permits),
@@ -50,6 +53,8 @@ impl Sink for Flaky {
             return Err(StoreError::Rejected(sqlx::Error::Protocol("bad".into())));
         }
         self.0.rows.lock().unwrap().extend(ids);
+        let events = records.iter().map(|record| record.events.len());
+        self.0.events.lock().unwrap().extend(events);
         Ok(())
     }
 }
@@ -96,6 +101,7 @@ fn start_in(dir: &TempDir, sink: &Flaky) -> (CdrWriter, WriterTask) {
 fn options(backlog: usize, batch: usize) -> WriterOptions {
     WriterOptions {
         backlog,
+        detailed: 4,
         batch,
         linger: Duration::ZERO,
         ..WriterOptions::default()
@@ -288,4 +294,26 @@ async fn a_damaged_line_does_not_hold_up_the_others() {
     let (_writer, task) = start_in(&dir, &back);
     assert_eq!(task.stop(Duration::from_secs(1)).await, 0);
     assert_eq!(back.rows(), ["a", "c"]);
+}
+
+/// While many wait, what would take the most memory is left out.
+#[tokio::test]
+async fn how_calls_sounded_is_left_out_while_many_records_wait() {
+    let sink = Flaky::new(0, EVER);
+    let (writer, task) = start(sink.clone(), options(100, 10));
+    let event = |call, kind: &str| crate::CallEvent {
+        call,
+        number: 0,
+        at: Timestamp::from_millis(0),
+        kind: kind.into(),
+        data: "{}".into(),
+    };
+    // Nothing is taken from the queue before this task rests.
+    for number in 0..6 {
+        let cdr = cdr(&format!("call {number}"));
+        let events = vec![event(cdr.id, "held"), event(cdr.id, QUALITY)];
+        writer.submit(CallRecord { cdr, events });
+    }
+    task.stop(Duration::from_secs(5)).await;
+    assert_eq!(*sink.0.events.lock().unwrap(), [2, 2, 2, 2, 1, 1]);
 }
