@@ -9,7 +9,7 @@ use control::{
     media::{self, FlowSample, FlowStats, SessionStats},
     signal::{
         CallChange, CallInfo, CallOrder, CallState, DtmfOrder, Originate, Party, QualitySample,
-        Request, Response, TracePage, TransferOrder,
+        RecordOrder, Request, Response, TracePage, TransferOrder,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(mute))
         .routes(routes!(hold))
         .routes(routes!(dtmf))
+        .routes(routes!(record))
         .routes(routes!(transfer))
         .routes(routes!(messages))
         .routes(routes!(quality))
@@ -90,6 +91,8 @@ pub(crate) struct Call {
     peer: Option<String>,
     /// The latest transfer of one of its parties.
     transfer: Option<TransferView>,
+    /// The file that it is being recorded to, on the machine of its media.
+    recording: Option<String>,
 }
 
 /// How a transfer goes.
@@ -156,6 +159,7 @@ impl From<CallInfo> for Call {
                 to: transfer.to,
                 status: transfer.status,
             }),
+            recording: call.recording,
         }
     }
 }
@@ -188,6 +192,14 @@ pub(crate) struct Mute {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hold {
     /// `false`: they hear each other again.
+    on: bool,
+}
+
+/// Whether a call is recorded.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    /// `false`: no longer.
     on: bool,
 }
 
@@ -609,6 +621,37 @@ async fn dtmf(
     };
     editor.record(&state, change).await;
     Ok((StatusCode::ACCEPTED, Json(call)))
+}
+
+/// Records what both parties say from now on, to a WAV file in the folder that `[media] recordings` names: the caller left,
+/// the callee right. `recording` says which, while it lasts; it ends with the call, or when it is turned off, and another one is
+/// another file. Who is muted is not recorded. G.711 alone, and not for calls whose media bypasses the node or is SRTP.
+/// Nobody is told: whether parties have to be is the operator's to know.
+#[utoipa::path(post, path = "/calls/{id}/recording", tag = "calls", params(("id" = Uuid, Path)), request_body = Record,
+    security(("bearer" = ["operator"])), responses(
+        (status = 200, body = Call),
+        (status = 404, description = "No call of this id is up"),
+        (status = 409, description = "It cannot be recorded, as the detail says")))]
+async fn record(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+    editor: Editor,
+    Body(Record { on }): Body<Record>,
+) -> Result<Json<Call>, Problem> {
+    let CallInfo { id, tenant, .. } = find(&state, &editor.caller, &id).await?;
+    let call: Call = match state.ask(Request::Record(RecordOrder { id, on })).await? {
+        Response::Call(call) => (*call).into(),
+        other => return Err(unexpected(&other)),
+    };
+    let change = Change {
+        action: "record",
+        kind: "calls",
+        target: &call.id,
+        tenant: tenant.as_deref(),
+        detail: json!({ "on": on, "file": call.recording }),
+    };
+    editor.record(&state, change).await;
+    Ok(Json(call))
 }
 
 /// Transfers a party to somebody who is not asked first: it gets REFER and makes the new call itself, as this node lets it. Once

@@ -93,6 +93,9 @@ pub enum Request {
     /// before them, with [`FaultCode::Invalid`](crate::FaultCode) where they are no keys, and with
     /// [`FaultCode::Conflict`](crate::FaultCode) where the party cannot be told of any, or too many wait.
     Dtmf(Dtmf),
+    /// Record what the parties say, or do so no longer; answered with [`Response::Recording`], or with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where it cannot be. It ends with the session.
+    Record(Record),
     /// Count so far; answered with [`Response::Stats`].
     Query(SessionId),
     /// How several sound now, [`MAX_SURVEY`] at most; answered with [`Response::Survey`] of those that are there. It is
@@ -217,6 +220,15 @@ pub struct Dtmf {
     pub gap_ms: u16,
 }
 
+/// Whether a session is recorded: as a WAV file, the caller left and the callee right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The session.
+    pub id: SessionId,
+    /// The name of the file without its ending: letters, digits, `-` and `_`. `None` to record no longer.
+    pub name: Option<String>,
+}
+
 /// A party's media as its SDP describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
@@ -281,6 +293,8 @@ pub enum Response {
     Stats(SessionStats),
     /// How each of them sounds.
     Survey(Vec<Surveyed>),
+    /// The file that the session is recorded to, if it is.
+    Recording(Option<String>),
     /// There was no such session, as the client wanted.
     Gone,
     /// Ids, in no order.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::config;
-use control::media::{Bans, Create, MAX_SURVEY, Media, MediaStatus, Request, Response, SessionId};
+use control::media::{
+    Bans, Create, MAX_SURVEY, Media, MediaStatus, Record, Request, Response, SessionId,
+};
 use control::{Fault, FaultCode};
 use prometheus::Registry;
 use thiserror::Error;
@@ -23,6 +25,7 @@ use crate::datapath::{self, Datapath, DatapathError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
+use crate::record::{Recorder, Tap};
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
 
 /// Bans in one request at most.
@@ -39,6 +42,7 @@ struct Inner {
     events: Events<Media>,
     metrics: Metrics,
     datapath: Datapath,
+    recorder: Option<Recorder>,
     /// Ports configured, and sessions adopted at start.
     ports: u32,
     adopted: u64,
@@ -72,6 +76,14 @@ pub enum EngineError {
     /// The range has no room for a session.
     #[error("[media] ports: a session takes four ports, the range has fewer")]
     Ports,
+    /// The folder of the recordings cannot be used.
+    #[error("[media] recordings: {folder}: {source}")]
+    Recordings {
+        /// Which.
+        folder: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The metrics could not be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -107,9 +119,18 @@ impl Engine {
             );
         }
         let metrics = Metrics::new(registry)?;
+        let recorder = media.recordings.as_deref().map(|folder| {
+            Recorder::start(folder).map_err(|source| EngineError::Recordings {
+                folder: folder.display().to_string(),
+                source,
+            })
+        });
+        let recorder = recorder.transpose()?;
         let (datapath, offload) = datapath::choose(media, &node.name)?;
         let events = Events::new();
-        let engine = Self::start_shards(media, parts, events, metrics, datapath, offload).await?;
+        let engine =
+            Self::start_shards(media, parts, events, metrics, (datapath, offload), recorder)
+                .await?;
         engine.announce();
         Ok(engine)
     }
@@ -119,8 +140,8 @@ impl Engine {
         parts: Vec<std::ops::RangeInclusive<u16>>,
         events: Events<Media>,
         metrics: Metrics,
-        datapath: Datapath,
-        offload: Option<Offload>,
+        (datapath, offload): (Datapath, Option<Offload>),
+        recorder: Option<Recorder>,
     ) -> Result<Self, EngineError> {
         let mut shards = Vec::new();
         for (number, ports) in (0..).zip(&parts) {
@@ -159,6 +180,7 @@ impl Engine {
             events,
             metrics,
             datapath,
+            recorder,
             ports,
             adopted,
         };
@@ -252,6 +274,9 @@ impl Engine {
         let stopped = tokio::task::spawn_blocking(move || {
             inner.shards.iter().for_each(|shard| shard.stop(true));
             inner.datapath.detach();
+            if let Some(recorder) = &inner.recorder {
+                recorder.stop();
+            }
         });
         if stopped.await.is_err() {
             warn!("the media engine did not stop cleanly");
@@ -377,6 +402,44 @@ impl Engine {
         }
     }
 
+    /// The disk is waited for, but not by a shard.
+    async fn record(self, record: Record) -> Result<Response, Fault> {
+        let id = record.id;
+        let taps = match record.name {
+            None => None,
+            Some(name) => Some(self.begin_recording(name).await?),
+        };
+        let begun = taps.as_ref().map(|[tap, _]| tap.clone());
+        let answer = self.of_session(id, move |reply| Command::Record(id, taps, reply));
+        let path = answer.await;
+        if let Some(tap) = begun
+            && path.as_ref().ok().and_then(Option::as_deref) != Some(tap.path())
+        {
+            // The session has a recording already, or can have none.
+            tap.discard();
+        }
+        let path = path?.map(|path| path.display().to_string());
+        Ok(Response::Recording(path))
+    }
+
+    async fn begin_recording(&self, name: String) -> Result<[Tap; 2], Fault> {
+        let conflict = |why: String| Fault::new(FaultCode::Conflict, why);
+        if self.0.recorder.is_none() {
+            let why = "calls cannot be recorded here: set [media] recordings to a folder";
+            return Err(conflict(why.to_owned()));
+        }
+        let inner = self.0.clone();
+        let begun = tokio::task::spawn_blocking(move || {
+            let recorder = inner.recorder.as_ref();
+            recorder.map(|recorder| recorder.begin(&name))
+        });
+        match begun.await {
+            Ok(Some(Ok(taps))) => Ok(taps),
+            Ok(Some(Err(error))) => Err(conflict(format!("no recording can be made: {error}"))),
+            Ok(None) | Err(_) => Err(conflict("no recording can be made".to_owned())),
+        }
+    }
+
     /// Each shard is asked once, for all that it has.
     fn survey(
         &self,
@@ -447,6 +510,7 @@ impl Handler<Media> for Engine {
                 let answer = self.of_session(order.id, move |reply| Command::Dtmf(order, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
+            Request::Record(record) => Box::pin(self.clone().record(record)),
             Request::Survey(ids) => match self.survey(&ids) {
                 Ok(answer) => Box::pin(answer),
                 Err(fault) => Box::pin(async move { Err(fault) }),

@@ -22,6 +22,7 @@ pub mod xdp;
 mod datapath;
 mod hops;
 mod metrics;
+mod record;
 mod relay;
 mod session;
 mod shard;

@@ -214,6 +214,11 @@ fn on_media_port(
                 return Ok((other.port, to, dtmf::PACKET));
             }
             leg.forwarded += 1;
+            if let Some(tap) = &leg.tap
+                && let Ok(heard) = rtp::Packet::parse(packet.data)
+            {
+                tap.take(&heard, packet.arrival);
+            }
             Ok((other.port, to, packet.data.len()))
         }
         rtp::Kind::Rtcp => {

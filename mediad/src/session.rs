@@ -11,6 +11,7 @@ use rtp::quality::{self, Codec, Measured};
 
 use crate::io::PortIndex;
 use crate::learn::{ControlLearner, Learner};
+use crate::record::Tap;
 
 /// Packets that an opinion score needs: a second of speech.
 const MOS_PACKETS: u64 = 50;
@@ -48,6 +49,8 @@ pub(crate) struct Leg {
     pub(crate) remote: Option<Remote>,
     /// What the party sends is not handed on.
     pub(crate) muted: bool,
+    /// The recording of what the party says.
+    pub(crate) tap: Option<Tap>,
     /// Telephone keys that the party hears.
     pub(crate) keys: Option<Box<Inserter>>,
     /// Names the latest order for some.
@@ -186,6 +189,7 @@ impl Leg {
             advertised,
             remote: None,
             muted: false,
+            tap: None,
             keys: None,
             keys_order: None,
             learner: Learner::default(),

@@ -159,9 +159,15 @@ fn talk(alice: &mut Party, bob: &mut Party, info: &SessionInfo, count: u16) {
 const ID: SessionId = SessionId([7; 16]);
 
 async fn start() -> Engine {
-    let text = "[media]\naddress = \"10.9.9.9, 2001:db8:9::9\"\nports = \"30000-30099\"\n\
-                interface = \"a0, b0\"\ndatapath = \"xdp\"\nshards = 1\n";
-    let config = Config::parse(text, []).unwrap().config;
+    start_with("").await
+}
+
+async fn start_with(more: &str) -> Engine {
+    let text = format!(
+        "[media]\naddress = \"10.9.9.9, 2001:db8:9::9\"\nports = \"30000-30099\"\n\
+         interface = \"a0, b0\"\ndatapath = \"xdp\"\nshards = 1\n{more}"
+    );
+    let config = Config::parse(&text, []).unwrap().config;
     let engine = Engine::start(&config.media, &config.node, &Registry::new()).await;
     let engine = engine.unwrap();
     let watched = engine.clone();
@@ -430,6 +436,43 @@ async fn keys_are_pressed_in_a_call_on_xdp(bed: &Bed) {
     engine.stop().await;
 }
 
+/// A call that is recorded leaves the program for the while.
+async fn a_call_on_xdp_is_recorded(bed: &Bed) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = start_with(&format!("recordings = \"{}\"\n", folder.path().display())).await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let record = async |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        let request = Request::Record(Record { id: ID, name });
+        engine.handle(request).await.unwrap()
+    };
+    let made = record(Some("call")).await;
+    let before = stats(&engine).await;
+    talk(&mut alice, &mut bob, &info, 20);
+    // The tick does not hand them back.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    talk(&mut alice, &mut bob, &info, 20);
+    let after = stats(&engine).await;
+    assert_eq!(after.from_a.packets_xdp, before.from_a.packets_xdp);
+    assert_eq!((after.from_a.lost, after.from_b.lost), (0, 0));
+    assert_eq!(record(None).await, Response::Recording(None));
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    engine.stop().await;
+
+    let Response::Recording(Some(path)) = made else {
+        panic!("{made:?}");
+    };
+    let wav = std::fs::read(path).unwrap();
+    for channel in [0, 2] {
+        let frames = wav[rtp::record::HEADER..].chunks_exact(4);
+        let heard = frames.filter(|frame| frame[channel..channel + 2] != [0, 0]);
+        // They talk faster than time goes: what is ahead of the end is not in it.
+        assert!(heard.count() >= 20 * 160);
+    }
+}
+
 macro_rules! on_both_families {
     ($($test:ident)*) => {$(
         mod $test {
@@ -451,4 +494,5 @@ on_both_families! {
     a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it
     who_is_muted_on_xdp_stays_so_over_a_crash
     keys_are_pressed_in_a_call_on_xdp
+    a_call_on_xdp_is_recorded
 }

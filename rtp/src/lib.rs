@@ -1,4 +1,4 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, and the quality of what was received.
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, recordings, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
 //! on what a peer sent; they answer with an error that says what is wrong with it.
@@ -13,6 +13,7 @@ pub mod dtmf;
 pub mod g711;
 pub mod payload;
 pub mod quality;
+pub mod record;
 pub mod rtcp;
 
 mod header;

@@ -15,8 +15,8 @@ use control::{
     channel::Handler,
     media::{self, Media, MediaStatus},
     signal::{
-        CallInfo, CallOrder, DtmfOrder, Originate, ReloadReport, Request, Response, RouteQuestion,
-        Signal, SignalStatus, TransferOrder, TrunkInfo,
+        CallInfo, CallOrder, DtmfOrder, Originate, RecordOrder, ReloadReport, Request, Response,
+        RouteQuestion, Signal, SignalStatus, TransferOrder, TrunkInfo,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -109,6 +109,7 @@ impl Handler<Signal> for Service {
                 Request::Originate(order) => this.originate(order).await,
                 Request::Transfer(order) => this.transfer(order).await,
                 Request::Dtmf(order) => this.dtmf(order).await,
+                Request::Record(order) => this.record(order).await,
                 Request::Quality { id } => this.quality(id).await,
                 Request::Drain { on } => {
                     this.drain(on);
@@ -353,6 +354,15 @@ impl Service {
 
     async fn dtmf(&self, order: DtmfOrder) -> Result<Response, Fault> {
         let command = |answer| Command::Dtmf(Box::new(order.clone()), answer);
+        let found = self.all(command).await;
+        match found.into_iter().flatten().next() {
+            Some(done) => done.map(|call| Response::Call(Box::new(call))),
+            None => Err(no_call(&order.id)),
+        }
+    }
+
+    async fn record(&self, order: RecordOrder) -> Result<Response, Fault> {
+        let command = |answer| Command::Record(order.clone(), answer);
         let found = self.all(command).await;
         match found.into_iter().flatten().next() {
             Some(done) => done.map(|call| Response::Call(Box::new(call))),

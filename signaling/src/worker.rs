@@ -19,7 +19,8 @@ use control::{
     channel::{Events, RequestError},
     media::{self, Media},
     signal::{
-        CallInfo, CallOrder, DtmfOrder, Originate, QualitySample, Signal, TracePage, TransferOrder,
+        CallInfo, CallOrder, DtmfOrder, Originate, QualitySample, RecordOrder, Signal, TracePage,
+        TransferOrder,
     },
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Obey(CallOrder, Answerer),
     /// Press telephone keys towards a party of a call; tell what mediad says to that, if the call was there.
     Dtmf(Box<DtmfOrder>, Answerer),
+    /// Record a call, or no longer; tell what mediad says to that, if the call was there.
+    Record(RecordOrder, Answerer),
     /// Tell how a call has sounded, if it is there.
     Quality(String, oneshot::Sender<Option<Vec<QualitySample>>>),
     /// Have a party of a call transferred; tell what it says to that, if the call was there.
@@ -290,6 +293,9 @@ fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
         }
         Command::Dtmf(order, answerer) => {
             await_outcome(core.dtmf(now, &order), answerer, orders);
+        }
+        Command::Record(order, answerer) => {
+            await_outcome(core.record_call(now, &order), answerer, orders);
         }
         Command::Quality(id, answer) => drop(answer.send(core.quality(&id))),
         Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),

@@ -98,6 +98,7 @@ pub(crate) fn call(n: u8) -> CallInfo {
         held: false,
         peer: None,
         transfer: None,
+        recording: None,
     }
 }
 
@@ -224,6 +225,13 @@ impl Handler<Signal> for Signaling {
                         }
                         _ => return Err(Fault::new(FaultCode::Invalid, "these are no keys")),
                     }
+                }
+                signal::Request::Record(order) => {
+                    let known = (0..3).map(call).find(|call| call.id == order.id);
+                    let missing = || Fault::new(FaultCode::NotFound, "there is no such call");
+                    let mut call = known.ok_or_else(missing)?;
+                    call.recording = order.on.then(|| format!("/made/{}.wav", call.id));
+                    signal::Response::Call(Box::new(call))
                 }
                 signal::Request::Quality { .. } => {
                     let flow = |packets| media::FlowSample {

@@ -296,6 +296,23 @@ async fn keys_are_pressed_or_the_answer_says_why_not() {
 }
 
 #[tokio::test]
+async fn a_call_is_recorded_and_no_longer() {
+    let bed = Bed::start().await;
+    let id = call(1).id;
+    let path = format!("/v1/calls/{id}/recording");
+    let record = async |on: bool| bed.ask(KEY, "POST", &path, Some(json!({ "on": on }))).await;
+    let file = json!(format!("/made/{id}.wav"));
+    let done = record(true).await;
+    assert_eq!((done.status, &done.json()["recording"]), (200, &file));
+    assert_eq!(record(false).await.json()["recording"], Value::Null);
+    let audit = bed.admin("/v1/audit").await.json();
+    assert_eq!(
+        audit["items"][1]["detail"],
+        json!({ "on": true, "file": file })
+    );
+}
+
+#[tokio::test]
 async fn a_party_is_transferred_or_says_why_not() {
     let bed = Bed::start().await;
     let path = format!("/v1/calls/{}/transfer", call(1).id);

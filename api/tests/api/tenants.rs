@@ -174,6 +174,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", path) if path.ends_with("/dtmf") => {
             json!({ "party": "callee", "digits": "12#", "gap_ms": 50 })
         }
+        ("POST", path) if path.ends_with("/recording") => json!({ "on": true }),
         ("POST", path) if path.ends_with("/hold") => json!({ "on": true }),
         ("PATCH", path) if path.starts_with("/v1/operators/") => json!({ "disabled": true }),
         ("PATCH", path) if path.starts_with("/v1/applications/") => json!({ "name": "mine" }),

@@ -254,6 +254,8 @@ pub struct Media {
     pub ng: Option<Listen>,
     /// mediad's control socket. Default `unix:` and `media.sock` in the data directory.
     pub control: Option<Endpoint>,
+    /// The folder that recordings of calls are written to. Default: none, and then no call can be recorded.
+    pub recordings: Option<PathBuf>,
     /// Where mediad serves its own metrics page. Default: nowhere; the API's page has them too.
     pub metrics: Option<SocketAddr>,
 }
@@ -269,6 +271,7 @@ impl Default for Media {
             timeout: 60,
             ng: None,
             control: None,
+            recordings: None,
             metrics: None,
         }
     }

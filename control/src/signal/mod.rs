@@ -68,6 +68,9 @@ pub enum Request {
     /// those before them; with [`FaultCode::Invalid`](crate::FaultCode) where they are no keys, and with
     /// [`FaultCode::Conflict`](crate::FaultCode) where the party cannot be told of any.
     Dtmf(DtmfOrder),
+    /// Record a call, or do so no longer; answered with [`Response::Call`], or with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where it cannot be recorded.
+    Record(RecordOrder),
     /// How a call has sounded since it was answered; answered with [`Response::Quality`].
     Quality {
         /// As in [`CallInfo::id`].
@@ -301,6 +304,17 @@ pub struct CallInfo {
     pub peer: Option<String>,
     /// The latest transfer of one of the parties.
     pub transfer: Option<TransferInfo>,
+    /// The file that the call is being recorded to, on mediad's machine.
+    pub recording: Option<String>,
+}
+
+/// Whether a call is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordOrder {
+    /// As in [`CallInfo::id`].
+    pub id: String,
+    /// `false` to record it no longer.
+    pub on: bool,
 }
 
 /// Telephone keys for a party of a call to hear.
@@ -447,6 +461,10 @@ pub struct SignalStatus {
 
 /// What signaling tells unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most events are of calls: a box of their own would cost more than it saves"
+)]
 pub enum Event {
     /// A call began, or changed its state.
     Call(CallInfo),

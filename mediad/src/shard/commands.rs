@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use control::media::{
@@ -13,6 +14,7 @@ use tracing::debug;
 
 use super::{Command, IoMode, Shard};
 use crate::io::{self as packet_io, PacketIo, monotonic_ns};
+use crate::record::{self, Tap};
 use crate::session::{Leg, Reception, Session, side_index};
 
 /// Pairs that are tried for a leg, when other processes have their ports.
@@ -26,6 +28,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
             Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
             Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
+            Command::Record(id, taps, reply) => drop(reply.send(self.record(id, taps))),
             Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),
@@ -107,6 +110,26 @@ impl<I: PacketIo> Shard<I> {
             self.program(index);
         }
         Ok(info)
+    }
+
+    fn record(&mut self, id: SessionId, taps: Option<[Tap; 2]>) -> Result<Option<PathBuf>, Fault> {
+        let index = self.find(id)?;
+        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+        let [a, b] = &mut session.legs;
+        match taps {
+            None => (a.tap, b.tap) = (None, None),
+            Some([caller, callee]) if a.tap.is_none() => {
+                record::check([a.remote.as_ref(), b.remote.as_ref()])
+                    .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
+                (a.tap, b.tap) = (Some(caller), Some(callee));
+            }
+            Some(_) => {}
+        }
+        let path = a.tap.as_ref().map(|tap| tap.path().to_owned());
+        if !session.unclaimed {
+            self.program(index);
+        }
+        Ok(path)
     }
 
     fn query(&mut self, id: SessionId) -> Result<SessionStats, Fault> {

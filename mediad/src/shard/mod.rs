@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -30,6 +31,7 @@ use crate::io::uring::{Uring, UringError};
 use crate::io::{PacketIo, PortIndex, Waker, monotonic_ns};
 use crate::limits;
 use crate::ports::PortPool;
+use crate::record::Tap;
 use crate::relay::{Learned, Relay};
 
 pub(crate) use self::offload::{Adopted, Hops, Offload};
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Modify(Modify, Reply<SessionInfo>),
     Mute(Mute, Reply<SessionInfo>),
     Dtmf(Dtmf, Reply<SessionInfo>),
+    /// Record both parties, or neither; answered with where that is.
+    Record(SessionId, Option<[Tap; 2]>, Reply<Option<PathBuf>>),
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),

@@ -37,6 +37,8 @@ pub(super) enum Purpose {
     Mute,
     /// Telephone keys are pressed in it, by this order.
     Dtmf(OrderToken),
+    /// The session is to be recorded, or no longer, by this order; or to go on being recorded.
+    Record(Option<OrderToken>),
     /// It is over.
     Close,
     /// Has anything been heard?
@@ -63,6 +65,7 @@ impl Core {
                 Purpose::Reopen => self.on_reopened(asked, answer),
                 Purpose::Mute => self.on_muted(asked, &answer),
                 Purpose::Dtmf(token) => self.on_dtmf(asked, token, answer),
+                Purpose::Record(token) => self.on_recorded(asked, token, answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
             }
@@ -102,6 +105,7 @@ impl Core {
             self.by_session.remove(&session);
             if let Some(call) = self.calls.get_mut(&key) {
                 call.closing += 1;
+                call.recording.take_if(|(recorded, _)| *recorded == session);
             }
             self.ask(
                 key,
@@ -145,6 +149,7 @@ impl Core {
                 }
             }
         }
+        self.record_again(asked.call, asked.session);
         self.on_step(now, asked.call);
     }
 

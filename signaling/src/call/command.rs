@@ -213,6 +213,7 @@ impl Core {
                 warn!(call = %id, session = %asked.session, %error, "a session is lost");
             }
         }
+        self.record_again(asked.call, asked.session);
     }
 
     fn on_silent_session(&mut self, now: Instant, id: SessionId) {

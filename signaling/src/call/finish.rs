@@ -135,6 +135,7 @@ impl Core {
             muted: call.muted.parties(),
             held: call.held,
             transfer: call.transferred(),
+            recording: call.recording.as_ref().map(|(_, file)| file.clone()),
             peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
         }
     }

@@ -61,11 +61,12 @@ impl Core {
         token: OrderToken,
         answer: Result<media::Response, RequestError>,
     ) {
-        let outcome = self.pressed(asked.call, answer);
+        let outcome = self.done(asked.call, answer);
         self.outputs.push_back(Output::Obeyed { token, outcome });
     }
 
-    fn pressed(
+    /// What an operator is told of what mediad was asked for a call.
+    pub(super) fn done(
         &self,
         key: CallKey,
         answer: Result<media::Response, RequestError>,

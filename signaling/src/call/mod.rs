@@ -14,7 +14,7 @@
 //! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one,
-//! `keys` presses telephone keys for them, and `bridge` makes their calls; `quality` keeps how each call sounds.
+//! `keys` presses telephone keys for them, `recording` has calls recorded, and `bridge` makes their calls; `quality` keeps how each call sounds.
 
 mod alarm;
 mod asked;
@@ -42,6 +42,7 @@ mod operator;
 mod output;
 mod policy;
 mod quality;
+mod recording;
 mod redirect;
 mod register;
 mod reply;

@@ -374,6 +374,7 @@ impl Core {
             held: false,
             transfer: None,
             events: Vec::new(),
+            recording: None,
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

@@ -96,6 +96,8 @@ pub(super) struct Call {
     pub(super) transfer: Option<Transfer>,
     /// What is kept with its record.
     pub(super) events: Vec<CallEvent>,
+    /// The session that is recorded, and its file.
+    pub(super) recording: Option<(SessionId, String)>,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,

@@ -19,6 +19,7 @@ mod party;
 mod plans;
 mod quality;
 mod reach;
+mod recording;
 mod robust;
 mod setup;
 mod shed;

@@ -63,6 +63,10 @@ enum CallsCommand {
     Hold(ShowArgs),
     /// Lets parties that were put on hold hear each other again
     Resume(ShowArgs),
+    /// Records what both parties say, and says where
+    Record(ShowArgs),
+    /// Records a call no longer
+    StopRecording(ShowArgs),
     /// Presses telephone keys that one party hears, as if the other had
     Dtmf(DtmfArgs),
 }
@@ -185,6 +189,10 @@ pub(crate) async fn calls(args: CallsArgs) -> Result<Exit, Failure> {
         }
         CallsCommand::Hold(args) => change(args, "hold", json!({ "on": true })).await,
         CallsCommand::Dtmf(args) => dtmf(args).await,
+        CallsCommand::Record(args) => change(args, "recording", json!({ "on": true })).await,
+        CallsCommand::StopRecording(args) => {
+            change(args, "recording", json!({ "on": false })).await
+        }
         CallsCommand::Resume(args) => change(args, "hold", json!({ "on": false })).await,
     }
 }
@@ -342,6 +350,7 @@ struct View<'a> {
     held: bool,
     peer: Option<&'a str>,
     transfer: Option<&'a TransferInfo>,
+    recording: Option<&'a str>,
 }
 
 impl<'a> From<&'a CallInfo> for View<'a> {
@@ -362,6 +371,7 @@ impl<'a> From<&'a CallInfo> for View<'a> {
             held: call.held,
             peer: call.peer.as_deref(),
             transfer: call.transfer.as_ref(),
+            recording: call.recording.as_deref(),
         }
     }
 }
@@ -389,6 +399,7 @@ mod tests {
             held: false,
             peer: None,
             transfer: None,
+            recording: None,
         }
     }
 

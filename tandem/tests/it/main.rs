@@ -21,6 +21,8 @@ mod operate;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod recording;
+#[cfg(test)]
 mod rest;
 #[cfg(test)]
 mod rest_applications;

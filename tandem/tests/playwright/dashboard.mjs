@@ -19,7 +19,7 @@ async function open(options) {
   page.on("pageerror", (error) => { throw error; });
   page.on("console", (message) => {
     // A refused key or edit, and a call that is over, are answers and no faults.
-    if (message.type() === "error" && !/status of 4(01|04|22)/.test(message.text())) throw new Error(message.text());
+    if (message.type() === "error" && !/status of 4(01|04|09|22)/.test(message.text())) throw new Error(message.text());
   });
   page.on("request", (request) => assert(request.url().startsWith(url) || request.url().startsWith("blob:"), request.url()));
   return page;

@@ -408,5 +408,6 @@ fn pending(id: Uuid, whom: &Invitation, started: Timestamp) -> CallInfo {
         peer: None,
         tenant: None,
         transfer: None,
+        recording: None,
     }
 }

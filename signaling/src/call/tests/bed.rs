@@ -518,6 +518,7 @@ impl Bed {
             media::Request::Query(_) => "query",
             media::Request::Mute(_) => "mute",
             media::Request::Dtmf(_) => "dtmf",
+            media::Request::Record(_) => "record",
             media::Request::Survey(_) => "survey",
             _ => "other",
         };
@@ -586,6 +587,10 @@ impl Mediad {
             },
             media::Request::Query(id) => match self.sessions.contains_key(&id.0) {
                 true => Ok(media::Response::Stats(self.stats(id))),
+                false => Err(missing()),
+            },
+            media::Request::Record(record) => match self.sessions.contains_key(&record.id.0) {
+                true => Ok(media::Response::Recording(record.name)),
                 false => Err(missing()),
             },
             media::Request::Dtmf(dtmf) => match self.sessions.get(&dtmf.id.0) {

@@ -1,0 +1,221 @@
+//! Both directions of a call in one recording: 16 bit stereo at 8 kHz, one party left and the other right, each where
+//! its timestamps put it.
+
+use std::collections::VecDeque;
+
+/// Samples of each channel in a second.
+pub const RATE: u32 = 8000;
+/// Octets of a WAV header.
+pub const HEADER: usize = 44;
+/// Octets of a sample of both channels.
+pub const FRAME: usize = 4;
+
+/// What may still come out of its order, in samples: half a second.
+const HOLD: u64 = 4000;
+/// Timestamps that lead further than this from the time of arrival, in samples, are of another clock.
+const MAX_DRIFT: i64 = 8000;
+
+/// What has been heard of both parties, and not been taken. Times are nanoseconds of one clock.
+#[derive(Debug)]
+pub struct Timeline {
+    began: u64,
+    /// Samples of each channel that were taken.
+    taken: u64,
+    channels: [Channel; 2],
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// A packet, and the place of its first sample.
+    anchor: Option<Anchor>,
+    /// From `taken` on.
+    samples: VecDeque<i16>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    ssrc: u32,
+    timestamp: u32,
+    place: i64,
+}
+
+impl Timeline {
+    /// A recording that begins at `now`.
+    #[must_use]
+    pub fn new(now: u64) -> Self {
+        Self {
+            began: now,
+            taken: 0,
+            channels: Default::default(),
+        }
+    }
+
+    /// Puts the samples of a packet of 8 kHz audio in their place. `channel` is 0 or 1. `false` where it came too late,
+    /// or from before the beginning.
+    pub fn put(
+        &mut self,
+        channel: usize,
+        arrival: u64,
+        (ssrc, timestamp): (u32, u32),
+        samples: impl IntoIterator<Item = i16>,
+    ) -> bool {
+        let came = i64::try_from(self.place(arrival)).unwrap_or(i64::MAX);
+        let taken = i64::try_from(self.taken).unwrap_or(i64::MAX);
+        let Some(channel) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        let by_timestamp = channel.anchor.filter(|anchor| anchor.ssrc == ssrc);
+        let by_timestamp = by_timestamp.map(|anchor| {
+            let since = timestamp.wrapping_sub(anchor.timestamp).cast_signed();
+            anchor.place.saturating_add(i64::from(since))
+        });
+        let place = by_timestamp.filter(|place| (place - came).abs() <= MAX_DRIFT);
+        let place = place.unwrap_or(came);
+        channel.anchor = Some(Anchor {
+            ssrc,
+            timestamp,
+            place,
+        });
+        let mut has_room = false;
+        for (at, sample) in (place - taken..).zip(samples) {
+            let Ok(at) = usize::try_from(at) else {
+                continue;
+            };
+            has_room = true;
+            if channel.samples.len() <= at {
+                channel.samples.resize(at + 1, 0);
+            }
+            if let Some(place) = channel.samples.get_mut(at) {
+                *place = sample;
+            }
+        }
+        has_room
+    }
+
+    /// Appends to `out` what nothing can come before any more, as it stands in the file.
+    pub fn take(&mut self, now: u64, out: &mut Vec<u8>) {
+        self.take_until(self.place(now).saturating_sub(HOLD), out);
+    }
+
+    /// Appends all that is left of a recording that ends at `now`.
+    pub fn finish(&mut self, now: u64, out: &mut Vec<u8>) {
+        self.take_until(self.place(now), out);
+    }
+
+    fn take_until(&mut self, until: u64, out: &mut Vec<u8>) {
+        while self.taken < until {
+            for channel in &mut self.channels {
+                let sample = channel.samples.pop_front().unwrap_or(0);
+                out.extend(sample.to_le_bytes());
+            }
+            self.taken += 1;
+        }
+    }
+
+    /// The sample at a time.
+    const fn place(&self, at: u64) -> u64 {
+        at.saturating_sub(self.began) / (1_000_000_000 / RATE as u64)
+    }
+}
+
+/// The header of a WAV file with so many octets of samples after it.
+#[must_use]
+pub fn header(octets: u64) -> [u8; HEADER] {
+    let octets = u32::try_from(octets).unwrap_or(u32::MAX - 36);
+    let mut header = [0; HEADER];
+    let mut at = 0;
+    let mut write = |octets: &[u8]| {
+        if let Some(place) = header.get_mut(at..at + octets.len()) {
+            place.copy_from_slice(octets);
+        }
+        at += octets.len();
+    };
+    write(b"RIFF");
+    write(&octets.saturating_add(36).to_le_bytes());
+    write(b"WAVEfmt ");
+    write(&16_u32.to_le_bytes());
+    // PCM, two channels.
+    write(&1_u16.to_le_bytes());
+    write(&2_u16.to_le_bytes());
+    write(&RATE.to_le_bytes());
+    write(&(RATE * 4).to_le_bytes());
+    write(&4_u16.to_le_bytes());
+    write(&16_u16.to_le_bytes());
+    write(b"data");
+    write(&octets.to_le_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Left and right of each frame.
+    fn frames(octets: &[u8]) -> Vec<(i16, i16)> {
+        let (frames, rest) = octets.as_chunks::<FRAME>();
+        assert!(rest.is_empty());
+        let sample = |a, b| i16::from_le_bytes([a, b]);
+        frames
+            .iter()
+            .map(|[a, b, c, d]| (sample(*a, *b), sample(*c, *d)))
+            .collect()
+    }
+
+    #[test]
+    fn each_party_is_heard_where_its_timestamps_say() {
+        let mut line = Timeline::new(1000 * MS);
+        // The first packet of each counts by its arrival, and later ones by their timestamps, jitter or not.
+        assert!(line.put(0, 1020 * MS, (7, 5000), [1; 160]));
+        assert!(line.put(0, 1055 * MS, (7, 5160), [2; 160]));
+        assert!(line.put(1, 1040 * MS, (8, 0), [9; 160]));
+        // Out of order; and 5480 is lost.
+        assert!(line.put(0, 1090 * MS, (7, 5640), [4; 160]));
+        assert!(line.put(0, 1091 * MS, (7, 5320), [3; 160]));
+        let mut out = Vec::new();
+        line.take(1100 * MS, &mut out);
+        assert_eq!(out, [], "something may still come before");
+        line.finish(1140 * MS, &mut out);
+        let heard = frames(&out);
+        assert_eq!(heard.len(), 140 * 8);
+        let left: Vec<_> = heard.chunks(160).map(|chunk| chunk[0].0).collect();
+        assert_eq!(left, [0, 1, 2, 3, 0, 4, 0]);
+        let right: Vec<_> = heard.chunks(160).map(|chunk| chunk[0].1).collect();
+        assert_eq!(right, [0, 0, 9, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn another_stream_and_a_clock_that_jumps_begin_anew() {
+        let mut line = Timeline::new(0);
+        assert!(line.put(0, 0, (7, 0), [1; 160]));
+        assert!(line.put(0, 100 * MS, (8, 77), [2; 160]));
+        assert!(line.put(0, 200 * MS, (8, 1 << 31), [3; 160]));
+        let mut out = Vec::new();
+        line.finish(300 * MS, &mut out);
+        let heard = frames(&out);
+        assert_eq!((heard[0].0, heard[800].0, heard[1600].0), (1, 2, 3));
+    }
+
+    #[test]
+    fn what_comes_too_late_is_lost() {
+        let mut line = Timeline::new(0);
+        let mut out = Vec::new();
+        assert!(line.put(0, 0, (7, 0), [1; 160]));
+        line.take(2000 * MS, &mut out);
+        assert_eq!(frames(&out).len(), 1500 * 8);
+        assert!(!line.put(0, 900 * MS, (7, 160), [2; 160]));
+        assert!(!line.put(2, 0, (7, 0), [1]));
+    }
+
+    #[test]
+    fn the_header_is_that_of_a_wav_file() {
+        let header = header(64_000);
+        assert_eq!(&header[..4], b"RIFF");
+        assert_eq!(&header[8..16], b"WAVEfmt ");
+        assert_eq!(header[24..28], 8000_u32.to_le_bytes());
+        assert_eq!(&header[36..40], b"data");
+        assert_eq!(header[40..], 64_000_u32.to_le_bytes());
+        assert_eq!(header[4..8], 64_036_u32.to_le_bytes());
+    }
+}
