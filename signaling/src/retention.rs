@@ -1,9 +1,9 @@
 //! Forgets records that are older than the configuration wants them to be.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use control::config::Store as Config;
-use store::{Aged, Store, Timestamp};
+use store::{Aged, Store, StoreError, Timestamp};
 use tracing::{info, warn};
 
 use crate::{metrics::Metrics, provision::Provision};
@@ -26,6 +26,12 @@ impl Retention {
         loop {
             let config = self.provision.store_config().await;
             self.forget(&config, Timestamp::now()).await;
+            if let Some(folder) = self.provision.recordings().await {
+                let forgot = self.forget_recordings(&config, &folder, Timestamp::now());
+                if let Err(error) = forgot.await {
+                    warn!(%error, "cannot forget recordings that are to go; trying again in an hour");
+                }
+            }
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -54,6 +60,28 @@ impl Retention {
 
 const DAY: u64 = 24 * 3600;
 
+impl Retention {
+    /// Recordings that are too old by `now`, and those whose files could not be removed before.
+    async fn forget_recordings(
+        &self,
+        config: &Config,
+        folder: &Path,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if config.keep_recordings > 0 {
+            let age = Duration::from_secs(u64::from(config.keep_recordings) * DAY);
+            let before = now.earlier(age);
+            self.store.condemn_recordings_before(before).await?;
+        }
+        let swept = self.store.sweep_recordings(folder).await?;
+        if swept.removed > 0 {
+            self.metrics.forgot("recordings", swept.removed);
+            info!(count = swept.removed, "forgot recordings");
+        }
+        Ok(())
+    }
+}
+
 /// How long something is kept; `None`: for ever.
 fn age(config: &Config, what: Aged) -> Option<Duration> {
     let days = match what {
@@ -66,7 +94,7 @@ fn age(config: &Config, what: Aged) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use store::{AuditEntry, AuditFilter, Uuid};
+    use store::{AuditEntry, AuditFilter, Recording, Uuid};
 
     use super::*;
     use crate::provision;
@@ -110,5 +138,33 @@ mod tests {
         let page = retention.metrics.text();
         let counted = "tandem_store_forgotten_total{what=\"audit\"} 2\n";
         assert!(page.contains(counted), "{page}");
+
+        let folder = tempfile::tempdir().unwrap();
+        for (file, started) in [("old.wav", days(31)), ("new.wav", days(29))] {
+            let recording = Recording {
+                id: Uuid::now_v7(),
+                call: Uuid::now_v7(),
+                tenant: None,
+                started,
+                ended: now,
+                channels: 2,
+                bytes: 44,
+                file: file.to_owned(),
+            };
+            std::fs::write(folder.path().join(file), "RIFF").unwrap();
+            store.insert_recording(&recording).await.unwrap();
+        }
+        let files = || {
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        for (days, left) in [(0, 2), (30, 1)] {
+            config.keep_recordings = days;
+            let forgot = retention.forget_recordings(&config, folder.path(), now);
+            forgot.await.unwrap();
+            assert_eq!(files().len(), left, "{:?}", files());
+        }
+        assert!(files().contains("new.wav"));
     }
 }

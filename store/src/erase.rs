@@ -40,6 +40,9 @@ pub struct Erasure {
     pub messages: u64,
     /// Events that waited for webhooks, which are gone.
     pub events: u64,
+    /// Recordings of calls of which it was a party. Their files are removed by
+    /// [`Store::sweep_recordings`].
+    pub recordings: u64,
     /// What happened to other calls and names it, such as a transfer to it, which is gone.
     pub call_events: u64,
 }
@@ -201,6 +204,27 @@ macro_rules! like {
     }};
 }
 
+/// The ids of records that are to be erased.
+macro_rules! select {
+    ($query:expr, $side:expr, $which:expr, $tenant:expr) => {{
+        $query.push("SELECT id FROM cdrs WHERE ");
+        $query.push($which.column).push(" IN (");
+        let mut values = $query.separated(", ");
+        for value in &$which.values {
+            values.push_bind(value.as_str());
+        }
+        $query.push(")");
+        if let Some((column, patterns)) = &$which.patterns {
+            $query.push(" AND ");
+            like!($query, &[*column], patterns);
+        }
+        if let Some(tenant) = $tenant {
+            $query.push(" AND tenant = ").push_bind(tenant);
+        }
+        $query.push($side.not_yet());
+    }};
+}
+
 impl Store {
     /// Erases a number or a user: everywhere, or in what is a tenant's. In steps that keep nobody waiting; what
     /// is written meanwhile may be missed.
@@ -214,6 +238,7 @@ impl Store {
     ) -> Result<Erasure, StoreError> {
         let mut erasure = Erasure::default();
         for (side, which) in subject.sides() {
+            erasure.recordings += self.condemn_recordings(side, &which, tenant).await?;
             let done =
                 in_steps(self.pace(), |rows| self.replace(side, &which, tenant, rows)).await?;
             match side {
@@ -229,6 +254,26 @@ impl Store {
         Ok(erasure)
     }
 
+    /// Before the records are erased, which tells whose the recordings are.
+    async fn condemn_recordings(
+        &self,
+        side: Side,
+        which: &Which,
+        tenant: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let mut query = QueryBuilder::new(
+                    "UPDATE recordings SET condemned = 1 WHERE condemned = 0 AND call IN (",
+                );
+                select!(query, side, which, tenant);
+                query.push(")");
+                Ok(query.build().execute(pool).await?.rows_affected())
+            })
+        })
+        .await
+    }
+
     async fn replace(
         &self,
         side: Side,
@@ -240,21 +285,8 @@ impl Store {
             on_engine!(self.writer(), pool => {
                 let mut query = QueryBuilder::new("UPDATE cdrs SET ");
                 query.push(side.replacement());
-                query.push(" WHERE id IN (SELECT id FROM cdrs WHERE ");
-                query.push(which.column).push(" IN (");
-                let mut values = query.separated(", ");
-                for value in &which.values {
-                    values.push_bind(value.as_str());
-                }
-                query.push(")");
-                if let Some((column, patterns)) = &which.patterns {
-                    query.push(" AND ");
-                    like!(query, &[*column], patterns);
-                }
-                if let Some(tenant) = tenant {
-                    query.push(" AND tenant = ").push_bind(tenant);
-                }
-                query.push(side.not_yet());
+                query.push(" WHERE id IN (");
+                select!(query, side, which, tenant);
                 query.push(" LIMIT ").push_bind(i64::from(rows)).push(")");
                 Ok(query.build().execute(pool).await?.rows_affected())
             })

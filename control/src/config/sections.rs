@@ -365,6 +365,8 @@ pub struct Store {
     pub keep_quality: bool,
     /// Days that the record of changes is kept; 0, the default, for ever.
     pub keep_audit: u16,
+    /// Days that recordings of calls are kept, by when they begin; 0, the default, for ever.
+    pub keep_recordings: u16,
     /// Days that messages for users who are away are kept, 1 or more. Default 7.
     pub keep_messages: NonZeroU16,
 }
@@ -377,6 +379,7 @@ impl Default for Store {
             keep_cdrs: 0,
             keep_quality: true,
             keep_audit: 0,
+            keep_recordings: 0,
             keep_messages: NonZeroU16::new(7).unwrap_or(NonZeroU16::MIN),
         }
     }
@@ -392,6 +395,7 @@ impl std::fmt::Debug for Store {
             .field("keep_cdrs", &self.keep_cdrs)
             .field("keep_quality", &self.keep_quality)
             .field("keep_audit", &self.keep_audit)
+            .field("keep_recordings", &self.keep_recordings)
             .field("keep_messages", &self.keep_messages)
             .finish()
     }

@@ -88,7 +88,8 @@ impl Changes {
         }
         take_over!(
             changes, "store.", Store, running.store, read.store,
-            live: [keep_cdrs, keep_audit, keep_messages], restart: [url, cache, keep_quality], apart: [],
+            live: [keep_cdrs, keep_audit, keep_recordings, keep_messages],
+            restart: [url, cache, keep_quality], apart: [],
         );
         changes
     }

@@ -11,6 +11,7 @@ mod load;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -230,6 +231,11 @@ impl Provision {
     /// What the configuration says of the store.
     pub(crate) async fn store_config(&self) -> control::config::Store {
         self.state.lock().await.config.store.clone()
+    }
+
+    /// The folder of recordings of calls, where there is one.
+    pub(crate) async fn recordings(&self) -> Option<PathBuf> {
+        self.state.lock().await.config.media.recordings.clone()
     }
 
     /// Looks at the store's revision for as long as the node runs.

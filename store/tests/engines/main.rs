@@ -107,6 +107,7 @@ cases! {
     routing_is_edited_where_nothing_has_changed
     many_routes_are_replaced_at_once;
     records:
+    recordings_are_listed_and_go_with_their_files
     what_happened_to_a_call_comes_and_goes_with_its_record
     what_is_too_old_is_forgotten_and_nothing_else
     a_number_is_erased_wherever_it_was

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use store::{
-    Aged, CallEvent, CallRecord, Cdr, CdrFilter, Delivery, Domain, ERASED, Erasure, Message, Store,
-    Subject, Tenant, Timestamp, Uuid,
+    Aged, CallEvent, CallRecord, Cdr, CdrFilter, Delivery, Domain, ERASED, Erasure, Message,
+    Recording, RecordingFilter, Store, Subject, Swept, Tenant, Timestamp, Uuid,
 };
 
 use crate::{Place, cases::cdr};
@@ -147,6 +147,7 @@ pub(crate) async fn a_number_is_erased_wherever_it_was(place: Place) {
         as_callee: 2,
         messages: 3,
         events: 1,
+        recordings: 0,
         call_events: 0,
     };
     assert_eq!(done, wanted);
@@ -264,6 +265,7 @@ pub(crate) async fn a_user_is_erased_in_what_is_a_tenants(place: Place) {
         as_callee: 2,
         messages: 2,
         events: 1,
+        recordings: 0,
         call_events: 0,
     };
     assert_eq!(done, wanted);
@@ -349,4 +351,105 @@ pub(crate) async fn what_happened_to_a_call_comes_and_goes_with_its_record(place
     assert_eq!(of(long).await, long.events[1..]);
     assert_eq!(of(other).await, other.events);
     store.close().await;
+}
+
+fn recording(call: Uuid, tenant: Option<&str>, started: Timestamp) -> Recording {
+    let id = Uuid::now_v7();
+    Recording {
+        id,
+        call,
+        tenant: tenant.map(Into::into),
+        started,
+        ended: Timestamp::now(),
+        channels: 2,
+        bytes: 32_044,
+        file: format!("{id}.wav"),
+    }
+}
+
+pub(crate) async fn recordings_are_listed_and_go_with_their_files(place: Place) {
+    let store = place.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let made = async |call, tenant, started| {
+        let recording = recording(call, tenant, started);
+        std::fs::write(recording.path(folder.path()).unwrap(), "RIFF").unwrap();
+        store.insert_recording(&recording).await.unwrap();
+        store.insert_recording(&recording).await.unwrap();
+        recording
+    };
+    let call = Uuid::now_v7();
+    let old = made(call, Some("acme"), days(100)).await;
+    let new = made(call, Some("acme"), days(1)).await;
+    let nodes = made(Uuid::now_v7(), None, days(2)).await;
+    let list = async |filter: RecordingFilter| {
+        let page = store.recordings(&filter, 9, None).await;
+        page.unwrap().items
+    };
+    let all = RecordingFilter::default;
+    assert_eq!(list(all()).await, [new.clone(), nodes.clone(), old.clone()]);
+    let page = store.recordings(&all(), 2, None).await.unwrap();
+    assert_eq!(page.items.len(), 2);
+    let rest = store.recordings(&all(), 2, page.next).await.unwrap();
+    assert_eq!((rest.items, rest.next), (vec![old.clone()], None));
+    let of_call = RecordingFilter {
+        call: Some(nodes.call),
+        ..all()
+    };
+    assert_eq!(list(of_call).await, std::slice::from_ref(&nodes));
+    let acme = RecordingFilter {
+        tenant: Some("acme".into()),
+        since: Some(days(50)),
+        until: Some(Timestamp::now()),
+        ..all()
+    };
+    assert_eq!(list(acme).await, std::slice::from_ref(&new));
+    assert_eq!(store.recording(old.id).await.unwrap(), Some(old.clone()));
+
+    // By age: a file that is there no more is no reason to keep the row, one that cannot be removed is.
+    let sweep = async || store.sweep_recordings(folder.path()).await.unwrap();
+    let before = store.condemn_recordings_before(days(50)).await;
+    assert_eq!(before.unwrap(), 1);
+    assert_eq!(store.recording(old.id).await.unwrap(), None);
+    let path = old.path(folder.path()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let (removed, left) = (0, 1);
+    assert_eq!(sweep().await, Swept { removed, left });
+    std::fs::remove_dir(&path).unwrap();
+    let (removed, left) = (1, 0);
+    assert_eq!(sweep().await, Swept { removed, left });
+    assert_eq!(sweep().await, Swept::default());
+
+    assert!(store.condemn_recording(new.id).await.unwrap());
+    assert!(!store.condemn_recording(new.id).await.unwrap());
+    assert_eq!(list(all()).await, [nodes]);
+    assert_eq!(sweep().await, Swept { removed, left });
+    assert!(!new.path(folder.path()).unwrap().exists());
+
+    // With who was a party of the call.
+    let calls = [
+        call_of("acme", 0, "sip:+15550100@example.test"),
+        call_of("acme", 1, "sip:+15550101@example.test"),
+        call_of("other", 2, "sip:+15550100@example.test"),
+    ];
+    store.insert_cdrs(&calls).await.unwrap();
+    let mut kept = Vec::new();
+    for call in &calls {
+        kept.push(made(call.id, call.tenant.as_deref(), days(3)).await);
+    }
+    let number = Subject::Number("+15550100".into());
+    let erased = store.erase(&number, Some("acme")).await.unwrap();
+    assert_eq!((erased.as_caller, erased.recordings), (1, 1));
+    assert_eq!(store.recording(kept[0].id).await.unwrap(), None);
+    for one in &kept[1..] {
+        assert!(store.recording(one.id).await.unwrap().is_some());
+    }
+    store.close().await;
+}
+
+fn call_of(tenant: &str, ms: i64, from: &str) -> Cdr {
+    Cdr {
+        tenant: Some(tenant.into()),
+        ..call(ms, from, "sip:+15550177@example.test")
+    }
 }
