@@ -14,6 +14,7 @@ use crate::{
     body::Body,
     changes::{Change, Editor},
     problem::Problem,
+    recordings,
 };
 
 /// Octets of a number or an address at most.
@@ -51,13 +52,16 @@ pub(crate) struct Erased {
     messages: u64,
     /// Events that waited for webhooks, which are gone.
     events: u64,
+    /// Recordings of calls of which it was a party, which are gone.
+    recordings: u64,
     /// Entries of what happened to calls that name it, such as a transfer to it, which are gone.
     call_events: u64,
 }
 
 /// Erases a number or a user. Records of calls stay with `erased` in the place of the party, and of a caller
-/// without source and Call-ID; messages that wait for delivery, and events that wait for webhooks, go. What is
-/// set up for it (users, numbers, blocks) and the record of changes stay. It may be done again.
+/// without source and Call-ID; messages that wait for delivery, events that wait for webhooks, recordings of its
+/// calls and transfers of others to it go. What is set up for it (users, numbers, blocks) and the record of changes
+/// stay. It may be done again.
 #[utoipa::path(post, path = "/erasures", tag = "erasures", request_body = NewErasure,
     security(("bearer" = ["admin"])), responses(
         (status = 200, body = Erased),
@@ -74,12 +78,14 @@ async fn create(
         _ => return Err(Problem::bad_member("number, user: name one of them")),
     };
     let done = state.store.erase(&subject, tenant.as_deref()).await?;
+    recordings::sweep(&state).await?;
     let erased = Erased {
         id: Uuid::now_v7(),
         as_caller: done.as_caller,
         as_callee: done.as_callee,
         messages: done.messages,
         events: done.events,
+        recordings: done.recordings,
         call_events: done.call_events,
     };
     let change = Change {
@@ -93,6 +99,7 @@ async fn create(
             "as_callee": erased.as_callee,
             "messages": erased.messages,
             "events": erased.events,
+            "recordings": erased.recordings,
             "call_events": erased.call_events,
         }),
     };

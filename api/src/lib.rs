@@ -52,6 +52,7 @@ mod problem;
 mod proxy;
 mod query;
 mod rate;
+mod recordings;
 mod registrations;
 mod reload;
 mod routing;
@@ -64,7 +65,13 @@ mod users;
 mod web;
 mod webhooks;
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -106,6 +113,8 @@ pub struct Api {
     pub cors: Vec<String>,
     /// Reverse proxies, which say whom they speak for.
     pub trusted_proxies: Vec<Cidr>,
+    /// The folder of recordings of calls, where there is one.
+    pub recordings: Option<PathBuf>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -155,6 +164,8 @@ struct State {
     store: Store,
     signal: Client<Signal>,
     media: Client<Media>,
+    /// The folder of recordings of calls, where there is one.
+    recordings: Option<PathBuf>,
     /// Where the API is a process of its own.
     reload: Option<Arc<reload::Reload>>,
 }
@@ -201,6 +212,7 @@ pub async fn run(
         tls: config.api.tls.as_ref().map(Tls::load).transpose()?,
         cors: config.api.cors.clone(),
         trusted_proxies: config.api.trusted_proxies.clone(),
+        recordings: config.media.recordings.clone(),
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -264,6 +276,7 @@ impl Api {
         document.merge(open_document);
         let state = Arc::new(State {
             reload,
+            recordings: self.recordings,
             ..State::new(self.node, self.store, self.signal, self.media)
         });
         let metrics = Arc::new(metrics::Metrics::new());
@@ -313,6 +326,7 @@ impl State {
             store,
             signal,
             media,
+            recordings: None,
             reload: None,
         }
     }

@@ -4,7 +4,7 @@
 //! trusted. What is asked goes to the same handlers all the same: what is refused, what is stored and what
 //! the record of changes says is decided in one place.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -61,16 +61,20 @@ pub enum LocalError {
 
 impl Local {
     /// Everything is allowed; the record of changes names `actor`. Where `signal` does not lead to a node, what
-    /// needs one is refused, and the rest goes on.
+    /// needs one is refused, and the rest goes on. `recordings` is the folder of recordings of calls.
     pub fn new(
         node: String,
         store: Store,
         signal: Client<Signal>,
         media: Client<Media>,
+        recordings: Option<PathBuf>,
         actor: String,
     ) -> Self {
         let (v1, _) = openapi::v1().split_for_parts();
-        let state = Arc::new(State::new(node, store, signal, media));
+        let state = Arc::new(State {
+            recordings,
+            ..State::new(node, store, signal, media)
+        });
         Self {
             router: v1.with_state(state.clone()),
             state,
@@ -326,6 +330,7 @@ mod tests {
             store.clone(),
             signal,
             media,
+            None,
             "cli:ann".to_owned(),
         );
         (local, store, folder)

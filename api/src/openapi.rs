@@ -20,8 +20,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     Front, State, applications, bans, calls, cdrs, changes, domains, erasures, events, keys, login,
-    lookup, messages, node, operators, problem::Problem, registrations, routing, tenants, users,
-    webhooks,
+    lookup, messages, node, operators, problem::Problem, recordings, registrations, routing,
+    tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -54,6 +54,7 @@ use crate::{
         (name = "tenants", description = "Who shares the node without seeing each other."),
         (name = "keys", description = "Who may use the API."),
         (name = "operators", description = "People who sign in with a name and a password."),
+        (name = "recordings", description = "What of calls is in sound files."),
         (name = "messages", description = "What is kept for users who are away."),
         (name = "erasures", description = "Who is taken out of what is kept of calls and messages."),
         (name = "audit", description = "What was changed through the API, and by whom."),
@@ -116,6 +117,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(operators::router())
         .merge(login::router())
         .merge(messages::router())
+        .merge(recordings::router())
         .merge(erasures::router())
         .merge(changes::router());
     OpenApiRouter::with_openapi(Frame::openapi()).nest("/v1", v1)

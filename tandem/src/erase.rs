@@ -61,11 +61,12 @@ pub(crate) async fn erase(args: EraseArgs) -> Result<Exit, Failure> {
     desk.close().await;
     let number = |name: &str| done[name].as_u64().unwrap_or(0);
     let words = format!(
-        "erased from {} and {}; {}, {} and {} are gone",
+        "erased from {} and {}; {}, {}, {} and {} are gone",
         output::count(number("as_caller"), "record") + " as caller",
         output::count(number("as_callee"), "record") + " as callee",
         output::count(number("messages"), "message"),
         output::count(number("events"), "event"),
+        output::count(number("recordings"), "recording"),
         output::count(number("call_events"), "call event"),
     );
     output::done(args.json, &done, words)

@@ -33,6 +33,7 @@ mod operators;
 mod output;
 mod password;
 mod progress;
+mod recordings;
 mod run;
 mod starter;
 mod transfer;
@@ -76,6 +77,7 @@ enum Command {
     Status(node::StatusArgs),
     Calls(node::CallsArgs),
     Cdrs(cdrs::CdrsArgs),
+    Recordings(recordings::RecordingsArgs),
     Erase(erase::EraseArgs),
     Trace(node::TraceArgs),
     Log(node::LogArgs),
@@ -122,6 +124,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Status(args) => ask(node::status(args)),
         Command::Calls(args) => ask(node::calls(args)),
         Command::Cdrs(args) => ask(cdrs::cdrs(args)),
+        Command::Recordings(args) => ask(recordings::recordings(args)),
         Command::Erase(args) => ask(erase::erase(args)),
         Command::Trace(args) => ask(node::trace(args)),
         Command::Log(args) => ask(node::log(args)),

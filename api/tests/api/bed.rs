@@ -537,6 +537,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         tls: None,
         cors: Vec::new(),
         trusted_proxies: Vec::new(),
+        recordings: None,
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

@@ -46,6 +46,7 @@ impl Desk {
                 store.clone(),
                 signal,
                 media,
+                config.media.recordings.clone(),
                 actor(),
             ),
             store,

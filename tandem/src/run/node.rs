@@ -90,6 +90,7 @@ impl Node {
             tls: tls.clone(),
             cors: config.api.cors.clone(),
             trusted_proxies: config.api.trusted_proxies.clone(),
+            recordings: config.media.recordings.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),

@@ -27,6 +27,8 @@ mod rest;
 #[cfg(test)]
 mod rest_applications;
 #[cfg(test)]
+mod rest_recordings;
+#[cfg(test)]
 mod rest_routing;
 #[cfg(test)]
 mod run;
