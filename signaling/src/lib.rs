@@ -253,6 +253,7 @@ pub async fn start(
             resolver: resolver.clone(),
             asker: asker.clone(),
             cdrs: cdrs.clone(),
+            recordings: config.media.recordings.clone(),
             post: post.clone(),
             events: events.clone(),
             commands: commands[index].clone(),

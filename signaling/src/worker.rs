@@ -7,11 +7,13 @@
 
 use std::{
     collections::HashMap,
+    io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use control::{
@@ -26,8 +28,9 @@ use control::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use sip::message::Message;
-use store::{CdrWriter, Timestamp};
+use store::{CallRecord, CdrWriter, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use crate::{
     accounts::{Answer, Asker},
@@ -102,6 +105,8 @@ pub(crate) struct Shell {
     pub(crate) resolver: Resolver,
     pub(crate) asker: Asker,
     pub(crate) cdrs: CdrWriter,
+    /// The folder of recordings.
+    pub(crate) recordings: Option<PathBuf>,
     pub(crate) post: Post,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -221,7 +226,7 @@ impl Workers {
         self: &Arc<Self>,
         inboxes: impl IntoIterator<Item = (Inbox, mpsc::UnboundedReceiver<Command>)>,
         vitals: &Vitals,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         for (index, (inbox, commands)) in inboxes.into_iter().enumerate() {
             vitals.spawn(self.clone().run(index, inbox, commands));
         }
@@ -356,7 +361,13 @@ fn perform(worker: &Worker, output: Output) {
             }
         }
         Output::Event(event) => shell.events.push(event),
-        Output::Cdr(cdr) => shell.cdrs.submit(*cdr),
+        Output::Cdr(record) if record.recordings.is_empty() => shell.cdrs.submit(*record),
+        Output::Cdr(record) => {
+            let (cdrs, folder) = (shell.cdrs.clone(), shell.recordings.clone());
+            shell.vitals.tracker.spawn(async move {
+                cdrs.submit(measured(*record, folder).await);
+            });
+        }
         #[cfg(feature = "otel")]
         Output::Traced(call) => {
             if let Some(traces) = &shell.traces {
@@ -392,6 +403,25 @@ fn perform(worker: &Worker, output: Output) {
             });
         }
     }
+}
+
+/// How long mediad may take to write the end of a recording: it writes four times a second.
+const WRITTEN: Duration = Duration::from_millis(500);
+
+/// With the sizes of the files of recordings, which are on this machine as mediad is.
+async fn measured(mut record: CallRecord, folder: Option<PathBuf>) -> CallRecord {
+    tokio::time::sleep(WRITTEN).await;
+    for recording in &mut record.recordings {
+        let path = folder.as_deref().and_then(|folder| recording.path(folder));
+        let Some(path) = path else { continue };
+        let place = path.clone();
+        let looked = tokio::task::spawn_blocking(move || std::fs::metadata(place));
+        match looked.await.map_err(io::Error::other).flatten() {
+            Ok(file) => recording.bytes = file.len(),
+            Err(error) => warn!(file = %path.display(), %error, "a recording cannot be seen"),
+        }
+    }
+    record
 }
 
 async fn collect(post: Post, commands: mpsc::UnboundedSender<Command>, aor: Aor) {

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::FromRow;
+use serde::{Deserialize, Serialize};
+use sqlx::{Database, Encode, Executor, FromRow, IntoArguments, Type};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ use crate::{
 const PAGE: i64 = 200;
 
 /// One sound file of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
     /// A UUID version 7.
     pub id: Uuid,
@@ -74,6 +75,34 @@ impl Recording {
     }
 }
 
+/// One whose id is there already is left as it is.
+pub(crate) async fn insert<'e, DB, E>(executor: E, recording: &Recording) -> sqlx::Result<()>
+where
+    DB: Database,
+    E: Executor<'e, Database = DB>,
+    for<'q> DB::Arguments: IntoArguments<DB>,
+    String: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    i64: for<'q> Encode<'q, DB> + Type<DB>,
+    i32: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    sqlx::query(
+        "INSERT INTO recordings (id, call, tenant, started_ms, ended_ms, channels, bytes, file, \
+         condemned) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(recording.id.to_string())
+    .bind(recording.call.to_string())
+    .bind(recording.tenant.clone())
+    .bind(recording.started.millis())
+    .bind(recording.ended.millis())
+    .bind(i32::from(recording.channels))
+    .bind(i64::try_from(recording.bytes).unwrap_or(i64::MAX))
+    .bind(recording.file.clone())
+    .execute(executor)
+    .await
+    .map(drop)
+}
+
 impl Store {
     /// Keeps a recording. One whose id is there already is left as it is.
     ///
@@ -82,21 +111,7 @@ impl Store {
     pub async fn insert_recording(&self, recording: &Recording) -> Result<(), StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
-                sqlx::query(
-                    "INSERT INTO recordings (id, call, tenant, started_ms, ended_ms, channels, bytes, file, \
-                     condemned) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO NOTHING",
-                )
-                .bind(recording.id.to_string())
-                .bind(recording.call.to_string())
-                .bind(recording.tenant.as_deref())
-                .bind(recording.started.millis())
-                .bind(recording.ended.millis())
-                .bind(i32::from(recording.channels))
-                .bind(i64::try_from(recording.bytes).unwrap_or(i64::MAX))
-                .bind(recording.file.as_str())
-                .execute(pool)
-                .await?;
-                Ok(())
+                Ok(insert(pool, recording).await?)
             })
         })
         .await

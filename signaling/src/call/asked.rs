@@ -101,11 +101,12 @@ impl Core {
 
     /// Closes sessions; what they carried goes into the call's record.
     pub(super) fn close(&mut self, key: CallKey, sessions: Vec<SessionId>) {
+        let now = self.time_of_day();
         for session in sessions {
             self.by_session.remove(&session);
             if let Some(call) = self.calls.get_mut(&key) {
                 call.closing += 1;
-                call.recording.take_if(|(recorded, _)| *recorded == session);
+                call.end_recording(session, now);
             }
             self.ask(
                 key,

@@ -135,7 +135,7 @@ impl Core {
             muted: call.muted.parties(),
             held: call.held,
             transfer: call.transferred(),
-            recording: call.recording.as_ref().map(|(_, file)| file.clone()),
+            recording: call.recording.as_ref().map(|it| it.file.clone()),
             peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
         }
     }
@@ -282,8 +282,11 @@ impl Core {
         }
         let samples = if self.policy.keep_quality { SAMPLES } else { 0 };
         let events = call.take_events(cdr.ended, samples);
-        self.outputs
-            .push_back(Output::Cdr(Box::new(CallRecord { cdr, events })));
+        self.outputs.push_back(Output::Cdr(Box::new(CallRecord {
+            cdr,
+            events,
+            recordings: std::mem::take(&mut call.recordings),
+        })));
     }
 }
 

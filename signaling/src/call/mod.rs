@@ -340,6 +340,11 @@ impl Core {
         Timestamp::from_millis(self.clock.1.millis().saturating_add(millis))
     }
 
+    /// What time it was when this turn began.
+    const fn time_of_day(&self) -> Timestamp {
+        self.clock.1
+    }
+
     /// A Call-ID for a request of our own, whose answer is this worker's.
     fn own_call_id(&mut self) -> String {
         loop {

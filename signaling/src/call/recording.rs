@@ -8,15 +8,58 @@ use control::{
     media::{self, Record, SessionId},
     signal::RecordOrder,
 };
+use store::{Recording, Timestamp, Uuid};
 use tracing::{info, warn};
 
 use super::{
     Core, Output,
     asked::{Asked, Purpose},
     output::OrderToken,
-    state::CallKey,
+    state::{Call, CallKey},
     stream::Media,
 };
+
+/// What is recorded of a call.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    session: SessionId,
+    /// Where mediad writes it.
+    pub(super) file: String,
+    since: Timestamp,
+}
+
+impl Call {
+    fn begin_recording(&mut self, session: SessionId, file: &str, now: Timestamp) {
+        let is_known = self.recording.as_ref().is_some_and(|it| it.file == file);
+        if !is_known {
+            self.recording = Some(Recorded {
+                session,
+                file: file.to_owned(),
+                since: now,
+            });
+        }
+    }
+
+    /// Whether a session was recorded: it is no longer.
+    pub(super) fn end_recording(&mut self, session: SessionId, now: Timestamp) -> bool {
+        let Some(ended) = self.recording.take_if(|it| it.session == session) else {
+            return false;
+        };
+        let name = ended.file.rsplit('/').next().unwrap_or_default();
+        self.recordings.push(Recording {
+            id: Uuid::now_v7(),
+            call: self.id,
+            tenant: self.tenant.as_deref().map(str::to_owned),
+            started: ended.since,
+            ended: now,
+            channels: 2,
+            // Whoever writes the record looks.
+            bytes: 0,
+            file: name.to_owned(),
+        });
+        true
+    }
+}
 
 impl Core {
     /// Records a call, or no longer. What mediad says to it comes as [`Output::Obeyed`]. `None` where there is no such
@@ -32,7 +75,7 @@ impl Core {
             return Some(Err(self.no_media(key, why)));
         }
         // The first stream is the audio, as a rule; what is recorded stays it.
-        let recorded = call.recording.as_ref().map(|(session, _)| *session);
+        let recorded = call.recording.as_ref().map(|it| it.session);
         let first = || call.media.iter().flat_map(Media::sessions).next();
         let Some(session) = recorded.or_else(|| first().map(|session| session.id)) else {
             let why = "nobody has answered this call yet";
@@ -47,9 +90,9 @@ impl Core {
 
     /// A session that is recorded was opened anew, as mediad had lost it.
     pub(super) fn record_again(&mut self, key: CallKey, session: SessionId) {
+        let now = self.time_of_day();
         let call = self.calls.get_mut(&key);
-        let lost = call.and_then(|call| call.recording.take_if(|(id, _)| *id == session));
-        if lost.is_some() {
+        if call.is_some_and(|call| call.end_recording(session, now)) {
             self.ask_to_record(key, session, true, None);
         }
     }
@@ -68,11 +111,15 @@ impl Core {
         token: Option<OrderToken>,
         answer: Result<media::Response, RequestError>,
     ) {
+        let now = self.time_of_day();
         let call = self.calls.get_mut(&asked.call);
         if let Some(call) = call.filter(|call| call.end.is_none()) {
             match &answer {
-                Ok(media::Response::Recording(file)) => {
-                    call.recording = file.clone().map(|file| (asked.session, file));
+                Ok(media::Response::Recording(Some(file))) => {
+                    call.begin_recording(asked.session, file, now);
+                }
+                Ok(media::Response::Recording(None)) => {
+                    call.end_recording(asked.session, now);
                 }
                 Ok(_) => {}
                 Err(error) => warn!(call = %call.id, %error, "a call is not recorded"),

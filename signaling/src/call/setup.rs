@@ -375,6 +375,7 @@ impl Core {
             transfer: None,
             events: Vec::new(),
             recording: None,
+            recordings: Vec::new(),
             work: std::collections::VecDeque::new(),
             waiting: None,
             end: None,

@@ -15,12 +15,13 @@ use sip::{
     proxy::{BranchId, Routed},
     transaction::ServerId,
 };
-use store::{CallEvent, Cause, EndedBy, Timestamp, Uuid};
+use store::{CallEvent, Cause, EndedBy, Recording, Timestamp, Uuid};
 
 use super::{
     course::Course,
     exchange::ExchangeId,
     quality::Series,
+    recording::Recorded,
     stream::{Media, Muted, Turn},
     transfer::Transfer,
 };
@@ -96,8 +97,10 @@ pub(super) struct Call {
     pub(super) transfer: Option<Transfer>,
     /// What is kept with its record.
     pub(super) events: Vec<CallEvent>,
-    /// The session that is recorded, and its file.
-    pub(super) recording: Option<(SessionId, String)>,
+    /// What is recorded of it now.
+    pub(super) recording: Option<Recorded>,
+    /// What was recorded of it, to be kept with its record.
+    pub(super) recordings: Vec<Recording>,
     /// What must not overtake what waits for mediad.
     pub(super) work: VecDeque<Work>,
     pub(super) waiting: Option<Waiting>,

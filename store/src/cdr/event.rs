@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Cdr;
 use crate::{
-    Store, StoreError, Timestamp,
+    Recording, Store, StoreError, Timestamp,
     bulk::{Bulk, Marks},
     engine::{on_engine, within},
     keyed,
@@ -38,6 +38,9 @@ pub struct CallRecord {
     /// What happened; mostly nothing that is worth a word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<CallEvent>,
+    /// What was recorded of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<Recording>,
 }
 
 impl From<Cdr> for CallRecord {
@@ -45,6 +48,7 @@ impl From<Cdr> for CallRecord {
         Self {
             cdr,
             events: Vec::new(),
+            recordings: Vec::new(),
         }
     }
 }
@@ -56,6 +60,9 @@ pub trait Recorded: Sync {
 
     /// What happened to the call.
     fn events(&self) -> &[CallEvent];
+
+    /// What was recorded of it.
+    fn recordings(&self) -> &[Recording];
 }
 
 impl Recorded for Cdr {
@@ -64,6 +71,10 @@ impl Recorded for Cdr {
     }
 
     fn events(&self) -> &[CallEvent] {
+        &[]
+    }
+
+    fn recordings(&self) -> &[Recording] {
         &[]
     }
 }
@@ -75,6 +86,10 @@ impl Recorded for CallRecord {
 
     fn events(&self) -> &[CallEvent] {
         &self.events
+    }
+
+    fn recordings(&self) -> &[Recording] {
+        &self.recordings
     }
 }
 

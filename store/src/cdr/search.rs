@@ -245,12 +245,13 @@ mod tests {
         let Pool::Sqlite(pool) = store.reader() else {
             unreachable!("SQLite");
         };
-        let set: [(&str, fn(&mut CdrFilter)); 8] = [
+        type Set = fn(&mut CdrFilter);
+        let set: [(&str, Set); 8] = [
             ("call_id", |filter| filter.call_id = Some("x".into())),
             ("from_user", |filter| filter.from = Some("sip:x@y".into())),
             ("to_user", |filter| filter.to = Some("x".into())),
             ("callee_user", |filter| {
-                filter.callee_user = Some("x".into())
+                filter.callee_user = Some("x".into());
             }),
             ("origin", |filter| filter.origin = Some("x".into())),
             ("tenant", |filter| filter.tenant = Some("x".into())),

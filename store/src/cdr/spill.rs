@@ -117,6 +117,16 @@ mod tests {
         let kept = [
             CallRecord {
                 events: vec![event(0), event(1)],
+                recordings: vec![crate::Recording {
+                    id: uuid::Uuid::now_v7(),
+                    call: cdr.id,
+                    tenant: None,
+                    started: crate::Timestamp::from_millis(1),
+                    ended: crate::Timestamp::from_millis(2),
+                    channels: 2,
+                    bytes: 44,
+                    file: "one.wav".to_owned(),
+                }],
                 cdr: cdr.clone(),
             },
             cdr.clone().into(),

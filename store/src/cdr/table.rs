@@ -15,6 +15,7 @@ use crate::{
     bulk::{Bulk, Marks},
     engine::{Pool, on_engine, within},
     keyed::{self, known},
+    recording,
 };
 
 /// In the order in which values are given.
@@ -37,22 +38,29 @@ impl Store {
     /// [`StoreError::Rejected`] if the database refuses one of them for good.
     pub async fn insert_cdrs<R: Recorded>(&self, records: &[R]) -> Result<(), StoreError> {
         let events = event::of(records);
+        let recordings: Vec<_> = records.iter().flat_map(R::recordings).collect();
         within(async {
             match self.writer() {
                 Pool::Sqlite(pool) => {
                     let mut transaction = pool.begin().await?;
                     insert_sqlite(&mut transaction, records).await?;
                     event::insert_sqlite(&mut transaction, &events).await?;
+                    for recording in recordings {
+                        recording::insert(&mut *transaction, recording).await?;
+                    }
                     transaction.commit().await?;
                 }
                 // One statement is a transaction of its own.
-                Pool::Postgres(pool) if events.is_empty() => {
+                Pool::Postgres(pool) if events.is_empty() && recordings.is_empty() => {
                     columns::insert(pool, records).await?;
                 }
                 Pool::Postgres(pool) => {
                     let mut transaction = pool.begin().await?;
                     columns::insert(&mut *transaction, records).await?;
                     event::insert_postgres(&mut transaction, &events).await?;
+                    for recording in recordings {
+                        recording::insert(&mut *transaction, recording).await?;
+                    }
                     transaction.commit().await?;
                 }
             }

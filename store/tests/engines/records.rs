@@ -313,7 +313,7 @@ fn eventful(started: Timestamp, tenant: &str, events: u32, to: &str) -> CallReco
     };
     CallRecord {
         events: (0..events).map(event).collect(),
-        cdr,
+        ..cdr.into()
     }
 }
 

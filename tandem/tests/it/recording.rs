@@ -50,6 +50,25 @@ fn both_parties_of_a_call_are_recorded() {
     let ended = call.finish();
     assert!(ended.status.success(), "{}", output(&ended));
     answer.finish();
+
+    // When the call is over, its recording is one of those that the API has.
+    let listed = || {
+        let path = format!("/v1/recordings?call={id}");
+        node.rest(&node.key(), "GET", &path, &Value::Null).1
+    };
+    node.wait_until(|| {
+        listed()["items"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    let kept = &listed()["items"][0];
+    assert_eq!(kept["bytes"], json!(wav.len()));
+    assert_eq!(kept["channels"], json!(2));
+    let id = kept["id"].as_str().unwrap();
+    let out = folder.path().join("heard.wav");
+    let got = node.ask(&["recordings", "get", id, out.to_str().unwrap()]);
+    assert!(got.status.success(), "{}", output(&got));
+    assert_eq!(fs::read(out).unwrap(), wav);
 }
 
 #[test]

@@ -172,6 +172,7 @@ pub(super) struct Bed {
     pub(super) traced: Vec<super::super::TracedCall>,
     /// What is kept with them.
     pub(super) history: Vec<CallEvent>,
+    pub(super) recordings: Vec<store::Recording>,
     /// Messages that are kept: two at most.
     pub(super) kept: Vec<store::Message>,
     /// To whom the core is delivering them.
@@ -261,6 +262,7 @@ impl Bed {
             #[cfg(feature = "otel")]
             traced: Vec::new(),
             history: Vec::new(),
+            recordings: Vec::new(),
             kept: Vec::new(),
             busy: HashSet::new(),
             events: Vec::new(),
@@ -329,6 +331,7 @@ impl Bed {
                 Output::Cdr(record) => {
                     self.cdrs.push(record.cdr);
                     self.history.extend(record.events);
+                    self.recordings.extend(record.recordings);
                 }
                 Output::Keep { token, message } => {
                     let full = self.kept.len() >= 2;

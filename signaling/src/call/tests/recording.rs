@@ -43,7 +43,15 @@ fn a_recording_goes_on_when_mediad_has_lost_it() {
         .handle_media_news(bed.now, MediaNews::Up { restarted: true });
     bed.settle();
     assert_eq!(bed.asked(), ["create"]);
+    assert_eq!(bed.recordings, [], "they come with the call's record");
+    record(&mut bed, true).unwrap();
     hang_up(&mut bed, &mut up);
+    // What mediad lost, what was stopped, and what the end of the call has ended.
+    assert_eq!(bed.recordings.len(), 3);
+    for kept in &bed.recordings {
+        assert_eq!((kept.call, &*kept.file), (bed.cdr().id, &*recorded.id));
+        assert_eq!(kept.tenant, bed.cdr().tenant);
+    }
     bed.assert_empty();
 }
 

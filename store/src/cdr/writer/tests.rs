@@ -312,7 +312,10 @@ async fn how_calls_sounded_is_left_out_while_many_records_wait() {
     for number in 0..6 {
         let cdr = cdr(&format!("call {number}"));
         let events = vec![event(cdr.id, "held"), event(cdr.id, QUALITY)];
-        writer.submit(CallRecord { cdr, events });
+        writer.submit(CallRecord {
+            events,
+            ..cdr.into()
+        });
     }
     task.stop(Duration::from_secs(5)).await;
     assert_eq!(*sink.0.events.lock().unwrap(), [2, 2, 2, 2, 1, 1]);
