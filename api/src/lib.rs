@@ -79,7 +79,13 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use control::{Client, Config, config::Cidr, media::Media, signal::Signal, tls::TlsError};
+use control::{
+    Client, Config,
+    config::{Cidr, ForwardedBy},
+    media::Media,
+    signal::Signal,
+    tls::TlsError,
+};
 use store::{Store, StoreError};
 use tokio::{net::TcpListener, signal::unix};
 
@@ -115,6 +121,8 @@ pub struct Api {
     pub trusted_proxies: Vec<Cidr>,
     /// The folder of recordings of calls, where there is one.
     pub recordings: Option<PathBuf>,
+    /// Where they say it.
+    pub forwarded_by: ForwardedBy,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -213,6 +221,7 @@ pub async fn run(
         cors: config.api.cors.clone(),
         trusted_proxies: config.api.trusted_proxies.clone(),
         recordings: config.media.recordings.clone(),
+        forwarded_by: config.api.forwarded_by,
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -286,7 +295,7 @@ impl Api {
             access::Tokens::new(jwt, state.store.clone(), metrics.clone()).map(Arc::new)
         });
         let tokens = tokens.transpose()?;
-        let proxies = proxy::Proxies::new(&self.trusted_proxies);
+        let proxies = proxy::Proxies::new(&self.trusted_proxies, self.forwarded_by);
         let front = Arc::new(Front {
             state,
             admin_key: self.admin_key,
@@ -372,7 +381,8 @@ impl Server {
         let serve = async {
             match self.tls {
                 Some(tls) => {
-                    let listener = tls::Listener::new(self.listener, tls, self.metrics);
+                    let listener =
+                        tls::Listener::new(self.listener, tls, self.metrics, self.proxies.clone());
                     serve::serve(listener, self.router, self.proxies, stopped).await;
                 }
                 None => serve::serve(self.listener, self.router, self.proxies, stopped).await,

@@ -12,24 +12,30 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use control::config::Cidr;
+use control::config::{Cidr, ForwardedBy};
 
 use crate::Front;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whose word is taken.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Proxies(Arc<[Cidr]>);
+/// Whose word is taken, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxies {
+    trusted: Arc<[Cidr]>,
+    field: ForwardedBy,
+}
 
 impl Proxies {
-    pub(crate) fn new(trusted: &[Cidr]) -> Self {
-        Self(trusted.into())
+    pub(crate) fn new(trusted: &[Cidr], field: ForwardedBy) -> Self {
+        Self {
+            trusted: trusted.into(),
+            field,
+        }
     }
 
     /// Whether this is one of them.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|block| block.contains(address))
+        self.trusted.iter().any(|block| block.contains(address))
     }
 
     /// Who asks, of what came from `peer`: each proxy adds at the end whom it heard, so the last one that is no
@@ -39,7 +45,7 @@ impl Proxies {
             return peer;
         }
         let mut source = peer;
-        for hop in hops(headers).into_iter().rev() {
+        for hop in hops(headers, self.field).into_iter().rev() {
             // What is no address ends what can be known.
             let Some(hop) = hop else { break };
             source = hop;
@@ -65,35 +71,19 @@ pub(crate) async fn believe(
     next.run(request).await
 }
 
-/// Who passed a request on, the client first. A proxy writes one of the two fields, and lets the other one
-/// through as its client wrote it: where both are there, neither can be believed.
-fn hops(headers: &HeaderMap) -> Vec<Option<SocketAddr>> {
-    let elements = |name: &HeaderName| -> Option<Vec<String>> {
-        let fields = headers.get_all(name).iter();
-        let texts: Option<Vec<_>> = fields.map(|field| field.to_str().ok()).collect();
-        let split = texts?.join(",");
-        Some(
-            split
-                .split(',')
-                .map(|text| text.trim().to_owned())
-                .collect(),
-        )
+/// Who passed a request on, the client first. A proxy writes one field, and lets the other one through as its client
+/// wrote it: that one is not looked at, and nobody hides behind the proxy by sending it.
+fn hops(headers: &HeaderMap, field: ForwardedBy) -> Vec<Option<SocketAddr>> {
+    let (name, of): (_, fn(&str) -> _) = match field {
+        ForwardedBy::XForwardedFor => (X_FORWARDED_FOR, address),
+        ForwardedBy::Forwarded => (header::FORWARDED, node),
     };
-    let (plain, forwarded) = (X_FORWARDED_FOR, header::FORWARDED);
-    match (
-        headers.contains_key(&plain),
-        headers.contains_key(&forwarded),
-    ) {
-        (true, false) => {
-            let elements = elements(&plain).unwrap_or_default();
-            elements.iter().map(|text| address(text)).collect()
-        }
-        (false, true) => {
-            let elements = elements(&forwarded).unwrap_or_default();
-            elements.iter().map(|text| node(text)).collect()
-        }
-        _ => Vec::new(),
-    }
+    let fields = headers.get_all(name).iter();
+    // What is no text is no address, and ends what can be known.
+    fields
+        .flat_map(|one| one.to_str().unwrap_or_default().split(','))
+        .map(|text| of(text.trim()))
+        .collect()
 }
 
 /// The node that `for` of an element names (RFC 7239 section 6).
@@ -118,21 +108,20 @@ mod tests {
 
     use super::*;
 
-    fn source(peer: &str, fields: &[(HeaderName, &'static str)]) -> String {
+    fn source(field: ForwardedBy, peer: &str, fields: &[(HeaderName, &'static str)]) -> String {
         let blocks = ["10.0.0.0/8", "2001:db8::/32"].map(|block| block.parse().unwrap());
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 9);
-        let source = Proxies::new(&blocks).source(peer, &headers);
+        let source = Proxies::new(&blocks, field).source(peer, &headers);
         source.ip().to_string()
     }
 
     #[test]
     fn a_proxys_word_counts_and_nobody_elses() {
         let plain = |value| vec![(X_FORWARDED_FOR, value)];
-        let forwarded = |value| vec![(header::FORWARDED, value)];
         for (peer, fields, wanted) in [
             ("10.0.0.1", vec![], "10.0.0.1"),
             ("192.0.2.9", plain("198.51.100.1"), "192.0.2.9"),
@@ -158,6 +147,17 @@ mod tests {
                 [plain("127.0.0.1"), plain("198.51.100.1")].concat(),
                 "198.51.100.1",
             ),
+        ] {
+            let told = source(ForwardedBy::XForwardedFor, peer, &fields);
+            assert_eq!(told, wanted, "{peer} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_write_forwarded() {
+        let forwarded = |value| vec![(header::FORWARDED, value)];
+        for (peer, fields, wanted) in [
+            ("192.0.2.9", forwarded("for=198.51.100.1"), "192.0.2.9"),
             (
                 "10.0.0.1",
                 forwarded("for=198.51.100.1;proto=https"),
@@ -174,13 +174,25 @@ mod tests {
                 "2001:470::1",
             ),
             ("10.0.0.1", forwarded("for=_hidden"), "10.0.0.1"),
-            (
-                "10.0.0.1",
-                [plain("198.51.100.1"), forwarded("for=127.0.0.1")].concat(),
-                "10.0.0.1",
-            ),
         ] {
-            assert_eq!(source(peer, &fields), wanted, "{peer} {fields:?}");
+            let told = source(ForwardedBy::Forwarded, peer, &fields);
+            assert_eq!(told, wanted, "{peer} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_hides_behind_no_other_field() {
+        let fields = [
+            (X_FORWARDED_FOR, "198.51.100.1"),
+            (header::FORWARDED, "for=203.0.113.1"),
+        ];
+        for (field, own, wanted) in [
+            (ForwardedBy::XForwardedFor, 0, "198.51.100.1"),
+            (ForwardedBy::Forwarded, 1, "203.0.113.1"),
+        ] {
+            assert_eq!(source(field, "10.0.0.1", &fields), wanted);
+            let other = [fields[1 - own].clone()];
+            assert_eq!(source(field, "10.0.0.1", &other), "10.0.0.1");
         }
     }
 }

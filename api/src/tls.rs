@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{metrics::Metrics, rate::source};
+use crate::{metrics::Metrics, proxy::Proxies, rate::source};
 
 /// Which part of the configuration this is.
 const SECTION: &str = "api.tls";
@@ -33,7 +33,8 @@ const SECTION: &str = "api.tls";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Handshakes under way at most: others wait to be accepted.
 const MOST: usize = 256;
-/// Those of one address, or one network of IPv6: more are closed, so that one who never ends any keeps nobody else waiting.
+/// Those of one address, or one network of IPv6: more are closed, so that one who never ends any keeps nobody else
+/// waiting. A proxy has those of many clients.
 const MOST_OF_ONE: usize = 32;
 /// How long nothing is accepted where the system has no room for it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -95,17 +96,24 @@ pub(crate) struct Listener {
     listener: TcpListener,
     tls: Tls,
     metrics: Arc<Metrics>,
+    proxies: Proxies,
     handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
     /// Whose they are.
     sources: HashMap<task::Id, IpAddr>,
 }
 
 impl Listener {
-    pub(crate) fn new(listener: TcpListener, tls: Tls, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        listener: TcpListener,
+        tls: Tls,
+        metrics: Arc<Metrics>,
+        proxies: Proxies,
+    ) -> Self {
         Self {
             listener,
             tls,
             metrics,
+            proxies,
             handshakes: JoinSet::new(),
             sources: HashMap::new(),
         }
@@ -114,7 +122,7 @@ impl Listener {
     fn shake_hands(&mut self, stream: TcpStream, peer: SocketAddr) {
         let source = source(peer.ip());
         let own = self.sources.values().filter(|&&other| other == source);
-        if own.count() >= MOST_OF_ONE {
+        if own.count() >= MOST_OF_ONE && !self.proxies.has(peer.ip()) {
             self.metrics.handshake_failed();
             tracing::debug!(%peer, "too many TLS handshakes of this address are under way");
             return;

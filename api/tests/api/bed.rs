@@ -538,6 +538,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         cors: Vec::new(),
         trusted_proxies: Vec::new(),
         recordings: None,
+        forwarded_by: control::config::ForwardedBy::default(),
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

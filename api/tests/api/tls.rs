@@ -183,3 +183,23 @@ async fn who_never_ends_a_handshake_keeps_nobody_else_out() {
     assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200 "));
     bed.stop().await;
 }
+
+#[tokio::test]
+async fn a_proxy_shakes_hands_for_many_clients() {
+    const MOST_OF_ONE: usize = 32;
+    let authority = Authority::new();
+    let tls = Tls::load(&authority.issue("node.test")).unwrap();
+    let bed = Bed::start_as(|api| {
+        api.tls = Some(tls);
+        api.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await;
+    let mut hanging = Vec::new();
+    for _ in 0..MOST_OF_ONE + 8 {
+        hanging.push(TcpStream::connect(bed.address).await.unwrap());
+    }
+    let mut stream = authority.connect(&bed, "node.test").await;
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    drop(hanging);
+    bed.stop().await;
+}

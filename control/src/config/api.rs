@@ -30,9 +30,12 @@ pub struct Api {
     /// Which pages may use the API from a browser, by their origins as browsers write them:
     /// `https://console.example.com`. Default: none but the node's own.
     pub cors: Vec<String>,
-    /// Reverse proxies before the API, as addresses or blocks of them: what they say in X-Forwarded-For, or in
-    /// Forwarded (RFC 7239), is who asks, for the limits of an address and the record of changes. Default: none.
+    /// Reverse proxies before the API, as addresses or blocks of them: what they say in the field of
+    /// `forwarded_by` is who asks, for the limits of an address and the record of changes. Default: none.
     pub trusted_proxies: Vec<Cidr>,
+    /// The field that those proxies write; the other one is their clients', and is not read. Default
+    /// `x-forwarded-for`.
+    pub forwarded_by: ForwardedBy,
     /// `[api.jwt]`: tokens of an identity provider, beside keys. Default: none are taken.
     pub jwt: Option<Jwt>,
 }
@@ -46,6 +49,7 @@ impl Default for Api {
             tls: None,
             cors: Vec::new(),
             trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
             jwt: None,
         }
     }
@@ -99,9 +103,21 @@ impl fmt::Debug for Api {
             .field("tls", &self.tls)
             .field("cors", &self.cors)
             .field("trusted_proxies", &self.trusted_proxies)
+            .field("forwarded_by", &self.forwarded_by)
             .field("jwt", &self.jwt)
             .finish()
     }
+}
+
+/// The field in which reverse proxies say whom they speak for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`: addresses, the client's first.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`, by the `for` of its elements (RFC 7239).
+    Forwarded,
 }
 
 /// `[api.jwt]`: whose tokens (RFC 7519) open the API, and what of it.
@@ -265,6 +281,7 @@ fn is_here(authority: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::ForwardedBy;
     use crate::Config;
 
     fn errors(jwt: &str) -> String {
@@ -364,6 +381,25 @@ mod tests {
             let error = check(bad).unwrap_err().to_string();
             assert!(error.contains("[api] cors"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn proxies_write_one_field_of_two() {
+        let field = |text: &str| {
+            let read = Config::parse(&format!("[api]\n{text}"), []);
+            read.map(|read| read.config.api.forwarded_by)
+        };
+        assert_eq!(field("").unwrap(), ForwardedBy::XForwardedFor);
+        for (name, wanted) in [
+            ("x-forwarded-for", ForwardedBy::XForwardedFor),
+            ("forwarded", ForwardedBy::Forwarded),
+        ] {
+            let read = field(&format!("forwarded_by = \"{name}\""));
+            assert_eq!(read.unwrap(), wanted, "{name}");
+        }
+        let error = field("forwarded_by = \"x-real-ip\"").unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("`x-forwarded-for` or `forwarded`"), "{told}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ use serde::Deserialize;
 use self::read::{Read, Unread};
 use crate::Endpoint;
 
-pub use api::{Api, Jwks, Jwt};
+pub use api::{Api, ForwardedBy, Jwks, Jwt};
 pub use codes::Codes;
 pub use defence::Defence;
 pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};

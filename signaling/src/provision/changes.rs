@@ -76,7 +76,9 @@ impl Changes {
         );
         take_over!(
             changes, "api.", Api, running.api, read.api,
-            live: [], restart: [listen, admin_key, requests, cors, trusted_proxies, jwt], apart: [tls],
+            live: [],
+            restart: [listen, admin_key, requests, cors, trusted_proxies, forwarded_by, jwt],
+            apart: [tls],
         );
         // Another certificate is taken over; whether there is one is the start's to say.
         let (was, is) = (&mut running.api.tls, &read.api.tls);

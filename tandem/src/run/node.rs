@@ -91,6 +91,7 @@ impl Node {
             cors: config.api.cors.clone(),
             trusted_proxies: config.api.trusted_proxies.clone(),
             recordings: config.media.recordings.clone(),
+            forwarded_by: config.api.forwarded_by,
             store: store.clone(),
             signal,
             media: media.clone(),
