@@ -1,6 +1,6 @@
 //! What a client sends, as JSON.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use axum::{
     Json,
@@ -9,6 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use tokio::time::timeout;
 
@@ -26,9 +27,16 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match timeout(PATIENCE, to_bytes(body, MOST_BODY)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
-        Ok(Err(_)) => Problem::too_large().into_response(),
+        Ok(Err(error)) if is_too_long(&error) => Problem::too_large().into_response(),
+        Ok(Err(_)) => Problem::bad_body("the body broke off or is malformed").into_response(),
         Err(_) => Problem::too_slow(PATIENCE).into_response(),
     }
+}
+
+/// Whether there was more than may be taken in, and not a fault on the way.
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = error.source();
+    source.is_some_and(<dyn Error>::is::<LengthLimitError>)
 }
 
 /// A JSON document, each member known and well formed: what is unknown is refused, so that a misspelt
@@ -65,7 +73,7 @@ pub(crate) fn name(name: String) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{convert::Infallible, io};
 
     use axum::{Router, body::Body, http::StatusCode, middleware::from_fn, routing::post};
     use bytes::Bytes;
@@ -75,17 +83,21 @@ mod tests {
 
     use super::*;
 
+    async fn answer(body: Body) -> StatusCode {
+        let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+        let request = Request::post("/").body(body).unwrap();
+        let Ok(response) = router.layer(from_fn(in_time)).call(request).await;
+        response.status()
+    }
+
     /// The answer to a body of so many octets, one each second.
     async fn slow(octets: usize) -> StatusCode {
-        let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
         let body = stream::unfold(octets, async |left| {
             let left = left.checked_sub(1)?;
             sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, Infallible>("x"), left))
         });
-        let request = Request::post("/").body(Body::from_stream(body)).unwrap();
-        let Ok(response) = router.layer(from_fn(in_time)).call(request).await;
-        response.status()
+        answer(Body::from_stream(body)).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -94,5 +106,15 @@ mod tests {
         let began = Instant::now();
         assert_eq!(slow(100_000).await, StatusCode::REQUEST_TIMEOUT);
         assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_not_told_to_be_too_large() {
+        let broken = [Ok("{"), Err(io::Error::other("an invalid chunk"))];
+        let broken = Body::from_stream(stream::iter(broken));
+        assert_eq!(answer(broken).await, StatusCode::BAD_REQUEST);
+        let long = answer(vec![b'x'; MOST_BODY + 1].into()).await;
+        assert_eq!(long, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer(vec![b'x'; MOST_BODY].into()).await, StatusCode::OK);
     }
 }
