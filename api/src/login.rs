@@ -23,7 +23,6 @@ use crate::{
     password,
     problem::Problem,
     rules,
-    thing::unchanged,
 };
 
 /// How long one stays signed in.
@@ -170,7 +169,7 @@ pub(crate) struct PasswordChange {
 #[utoipa::path(post, path = "/me/password", tag = "operators", request_body = PasswordChange,
     security(("bearer" = ["viewer"])), responses(
         (status = 204, description = "It is the new one"),
-        (status = 409, description = "This is a key that nobody signed in for"),
+        (status = 409, description = "This is a key that nobody signed in for, or the operator was changed meanwhile"),
         (status = 422, description = "The old one is another one, or the new one cannot be"),
         (status = 429, description = "There were too many tries")))]
 async fn change_password(
@@ -184,7 +183,7 @@ async fn change_password(
         )
     };
     let name = editor.caller.operator().ok_or_else(nobody)?.to_owned();
-    password::check(&change.new)?;
+    password::check("new", &change.new)?;
     state.passwords.take(&name, editor.source.ip())?;
     let known = state.store.operator(&name).await?;
     let (before, hash) = known.ok_or_else(nobody)?;
@@ -201,7 +200,11 @@ async fn change_password(
     let changing = state.store.change_operator(&after, Some(&hash), since);
     let done = changing.await;
     state.keys.forget_all();
-    unchanged(done)?;
+    if !done? {
+        return Err(Problem::conflict(
+            "the operator was changed meanwhile: sign in again",
+        ));
+    }
     let detail = json!({ "password": "(changed)" });
     state.record(&editor, "update", &after, detail).await;
     Ok(StatusCode::NO_CONTENT)

@@ -121,7 +121,7 @@ async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let name = new.name.to_ascii_lowercase();
     rules::operator(&name).map_err(Problem::bad_member)?;
-    password::check(&new.password)?;
+    password::check("password", &new.password)?;
     let now = Timestamp::now();
     let operator = Operator {
         name,
@@ -177,7 +177,7 @@ async fn change(
     });
     let hash = match change.password {
         Some(password) => {
-            password::check(&password)?;
+            password::check("password", &password)?;
             Some(state.passwords.hash(password).await?)
         }
         None => None,

@@ -60,14 +60,14 @@ impl Default for Passwords {
     }
 }
 
-/// Whether a text can be a password.
-pub(crate) fn check(password: &str) -> Result<(), Problem> {
+/// Whether a text can be a password; `member` of the body has it.
+pub(crate) fn check(member: &str, password: &str) -> Result<(), Problem> {
     let is_good = password.chars().count() >= SHORTEST
         && password.len() <= LONGEST
         && !password.contains(char::is_control);
     is_good.then_some(()).ok_or_else(|| {
         Problem::bad_member(format!(
-            "password: at least {SHORTEST} characters, {LONGEST} octets at most, none of control"
+            "{member}: at least {SHORTEST} characters, {LONGEST} octets at most, none of control"
         ))
     })
 }
@@ -230,10 +230,10 @@ mod tests {
     #[test]
     fn short_passwords_are_refused() {
         for bad in ["", "12345678901", "123456789012\n", &"a".repeat(1_025)] {
-            assert!(check(bad).is_err(), "{bad}");
+            assert!(check("new", bad).is_err(), "{bad}");
         }
         for good in ["123456789012", "\u{fc}\u{fc}\u{fc}\u{fc} a pass phrase"] {
-            assert!(check(good).is_ok(), "{good}");
+            assert!(check("new", good).is_ok(), "{good}");
         }
     }
 }

@@ -274,7 +274,10 @@ async fn an_operator_changes_the_own_password_and_signs_in_again() {
     const NEW: &str = "staple battery horse";
     let wrong = change(&key, "incorrect horse", NEW).await;
     assert_eq!(wrong.status, 422, "{}", wrong.body);
-    assert_eq!(change(&key, PASSWORD, "short").await.status, 422);
+    let short = change(&key, PASSWORD, "short").await;
+    assert_eq!(short.status, 422);
+    let detail = short.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("new: at least 12"), "{detail}");
     assert_eq!(change(KEY, PASSWORD, NEW).await.status, 409);
     assert_eq!(status(&bed, &key, "/v1/calls").await, 200);
 
@@ -303,5 +306,33 @@ async fn an_operator_changes_the_own_password_and_signs_in_again() {
         told.push(change(&key, "incorrect horse", PASSWORD).await.status);
     }
     assert_eq!(told.last(), Some(&429), "{told:?}");
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn of_two_who_change_a_password_at_once_one_is_told_so() {
+    let bed = Bed::start().await;
+    assert_eq!(add(&bed, KEY, "ann", "viewer", None).await.status, 201);
+    let key = signed_in(&bed, "ann").await;
+    let change = async |new: &str| {
+        let body = json!({ "old": PASSWORD, "new": new });
+        bed.ask(&key, "POST", "/v1/me/password", Some(body)).await
+    };
+    let (one, other) = tokio::join!(
+        change("staple battery horse"),
+        change("battery horse staple")
+    );
+    let (done, refused) = if one.status == 204 {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    assert_eq!(
+        (done.status, refused.status),
+        (204, 409),
+        "{}",
+        refused.body
+    );
+    assert!(refused.body.contains("sign in again"), "{}", refused.body);
     bed.stop().await;
 }
