@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{Application, DEFAULT_TENANT, Hook, HttpMethod, Store, StoreError, Timestamp, Uuid};
 use utoipa::{
     ToSchema,
@@ -118,51 +118,30 @@ pub(crate) struct NewApplication {
 
 /// What is to be changed of an application: what is left out stays (RFC 7396); `null` is for a URL that is to be
 /// none.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApplicationChange {
     /// 1 to 200 characters; none other of the tenant's has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, example = "front desk")]
     name: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "given",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     voice_url: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = method)]
     voice_method: Option<HttpMethod>,
-    #[serde(
-        default,
-        deserialize_with = "given",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     fallback_url: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = method)]
     fallback_method: Option<HttpMethod>,
-    #[serde(
-        default,
-        deserialize_with = "given",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     status_callback: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = method)]
     status_callback_method: Option<HttpMethod>,
-    #[serde(
-        default,
-        deserialize_with = "given",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     message_url: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = method)]
     message_method: Option<HttpMethod>,
 }
@@ -173,7 +152,7 @@ fn method() -> RefOr<Schema> {
 
 /// The applications, oldest first.
 #[utoipa::path(get, path = "/applications", tag = "applications", params(ThingsQuery),
-    security(("bearer" = ["viewer"])),
+    security(("bearer" = ["developer"])),
     responses((status = 200, body = List<ApplicationView>)))]
 async fn list(
     extract::State(state): extract::State<Arc<State>>,
@@ -226,14 +205,14 @@ async fn create(
     if !is_new.map_err(not_taken)? {
         return Err(taken(&application));
     }
-    let detail = json!({ "name": application.name, "voice_url": application.voice.url });
+    let detail = json!({ "name": application.name });
     state.record(&editor, "create", &application, detail).await;
     Ok(created::<_, ApplicationView>(application))
 }
 
 /// An application.
 #[utoipa::path(get, path = "/applications/{id}", tag = "applications", params(("id" = Uuid, Path)),
-    security(("bearer" = ["viewer"])), responses(
+    security(("bearer" = ["developer"])), responses(
         (status = 200, body = ApplicationView),
         (status = 404, description = "There is none of this id")))]
 async fn one(
@@ -261,7 +240,7 @@ async fn change(
 ) -> Result<Tagged<ApplicationView>, Problem> {
     let before: Application = state.seen(&editor, &id, &if_match).await?;
     let since = before.updated;
-    let detail = serde_json::to_value(&change).unwrap_or(Value::Null);
+    let changed = change.members();
     let after = Application {
         updated: since.next(),
         ..change.of(before)?
@@ -270,6 +249,8 @@ async fn change(
         Err(error) if error.is_rejection() => return Err(taken(&after)),
         changed => unchanged(changed)?,
     }
+    // A URL may have a secret in it.
+    let detail = json!({ "name": after.name, "changed": changed });
     state.record(&editor, "update", &after, detail).await;
     Ok(shown(after))
 }
@@ -295,6 +276,26 @@ async fn remove(
 }
 
 impl ApplicationChange {
+    /// What of an application it changes.
+    fn members(&self) -> Vec<&'static str> {
+        let given = [
+            ("name", self.name.is_some()),
+            ("voice_url", self.voice_url.is_some()),
+            ("voice_method", self.voice_method.is_some()),
+            ("fallback_url", self.fallback_url.is_some()),
+            ("fallback_method", self.fallback_method.is_some()),
+            ("status_callback", self.status_callback.is_some()),
+            (
+                "status_callback_method",
+                self.status_callback_method.is_some(),
+            ),
+            ("message_url", self.message_url.is_some()),
+            ("message_method", self.message_method.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(member, _)| member).collect()
+    }
+
     /// What an application becomes by it.
     fn of(self, mut application: Application) -> Result<Application, Problem> {
         if let Some(new) = self.name {

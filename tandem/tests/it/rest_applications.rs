@@ -21,6 +21,7 @@ fn applications_are_a_tenants_and_edited_by_who_has_seen_them() {
         made["key"].as_str().unwrap().to_owned()
     };
     let (acme, viewer) = (key("developer", Some("acme")), key("viewer", None));
+    let developer = key("developer", None);
 
     let new = json!({ "name": "front desk", "voice_url": "https://example.com/voice",
         "status_callback": "wss://example.com/told", "status_callback_method": "GET" });
@@ -78,7 +79,10 @@ fn applications_are_a_tenants_and_edited_by_who_has_seen_them() {
     };
     assert_eq!(list(&acme, ""), (200, 1, Value::Null));
     assert_eq!(list(&acme, "?tenant=default").0, 404);
-    assert_eq!(list(&viewer, "?tenant=default"), (200, 1, Value::Null));
+    assert_eq!(list(&developer, "?tenant=default"), (200, 1, Value::Null));
+    // A URL may have a secret in it.
+    assert_eq!(list(&viewer, "").0, 403);
+    assert_eq!(ask(&viewer, "GET", &other, Value::Null).0, 403);
     let (_, _, next) = list(&admin, "?limit=1");
     assert_eq!(next, made["id"]);
     let next = format!("?limit=1&cursor={}", next.as_str().unwrap());
@@ -115,6 +119,15 @@ fn applications_are_a_tenants_and_edited_by_who_has_seen_them() {
     let did = |number: usize| (&audit[number]["action"], &audit[number]["tenant"]);
     assert_eq!(did(0), (&json!("delete"), &json!("acme")), "{audit:?}");
     assert_eq!(audit.len(), 5, "{audit:?}");
+    let updated = audit.iter().find(|change| change["action"] == "update");
+    assert_eq!(
+        updated.unwrap()["detail"],
+        json!({ "name": "front desk", "changed": ["voice_method", "status_callback"] })
+    );
+    assert!(
+        !json!(audit).to_string().contains("example.com"),
+        "{audit:?}"
+    );
 }
 
 #[test]
