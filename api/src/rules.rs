@@ -57,15 +57,15 @@ const MOST_URL: usize = 2_048;
 pub fn application_url(url: &str) -> Result<(), &'static str> {
     let parsed = reqwest::Url::parse(url).ok();
     let is_good = parsed.is_some_and(|parsed| {
-        matches!(parsed.scheme(), "http" | "https" | "ws" | "wss")
-            && parsed.has_host()
-            && parsed.username().is_empty()
-            && parsed.password().is_none()
+        matches!(parsed.scheme(), "http" | "https" | "ws" | "wss") && parsed.has_host()
     });
     // What the parser would take away, or put up with, is somebody's mistake.
-    let (_, rest) = url.split_once("://").unwrap_or_default();
-    let is_plain =
-        !rest.starts_with('/') && url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let (_, rest) = url.split_once(':').unwrap_or_default();
+    let rest = rest.strip_prefix("//").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_plain = !authority.is_empty()
+        && !authority.contains('@')
+        && url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     (is_good && is_plain && url.len() <= MOST_URL)
         .then_some(())
         .ok_or("an absolute http, https, ws or wss URL of 2048 bytes at most, without a name or password in it")
@@ -96,6 +96,11 @@ mod tests {
             "javascript:alert(1)",
             "https://",
             "https:///voice",
+            "https:example.com/v",
+            "https:/example.com/v",
+            "https:example.com/v?to=https://example.com/",
+            "https://@example.com/",
+            "https://:@example.com/",
             "https://ann@example.com/",
             "https://ann:secret@example.com/",
             "https://:secret@example.com/",
