@@ -270,5 +270,7 @@ fn a_call_is_seen_and_ended_by_rest() {
     let nowhere = "/v1/cdrs/00000000-0000-0000-0000-000000000000/events";
     assert_eq!(ask("GET", nowhere).0, 404);
     let table = node.ask(&["cdrs", "events", &id]);
-    assert!(output(&table).contains("muted"), "{}", output(&table));
+    let table = output(&table);
+    assert!(table.contains("muted  caller was muted"), "{table}");
+    assert!(table.contains("held   taken off hold"), "{table}");
 }

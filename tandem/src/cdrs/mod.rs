@@ -1,5 +1,7 @@
 //! `tandem cdrs`: the records of calls that are over, as the store has them. The node need not run.
 
+mod events;
+
 use std::io::{self, Write as _};
 
 use api::Local;
@@ -45,7 +47,7 @@ enum CdrsCommand {
     List(Box<ListArgs>),
     /// Shows a record
     Show(ShowArgs),
-    /// Lists what happened to a call that is over: who was muted and held, transfers
+    /// Lists what happened to a call that is over: who was muted and held, transfers, how it sounded
     Events(ShowArgs),
 }
 
@@ -194,15 +196,8 @@ async fn events(args: ShowArgs) -> Result<Exit, Failure> {
     let events = desk.api.list(&path, &[], usize::MAX).await;
     let events = found(events, || missing(&args.id))?;
     desk.close().await;
-    let table = || {
-        let mut table = Table::new(["AT", "WHAT", "MORE"]);
-        for event in &events {
-            table.row(["at", "kind", "data"].map(|name| output::member(event, name)));
-        }
-        table
-    };
     let none = "nothing happened that the record does not say";
-    output::list(&events, args.json, table, none)?;
+    output::list(&events, args.json, || events::table(&events), none)?;
     Ok(Exit::Done)
 }
 
