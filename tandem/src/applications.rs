@@ -201,7 +201,14 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         change.insert("name".to_owned(), name.into());
     }
     for url in args.unset {
-        change.insert(typed(&url), Value::Null);
+        let member = typed(&url);
+        if change.get(&member).is_some_and(Value::is_string) {
+            let option = member.replace('_', "-");
+            return Err(Failure::usage(format!(
+                "'--{option} URL' and '--unset {member}': give one of the two"
+            )));
+        }
+        change.insert(member, Value::Null);
     }
     if change.is_empty() {
         return Err(Failure::usage(

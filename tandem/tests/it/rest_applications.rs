@@ -172,6 +172,10 @@ fn applications_are_edited_by_command() {
         ),
         (&json!("hall"), &json!("GET"), &Value::Null)
     );
+    let both = ["applications", "set", &id, "--unset", "voice_url"];
+    let both = node.ask(&[&both[..], &["--voice-url", url]].concat());
+    assert_eq!(both.status.code(), Some(2), "{}", output(&both));
+    assert!(output(&both).contains("one of the two"));
     let nothing = node.ask(&["applications", "set", &id]);
     assert_eq!(nothing.status.code(), Some(2), "{}", output(&nothing));
     let shown = node.ask(&["applications", "show", &id]);
