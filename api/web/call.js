@@ -110,6 +110,18 @@ function watch(id, place) {
   return setInterval(look, EVERY);
 }
 
+/** What is kept of how a call that is over sounded, and of what happened to it. */
+async function kept(record) {
+  const { items: events } = await get(`/v1/cdrs/${record.id}/events`, { limit: 1000 }).catch(() => ({ items: [] }));
+  const heard = events.find((event) => event.kind === "quality");
+  const rest = events.filter((event) => event !== heard);
+  return [
+    flows([["caller", record.media.caller], ["callee", record.media.callee]]),
+    ...(heard ? [course(heard.data.samples)] : []),
+    ...(rest.length ? [table(["After", "What happened"], rest.map((event) => happened(event, record.started)), "What happened")] : []),
+  ];
+}
+
 /** A call that is up, or the record of one that is over. */
 async function find(id) {
   const up = await get(`/v1/calls/${id}`).catch((error) => {
@@ -121,14 +133,18 @@ async function find(id) {
 
 export async function call(main, [id]) {
   const place = make("div");
+  const keys = make("div");
   const quality = make("div");
   const messages = make("div");
   const text = make("pre", { hidden: true, tabindex: "0", "aria-label": "The whole message" });
-  main.append(place, make("h2", {}, "Quality"), quality, make("h2", {}, "Messages"), messages, text);
+  main.append(place, keys, make("h2", {}, "Quality"), quality, make("h2", {}, "Messages"), messages, text);
   let timer = null;
   const show = async () => {
     const { up, record } = await find(id);
     const it = up ?? record;
+    // The keypad is made once: what is half typed outlasts what happens to the call meanwhile.
+    if (up?.state !== "answered") keys.replaceChildren();
+    else if (!keys.hasChildNodes()) keys.append(keypad(up));
     if (!it) {
       place.replaceChildren(make("p", {}, "No call of this id is up or in the records. A record is there a second or two after its call."));
       return;
@@ -142,18 +158,10 @@ export async function call(main, [id]) {
         ["Ended by", record ? `${record.ended_by} (${record.cause})` : null],
         ["From", it.from], ["To", it.to], ["Source", it.source], ["Trunk", it.trunk], ["Call-ID", make("span", { class: "mono" }, it.call_id)],
         ["Datapath", record?.datapath],
-      ]),
-      ...(up?.state === "answered" ? [keypad(up)] : []));
+      ]));
     clearInterval(timer);
     if (up) timer = watch(id, quality);
-    else {
-      quality.replaceChildren(flows([["caller", record.media.caller], ["callee", record.media.callee]]));
-      const { items: events } = await get(`/v1/cdrs/${record.id}/events`, { limit: 1000 }).catch(() => ({ items: [] }));
-      const heard = events.find((event) => event.kind === "quality");
-      const rest = events.filter((event) => event !== heard);
-      if (heard) quality.append(course(heard.data.samples));
-      if (rest.length) quality.append(table(["After", "What happened"], rest.map((event) => happened(event, record.started)), "What happened"));
-    }
+    else quality.replaceChildren(...await kept(record));
   };
   const items = [];
   let next = 0;

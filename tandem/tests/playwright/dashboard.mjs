@@ -67,7 +67,18 @@ await page.getByRole("region", { name: "Media" }).waitFor();
 await page.screenshot({ path: `${pictures}/call.png`, fullPage: true });
 tell("ladder");
 
-await page.getByLabel("Telephone keys").fill("12#");
+const keys = page.getByLabel("Telephone keys");
+await keys.fill("12");
+const drawn = await page.getByRole("button", { name: "End", exact: true }).elementHandle();
+const muted = await page.evaluate(async ([key, id]) => {
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  return (await fetch(`/v1/calls/${id}/mute`, { method: "POST", headers, body: JSON.stringify({ party: "caller", on: true }) })).status;
+}, [key, page.url().split("/").pop()]);
+assert.equal(muted, 200);
+// The page is drawn anew, and what was half typed is still there.
+await drawn.waitForElementState("hidden");
+assert.equal(await keys.inputValue(), "12");
+await keys.pressSequentially("#");
 await page.getByRole("button", { name: "Press", exact: true }).click();
 // The phone of this call has none.
 await page.getByText("has not agreed to telephone events").waitFor();
