@@ -5,6 +5,7 @@ mod cpu;
 pub mod dashboard;
 pub mod flood;
 pub mod mixed;
+pub mod outcome;
 pub mod proxy;
 pub mod register;
 pub mod relay;

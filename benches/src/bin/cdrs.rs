@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use benches::cdrs::{self, Plan};
+use benches::{
+    cdrs::{self, Plan},
+    outcome,
+};
 use clap::Parser;
 
 /// Writes records of calls to a PostgreSQL of its own, through the node's writer and barely; then makes many, and
@@ -30,17 +33,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("cdrs: what is promised was not met");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("cdrs: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("cdrs", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

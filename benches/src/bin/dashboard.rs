@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use benches::dashboard::{self, Plan};
+use benches::{
+    dashboard::{self, Plan},
+    outcome,
+};
 use clap::Parser;
 
 /// Opens the dashboard of a node with thousands of calls in Chromium: how soon it is there, and how smooth.
@@ -29,17 +32,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("dashboard: the target was not met");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("dashboard: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("dashboard", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::flood::{self, Plan};
+use benches::{
+    flood::{self, Plan},
+    outcome,
+};
 use clap::Parser;
 
 /// Sets up calls through a node while banned sources and strangers flood it, with XDP and without.
@@ -29,14 +32,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("flood: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("flood", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

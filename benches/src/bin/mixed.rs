@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::mixed::{self, Plan};
+use benches::{
+    mixed::{self, Plan},
+    outcome,
+};
 use clap::Parser;
 
 /// Puts calls of every outcome, registrations, MESSAGEs and bad input on a node, and looks whether its
@@ -24,14 +27,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("mixed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("mixed", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

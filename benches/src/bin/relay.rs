@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::relay::{self, Plan};
+use benches::{
+    outcome,
+    relay::{self, Plan},
+};
 use clap::Parser;
 
 /// Compares relays on one bed: machine time for a packet, latency, loss. Needs root.
@@ -23,16 +26,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("relay: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("relay", run(&Arguments::parse()))
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let plan = Plan {
         calls: arguments.calls,
         time: Duration::from_secs(arguments.seconds),
@@ -47,5 +44,5 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
     println!("report: {}", arguments.report.display());
-    Ok(())
+    Ok(true)
 }

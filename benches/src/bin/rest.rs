@@ -2,7 +2,10 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::rest::{self, Plan};
+use benches::{
+    outcome,
+    rest::{self, Plan},
+};
 use clap::Parser;
 
 /// Compares the REST API with a bare axum handler over sqlx on SQLite: reads and writes a second, and processor
@@ -33,17 +36,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("rest: the target was not met");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("rest: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("rest", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::proxy::{self, Plan, Server};
+use benches::{
+    outcome,
+    proxy::{self, Plan, Server},
+};
 use clap::Parser;
 
 /// Compares SIP proxies on one bed: processor time for a call, setup time, failures.
@@ -32,17 +35,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("sip_proxy: not clean");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("sip_proxy: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("sip_proxy", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

@@ -3,7 +3,10 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::register::{self, Echo, Plan, Reading, Server};
+use benches::{
+    outcome,
+    register::{self, Echo, Plan, Reading, Server},
+};
 use clap::Parser;
 
 /// Compares registrars on one bed: processor time for a registration with digest, and failures.
@@ -42,17 +45,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("sip_register: not clean");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("sip_register: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("sip_register", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use benches::storm::{self, Plan};
+use benches::{
+    outcome,
+    storm::{self, Plan},
+};
 use clap::Parser;
 
 /// Registers many phones at once with a node, again and again, while calls go through it.
@@ -32,14 +35,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("storm: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("storm", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {

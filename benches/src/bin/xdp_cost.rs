@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use benches::xdp_cost::{in_order_ns, measure};
+use benches::{
+    outcome,
+    xdp_cost::{in_order_ns, measure},
+};
 use clap::Parser;
 
 /// Measures the XDP program by test runs, against a bare program that swaps addresses.
@@ -17,14 +20,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let costs = match measure(arguments.rounds, arguments.batches) {
-        Ok(costs) => costs,
-        Err(error) => {
-            eprintln!("xdp_cost: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    outcome::exit("xdp_cost", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    let costs = measure(arguments.rounds, arguments.batches)?;
     println!(
         "{:36} {:>8} {:>17} {:>9}",
         "a packet", "median", "least..greatest", "to floor"
@@ -43,5 +43,5 @@ fn main() -> ExitCode {
         "statistics of a packet in order, beyond these: {:.1} ns (on the host)",
         in_order_ns()
     );
-    ExitCode::SUCCESS
+    Ok(true)
 }

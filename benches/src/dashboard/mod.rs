@@ -84,7 +84,7 @@ pub fn run(
     if !playwright.join("node_modules/playwright-core").is_dir() {
         let place = playwright.display();
         return Err(BenchError::Run(format!(
-            "there is no Playwright in {place}: run scripts/setup.sh test"
+            "there is no Playwright in {place}: run scripts/setup.sh bench"
         )));
     }
     let folder = tempfile::tempdir()?;
