@@ -45,12 +45,13 @@ pub(super) struct Transfer {
     cseq: u32,
     /// Who waits for the party's answer to the REFER.
     order: Option<OrderToken>,
-    /// The party has taken the REFER and told no outcome: what it still tells is heard.
+    /// The party has taken the REFER and told no outcome: what it still tells is heard. Never so where this node
+    /// calls whom the party is sent to.
     listens: bool,
 }
 
 impl Transfer {
-    /// One that has just begun.
+    /// One by this node that has just begun.
     pub(super) const fn new(party: Side, to: String, number: u64) -> Self {
         Self {
             party,
@@ -59,7 +60,7 @@ impl Transfer {
             number,
             cseq: 0,
             order: None,
-            listens: true,
+            listens: false,
         }
     }
 
@@ -86,7 +87,7 @@ impl Transfer {
     /// It has come so far.
     pub(super) const fn set_status(&mut self, status: u16) {
         self.status = status;
-        self.listens = status < 200;
+        self.listens &= status < 200;
     }
 }
 
@@ -138,6 +139,7 @@ impl Core {
             call.transfer = Some(Transfer {
                 cseq,
                 order: Some(token),
+                listens: true,
                 ..Transfer::new(party, to, number)
             });
         }
