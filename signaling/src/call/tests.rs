@@ -4,6 +4,7 @@ mod auth;
 mod bed;
 mod bridge;
 mod bridge_transfer;
+mod bridge_trouble;
 mod challenge;
 mod closed;
 mod ending;

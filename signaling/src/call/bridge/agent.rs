@@ -4,7 +4,7 @@
 //! sends is a message once; only its 2xx are sent again, since those have to reach the phone behind the
 //! proxy (section 13.3.1.4).
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use sip::{
     dialog::{Answer, Dialog, Repeat},
@@ -23,6 +23,8 @@ use super::{
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, REFER";
 /// The type of a description.
 const SDP: &str = "application/sdp";
+/// ACKs that are kept: re-INVITEs may follow each other faster than a 2xx stops being sent again.
+const MOST_ACKS: usize = 4;
 /// Requests of the other leg that wait for this one's answer, beside an INVITE.
 const MOST: usize = 8;
 
@@ -59,8 +61,8 @@ pub(super) struct Agent {
     accepted: Option<Accepted>,
     /// Its 2xx waits for our ACK.
     pub(super) owes_ack: bool,
-    /// The latest ACK, for a 2xx that comes again.
-    ack: Option<Message>,
+    /// The latest ACKs, each for its 2xx that comes again.
+    acks: VecDeque<Message>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,11 @@ pub(super) enum Purpose {
     Return,
     /// The other party asked for it by this.
     Carry(Box<Message>),
+    /// The other party has asked for it, and does not wait for it any more.
+    Abandoned {
+        /// It asks for an offer, which the ACK has to answer.
+        answer_due: bool,
+    },
 }
 
 /// A 2xx of ours whose ACK has not come.
@@ -162,7 +169,7 @@ impl Agent {
             passed: Vec::new(),
             accepted: None,
             owes_ack: false,
-            ack: None,
+            acks: VecDeque::new(),
         };
         Ok((agent, invite))
     }
@@ -276,11 +283,15 @@ impl Agent {
         let via = via(&self.sent_by, tokens);
         let mut ack = self.dialog.as_ref()?.ack(&via);
         if let Some(answer) = answer {
-            ack = ack.body(SDP, self.say(answer));
+            ack = ack.body(SDP, self.answer(answer));
         }
         self.owes_ack = false;
-        self.ack = ack.build().ok();
-        self.ack.clone()
+        let ack = ack.build().ok()?;
+        if self.acks.len() >= MOST_ACKS {
+            self.acks.pop_front();
+        }
+        self.acks.push_back(ack.clone());
+        Some(ack)
     }
 
     /// The ACK of an INVITE that was refused, which ends its transaction.
@@ -309,7 +320,7 @@ impl Agent {
     ) -> Option<Message> {
         let via = via(&self.sent_by, tokens);
         self.before.clone_from(&self.said);
-        let said = offer.map(|offer| self.say(offer));
+        let said = offer.map(|offer| self.offer(offer));
         let mut invite = self.dialog.as_mut()?.request(&Method::Invite, &via);
         invite = invite
             .header(HeaderName::Contact, contact(&self.sent_by))
@@ -350,9 +361,14 @@ impl Agent {
         owed.flatten().into_iter().chain(bye)
     }
 
-    fn bye(&mut self, reason: Option<&str>, tokens: &mut TokenGenerator) -> Option<Message> {
+    /// The dialog is over: nothing of it is waited for any longer.
+    pub(super) fn end(&mut self) {
         self.stage = Stage::Over;
         self.accepted = None;
+    }
+
+    fn bye(&mut self, reason: Option<&str>, tokens: &mut TokenGenerator) -> Option<Message> {
+        self.end();
         let via = via(&self.sent_by, tokens);
         let mut bye = self.dialog.as_mut()?.bye(&via);
         if let Some(reason) = reason {
@@ -396,8 +412,12 @@ impl Agent {
     ) -> Option<Message> {
         let offer = sdp::of(request);
         let answer_due = offer.is_none() && description.is_some();
+        let is_offer = offer.is_some();
         self.heard = offer.or_else(|| self.heard.take());
-        let said = description.map(|description| self.say(description));
+        let said = description.map(|description| match is_offer {
+            true => self.answer(description),
+            false => self.offer(description),
+        });
         self.accept_with(now, timers, request, said, answer_due)
     }
 
@@ -469,13 +489,13 @@ impl Agent {
         Told::Accepted(purpose)
     }
 
-    /// The latest ACK, for the 2xx that it was for and that comes again; none where that one was not
-    /// acknowledged yet.
+    /// The ACK of a 2xx that comes again (RFC 3261 section 13.2.2.4); none where that one was not acknowledged
+    /// yet.
     fn ack_again(&self, response: &Message) -> Option<Message> {
         let number = |message: &Message| message.cseq().map(|cseq| cseq.number).ok();
-        let ack = self.ack.as_ref().filter(|_| !self.owes_ack)?;
-        let is_its = number(ack) == number(response) && self.is_of_dialog(response);
-        is_its.then(|| ack.clone())
+        let mut acks = self.acks.iter();
+        let ack = acks.find(|ack| number(ack) == number(response));
+        ack.filter(|_| self.is_of_dialog(response)).cloned()
     }
 
     /// Tells the party how far it is with what it asked for by REFER, of this CSeq number (RFC 3515 section
@@ -533,6 +553,20 @@ impl Agent {
             .chain(passed.into_iter().map(|(_, request)| request))
     }
 
+    /// The INVITE of the other party that waits for this one's answer, and is not to wait any longer. What
+    /// comes of it is taken all the same.
+    pub(super) fn abandon(&mut self) -> Option<Message> {
+        let (invite, purpose) = self.asked.as_mut()?;
+        let answer_due = invite.body().is_empty();
+        match std::mem::replace(purpose, Purpose::Abandoned { answer_due }) {
+            Purpose::Carry(request) => Some(*request),
+            other => {
+                *purpose = other;
+                None
+            }
+        }
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.accepted.as_ref()?.repeats.poll_timeout()
     }
@@ -547,6 +581,22 @@ impl Agent {
             Some(Repeat::Send) => Ok(Some(accepted.response.clone())),
             Some(Repeat::GiveUp) => Err(()),
         }
+    }
+
+    /// An offer, which has every line that was agreed on with this party (RFC 3264 section 8).
+    fn offer(&mut self, offer: &[u8]) -> Vec<u8> {
+        let mut offer = offer.to_vec();
+        for agreed in [&self.heard, &self.said].into_iter().flatten() {
+            offer = sdp::with_lines_of(&offer, agreed);
+        }
+        self.say(&offer)
+    }
+
+    /// An answer to what was heard last, which has as many lines as that (RFC 3264 section 6).
+    fn answer(&mut self, answer: &[u8]) -> Vec<u8> {
+        let offer = self.heard.as_deref().unwrap_or_default();
+        let answer = sdp::with_lines_of(sdp::first_lines(answer, sdp::lines(offer)), offer);
+        self.say(&answer)
     }
 
     fn say(&mut self, description: &[u8]) -> Vec<u8> {

@@ -15,7 +15,10 @@
 
 use std::time::{Duration, Instant};
 
-use sip::message::{Message, Method, reason_phrase};
+use sip::{
+    header::HeaderName,
+    message::{Message, Method, reason_phrase},
+};
 use store::Uuid;
 
 use super::{
@@ -25,8 +28,10 @@ use super::{
     sdp,
 };
 
-/// Times that a re-INVITE of ours is sent again after 491.
+/// Times that a re-INVITE of ours is sent again after one that was refused for now.
 const TRIES: u32 = 5;
+/// How long a party may want us to wait with it: as long as an INVITE may go without an answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(32);
 /// How long a re-INVITE of ours waits for one of the party's own to be over.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -139,13 +144,25 @@ impl Bridge {
             };
             match agent.handle_timeout(means.now) {
                 Ok(again) => self.out.send(again),
-                Err(()) => return self.release(means, Some("SIP;cause=408;text=\"no ACK came\"")),
+                Err(()) => self.on_unacknowledged(who, means),
             }
         }
         if self.again.take_if(|at| *at <= means.now).is_some() {
             self.ask_again(means);
         }
         self.give_up(means.now);
+    }
+
+    /// What was accepted was never acknowledged: that dialog is over (RFC 3261 section 13.3.1.4).
+    fn on_unacknowledged(&mut self, who: Who, means: &mut Means<'_>) {
+        let is_moving = self.phase == Phase::Moving;
+        match who {
+            Who::Party(end) if !is_moving || end == self.stays => {
+                self.release(means, Some("SIP;cause=408;text=\"no ACK came\""));
+            }
+            Who::Party(_) => self.part_leaving(408, means),
+            Who::Next => self.part_next(408, means),
+        }
     }
 
     /// A message of one of its calls.
@@ -187,7 +204,8 @@ impl Bridge {
                 self.on_accepted(end, purpose, response, means);
             }
             Final::Within(Told::Refused(purpose, status)) => {
-                self.on_declined(end, &purpose, status, means);
+                let wait = retry_after(response);
+                self.on_declined(end, &purpose, (status, wait), means);
             }
             Final::Within(Told::Passed(asked)) => {
                 let status = told(response.status().unwrap_or_default());
@@ -305,6 +323,12 @@ impl Bridge {
         let request = match purpose {
             Purpose::Carry(request) => *request,
             Purpose::Hold => return self.on_held(response, means),
+            Purpose::Abandoned { answer_due } => {
+                let answer = sdp::held(&heard.unwrap_or_default());
+                let answer = answer.filter(|_| answer_due);
+                let ack = asked.acknowledge(answer.as_deref(), means.tokens);
+                return self.out.send(ack);
+            }
             Purpose::Join | Purpose::Refit | Purpose::Return => {
                 let ack = asked.acknowledge(None, means.tokens);
                 self.out.send(ack);
@@ -319,42 +343,61 @@ impl Bridge {
         // A request without a description asks for an offer; its ACK brings the answer for the other one.
         let waits_for_answer =
             request.method() == Some(&Method::Invite) && sdp::of(&request).is_none();
-        let ack = match waits_for_answer {
+        let ack = match waits_for_answer && other.stage == Stage::Up {
             true => None,
             false => asked.acknowledge(None, means.tokens),
         };
         let heard = heard.unwrap_or_default();
-        let accepted = other.accept(now, timers, &request, Some(&heard));
+        // Who has asked may have hung up.
+        let accepted = match other.stage {
+            Stage::Up => other.accept(now, timers, &request, Some(&heard)),
+            _ => None,
+        };
         self.out.send(ack.into_iter().chain(accepted));
     }
 
-    /// A re-INVITE of ours was refused.
-    fn on_declined(&mut self, end: End, purpose: &Purpose, status: u16, means: &mut Means<'_>) {
+    /// A re-INVITE of ours was refused, maybe for so long only.
+    fn on_declined(
+        &mut self,
+        end: End,
+        purpose: &Purpose,
+        (status, after): (u16, Option<Duration>),
+        means: &mut Means<'_>,
+    ) {
         let is_lost = matches!(status, 408 | 481);
+        let is_moving = self.phase == Phase::Moving;
         if let Purpose::Carry(request) = purpose {
             self.out.send(respond(request, told(status)));
-            if is_lost {
-                self.release(means, None);
-            }
-            return;
         }
-        // Its own crossed ours. The Call-ID is ours: RFC 3261 section 14.1 has us wait the longer.
-        if status == 491 && self.tries < TRIES {
+        if matches!(purpose, Purpose::Carry(_) | Purpose::Abandoned { .. }) {
+            return match is_moving && end != self.stays {
+                _ if !is_lost => {}
+                true => self.part_leaving(status, means),
+                false => self.release(means, Some(&because(status))),
+            };
+        }
+        // Its own crossed ours, and the Call-ID is ours: RFC 3261 section 14.1 has us wait the longer. Or it is
+        // busy with an earlier one of ours, by section 14.2.
+        let after = match status {
+            491 => Some(Duration::ZERO),
+            500 | 503 => after.filter(|after| *after <= LONGEST_WAIT),
+            _ => None,
+        };
+        if let Some(after) = after.filter(|_| self.tries < TRIES) {
             let wait = Duration::from_millis(2_100 + means.tokens.bits() % 1_900);
             self.tries += 1;
-            self.again = Some(means.now + wait);
+            self.again = Some(means.now + wait.max(after));
             return;
         }
-        let is_moving = self.phase == Phase::Moving;
+        // It goes on with what it was told before.
+        if matches!(purpose, Purpose::Refit) && !is_lost {
+            return;
+        }
         match (is_moving && end == self.stays, is_lost) {
-            (true, false) => self.on_unmoved(status, means),
+            (true, false) => self.part_next(status, means),
             // Who is being replaced is told again where that comes to nothing.
             (false, false) if is_moving => {}
-            (false, true) if is_moving => {
-                let parted = self.agent(end);
-                let bye = parted.map(|agent| agent.part(Some(&because(status)), means.tokens));
-                self.out.send(bye.into_iter().flatten());
-            }
+            (false, true) if is_moving => self.part_leaving(status, means),
             _ => self.release(means, Some(&because(status))),
         }
     }
@@ -394,11 +437,12 @@ impl Bridge {
         }
         match method {
             Method::Bye => {
-                agent.stage = Stage::Over;
+                agent.end();
                 self.out.send(respond(request, 200));
-                // Whoever is being replaced need not wait for it.
-                if phase != Phase::Moving || end == self.stays {
-                    self.release(means, None);
+                match phase == Phase::Moving && end != self.stays {
+                    // Whoever is being replaced need not wait for it.
+                    true => self.on_left(means),
+                    false => self.release(means, None),
                 }
             }
             Method::Options => self.out.send(respond(request, 200)),
@@ -484,6 +528,13 @@ impl Bridge {
 /// A status as the value of a Reason header (RFC 3326).
 pub(super) fn because(status: u16) -> String {
     format!("SIP;cause={status};text=\"{}\"", reason_phrase(status))
+}
+
+/// What a Retry-After asks for (RFC 3261 section 20.33).
+fn retry_after(response: &Message) -> Option<Duration> {
+    let text = response.header(HeaderName::RetryAfter)?.text();
+    let digits = text.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+    Some(Duration::from_secs(digits.parse().ok()?))
 }
 
 /// What a party is told of the other one's refusal: a challenge is none of its business.

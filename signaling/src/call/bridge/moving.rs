@@ -47,6 +47,11 @@ impl Bridge {
     pub(super) fn begin_move(&mut self, next: Move, means: &mut Means<'_>) {
         self.moving = Some(next);
         self.phase = Phase::Moving;
+        // Who stays asks the one that leaves for something, which is not to be in the way.
+        let left = self.agent(self.stays.other());
+        let waits = left.and_then(Agent::abandon);
+        self.out
+            .send(waits.and_then(|request| respond(&request, 491)));
         self.tries = 0;
         self.again = None;
         self.report(100, means);
@@ -170,7 +175,7 @@ impl Bridge {
         let description = sdp::of(request);
         let answer = match method {
             Method::Bye => {
-                next.stage = Stage::Over;
+                next.end();
                 self.out.send(respond(request, 200));
                 if self.phase == Phase::Moving {
                     self.fail(480, means);
@@ -203,8 +208,39 @@ impl Bridge {
         self.settle(true, means);
     }
 
-    /// Who stays does not want to be moved.
-    pub(super) fn on_unmoved(&mut self, status: u16, means: &mut Means<'_>) {
+    /// The party that leaves is lost already: the move goes on without it.
+    pub(super) fn part_leaving(&mut self, status: u16, means: &mut Means<'_>) {
+        let left = self.agent(self.stays.other());
+        if let Some(left) = left.filter(|left| left.stage == Stage::Up) {
+            let parting = left.part(Some(&because(status)), means.tokens);
+            self.out.send(parting);
+        }
+        self.on_left(means);
+    }
+
+    /// The party that leaves has left: what is asked of it has its answer, and who stays is not to wait for it.
+    pub(super) fn on_left(&mut self, means: &mut Means<'_>) {
+        let is_held = self
+            .moving
+            .as_ref()
+            .is_some_and(|it| it.half.agent.is_some());
+        let left = self.agent(self.stays.other());
+        let waiting = left.into_iter().flat_map(Agent::waiting);
+        let answers: Vec<_> = waiting
+            .filter_map(|request| respond(&request, 487))
+            .collect();
+        self.out.send(answers);
+        let stays = self.agent(self.stays);
+        // Its offer, which the one that has left asked for, is answered by nobody else.
+        if let Some(stays) = stays.filter(|stays| stays.owes_ack && !is_held) {
+            let held = sdp::held(stays.heard.as_deref().unwrap_or_default());
+            let ack = stays.acknowledge(held.as_deref(), means.tokens);
+            self.out.send(ack);
+        }
+    }
+
+    /// The next one is left again, and both are to be as they were.
+    pub(super) fn part_next(&mut self, status: u16, means: &mut Means<'_>) {
         let moving = self.moving.as_mut();
         let next = moving.and_then(|moving| moving.half.agent.as_mut());
         if let Some(next) = next.filter(|next| next.stage == Stage::Up) {

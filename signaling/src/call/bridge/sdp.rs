@@ -91,16 +91,57 @@ pub(super) fn held(offer: &[u8]) -> Option<Vec<u8>> {
     Some(answer.into_bytes())
 }
 
-/// Whether two descriptions of one party lead its media to the same places, in the same directions.
+/// How many streams a description has a line for.
+pub(super) fn lines(description: &[u8]) -> usize {
+    Sdp::parse(description).map_or(0, |sdp| sdp.media().len())
+}
+
+/// A description with the lines that another one has beside its own, refused: what two have agreed on once
+/// keeps its line (RFC 3264 section 8).
+pub(super) fn with_lines_of(description: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut full = description.to_vec();
+    let (Ok(own), Ok(other)) = (Sdp::parse(description), Sdp::parse(other)) else {
+        return full;
+    };
+    for media in other.media().iter().skip(own.media().len()) {
+        if !full.ends_with(b"\n") {
+            full.extend_from_slice(b"\r\n");
+        }
+        let formats: Vec<_> = media.formats().collect();
+        let (kind, proto, formats) = (media.kind(), media.proto(), formats.join(" "));
+        full.extend_from_slice(format!("m={kind} 0 {proto} {formats}\r\n").as_bytes());
+    }
+    full
+}
+
+/// A description without the streams beyond the first `count` ones.
+pub(super) fn first_lines(description: &[u8], count: usize) -> &[u8] {
+    let (mut at, mut seen) = (0, 0);
+    for line in description.split_inclusive(|byte| *byte == b'\n') {
+        seen += usize::from(line.starts_with(b"m="));
+        if seen > count {
+            break;
+        }
+        at += line.len();
+    }
+    description.get(..at).unwrap_or(description)
+}
+
+/// Whether two descriptions of one party lead its media to the same places, in the same directions. Streams
+/// that are refused lead nowhere, and at the end may be left out.
 pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let (Ok(one), Ok(other)) = (Sdp::parse(one), Sdp::parse(other)) else {
         return false;
     };
     let place = |media: &Media<'_, '_>| {
         let open = !media.is_refused();
-        (open, media.rtp().ok().filter(|_| open), media.direction())
+        open.then(|| (media.rtp().ok(), media.direction()))
     };
-    let places = |sdp: &Sdp<'_>| sdp.media().iter().map(place).collect::<Vec<_>>();
+    let places = |sdp: &Sdp<'_>| {
+        let mut places: Vec<_> = sdp.media().iter().map(place).collect();
+        while places.pop_if(|place| place.is_none()).is_some() {}
+        places
+    };
     places(&one) == places(&other)
 }
 
@@ -141,6 +182,22 @@ mod tests {
         assert!(is_secure(secure.as_bytes()) && !is_secure(OFFER));
         assert_eq!(held(secure.as_bytes()), None);
         assert_eq!(held(b"nonsense"), None);
+    }
+
+    #[test]
+    fn an_offer_keeps_what_was_agreed_on_and_an_answer_has_no_more_than_it_was_offered() {
+        let [audio, _] = [first_lines(OFFER, 1), OFFER];
+        assert_eq!((lines(audio), lines(OFFER), lines(b"nonsense")), (1, 2, 0));
+        assert!(audio.ends_with(b"a=sendrecv\r\n"));
+        assert_eq!(with_lines_of(audio, OFFER), OFFER);
+        assert_eq!(with_lines_of(OFFER, audio), OFFER);
+        assert_eq!(first_lines(OFFER, 2), OFFER);
+        assert!(is_same(audio, OFFER) && is_same(OFFER, audio));
+        let cut = audio.strip_suffix(b"\r\n").unwrap();
+        assert_eq!(with_lines_of(cut, OFFER), OFFER);
+        let open = String::from_utf8_lossy(OFFER).replace("application 0", "application 9");
+        assert_eq!(with_lines_of(audio, open.as_bytes()), OFFER);
+        assert!(!is_same(audio, open.as_bytes()));
     }
 
     #[test]

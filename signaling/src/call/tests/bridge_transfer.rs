@@ -16,14 +16,14 @@ use super::{
 };
 
 /// Where the next one is: a trunk that is known by name, whose media goes past the node.
-const THIRD: &str = SECOND;
+pub(super) const THIRD: &str = SECOND;
 const NUMBER: &str = "+3555";
 
-fn third_says() -> String {
+pub(super) fn third_says() -> String {
     sdp("192.0.2.21", &[6000], "sendrecv")
 }
 
-fn up() -> (Bed, Joined) {
+pub(super) fn up() -> (Bed, Joined) {
     let mut bed = Bed::new();
     bed.names.insert("gw.carrier.test".into(), vec![at(THIRD)]);
     let up = join_within(&mut bed, 60);
@@ -31,13 +31,13 @@ fn up() -> (Bed, Joined) {
 }
 
 /// The two calls as they are listed: that of the first party, which has no session, and that of the second.
-fn both(bed: &Bed) -> [CallInfo; 2] {
+pub(super) fn both(bed: &Bed) -> [CallInfo; 2] {
     let calls = bed.core.list(None);
     let find = |number: &str| calls.iter().find(|call| call.to.contains(number));
     [find("+1555"), find("+6555")].map(|call| call.unwrap().clone())
 }
 
-fn transfer(bed: &mut Bed, id: &str, party: Who) -> Result<CallInfo, Fault> {
+pub(super) fn transfer(bed: &mut Bed, id: &str, party: Who) -> Result<CallInfo, Fault> {
     let order = TransferOrder {
         id: id.to_owned(),
         party,
@@ -49,7 +49,7 @@ fn transfer(bed: &mut Bed, id: &str, party: Who) -> Result<CallInfo, Fault> {
 }
 
 /// Who stays makes an offer and is put on hold; the INVITE that the next one gets.
-fn hold(bed: &mut Bed, stays: &str, says: &str) -> Message {
+pub(super) fn hold(bed: &mut Bed, stays: &str, says: &str) -> Message {
     let asked = bed.request(stays, &Method::Invite);
     assert!(asked.body().is_empty(), "{asked:?}");
     bed.receive_message(stays, &answer(&asked, 200, stays, says));
@@ -59,7 +59,7 @@ fn hold(bed: &mut Bed, stays: &str, says: &str) -> Message {
 }
 
 /// The next one has answered, and who stays is told; from where it is heard then.
-fn connect(bed: &mut Bed, invite: &Message, stays: &str, says: &str) -> String {
+pub(super) fn connect(bed: &mut Bed, invite: &Message, stays: &str, says: &str) -> String {
     bed.receive_message(THIRD, &answer(invite, 200, THIRD, &third_says()));
     bed.request(THIRD, &Method::Ack);
     let again = bed.request(stays, &Method::Invite);
@@ -69,14 +69,14 @@ fn connect(bed: &mut Bed, invite: &Message, stays: &str, says: &str) -> String {
     place
 }
 
-fn hung_up(bed: &mut Bed, party: &str) -> String {
+pub(super) fn hung_up(bed: &mut Bed, party: &str) -> String {
     let bye = bed.request(party, &Method::Bye);
     bed.receive_message(party, &bye.respond(200).build().unwrap());
     bye.header(HeaderName::Reason)
         .map_or_else(String::new, |reason| reason.text().into_owned())
 }
 
-fn status(bed: &Bed, id: &str) -> Option<u16> {
+pub(super) fn status(bed: &Bed, id: &str) -> Option<u16> {
     let calls = bed.core.list(None);
     let call = calls.iter().find(|call| call.id == id)?;
     Some(call.transfer.as_ref()?.status)
@@ -251,7 +251,7 @@ fn who_is_gone_before_its_party_knows_of_it_leaves_both_connected_too() {
     bed.assert_empty();
 }
 
-fn refer(party: &mut Party, to: &str) -> Message {
+pub(super) fn refer(party: &mut Party, to: &str) -> Message {
     let refer = party.send(&Method::Refer, "");
     refer.edit().push(HeaderName::ReferTo, to).finish().unwrap()
 }
