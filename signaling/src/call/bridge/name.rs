@@ -21,8 +21,12 @@ impl Core {
             return Err(invalid("it is too long"));
         }
         let number;
+        let mut named = None;
         let bare = match scheme(name) {
-            Some(("sip", rest)) => rest,
+            Some(("sip", rest)) => {
+                named = Some(user_of(name).ok_or_else(|| invalid("its sip: URI has no user"))?);
+                rest
+            }
             Some(("tel", rest)) => {
                 number = plain(rest);
                 if !is_number(&number) {
@@ -46,6 +50,8 @@ impl Core {
             let host = domain.map_or_else(|| self.sent_by(), String::as_str);
             (bare, host)
         });
+        // That of a URI has its escapes already.
+        let user = named.as_deref().unwrap_or(user);
         if user.is_empty() {
             return Err(invalid("name a user or a number"));
         }
@@ -55,6 +61,12 @@ impl Core {
             _ => Err(invalid("write it as alice@example.test, or as a number")),
         }
     }
+}
+
+/// The user of a `sip:` URI, without escapes.
+fn user_of(uri: &str) -> Option<String> {
+    let uri = Uri::parse(uri).ok()?;
+    String::from_utf8(uri.user_unescaped()?.into_owned()).ok()
 }
 
 /// The scheme of a name that has one of those known here, in lower case, and what follows.

@@ -503,7 +503,22 @@ fn numbers_are_taken_as_tel_uris_and_sips_ones_refused_with_the_reason() {
     let invite = bed.request(FIRST, &Method::Invite);
     bed.receive_message(FIRST, &answer(&invite, 603, FIRST, ""));
     bed.request(FIRST, &Method::Ack);
+    // The escapes of a URI are read once.
+    let call = originate(
+        &mut bed,
+        "sip:%2B1555@node.test",
+        "sip:+6%35%35%35@node.test",
+    )
+    .unwrap();
+    assert_eq!(
+        (&*call.to, &*call.from),
+        ("sip:+1555@node.test", "sip:+6555@node.test")
+    );
+    let invite = bed.request(FIRST, &Method::Invite);
+    bed.receive_message(FIRST, &answer(&invite, 603, FIRST, ""));
+    bed.request(FIRST, &Method::Ack);
     for (name, part) in [
+        ("sip:node.test", "no user"),
         ("sips:alice@node.test", "write sip:"),
         ("SIPS:alice@node.test", "write sip:"),
         ("tel:alice", "no telephone number"),

@@ -341,6 +341,7 @@ fn a_refer_that_asks_for_what_is_not_done_is_refused_and_the_call_goes_on() {
         ("<sip:+3555@node.test;method=BYE>", 501),
         ("<sips:+3555@node.test>", 416),
         ("<tel:nobody>", 416),
+        ("<sip:conf.example.test>", 416),
         ("<nonsense>", 400),
         ("<sip:+3555@node.test>, <sip:+4555@node.test>", 400),
     ] {
