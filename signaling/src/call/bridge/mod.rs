@@ -326,6 +326,7 @@ impl Core {
             let response = respond(message, status).map(|it| (0, Parcel::Message(Box::new(it))));
             return self.bridges.outbox.extend(response);
         };
+        let ends_both = message.method() == Some(&Method::Bye) && self.ends_both(id, who);
         if let Some(entry) = self.bridges.by_id.get_mut(&id) {
             let mut means = Means {
                 now,
@@ -334,6 +335,9 @@ impl Core {
             };
             let had_second = entry.bridge.has_second();
             entry.bridge.handle(who, message, &mut means);
+            if ends_both {
+                entry.bridge.release(&mut means, None);
+            }
             let has_second = entry.bridge.has_second();
             let first = entry.bridge.ids()[0].to_string();
             self.after_bridge(id);
@@ -343,6 +347,20 @@ impl Core {
                 self.tell_call(key);
             }
         }
+    }
+
+    /// Whether the call of a party was ended for what ends the other one's too, even where it was to be left.
+    fn ends_both(&self, id: u64, who: Who) -> bool {
+        let (Some(entry), Who::Party(end)) = (self.bridges.by_id.get(&id), who) else {
+            return false;
+        };
+        let key = self.call_by_id(&entry.bridge.ids()[end.index()].to_string());
+        let call = key.and_then(|key| self.calls.get(&key));
+        let cause = call.and_then(|call| call.end.as_ref()).map(|end| end.cause);
+        matches!(
+            cause,
+            Some(Cause::Operator | Cause::Shutdown | Cause::LongestCall)
+        )
     }
 
     pub(super) fn on_bridge_alarm(&mut self, now: Instant, id: u64) {

@@ -269,3 +269,51 @@ fn what_is_offered_after_a_move_that_failed_has_every_line_that_was_agreed_on() 
     bed.assert_quiet();
     bed.assert_empty();
 }
+
+#[test]
+fn an_operator_ends_all_three_by_the_call_of_either_party() {
+    for at in [0, 1] {
+        let (mut bed, _up) = up();
+        let calls = both(&bed);
+        transfer(&mut bed, &calls[0].id, Who::Callee).unwrap();
+        let invite = hold(&mut bed, FIRST, &first_says());
+        bed.receive_message(THIRD, &answer(&invite, 180, THIRD, ""));
+        assert!(bed.core.hang_up_by_id(bed.now, &calls[at].id));
+        bed.settle();
+        hung_up(&mut bed, FIRST);
+        hung_up(&mut bed, SECOND_PARTY);
+        let cancel = bed.request(THIRD, &Method::Cancel);
+        bed.receive_message(THIRD, &cancel.respond(200).build().unwrap());
+        bed.receive_message(THIRD, &answer(&invite, 487, THIRD, ""));
+        bed.request(THIRD, &Method::Ack);
+        bed.assert_quiet();
+        bed.assert_empty();
+    }
+}
+
+#[test]
+fn an_operator_gives_a_move_up_by_the_call_of_the_next_one() {
+    let (mut bed, mut up) = up();
+    let [first, _] = both(&bed);
+    transfer(&mut bed, &first.id, Who::Callee).unwrap();
+    let invite = hold(&mut bed, FIRST, &first_says());
+    bed.receive_message(THIRD, &answer(&invite, 180, THIRD, ""));
+    let calls = bed.core.list(None);
+    let next = calls.iter().find(|call| call.to.contains("+3555")).unwrap();
+    assert!(bed.core.hang_up_by_id(bed.now, &next.id));
+    bed.settle();
+    let cancel = bed.request(THIRD, &Method::Cancel);
+    bed.receive_message(THIRD, &cancel.respond(200).build().unwrap());
+    bed.receive_message(THIRD, &answer(&invite, 487, THIRD, ""));
+    bed.request(THIRD, &Method::Ack);
+    let back = bed.request(FIRST, &Method::Invite);
+    assert_eq!(led_to(&back), "198.51.100.1:20000");
+    bed.receive_message(FIRST, &answer(&back, 200, FIRST, &first_says()));
+    bed.request(FIRST, &Method::Ack);
+    bed.assert_quiet();
+    assert_eq!(status(&bed, &first.id), Some(487));
+    bed.receive_message(SECOND_PARTY, &up.second.send(&Method::Bye, ""));
+    bed.response(SECOND_PARTY, 200);
+    hung_up(&mut bed, FIRST);
+    bed.assert_empty();
+}
