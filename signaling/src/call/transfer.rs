@@ -45,6 +45,8 @@ pub(super) struct Transfer {
     cseq: u32,
     /// Who waits for the party's answer to the REFER.
     order: Option<OrderToken>,
+    /// An earlier REFER within the same dialog may be told of still, without saying that it is the one.
+    follows: bool,
     /// The party has taken the REFER and told no outcome: what it still tells is heard. Never so where this node
     /// calls whom the party is sent to.
     listens: bool,
@@ -60,6 +62,7 @@ impl Transfer {
             number,
             cseq: 0,
             order: None,
+            follows: false,
             listens: false,
         }
     }
@@ -136,9 +139,13 @@ impl Core {
         };
         if let Some(call) = self.calls.get_mut(&key) {
             info!(call = %call.id, ?party, to, "an operator transfers a party");
+            let earlier = call.transfer.as_ref();
+            let earlier = earlier.filter(|earlier| earlier.party == party);
+            let follows = earlier.is_some_and(|earlier| earlier.listens || earlier.follows);
             call.transfer = Some(Transfer {
                 cseq,
                 order: Some(token),
+                follows,
                 listens: true,
                 ..Transfer::new(party, to, number)
             });
@@ -279,7 +286,12 @@ impl Core {
         let transfer = call.transfer.as_ref();
         let transfer = transfer.filter(|transfer| transfer.listens);
         let party = transfer.map(|transfer| transfer.party);
-        let is_latest = about.is_none_or(|cseq| transfer.is_some_and(|known| known.cseq == cseq));
+        // Without a number it is about the first REFER (RFC 3515 section 2.4.6), as long as there is more to tell
+        // of that one.
+        let is_latest = transfer.is_some_and(|known| match about {
+            Some(cseq) => known.cseq == cseq,
+            None => !known.follows,
+        });
         let Some((leg, _)) = call
             .leg_of(received)
             .filter(|(_, from)| Some(*from) == party)

@@ -70,7 +70,7 @@ impl Core {
             refer: None,
             shown: (key, party, number),
         };
-        self.move_own(now, id, wanted)?;
+        self.move_own(now, id, wanted, None)?;
         self.drain(now);
         let call = self.calls.get(&key);
         call.map(|call| self.info(call))
@@ -87,8 +87,7 @@ impl Core {
             let contact = (HeaderName::Contact.as_str(), &*contact(self.sent_by()));
             let untold = (!is_told).then_some((REFER_SUB, "false"));
             let accepted = respond_with(request, 202, [contact].into_iter().chain(untold));
-            self.post(id, accepted);
-            self.move_own(now, id, wanted)
+            self.move_own(now, id, wanted, accepted)
                 .map_err(|fault| (491, fault.message))
         });
         if let Err((status, why)) = outcome {
@@ -161,7 +160,14 @@ impl Core {
         call.party(leg, Side::Callee).cloned()
     }
 
-    fn move_own(&mut self, now: Instant, id: u64, wanted: Wanted) -> Result<(), Fault> {
+    /// Begins to move a party, once who has asked for it has this response.
+    fn move_own(
+        &mut self,
+        now: Instant,
+        id: u64,
+        wanted: Wanted,
+        accepted: Option<Message>,
+    ) -> Result<(), Fault> {
         let conflict = |why: &str| Err(Fault::new(FaultCode::Conflict, why));
         let time = self.time(now);
         let next = self.call_uuid(time);
@@ -189,6 +195,7 @@ impl Core {
         if Uri::parse(&whom.to).is_err() {
             return conflict("what is to be called makes no SIP URI");
         }
+        self.post(id, accepted);
         let (shown, party, number) = wanted.shown;
         let next = Move {
             half: Half {

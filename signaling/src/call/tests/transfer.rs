@@ -242,6 +242,12 @@ fn a_party_that_never_tells_what_became_of_its_transfer_may_be_sent_elsewhere() 
     bed.response(CALLEE, 200);
     bed.assert_quiet();
     assert_eq!(status(&bed), 100);
+    // One that names none is the first one's too.
+    let done = notify(&mut up.callee, "SIP/2.0 200 OK\r\n", "terminated");
+    bed.receive_message(CALLEE, &done);
+    bed.response(CALLEE, 200);
+    bed.assert_quiet();
+    assert_eq!(status(&bed), 100);
     let done = notify(&mut up.callee, "SIP/2.0 200 OK\r\n", "terminated");
     bed.receive_message(CALLEE, &about(&done, &second));
     bed.response(CALLEE, 200);
