@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_offer_keeps_what_was_agreed_on_and_an_answer_has_no_more_than_it_was_offered() {
-        let [audio, _] = [first_lines(OFFER, 1), OFFER];
+        let audio = first_lines(OFFER, 1);
         assert_eq!((lines(audio), lines(OFFER), lines(b"nonsense")), (1, 2, 0));
         assert!(audio.ends_with(b"a=sendrecv\r\n"));
         assert_eq!(with_lines_of(audio, OFFER), OFFER);

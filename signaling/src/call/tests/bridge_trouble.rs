@@ -317,3 +317,47 @@ fn an_operator_gives_a_move_up_by_the_call_of_the_next_one() {
     hung_up(&mut bed, FIRST);
     bed.assert_empty();
 }
+
+#[test]
+fn an_offer_that_nobody_waits_for_any_more_is_answered_for_the_while() {
+    // Who stays has asked the other one for it, and is moved.
+    let (mut bed, mut up) = up();
+    let [first, _] = both(&bed);
+    bed.receive_message(FIRST, &up.first.send(&Method::Invite, ""));
+    let carried = bed.request(SECOND_PARTY, &Method::Invite);
+    bed.sent.clear();
+    transfer(&mut bed, &first.id, Who::Callee).unwrap();
+    bed.response(FIRST, 491);
+    let invite = hold(&mut bed, FIRST, &first_says());
+    let ok = answer(&carried, 200, SECOND_PARTY, &second_says());
+    bed.receive_message(SECOND_PARTY, &ok);
+    let ack = bed.request(SECOND_PARTY, &Method::Ack);
+    assert!(body(&ack).contains("a=inactive"), "{ack:?}");
+    bed.sent.clear();
+    bed.receive_message(THIRD, &answer(&invite, 180, THIRD, ""));
+    bed.receive_message(SECOND_PARTY, &up.second.send(&Method::Bye, ""));
+    bed.response(SECOND_PARTY, 200);
+    connect_and_part(&mut bed, &invite);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
+
+#[test]
+fn an_offer_whose_asker_hangs_up_is_answered_for_the_while() {
+    let (mut bed, mut up) = up();
+    let [first, _] = both(&bed);
+    bed.receive_message(SECOND_PARTY, &up.second.send(&Method::Invite, ""));
+    let carried = bed.request(FIRST, &Method::Invite);
+    bed.receive_message(FIRST, &answer(&carried, 200, FIRST, &first_says()));
+    bed.response(SECOND_PARTY, 200);
+    transfer(&mut bed, &first.id, Who::Callee).unwrap();
+    bed.receive_message(SECOND_PARTY, &up.second.send(&Method::Bye, ""));
+    let ack = bed.request(FIRST, &Method::Ack);
+    assert!(body(&ack).contains("a=inactive"), "{ack:?}");
+    bed.response(SECOND_PARTY, 200);
+    bed.pass_ms(1_100);
+    let invite = hold(&mut bed, FIRST, &first_says());
+    connect_and_part(&mut bed, &invite);
+    bed.assert_quiet();
+    bed.assert_empty();
+}
