@@ -18,7 +18,7 @@ use crate::session::{Leg, Session};
 /// Keys and pauses that wait for one party at most.
 const MAX_WAITING: usize = 200;
 /// Clocks that media have, in Hz.
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=192_000;
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=96_000;
 
 impl<I: PacketIo> Shard<I> {
     pub(super) fn dtmf(&mut self, order: &Dtmf) -> Result<SessionInfo, Fault> {

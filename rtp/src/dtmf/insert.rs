@@ -23,8 +23,9 @@ const VOLUME: u8 = 10;
 const PATIENCE: u64 = 4;
 /// Milliseconds of a packet, until the speaker's are known.
 const PTIME_MS: u32 = 20;
-/// The longest packet that is believed, in milliseconds.
-const MAX_PTIME_MS: u32 = 125;
+/// The shortest and the longest packet that are believed, in milliseconds. Keys are told by the packet: a shorter one
+/// would let who speaks have the hearer flooded.
+const PTIMES_MS: std::ops::RangeInclusive<u32> = 5..=125;
 /// A packet this far behind is late; further behind, the sender has restarted (RFC 3550 appendix A.1).
 const MAX_MISORDER: u16 = 100;
 const NS: u64 = 1_000_000_000;
@@ -144,8 +145,30 @@ impl Inserter {
     }
 
     /// The hearer has said anew what he understands.
-    pub const fn set_format(&mut self, format: Format) {
+    pub fn set_format(&mut self, format: Format) {
+        let (from, to) = (self.format.audio_rate, format.audio_rate);
         self.format = format;
+        if from == to {
+            return;
+        }
+        self.step = scale(self.step, from, to)
+            .clamp(units(*PTIMES_MS.start(), to), units(*PTIMES_MS.end(), to));
+        match &mut self.state {
+            State::Idle => {}
+            State::Pause(left) => *left = scale(*left, from, to),
+            State::Pressed(pressed) => {
+                let Pressed {
+                    total,
+                    gap,
+                    elapsed,
+                    segment,
+                    ..
+                } = pressed;
+                for units in [total, gap, elapsed, segment] {
+                    *units = scale(*units, from, to);
+                }
+            }
+        }
     }
 
     /// Presses nothing more: the hearer does not understand it any longer.
@@ -192,7 +215,9 @@ impl Inserter {
                 return self.take_late(sequence, timestamp);
             }
             let lasts = timestamp.wrapping_sub(self.stream.timestamp);
-            if ahead == 1 && (1..=units(MAX_PTIME_MS, self.format.audio_rate)).contains(&lasts) {
+            let [least, most] =
+                [PTIMES_MS.start(), PTIMES_MS.end()].map(|ms| units(*ms, self.format.audio_rate));
+            if ahead == 1 && (least..=most).contains(&lasts) {
                 self.step = lasts;
             }
         }

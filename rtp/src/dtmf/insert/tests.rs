@@ -379,6 +379,46 @@ fn a_clock_of_its_own_measures_the_event() {
 }
 
 #[test]
+fn a_packet_of_one_unit_does_not_set_the_pace() {
+    let format = Format {
+        clock_rate: 96_000,
+        audio_rate: 96_000,
+        ..FORMAT
+    };
+    let mut bed = Bed::new(format, true);
+    for _ in 0..2 {
+        let packet = bed.next(1);
+        bed.receive(packet);
+    }
+    bed.heard.clear();
+    bed.press("5", 1000, 100);
+    bed.wait(3000);
+    let event = &bed.events()[0];
+    assert!((45..60).contains(&event.len()), "{} packets", event.len());
+    assert_eq!(event.iter().filter(|heard| heard.marker).count(), 1);
+}
+
+#[test]
+fn another_clock_changes_neither_the_pace_nor_how_long_a_key_is_down() {
+    let mut bed = Bed::new(FORMAT, true);
+    bed.wait(1000);
+    bed.press("5", 1000, 100);
+    bed.wait(500);
+    bed.inserter.set_format(Format {
+        clock_rate: 48_000,
+        audio_rate: 48_000,
+        ..FORMAT
+    });
+    bed.wait(1500);
+    let events = bed.events();
+    assert_eq!(events.len(), 1);
+    let pace = events[0].windows(2).map(|pair| pair[1].at - pair[0].at);
+    assert!(pace.clone().all(|pace| pace == 20 * MS));
+    assert_eq!(pace.count(), 50 + 3 - 2);
+    assert_eq!(durations(&events[0]).last(), Some(&(48_000, true)));
+}
+
+#[test]
 fn stopped_is_stopped() {
     let mut bed = Bed::new(FORMAT, true);
     bed.press("123", 100, 100);
@@ -460,6 +500,29 @@ proptest! {
                 prop_assert!(used.insert((heard.ssrc, heard.sequence)), "a number was used twice");
             }
         }
+    }
+
+    #[test]
+    fn nobody_has_the_hearer_flooded(
+        moves in prop::collection::vec((0_u32..400, 0_u64..120, 0_u16..4, 0_usize..5), 0..60),
+        rest_ms in 0_u64..5000,
+    ) {
+        let mut bed = Bed::new(FORMAT, true);
+        bed.press("12#w4", 1000, 40);
+        let (began, mut sent) = (bed.now, 0);
+        for (units, wait_ms, lost, rate) in moves {
+            bed.wait(wait_ms);
+            if let Some(rate) = [1_000, 8_000, 48_000, 96_000].get(rate) {
+                bed.inserter.set_format(Format { audio_rate: *rate, ..FORMAT });
+            }
+            bed.sequence = bed.sequence.wrapping_add(lost);
+            let packet = bed.next(units);
+            bed.receive(packet);
+            sent += 1;
+        }
+        bed.wait(rest_ms);
+        let most = sent + (bed.now - began) / (5 * MS) + 5;
+        prop_assert!(bed.heard.len() as u64 <= most, "{} of {most}", bed.heard.len());
     }
 
     #[test]
