@@ -19,7 +19,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -241,11 +241,14 @@ pub struct Remote {
     /// It is expected to send: its direction is sendrecv or sendonly, and the other side takes it.
     /// A session in which neither side sends is on hold, and never times out.
     pub sends: bool,
+    /// It wants to receive: neither its direction nor an address such as `0.0.0.0` puts the other side on hold
+    /// (RFC 3264 section 8.4).
+    pub receives: bool,
     /// The first format of its `m=` line.
     pub format: Format,
     /// How it is told of telephone keys, where that was agreed on.
     pub events: Option<EventFormat>,
-    /// Its RTP is SRTP, of which this node has no keys.
+    /// Its RTP is SRTP, or may be by what both parties offer (RFC 8643, ZRTP), of which this node has no keys.
     pub secure: bool,
 }
 

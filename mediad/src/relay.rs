@@ -237,9 +237,21 @@ fn on_media_port(
             if !leg.learner.other(packet.source) {
                 return Err(Outcome::Stranger);
             }
+            if kind == rtp::Kind::Zrtp {
+                note_zrtp(leg, other);
+            }
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
             Ok((other.port, to, packet.data.len()))
         }
+    }
+}
+
+/// Who has sent ZRTP may encrypt from the next packet on, if the other one knows it too.
+fn note_zrtp(leg: &mut Leg, other: &mut Leg) {
+    leg.zrtp = true;
+    if other.zrtp {
+        leg.keys = None;
+        other.keys = None;
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Leg {
     pub(crate) keys: Option<Box<Inserter>>,
     /// Names the latest order for some.
     pub(crate) keys_order: Option<u64>,
+    /// The party has sent ZRTP. Where the other one has too, their RTP becomes SRTP.
+    pub(crate) zrtp: bool,
     pub(crate) learner: Learner,
     pub(crate) control: ControlLearner,
     /// What came from the party.
@@ -119,8 +121,8 @@ impl Session {
             .as_ref()
             .is_some_and(|before| before.rtcp_mux != remote.rtcp_mux);
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
-        leg.follow_keys(&remote);
         leg.remote = Some(remote);
+        self.follow_keys(side);
         if self.expects_media() {
             // A new description is a sign of life, and starts the silence anew.
             self.expecting_since = Some(now);
@@ -192,6 +194,7 @@ impl Leg {
             tap: None,
             keys: None,
             keys_order: None,
+            zrtp: false,
             learner: Learner::default(),
             control: ControlLearner::default(),
             received: Reception::default(),

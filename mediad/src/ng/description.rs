@@ -50,6 +50,7 @@ fn remote(media: &Media<'_, '_>) -> Result<Remote, SdpError> {
         rtcp: if mux { rtp } else { media.rtcp()? },
         rtcp_mux: mux,
         sends: matches!(media.direction(), Direction::SendRecv | Direction::SendOnly),
+        receives: !media.is_held(),
         format: Format {
             payload_type: codec
                 .map(|codec| codec.payload_type)

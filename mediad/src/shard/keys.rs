@@ -92,6 +92,25 @@ impl<I: PacketIo> Shard<I> {
 }
 
 impl Session {
+    /// A party is described anew, while it may be told of keys.
+    pub(crate) fn follow_keys(&mut self, side: Side) {
+        let [a, b] = &mut self.legs;
+        if is_secret([a, b]) {
+            // The numbers of SRTP are authenticated: they have to go on as they came.
+            a.keys = None;
+            b.keys = None;
+            return;
+        }
+        let leg = self.split(side).0;
+        let (Some(keys), Some(remote)) = (&mut leg.keys, &leg.remote) else {
+            return;
+        };
+        match event_format(remote).filter(|_| remote.receives) {
+            Some(format) => keys.set_format(format),
+            None => keys.stop(),
+        }
+    }
+
     /// Presses keys that `hears` shall hear.
     fn press(&mut self, hears: Side, order: u64, format: Format, steps: Vec<dtmf::Step>) {
         let (hearer, speaker) = self.split(hears);
@@ -126,10 +145,9 @@ impl Leg {
         let Some(remote) = &self.remote else {
             return Err(format!("the {party} has not said yet where its media goes"));
         };
-        let is_secure = |leg: &Self| leg.remote.as_ref().is_some_and(|remote| remote.secure);
-        if is_secure(self) || is_secure(speaker) {
+        if is_secret([self, speaker]) {
             return Err(
-                "the media of this call is SRTP, encrypted between its parties: this node has no keys \
+                "the media of this call is SRTP (or may become it), encrypted between its parties: this node has no keys \
                  to put anything into it"
                     .to_owned(),
             );
@@ -140,19 +158,12 @@ impl Leg {
                  have telephone-event"
             ));
         };
-        if self.learner.destination().is_none() {
-            return Err(format!("the {party} is on hold and hears nothing"));
+        if !remote.receives || self.learner.destination().is_none() {
+            return Err(format!(
+                "the {party} has put the call on hold and hears nothing: press keys when it has resumed"
+            ));
         }
         Ok(format)
-    }
-
-    /// The party is described anew, while it may be told of keys.
-    pub(crate) fn follow_keys(&mut self, remote: &Remote) {
-        let Some(keys) = &mut self.keys else { return };
-        match event_format(remote).filter(|_| !remote.secure) {
-            Some(format) => keys.set_format(format),
-            None => keys.stop(),
-        }
     }
 
     /// The next packet that is due because nobody speaks to this party.
@@ -184,6 +195,12 @@ impl Leg {
             at: flow.last_arrival,
         })
     }
+}
+
+/// Whether the parties encrypt what they send, as far as is known.
+fn is_secret(legs: [&Leg; 2]) -> bool {
+    let says_so = |leg: &Leg| leg.remote.as_ref().is_some_and(|remote| remote.secure);
+    legs.into_iter().any(says_so) || legs.into_iter().all(|leg| leg.zrtp)
 }
 
 fn event_format(remote: &Remote) -> Option<Format> {

@@ -15,7 +15,7 @@ use control::media::{
 use sip::{
     dialog::Side,
     message::Message,
-    sdp::{self, Direction, Relay, Sdp, SdpError},
+    sdp::{self, Direction, Keying, Relay, Sdp, SdpError},
 };
 
 use super::state::MAX_DIALOGS;
@@ -124,6 +124,7 @@ struct Line {
     direction: Direction,
     /// Payload types and clock rates of `telephone-event`.
     events: Vec<(u8, u32)>,
+    keying: Keying,
 }
 
 /// What offer and answer come to for one stream.
@@ -403,6 +404,7 @@ impl Media {
             remote: None,
             direction: Direction::Inactive,
             events: Vec::new(),
+            keying: Keying::default(),
         };
         // An answer to nothing changes nothing: it comes too late, or again.
         let Some(offer) = self.offer.as_ref().filter(|offer| offer.by != by) else {
@@ -480,6 +482,7 @@ impl Session {
         remote.events = own
             .events(agreed.audio_rate)
             .filter(|_| !peer.events.is_empty());
+        remote.secure |= own.keying.agrees(peer.keying);
         remote.rtcp_mux = agreed.mux;
         if agreed.mux {
             remote.rtcp = remote.rtp;
@@ -511,13 +514,14 @@ impl Session {
 }
 
 /// A description as mediad can use it. One that names no address (`0.0.0.0`: hold as RFC 2543 had it)
-/// leaves the party where it was; it is not expected to receive, but may send.
+/// leaves the party where it was; it does not want to receive, but may send.
 fn known(remote: &Remote, before: Option<&Remote>) -> Option<Remote> {
     if !remote.rtp.ip().is_unspecified() {
         return Some(remote.clone());
     }
     let mut kept = before?.clone();
     kept.sends = remote.sends;
+    kept.receives = false;
     Some(kept)
 }
 
@@ -536,6 +540,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
             remote: None,
             direction,
             events: Vec::new(),
+            keying: Keying::default(),
         });
     }
     let remote = Remote {
@@ -543,6 +548,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         rtcp: media.rtcp()?,
         rtcp_mux: media.rtcp_mux(),
         sends: matches!(direction, Direction::SendRecv | Direction::SendOnly),
+        receives: !media.is_held(),
         format: format(media),
         // Known when the other party has agreed.
         events: None,
@@ -559,6 +565,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
             .map(|codec| (codec.payload_type, codec.clock_rate))
             .take(MAX_EVENTS)
             .collect(),
+        keying: media.keying(),
     })
 }
 

@@ -25,6 +25,18 @@ pub enum Direction {
     Inactive,
 }
 
+/// By what the describer is ready to encrypt a stream, whatever the `m=` line says: in `RTP/AVP` it happens where both
+/// can (RFC 8643).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keying {
+    /// SDES: `a=crypto` (RFC 4568).
+    pub sdes: bool,
+    /// DTLS: `a=fingerprint` (RFC 5763).
+    pub dtls: bool,
+    /// ZRTP: `a=zrtp-hash` (RFC 6189 section 8).
+    pub zrtp: bool,
+}
+
 /// What a payload type means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codec<'a> {
@@ -89,6 +101,18 @@ impl<'s, 'a> Media<'s, 'a> {
     /// Whether the stream is SRTP, keyed by SDES or DTLS.
     pub fn is_srtp(&self) -> bool {
         self.is_udp() && self.line.proto.to_ascii_uppercase().contains("SAVP")
+    }
+
+    /// How the sender could agree on keys for SRTP, by the section's attributes and the session's.
+    pub fn keying(&self) -> Keying {
+        let end = self.sdp.session_lines();
+        let has =
+            |name| self.attribute(name).is_some() || self.sdp.attribute_in(0..end, name).is_some();
+        Keying {
+            sdes: has("crypto"),
+            dtls: has("fingerprint"),
+            zrtp: has("zrtp-hash"),
+        }
     }
 
     /// Whether the stream goes over UDP: RTP, `udp`, and T.38's `udptl`.
@@ -197,6 +221,14 @@ impl<'s, 'a> Media<'s, 'a> {
     /// The section's attributes: name, and value after the colon (empty for a flag).
     pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'s, 'a> {
         self.sdp.attributes_in(self.line.lines.clone())
+    }
+}
+
+impl Keying {
+    /// Whether both parties of a stream know the same way to keys: it may be SRTP.
+    #[must_use]
+    pub const fn agrees(self, other: Self) -> bool {
+        self.sdes && other.sdes || self.dtls && other.dtls || self.zrtp && other.zrtp
     }
 }
 

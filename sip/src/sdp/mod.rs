@@ -21,7 +21,7 @@ mod rewrite;
 
 use std::{fmt, net::IpAddr, ops::Range};
 
-pub use media::{Codec, Direction, Media};
+pub use media::{Codec, Direction, Keying, Media};
 pub use part::{locate, locate_in, splice};
 pub use rewrite::Relay;
 
@@ -187,11 +187,7 @@ impl<'a> Sdp<'a> {
 
     /// Session-level attributes: name, and value after the colon (empty for a flag).
     pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let end = self
-            .media
-            .first()
-            .map_or(self.lines.len(), |media| media.lines.start);
-        self.attributes_in(0..end)
+        self.attributes_in(0..self.session_lines())
     }
 
     /// Whether any section has ICE credentials: the sender is an ICE agent (RFC 8839).
@@ -300,6 +296,12 @@ impl<'a> Sdp<'a> {
     }
 
     /// The value of the first attribute of this name; `""` for a flag. Text is made of that one only.
+    /// Lines before the first media section.
+    fn session_lines(&self) -> usize {
+        let first = self.media.first();
+        first.map_or(self.lines.len(), |media| media.lines.start)
+    }
+
     fn attribute_in(&self, lines: Range<usize>, name: &str) -> Option<&'a str> {
         let mut lines = self.lines[lines].iter().filter(|line| {
             let value = &self.body[line.start + 2..line.value_end];

@@ -189,6 +189,7 @@ impl Party {
             rtcp: self.rtcp.local_addr().unwrap(),
             rtcp_mux: false,
             sends: true,
+            receives: true,
             format: Format {
                 payload_type: 0,
                 encoding: "PCMU".into(),

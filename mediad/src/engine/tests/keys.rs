@@ -9,6 +9,8 @@ on_both_backends! {
     keys_are_heard_where_nobody_speaks;
     who_is_muted_keeps_the_time_for_keys;
     keys_that_cannot_be_told_are_refused;
+    who_encrypts_is_left_alone;
+    who_holds_the_call_is_told_of_no_keys;
 }
 
 fn order(id: u8, hears: Side, order: u64, digits: &str) -> Dtmf {
@@ -209,4 +211,70 @@ async fn keys_that_cannot_be_told_are_refused(datapath: &str) {
     let fault = refused(order(1, Side::B, 4, "1")).await;
     assert_eq!(fault.code, FaultCode::Conflict);
     assert!(fault.message.contains("SRTP"), "{fault}");
+}
+
+async fn who_encrypts_is_left_alone(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    // Where she is silent, the numbers of what she sends later are moved.
+    press(&bed, order(1, Side::B, 1, "5")).await;
+    hear_long(&bob.rtp);
+    alice.send(info.a.rtp);
+    bob.receive();
+    press(&bed, order(1, Side::B, 2, "5")).await;
+    hear_long(&bob.rtp);
+    let sent = alice.send(info.a.rtp);
+    assert_ne!(bob.receive().0, sent, "her number is moved");
+
+    let secret = Remote {
+        secure: true,
+        ..alice.described()
+    };
+    bed.modify(1, Some(secret), None).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent, "as she authenticated it");
+
+    // Two who find out by themselves that they can encrypt.
+    let (alice, bob) = (Party::new(3), Party::new(4));
+    let info = bed
+        .create(2, Some(alice.described()), Some(bob.described()))
+        .await;
+    let hello = b"\x10\0\0\x01ZRTP\0\0\0\0";
+    alice.rtp.send_to(hello, info.a.rtp).unwrap();
+    assert_eq!(bob.receive().0, hello);
+    press(&bed, order(2, Side::B, 1, "WW")).await;
+    bob.rtp.send_to(hello, info.b.rtp).unwrap();
+    assert_eq!(alice.receive().0, hello);
+    for side in [Side::A, Side::B] {
+        let asked = Request::Dtmf(order(2, side, 2, "1"));
+        let fault = bed.ask(asked).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::Conflict);
+        assert!(fault.message.contains("SRTP"), "{fault}");
+    }
+}
+
+async fn who_holds_the_call_is_told_of_no_keys(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (alice, bob) = (Party::new(1), Party::new(2));
+    bed.create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let holding = Remote {
+        receives: false,
+        ..bob.described()
+    };
+    press(&bed, order(1, Side::B, 1, "W1")).await;
+    bed.modify(1, None, Some(holding)).await;
+    let asked = Request::Dtmf(order(1, Side::B, 2, "1"));
+    let fault = bed.ask(asked).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Conflict);
+    assert!(fault.message.contains("hold"), "{fault}");
+    // The one who is held hears them; what was to be pressed is forgotten.
+    press(&bed, order(1, Side::A, 3, "2")).await;
+    assert_eq!(keys(&hear(&alice.rtp)), "2");
+    bed.modify(1, None, Some(bob.described())).await;
+    press(&bed, order(1, Side::B, 4, "3")).await;
+    assert_eq!(keys(&hear_long(&bob.rtp)), "3");
 }

@@ -134,3 +134,38 @@ fn a_mediad_that_lost_the_session_is_told_of_no_keys() {
     hang_up(&mut bed, &mut up);
     bed.assert_empty();
 }
+
+/// Which parties' media is secret, and which of them want to hear.
+fn described(bed: &Bed) -> [(bool, bool); 2] {
+    let create = bed.mediad.only();
+    [&create.a, &create.b].map(|leg| {
+        let remote = leg.remote.as_ref().unwrap();
+        (remote.secure, remote.receives)
+    })
+}
+
+#[test]
+fn media_that_may_be_encrypted_is_told_as_secret() {
+    let with = [(0, "PCMU/8000"), (101, "telephone-event/8000")];
+    let plain = |address, port| audio(address, port, &with);
+    let session = |text: String, line: &str| text.replace("m=", &format!("{line}\r\nm="));
+    let crypto = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:abc\r\n";
+    let print = "a=fingerprint:sha-256 AA:BB";
+    let hash = "a=zrtp-hash:1.10 fe30\r\n";
+    let (a, b) = (|| plain("192.0.2.10", 4000), || plain("192.0.2.20", 5000));
+    for (offer, answered, is_secret) in [
+        (a(), b(), false),
+        (a() + crypto, b() + crypto, true),
+        (session(a(), print), b() + print + "\r\n", true),
+        (a() + hash, b() + hash, true),
+        // What only one of them can do is not done.
+        (a() + crypto, b(), false),
+        (a() + crypto, session(b(), print), false),
+    ] {
+        let mut bed = Bed::new();
+        let mut up = call_with(&mut bed, "+2555", "c1", &offer, &answered);
+        assert_eq!(described(&bed), [(is_secret, true); 2], "{offer}{answered}");
+        hang_up(&mut bed, &mut up);
+        bed.assert_empty();
+    }
+}

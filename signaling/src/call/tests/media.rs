@@ -159,6 +159,8 @@ fn hold_and_resume_from_either_side_by_any_of_the_three_ways() {
         bed.assert_quiet();
         assert_eq!(sends(&bed), wanted, "{offered} {address}");
         let remote = bed.mediad.only().b.remote.clone().unwrap();
+        let receives = offered == "sendrecv" && !hold;
+        assert_eq!(remote.receives, receives, "{offered} {address}");
         assert_eq!(remote.rtp, at("192.0.2.20:5000"), "hold forgets no address");
     }
     assert_eq!(bed.asked(), ["modify"; 6]);
