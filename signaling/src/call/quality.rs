@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use control::{
-    media::{self, FlowSample, MAX_SURVEY, SessionStats, Surveyed},
+    media::{self, FlowSample, MAX_SURVEY, SessionId, SessionStats, Surveyed},
     signal::QualitySample,
 };
 use store::Timestamp;
@@ -34,6 +34,8 @@ pub(super) struct Series {
     /// The sum of what sessions had carried that are gone: mediad counts from 0 in the next one.
     before: [Counted; 2],
     last: [Counted; 2],
+    /// The session that the last sample is of.
+    session: Option<SessionId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,13 +57,16 @@ impl Series {
                 packets: 0,
                 lost: 0,
             }; 2],
+            session: None,
         }
     }
 
-    fn push(&mut self, at: Timestamp, mut flows: [FlowSample; 2]) {
+    fn push(&mut self, at: Timestamp, session: SessionId, mut flows: [FlowSample; 2]) {
+        let is_another = self.session.replace(session) != Some(session);
         for (at, flow) in flows.iter_mut().enumerate() {
             let (before, last) = (&mut self.before[at], &mut self.last[at]);
-            if flow.packets < last.packets {
+            // The same one counts from 0 again when mediad was restarted.
+            if is_another || flow.packets < last.packets {
                 before.packets += last.packets;
                 before.lost += last.lost;
             }
@@ -118,7 +123,11 @@ impl Call {
 
     /// What its streams have carried in all is the last sample; `at`: when it ended.
     pub(super) fn end_series(&mut self, at: Timestamp) {
-        let Some(stats) = self.stats.iter().find(|stats| is_heard(stats)) else {
+        // The samples are of the stream that was the first; of a short call, of one that was heard.
+        let sampled = self.quality.session;
+        let same = self.stats.iter().find(|stats| Some(stats.id) == sampled);
+        let heard = || self.stats.iter().find(|stats| is_heard(stats));
+        let Some(stats) = same.or_else(|| heard().filter(|_| sampled.is_none())) else {
             return;
         };
         // A short call has no other.
@@ -130,7 +139,7 @@ impl Call {
             mos: flow.mos.filter(|_| is_only),
         };
         let flows = [sample(&stats.from_a), sample(&stats.from_b)];
-        self.quality.push(at, flows);
+        self.quality.push(at, stats.id, flows);
     }
 }
 
@@ -186,7 +195,8 @@ impl Core {
         for surveyed in all {
             let key = self.by_session.get(&surveyed.id);
             if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
-                call.quality.push(at, [surveyed.from_a, surveyed.from_b]);
+                let flows = [surveyed.from_a, surveyed.from_b];
+                call.quality.push(at, surveyed.id, flows);
             }
         }
     }
@@ -219,7 +229,11 @@ mod tests {
             samples += 1;
             let mos = if samples == 7 { 1.5 } else { 4.4 };
             let packets = u64::try_from(second).unwrap() * 50;
-            series.push(at(second), [flow(packets, mos), flow(packets, 4.4)]);
+            series.push(
+                at(second),
+                SessionId([1; 16]),
+                [flow(packets, mos), flow(packets, 4.4)],
+            );
             assert!(series.samples.len() <= MAX_SAMPLES);
         }
         assert!(series.samples.len() >= MAX_SAMPLES / 2);
@@ -240,11 +254,13 @@ mod tests {
     #[test]
     fn counters_go_on_in_the_next_session() {
         let mut series = Series::new();
-        for packets in [500, 1000, 200, 700] {
-            series.push(at(0), [flow(packets, 4.4), flow(0, 4.4)]);
+        // The first one is opened anew by a restart of mediad; the next one has carried more when it is looked at.
+        for (session, packets) in [(1, 500), (1, 1000), (1, 200), (1, 700), (2, 900), (2, 950)] {
+            let flows = [flow(packets, 4.4), flow(0, 4.4)];
+            series.push(at(0), SessionId([session; 16]), flows);
         }
         let packets: Vec<_> = series.samples.iter().map(|s| s.caller.packets).collect();
-        assert_eq!(packets, [500, 1000, 1200, 1700]);
-        assert_eq!(series.samples[3].caller.lost, 10 + 7);
+        assert_eq!(packets, [500, 1000, 1200, 1700, 2600, 2650]);
+        assert_eq!(series.samples[5].caller.lost, 10 + 7 + 9);
     }
 }
