@@ -19,8 +19,9 @@ pub const PACKET: usize = 12 + TelephoneEvent::LEN;
 const ENDS: u8 = 3;
 /// What telephones make: -10 dBm0.
 const VOLUME: u8 = 10;
-/// A speaker is silent who has sent nothing for so many of his packets.
-const PATIENCE: u64 = 4;
+/// A speaker is silent who has sent nothing for so long, in nanoseconds: more than radio makes a packet wait, so that
+/// his numbers need not be moved for a gap in them.
+const PATIENCE: u64 = 300_000_000;
 /// Milliseconds of a packet, until the speaker's are known.
 const PTIME_MS: u32 = 20;
 /// The shortest and the longest packet that are believed, in milliseconds. Keys are told by the packet: a shorter one
@@ -61,7 +62,7 @@ pub enum Action {
     Relay(u16),
     /// This goes instead of it.
     Replace([u8; PACKET]),
-    /// Nothing does: it is late, and what came after it was replaced.
+    /// Nothing does: it is late, and its place was taken by a packet of a key, or what came after it was replaced.
     Drop,
 }
 
@@ -76,6 +77,9 @@ pub struct Inserter {
     is_heard: bool,
     /// How far his sequence numbers are moved ahead.
     offset: u16,
+    /// The last of his numbers that a packet of a key took, or came after: what comes late from there or before may
+    /// have lost its own.
+    taken: Option<u16>,
     /// The timestamp up to which the hearer's stream has been filled, and when that was.
     cursor: u32,
     at: u64,
@@ -123,10 +127,11 @@ impl Inserter {
             stream,
             is_heard: speaker.is_some(),
             offset: 0,
+            taken: None,
             cursor: stream.timestamp.wrapping_add(step),
             at: stream.at,
             step,
-            is_silent: false,
+            is_silent: speaker.is_none(),
         }
     }
 
@@ -195,7 +200,7 @@ impl Inserter {
     pub fn poll_timeout(&self) -> Option<u64> {
         let patience = match self.is_silent {
             true => 0,
-            false => (PATIENCE - 1) * self.ns(self.step),
+            false => PATIENCE.saturating_sub(self.ns(self.step)),
         };
         let wait = match self.state {
             State::Idle => return None,
@@ -212,7 +217,7 @@ impl Inserter {
         } else {
             let ahead = sequence.wrapping_sub(self.stream.sequence);
             if ahead == 0 || ahead.wrapping_neg() <= MAX_MISORDER {
-                return self.take_late(sequence, timestamp);
+                return self.take_late(sequence);
             }
             let lasts = timestamp.wrapping_sub(self.stream.timestamp);
             let [least, most] =
@@ -246,11 +251,12 @@ impl Inserter {
         if passed > 0 {
             self.at = now;
         }
-        let sequence = sequence.wrapping_add(self.offset);
-        match self.pass(passed) {
-            true => Action::Replace(self.packet(sequence)),
-            false => Action::Relay(sequence),
+        let number = sequence.wrapping_add(self.offset);
+        if !self.pass(passed) {
+            return Action::Relay(number);
         }
+        self.taken = Some(sequence);
+        Action::Replace(self.packet(number))
     }
 
     /// Makes a packet where the speaker sends none.
@@ -270,6 +276,7 @@ impl Inserter {
             self.pass(passed) || matches!(self.state, State::Pause(0)) && self.pass(self.step);
         tells.then(|| {
             self.offset = self.offset.wrapping_add(1);
+            self.taken = Some(self.stream.sequence);
             self.packet(self.stream.sequence.wrapping_add(self.offset))
         })
     }
@@ -287,19 +294,18 @@ impl Inserter {
     const fn begin_stream(&mut self, timestamp: u32) {
         self.is_heard = true;
         self.offset = 0;
+        self.taken = None;
         self.cursor = timestamp;
         if let State::Pressed(pressed) = &mut self.state {
             pressed.start = timestamp.wrapping_sub(pressed.elapsed);
         }
     }
 
-    const fn take_late(&self, sequence: u16, timestamp: u32) -> Action {
-        if let State::Pressed(pressed) = self.state
-            && timestamp.wrapping_sub(pressed.start) < u32::MAX / 2
-        {
-            return Action::Drop;
+    const fn take_late(&self, sequence: u16) -> Action {
+        match self.taken {
+            Some(taken) if taken.wrapping_sub(sequence) <= MAX_MISORDER => Action::Drop,
+            _ => Action::Relay(sequence.wrapping_add(self.offset)),
         }
-        Action::Relay(sequence.wrapping_add(self.offset))
     }
 
     /// Lets `passed` units pass. Says whether a packet tells of a key then.

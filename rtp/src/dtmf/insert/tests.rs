@@ -243,8 +243,8 @@ fn a_speaker_may_fall_silent_and_come_back_within_an_event() {
     let mut bed = Bed::new(FORMAT, true);
     bed.press("9", 1000, 100);
     bed.talk(10);
-    bed.wait(300);
-    bed.timestamp = bed.timestamp.wrapping_add(300 * 8);
+    bed.wait(400);
+    bed.timestamp = bed.timestamp.wrapping_add(400 * 8);
     bed.talk(40);
     bed.assert_continuous();
     let event = &bed.events()[0];
@@ -379,6 +379,51 @@ fn a_clock_of_its_own_measures_the_event() {
 }
 
 #[test]
+fn a_gap_of_the_network_moves_no_numbers() {
+    let mut bed = Bed::new(FORMAT, true);
+    bed.press("9", 200, 100);
+    bed.talk(5);
+    // All of it comes at once in the end.
+    bed.wait(250);
+    for _ in 0..13 {
+        let packet = bed.next(160);
+        bed.receive(packet);
+    }
+    bed.talk(10);
+    bed.assert_continuous();
+    assert_eq!(durations(&bed.events()[0]).last(), Some(&(1600, true)));
+    assert!(!bed.inserter.moves());
+    assert_eq!(bed.heard.last().unwrap().sequence, bed.sequence);
+
+    // Who was silent before is not waited for.
+    bed.wait(400);
+    bed.press("8", 100, 100);
+    bed.wait(30);
+    assert_eq!(bed.keys(), "98");
+}
+
+#[test]
+fn what_comes_late_takes_no_number_of_a_key() {
+    let mut bed = Bed::new(FORMAT, true);
+    bed.talk(3);
+    let late = bed.next(160);
+    bed.talk(1);
+    bed.wait(500);
+    bed.press("1", 40, 40);
+    bed.wait(500);
+    bed.timestamp = bed.timestamp.wrapping_add(8000);
+    bed.talk(3);
+    let heard = bed.heard.len();
+    bed.receive(late);
+    assert_eq!(bed.heard.len(), heard, "its number is that of an event");
+    // After those he is late as ever.
+    let late = bed.next(160);
+    bed.talk(1);
+    bed.receive(late);
+    assert_eq!(bed.heard.len(), heard + 2);
+}
+
+#[test]
 fn a_packet_of_one_unit_does_not_set_the_pace() {
     let format = Format {
         clock_rate: 96_000,
@@ -499,6 +544,9 @@ proptest! {
             for heard in &event {
                 prop_assert!(used.insert((heard.ssrc, heard.sequence)), "a number was used twice");
             }
+        }
+        for heard in bed.heard.iter().filter(|heard| heard.event.is_none()) {
+            prop_assert!(!used.contains(&(heard.ssrc, heard.sequence)), "it is that of an event");
         }
     }
 
