@@ -17,6 +17,9 @@ use crate::session::{Leg, Session};
 
 /// Keys and pauses that wait for one party at most.
 const MAX_WAITING: usize = 200;
+/// Between two looks at the sessions in which keys are pressed, in nanoseconds: with many of them, each is not worth a
+/// look of its own; where the other party speaks, nothing but a look finds that all is pressed.
+const LOOKS_APART: std::ops::RangeInclusive<u64> = 1_000_000..=50_000_000;
 /// Clocks that media have, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=96_000;
 
@@ -54,22 +57,16 @@ impl<I: PacketIo> Shard<I> {
         if !self.pressing.contains(&index) {
             self.pressing.push(index);
         }
+        self.next_press = Some(monotonic_ns());
         debug!(session = %id, hears = ?order.hears, "telephone keys are pressed");
         Ok(info)
     }
 
-    /// When a packet of a key has to be made, unless the speaker sends one.
-    pub(super) fn next_key(&self) -> Option<u64> {
-        let sessions = self.pressing.iter();
-        let legs = sessions
-            .filter_map(|index| self.relay.session(*index))
-            .flat_map(|session| &session.legs);
-        legs.filter_map(|leg| leg.keys.as_ref()?.poll_timeout())
-            .min()
-    }
-
-    /// Makes packets of keys where nobody speaks, and looks where all are pressed.
+    /// Makes packets of keys where nobody speaks, and looks where all are pressed. Says in `next_press` when to do so
+    /// again.
     pub(super) fn press_keys(&mut self, now: u64) {
+        let (soonest, latest) = (now + LOOKS_APART.start(), now + LOOKS_APART.end());
+        let mut next = latest;
         let mut at = 0;
         while let Some(&index) = self.pressing.get(at) {
             let mut is_done = true;
@@ -78,7 +75,10 @@ impl<I: PacketIo> Shard<I> {
                     while let Some((via, to, packet)) = leg.make_key(now) {
                         self.io.send(via, to, &packet);
                     }
-                    is_done &= leg.keys.as_ref().is_none_or(|keys| keys.is_idle());
+                    if let Some(keys) = &leg.keys {
+                        is_done &= keys.is_idle();
+                        next = keys.poll_timeout().map_or(next, |due| due.min(next));
+                    }
                 }
             }
             if !is_done {
@@ -88,6 +88,7 @@ impl<I: PacketIo> Shard<I> {
             self.pressing.swap_remove(at);
             self.program(index);
         }
+        self.next_press = (!self.pressing.is_empty()).then(|| next.max(soonest));
     }
 }
 

@@ -229,6 +229,8 @@ struct Shard<I> {
     offload: Option<Offload>,
     /// Sessions in which keys are pressed.
     pressing: Vec<u32>,
+    /// When these are to be looked at, while there are any.
+    next_press: Option<u64>,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -262,6 +264,7 @@ impl<I: PacketIo> Shard<I> {
             gauges,
             offload,
             pressing: Vec::new(),
+            next_press: None,
             learned: Vec::with_capacity(64),
         }
     }
@@ -270,7 +273,7 @@ impl<I: PacketIo> Shard<I> {
         let tick = u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX);
         let mut next_tick = monotonic_ns() + tick;
         loop {
-            let next = self.next_key().map_or(next_tick, |key| key.min(next_tick));
+            let next = self.next_press.map_or(next_tick, |at| at.min(next_tick));
             let wait = Duration::from_nanos(next.saturating_sub(monotonic_ns()));
             let turn = self.io.turn(wait, &mut self.relay)?;
             self.take_learned();
@@ -278,7 +281,9 @@ impl<I: PacketIo> Shard<I> {
                 return Ok(());
             }
             let now = monotonic_ns();
-            self.press_keys(now);
+            if self.next_press.is_some_and(|at| at <= now) {
+                self.press_keys(now);
+            }
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now + tick;

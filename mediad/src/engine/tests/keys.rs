@@ -161,16 +161,21 @@ async fn who_is_muted_keeps_the_time_for_keys(datapath: &str) {
         .await;
     bed.mute(1, true, false).await;
     press(&bed, order(1, Side::B, 1, "42")).await;
-    for _ in 0..20 {
-        alice.send(info.a.rtp);
-    }
+    let number = |packet: &[u8]| rtp::Packet::parse(packet).unwrap().sequence();
+    let sent: Vec<_> = (0..20).map(|_| number(&alice.send(info.a.rtp))).collect();
     let heard = hear(&bob.rtp);
     assert!(heard.iter().all(|heard| heard.event.is_some()));
+    // Her packets were there for the keys to take the place of; the clock made none.
+    assert!(heard.iter().all(|heard| heard.ssrc == 1));
+    assert!(heard.iter().all(|heard| sent.contains(&heard.sequence)));
     let pressed = heard.iter().filter(|heard| heard.marker);
     let pressed: String = pressed
         .filter_map(|heard| key(heard.event?.event))
         .collect();
     assert_eq!(pressed, "42");
+    bed.mute(1, false, false).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent, "with the number that she gave it");
 }
 
 async fn keys_that_cannot_be_told_are_refused(datapath: &str) {
