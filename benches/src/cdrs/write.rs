@@ -6,19 +6,24 @@ use std::{
 };
 
 use sqlx::{Connection as _, PgConnection, postgres::PgPoolCopyExt as _};
-use store::{Cause, Cdr, CdrWriter, EndedBy, MediaFlow, Store, Timestamp, Uuid, WriterOptions};
+use store::{
+    CallEvent, CallRecord, Cause, Cdr, CdrWriter, EndedBy, MediaFlow, Store, Timestamp, Uuid,
+    WriterOptions,
+};
 
 use super::{Plan, open};
 use crate::spread::Spread;
 
 /// The way of the node.
 pub(super) const WRITER: &str = "CdrWriter";
+/// The same of calls of three minutes, with how they sounded.
+const SAMPLED: &str = "CdrWriter, with quality";
 const COPY: &str = "bare COPY";
 const INSERT: &str = "bare INSERT of 256 rows";
 /// Records in a transaction, as the writer has them.
 const BATCH: usize = 1024;
 /// Records that may wait for the writer.
-const WAITING: u64 = 32_768;
+const WAITING: u64 = 8_000;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -32,6 +37,7 @@ pub(super) async fn measure(
     let store = open(url, folder).await?;
     let mut rates = [
         (WRITER, Vec::new()),
+        (SAMPLED, Vec::new()),
         (COPY, Vec::new()),
         (INSERT, Vec::new()),
     ];
@@ -40,7 +46,8 @@ pub(super) async fn measure(
             empty(url).await?;
             let cdrs: Vec<Cdr> = (0..plan.records).map(cdr).collect();
             let took = match *way {
-                WRITER => by_writer(&store, cdrs).await?,
+                WRITER => by_writer(&store, cdrs.into_iter().map(CallRecord::from)).await?,
+                SAMPLED => by_writer(&store, cdrs.into_iter().map(sampled)).await?,
                 COPY => by_copy(url, &cdrs).await?,
                 _ => by_insert(&store, &cdrs).await?,
             };
@@ -56,7 +63,7 @@ pub(super) async fn measure(
 
 async fn empty(url: &str) -> Result<(), Error> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::query("TRUNCATE cdrs")
+    sqlx::query("TRUNCATE cdrs CASCADE")
         .execute(&mut connection)
         .await?;
     sqlx::query("CHECKPOINT").execute(&mut connection).await?;
@@ -64,15 +71,18 @@ async fn empty(url: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn by_writer(store: &Store, cdrs: Vec<Cdr>) -> Result<Duration, Error> {
-    let count = cdrs.len() as u64;
+async fn by_writer(
+    store: &Store,
+    records: impl ExactSizeIterator<Item = CallRecord>,
+) -> Result<Duration, Error> {
+    let count = records.len() as u64;
     let (writer, task) = CdrWriter::start(store.clone(), WriterOptions::default());
     let began = Instant::now();
-    for cdr in cdrs {
+    for record in records {
         while writer.counts().queued >= WAITING {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        writer.submit(cdr);
+        writer.submit(record);
     }
     // It writes what waits, and ends.
     let lost = task.stop(Duration::from_secs(600)).await;
@@ -166,6 +176,22 @@ fn line(cdr: &Cdr) -> String {
         ]);
     }
     fields.join("\t") + "\n"
+}
+
+/// With a sample for each ten seconds.
+fn sampled(cdr: Cdr) -> CallRecord {
+    let sample = r#"{"time":"2026-01-01T00:00:00.000Z","caller":{"packets":9000,"lost":3,"jitter_ms":0.512,"mos":4.25},"callee":{"packets":8990,"lost":1,"jitter_ms":0.493,"mos":4.31}}"#;
+    let event = CallEvent {
+        call: cdr.id,
+        number: 0,
+        at: cdr.ended,
+        kind: "quality".to_owned(),
+        data: format!(r#"{{"samples":[{}]}}"#, [sample; 18].join(",")),
+    };
+    CallRecord {
+        events: vec![event],
+        ..cdr.into()
+    }
 }
 
 /// A call like any other: of one of many users, to one of many numbers.
