@@ -29,6 +29,7 @@ for purpose in "${@:-build}"; do
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
     want baresip baresip-core
     want iptables iptables
+    want kamailio kamailio
     want node nodejs
     want npm npm
     want chromium chromium

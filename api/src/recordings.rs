@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Recording, RecordingFilter, Store, StoreError, Timestamp, Uuid};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -56,8 +57,10 @@ pub(crate) struct RecordingView {
     ended: Timestamp,
     /// 1, or 2: the caller left, the callee right.
     channels: u8,
-    /// Of the file.
+    /// Of the file; 0 where it could not be seen when the call ended.
     bytes: u64,
+    /// The node that has the file, and whose API has its audio.
+    node: String,
     /// Where it is heard.
     #[schema(example = "/v1/recordings/019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11/audio.wav")]
     audio: String,
@@ -74,6 +77,7 @@ impl From<Recording> for RecordingView {
             ended: recording.ended,
             channels: recording.channels,
             bytes: recording.bytes,
+            node: recording.node,
         }
     }
 }
@@ -181,7 +185,7 @@ async fn audio(
 /// Removes a recording, with its file.
 #[utoipa::path(delete, path = "/recordings/{id}", tag = "recordings", params(("id" = Uuid, Path)),
     security(("bearer" = ["operator"])), responses(
-        (status = 204, description = "It is gone; a file that cannot be removed now is tried again every hour"),
+        (status = 204, description = "It is gone; a file that cannot be removed now, or is another node's, is removed by its node, which tries every hour"),
         (status = 404, description = "There is none of this id")))]
 async fn remove(
     extract::State(state): extract::State<Arc<State>>,
@@ -192,18 +196,19 @@ async fn remove(
     if !state.store.condemn_recording(recording.id).await? {
         return Err(Problem::not_found(Recording::MISSING));
     }
-    sweep(&state).await?;
     let detail = json!({ "call": recording.call });
     state.record(&editor, "delete", &recording, detail).await;
+    sweep(&state).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes the files of recordings that are to go.
-pub(crate) async fn sweep(state: &State) -> Result<(), Problem> {
-    if let Some(folder) = &state.recordings {
-        state.store.sweep_recordings(folder).await?;
+/// Removes the files of this node's recordings that are to go; what fails is tried again every hour.
+pub(crate) async fn sweep(state: &State) {
+    if let Some(folder) = &state.recordings
+        && let Err(error) = state.store.sweep_recordings(&state.node, folder).await
+    {
+        warn!(%error, "recordings that are to go are still there");
     }
-    Ok(())
 }
 
 impl Thing for Recording {

@@ -31,6 +31,8 @@ const PACE: Duration = Duration::from_millis(20);
 const EVERY: u64 = 250_000_000;
 /// After so many octets the header says how long the file is: 5 s.
 const PATCH: u64 = 160_000;
+/// What tells the folder from a place where it is not mounted.
+const MARK: &str = ".recordings";
 /// Recordings of one name at most.
 const SAME_NAME: u32 = 99;
 
@@ -109,6 +111,8 @@ impl Recorder {
     /// The folder cannot be made, or the thread.
     pub(crate) fn start(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
+        // Who removes files looks for it: in an empty place where a volume should be nothing is gone.
+        File::create(folder.join(MARK))?;
         let (audio, heard) = crossbeam_channel::bounded(QUEUE);
         let (orders, told) = crossbeam_channel::unbounded();
         let thread = std::thread::Builder::new()
@@ -226,9 +230,9 @@ impl Drop for Recording {
 }
 
 /// Why a call between two parties cannot be recorded.
-pub(crate) fn check(remotes: [Option<&Remote>; 2]) -> Result<(), &'static str> {
+pub(crate) fn check(remotes: [Option<&Remote>; 2], is_secret: bool) -> Result<(), &'static str> {
     let known = || remotes.iter().flatten();
-    if known().any(|remote| remote.secure) {
+    if is_secret {
         return Err("the media of this call is SRTP, to which this node has no keys");
     }
     let is_g711 = |remote: &&Remote| {
@@ -258,7 +262,10 @@ fn create(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
         };
         match options.open(&path) {
             Ok(mut file) => {
-                file.write_all(&record::header(0))?;
+                if let Err(error) = file.write_all(&record::header(0)) {
+                    drop(std::fs::remove_file(&path));
+                    return Err(error);
+                }
                 return Ok((path, file));
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -250,8 +250,8 @@ fn on_media_port(
 fn note_zrtp(leg: &mut Leg, other: &mut Leg) {
     leg.zrtp = true;
     if other.zrtp {
-        leg.keys = None;
-        other.keys = None;
+        (leg.keys, other.keys) = (None, None);
+        (leg.tap, other.tap) = (None, None);
     }
 }
 

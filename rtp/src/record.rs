@@ -12,8 +12,10 @@ pub const FRAME: usize = 4;
 
 /// What may still come out of its order, in samples: half a second.
 const HOLD: u64 = 4000;
-/// Timestamps that lead further than this from the time of arrival, in samples, are of another clock.
-const MAX_DRIFT: i64 = 8000;
+/// Timestamps that lead further ahead of the time of arrival than this, in samples, are of another clock.
+const MAX_LEAD: i64 = 8000;
+/// And so far behind it: well within [`HOLD`], or what lags would come too late for ever.
+const MAX_LAG: i64 = 2000;
 
 /// What has been heard of both parties, and not been taken. Times are nanoseconds of one clock.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Timeline {
             let since = timestamp.wrapping_sub(anchor.timestamp).cast_signed();
             anchor.place.saturating_add(i64::from(since))
         });
-        let place = by_timestamp.filter(|place| (place - came).abs() <= MAX_DRIFT);
+        let place = by_timestamp.filter(|place| (-MAX_LAG..=MAX_LEAD).contains(&(place - came)));
         let place = place.unwrap_or(came);
         channel.anchor = Some(Anchor {
             ssrc,
@@ -195,6 +197,24 @@ mod tests {
         line.finish(300 * MS, &mut out);
         let heard = frames(&out);
         assert_eq!((heard[0].0, heard[800].0, heard[1600].0), (1, 2, 3));
+    }
+
+    #[test]
+    fn who_falls_behind_his_clock_is_heard() {
+        for behind in [300, 550, 800, 1100] {
+            let mut line = Timeline::new(0);
+            let mut out = Vec::new();
+            assert!(line.put(0, 0, (7, 0), [1; 160]));
+            // The network, or a clock that stood still, from now on.
+            for packet in 1..100_u32 {
+                let arrival = (u64::from(packet) * 20 + behind) * MS;
+                assert!(
+                    line.put(0, arrival, (7, packet * 160), [2; 160]),
+                    "{behind} ms: {packet}"
+                );
+                line.take(arrival + 250 * MS, &mut out);
+            }
+        }
     }
 
     #[test]

@@ -345,6 +345,7 @@ pub async fn start(
         store: store.clone(),
         provision: provision.clone(),
         metrics: metrics.clone(),
+        node: config.node.name.clone(),
     };
     vitals.spawn(retention.run());
     let users = Orders {

@@ -18,6 +18,8 @@ pub(crate) struct Retention {
     /// Whose configuration says for how long.
     pub(crate) provision: Arc<Provision>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Whose recordings have their files here.
+    pub(crate) node: String,
 }
 
 impl Retention {
@@ -26,11 +28,10 @@ impl Retention {
         loop {
             let config = self.provision.store_config().await;
             self.forget(&config, Timestamp::now()).await;
-            if let Some(folder) = self.provision.recordings().await {
-                let forgot = self.forget_recordings(&config, &folder, Timestamp::now());
-                if let Err(error) = forgot.await {
-                    warn!(%error, "cannot forget recordings that are to go; trying again in an hour");
-                }
+            let folder = self.provision.recordings().await;
+            let forgot = self.forget_recordings(&config, folder.as_deref(), Timestamp::now());
+            if let Err(error) = forgot.await {
+                warn!(%error, "cannot forget recordings that are to go; trying again in an hour");
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -65,7 +66,7 @@ impl Retention {
     async fn forget_recordings(
         &self,
         config: &Config,
-        folder: &Path,
+        folder: Option<&Path>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         if config.keep_recordings > 0 {
@@ -73,7 +74,10 @@ impl Retention {
             let before = now.earlier(age);
             self.store.condemn_recordings_before(before).await?;
         }
-        let swept = self.store.sweep_recordings(folder).await?;
+        let Some(folder) = folder else {
+            return Ok(());
+        };
+        let swept = self.store.sweep_recordings(&self.node, folder).await?;
         if swept.removed > 0 {
             self.metrics.forgot("recordings", swept.removed);
             info!(count = swept.removed, "forgot recordings");
@@ -106,6 +110,7 @@ mod tests {
             store: store.clone(),
             provision,
             metrics: Arc::new(Metrics::new().unwrap()),
+            node: "one".to_owned(),
         };
         let now = Timestamp::now();
         let days = |days: u64| now.earlier(Duration::from_secs(days * DAY + 1));
@@ -149,6 +154,7 @@ mod tests {
                 ended: now,
                 channels: 2,
                 bytes: 44,
+                node: "one".to_owned(),
                 file: file.to_owned(),
             };
             std::fs::write(folder.path().join(file), "RIFF").unwrap();
@@ -161,7 +167,7 @@ mod tests {
         };
         for (days, left) in [(0, 2), (30, 1)] {
             config.keep_recordings = days;
-            let forgot = retention.forget_recordings(&config, folder.path(), now);
+            let forgot = retention.forget_recordings(&config, Some(folder.path()), now);
             forgot.await.unwrap();
             assert_eq!(files().len(), left, "{:?}", files());
         }

@@ -408,6 +408,9 @@ fn perform(worker: &Worker, output: Output) {
 /// How long mediad may take to write the end of a recording: it writes four times a second.
 const WRITTEN: Duration = Duration::from_millis(500);
 
+/// How long the size of a file may take to be told.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// With the sizes of the files of recordings, which are on this machine as mediad is.
 async fn measured(mut record: CallRecord, folder: Option<PathBuf>) -> CallRecord {
     tokio::time::sleep(WRITTEN).await;
@@ -416,7 +419,10 @@ async fn measured(mut record: CallRecord, folder: Option<PathBuf>) -> CallRecord
         let Some(path) = path else { continue };
         let place = path.clone();
         let looked = tokio::task::spawn_blocking(move || std::fs::metadata(place));
-        match looked.await.map_err(io::Error::other).flatten() {
+        // A record does not wait for a disk that hangs.
+        let looked = tokio::time::timeout(PATIENCE, looked).await;
+        let looked = looked.map_err(io::Error::other);
+        match looked.and_then(|looked| looked.map_err(io::Error::other).flatten()) {
             Ok(file) => recording.bytes = file.len(),
             Err(error) => warn!(file = %path.display(), %error, "a recording cannot be seen"),
         }

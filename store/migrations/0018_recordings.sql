@@ -10,6 +10,8 @@ CREATE TABLE recordings (
     ended_ms    BIGINT  NOT NULL,
     channels    INTEGER NOT NULL,
     bytes       BIGINT  NOT NULL,
+    -- Who has the file: several nodes may share a database.
+    node        TEXT    NOT NULL,
     -- Its name in the folder.
     file        TEXT    NOT NULL,
     -- 1 where it is to go: it is shown to nobody, and the row stays until its file is gone.
@@ -19,4 +21,4 @@ CREATE TABLE recordings (
 CREATE INDEX recordings_by_time   ON recordings (started_ms, id);
 CREATE INDEX recordings_by_tenant ON recordings (tenant, started_ms) WHERE tenant IS NOT NULL;
 CREATE INDEX recordings_by_call   ON recordings (call);
-CREATE INDEX recordings_condemned ON recordings (id) WHERE condemned = 1;
+CREATE INDEX recordings_condemned ON recordings (node, id) WHERE condemned = 1;

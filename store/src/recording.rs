@@ -39,7 +39,9 @@ pub struct Recording {
     pub channels: u8,
     /// Octets of the file.
     pub bytes: u64,
-    /// The file's name in the folder of recordings.
+    /// The node that has the file.
+    pub node: String,
+    /// The file's name in that node's folder of recordings.
     pub file: String,
 }
 
@@ -87,8 +89,8 @@ where
     i32: for<'q> Encode<'q, DB> + Type<DB>,
 {
     sqlx::query(
-        "INSERT INTO recordings (id, call, tenant, started_ms, ended_ms, channels, bytes, file, \
-         condemned) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO recordings (id, call, tenant, started_ms, ended_ms, channels, bytes, node, file, \
+         condemned) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0) ON CONFLICT (id) DO NOTHING",
     )
     .bind(recording.id.to_string())
     .bind(recording.call.to_string())
@@ -97,6 +99,7 @@ where
     .bind(recording.ended.millis())
     .bind(i32::from(recording.channels))
     .bind(i64::try_from(recording.bytes).unwrap_or(i64::MAX))
+    .bind(recording.node.clone())
     .bind(recording.file.clone())
     .execute(executor)
     .await
@@ -208,19 +211,22 @@ impl Store {
         .await
     }
 
-    /// Removes the files of recordings that are to go, and then the recordings. A file that is not there is gone; one
-    /// that cannot be removed is logged, and tried again the next time.
+    /// Removes the files of a node's recordings that are to go, and then the recordings. A file that is not in the
+    /// folder is gone, where this is the folder that mediad writes to and no empty place for it; one that cannot be
+    /// removed is logged, and tried again the next time.
     ///
     /// # Errors
     /// If the database fails; some may be gone then.
-    pub async fn sweep_recordings(&self, folder: &Path) -> Result<Swept, StoreError> {
+    pub async fn sweep_recordings(&self, node: &str, folder: &Path) -> Result<Swept, StoreError> {
         let (mut swept, mut after) = (Swept::default(), String::new());
         loop {
             let rows: Vec<Row> = within(async {
                 on_engine!(self.reader(), pool => {
                     Ok(sqlx::query_as(
-                        "SELECT * FROM recordings WHERE condemned = 1 AND id > $1 ORDER BY id LIMIT $2",
+                        "SELECT * FROM recordings WHERE condemned = 1 AND node = $1 AND id > $2 \
+                         ORDER BY id LIMIT $3",
                     )
+                    .bind(node)
                     .bind(after.as_str())
                     .bind(PAGE)
                     .fetch_all(pool)
@@ -233,11 +239,17 @@ impl Store {
             };
             after.clone_from(&last.id);
             for row in rows {
-                let recording = Recording::try_from(row)?;
-                // A name that leads elsewhere is no file of ours.
+                let recording = match Recording::try_from(row) {
+                    Ok(recording) => recording,
+                    Err(error) => {
+                        tracing::warn!(%error, "a recording that is to go stays");
+                        swept.left += 1;
+                        continue;
+                    }
+                };
                 let removed = match recording.path(folder) {
                     Some(path) => remove(path).await,
-                    None => Ok(()),
+                    None => Err(io::Error::other("its name leads elsewhere")),
                 };
                 if let Err(error) = removed {
                     let (id, file) = (recording.id, &recording.file);
@@ -261,12 +273,19 @@ impl Store {
     }
 }
 
+/// What mediad leaves in the folder of recordings when it starts: where it is missing, the folder is not there at
+/// present (a volume that is not mounted), and nothing in it is gone.
+const MARK: &str = ".recordings";
+
 async fn remove(path: PathBuf) -> io::Result<()> {
-    let removed = spawn_blocking(move || fs::remove_file(path)).await;
-    match removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    let removed = spawn_blocking(move || match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Whether anything is there.
+            fs::metadata(path.with_file_name(MARK)).map(drop)
+        }
         done => done,
-    }
+    });
+    removed.await.map_err(io::Error::other).flatten()
 }
 
 #[derive(FromRow)]
@@ -278,6 +297,7 @@ struct Row {
     ended_ms: i64,
     channels: i32,
     bytes: i64,
+    node: String,
     file: String,
 }
 
@@ -293,6 +313,7 @@ impl TryFrom<Row> for Recording {
             ended: Timestamp::from_millis(row.ended_ms),
             channels: u8::try_from(row.channels).unwrap_or_default(),
             bytes: row.bytes.unsigned_abs(),
+            node: row.node,
             file: row.file,
         })
     }
@@ -312,6 +333,7 @@ mod tests {
             ended: Timestamp::from_millis(1),
             channels: 2,
             bytes: 44,
+            node: "one".to_owned(),
             file: file.to_owned(),
         };
         let folder = Path::new("/var/lib/tandem/recordings");

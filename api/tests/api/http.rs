@@ -198,6 +198,7 @@ async fn calls_are_listed_page_by_page() {
         "held": false,
         "peer": null,
         "transfer": null,
+        "recording": null,
     });
     assert_eq!(page["items"][0], expected);
     assert_eq!(page["items"].as_array().unwrap().len(), 2);

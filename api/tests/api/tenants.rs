@@ -122,6 +122,7 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
         ended: Timestamp::now(),
         channels: 2,
         bytes: 44,
+        node: "node-1".into(),
         file: "a.wav".into(),
     };
     bed.store.insert_recording(&recording).await.unwrap();

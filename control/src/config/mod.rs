@@ -246,6 +246,15 @@ impl Config {
                 self.api.listen
             ));
         }
+        let keep = &self.store;
+        let outlast = keep.keep_recordings == 0 || keep.keep_recordings > keep.keep_cdrs;
+        if self.media.recordings.is_some() && keep.keep_cdrs > 0 && outlast {
+            warnings.push(
+                "[store] keep_recordings is longer than keep_cdrs: what is recorded of somebody who is erased is \
+                 found by the call's record, and stays when that is gone"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 }

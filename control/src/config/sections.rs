@@ -296,6 +296,15 @@ impl Media {
                 self.datapath.name()
             ));
         }
+        if let Some(folder) = self
+            .recordings
+            .as_deref()
+            .filter(|folder| folder.is_relative())
+        {
+            errors.push(format!(
+                "[media] recordings = {folder:?}: write the whole path, from / on: commands look there from other folders"
+            ));
+        }
         if self.ng.is_some_and(|ng| ng.transport != Transport::Udp) {
             errors.push("[media] ng: only udp:IP:PORT is served by this version".to_owned());
         }

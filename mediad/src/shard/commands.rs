@@ -12,7 +12,7 @@ use control::media::{
 use control::{Fault, FaultCode};
 use tracing::debug;
 
-use super::{Command, IoMode, Shard};
+use super::{Command, IoMode, Shard, keys};
 use crate::io::{self as packet_io, PacketIo, monotonic_ns};
 use crate::record::{self, Tap};
 use crate::session::{Leg, Reception, Session, side_index};
@@ -119,8 +119,11 @@ impl<I: PacketIo> Shard<I> {
         match taps {
             None => (a.tap, b.tap) = (None, None),
             Some([caller, callee]) if a.tap.is_none() => {
-                record::check([a.remote.as_ref(), b.remote.as_ref()])
-                    .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
+                record::check(
+                    [a.remote.as_ref(), b.remote.as_ref()],
+                    keys::is_secret([a, b]),
+                )
+                .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
                 (a.tap, b.tap) = (Some(caller), Some(callee));
             }
             Some(_) => {}

@@ -98,8 +98,9 @@ impl Session {
         let [a, b] = &mut self.legs;
         if is_secret([a, b]) {
             // The numbers of SRTP are authenticated: they have to go on as they came.
-            a.keys = None;
-            b.keys = None;
+            (a.keys, b.keys) = (None, None);
+            // What is encrypted is noise in a recording.
+            (a.tap, b.tap) = (None, None);
             return;
         }
         let leg = self.split(side).0;
@@ -199,7 +200,7 @@ impl Leg {
 }
 
 /// Whether the parties encrypt what they send, as far as is known.
-fn is_secret(legs: [&Leg; 2]) -> bool {
+pub(super) fn is_secret(legs: [&Leg; 2]) -> bool {
     let says_so = |leg: &Leg| leg.remote.as_ref().is_some_and(|remote| remote.secure);
     legs.into_iter().any(says_so) || legs.into_iter().all(|leg| leg.zrtp)
 }

@@ -65,7 +65,7 @@ impl Core {
                 Purpose::Reopen => self.on_reopened(asked, answer),
                 Purpose::Mute => self.on_muted(asked, &answer),
                 Purpose::Dtmf(token) => self.on_dtmf(asked, token, answer),
-                Purpose::Record(token) => self.on_recorded(asked, token, answer),
+                Purpose::Record(token) => self.on_recorded(now, asked, token, answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
             }
@@ -106,7 +106,7 @@ impl Core {
             self.by_session.remove(&session);
             if let Some(call) = self.calls.get_mut(&key) {
                 call.closing += 1;
-                call.end_recording(session, now);
+                call.end_recording(Some(session), now, &self.policy.node);
             }
             self.ask(
                 key,

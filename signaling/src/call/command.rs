@@ -193,6 +193,7 @@ impl Core {
         let Some(session) = all.find_map(|media| media.session_mut(asked.session)) else {
             return;
         };
+        let reopened = matches!(answer, Ok(media::Response::Session(_)));
         match answer {
             Ok(media::Response::Session(info)) => {
                 session.stale = false;
@@ -213,7 +214,9 @@ impl Core {
                 warn!(call = %id, session = %asked.session, %error, "a session is lost");
             }
         }
-        self.record_again(asked.call, asked.session);
+        if reopened {
+            self.record_again(asked.call, asked.session);
+        }
     }
 
     fn on_silent_session(&mut self, now: Instant, id: SessionId) {

@@ -166,6 +166,7 @@ impl Core {
         self.alarms.set(Alarm::Quality(key), None);
         if let Some(ended) = call.end.as_ref().map(|end| end.at) {
             call.end_series(ended);
+            call.end_recording(None, ended, &self.policy.node);
         }
         self.alarms.set(Alarm::Transfer(key), None);
         self.by_dialog.remove(&call.call_id, &call.caller_tag, key);

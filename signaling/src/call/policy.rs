@@ -77,6 +77,8 @@ pub(crate) struct Policy {
     pub(crate) families: Families,
     /// Bytes of messages that each worker keeps for a trace.
     pub(crate) trace_limit: usize,
+    /// The node's name.
+    pub(crate) node: String,
     /// Whether how calls sounded is kept with their records.
     pub(crate) keep_quality: bool,
     /// The media timeout; `None` for never.
@@ -121,6 +123,7 @@ impl Policy {
             watches: Arc::default(),
             families: Families::of(&config.media.address),
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
+            node: config.node.name.clone(),
             keep_quality: config.store.keep_quality,
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),

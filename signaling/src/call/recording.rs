@@ -29,21 +29,25 @@ pub(super) struct Recorded {
 }
 
 impl Call {
-    fn begin_recording(&mut self, session: SessionId, file: &str, now: Timestamp) {
-        let is_known = self.recording.as_ref().is_some_and(|it| it.file == file);
-        if !is_known {
-            self.recording = Some(Recorded {
-                session,
-                file: file.to_owned(),
-                since: now,
-            });
+    /// mediad records a session to this file: it goes on, or another one has taken its place.
+    fn begin_recording(&mut self, session: SessionId, file: &str, now: Timestamp, node: &str) {
+        let goes_on = |it: &Recorded| it.session == session && it.file == file;
+        if self.recording.as_ref().is_some_and(goes_on) {
+            return;
         }
+        self.end_recording(None, now, node);
+        self.recording = Some(Recorded {
+            session,
+            file: file.to_owned(),
+            since: now,
+        });
     }
 
-    /// Whether a session was recorded: it is no longer.
-    pub(super) fn end_recording(&mut self, session: SessionId, now: Timestamp) -> bool {
-        let Some(ended) = self.recording.take_if(|it| it.session == session) else {
-            return false;
+    /// What is recorded is recorded no longer, where it is of this session or of whichever.
+    pub(super) fn end_recording(&mut self, session: Option<SessionId>, now: Timestamp, node: &str) {
+        let is_meant = |it: &mut Recorded| session.is_none_or(|session| it.session == session);
+        let Some(ended) = self.recording.take_if(is_meant) else {
+            return;
         };
         let name = ended.file.rsplit('/').next().unwrap_or_default();
         self.recordings.push(Recording {
@@ -55,9 +59,9 @@ impl Call {
             channels: 2,
             // Whoever writes the record looks.
             bytes: 0,
+            node: node.to_owned(),
             file: name.to_owned(),
         });
-        true
     }
 }
 
@@ -71,6 +75,10 @@ impl Core {
     ) -> Option<Result<OrderToken, Fault>> {
         let key = self.call_by_id(&order.id)?;
         let call = self.calls.get(&key).filter(|call| call.end.is_none())?;
+        if !call.is_answered() {
+            let why = "nobody has answered this call yet";
+            return Some(Err(Fault::new(FaultCode::Conflict, why)));
+        }
         if let Err(why) = call.has_media_here() {
             return Some(Err(self.no_media(key, why)));
         }
@@ -90,16 +98,20 @@ impl Core {
 
     /// A session that is recorded was opened anew, as mediad had lost it.
     pub(super) fn record_again(&mut self, key: CallKey, session: SessionId) {
-        let now = self.time_of_day();
-        let call = self.calls.get_mut(&key);
-        if call.is_some_and(|call| call.end_recording(session, now)) {
+        let call = self.calls.get(&key);
+        let recorded = call.and_then(|call| call.recording.as_ref());
+        if recorded.is_some_and(|recorded| recorded.session == session) {
             self.ask_to_record(key, session, true, None);
         }
     }
 
     fn ask_to_record(&mut self, key: CallKey, id: SessionId, on: bool, token: Option<OrderToken>) {
-        let name = self.calls.get(&key).map(|call| call.id.to_string());
-        let name = name.filter(|_| on);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        // Its record waits for the answer: what is in a file is in the list.
+        call.closing += 1;
+        let name = on.then(|| call.id.to_string());
         let request = media::Request::Record(Record { id, name });
         self.ask(key, id, Purpose::Record(token), request);
     }
@@ -107,19 +119,20 @@ impl Core {
     /// mediad records a session, or does so no longer, or says why not.
     pub(super) fn on_recorded(
         &mut self,
+        now: Instant,
         asked: Asked,
         token: Option<OrderToken>,
         answer: Result<media::Response, RequestError>,
     ) {
-        let now = self.time_of_day();
-        let call = self.calls.get_mut(&asked.call);
-        if let Some(call) = call.filter(|call| call.end.is_none()) {
+        let (time, node) = (self.time_of_day(), &self.policy.node);
+        if let Some(call) = self.calls.get_mut(&asked.call) {
+            call.closing = call.closing.saturating_sub(1);
             match &answer {
                 Ok(media::Response::Recording(Some(file))) => {
-                    call.begin_recording(asked.session, file, now);
+                    call.begin_recording(asked.session, file, time, node);
                 }
                 Ok(media::Response::Recording(None)) => {
-                    call.end_recording(asked.session, now);
+                    call.end_recording(Some(asked.session), time, node);
                 }
                 Ok(_) => {}
                 Err(error) => warn!(call = %call.id, %error, "a call is not recorded"),
@@ -130,5 +143,6 @@ impl Core {
             let outcome = self.done(asked.call, answer);
             self.outputs.push_back(Output::Obeyed { token, outcome });
         }
+        self.try_forget(now, asked.call);
     }
 }

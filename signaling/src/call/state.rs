@@ -112,7 +112,7 @@ pub(super) struct Call {
     pub(super) stats: Vec<SessionStats>,
     /// How they have sounded.
     pub(super) quality: Series,
-    /// Sessions that are being closed.
+    /// Sessions that are being closed, and questions whether it is recorded: its record waits for the answers.
     pub(super) closing: usize,
     /// mediad says that nothing is heard.
     pub(super) silence: Option<Silence>,

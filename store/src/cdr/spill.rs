@@ -125,6 +125,7 @@ mod tests {
                     ended: crate::Timestamp::from_millis(2),
                     channels: 2,
                     bytes: 44,
+                    node: "one".to_owned(),
                     file: "one.wav".to_owned(),
                 }],
                 cdr: cdr.clone(),

@@ -174,7 +174,8 @@ impl Shared {
     fn drop_record(&self, record: &CallRecord, reason: &str) {
         self.dropped.fetch_add(1, Relaxed);
         let (cdr, events) = (&record.cdr, record.events.len());
-        error!(id = %cdr.id, reason, record = ?cdr, events, "CDR lost");
+        let recordings = &record.recordings;
+        error!(id = %cdr.id, reason, record = ?cdr, events, ?recordings, "CDR lost");
     }
 }
 

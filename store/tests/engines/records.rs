@@ -363,6 +363,7 @@ fn recording(call: Uuid, tenant: Option<&str>, started: Timestamp) -> Recording 
         ended: Timestamp::now(),
         channels: 2,
         bytes: 32_044,
+        node: "one".into(),
         file: format!("{id}.wav"),
     }
 }
@@ -406,7 +407,7 @@ pub(crate) async fn recordings_are_listed_and_go_with_their_files(place: Place) 
     assert_eq!(store.recording(old.id).await.unwrap(), Some(old.clone()));
 
     // By age: a file that is there no more is no reason to keep the row, one that cannot be removed is.
-    let sweep = async || store.sweep_recordings(folder.path()).await.unwrap();
+    let sweep = async || store.sweep_recordings("one", folder.path()).await.unwrap();
     let before = store.condemn_recordings_before(days(50)).await;
     assert_eq!(before.unwrap(), 1);
     assert_eq!(store.recording(old.id).await.unwrap(), None);
@@ -416,6 +417,11 @@ pub(crate) async fn recordings_are_listed_and_go_with_their_files(place: Place) 
     let (removed, left) = (0, 1);
     assert_eq!(sweep().await, Swept { removed, left });
     std::fs::remove_dir(&path).unwrap();
+    // Another node has not the file, and says nothing of it; nor does a folder that is not mounted.
+    let others = store.sweep_recordings("two", folder.path()).await.unwrap();
+    assert_eq!(others, Swept::default());
+    assert_eq!(sweep().await, Swept { removed, left });
+    std::fs::write(folder.path().join(".recordings"), "").unwrap();
     let (removed, left) = (1, 0);
     assert_eq!(sweep().await, Swept { removed, left });
     assert_eq!(sweep().await, Swept::default());

@@ -61,6 +61,12 @@ impl Node {
         node
     }
 
+    /// `[node] name`.
+    pub(crate) fn name(&self) -> String {
+        let (_, node) = self.rest(&self.key(), "GET", "/v1/node", &Value::Null);
+        node["name"].as_str().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("tandem.toml")
     }

@@ -20,6 +20,7 @@ fn keep(node: &Node, tenant: &str, file: &str) -> Recording {
         ended: Timestamp::now(),
         channels: 2,
         bytes: 4,
+        node: node.name(),
         file: file.to_owned(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,5 +99,5 @@ fn recordings_are_a_tenants_heard_and_deleted_with_their_files() {
     let gone = node.ask(&["recordings", "delete", &id]);
     assert!(gone.status.success(), "{}", output(&gone));
     let left = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 1, "the copy alone");
+    assert_eq!(left, 2, "the copy, and the mark of the folder");
 }

@@ -198,6 +198,9 @@ pub(super) struct Mediad {
     pub(super) silent_ms: u64,
     /// How often it was asked how calls sound.
     pub(super) surveys: u64,
+    /// The files of sessions that are recorded.
+    pub(super) recorded: BTreeMap<[u8; 16], String>,
+    files: u32,
     next_port: u16,
 }
 
@@ -593,7 +596,22 @@ impl Mediad {
                 false => Err(missing()),
             },
             media::Request::Record(record) => match self.sessions.contains_key(&record.id.0) {
-                true => Ok(media::Response::Recording(record.name)),
+                true => {
+                    let file = record.name.map(|name| {
+                        let number = &mut self.files;
+                        let known = self.recorded.entry(record.id.0);
+                        known
+                            .or_insert_with(|| {
+                                *number += 1;
+                                format!("/recordings/{name}-{number}.wav")
+                            })
+                            .clone()
+                    });
+                    if file.is_none() {
+                        self.recorded.remove(&record.id.0);
+                    }
+                    Ok(media::Response::Recording(file))
+                }
                 false => Err(missing()),
             },
             media::Request::Dtmf(dtmf) => match self.sessions.get(&dtmf.id.0) {
