@@ -197,15 +197,15 @@ impl fmt::Display for Report {
             "server", "reads/s", "writes/s", "us a read", "us a write"
         )?;
         for server in Server::ALL {
-            let of = |figure: fn(&Figures) -> f64| self.rounds.of(server, figure);
+            let of = |figure: fn(&Figures) -> f64| format!("{:.0}", self.rounds.of(server, figure));
             writeln!(
                 f,
-                "{:<18} {:>26.0} {:>26.0} {:>22.0} {:>22.0}",
+                "{:<18} {:>26} {:>26} {:>22} {:>22}",
                 server.name(),
-                of(|it| it.reads).to_string(),
-                of(|it| it.writes).to_string(),
-                of(|it| it.read_us).to_string(),
-                of(|it| it.write_us).to_string(),
+                of(|it| it.reads),
+                of(|it| it.writes),
+                of(|it| it.read_us),
+                of(|it| it.write_us),
             )?;
         }
         writeln!(
