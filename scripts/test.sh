@@ -12,7 +12,8 @@ step() {
 step "format"
 cargo fmt --all --check
 step "lints"
-cargo clippy "${flags[@]}" --all-targets -- -D warnings
+# With what is behind a feature: nothing is left out for it.
+cargo clippy "${flags[@]}" --features tandem/otel --all-targets -- -D warnings
 step "documentation"
 # Not of `tandem`: it has no library, and what looks like its documentation is its --help.
 RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --exclude tandem --no-deps --quiet
@@ -28,8 +29,8 @@ cargo test --locked --package sip --features rsip --lib rsip::
 cargo test --locked --package sip --features rsip --doc rsip
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --package sip --features rsip --no-deps --quiet
 step "calls as OpenTelemetry traces"
-cargo clippy --locked --package tandem --features otel --all-targets -- -D warnings
-cargo test --locked --package signaling --features otel --lib -- trace
+# All rooms, so that no dependency is built anew for other features; the tests of that name are few.
+cargo test "${flags[@]}" --features tandem/otel --lib -- trace
 step "the parser beside rsip"
 cargo fmt --manifest-path sip/peers/Cargo.toml --check
 cargo test --quiet --locked --manifest-path sip/peers/Cargo.toml \
