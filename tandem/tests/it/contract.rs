@@ -41,7 +41,7 @@ fn answers_are_what_the_document_says_whatever_is_asked() {
         .args(["--exclude-path", "/v1/events"])
         .args(["--phases", "examples,coverage,fuzzing"])
         .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
-        .args(["--max-examples", EXAMPLES, "--seed", "1", "--workers", "2"])
+        .args(["--max-examples", EXAMPLES, "--seed", "1"])
         .args(["--continue-on-failure", "--warnings", "off", "--no-color"])
         .current_dir(node.dir.path())
         .output()
