@@ -9,9 +9,16 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+mod voice;
+
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Protocol;
+
+pub use voice::{
+    Audio, AudioTrouble, NewStream, Pause, Play, Recorded, StreamTrouble, Voice, VoiceEvent,
+    VoiceOrder, VoiceRecord,
+};
 
 /// The protocol between signaling and mediad.
 #[derive(Debug)]
@@ -19,7 +26,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 6;
+    const VERSION: u16 = 7;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -96,6 +103,9 @@ pub enum Request {
     /// Record what the parties say, or do so no longer; answered with [`Response::Recording`], or with
     /// [`FaultCode::Conflict`](crate::FaultCode) where it cannot be. It ends with the session.
     Record(Record),
+    /// Play, record, stream, and hear keys; answered with [`Response::Session`], and with
+    /// [`Event::Voice`] of what becomes of each.
+    Voice(Voice),
     /// Count so far; answered with [`Response::Stats`].
     Query(SessionId),
     /// How several sound now, [`MAX_SURVEY`] at most; answered with [`Response::Survey`] of those that are there. It is
@@ -463,5 +473,12 @@ pub enum Event {
         id: SessionId,
         /// How long, in seconds.
         silent: u32,
+    },
+    /// Something happened in a session of programmable voice.
+    Voice {
+        /// The session.
+        id: SessionId,
+        /// What.
+        event: VoiceEvent,
     },
 }

@@ -510,6 +510,13 @@ impl Handler<Media> for Engine {
                 let answer = self.of_session(order.id, move |reply| Command::Dtmf(order, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
+            Request::Voice(voice) => {
+                let fault = Fault::new(
+                    FaultCode::Unsupported,
+                    format!("session {}: this engine plays nothing", voice.id),
+                );
+                Box::pin(async move { Err(fault) })
+            }
             Request::Record(record) => Box::pin(self.clone().record(record)),
             Request::Survey(ids) => match self.survey(&ids) {
                 Ok(answer) => Box::pin(answer),

@@ -65,7 +65,7 @@ impl Hub {
                             drop(worker.send(Command::News(MediaNews::Silent(id))));
                         }
                     }
-                    Ok(Notice::Event(media::Event::Learned { .. })) => {}
+                    Ok(Notice::Event(media::Event::Learned { .. } | media::Event::Voice { .. })) => {}
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         warn!(missed, "mediad's events came too fast and some are lost");
                     }

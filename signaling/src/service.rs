@@ -165,6 +165,10 @@ impl Handler<Signal> for Service {
                     this.0.kept_bans.save(defence).await?;
                     Ok(done)
                 }
+                Request::Voice(_) => Err(Fault::new(
+                    FaultCode::Unsupported,
+                    "this node runs no documents",
+                )),
                 Request::Lift { source } => {
                     let done = this.0.defence.pardon(&source)?;
                     this.0.kept_bans.save(&this.0.defence).await?;

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::Config;
 
 const PREFIX: &str = "TANDEM_";
-const SECTIONS: [&str; 5] = ["node", "sip", "media", "api", "store"];
+const SECTIONS: [&str; 6] = ["node", "sip", "media", "api", "store", "voice"];
 
 /// Lays the variables over the file's table. Tells whether one applied.
 ///

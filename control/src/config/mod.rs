@@ -20,6 +20,7 @@ mod sections;
 mod transport;
 mod trunk;
 mod user;
+mod voice;
 
 #[cfg(test)]
 mod routing_tests;
@@ -51,6 +52,7 @@ pub use trunk::{
     HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkAuth, TrunkHost,
 };
 pub use user::{Auth, DigestHash, Profile, Registrar, User, WhenFull};
+pub use voice::{Account, Voice};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub api: Api,
     /// `[store]`
     pub store: Store,
+    /// `[voice]`
+    pub voice: Voice,
     /// `[[trunks]]`
     pub trunks: Vec<Trunk>,
     /// `[[routes]]`
@@ -83,6 +87,8 @@ pub struct Config {
     pub limits: Vec<LimitRule>,
     /// `[[users]]`
     pub users: Vec<User>,
+    /// `[[accounts]]`
+    pub accounts: Vec<Account>,
 }
 
 /// A configuration that cannot be used.
@@ -194,6 +200,14 @@ impl Config {
         self.sip.check(&mut errors);
         self.media.check(&mut errors);
         self.api.check(&mut errors);
+        self.voice.check(&mut errors);
+        let mut sids = HashSet::new();
+        for account in &self.accounts {
+            account.check(&mut errors);
+            if !sids.insert(account.sid.as_str()) {
+                errors.push(format!("[[accounts]]: '{}' is there twice", account.sid));
+            }
+        }
         if let Some(numbering) = &self.numbering {
             numbering.check("[numbering]", &mut errors);
         }

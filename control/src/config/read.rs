@@ -14,8 +14,8 @@ use super::Config;
 /// Errors that are told at most.
 const MOST: usize = 100;
 /// Lists whose items are looked at one by one.
-const LISTS: [&str; 7] = [
-    "trunks", "routes", "numbers", "groups", "blocks", "limits", "users",
+const LISTS: [&str; 8] = [
+    "trunks", "routes", "numbers", "groups", "blocks", "limits", "users", "accounts",
 ];
 
 /// What of a text could be read.

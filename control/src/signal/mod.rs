@@ -7,6 +7,7 @@ mod routing;
 mod trace;
 mod trunk;
 mod user;
+mod voice;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,10 @@ pub use routing::{
 pub use trace::{TracePage, TracedMessage};
 pub use trunk::{ProbeInfo, RegistrationInfo, TrunkHostInfo, TrunkInfo};
 pub use user::{Forwards, NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
+pub use voice::{
+    RecordingChange, VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceRecording,
+    VoiceStream, VoiceUpdate,
+};
 
 /// The protocol between signaling and those who watch it.
 #[derive(Debug)]
@@ -34,7 +39,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 8;
+    const VERSION: u16 = 9;
     type Request = Request;
     type Response = Response;
     type Event = Event;
@@ -190,6 +195,8 @@ pub enum Request {
     /// What the configuration file brings of a kind, in its order; answered with
     /// [`Response::FileRouting`]. Numbers are none of it: the file creates them in the store.
     FileRouting(RoutingKind),
+    /// Programmable voice; answered with [`Response::Voice`].
+    Voice(VoiceOrder),
 }
 
 /// signaling to client.
@@ -233,6 +240,8 @@ pub enum Response {
     Routing(RoutingOutcome),
     /// Documents of the configuration file.
     FileRouting(Vec<FileDocument>),
+    /// What came of an order to programmable voice.
+    Voice(VoiceDone),
 }
 
 /// A ban in force.

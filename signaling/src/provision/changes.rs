@@ -42,7 +42,7 @@ impl Changes {
         take_over!(
             changes, "", Config, running, *read,
             live: [trunks, routes, numbering, numbers, groups, blocks, limits, users],
-            restart: [],
+            restart: [accounts, voice],
             apart: [node, sip, media, api, store],
         );
         take_over!(
