@@ -6,8 +6,6 @@ use axum::{
     Json,
     body::{HttpBody as _, to_bytes},
     extract::{FromRequest, Request, rejection::JsonRejection},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
 };
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -20,16 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes in all that a request brings before anything is done about it, so that nothing waits for a client that
 /// sends an octet now and then.
-pub(crate) async fn in_time(request: Request, next: Next) -> Response {
+pub(crate) async fn in_time(request: Request) -> Result<Request, Problem> {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return Ok(request);
     }
     let (parts, body) = request.into_parts();
     match timeout(PATIENCE, to_bytes(body, MOST_BODY)).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
-        Ok(Err(error)) if is_too_long(&error) => Problem::too_large().into_response(),
-        Ok(Err(_)) => Problem::bad_body("the body broke off or is malformed").into_response(),
-        Err(_) => Problem::too_slow(PATIENCE).into_response(),
+        Ok(Ok(body)) => Ok(Request::from_parts(parts, body.into())),
+        Ok(Err(error)) if is_too_long(&error) => Err(Problem::too_large()),
+        Ok(Err(_)) => Err(Problem::bad_body("the body broke off or is malformed")),
+        Err(_) => Err(Problem::too_slow(PATIENCE)),
     }
 }
 
@@ -82,11 +80,12 @@ mod tests {
     use tower_service::Service as _;
 
     use super::*;
+    use crate::middleware;
 
     async fn answer(body: Body) -> StatusCode {
         let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
         let request = Request::post("/").body(body).unwrap();
-        let Ok(response) = router.layer(from_fn(in_time)).call(request).await;
+        let Ok(response) = router.layer(from_fn(middleware::open)).call(request).await;
         response.status()
     }
 

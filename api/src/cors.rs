@@ -4,16 +4,14 @@
 //! no answer allows credentials. For the same reason a page of a stranger cannot use the WebSocket of
 //! `/v1/events`, to which CORS does not apply: it cannot send `Authorization` with one.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State as Shared},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use crate::{Front, problem::Problem};
+use crate::problem::Problem;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// What a page may send.
@@ -30,15 +28,11 @@ const KEPT: HeaderValue = HeaderValue::from_static("7200");
 
 /// Tells browsers what pages of the listed origins may do. What asks only whether it may is answered here,
 /// before the gate: it shows no key.
-pub(crate) async fn cors(
-    Shared(front): Shared<Arc<Front>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if front.origins.is_empty() {
+pub(crate) async fn cors(origins: &[String], request: Request, next: Next) -> Response {
+    if origins.is_empty() {
         return next.run(request).await;
     }
-    let allowed = allowed(&front.origins, request.headers());
+    let allowed = allowed(origins, request.headers());
     let is_preflight = is_preflight(&request);
     let mut response = match (is_preflight, &allowed) {
         (true, Some(_)) => StatusCode::NO_CONTENT.into_response(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{Request, State as Shared},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -30,11 +30,7 @@ struct Kept {
 }
 
 /// Does a POST with an `Idempotency-Key` once. Behind the gate: the key is its caller's own.
-pub(crate) async fn once(
-    Shared(front): Shared<Arc<Front>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn once(front: Arc<Front>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST || !request.headers().contains_key(KEY) {
         return next.run(request).await;
     }

@@ -408,20 +408,11 @@ impl Server {
 }
 
 fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -> Router {
-    let to_the_end = || from_fn(middleware::to_the_end);
     let open = open
         .with_state(front.state.clone())
-        .route_layer(to_the_end())
-        .route_layer(from_fn(body::in_time));
-    // The last one is the first that a request comes to.
+        .route_layer(from_fn(middleware::open));
     v1.with_state(front.state.clone())
-        .route_layer(from_fn_with_state(front.clone(), idempotency::once))
-        .route_layer(to_the_end())
-        .route_layer(from_fn(body::in_time))
-        .route_layer(from_fn(query::no_nul))
-        .route_layer(from_fn_with_state(front.clone(), rate::limit))
-        .route_layer(from_fn_with_state(front.clone(), access::gate))
-        .route_layer(from_fn_with_state(front.clone(), rate::guesses))
+        .route_layer(from_fn_with_state(front.clone(), middleware::v1))
         .merge(open)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -430,8 +421,6 @@ fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -
         .merge(web::router())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(front.clone(), cors::cors))
         .layer(from_fn_with_state(front.clone(), middleware::observe))
-        .layer(from_fn_with_state(front.clone(), proxy::believe))
         .with_state(front)
 }

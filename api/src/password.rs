@@ -122,11 +122,11 @@ impl Passwords {
             }
         };
         let address = source(address);
-        let of_address = self.addresses.take(now, address, 1);
+        let of_address = self.addresses.take(now, &address, 1);
         of_address.map_err(refused("this address"))?;
-        let try_ = self.tries.take(now, (name.to_owned(), address), 1);
+        let try_ = self.tries.take(now, &(name.to_owned(), address), 1);
         try_.map_err(refused("this name"))?;
-        let of_name = self.names.take(now, name.to_owned(), 1);
+        let of_name = self.names.take(now, name, 1);
         of_name.map(drop).map_err(refused("this name"))
     }
 

@@ -7,14 +7,10 @@ use std::{
 };
 
 use axum::{
-    extract::{ConnectInfo, Request, State as Shared},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, header},
-    middleware::Next,
-    response::Response,
 };
 use control::config::{Cidr, ForwardedBy};
-
-use crate::Front;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -38,6 +34,15 @@ impl Proxies {
         self.trusted.iter().any(|block| block.contains(address))
     }
 
+    /// Puts the client's address in the place of its proxy's, and tells it.
+    pub(crate) fn believe(&self, peer: SocketAddr, request: &mut Request) -> SocketAddr {
+        let source = self.source(peer, request.headers());
+        if source != peer {
+            request.extensions_mut().insert(ConnectInfo(source));
+        }
+        source
+    }
+
     /// Who asks, of what came from `peer`: each proxy adds at the end whom it heard, so the last one that is no
     /// proxy of ours is the first that nobody could have made up.
     fn source(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
@@ -55,20 +60,6 @@ impl Proxies {
         }
         source
     }
-}
-
-/// Puts the client's address in the place of its proxy's.
-pub(crate) async fn believe(
-    Shared(front): Shared<Arc<Front>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    if let Some(ConnectInfo(peer)) = peer.copied() {
-        let source = front.proxies.source(peer, request.headers());
-        request.extensions_mut().insert(ConnectInfo(source));
-    }
-    next.run(request).await
 }
 
 /// Who passed a request on, the client first. A proxy writes one field, and lets the other one through as its client

@@ -1,10 +1,8 @@
 //! Query parameters and pages.
 
 use axum::{
-    extract::{FromRequestParts, Query, Request},
-    http::request::Parts,
-    middleware::Next,
-    response::{IntoResponse as _, Response},
+    extract::{FromRequestParts, Query},
+    http::{Uri, request::Parts},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use store::Cursor;
@@ -33,15 +31,14 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 /// Keeps out what has a NUL in it: PostgreSQL's text cannot hold one, so there is nothing of such a name.
-pub(crate) async fn no_nul(request: Request, next: Next) -> Response {
-    let uri = request.uri();
+pub(crate) fn no_nul(uri: &Uri) -> Result<(), Problem> {
     if uri.path().contains("%00") {
-        return Problem::not_found("nothing has a NUL (%00) in its name").into_response();
+        return Err(Problem::not_found("nothing has a NUL (%00) in its name"));
     }
     if uri.query().is_some_and(|query| query.contains("%00")) {
-        return Problem::bad_parameter("a parameter has a NUL (%00) in it").into_response();
+        return Err(Problem::bad_parameter("a parameter has a NUL (%00) in it"));
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// A part of a list.

@@ -1,20 +1,19 @@
 //! How many requests a caller may make, and how many may try keys.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
-    extract::{ConnectInfo, Request, State as Shared},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::Response,
 };
 
-use crate::{Front, access::Caller, problem::Problem};
+use crate::{access::Caller, problem::Problem};
 
 /// Callers that are kept in mind at most.
 const MOST: usize = 10_000;
@@ -95,12 +94,19 @@ impl<K: std::hash::Hash + Eq + Clone> Windows<K> {
     }
 
     /// Counts one; `Err` where that is one too many.
-    pub(crate) fn take(&self, now: Instant, key: K, weight: u32) -> Result<Left, Left> {
+    pub(crate) fn take<Q>(&self, now: Instant, key: &Q, weight: u32) -> Result<Left, Left>
+    where
+        K: Borrow<Q>,
+        Q: std::hash::Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counts.all.contains_key(&key) {
+        if !counts.all.contains_key(key) {
             counts.prune(now, self.window);
+            counts.all.insert(key.to_owned(), (now, 0));
         }
-        let (began, count) = counts.all.entry(key).or_insert((now, 0));
+        let Some((began, count)) = counts.all.get_mut(key) else {
+            unreachable!("it is there, or was put there just now");
+        };
         if now.duration_since(*began) >= self.window {
             (*began, *count) = (now, 0);
         }
@@ -114,6 +120,10 @@ impl<K: std::hash::Hash + Eq + Clone> Windows<K> {
         Ok(Left { count, time })
     }
 }
+
+/// Marks an answer to what was a good key once: whoever shows it did not guess it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotAGuess;
 
 /// The limits of the API.
 #[derive(Debug)]
@@ -130,69 +140,46 @@ impl Rates {
             guesses: Windows::new(GUESSES, Duration::from_secs(60)),
         }
     }
-}
 
-/// Marks an answer to what was a good key once: whoever shows it did not guess it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NotAGuess;
-
-/// Hears an address that has tried too many wrong keys no more for a while.
-pub(crate) async fn guesses(
-    Shared(front): Shared<Arc<Front>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let guesses = &front.rates.guesses;
-    let source = source(peer.ip());
-    if let Err(left) = guesses.take(Instant::now(), source, 0) {
-        return too_many("too many wrong keys came from this address", left);
-    }
-    let shows_one = request.headers().contains_key(header::AUTHORIZATION);
-    let response = next.run(request).await;
-    let is_guess = shows_one
-        && response.status() == StatusCode::UNAUTHORIZED
-        && response.extensions().get::<NotAGuess>().is_none();
-    if is_guess {
-        // That it is one too many is the next one's trouble.
-        let _: Result<Left, Left> = guesses.take(Instant::now(), source, 1);
-    }
-    response
-}
-
-/// Lets each caller make so many requests a second. Behind the gate.
-pub(crate) async fn limit(
-    Shared(front): Shared<Arc<Front>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(caller) = request.extensions().get::<Arc<Caller>>() else {
-        return next.run(request).await;
-    };
-    let callers = &front.rates.callers;
-    match callers.take(Instant::now(), caller.actor.clone(), 1) {
-        Ok(left) => {
-            let mut response = next.run(request).await;
-            tell(&mut response, callers.most, left);
-            response
-        }
-        Err(left) => {
-            let mut response = too_many("this key makes too many requests a second", left);
-            tell(&mut response, callers.most, left);
-            response
+    /// Hears an address that has tried too many wrong keys no more for a while.
+    pub(crate) fn hear(&self, source: IpAddr) -> Result<(), Problem> {
+        match self.guesses.take(Instant::now(), &source, 0) {
+            Ok(_) => Ok(()),
+            Err(left) => Err(too_many("too many wrong keys came from this address", left)),
         }
     }
+
+    /// Counts what was a wrong key, of a request that showed one.
+    pub(crate) fn count_guess(&self, source: IpAddr, response: &Response) {
+        let is_guess = response.status() == StatusCode::UNAUTHORIZED
+            && response.extensions().get::<NotAGuess>().is_none();
+        if is_guess {
+            // That it is one too many is the next one's trouble.
+            let _: Result<Left, Left> = self.guesses.take(Instant::now(), &source, 1);
+        }
+    }
+
+    /// Lets each caller make so many requests a second.
+    pub(crate) fn limit(&self, caller: &Caller) -> Result<Left, Left> {
+        self.callers.take(Instant::now(), caller.actor.as_str(), 1)
+    }
+
+    /// Tells a caller what is left.
+    pub(crate) fn tell(&self, response: &mut Response, left: Left) {
+        let headers = response.headers_mut();
+        headers.insert(LIMIT, HeaderValue::from(self.callers.most));
+        headers.insert(REMAINING, HeaderValue::from(left.count));
+        headers.insert(RESET, HeaderValue::from(left.seconds()));
+    }
 }
 
-fn too_many(what: &str, left: Left) -> Response {
-    Problem::too_many(what, left.seconds()).into_response()
+/// The answer to who makes more.
+pub(crate) fn over_the_limit(left: Left) -> Problem {
+    too_many("this key makes too many requests a second", left)
 }
 
-fn tell(response: &mut Response, most: u32, left: Left) {
-    let headers = response.headers_mut();
-    headers.insert(LIMIT, HeaderValue::from(most));
-    headers.insert(REMAINING, HeaderValue::from(left.count));
-    headers.insert(RESET, HeaderValue::from(left.seconds()));
+fn too_many(what: &str, left: Left) -> Problem {
+    Problem::too_many(what, left.seconds())
 }
 
 #[cfg(test)]
@@ -208,12 +195,12 @@ mod tests {
             count,
             time: second,
         };
-        assert_eq!(windows.take(now, "a", 1), Ok(left(1)));
-        assert_eq!(windows.take(now, "a", 1), Ok(left(0)));
-        assert_eq!(windows.take(now, "a", 1), Err(left(0)));
-        assert_eq!(windows.take(now, "b", 1), Ok(left(1)));
-        assert!(windows.take(now + second / 2, "a", 1).is_err());
-        assert_eq!(windows.take(now + second, "a", 1), Ok(left(1)));
+        assert_eq!(windows.take(now, &"a", 1), Ok(left(1)));
+        assert_eq!(windows.take(now, &"a", 1), Ok(left(0)));
+        assert_eq!(windows.take(now, &"a", 1), Err(left(0)));
+        assert_eq!(windows.take(now, &"b", 1), Ok(left(1)));
+        assert!(windows.take(now + second / 2, &"a", 1).is_err());
+        assert_eq!(windows.take(now + second, &"a", 1), Ok(left(1)));
     }
 
     #[test]
@@ -221,10 +208,10 @@ mod tests {
         let windows = Windows::new(1, Duration::from_secs(1));
         let now = Instant::now();
         for _ in 0..3 {
-            assert!(windows.take(now, "a", 0).is_ok());
+            assert!(windows.take(now, &"a", 0).is_ok());
         }
-        assert!(windows.take(now, "a", 1).is_ok());
-        assert!(windows.take(now, "a", 0).is_err());
+        assert!(windows.take(now, &"a", 1).is_ok());
+        assert!(windows.take(now, &"a", 0).is_err());
     }
 
     #[test]
@@ -234,15 +221,19 @@ mod tests {
         let at = |n: usize| now + Duration::from_nanos(n.try_into().unwrap());
         let kept = || windows.counts.lock().unwrap().all.len();
         for key in 0..=MOST {
-            assert!(windows.take(at(key), key, 1).is_ok());
+            assert!(windows.take(at(key), &key, 1).is_ok());
         }
         assert_eq!(kept(), MOST);
         // The oldest gave way, and no other.
-        assert!(windows.take(at(MOST), 1, 1).is_err());
-        assert!(windows.take(at(MOST), 0, 1).is_ok());
-        assert!(windows.take(at(MOST), 2, 1).is_err());
+        assert!(windows.take(at(MOST), &1, 1).is_err());
+        assert!(windows.take(at(MOST), &0, 1).is_ok());
+        assert!(windows.take(at(MOST), &2, 1).is_err());
         // What is over is not kept until there is no room.
-        assert!(windows.take(now + 2 * windows.window, MOST + 1, 1).is_ok());
+        assert!(
+            windows
+                .take(now + 2 * windows.window, &(MOST + 1), 1)
+                .is_ok()
+        );
         assert_eq!(kept(), 1);
     }
 

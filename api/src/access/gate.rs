@@ -1,37 +1,27 @@
-//! The middleware before all of `/v1`.
+//! Who may ask what of `/v1`.
 
 use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Request, State as Shared},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, header},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
 };
 
 use super::{Caller, Tokens};
 use crate::{Front, problem::Problem};
 
-/// Lets those pass who show a key that is enough for what they ask (RFC 6750).
-pub(crate) async fn gate(
-    Shared(front): Shared<Arc<Front>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let caller = match caller(&front, request.headers()).await {
-        Ok(caller) => caller,
-        Err(problem) => return problem.into_response(),
-    };
+/// Finds out who asks, who has to show a key that is enough for what is asked (RFC 6750).
+pub(crate) async fn gate(front: &Front, request: &mut Request) -> Result<Arc<Caller>, Problem> {
+    let caller = caller(front, request.headers()).await?;
     // What nothing serves is told to whoever has a key.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
         let Some(rule) = front.rules.get(request.method(), path.as_str()) else {
-            return Problem::forbidden("nobody is allowed to do this").into_response();
+            return Err(Problem::forbidden("nobody is allowed to do this"));
         };
         if rule.is_of_node && caller.tenant.is_some() {
-            return Problem::forbidden(
+            return Err(Problem::forbidden(
                 "this is about the whole node, and the key is one tenant's: use a key without a tenant",
-            )
-            .into_response();
+            ));
         }
         if caller.role < rule.role {
             let detail = format!(
@@ -39,11 +29,11 @@ pub(crate) async fn gate(
                 rule.role.name(),
                 caller.role.name()
             );
-            return Problem::forbidden(detail).into_response();
+            return Err(Problem::forbidden(detail));
         }
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    request.extensions_mut().insert(caller.clone());
+    Ok(caller)
 }
 
 async fn caller(front: &Front, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
