@@ -9,7 +9,7 @@ use crate::{
 /// What has an age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aged {
-    /// Call detail records, by when the call began.
+    /// Call detail records, by when the call began, and what there was of programmable calls.
     Cdrs,
     /// Messages for users who are away, by when they came, delivered or not.
     Messages,
@@ -46,10 +46,25 @@ impl Store {
     /// # Errors
     /// If the database fails; some of it may be forgotten then.
     pub async fn forget_before(&self, what: Aged, time: Timestamp) -> Result<u64, StoreError> {
-        let (table, column) = (what.name(), what.time());
+        let mut done = self.forget(what.name(), "id", what.time(), time).await?;
+        if what == Aged::Cdrs {
+            for table in ["voice_calls", "voice_streams"] {
+                done += self.forget(table, "sid", "created_ms", time).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn forget(
+        &self,
+        table: &str,
+        key: &str,
+        column: &str,
+        time: Timestamp,
+    ) -> Result<u64, StoreError> {
         let delete = format!(
-            "DELETE FROM {table} WHERE id IN \
-             (SELECT id FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT $2)"
+            "DELETE FROM {table} WHERE {key} IN \
+             (SELECT {key} FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT $2)"
         );
         in_steps(self.pace(), |rows| {
             let delete = sqlx::AssertSqlSafe(delete.clone());

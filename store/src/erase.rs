@@ -251,7 +251,45 @@ impl Store {
         let events = self.delete_mentions(Table::Deliveries, subject, tenant);
         erasure.events = events.await?;
         erasure.call_events = self.delete_call_events(subject, tenant).await?;
+        self.erase_voice(subject, tenant).await?;
         Ok(erasure)
+    }
+
+    /// The same of programmable calls, each of which has a record too that is counted.
+    async fn erase_voice(&self, subject: &Subject, tenant: Option<&str>) -> Result<(), StoreError> {
+        let written = match subject {
+            Subject::Number(number) => spellings(number),
+            Subject::User(user) => {
+                let name = user
+                    .rsplit_once('@')
+                    .map_or(user.as_str(), |(name, _)| name);
+                vec![format!("sip:{user}"), format!("client:{name}")]
+            }
+        };
+        for column in ["from_party", "to_party", "forwarded_from"] {
+            within(async {
+                on_engine!(self.writer(), pool => {
+                    let mut query = QueryBuilder::new("UPDATE voice_calls SET ");
+                    query.push(column).push(" = ").push_bind(ERASED);
+                    if column == "from_party" {
+                        query.push(", caller_name = NULL");
+                    }
+                    query.push(" WHERE ").push(column).push(" IN (");
+                    let mut list = query.separated(", ");
+                    for party in &written {
+                        list.push_bind(party.as_str());
+                    }
+                    query.push(")");
+                    if let Some(tenant) = tenant {
+                        query.push(" AND tenant = ").push_bind(tenant);
+                    }
+                    query.build().execute(pool).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Before the records are erased, which tells whose the recordings are.

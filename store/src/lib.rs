@@ -10,6 +10,7 @@
 //!
 //! The integration tests run each case on both engines.
 
+mod account;
 mod age;
 mod application;
 mod audit;
@@ -37,8 +38,10 @@ mod steps;
 mod tenant;
 mod timestamp;
 mod user;
+mod voice;
 mod webhook;
 
+pub use account::{Account, AccountKey};
 pub use age::Aged;
 pub use application::{Application, Hook, HttpMethod};
 pub use audit::{AuditEntry, AuditFilter};
@@ -66,4 +69,8 @@ pub use tenant::{DEFAULT_TENANT, Tenant};
 pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;
 pub use uuid::Uuid;
+pub use voice::{
+    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceRecordingFilter, VoiceRecordingRow,
+    VoiceStatus, VoiceStreamRow,
+};
 pub use webhook::{Delivery, Webhook};

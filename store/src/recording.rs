@@ -202,9 +202,11 @@ impl Store {
     /// If the database fails.
     pub async fn condemn_recordings_before(&self, time: Timestamp) -> Result<u64, StoreError> {
         let condemn = "UPDATE recordings SET condemned = 1 WHERE condemned = 0 AND started_ms < $1";
+        let forget = "DELETE FROM voice_recordings WHERE created_ms < $1";
         within(async {
             on_engine!(self.writer(), pool => {
                 let done = sqlx::query(condemn).bind(time.millis()).execute(pool).await?;
+                sqlx::query(forget).bind(time.millis()).execute(pool).await?;
                 Ok(done.rows_affected())
             })
         })

@@ -15,6 +15,7 @@ mod postgres;
 mod records;
 mod routing;
 mod users;
+mod voice;
 mod webhooks;
 
 use std::{
@@ -112,6 +113,12 @@ cases! {
     what_is_too_old_is_forgotten_and_nothing_else
     a_number_is_erased_wherever_it_was
     a_user_is_erased_in_what_is_a_tenants;
+    voice:
+    accounts_are_made_once_changed_and_removed_with_their_keys
+    of_two_states_of_a_call_the_later_one_stays
+    calls_are_listed_by_account_newest_first
+    streams_and_recordings_are_kept_by_call
+    programmable_calls_are_erased_and_forgotten_as_others_are;
     webhooks:
     webhooks_are_kept_changed_and_removed
     deliveries_wait_until_they_are_due_or_given_up;
