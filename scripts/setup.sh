@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 need=()
 packages=()
-contract=
+pythons=()
 # want COMMAND PACKAGE: PACKAGE is installed where COMMAND is not found.
 want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need+=("$2"); }
 
@@ -34,8 +34,8 @@ for purpose in "${@:-build}"; do
     want npm npm
     want chromium chromium
     want promtool prometheus
-    packages+=(jssip playwright)
-    contract=schemathesis==4.32.5
+    packages+=(tandem/tests/jssip tandem/tests/playwright api/tests/twilio)
+    pythons+=(contract:schemathesis==4.32.5 twilio-python:twilio==9.13.0)
     ;;
   bench)
     want rtpengine rtpengine-daemon
@@ -45,7 +45,7 @@ for purpose in "${@:-build}"; do
     want node nodejs
     want npm npm
     want chromium chromium
-    packages+=(playwright)
+    packages+=(tandem/tests/playwright)
     ;;
   *)
     echo "setup: no such purpose: $purpose (build, demo, test, bench)" >&2
@@ -76,10 +76,10 @@ if [ ${#need[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-# The browser phone of one end-to-end test and what drives a browser in another, as their lock files say.
-for package in "${packages[@]}"; do
-  from=tandem/tests/$package
-  to=${CARGO_TARGET_DIR:-target}/$package
+# The browser phone of one end-to-end test, what drives a browser in another, and Twilio's library, as their lock
+# files say.
+for from in "${packages[@]}"; do
+  to=${CARGO_TARGET_DIR:-target}/${from##*/}
   cmp -s "$from/package-lock.json" "$to/package-lock.json" && continue
   rm -rf "$to"
   mkdir -p "$to.new"
@@ -88,16 +88,16 @@ for package in "${packages[@]}"; do
   mv "$to.new" "$to"
 done
 
-# What holds the REST API against its own document.
-if [ -n "$contract" ]; then
-  to=${CARGO_TARGET_DIR:-target}/contract
-  if [ "$(cat "$to/wanted" 2>/dev/null)" != "$contract" ]; then
-    rm -rf "$to"
-    python3 -m venv "$to"
-    "$to/bin/pip" install --quiet --disable-pip-version-check "$contract"
-    echo "$contract" >"$to/wanted"
-  fi
-fi
+# What holds the REST API against its own document, and Twilio's library: FOLDER:PACKAGE.
+for python in "${pythons[@]}"; do
+  to=${CARGO_TARGET_DIR:-target}/${python%%:*}
+  wanted=${python#*:}
+  [ "$(cat "$to/wanted" 2>/dev/null)" = "$wanted" ] && continue
+  rm -rf "$to"
+  python3 -m venv "$to"
+  "$to/bin/pip" install --quiet --disable-pip-version-check "$wanted"
+  echo "$wanted" >"$to/wanted"
+done
 
 if ! command -v cargo >/dev/null 2>&1; then
   echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2

@@ -11,6 +11,7 @@
 //! | `/metrics` | Prometheus text of all daemons | anyone |
 //! | `/openapi.json`, `/docs` | what there is, as OpenAPI 3.1; the same as a page to read and try | anyone |
 //! | `/v1/…` | what that says | who has a key with the role that it names |
+//! | `/2010-04-01/…` | what Twilio's clients know | who has an account's token or key |
 //!
 //! Lists are `{"items": […], "next": CURSOR or null}`; errors are RFC 9457 problem documents.
 
@@ -20,6 +21,7 @@
 )]
 
 mod access;
+mod accounts;
 mod admin_key;
 mod applications;
 mod asked;
@@ -61,6 +63,7 @@ mod serve;
 mod tenants;
 mod thing;
 mod tls;
+mod twilio;
 mod users;
 mod web;
 mod webhooks;
@@ -414,6 +417,7 @@ fn router(v1: Router<Arc<State>>, open: Router<Arc<State>>, front: Arc<Front>) -
     v1.with_state(front.state.clone())
         .route_layer(from_fn_with_state(front.clone(), middleware::v1))
         .merge(open)
+        .merge(twilio::router().with_state(front.clone()))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::page))

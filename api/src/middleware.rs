@@ -81,7 +81,7 @@ pub(crate) async fn v1(
 
 async fn known(front: &Arc<Front>, mut request: Request, next: Next) -> Result<Response, Problem> {
     let caller = access::gate(front, &mut request).await?;
-    let (left, answer) = match front.rates.limit(&caller) {
+    let (left, answer) = match front.rates.limit(&caller.actor) {
         Ok(left) => (left, within_limits(front, request, next).await),
         Err(left) => (left, Err(rate::over_the_limit(left))),
     };

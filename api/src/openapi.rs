@@ -19,9 +19,9 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Front, State, applications, bans, calls, cdrs, changes, domains, erasures, events, keys, login,
-    lookup, messages, node, operators, problem::Problem, recordings, registrations, routing,
-    tenants, users, webhooks,
+    Front, State, accounts, applications, bans, calls, cdrs, changes, domains, erasures, events,
+    keys, login, lookup, messages, node, operators, problem::Problem, recordings, registrations,
+    routing, tenants, users, webhooks,
 };
 
 /// What is true of all of it.
@@ -43,6 +43,7 @@ use crate::{
         (name = "events", description = "What happens on the node, as it happens."),
         (name = "webhooks", description = "Who is told of events over HTTP."),
         (name = "applications", description = "What a call or a message that comes to a number is given to."),
+        (name = "accounts", description = "Whose programmable calls are, and what opens `/2010-04-01` for Twilio's clients."),
         (name = "node", description = "The node itself, and where it would send a call."),
         (name = "trunks", description = "The carriers and switches that calls come from and go to."),
         (name = "routes", description = "Which trunks take a number."),
@@ -112,6 +113,7 @@ pub(crate) fn v1() -> OpenApiRouter<Arc<State>> {
         .merge(events::router())
         .merge(webhooks::router())
         .merge(applications::router())
+        .merge(accounts::router())
         .merge(tenants::router())
         .merge(keys::router())
         .merge(operators::router())

@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{access::Caller, problem::Problem};
+use crate::problem::Problem;
 
 /// Callers that are kept in mind at most.
 const MOST: usize = 10_000;
@@ -143,10 +143,13 @@ impl Rates {
 
     /// Hears an address that has tried too many wrong keys no more for a while.
     pub(crate) fn hear(&self, source: IpAddr) -> Result<(), Problem> {
-        match self.guesses.take(Instant::now(), &source, 0) {
-            Ok(_) => Ok(()),
-            Err(left) => Err(too_many("too many wrong keys came from this address", left)),
-        }
+        let heard = self.may_guess(source).map(drop);
+        heard.map_err(|left| too_many("too many wrong keys came from this address", left))
+    }
+
+    /// Whether an address is heard, for all the wrong keys that came from it.
+    pub(crate) fn may_guess(&self, source: IpAddr) -> Result<Left, Left> {
+        self.guesses.take(Instant::now(), &source, 0)
     }
 
     /// Counts what was a wrong key, of a request that showed one.
@@ -154,14 +157,19 @@ impl Rates {
         let is_guess = response.status() == StatusCode::UNAUTHORIZED
             && response.extensions().get::<NotAGuess>().is_none();
         if is_guess {
-            // That it is one too many is the next one's trouble.
-            let _: Result<Left, Left> = self.guesses.take(Instant::now(), &source, 1);
+            self.guessed(source);
         }
     }
 
+    /// Counts a wrong key.
+    pub(crate) fn guessed(&self, source: IpAddr) {
+        // That it is one too many is the next one's trouble.
+        let _: Result<Left, Left> = self.guesses.take(Instant::now(), &source, 1);
+    }
+
     /// Lets each caller make so many requests a second.
-    pub(crate) fn limit(&self, caller: &Caller) -> Result<Left, Left> {
-        self.callers.take(Instant::now(), caller.actor.as_str(), 1)
+    pub(crate) fn limit(&self, actor: &str) -> Result<Left, Left> {
+        self.callers.take(Instant::now(), actor, 1)
     }
 
     /// Tells a caller what is left.

@@ -149,6 +149,13 @@ async fn audio(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let recording: Recording = state.find(&caller, &id).await?;
+    file(&state, &recording).await.ok_or_else(|| {
+        Problem::not_found("the file of this recording is not in the folder of [media] recordings")
+    })
+}
+
+/// The answer that has what was said, where the file is here.
+pub(crate) async fn file(state: &State, recording: &Recording) -> Option<Response> {
     let folder = state.recordings.as_deref();
     let path = folder.and_then(|folder| recording.path(folder));
     let opened = spawn_blocking(move || {
@@ -156,10 +163,7 @@ async fn audio(
         let metadata = file.metadata().ok().filter(Metadata::is_file);
         Some((file, metadata?.len()))
     });
-    let opened = opened.await.ok().flatten();
-    let (file, length) = opened.ok_or_else(|| {
-        Problem::not_found("the file of this recording is not in the folder of [media] recordings")
-    })?;
+    let (file, length) = opened.await.ok().flatten()?;
     // One that is being written may be longer by now: no more than what was told.
     let parts = stream::try_unfold(file.take(length), |mut file| async move {
         let read = spawn_blocking(move || {
@@ -179,7 +183,7 @@ async fn audio(
         ("content-disposition", name),
         ("cache-control", "no-store".to_owned()),
     ];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Some((headers, Body::from_stream(parts)).into_response())
 }
 
 /// Removes a recording, with its file.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
@@ -14,8 +14,9 @@ use control::{
     channel::{Events, Handler, serve},
     media::{self, Media, MediaStatus, SessionId},
     signal::{
-        self, BindingInfo, CallChange, CallInfo, CallState, Party, QualitySample, Signal,
-        SignalStatus, TracePage, TransferInfo,
+        self, BindingInfo, CallChange, CallInfo, CallState, Party, QualitySample, RoutingEdit,
+        RoutingOutcome, Signal, SignalStatus, TracePage, TransferInfo, VoiceDone, VoiceOrder,
+        VoiceUpdate,
     },
 };
 use store::{Cause, Cdr, EndedBy, MediaFlow, Store, Timestamp, Uuid};
@@ -42,6 +43,8 @@ pub(crate) struct Fake {
     events: Events<Signal>,
     /// Bans wait for it.
     held: RwLock<()>,
+    /// What was asked of programmable voice.
+    voice: Mutex<Vec<VoiceOrder>>,
 }
 
 impl Fake {
@@ -57,6 +60,36 @@ impl Fake {
     /// What signaling has to write does not reach the database.
     pub(crate) fn unwritten(&self, on: bool) {
         self.unwritten.store(on, SeqCst);
+    }
+
+    /// What was asked of programmable voice since the last time.
+    pub(crate) fn voice(&self) -> Vec<VoiceOrder> {
+        std::mem::take(&mut self.voice.lock().unwrap())
+    }
+
+    /// Obeys, but that a call with a small number is over.
+    fn obey(&self, order: VoiceOrder) -> Result<VoiceDone, Fault> {
+        let sid = |kind: &str| format!("{kind}{}", Uuid::now_v7().simple());
+        let done = match &order {
+            VoiceOrder::Call(_) => VoiceDone::Queued {
+                sid: sid("CA"),
+                queue_ms: 40,
+            },
+            VoiceOrder::Update { call, update } => {
+                let is_over = call.starts_with("CA00000000");
+                if is_over && matches!(update, VoiceUpdate::Redirect { .. }) {
+                    let words = "Call is not in-progress. Cannot redirect.";
+                    return Err(Fault::new(FaultCode::Conflict, words));
+                }
+                VoiceDone::Done
+            }
+            VoiceOrder::Stream { .. } => VoiceDone::Sid(sid("MZ")),
+            VoiceOrder::StopStream { stream, .. } => VoiceDone::Sid(stream.clone()),
+            VoiceOrder::Record { .. } => VoiceDone::Sid(format!("RE{:032x}", 0x9000)),
+            VoiceOrder::ChangeRecording { .. } => VoiceDone::Sid(format!("RE{:032x}", 0x9000)),
+        };
+        self.voice.lock().unwrap().push(order);
+        Ok(done)
     }
 
     /// How many bans were asked for.
@@ -274,6 +307,19 @@ impl Handler<Signal> for Signaling {
                     fake.bans.fetch_add(1, SeqCst);
                     drop(fake.held.read().await);
                     signal::Response::Done
+                }
+                signal::Request::Voice(order) => signal::Response::Voice(fake.obey(order)?),
+                signal::Request::Routing(order) if order.kind == signal::RoutingKind::Number => {
+                    signal::Response::Routing(match order.edit {
+                        RoutingEdit::Create(_) if order.id == "+15550199" => RoutingOutcome::Exists,
+                        RoutingEdit::Create(new) | RoutingEdit::Replace { new, .. } => {
+                            RoutingOutcome::Stored {
+                                document: new.document,
+                                updated_ms: T0,
+                            }
+                        }
+                        RoutingEdit::Remove { .. } => RoutingOutcome::Removed,
+                    })
                 }
                 other => return Err(Fault::new(FaultCode::Unsupported, format!("{other:?}"))),
             })

@@ -127,7 +127,10 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
     };
     bed.store.insert_recording(&recording).await.unwrap();
     let recording = recording.id.to_string();
+    let new = json!({ "name": "bots", "tenant": tenant });
+    let account = bed.ask(KEY, "POST", "/v1/accounts", Some(new)).await.json();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let account = text(&account["sid"]);
     let (hook, key) = (text(&hook["id"]), text(&made["id"]));
     let bob = format!("bob@{domain}");
     let call = call(n);
@@ -145,9 +148,11 @@ async fn plant(bed: &Bed, tenant: &str, n: u8) -> Things {
             operator.clone(),
             application.clone(),
             recording.clone(),
+            account.clone(),
         ],
         ids: vec![
             ("/v1/applications/", application),
+            ("/v1/accounts/", account),
             ("/v1/recordings/", recording),
             ("/v1/calls/", call.id.clone()),
             ("/v1/cdrs/", call.id),
@@ -176,6 +181,8 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", "/v1/operators") => {
             json!({ "name": "eve", "password": "long-enough-1", "role": "admin", "tenant": RIVAL })
         }
+        ("POST", "/v1/accounts") => json!({ "name": "theirs", "tenant": RIVAL }),
+        ("PATCH", path) if path.starts_with("/v1/accounts/") => json!({ "name": "mine" }),
         ("POST", "/v1/applications") => json!({ "name": "theirs", "tenant": RIVAL }),
         ("POST", "/v1/keys") => json!({ "name": "theirs", "role": "admin", "tenant": RIVAL }),
         ("PUT", path) if path.starts_with("/v1/webhooks/") => {

@@ -1,0 +1,288 @@
+//! `IncomingPhoneNumbers`: the numbers that lead to the account.
+
+use axum::response::Response;
+use control::signal::{
+    NewDocument, Request, Response as Told, RoutingEdit, RoutingKind, RoutingOrder, RoutingOutcome,
+    Secret,
+};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind as Kind, Timestamp};
+
+use super::{Call, Error, VERSION, Verb, created, date::rfc2822, gone, page::Asked, shown};
+use crate::{hex::hex, rules, webhooks::leads_home};
+
+/// Documents that are read at a time.
+const PART: u32 = 1_000;
+
+/// The parameters of a form, and the members that they are of a number.
+const MEMBERS: [(&str, &str); 7] = [
+    ("VoiceUrl", "voice_url"),
+    ("VoiceMethod", "voice_method"),
+    ("VoiceFallbackUrl", "voice_fallback_url"),
+    ("VoiceFallbackMethod", "voice_fallback_method"),
+    ("StatusCallback", "status_callback"),
+    ("StatusCallbackMethod", "status_callback_method"),
+    ("VoiceApplicationSid", "application"),
+];
+
+/// A number of the account's.
+struct Number {
+    number: String,
+    document: Map<String, Value>,
+    /// When it was last changed.
+    updated: Timestamp,
+    tenant: Option<String>,
+}
+
+/// The SID of a number, the same each time.
+pub(super) fn sid(number: &str) -> String {
+    let digest = Sha256::digest(number);
+    format!("PN{}", hex(digest.get(..16).unwrap_or_default()))
+}
+
+/// Whether a number leads to the account.
+pub(super) async fn has(call: &Call<'_>, number: &str) -> Result<bool, Error> {
+    Ok(own(call).await?.iter().any(|own| own.number == number))
+}
+
+pub(super) async fn all(call: &Call<'_>, verb: Verb) -> Result<Response, Error> {
+    match verb {
+        Verb::Get => {
+            let part = call.form.text("PhoneNumber").unwrap_or_default();
+            let name = call.form.text("FriendlyName");
+            let own = own(call).await?;
+            let wanted = own.iter().filter(|own| {
+                let is_it = |name| own.number == name;
+                own.number.contains(part) && name.is_none_or(is_it)
+            });
+            let views = wanted.map(|own| own.view(call));
+            Ok(Asked::of(call)?.slice(call, "incoming_phone_numbers", views))
+        }
+        Verb::Post => create(call).await,
+        Verb::Delete => Err(Error::method()),
+    }
+}
+
+pub(super) async fn one(call: &Call<'_>, verb: Verb, sid: &str) -> Result<Response, Error> {
+    let own = own(call).await?;
+    let mut own = own.into_iter().filter(|own| self::sid(&own.number) == sid);
+    let own = own.next().ok_or_else(|| call.missing())?;
+    match verb {
+        Verb::Get => Ok(shown(own.view(call))),
+        Verb::Post => change(call, own).await.map(shown),
+        Verb::Delete => {
+            let edit = RoutingEdit::Remove {
+                unchanged_since: own.updated.millis(),
+            };
+            order(call, &own.number, edit).await?;
+            call.record("delete", "numbers", &own.number, json!({}))
+                .await;
+            Ok(gone())
+        }
+    }
+}
+
+/// Takes a number that nobody has, or changes one that the account has.
+async fn create(call: &Call<'_>) -> Result<Response, Error> {
+    let missing = || {
+        Error::bad(
+            21421,
+            "PhoneNumber is required: there are none to choose from",
+        )
+    };
+    let number = call.form.text("PhoneNumber").ok_or_else(missing)?;
+    if let Some(own) = own(call)
+        .await?
+        .into_iter()
+        .find(|own| own.number == number)
+    {
+        return change(call, own).await.map(created);
+    }
+    let mut document = Map::new();
+    document.insert("number".to_owned(), number.into());
+    document.insert("account".to_owned(), call.account.sid.clone().into());
+    take(call, &mut document)?;
+    let edit = RoutingEdit::Create(new(call, &document));
+    let own = match order(call, number, edit).await? {
+        RoutingOutcome::Stored { updated_ms, .. } => Number {
+            number: number.to_owned(),
+            document,
+            updated: Timestamp::from_millis(updated_ms),
+            tenant: call.account.tenant.clone(),
+        },
+        _ => {
+            let message = format!("{number} is not available: it leads elsewhere");
+            return Err(Error::bad(21422, message));
+        }
+    };
+    call.record("create", "numbers", number, json!({})).await;
+    Ok(created(own.view(call)))
+}
+
+async fn change(call: &Call<'_>, mut own: Number) -> Result<Value, Error> {
+    let unchanged_since = own.updated.millis();
+    take(call, &mut own.document)?;
+    let edit = RoutingEdit::Replace {
+        new: NewDocument {
+            tenant: own.tenant.clone(),
+            ..new(call, &own.document)
+        },
+        unchanged_since,
+    };
+    let outcome = order(call, &own.number, edit).await?;
+    let RoutingOutcome::Stored { updated_ms, .. } = outcome else {
+        return Err(Error::bad(
+            20001,
+            "the number was changed meanwhile: try again",
+        ));
+    };
+    own.updated = Timestamp::from_millis(updated_ms);
+    call.record("update", "numbers", &own.number, json!({}))
+        .await;
+    Ok(own.view(call))
+}
+
+/// What the form says of it. An empty parameter takes a member away.
+fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error> {
+    for (name, member) in MEMBERS {
+        let Some(value) = call.form.given(name) else {
+            continue;
+        };
+        if value.is_empty() {
+            document.remove(member);
+            continue;
+        }
+        if name.ends_with("Url") || name == "StatusCallback" {
+            check(call, name, value)?;
+        }
+        let value = match name {
+            "VoiceApplicationSid" => value.strip_prefix("AP").unwrap_or(value).to_owned(),
+            _ if name.ends_with("Method") => {
+                let method = call.form.one_of(name, &["GET", "POST"])?;
+                method.unwrap_or_default().to_owned()
+            }
+            _ => value.to_owned(),
+        };
+        document.insert(member.to_owned(), value.into());
+    }
+    if document.contains_key("application") {
+        document.remove("voice_url");
+    } else if !document.contains_key("voice_url") {
+        return Err(Error::bad(
+            21502,
+            "VoiceUrl is required, or VoiceApplicationSid",
+        ));
+    }
+    Ok(())
+}
+
+fn check(call: &Call<'_>, name: &str, url: &str) -> Result<(), Error> {
+    let code = if name == "VoiceUrl" { 21502 } else { 21503 };
+    rules::application_url(url).map_err(|wrong| Error::bad(code, format!("{name}: {wrong}")))?;
+    let tenant = call.account.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
+    if tenant != DEFAULT_TENANT && leads_home(url) {
+        return Err(Error::bad(
+            code,
+            format!("{name} is not at a public address"),
+        ));
+    }
+    Ok(())
+}
+
+fn new(call: &Call<'_>, document: &Map<String, Value>) -> NewDocument {
+    NewDocument {
+        document: Secret::new(Value::Object(document.clone()).to_string()),
+        tenant: call.account.tenant.clone(),
+    }
+}
+
+async fn order(call: &Call<'_>, number: &str, edit: RoutingEdit) -> Result<RoutingOutcome, Error> {
+    let order = RoutingOrder {
+        kind: RoutingKind::Number,
+        id: number.to_owned(),
+        edit,
+    };
+    match call.state.signal.request(Request::Routing(order)).await? {
+        Told::Routing(outcome) => Ok(outcome),
+        other => Err(Error::internal(&format!("signaling answered {other:?}"))),
+    }
+}
+
+/// Those that lead to the account, by number. One that the configuration file brought is the node's.
+async fn own(call: &Call<'_>) -> Result<Vec<Number>, Error> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let part = call.state.store.routing(Kind::Number, &after, PART).await?;
+        let Some(last) = part.last() else {
+            return Ok(all);
+        };
+        after.clone_from(&last.id);
+        all.extend(
+            part.into_iter()
+                .filter_map(|stored| Number::of(stored, call)),
+        );
+    }
+}
+
+impl Number {
+    /// A number, where it leads to the account.
+    fn of(stored: RoutingDocument, call: &Call<'_>) -> Option<Self> {
+        let document: Map<String, Value> = serde_json::from_str(&stored.document).ok()?;
+        let account = document.get("account").and_then(Value::as_str);
+        let is_own = account == Some(&call.account.sid)
+            && (stored.tenant.is_none() || stored.tenant == call.account.tenant);
+        is_own.then_some(Self {
+            number: stored.id,
+            document,
+            updated: stored.updated,
+            tenant: stored.tenant,
+        })
+    }
+
+    fn view(&self, call: &Call<'_>) -> Value {
+        let text = |member: &str| self.document.get(member).and_then(Value::as_str);
+        let method = |member| text(member).unwrap_or("POST");
+        let url = |member| text(member).unwrap_or_default();
+        let application = text("application").map(|id| format!("AP{}", id.replace('-', "")));
+        let (sid, since) = (sid(&self.number), self.updated);
+        json!({
+            "sid": sid,
+            "account_sid": call.account.sid,
+            "phone_number": self.number,
+            "friendly_name": self.number,
+            "date_created": rfc2822(since),
+            "date_updated": rfc2822(since),
+            "voice_url": url("voice_url"),
+            "voice_method": method("voice_method"),
+            "voice_fallback_url": url("voice_fallback_url"),
+            "voice_fallback_method": method("voice_fallback_method"),
+            "status_callback": url("status_callback"),
+            "status_callback_method": method("status_callback_method"),
+            "voice_application_sid": application.unwrap_or_default(),
+            "voice_caller_id_lookup": false,
+            "voice_receive_mode": "voice",
+            "sms_url": "",
+            "sms_method": "POST",
+            "sms_fallback_url": "",
+            "sms_fallback_method": "POST",
+            "sms_application_sid": "",
+            "capabilities": { "voice": true, "sms": false, "mms": false, "fax": false },
+            "address_requirements": "none",
+            "address_sid": Value::Null,
+            "identity_sid": Value::Null,
+            "bundle_sid": Value::Null,
+            "trunk_sid": Value::Null,
+            "emergency_status": "Inactive",
+            "emergency_address_sid": Value::Null,
+            "emergency_address_status": "unregistered",
+            "beta": false,
+            "origin": "hosted",
+            "status": "in-use",
+            "type": Value::Null,
+            "api_version": VERSION,
+            "uri": call.path(&format!("/IncomingPhoneNumbers/{sid}.json")),
+            "subresource_uris": {},
+        })
+    }
+}
