@@ -17,6 +17,7 @@
 //! A list without a subcommand is `list`. `--json` prints one document: lists are `{"items": [...], "next":
 //! null}`, with items as the API has them.
 
+mod accounts;
 mod applications;
 mod backup;
 mod call;
@@ -89,6 +90,7 @@ enum Command {
     Blocks(edit::BlocksArgs),
     Limits(edit::LimitsArgs),
     Applications(applications::ApplicationsArgs),
+    Accounts(accounts::AccountsArgs),
     Keys(keys::KeysArgs),
     Operators(operators::OperatorsArgs),
     Bans(node::BansArgs),
@@ -136,6 +138,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Blocks(args) => ask(edit::blocks(args)),
         Command::Limits(args) => ask(edit::limits(args)),
         Command::Applications(args) => ask(applications::applications(args)),
+        Command::Accounts(args) => ask(accounts::accounts(args)),
         Command::Keys(args) => ask(keys::keys(args)),
         Command::Operators(args) => ask(operators::operators(args)),
         Command::Bans(args) => ask(node::bans(args)),

@@ -25,6 +25,8 @@ mod recording;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod rest_accounts;
+#[cfg(test)]
 mod rest_applications;
 #[cfg(test)]
 mod rest_recordings;
