@@ -27,6 +27,7 @@ mod traces;
 mod trunks;
 mod vitals;
 mod watch;
+pub mod webhook;
 mod weighted;
 mod worker;
 

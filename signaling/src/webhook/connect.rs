@@ -1,0 +1,91 @@
+//! Connections to webhooks.
+
+use std::{io, net::SocketAddr, pin::Pin, time::Duration};
+
+use control::public::is_public;
+use futures_util::future::select_ok;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::sleep,
+};
+use tracing::debug;
+use voice::call::RequestError;
+
+use super::{Shared, target::Target};
+
+/// Addresses of a name that are tried at most.
+const ADDRESSES: usize = 6;
+/// How long an address has before the next one is tried beside it (RFC 8305 section 5).
+const AHEAD: Duration = Duration::from_millis(250);
+
+/// A connection, with TLS or without.
+pub(super) type Stream = Pin<Box<dyn Transport>>;
+
+/// What octets go both ways over.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Transport for T {}
+
+/// Looks the host up, and connects to the first of its addresses that answers.
+pub(super) async fn connect(
+    target: &Target,
+    shared: &Shared,
+    public: bool,
+) -> Result<Stream, RequestError> {
+    let addresses = addresses(target, shared, public).await?;
+    let tried = (0_u32..).zip(addresses).map(|(place, address)| {
+        let attempt = async move {
+            sleep(AHEAD * place).await;
+            TcpStream::connect(address).await
+        };
+        Box::pin(attempt)
+    });
+    let (stream, _) = select_ok(tried).await.map_err(|error| {
+        debug!(host = target.host, %error, "cannot connect to a webhook");
+        RequestError::Connect
+    })?;
+    // A request is one write.
+    let _ = stream.set_nodelay(true);
+    if !target.is_tls {
+        return Ok(Box::pin(stream));
+    }
+    let name = ServerName::try_from(target.host.clone()).map_err(|_| RequestError::Host)?;
+    let stream = shared.tls.connect(name, stream).await;
+    let stream = stream.map_err(|error: io::Error| {
+        debug!(host = target.host, %error, "TLS with a webhook failed");
+        RequestError::Tls
+    })?;
+    Ok(Box::pin(stream))
+}
+
+/// Those that may be asked. A literal is looked up too, which reads `127.1` and `0x7f000001` as the system does.
+async fn addresses(
+    target: &Target,
+    shared: &Shared,
+    public: bool,
+) -> Result<Vec<SocketAddr>, RequestError> {
+    let found = lookup_host((target.host.as_str(), target.port)).await;
+    let found: Vec<_> = found.map_err(|_| RequestError::Host)?.collect();
+    if found.is_empty() {
+        return Err(RequestError::Host);
+    }
+    let is_allowed = |at: &SocketAddr| {
+        let ip = at.ip();
+        !public || is_public(ip) || shared.allow.iter().any(|block| block.contains(ip))
+    };
+    let allowed: Vec<_> = found
+        .into_iter()
+        .filter(is_allowed)
+        .take(ADDRESSES)
+        .collect();
+    if allowed.is_empty() {
+        debug!(
+            host = target.host,
+            "a tenant's webhook is at no public address: see [voice] allow"
+        );
+        return Err(RequestError::Refused);
+    }
+    Ok(allowed)
+}
