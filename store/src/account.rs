@@ -8,6 +8,7 @@ use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
     keyed::Keyed,
+    routing::COUNT,
 };
 
 /// Whose programmable calls are.
@@ -70,6 +71,9 @@ impl Store {
                     .bind(account.updated.millis());
                     created += query.execute(&mut *transaction).await?.rows_affected();
                 }
+                if created > 0 {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
                 transaction.commit().await?;
                 Ok(created)
             })
@@ -89,6 +93,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
                 let done = sqlx::query(
                     "UPDATE accounts SET name = $1, token = $2, calls_per_second = $3, updated_ms = $4 \
                      WHERE sid = $5 AND updated_ms = $6",
@@ -99,9 +104,14 @@ impl Store {
                 .bind(account.updated.millis())
                 .bind(account.sid.as_str())
                 .bind(unchanged_since.millis())
-                .execute(pool)
+                .execute(&mut *transaction)
                 .await?;
-                Ok(done.rows_affected() == 1)
+                let is_done = done.rows_affected() == 1;
+                if is_done {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(is_done)
             })
         })
         .await
@@ -275,6 +285,7 @@ impl Keyed for Account {
     type Row = Row;
     const TABLE: &'static str = "accounts";
     const KEY: &'static str = "sid";
+    const IS_IN_MEMORY: bool = true;
 }
 
 #[derive(FromRow)]

@@ -9,6 +9,7 @@ use crate::{
     engine::{on_engine, within},
     keyed::{self, Keyed, known},
     named::named,
+    routing::COUNT,
 };
 
 named! {
@@ -61,6 +62,7 @@ impl Store {
     pub async fn create_application(&self, application: &Application) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
                 let mut query = sqlx::query(
                     "INSERT INTO applications (id, tenant, created_ms, name, updated_ms, voice_url, \
                      voice_method, fallback_url, fallback_method, status_callback, \
@@ -76,7 +78,12 @@ impl Store {
                 for hook in application.hooks() {
                     query = query.bind(hook.url.as_deref()).bind(hook.method.name());
                 }
-                Ok(query.execute(pool).await?.rows_affected() == 1)
+                let is_done = query.execute(&mut *transaction).await?.rows_affected() == 1;
+                if is_done {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(is_done)
             })
         })
         .await
@@ -94,6 +101,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
                 let mut query = sqlx::query(
                     "UPDATE applications SET name = $3, updated_ms = $4, voice_url = $5, \
                      voice_method = $6, fallback_url = $7, fallback_method = $8, \
@@ -107,7 +115,12 @@ impl Store {
                 for hook in application.hooks() {
                     query = query.bind(hook.url.as_deref()).bind(hook.method.name());
                 }
-                Ok(query.execute(pool).await?.rows_affected() == 1)
+                let is_done = query.execute(&mut *transaction).await?.rows_affected() == 1;
+                if is_done {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(is_done)
             })
         })
         .await
@@ -160,6 +173,7 @@ impl Keyed for Application {
     type Row = Row;
     const TABLE: &'static str = "applications";
     const KEY: &'static str = "id";
+    const IS_IN_MEMORY: bool = true;
 }
 
 #[derive(FromRow)]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Timestamp,
     engine::{on_engine, within},
+    routing::COUNT,
 };
 
 /// One of such a table.
@@ -20,6 +21,8 @@ pub(crate) trait Keyed: TryFrom<Self::Row, Error: Into<StoreError>> {
     const KEY: &'static str;
     /// Which are listed: a condition.
     const LISTED: &'static str = "TRUE";
+    /// Whether nodes keep them in memory, and read them again where one is changed.
+    const IS_IN_MEMORY: bool = false;
 }
 
 impl Store {
@@ -85,12 +88,18 @@ impl Store {
         );
         within(async {
             on_engine!(self.writer(), pool => {
+                let mut transaction = pool.begin().await?;
                 let done = sqlx::query(sqlx::AssertSqlSafe(delete))
                     .bind(key)
                     .bind(unchanged_since.millis())
-                    .execute(pool)
+                    .execute(&mut *transaction)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let was_there = done.rows_affected() == 1;
+                if was_there && T::IS_IN_MEMORY {
+                    sqlx::query(COUNT).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(was_there)
             })
         })
         .await

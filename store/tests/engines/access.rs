@@ -502,11 +502,15 @@ pub(crate) async fn applications_are_kept_by_tenant_under_names_of_their_own(pla
     };
     let since = Timestamp::from_millis;
     let change = async |to, at| store.change_application(to, since(at)).await;
+    let revision = store.routing_revision().await.unwrap();
     assert!(
         !change(&changed, 1).await.unwrap(),
         "it was changed meanwhile"
     );
+    // Nodes read them again where one was changed, and not for what came to nothing.
+    assert_eq!(store.routing_revision().await.unwrap(), revision);
     assert!(change(&changed, 2).await.unwrap());
+    assert_eq!(store.routing_revision().await.unwrap(), revision + 1);
     assert_eq!(
         store.application(changed.id).await.unwrap(),
         Some(changed.clone())
