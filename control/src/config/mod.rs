@@ -28,6 +28,8 @@ mod routing_tests;
 mod tests;
 #[cfg(test)]
 mod user_tests;
+#[cfg(test)]
+mod voice_tests;
 
 use std::{collections::HashSet, fs, io, path::Path};
 
@@ -52,7 +54,7 @@ pub use trunk::{
     HeaderRules, IdentityHeader, Probe, Redirect, Register, Source, Trunk, TrunkAuth, TrunkHost,
 };
 pub use user::{Auth, DigestHash, Profile, Registrar, User, WhenFull};
-pub use voice::{Account, Voice};
+pub use voice::{Account, Voice, VoiceMethod};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Party, Pattern,
+    Party, Pattern, VoiceMethod,
     checks::{self, Checks as _},
+    voice::is_http,
 };
 
 /// `[[numbers]]`: a number of ours, and where it leads.
@@ -23,12 +24,30 @@ pub struct Number {
     /// To a trunk, as the number that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trunk: Option<String>,
-    /// To an application of this account.
+    /// To an application of this account, with `voice_url` or `application`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// What the application begins with.
+    /// To an application of the store: its name or its id. Default `account`: the first one of the application's tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// Who is asked, by an `http:` or `https:` URL, what becomes of a call, in place of `application`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voice_url: Option<String>,
+    /// How it is asked. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_method: Option<VoiceMethod>,
+    /// Who is asked where `voice_url` fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_fallback_url: Option<String>,
+    /// How it is asked. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_fallback_method: Option<VoiceMethod>,
+    /// Who is told when a call is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_callback: Option<String>,
+    /// How it is told. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_callback_method: Option<VoiceMethod>,
     /// Where calls go on to: a number, a user with its domain, or a `sip:` URI; a table for the cases.
     #[serde(default, skip_serializing_if = "Forward::is_empty")]
     pub forward: Forward,
@@ -121,6 +140,49 @@ impl<'de> Deserialize<'de> for Forward {
 }
 
 impl Number {
+    fn is_application(&self) -> bool {
+        self.account.is_some() || self.application.is_some() || self.voice_url.is_some()
+    }
+
+    fn check_application(&self, of: &str, errors: &mut Vec<String>) {
+        let urls = [
+            ("voice_url", &self.voice_url, self.voice_method),
+            (
+                "voice_fallback_url",
+                &self.voice_fallback_url,
+                self.voice_fallback_method,
+            ),
+            (
+                "status_callback",
+                &self.status_callback,
+                self.status_callback_method,
+            ),
+        ];
+        for (key, url, method) in urls {
+            match url.as_deref() {
+                Some(url) if !is_http(url) => errors.push(format!(
+                    "{of}: {key} = \"{url}\": write an http: or https: URL"
+                )),
+                None if method.is_some() => {
+                    errors.push(format!("{of}: a method without {key} is of no use"));
+                }
+                Some(_) if self.voice_url.is_none() && key != "voice_url" => errors.push(format!(
+                    "{of}: {key} goes with voice_url: an application has its own"
+                )),
+                _ => {}
+            }
+        }
+        match (&self.account, &self.application, &self.voice_url) {
+            (_, Some(_), Some(_)) => {
+                errors.push(format!("{of}: write application or voice_url, not both"));
+            }
+            (Some(_), None, None) | (None, None, Some(_)) => errors.push(format!(
+                "{of}: an application needs both account and voice_url, or application"
+            )),
+            _ => {}
+        }
+    }
+
     /// What is wrong with it by itself.
     pub fn check(&self, errors: &mut Vec<String>) {
         let number = &self.number;
@@ -128,25 +190,20 @@ impl Number {
             return errors.push(format!("[[numbers]]: number = \"{number}\": {wrong}"));
         }
         let of = format!("number '{number}'");
-        let is_application = self.account.is_some() || self.voice_url.is_some();
         let places = [
             self.user.is_some(),
             self.group.is_some(),
             self.trunk.is_some(),
-            is_application,
+            self.is_application(),
             self.forward.always.is_some(),
         ];
         if places.iter().filter(|is| **is).count() != 1 {
             errors.push(format!(
-                "{of}: it leads to one place: write one of user, group, trunk, forward, or account \
-                 with voice_url"
+                "{of}: it leads to one place: write one of user, group, trunk, forward, application, or \
+                 account with voice_url"
             ));
         }
-        if is_application && (self.account.is_none() || self.voice_url.is_none()) {
-            errors.push(format!(
-                "{of}: an application needs both account and voice_url"
-            ));
-        }
+        self.check_application(&of, errors);
         if self
             .user
             .as_deref()

@@ -70,6 +70,20 @@ number = "+15550100"
 account = "AC00000000000000000000000000000000"
 voice_url = "http://127.0.0.1:9000/voice"
 
+[[numbers]]
+number = "+15550101"
+account = "AC00000000000000000000000000000000"
+voice_url = "https://app.example.com/voice"
+voice_method = "GET"
+voice_fallback_url = "https://app.example.com/sorry"
+voice_fallback_method = "POST"
+status_callback = "https://app.example.com/status"
+status_callback_method = "GET"
+
+[[numbers]]
+number = "+15550102"
+application = "ivr"
+
 [[groups]]
 name = "sales"
 members = ["alice", "bob@example.test"]
@@ -205,6 +219,26 @@ fn what_cannot_work_is_told_with_what_to_do() {
             "voice_url = \"http://127.0.0.1:9000/voice\"",
             "",
             "both account and voice_url",
+        ),
+        (
+            "voice_url = \"http://127.0.0.1:9000/voice\"",
+            "voice_url = \"wss://127.0.0.1/\"",
+            "write an http: or https: URL",
+        ),
+        (
+            "voice_url = \"http://127.0.0.1:9000/voice\"",
+            "application = \"ivr\"\nvoice_url = \"http://127.0.0.1:9000/voice\"",
+            "not both",
+        ),
+        (
+            "voice_url = \"http://127.0.0.1:9000/voice\"",
+            "application = \"ivr\"\nstatus_callback = \"http://127.0.0.1/\"",
+            "status_callback goes with voice_url",
+        ),
+        (
+            "voice_url = \"http://127.0.0.1:9000/voice\"",
+            "voice_url = \"http://127.0.0.1:9000/voice\"\nvoice_fallback_method = \"GET\"",
+            "a method without voice_fallback_url",
         ),
         (
             "account = \"AC",

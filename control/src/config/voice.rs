@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cidr, checks::Checks as _};
 
@@ -77,6 +77,19 @@ pub struct Account {
     pub calls_per_second: u32,
 }
 
+/// How a URL is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum VoiceMethod {
+    /// With what there is to tell in the query.
+    #[serde(rename = "GET")]
+    Get,
+    /// With what there is to tell in the body.
+    #[default]
+    #[serde(rename = "POST")]
+    Post,
+}
+
 const fn default_rate() -> u32 {
     10
 }
@@ -117,7 +130,7 @@ impl fmt::Debug for Account {
     }
 }
 
-fn is_http(url: &str) -> bool {
+pub(super) fn is_http(url: &str) -> bool {
     let rest = url
         .strip_prefix("http://")
         .or_else(|| url.strip_prefix("https://"));

@@ -91,6 +91,13 @@ pub enum RouteTo {
     Carriers(Vec<RouteCarrier>),
     /// A URI outside.
     Uri(String),
+    /// An application.
+    Application {
+        /// The account's SID.
+        account: String,
+        /// Who is asked what becomes of the call.
+        voice_url: String,
+    },
 }
 
 /// A trunk that would be tried.

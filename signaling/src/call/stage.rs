@@ -186,7 +186,7 @@ impl Core {
                 let groups = self.phones_of(now, aor, &like, patience);
                 vec![phones(groups)]
             }
-            Destination::Disabled(_) => Vec::new(),
+            Destination::Disabled(_) | Destination::Application(_) => Vec::new(),
             Destination::Group(ring) => {
                 let patience = ring.step_timeout.min(stage.ring_timeout);
                 let part = |member: &Member| self.member_part(now, member, &like, patience);
@@ -234,7 +234,9 @@ impl Core {
                 Vec::new()
             }
             Destination::Uri(uri) => vec![at_uri(uri, like, Some(patience))],
-            Destination::Disabled(_) | Destination::Group(_) => Vec::new(),
+            Destination::Disabled(_) | Destination::Group(_) | Destination::Application(_) => {
+                Vec::new()
+            }
         };
         for group in &mut groups {
             group.failover = Failover::Listed(StatusSet::FAILURE);

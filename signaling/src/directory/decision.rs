@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use control::config::Cost;
 use store::Timestamp;
 
-use super::{Edits, Limit, Trunk};
+use super::{Application, Edits, Limit, Trunk};
 
 /// An address of record: a user of one of our domains.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -216,6 +216,8 @@ pub(crate) enum Destination {
     Carriers(Vec<Carrier>),
     /// To a URI outside.
     Uri(String),
+    /// To an application, that answers it.
+    Application(Arc<Application>),
 }
 
 /// For people: `user alice@example.test`, `trunks one, two`.
@@ -230,6 +232,10 @@ impl fmt::Display for Destination {
                 write!(f, "trunks {}", names.collect::<Vec<_>>().join(", "))
             }
             Self::Uri(uri) => f.write_str(uri),
+            // A URL may have a password in it.
+            Self::Application(application) => {
+                write!(f, "an application of account {}", application.account.sid)
+            }
         }
     }
 }
@@ -293,7 +299,7 @@ impl Destination {
                     carrier.ring_timeout = carrier.ring_timeout.min(most);
                 }
             }
-            Self::User(_) | Self::Disabled(_) | Self::Uri(_) => {}
+            Self::User(_) | Self::Disabled(_) | Self::Uri(_) | Self::Application(_) => {}
         }
     }
 }

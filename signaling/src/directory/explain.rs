@@ -219,6 +219,10 @@ fn shown(stage: &Stage, now: Instant) -> RouteStage {
                 RouteTo::Carriers(carriers.collect())
             }
             Destination::Uri(uri) => RouteTo::Uri(uri.clone()),
+            Destination::Application(application) => RouteTo::Application {
+                account: application.account.sid.clone(),
+                voice_url: application.shown(),
+            },
         },
         ring_timeout_s: stage.ring_timeout.as_secs(),
         relay: stage.relay,
@@ -237,7 +241,8 @@ fn called(member: &Member) -> String {
             })
         }
         Destination::Uri(uri) => uri.clone(),
-        Destination::Group(ring) => ring.name.to_string(),
+        // Neither is a member.
+        Destination::Group(_) | Destination::Application(_) => member.destination.to_string(),
     }
 }
 

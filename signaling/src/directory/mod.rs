@@ -8,6 +8,7 @@
 //! bits that shares are drawn by are given, so that the same question has the same answer, on the wire
 //! as for `tandem route`.
 
+mod application;
 mod blocks;
 mod decide;
 mod decision;
@@ -42,6 +43,7 @@ use self::{
     sources::Sources,
 };
 
+pub(crate) use application::{Application, Programs};
 pub(crate) use decision::{
     Aor, Caller, Carrier, Decided, Decision, Destination, Member, Named, Outcome, Plan, Presented,
     Query, Refusal, Ring, Stage, When,
@@ -76,6 +78,7 @@ pub(crate) struct Directory {
     people: People,
     owners: Owners,
     blocks: Blocks,
+    programs: Programs,
     limits: Limits,
     meters: Arc<Meters>,
     domains: Vec<String>,
@@ -96,17 +99,19 @@ impl Directory {
         for route in &config.routes {
             routes.push(route, |name| places.get(name).copied());
         }
-        let owners = Owners::default();
-        Self::build(config, routes, People::of_config(config), owners, before)
+        let (owners, programs) = (Owners::default(), Programs::new(&config.accounts));
+        let people = People::of_config(config);
+        Self::build(config, routes, people, owners, programs, before)
     }
 
     /// The same with routes that were collected before, those of `config` and others, and with the
-    /// users that the store has and whose everything is.
+    /// users that the store has, whose everything is, and what programmable calls are given to.
     pub(crate) fn build(
         config: &Config,
         routes: RoutesBuilder,
         people: People,
         owners: Owners,
+        programs: Programs,
         before: Option<&Self>,
     ) -> Self {
         let known: HashMap<&str, &Trunk> = before
@@ -164,6 +169,7 @@ impl Directory {
             people,
             owners,
             blocks: Blocks::new(&config.blocks),
+            programs,
             limits: Limits::new(&config.limits, &config.trunks, aor, meters.clone()),
             meters,
             domains: config.sip.domains.clone(),

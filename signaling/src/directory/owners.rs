@@ -43,6 +43,11 @@ impl Owners {
         self.numbers.insert(number, tenant);
     }
 
+    /// Whose a number is; `None`: the node's.
+    pub(super) fn of_number(&self, number: &str) -> Option<&Arc<str>> {
+        self.numbers.get(bare(&plain(number)))
+    }
+
     fn tenant(&mut self, id: &str) -> Arc<str> {
         if let Some(known) = self.tenants.get(id) {
             return known.clone();

@@ -128,13 +128,17 @@ impl Draft<'_, '_> {
             let carriers = Destination::Carriers(vec![carrier]);
             self.push(carriers, patience, true, when, chain);
         } else {
-            self.trail
-                .say(|| format!("[[numbers]]: {name} leads to an application"));
-            return Err(Refusal {
-                status: 501,
-                reason: format!("{name} leads to an application, which this version does not run"),
+            let application = directory.application_of(number).map_err(|why| Refusal {
+                status: 503,
+                reason: format!("{name} leads to an application, and {why}"),
                 cause: Cause::NoRoute,
+            })?;
+            self.trail.say(|| {
+                let (url, account) = (application.shown(), &application.account.sid);
+                format!("[[numbers]]: {name} leads to the application {url} of account {account}")
             });
+            let application = Destination::Application(Arc::new(application));
+            self.push(application, patience, true, when, chain);
         }
         self.under(held, stage);
         self.cases(&number.forward, stage, None, chain);
@@ -266,6 +270,11 @@ impl Draft<'_, '_> {
                     let name = &ring.name;
                     format!("a member leads to group {name}: no group is rung within another")
                 });
+                None
+            }
+            Destination::Application(_) => {
+                self.trail
+                    .say(|| "a member leads to an application: none is rung in a group".to_owned());
                 None
             }
             destination => Some(Member {

@@ -84,6 +84,15 @@ number = "+4930104"
 account = "AC00000000000000000000000000000000"
 voice_url = "http://127.0.0.1:9000/voice"
 
+[[accounts]]
+sid = "AC00000000000000000000000000000000"
+token = "0123456789abcdef"
+
+[[numbers]]
+number = "+4930107"
+account = "AC11111111111111111111111111111111"
+voice_url = "http://127.0.0.1:9000/voice"
+
 [[numbers]]
 number = "+4930105"
 forward = "+4930106"
@@ -380,14 +389,20 @@ fn short_numbers_users_and_trunks_are_reached() {
         status(&directory.decide(&query(&alice, "alice", "carol")).decision),
         404
     );
-    assert_eq!(
-        status(
-            &directory
-                .decide(&query(&alice, "alice", "+4930104"))
-                .decision
-        ),
-        501
-    );
+    let application = plan(&directory, &query(&alice, "alice", "+4930104"));
+    assert!(matches!(
+        &application.stages[0].destination,
+        Destination::Application(to)
+            if to.voice.url == "http://127.0.0.1:9000/voice"
+                && directory.account(&to.account.sid) == Some(&to.account)
+    ));
+    let nobodys = directory
+        .decide(&query(&alice, "alice", "+4930107"))
+        .decision;
+    assert!(matches!(
+        nobodys,
+        Decision::Refuse(no) if no.status == 503 && no.reason.contains("there is no account")
+    ));
 }
 
 #[test]

@@ -41,8 +41,8 @@ impl Changes {
         let mut changes = Self::default();
         take_over!(
             changes, "", Config, running, *read,
-            live: [trunks, routes, numbering, numbers, groups, blocks, limits, users],
-            restart: [accounts, voice],
+            live: [trunks, routes, numbering, numbers, groups, blocks, limits, users, accounts],
+            restart: [voice],
             apart: [node, sip, media, api, store],
         );
         take_over!(

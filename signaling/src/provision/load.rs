@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind, Store, StoreError};
 use tracing::info;
 
-use crate::directory::{Directory, Owners, People, RoutesBuilder};
+use crate::directory::{Directory, Owners, People, Programs, RoutesBuilder};
 
 /// Documents that are read at a time.
 const PAGE: u32 = 10_000;
@@ -168,7 +168,11 @@ async fn read(
     }
     let (warnings, owners) = (reader.warnings, reader.owners);
     let people = people(store).await?;
-    let build = move || Directory::build(&merged, routes, people, owners, before.as_deref());
+    let programs = programs(config, store).await?;
+    let build = move || {
+        let before = before.as_deref();
+        Directory::build(&merged, routes, people, owners, programs, before)
+    };
     let directory = blocking(build).await?;
     Ok(Loaded {
         directory,
@@ -189,6 +193,29 @@ async fn people(store: &Store) -> Result<People, StoreError> {
         };
         after = (last.domain.clone(), last.name.clone());
         page.iter().for_each(|user| people.add(user));
+    }
+}
+
+/// Accounts and applications. Of two accounts of one SID the store's counts.
+async fn programs(config: &Config, store: &Store) -> Result<Programs, StoreError> {
+    let mut programs = Programs::new(&config.accounts);
+    let mut after = String::new();
+    loop {
+        let page = store.accounts(None, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.sid);
+        page.into_iter()
+            .for_each(|account| programs.add_account(account.into()));
+    }
+    let mut after = None;
+    loop {
+        let page = store.applications(None, after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(programs);
+        };
+        after = Some(last.id);
+        page.into_iter()
+            .for_each(|application| programs.add_application(application));
     }
 }
 

@@ -68,12 +68,30 @@ pub(super) struct NumberMembers {
     /// To this trunk, as the number that it is
     #[arg(long, value_name = "NAME")]
     trunk: Option<String>,
-    /// To the application of this account, with --voice-url
-    #[arg(long, value_name = "ID")]
+    /// To an application of this account, with --voice-url or --application
+    #[arg(long, value_name = "SID")]
     account: Option<String>,
-    /// What the application begins with
+    /// To an application of the store
+    #[arg(long, value_name = "NAME|ID")]
+    application: Option<String>,
+    /// Who is asked what becomes of a call, in place of --application
     #[arg(long, value_name = "URL")]
     voice_url: Option<String>,
+    /// How it is asked [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    voice_method: Option<String>,
+    /// Who is asked where --voice-url fails
+    #[arg(long, value_name = "URL")]
+    voice_fallback_url: Option<String>,
+    /// How it is asked [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    voice_fallback_method: Option<String>,
+    /// Who is told when a call is over
+    #[arg(long, value_name = "URL")]
+    status_callback: Option<String>,
+    /// How it is told [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    status_callback_method: Option<String>,
     /// Every call goes on to a number, a user with its domain, or a sip: URI
     #[arg(long, value_name = "PLACE")]
     forward: Option<String>,
@@ -98,7 +116,14 @@ impl Kind for NumberMembers {
     const PLURAL: &'static str = "numbers";
     const ONE: &'static str = "number";
     const NAME: Option<&'static str> = Some("number");
-    const ONE_OF: &'static [&'static str] = &["user", "group", "trunk", "account", "voice_url"];
+    const ONE_OF: &'static [&'static str] = &[
+        "user",
+        "group",
+        "trunk",
+        "account",
+        "application",
+        "voice_url",
+    ];
 
     fn members(&self) -> Result<Value, Failure> {
         Ok(given(json!({
@@ -106,7 +131,13 @@ impl Kind for NumberMembers {
             "group": self.group,
             "trunk": self.trunk,
             "account": self.account,
+            "application": self.application,
             "voice_url": self.voice_url,
+            "voice_method": self.voice_method,
+            "voice_fallback_url": self.voice_fallback_url,
+            "voice_fallback_method": self.voice_fallback_method,
+            "status_callback": self.status_callback,
+            "status_callback_method": self.status_callback_method,
             "forward": {
                 "always": self.forward,
                 "busy": self.forward_busy,
@@ -121,7 +152,7 @@ impl Kind for NumberMembers {
     fn table(items: &[Value]) -> Table {
         let mut table = Table::new(["NUMBER", "LEADS TO", "FORWARDED", "TENANT"]);
         for item in items {
-            let places = ["user", "group", "trunk", "voice_url"];
+            let places = ["user", "group", "trunk", "application", "voice_url"];
             table.row([
                 output::member(item, "id"),
                 which(item, &places),

@@ -138,6 +138,9 @@ fn text(report: &RouteReport) -> String {
             RouteTo::Group { name, .. } => format!("group {name}"),
             RouteTo::Carriers(_) => "carriers".to_owned(),
             RouteTo::Uri(uri) => uri.clone(),
+            RouteTo::Application { account, voice_url } => {
+                format!("application {voice_url} of account {account}")
+            }
         };
         line(format!(
             "{}. {}: {to}, rings {} s, {media}",
@@ -161,7 +164,7 @@ fn text(report: &RouteReport) -> String {
                     }
                 }
             }
-            RouteTo::User(_) | RouteTo::Uri(_) => {}
+            RouteTo::User(_) | RouteTo::Uri(_) | RouteTo::Application { .. } => {}
         }
     }
     line("why:".to_owned());

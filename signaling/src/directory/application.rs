@@ -1,0 +1,242 @@
+//! Accounts and applications: what a number that leads to programmable voice is given to.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use control::{
+    config::{Number, VoiceMethod},
+    signal::VoiceLink,
+};
+use store::{DEFAULT_TENANT, Hook, HttpMethod};
+
+use super::Directory;
+
+/// Whose programmable calls are.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// `AC` and 32 hex digits.
+    pub(crate) sid: String,
+    /// What signs webhooks.
+    pub(crate) token: String,
+    /// `None`: the node's own.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// Calls that it may begin a second by the REST API.
+    pub(crate) calls_per_second: u32,
+}
+
+/// What answers a call: whom it asks for documents, and in whose name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Application {
+    pub(crate) account: Arc<Account>,
+    /// Who is asked first.
+    pub(crate) voice: VoiceLink,
+    /// Who is asked where a document cannot be had.
+    pub(crate) fallback: Option<VoiceLink>,
+    /// Who is told when the call is over.
+    pub(crate) status: Option<VoiceLink>,
+}
+
+/// The accounts and applications that there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Programs {
+    accounts: BTreeMap<String, Arc<Account>>,
+    /// In order of their ids.
+    applications: Vec<store::Application>,
+}
+
+impl Application {
+    /// Whether what it asks has to be at public addresses: where it is of a tenant, who shares the node with others.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "who asks webhooks wants to know")
+    )]
+    pub(crate) fn is_abroad(&self) -> bool {
+        foreign(self.account.tenant.as_deref()).is_some()
+    }
+
+    /// Its URL for people, without a password.
+    pub(crate) fn shown(&self) -> String {
+        let url = &self.voice.url;
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url.clone();
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        format!("{scheme}://{host}{path}")
+    }
+}
+
+impl Programs {
+    /// Those of a configuration.
+    pub(crate) fn new(accounts: &[control::config::Account]) -> Self {
+        let mut programs = Self::default();
+        for account in accounts {
+            programs.add_account(account.clone().into());
+        }
+        programs
+    }
+
+    /// Adds an account, in place of another of its SID.
+    pub(crate) fn add_account(&mut self, account: Account) {
+        self.accounts.insert(account.sid.clone(), Arc::new(account));
+    }
+
+    pub(crate) fn add_application(&mut self, application: store::Application) {
+        self.applications.push(application);
+    }
+
+    /// What a number of this tenant leads to, or what keeps it from there.
+    fn of_number(&self, number: &Number, tenant: Option<&str>) -> Result<Application, String> {
+        let stored = match &number.application {
+            Some(name) => Some(self.stored(name, tenant)?),
+            None => None,
+        };
+        let account = match (&number.account, stored) {
+            (Some(sid), _) => self
+                .accounts
+                .get(sid)
+                .ok_or_else(|| format!("there is no account '{sid}'"))?,
+            (None, Some(stored)) => self.account_of(&stored.tenant)?,
+            (None, None) => return Err("no account is named".to_owned()),
+        };
+        // Nobody calls at another's expense.
+        let whose = stored.map(|stored| stored.tenant.as_str()).or(tenant);
+        if let Some(tenant) = foreign(whose).filter(|of| account.tenant.as_deref() != Some(*of)) {
+            return Err(format!(
+                "account '{}' is not of tenant '{tenant}'",
+                account.sid
+            ));
+        }
+        let application = |voice, fallback, status| Application {
+            account: account.clone(),
+            voice,
+            fallback,
+            status,
+        };
+        if let Some(stored) = stored {
+            let voice = hook(&stored.voice).ok_or_else(|| {
+                let name = &stored.name;
+                format!("application '{name}' has no voice_url of http: or https:")
+            })?;
+            return Ok(application(
+                voice,
+                hook(&stored.fallback),
+                hook(&stored.status),
+            ));
+        }
+        let voice = link(number.voice_url.as_ref(), number.voice_method);
+        Ok(application(
+            voice.ok_or("it has no voice_url")?,
+            link(
+                number.voice_fallback_url.as_ref(),
+                number.voice_fallback_method,
+            ),
+            link(
+                number.status_callback.as_ref(),
+                number.status_callback_method,
+            ),
+        ))
+    }
+
+    /// The application of this name or id: the tenant's of a tenant's number, else anybody's where there is one alone.
+    fn stored(&self, name: &str, tenant: Option<&str>) -> Result<&store::Application, String> {
+        let is_meant = |stored: &&store::Application| {
+            (stored.name == name || stored.id.to_string() == name)
+                && foreign(tenant).is_none_or(|tenant| stored.tenant == tenant)
+        };
+        let mut found = self.applications.iter().filter(is_meant);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(format!("there is no application '{name}'")),
+            (Some(_), Some(_)) => Err(format!(
+                "several tenants have an application '{name}': write its id"
+            )),
+        }
+    }
+
+    /// The first account of a tenant; the node's are the default tenant's too.
+    fn account_of(&self, tenant: &str) -> Result<&Arc<Account>, String> {
+        let of =
+            |account: &&Arc<Account>| foreign(account.tenant.as_deref()) == foreign(Some(tenant));
+        let first = self.accounts.values().find(of);
+        first.ok_or_else(|| format!("tenant '{tenant}' has no account: make one, or name one"))
+    }
+}
+
+impl Directory {
+    /// The account of this SID.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "calls that the REST API asks for are made in its name"
+        )
+    )]
+    pub(crate) fn account(&self, sid: &str) -> Option<&Arc<Account>> {
+        self.programs.accounts.get(sid)
+    }
+
+    /// What a number leads to, or what keeps it from there.
+    pub(super) fn application_of(&self, number: &Number) -> Result<Application, String> {
+        let tenant = self.owners.of_number(&number.number);
+        self.programs.of_number(number, tenant.map(|id| &**id))
+    }
+}
+
+/// The tenant who shares the node with others; the default one is who runs it.
+fn foreign(tenant: Option<&str>) -> Option<&str> {
+    tenant.filter(|tenant| *tenant != DEFAULT_TENANT)
+}
+
+fn link(url: Option<&String>, method: Option<VoiceMethod>) -> Option<VoiceLink> {
+    let post = method.unwrap_or_default() == VoiceMethod::Post;
+    url.map(|url| VoiceLink {
+        url: url.clone(),
+        post,
+    })
+}
+
+fn hook(hook: &Hook) -> Option<VoiceLink> {
+    let url = hook.url.clone()?;
+    let post = hook.method == HttpMethod::Post;
+    // An application may name a WebSocket, which no document comes from.
+    url.starts_with("http").then_some(VoiceLink { url, post })
+}
+
+impl From<control::config::Account> for Account {
+    fn from(account: control::config::Account) -> Self {
+        Self {
+            sid: account.sid,
+            token: account.token,
+            tenant: account.tenant.map(Into::into),
+            calls_per_second: account.calls_per_second,
+        }
+    }
+}
+
+impl From<store::Account> for Account {
+    fn from(account: store::Account) -> Self {
+        Self {
+            sid: account.sid,
+            token: account.token,
+            tenant: account.tenant.map(Into::into),
+            calls_per_second: account.calls_per_second,
+        }
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("sid", &self.sid)
+            .field("tenant", &self.tenant)
+            .field("calls_per_second", &self.calls_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use store::{Timestamp, Uuid};
+
+use super::*;
+
+const NODES: &str = "AC00000000000000000000000000000000";
+const ACMES: &str = "AC11111111111111111111111111111111";
+
+fn account(sid: &str, tenant: Option<&str>) -> Account {
+    Account {
+        sid: sid.to_owned(),
+        token: "0123456789abcdef".to_owned(),
+        tenant: tenant.map(Into::into),
+        calls_per_second: 1,
+    }
+}
+
+fn stored(id: u128, tenant: &str, name: &str, url: Option<&str>) -> store::Application {
+    let hook = |url: Option<&str>, method| Hook {
+        url: url.map(str::to_owned),
+        method,
+    };
+    store::Application {
+        id: Uuid::from_u128(id),
+        tenant: tenant.to_owned(),
+        name: name.to_owned(),
+        voice: hook(url, HttpMethod::Get),
+        fallback: hook(None, HttpMethod::Post),
+        status: hook(Some("https://app.test/status"), HttpMethod::Post),
+        message: hook(None, HttpMethod::Post),
+        created: Timestamp::from_millis(0),
+        updated: Timestamp::from_millis(0),
+    }
+}
+
+fn programs() -> Programs {
+    let mut programs = Programs::default();
+    programs.add_account(account(NODES, None));
+    programs.add_account(account(ACMES, Some("acme")));
+    programs.add_application(stored(1, "acme", "ivr", Some("https://acme.test/voice")));
+    programs.add_application(stored(
+        2,
+        DEFAULT_TENANT,
+        "ivr",
+        Some("https://us.test/voice"),
+    ));
+    programs.add_application(stored(
+        3,
+        DEFAULT_TENANT,
+        "raw",
+        Some("wss://us.test/stream"),
+    ));
+    programs.add_application(stored(4, "other", "lone", Some("https://other.test/voice")));
+    programs
+}
+
+fn number(text: &str) -> Number {
+    let text = format!("{{\"number\": \"+15550100\", {text}}}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_number_names_what_its_calls_are_given_to() {
+    let number = number(&format!(
+        r#""account": "{NODES}", "voice_url": "https://me:secret@app.test/a?b", "voice_method": "GET",
+        "voice_fallback_url": "https://app.test/sorry", "status_callback": "https://app.test/status",
+        "status_callback_method": "GET""#
+    ));
+    let application = programs().of_number(&number, None).unwrap();
+    assert_eq!(application.account.sid, NODES);
+    assert!(!application.is_abroad());
+    assert!(!application.voice.post);
+    assert!(application.fallback.as_ref().unwrap().post);
+    assert!(!application.status.as_ref().unwrap().post);
+    assert_eq!(application.shown(), "https://app.test/a?b");
+}
+
+#[test]
+fn an_application_of_the_store_is_found_by_name_and_by_id() {
+    let programs = programs();
+    let by_name = number(r#""application": "ivr""#);
+    let acmes = programs.of_number(&by_name, Some("acme")).unwrap();
+    assert_eq!(acmes.voice.url, "https://acme.test/voice");
+    assert_eq!(acmes.account.sid, ACMES);
+    assert!(acmes.is_abroad());
+    assert!(!acmes.voice.post);
+    assert_eq!(acmes.fallback, None);
+    assert_eq!(acmes.status.unwrap().url, "https://app.test/status");
+    let by_id = number(&format!(r#""application": "{}""#, Uuid::from_u128(2)));
+    let ours = programs.of_number(&by_id, None).unwrap();
+    assert_eq!(
+        (ours.voice.url.as_str(), ours.account.sid.as_str()),
+        ("https://us.test/voice", NODES)
+    );
+    assert!(!ours.is_abroad());
+}
+
+#[test]
+fn what_keeps_a_number_from_its_application_is_told() {
+    let programs = programs();
+    let unknown = "AC22222222222222222222222222222222";
+    let url = r#""voice_url": "https://app.test/""#;
+    for (text, tenant, expected) in [
+        (
+            format!(r#""account": "{unknown}", {url}"#),
+            None,
+            "there is no account",
+        ),
+        // Neither in another's name nor with another's application.
+        (
+            format!(r#""account": "{NODES}", {url}"#),
+            Some("acme"),
+            "is not of tenant 'acme'",
+        ),
+        (
+            format!(r#""account": "{ACMES}", {url}"#),
+            Some("other"),
+            "is not of tenant 'other'",
+        ),
+        (
+            r#""application": "lone""#.to_owned(),
+            Some("acme"),
+            "there is no application 'lone'",
+        ),
+        (
+            format!(r#""application": "lone", "account": "{NODES}""#),
+            None,
+            "is not of tenant 'other'",
+        ),
+        (r#""application": "ivr""#.to_owned(), None, "write its id"),
+        (
+            r#""application": "lone""#.to_owned(),
+            None,
+            "tenant 'other' has no account",
+        ),
+        (
+            r#""application": "raw""#.to_owned(),
+            None,
+            "no voice_url of http",
+        ),
+    ] {
+        let why = programs.of_number(&number(&text), tenant).unwrap_err();
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+    // The default tenant is who runs the node.
+    let of_the_node = number(&format!(r#""account": "{NODES}", {url}"#));
+    assert!(
+        programs
+            .of_number(&of_the_node, Some(DEFAULT_TENANT))
+            .is_ok()
+    );
+}
