@@ -1,4 +1,5 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, recordings, and the quality of what was received.
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, recordings, WAV files, sample
+//! rates, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
 //! on what a peer sent; they answer with an error that says what is wrong with it.
@@ -14,7 +15,9 @@ pub mod g711;
 pub mod payload;
 pub mod quality;
 pub mod record;
+pub mod resample;
 pub mod rtcp;
+pub mod wav;
 
 mod header;
 mod packetizer;
