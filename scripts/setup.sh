@@ -28,6 +28,7 @@ for purpose in "${@:-build}"; do
     python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
     want baresip baresip-core
+    want espeak-ng espeak-ng
     want iptables iptables
     want kamailio kamailio
     want node nodejs

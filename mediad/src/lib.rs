@@ -4,6 +4,7 @@
 //! - `shard`: a pinned thread that owns a part of the ports, their sockets and their sessions.
 //! - [`io`]: the shards' packet I/O, over io_uring or plain sockets.
 //! - [`learn`]: who a leg's peer is, and who is a stranger.
+//! - [`library`]: what is played to calls: files, URLs, texts.
 //! - [`xdp`]: the program that forwards established streams in the driver.
 //! - [`datapath`](DatapathError): which of these a node uses.
 //! - [`server`]: the control socket, the metrics page, and the end of it all.
@@ -12,6 +13,7 @@ pub mod counters;
 pub mod engine;
 pub mod io;
 pub mod learn;
+pub mod library;
 pub mod limits;
 pub mod nexthop;
 pub mod ng;

@@ -176,6 +176,10 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "tests know how large their numbers are"
+)]
 mod tests {
     use proptest::prelude::*;
 

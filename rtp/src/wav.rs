@@ -222,6 +222,10 @@ impl Encoding {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "tests know how large their numbers are"
+)]
 mod tests {
     use proptest::prelude::*;
 
