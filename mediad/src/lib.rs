@@ -6,6 +6,7 @@
 //! - [`learn`]: who a leg's peer is, and who is a stranger.
 //! - [`library`]: what is played to calls: files, URLs, texts.
 //! - [`xdp`]: the program that forwards established streams in the driver.
+//! - [`stream`]: audio to and from WebSocket servers, by Twilio's Media Streams.
 //! - [`datapath`](DatapathError): which of these a node uses.
 //! - [`server`]: the control socket, the metrics page, and the end of it all.
 
@@ -19,6 +20,7 @@ pub mod nexthop;
 pub mod ng;
 pub mod ports;
 pub mod server;
+pub mod stream;
 pub mod xdp;
 
 mod datapath;

@@ -1,0 +1,327 @@
+//! Between a shard and the task of a stream: neither waits for the other.
+//!
+//! The shard has the [`Port`], on its clock of 20 ms; the task has the [`Line`]. What the party says goes into a queue
+//! whose oldest frame gives way when the task is slow. What the party is to hear lies in a ring of samples: the task
+//! writes ahead a little, the shard takes 160 at a time, so that pieces of any size become frames without a gap, and a
+//! tail is filled up with silence only where nothing follows in time. To clear is to move a mark in the ring that the
+//! shard skips to: its next frame is silent already.
+//!
+//! A shard wakes the tasks of all its streams with one [`Bell`] a turn: waking a task from outside of its runtime is a
+//! system call.
+
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+use tokio::sync::Notify;
+
+/// Samples of a frame: 20 ms at 8,000 Hz.
+pub const FRAME: usize = 160;
+/// Frames that wait for the task at most: 2 s of one track.
+const HEARD: usize = 100;
+/// Keys that wait for the task at most.
+const DIGITS: usize = 64;
+/// A bell that nobody has is let go of after this.
+const LET_GO: Duration = Duration::from_secs(5);
+/// Samples in the ring; a power of two.
+const RING: usize = 8_192;
+
+/// What is heard of a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// What it says.
+    Inbound,
+    /// What it hears.
+    Outbound,
+}
+
+impl Track {
+    /// As `media.track` and `start.tracks` have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// A frame that was heard.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) track: Track,
+    /// Which of its track, from 0: frames that gave way are counted.
+    pub(super) number: u64,
+    pub(super) samples: [i16; FRAME],
+}
+
+/// The shard's end. Dropping it ends the stream: the server gets `stop`, and the connection is closed.
+#[derive(Debug)]
+pub struct Port {
+    shared: Arc<Shared>,
+    /// Frames heard, of each track.
+    numbers: [u64; 2],
+}
+
+impl Port {
+    /// Takes a frame of a track. Called for every 20 ms, with silence where nothing came: the frames are the server's
+    /// clock.
+    pub fn hear(&mut self, track: Track, frame: &[i16; FRAME]) {
+        let number = &mut self.numbers[track as usize];
+        let heard = Heard {
+            track,
+            number: *number,
+            samples: *frame,
+        };
+        *number += 1;
+        if self.shared.heard.force_push(heard).is_some() {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shared.stir();
+    }
+
+    /// Fills in what the party is to hear in the next 20 ms; false where the server plays nothing, and `out` is
+    /// untouched.
+    pub fn play(&mut self, out: &mut [i16; FRAME]) -> bool {
+        let taken = self.shared.ring.take(out);
+        if taken > 0 {
+            self.shared.stir();
+        }
+        taken > 0
+    }
+
+    /// Tells of a key that the party pressed. More than 64 at once are left out.
+    pub fn digit(&mut self, digit: char) {
+        if self.shared.digits.push(digit).is_ok() {
+            self.shared.stir();
+        }
+    }
+
+    /// Whether the stream is over: nothing is heard or played any more.
+    pub fn is_over(&self) -> bool {
+        self.shared.over.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::Release);
+        self.shared.gone_wake.notify_one();
+    }
+}
+
+/// The task's end.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Line {
+    /// Waits until there is something to be told of.
+    pub(super) async fn heard(&self) {
+        self.shared.heard_wake.notified().await;
+    }
+
+    /// Waits until the shard has taken something from the ring.
+    pub(super) async fn played(&self) {
+        self.shared.played_wake.notified().await;
+    }
+
+    /// Waits until the port is dropped. One may wait at a time.
+    pub(super) async fn gone(&self) {
+        while !self.shared.is_gone() {
+            self.shared.gone_wake.notified().await;
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shared.ring.clear();
+        self.shared.over.store(true, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) heard: ArrayQueue<Heard>,
+    pub(super) digits: ArrayQueue<char>,
+    /// Frames that gave way.
+    pub(super) lost: AtomicU64,
+    pub(super) ring: Ring,
+    /// The bell is to wake the task.
+    stirred: AtomicBool,
+    heard_wake: Notify,
+    played_wake: Notify,
+    gone_wake: Notify,
+    gone: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    fn stir(&self) {
+        self.stirred.store(true, Ordering::Release);
+    }
+
+    fn wake(&self) {
+        self.heard_wake.notify_one();
+        self.played_wake.notify_one();
+    }
+}
+
+/// Samples on their way to the party: one writes, one takes. Positions count samples since the beginning.
+#[derive(Debug)]
+pub(super) struct Ring {
+    samples: Box<[AtomicI16]>,
+    /// Up to where is written: the task's.
+    written: AtomicU64,
+    /// Up to where is taken: the shard's.
+    taken: AtomicU64,
+    /// What is before is not to be heard any more: the task's.
+    cleared: AtomicU64,
+}
+
+impl Ring {
+    fn new() -> Self {
+        Self {
+            samples: (0..RING).map(|_| AtomicI16::new(0)).collect(),
+            written: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
+        }
+    }
+
+    /// Fills a frame, with silence after the last sample; returns how many samples there were.
+    fn take(&self, out: &mut [i16; FRAME]) -> usize {
+        // `written` last: it is never less than `cleared`.
+        let cleared = self.cleared.load(Ordering::Acquire);
+        let from = self.taken.load(Ordering::Relaxed).max(cleared);
+        let written = self.written.load(Ordering::Acquire);
+        let (mut at, mut taken) = (from, 0);
+        while taken < FRAME && at < written {
+            out[taken] = self.at(at).load(Ordering::Relaxed);
+            at += 1;
+            taken += 1;
+        }
+        if taken > 0 {
+            out[taken..].fill(0);
+        }
+        self.taken.store(at, Ordering::Release);
+        taken
+    }
+
+    /// Writes samples, as many as there is room for.
+    pub(super) fn write(&self, samples: impl Iterator<Item = i16>) {
+        let mut written = self.written.load(Ordering::Relaxed);
+        let end = self.taken.load(Ordering::Acquire) + RING as u64;
+        for sample in samples.take(usize::try_from(end - written).unwrap_or(0)) {
+            self.at(written).store(sample, Ordering::Relaxed);
+            written += 1;
+        }
+        self.written.store(written, Ordering::Release);
+    }
+
+    /// Samples that may be written.
+    pub(super) fn room(&self) -> usize {
+        let ahead = self.written.load(Ordering::Relaxed) - self.taken.load(Ordering::Acquire);
+        RING.saturating_sub(usize::try_from(ahead).unwrap_or(RING))
+    }
+
+    /// Samples that are written and neither taken nor cleared.
+    pub(super) fn ahead(&self) -> usize {
+        let ahead = self.written.load(Ordering::Relaxed) - self.passed();
+        usize::try_from(ahead).unwrap_or(RING)
+    }
+
+    /// Up to where everything is taken or cleared.
+    pub(super) fn passed(&self) -> u64 {
+        let cleared = self.cleared.load(Ordering::Relaxed);
+        self.taken.load(Ordering::Acquire).max(cleared)
+    }
+
+    /// Nothing of what is written is to be heard.
+    pub(super) fn clear(&self) {
+        let written = self.written.load(Ordering::Relaxed);
+        self.cleared.store(written, Ordering::Release);
+    }
+
+    fn at(&self, position: u64) -> &AtomicI16 {
+        #[expect(clippy::cast_possible_truncation, reason = "the mask leaves what fits")]
+        let index = (position & (RING as u64 - 1)) as usize;
+        &self.samples[index]
+    }
+}
+
+/// Wakes the tasks of a shard's streams.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Notify,
+    /// Not touched by the shard.
+    streams: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Bell {
+    /// A bell, and a task that serves it for as long as it is kept. Must be called inside a tokio runtime.
+    pub fn start() -> Arc<Self> {
+        let bell = Arc::new(Self::default());
+        tokio::spawn(serve(Arc::downgrade(&bell)));
+        bell
+    }
+
+    /// Rings: once, after the ports of a shard's turn have been heard and played.
+    pub fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.streams().retain(|stream| {
+            let Some(shared) = stream.upgrade() else {
+                return false;
+            };
+            if shared.stirred.swap(false, Ordering::AcqRel) {
+                shared.wake();
+            }
+            true
+        });
+    }
+
+    /// The two ends of a new stream of this bell's shard.
+    pub(super) fn connect(&self) -> (Port, Line) {
+        let shared = Arc::new(Shared {
+            heard: ArrayQueue::new(HEARD),
+            digits: ArrayQueue::new(DIGITS),
+            lost: AtomicU64::new(0),
+            ring: Ring::new(),
+            stirred: AtomicBool::new(false),
+            heard_wake: Notify::new(),
+            played_wake: Notify::new(),
+            gone_wake: Notify::new(),
+            gone: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        self.streams().push(Arc::downgrade(&shared));
+        let port = Port {
+            shared: Arc::clone(&shared),
+            numbers: [0; 2],
+        };
+        (port, Line { shared })
+    }
+}
+
+/// Serves a bell until nobody else has it; that is looked at every few seconds.
+async fn serve(bell: Weak<Bell>) {
+    while let Some(bell) = bell.upgrade() {
+        tokio::select! {
+            () = bell.rung.notified() => bell.wake(),
+            () = tokio::time::sleep(LET_GO) => {}
+        }
+    }
+}
