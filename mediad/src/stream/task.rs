@@ -25,6 +25,8 @@ use super::{Report, Settings};
 const CLOSE: Duration = Duration::from_secs(1);
 /// Samples that lie ready for the shard: 300 ms, in which this task may be busy or wait for a core.
 const AHEAD: usize = 2_400;
+/// Samples that are kept room for: a message of more is rare.
+const KEPT: usize = 8_000;
 /// Discarded audio is told of so often at most.
 const TELL: Duration = Duration::from_secs(10);
 /// Milliseconds of a frame.
@@ -331,6 +333,8 @@ impl Listener<'_> {
     fn append(&mut self, octets: &[u8]) {
         self.decoder.decode(octets, &mut self.samples);
         self.refused += self.playout.append(&self.samples) as u64;
+        self.samples.clear();
+        self.samples.shrink_to(KEPT);
     }
 
     /// Writes ahead for the shard, and returns the marks that are reached.
