@@ -24,11 +24,13 @@ pub enum Outcome {
     Muted,
     /// From the peer, and telephone keys have taken its place.
     Replaced,
+    /// From a peer whom the other party does not hear: something is played to it, or they are not joined.
+    Apart,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
@@ -37,6 +39,7 @@ impl Outcome {
         Self::NoSession,
         Self::Muted,
         Self::Replaced,
+        Self::Apart,
     ];
 
     /// Its label on the metrics page.
@@ -51,6 +54,7 @@ impl Outcome {
             Self::NoSession => "no_session",
             Self::Muted => "muted",
             Self::Replaced => "replaced",
+            Self::Apart => "apart",
         }
     }
 }

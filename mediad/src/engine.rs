@@ -28,6 +28,8 @@ use crate::ports;
 use crate::record::{Recorder, Tap};
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
 
+mod voice;
+
 /// Bans in one request at most.
 const BANS: usize = 1_024;
 
@@ -510,13 +512,7 @@ impl Handler<Media> for Engine {
                 let answer = self.of_session(order.id, move |reply| Command::Dtmf(order, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
-            Request::Voice(voice) => {
-                let fault = Fault::new(
-                    FaultCode::Unsupported,
-                    format!("session {}: this engine plays nothing", voice.id),
-                );
-                Box::pin(async move { Err(fault) })
-            }
+            Request::Voice(voice) => Box::pin(self.voice(voice)),
             Request::Record(record) => Box::pin(self.clone().record(record)),
             Request::Survey(ids) => match self.survey(&ids) {
                 Ok(answer) => Box::pin(answer),

@@ -30,6 +30,7 @@ mod record;
 mod relay;
 mod session;
 mod shard;
+mod voice;
 
 pub use datapath::DatapathError;
 pub use engine::{Engine, EngineError};

@@ -39,6 +39,8 @@ pub(crate) struct Relay {
     pub(crate) outcomes: Outcomes,
     /// What was learned in this turn.
     pub(crate) learned: Vec<Learned>,
+    /// Keys that were pressed in this turn: in which session, and by whom.
+    pub(crate) keys: Vec<(u32, Side, char)>,
 }
 
 /// Why a packet is not forwarded, or where it goes.
@@ -55,6 +57,7 @@ impl Relay {
             free: Vec::new(),
             outcomes: Outcomes::default(),
             learned: Vec::with_capacity(64),
+            keys: Vec::with_capacity(64),
         }
     }
 
@@ -130,10 +133,13 @@ impl Relay {
         let decision = if owner.control {
             on_control_port(leg, other, packet, &mut note).map(whole(packet))
         } else {
-            on_media_port(leg, other, packet, &mut note)
+            let keys = &mut self.keys;
+            let tell = |key| keys.push((owner.session, owner.side, key));
+            on_media_port(leg, other, packet, &mut note, tell)
         };
         match decision {
-            Ok(_) | Err(Outcome::NoDestination | Outcome::Muted | Outcome::Replaced) => {
+            Ok(_)
+            | Err(Outcome::NoDestination | Outcome::Muted | Outcome::Replaced | Outcome::Apart) => {
                 session.last_activity = packet.arrival;
                 session.timed_out = false;
             }
@@ -173,6 +179,7 @@ fn on_media_port(
     other: &mut Leg,
     packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
+    tell: impl FnOnce(char),
 ) -> MediaDecision {
     if !leg.is_rtp() {
         return on_opaque_port(leg, other, packet, note).map(whole(packet));
@@ -204,6 +211,12 @@ fn on_media_port(
                 received
                     .rtp
                     .record_rtp(fields, octets, packet.arrival, received.tick);
+            }
+            if let Some(key) = hear_key(leg, &header) {
+                tell(key);
+            }
+            if other.is_closed() {
+                return Err(Outcome::Apart);
             }
             let is_key = insert_keys(other, fields, packet)?;
             if leg.muted && !is_key {
@@ -240,10 +253,24 @@ fn on_media_port(
             if kind == rtp::Kind::Zrtp {
                 note_zrtp(leg, other);
             }
+            if other.is_closed() {
+                return Err(Outcome::Apart);
+            }
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
             Ok((other.port, to, packet.data.len()))
         }
     }
+}
+
+/// The key that the party has let go of, where it is asked for.
+fn hear_key(leg: &mut Leg, packet: &rtp::Packet<'_>) -> Option<char> {
+    let voice = leg.voice.as_mut().filter(|voice| voice.attends)?;
+    let events = leg.remote.as_ref()?.events?;
+    if events.payload_type != packet.payload_type() {
+        return None;
+    }
+    let event = dtmf::TelephoneEvent::parse(packet.payload())?;
+    voice.hear_key(packet.timestamp(), event)
 }
 
 /// Who has sent ZRTP may encrypt from the next packet on, if the other one knows it too.

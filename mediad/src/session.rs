@@ -12,6 +12,7 @@ use rtp::quality::{self, Codec, Measured};
 use crate::io::PortIndex;
 use crate::learn::{ControlLearner, Learner};
 use crate::record::Tap;
+use crate::voice::LegVoice;
 
 /// Packets that an opinion score needs: a second of speech.
 const MOS_PACKETS: u64 = 50;
@@ -53,6 +54,8 @@ pub(crate) struct Leg {
     pub(crate) tap: Option<Tap>,
     /// Telephone keys that the party hears.
     pub(crate) keys: Option<Box<Inserter>>,
+    /// What is played to the party, where the session is one of programmable voice.
+    pub(crate) voice: Option<Box<LegVoice>>,
     /// Names the latest order for some.
     pub(crate) keys_order: Option<u64>,
     /// The party has sent ZRTP. Where the other one has too, their RTP becomes SRTP.
@@ -123,12 +126,8 @@ impl Session {
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
         leg.remote = Some(remote);
         self.follow_keys(side);
-        if self.expects_media() {
-            // A new description is a sign of life, and starts the silence anew.
-            self.expecting_since = Some(now);
-        } else {
-            self.expecting_since = None;
-        }
+        // A new description is a sign of life, and starts the silence anew.
+        self.expect_from(now);
         moved || mux_changed
     }
 
@@ -139,14 +138,20 @@ impl Session {
         leg_b.muted = b;
     }
 
-    /// Both parties are known, and one of them is expected to send.
+    /// Counts silence from now on, if media is expected.
+    pub(crate) fn expect_from(&mut self, now: u64) {
+        self.expecting_since = self.expects_media().then_some(now);
+    }
+
+    /// Both parties are known, or one in programmable voice, and one of them is expected to send.
     fn expects_media(&self) -> bool {
         let remotes = self.legs.iter().map(|leg| leg.remote.as_ref());
         let sends = self
             .legs
             .iter()
             .any(|leg| leg.remote.as_ref().is_some_and(|r| r.sends));
-        sends && remotes.into_iter().all(|remote| remote.is_some())
+        let is_voice = self.legs.iter().any(|leg| leg.voice.is_some());
+        sends && (is_voice || remotes.into_iter().all(|remote| remote.is_some()))
     }
 
     /// Since when neither party has sent although one should have, at `now`.
@@ -193,6 +198,7 @@ impl Leg {
             muted: false,
             tap: None,
             keys: None,
+            voice: None,
             keys_order: None,
             zrtp: false,
             learner: Learner::default(),
@@ -219,6 +225,21 @@ impl Leg {
     /// The party takes RTCP on its RTP port.
     pub(crate) fn muxes(&self) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux)
+    }
+
+    /// The party hears something else than what the other one says, or is about to.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| voice.is_closed())
+    }
+
+    /// The keys that the party presses are told of.
+    pub(crate) fn attends(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| voice.attends)
+    }
+
+    /// Whether the other party's packets have to come to the shard for what this one hears.
+    pub(crate) fn is_spoken_to(&self) -> bool {
+        self.is_closed() || self.has_keys()
     }
 
     /// The party's media is RTP. T.38 over UDPTL, which has no clock, is relayed as it comes.

@@ -1,4 +1,4 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, recordings, WAV files, sample
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, recordings, WAV files, sample
 //! rates, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
@@ -17,6 +17,7 @@ pub mod quality;
 pub mod record;
 pub mod resample;
 pub mod rtcp;
+pub mod tone;
 pub mod wav;
 
 mod header;

@@ -50,6 +50,22 @@ impl Packetizer {
         self.marker = true;
     }
 
+    /// Packets are of another format from now on, of the same clock.
+    pub const fn set_payload_type(&mut self, payload_type: u8) {
+        self.payload_type = payload_type;
+    }
+
+    /// A packet that was made elsewhere has the number that was the next one's; no time passes.
+    pub const fn skip(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
+    /// The number of the next packet.
+    #[must_use]
+    pub const fn sequence(&self) -> u16 {
+        self.sequence
+    }
+
     /// Synchronisation source.
     #[must_use]
     pub const fn ssrc(&self) -> u32 {

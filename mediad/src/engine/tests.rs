@@ -15,5 +15,6 @@ mod keys;
 mod recording;
 mod relaying;
 mod socket;
+mod voice;
 
 use bed::*;

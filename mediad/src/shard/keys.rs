@@ -134,7 +134,7 @@ impl Session {
 
 impl Leg {
     /// Whether the other party's packets have to come to the shard for the keys that this one hears.
-    pub(super) fn has_keys(&self) -> bool {
+    pub(crate) fn has_keys(&self) -> bool {
         self.keys.as_ref().is_some_and(|keys| keys.moves())
     }
 
@@ -205,7 +205,7 @@ pub(super) fn is_secret(legs: [&Leg; 2]) -> bool {
     legs.into_iter().any(says_so) || legs.into_iter().all(|leg| leg.zrtp)
 }
 
-fn event_format(remote: &Remote) -> Option<Format> {
+pub(super) fn event_format(remote: &Remote) -> Option<Format> {
     let events = remote.events?;
     let is_possible = RATES.contains(&events.clock_rate) && RATES.contains(&events.audio_rate);
     is_possible.then_some(Format {

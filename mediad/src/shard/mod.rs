@@ -5,8 +5,9 @@ mod commands;
 mod keys;
 mod offload;
 mod tick;
+mod voice;
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use control::Fault;
 use control::channel::Events;
 use control::media::{
-    Create, Dtmf, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats, Side, Surveyed,
+    AudioTrouble, Create, Dtmf, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats,
+    Side, Surveyed, VoiceOrder,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -33,8 +35,10 @@ use crate::limits;
 use crate::ports::PortPool;
 use crate::record::Tap;
 use crate::relay::{Learned, Relay};
+use crate::voice::Clip;
 
 pub(crate) use self::offload::{Adopted, Hops, Offload};
+pub(crate) use self::voice::{GAP_MS, KEY_MS};
 
 /// How often silence, statistics and the datapath are looked after.
 const TICK: Duration = Duration::from_millis(250);
@@ -71,6 +75,10 @@ pub(crate) enum Command {
     Dtmf(Dtmf, Reply<SessionInfo>),
     /// Record both parties, or neither; answered with where that is.
     Record(SessionId, Option<[Tap; 2]>, Reply<Option<PathBuf>>),
+    /// Orders of programmable voice.
+    Voice(SessionId, Vec<VoiceOrder>, Reply<SessionInfo>),
+    /// The audio that a job of them plays.
+    Clip(SessionId, u32, Result<Arc<Clip>, AudioTrouble>),
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
@@ -231,6 +239,10 @@ struct Shard<I> {
     pressing: Vec<u32>,
     /// When these are to be looked at, while there are any.
     next_press: Option<u64>,
+    /// When the parties that something is played to are to be looked at; those before are left in it.
+    speaking: BinaryHeap<voice::Due>,
+    /// For a packet of theirs, so that nothing is allocated.
+    spoken: Vec<u8>,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -265,6 +277,8 @@ impl<I: PacketIo> Shard<I> {
             offload,
             pressing: Vec::new(),
             next_press: None,
+            speaking: BinaryHeap::new(),
+            spoken: Vec::with_capacity(512),
             learned: Vec::with_capacity(64),
         }
     }
@@ -274,9 +288,11 @@ impl<I: PacketIo> Shard<I> {
         let mut next_tick = monotonic_ns() + tick;
         loop {
             let next = self.next_press.map_or(next_tick, |at| at.min(next_tick));
+            let next = self.speaking.peek().map_or(next, |due| due.0.0.min(next));
             let wait = Duration::from_nanos(next.saturating_sub(monotonic_ns()));
             let turn = self.io.turn(wait, &mut self.relay)?;
             self.take_learned();
+            self.tell_keys();
             if turn.woken && self.take_commands() == Flow::Stop {
                 return Ok(());
             }
@@ -284,6 +300,7 @@ impl<I: PacketIo> Shard<I> {
             if self.next_press.is_some_and(|at| at <= now) {
                 self.press_keys(now);
             }
+            self.speak(now);
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now + tick;

@@ -1,0 +1,289 @@
+//! What a shard plays to the parties of programmable voice, and who of them hears whom.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use control::Fault;
+use control::media::{
+    Audio, AudioTrouble, Event, Play, Remote, SessionId, SessionInfo, Side, StreamTrouble,
+    VoiceEvent, VoiceOrder,
+};
+use rtp::dtmf;
+
+use super::Shard;
+use super::commands::not_found;
+use super::keys::{event_format, is_secret};
+use crate::io::{PacketIo, monotonic_ns};
+use crate::learn::{ControlLearner, Learner};
+use crate::session::Session;
+use crate::voice::{Clip, LegVoice, Played, Sound};
+
+/// How long a key is pressed, and the silence after it, in milliseconds.
+pub(crate) const KEY_MS: u16 = 100;
+pub(crate) const GAP_MS: u16 = 100;
+
+/// When a leg is to be looked at: nanoseconds, the session's index, and its side.
+pub(super) type Due = Reverse<(u64, u32, bool)>;
+
+impl<I: PacketIo> Shard<I> {
+    pub(super) fn voice(
+        &mut self,
+        id: SessionId,
+        orders: Vec<VoiceOrder>,
+    ) -> Result<SessionInfo, Fault> {
+        let index = self.find(id)?;
+        // The program hands over its packets, and gets them back below where it may.
+        self.withdraw(index);
+        for order in orders {
+            self.do_order(id, index, order);
+        }
+        self.program(index);
+        let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
+        Ok(session.info())
+    }
+
+    fn do_order(&mut self, id: SessionId, index: u32, order: VoiceOrder) {
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let now = monotonic_ns();
+        match order {
+            VoiceOrder::Attach => session.attach(now),
+            VoiceOrder::Join(joined) => {
+                session.attach(now);
+                for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
+                    voice.apart = !joined;
+                }
+            }
+            VoiceOrder::Vacate(side) => {
+                session.vacate(side);
+                self.unlearn(index, side);
+            }
+            VoiceOrder::Play(play) => {
+                session.attach(now);
+                self.begin_play(id, index, &play, now);
+            }
+            VoiceOrder::Stop { job } => {
+                for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
+                    voice.stop(job);
+                }
+            }
+            VoiceOrder::Record(record) => {
+                let why = "this engine records no single party of a call".to_owned();
+                self.tell(
+                    id,
+                    VoiceEvent::Recorded {
+                        job: record.job,
+                        result: Err(AudioTrouble::Engine(why)),
+                    },
+                );
+            }
+            VoiceOrder::Stream(stream) => {
+                let result = Err(StreamTrouble::Refused);
+                self.tell(
+                    id,
+                    VoiceEvent::StreamEnded {
+                        job: stream.job,
+                        result,
+                    },
+                );
+            }
+            VoiceOrder::Attend(attends) => {
+                session.attach(now);
+                for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
+                    voice.attends = attends;
+                }
+            }
+            // No recording is made that could be paused.
+            VoiceOrder::Pause { .. } => {}
+        }
+    }
+
+    /// Begins a job. What is no keys as events waits for [`clip`](Self::clip).
+    fn begin_play(&mut self, id: SessionId, index: u32, play: &Play, now: u64) {
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let (leg, other) = session.split(play.hears);
+        let is_secret = is_secret([leg, other]);
+        let Some(voice) = leg
+            .voice
+            .as_mut()
+            .filter(|voice| !voice.has_begun(play.job))
+        else {
+            return;
+        };
+        voice.begin(play.job, play.loops);
+        let fault = match &leg.remote {
+            Some(_) if is_secret => {
+                "the party's media is encrypted, and this node has no keys of it"
+            }
+            Some(remote) if Sound::of(remote).is_none() => "the party takes neither PCMU nor PCMA",
+            _ => "",
+        };
+        if !fault.is_empty() {
+            voice.stop(play.job);
+            let result = Err(AudioTrouble::Engine(fault.to_owned()));
+            return self.tell(
+                id,
+                VoiceEvent::Played {
+                    job: play.job,
+                    result,
+                },
+            );
+        }
+        let Audio::Keys(keys) = &play.audio else {
+            return;
+        };
+        let Some(format) = leg.remote.as_ref().and_then(takes_events) else {
+            return;
+        };
+        match dtmf::dial(keys, KEY_MS, GAP_MS) {
+            Ok(steps) => {
+                let due = voice.press(play.job, format, steps, now);
+                self.schedule(due, index, play.hears);
+            }
+            Err(error) => {
+                voice.stop(play.job);
+                let result = Err(AudioTrouble::Format(error.to_string()));
+                self.tell(
+                    id,
+                    VoiceEvent::Played {
+                        job: play.job,
+                        result,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The audio of a job, which may have been stopped meanwhile, or be played as events.
+    pub(super) fn clip(&mut self, id: SessionId, job: u32, clip: Result<Arc<Clip>, AudioTrouble>) {
+        let Some(&index) = self.by_id.get(&id) else {
+            return;
+        };
+        self.withdraw(index);
+        for side in [Side::A, Side::B] {
+            let Some(session) = self.relay.session_mut(index) else {
+                return;
+            };
+            let Some(voice) = session.split(side).0.voice.as_mut() else {
+                continue;
+            };
+            match &clip {
+                Ok(clip) => {
+                    let due = voice.start(job, clip.clone(), monotonic_ns());
+                    self.schedule(due, index, side);
+                }
+                Err(trouble) => {
+                    if voice.gives_up(job) {
+                        let result = Err(trouble.clone());
+                        self.tell(id, VoiceEvent::Played { job, result });
+                    }
+                }
+            }
+        }
+        self.program(index);
+    }
+
+    /// Sends what is due to be heard.
+    pub(super) fn speak(&mut self, now: u64) {
+        while let Some(&Reverse((at, index, is_b))) = self.speaking.peek() {
+            if at > now {
+                break;
+            }
+            self.speaking.pop();
+            let side = if is_b { Side::B } else { Side::A };
+            self.speak_to(index, side, at, now);
+        }
+    }
+
+    fn speak_to(&mut self, index: u32, side: Side, at: u64, now: u64) {
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let id = session.id;
+        let is_secret = is_secret([&session.legs[0], &session.legs[1]]);
+        let leg = session.split(side).0;
+        let hears = leg
+            .remote
+            .as_ref()
+            .filter(|remote| remote.receives && !is_secret);
+        let sound = hears.and_then(Sound::of);
+        // A look that another one has come before is not of this job.
+        let Some(voice) = leg.voice.as_mut().filter(|voice| voice.due() == Some(at)) else {
+            return;
+        };
+        let played = voice.look(now, sound, &mut self.spoken);
+        match played {
+            Played::Packet(due) => {
+                if let Some(to) = leg.learner.destination() {
+                    self.io.send(leg.port, to, &self.spoken);
+                }
+                self.schedule(Some(due), index, side);
+            }
+            Played::Later(due) => self.schedule(Some(due), index, side),
+            Played::Over(job) => {
+                self.tell(
+                    id,
+                    VoiceEvent::Played {
+                        job,
+                        result: Ok(()),
+                    },
+                );
+                self.program(index);
+            }
+            Played::Nothing => {}
+        }
+    }
+
+    /// Tells of the keys that parties pressed in this turn.
+    pub(super) fn tell_keys(&mut self) {
+        // The list is taken for the while, since the sessions lie beside it.
+        let mut keys = std::mem::take(&mut self.relay.keys);
+        for (index, side, digit) in keys.drain(..) {
+            if let Some(session) = self.relay.session(index) {
+                let id = session.id;
+                let event = VoiceEvent::Digit { side, digit };
+                self.tell(id, event);
+            }
+        }
+        self.relay.keys = keys;
+    }
+
+    fn schedule(&mut self, due: Option<u64>, index: u32, side: Side) {
+        self.speaking
+            .extend(due.map(|at| Reverse((at, index, side == Side::B))));
+    }
+
+    fn tell(&self, id: SessionId, event: VoiceEvent) {
+        self.events.push(Event::Voice { id, event });
+    }
+}
+
+impl Session {
+    /// The session becomes one of programmable voice, if it is none.
+    fn attach(&mut self, now: u64) {
+        for leg in &mut self.legs {
+            leg.voice
+                .get_or_insert_with(|| Box::new(LegVoice::new(now)));
+        }
+        self.expect_from(now);
+    }
+
+    fn vacate(&mut self, side: Side) {
+        let leg = self.split(side).0;
+        leg.remote = None;
+        leg.keys = None;
+        leg.zrtp = false;
+        leg.learner = Learner::default();
+        leg.control = ControlLearner::default();
+        if let Some(voice) = &mut leg.voice {
+            voice.stop_all();
+        }
+    }
+}
+
+fn takes_events(remote: &Remote) -> Option<dtmf::Format> {
+    event_format(remote).filter(|_| remote.receives)
+}

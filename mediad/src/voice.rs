@@ -1,0 +1,304 @@
+//! What a leg plays to its party in programmable voice.
+//!
+//! Played audio is a stream of its own, with an SSRC that the leg keeps over all its jobs; who speaks to the party when
+//! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
+
+use std::sync::Arc;
+
+use control::media::Remote;
+use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
+use rtp::{Packetizer, g711};
+
+/// Packet times that are played in, in milliseconds.
+const PTIMES: std::ops::RangeInclusive<u16> = 10..=60;
+/// Packet time of a party that names none.
+const PTIME: u16 = 20;
+/// Samples of a millisecond.
+const PER_MS: u64 = 8;
+const NS_PER_SAMPLE: u64 = 125_000;
+/// Jobs that are known to have been begun.
+const JOBS: usize = 64;
+
+/// Audio that can be played: mono, at 8,000 samples a second.
+#[derive(Debug)]
+pub(crate) struct Clip {
+    pub(crate) samples: Box<[i16]>,
+}
+
+/// One leg of a session of programmable voice.
+#[derive(Debug)]
+pub(crate) struct LegVoice {
+    /// The party does not hear the other one.
+    pub(crate) apart: bool,
+    /// The keys that the party presses are told of.
+    pub(crate) attends: bool,
+    /// The key that it presses: since when by its timestamps, and whether it was told of.
+    key: Option<(u32, bool)>,
+    player: Option<Player>,
+    stream: Packetizer,
+    /// When the timestamp of `stream` was right.
+    at: u64,
+    /// Jobs that were begun: the latest.
+    begun: std::collections::VecDeque<u32>,
+}
+
+/// G.711's two laws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Law {
+    Mu,
+    A,
+}
+
+/// How a party is played to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sound {
+    law: Law,
+    payload_type: u8,
+    /// Samples of a packet.
+    samples: usize,
+}
+
+/// What is played, or will be.
+#[derive(Debug)]
+struct Player {
+    job: u32,
+    /// Rounds that are left; `None` until it is stopped.
+    loops: Option<u32>,
+    source: Source,
+    due: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Its audio is being fetched.
+    Waiting,
+    Clip(Arc<Clip>, usize),
+    /// Keys as events.
+    Keys(Box<Inserter>),
+}
+
+/// What a look at a leg's clock led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Played {
+    /// A packet was made; the next look is due then.
+    Packet(u64),
+    /// Nothing to send now; the next look is due then.
+    Later(u64),
+    /// The job is over.
+    Over(u32),
+    /// Nothing is due.
+    Nothing,
+}
+
+impl LegVoice {
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            apart: true,
+            attends: false,
+            key: None,
+            player: None,
+            stream: Packetizer::new(0, rand::random(), rand::random(), rand::random()),
+            at: now,
+            begun: std::collections::VecDeque::with_capacity(JOBS),
+        }
+    }
+
+    /// Takes a telephone event of the party (RFC 4733); the key, once, with the first packet that tells its end.
+    pub(crate) fn hear_key(&mut self, timestamp: u32, event: TelephoneEvent) -> Option<char> {
+        let is_told = self.key == Some((timestamp, true));
+        self.key = Some((timestamp, is_told || event.end));
+        (event.end && !is_told)
+            .then(|| dtmf::key(event.event))
+            .flatten()
+    }
+
+    /// Whether the party hears what is played, or nothing, and not the other party.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.apart || self.plays()
+    }
+
+    fn plays(&self) -> bool {
+        let player = self.player.as_ref();
+        player.is_some_and(|player| !matches!(player.source, Source::Waiting))
+    }
+
+    /// Begins a job whose audio is to come.
+    pub(crate) fn begin(&mut self, job: u32, loops: u32) {
+        if self.begun.len() == JOBS {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(job);
+        self.player = Some(Player {
+            job,
+            loops: (loops != 0).then_some(loops),
+            source: Source::Waiting,
+            due: u64::MAX,
+        });
+    }
+
+    /// The audio of a job has come, which may be stopped by now. Says when the first packet is due.
+    pub(crate) fn start(&mut self, job: u32, clip: Arc<Clip>, now: u64) -> Option<u64> {
+        self.start_source(job, Source::Clip(clip, 0), now)
+    }
+
+    /// Plays a job as keys.
+    pub(crate) fn press(
+        &mut self,
+        job: u32,
+        format: dtmf::Format,
+        steps: Vec<dtmf::Step>,
+        now: u64,
+    ) -> Option<u64> {
+        self.catch_up(now);
+        let own = Position {
+            ssrc: self.stream.ssrc(),
+            sequence: self.stream.sequence().wrapping_sub(1),
+            timestamp: self.stream.timestamp(),
+            at: now,
+        };
+        let mut keys = Box::new(Inserter::new(format, None, own));
+        keys.press(steps);
+        self.start_source(job, Source::Keys(keys), now)
+    }
+
+    fn start_source(&mut self, job: u32, source: Source, now: u64) -> Option<u64> {
+        let player = self.player.as_mut().filter(|player| player.job == job)?;
+        if !matches!(player.source, Source::Waiting) {
+            return None;
+        }
+        player.source = source;
+        player.due = now;
+        self.catch_up(now);
+        Some(now)
+    }
+
+    /// The clock of the stream goes on while nothing is played.
+    fn catch_up(&mut self, now: u64) {
+        let passed = now.saturating_sub(self.at) / NS_PER_SAMPLE;
+        #[expect(clippy::cast_possible_truncation, reason = "timestamps wrap")]
+        self.stream.silence(passed as u32);
+        self.at += passed * NS_PER_SAMPLE;
+    }
+
+    /// Whether a job was begun, and may be over.
+    pub(crate) fn has_begun(&self, job: u32) -> bool {
+        self.begun.contains(&job)
+    }
+
+    /// When the next packet is due.
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.player.as_ref().map(|player| player.due)
+    }
+
+    /// Ends a job whose audio is not to be had; `true` where it was this leg's, and waited for it.
+    pub(crate) fn gives_up(&mut self, job: u32) -> bool {
+        let waits = |player: &Player| player.job == job && matches!(player.source, Source::Waiting);
+        self.player.take_if(|player| waits(player)).is_some()
+    }
+
+    /// Ends a job, if it is this leg's and not over.
+    pub(crate) fn stop(&mut self, job: u32) {
+        self.player.take_if(|player| player.job == job);
+    }
+
+    /// Ends whatever is played.
+    pub(crate) fn stop_all(&mut self) {
+        self.player = None;
+    }
+
+    /// Makes the next packet in `out`, where one is due.
+    pub(crate) fn look(&mut self, now: u64, sound: Option<Sound>, out: &mut Vec<u8>) -> Played {
+        out.clear();
+        let Some(player) = self.player.as_mut().filter(|player| player.due <= now) else {
+            return Played::Nothing;
+        };
+        let job = player.job;
+        match &mut player.source {
+            Source::Waiting => Played::Nothing,
+            Source::Keys(keys) => {
+                if let Some(packet) = keys.handle_timeout(now) {
+                    out.extend_from_slice(&packet);
+                    self.stream.skip();
+                }
+                let Some(due) = keys.poll_timeout() else {
+                    self.player = None;
+                    return Played::Over(job);
+                };
+                player.due = due;
+                if out.is_empty() {
+                    Played::Later(due)
+                } else {
+                    Played::Packet(due)
+                }
+            }
+            Source::Clip(clip, from) => {
+                if *from >= clip.samples.len() {
+                    player.loops = player.loops.map(|loops| loops - 1);
+                    if player.loops == Some(0) || clip.samples.is_empty() {
+                        self.player = None;
+                        return Played::Over(job);
+                    }
+                    *from = 0;
+                }
+                // A party that cannot be played to at the moment, such as one that holds, misses what is played.
+                let samples = sound.map_or(usize::from(PTIME) * 8, |sound| sound.samples);
+                let rest = clip.samples.get(*from..).unwrap_or_default();
+                let piece = rest.get(..samples).unwrap_or(rest);
+                *from += samples;
+                if let Some(sound) = sound {
+                    self.stream.set_payload_type(sound.payload_type);
+                    sound.encode(piece, &mut self.stream, out);
+                } else {
+                    self.stream.silence(u32::try_from(samples).unwrap_or(0));
+                }
+                let lasts = samples as u64 * NS_PER_SAMPLE;
+                self.at += lasts;
+                // The shard may have been away: what was missed is not made up for by a burst.
+                player.due = (player.due + lasts).max(now.saturating_sub(lasts));
+                match sound {
+                    Some(_) => Played::Packet(player.due),
+                    None => Played::Later(player.due),
+                }
+            }
+        }
+    }
+}
+
+impl Sound {
+    /// How a party is played to that describes itself so; `None` where no law of G.711 is its format.
+    pub(crate) fn of(remote: &Remote) -> Option<Self> {
+        let format = &remote.format;
+        let law = match (format.encoding.as_str(), format.payload_type) {
+            (name, _) if name.eq_ignore_ascii_case("PCMU") => Law::Mu,
+            (name, _) if name.eq_ignore_ascii_case("PCMA") => Law::A,
+            ("", 0) => Law::Mu,
+            ("", 8) => Law::A,
+            _ => return None,
+        };
+        let ptime = match format.ptime_ms {
+            0 => PTIME,
+            ms => ms.clamp(*PTIMES.start(), *PTIMES.end()),
+        };
+        Some(Self {
+            law,
+            payload_type: format.payload_type,
+            samples: usize::from(ptime) * PER_MS as usize,
+        })
+    }
+
+    /// A packet of `piece`, filled up with silence.
+    fn encode(self, piece: &[i16], stream: &mut Packetizer, out: &mut Vec<u8>) {
+        let mut payload = [0; 60 * PER_MS as usize];
+        let (encode, silence): (fn(i16) -> u8, u8) = match self.law {
+            Law::Mu => (g711::encode_ulaw, g711::ULAW_SILENCE),
+            Law::A => (g711::encode_alaw, g711::ALAW_SILENCE),
+        };
+        let payload = payload.get_mut(..self.samples).unwrap_or_default();
+        payload.fill(silence);
+        for (octet, sample) in payload.iter_mut().zip(piece) {
+            *octet = encode(*sample);
+        }
+        let units = u32::try_from(self.samples).unwrap_or(0);
+        stream.packet(payload, units, out);
+    }
+}
