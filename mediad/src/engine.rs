@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use control::channel::{Events, Handler};
-use control::config;
 use control::media::{
     Bans, Create, MAX_SURVEY, Media, MediaStatus, Record, Request, Response, SessionId,
 };
-use control::{Fault, FaultCode};
+use control::{Config, Fault, FaultCode, config};
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::datapath::{self, Datapath, DatapathError};
+use crate::library::{Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
@@ -45,6 +45,8 @@ struct Inner {
     metrics: Metrics,
     datapath: Datapath,
     recorder: Option<Recorder>,
+    /// What is played.
+    library: Library,
     /// Ports configured, and sessions adopted at start.
     ports: u32,
     adopted: u64,
@@ -86,6 +88,9 @@ pub enum EngineError {
         /// Why.
         source: std::io::Error,
     },
+    /// Audio to be played cannot be fetched.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The metrics could not be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -97,11 +102,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] tells what an operator has to change.
-    pub async fn start(
-        media: &config::Media,
-        node: &config::Node,
-        registry: &Registry,
-    ) -> Result<Self, EngineError> {
+    pub async fn start(config: &Config, registry: &Registry) -> Result<Self, EngineError> {
+        let media = &config.media;
         let shards = shard_count(media.shards);
         let parts = ports::split(&media.ports.ports(), shards);
         let total: u32 = parts
@@ -128,11 +130,18 @@ impl Engine {
             })
         });
         let recorder = recorder.transpose()?;
-        let (datapath, offload) = datapath::choose(media, &node.name)?;
+        let (datapath, offload) = datapath::choose(media, &config.node.name)?;
+        let library = Library::new(&config.voice)?;
         let events = Events::new();
-        let engine =
-            Self::start_shards(media, parts, events, metrics, (datapath, offload), recorder)
-                .await?;
+        let engine = Self::start_shards(
+            media,
+            parts,
+            events,
+            metrics,
+            (datapath, offload),
+            (recorder, library),
+        )
+        .await?;
         engine.announce();
         Ok(engine)
     }
@@ -143,7 +152,7 @@ impl Engine {
         events: Events<Media>,
         metrics: Metrics,
         (datapath, offload): (Datapath, Option<Offload>),
-        recorder: Option<Recorder>,
+        (recorder, library): (Option<Recorder>, Library),
     ) -> Result<Self, EngineError> {
         let mut shards = Vec::new();
         for (number, ports) in (0..).zip(&parts) {
@@ -183,6 +192,7 @@ impl Engine {
             metrics,
             datapath,
             recorder,
+            library,
             ports,
             adopted,
         };

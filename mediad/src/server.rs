@@ -83,7 +83,7 @@ pub async fn run(
         Some(address) => Some(bind_ng(address).await?),
         None => None,
     };
-    let engine = Engine::start(&config.media, &config.node, &registry).await?;
+    let engine = Engine::start(config, &registry).await?;
     let handler = Arc::new(engine.clone());
     let control = control::channel::serve(listener, handler.clone(), engine.events());
     // The NG front is a client like others, over a pipe in memory.

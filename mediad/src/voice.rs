@@ -9,21 +9,17 @@ use control::media::Remote;
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 
+use crate::library::Clip;
+
 /// Packet times that are played in, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=60;
 /// Packet time of a party that names none.
 const PTIME: u16 = 20;
 /// Samples of a millisecond.
-const PER_MS: u64 = 8;
+const PER_MS: usize = 8;
 const NS_PER_SAMPLE: u64 = 125_000;
 /// Jobs that are known to have been begun.
 const JOBS: usize = 64;
-
-/// Audio that can be played: mono, at 8,000 samples a second.
-#[derive(Debug)]
-pub(crate) struct Clip {
-    pub(crate) samples: Box<[i16]>,
-}
 
 /// One leg of a session of programmable voice.
 #[derive(Debug)]
@@ -241,7 +237,7 @@ impl LegVoice {
                     *from = 0;
                 }
                 // A party that cannot be played to at the moment, such as one that holds, misses what is played.
-                let samples = sound.map_or(usize::from(PTIME) * 8, |sound| sound.samples);
+                let samples = sound.map_or(PTIME as usize * PER_MS, |sound| sound.samples);
                 let rest = clip.samples.get(*from..).unwrap_or_default();
                 let piece = rest.get(..samples).unwrap_or(rest);
                 *from += samples;
@@ -282,13 +278,13 @@ impl Sound {
         Some(Self {
             law,
             payload_type: format.payload_type,
-            samples: usize::from(ptime) * PER_MS as usize,
+            samples: usize::from(ptime) * PER_MS,
         })
     }
 
     /// A packet of `piece`, filled up with silence.
     fn encode(self, piece: &[i16], stream: &mut Packetizer, out: &mut Vec<u8>) {
-        let mut payload = [0; 60 * PER_MS as usize];
+        let mut payload = [0; 60 * PER_MS];
         let (encode, silence): (fn(i16) -> u8, u8) = match self.law {
             Law::Mu => (g711::encode_ulaw, g711::ULAW_SILENCE),
             Law::A => (g711::encode_alaw, g711::ALAW_SILENCE),

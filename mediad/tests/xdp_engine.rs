@@ -169,7 +169,7 @@ async fn start_with(more: &str) -> Engine {
          interface = \"a0, b0\"\ndatapath = \"xdp\"\nshards = 1\n{more}"
     );
     let config = Config::parse(&text, []).unwrap().config;
-    let engine = Engine::start(&config.media, &config.node, &Registry::new()).await;
+    let engine = Engine::start(&config, &Registry::new()).await;
     let engine = engine.unwrap();
     let watched = engine.clone();
     tokio::spawn(async move { watched.watch_hops().await });

@@ -119,7 +119,7 @@ mod tests {
             re += f64::from(*sample) * turn.cos();
             im += f64::from(*sample) * turn.sin();
         }
-        2.0 * re.hypot(im) / samples.len() as f64
+        2.0 * re.hypot(im) / f64::from(u32::try_from(samples.len()).unwrap())
     }
 
     #[test]

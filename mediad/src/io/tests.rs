@@ -250,7 +250,7 @@ fn io_uring_that_is_forbidden_is_told_from_other_trouble() {
                 let text = format!("[media]\nports = \"11800-11807\"\ndatapath = \"{datapath}\"\n");
                 let config = control::Config::parse(&text, []).unwrap().config;
                 let registry = prometheus::Registry::new();
-                crate::Engine::start(&config.media, &config.node, &registry).await
+                crate::Engine::start(&config, &registry).await
             };
             let status = start("auto").await.unwrap().status();
             assert_eq!(status.path, control::media::Path::Sockets);

@@ -30,7 +30,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
             Command::Record(id, taps, reply) => drop(reply.send(self.record(id, taps))),
             Command::Voice(id, orders, reply) => drop(reply.send(self.voice(id, orders))),
-            Command::Clip(id, job, clip) => self.clip(id, job, clip),
+            Command::Clip(id, job, clip) => self.clip(id, job, &clip),
             Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),

@@ -31,11 +31,11 @@ use crate::counters::ShardGauges;
 use crate::io::sockets::Sockets;
 use crate::io::uring::{Uring, UringError};
 use crate::io::{PacketIo, PortIndex, Waker, monotonic_ns};
+use crate::library::Clip;
 use crate::limits;
 use crate::ports::PortPool;
 use crate::record::Tap;
 use crate::relay::{Learned, Relay};
-use crate::voice::Clip;
 
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};

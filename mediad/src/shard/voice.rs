@@ -15,8 +15,9 @@ use super::commands::not_found;
 use super::keys::{event_format, is_secret};
 use crate::io::{PacketIo, monotonic_ns};
 use crate::learn::{ControlLearner, Learner};
+use crate::library::Clip;
 use crate::session::Session;
-use crate::voice::{Clip, LegVoice, Played, Sound};
+use crate::voice::{LegVoice, Played, Sound};
 
 /// How long a key is pressed, and the silence after it, in milliseconds.
 pub(crate) const KEY_MS: u16 = 100;
@@ -158,7 +159,7 @@ impl<I: PacketIo> Shard<I> {
     }
 
     /// The audio of a job, which may have been stopped meanwhile, or be played as events.
-    pub(super) fn clip(&mut self, id: SessionId, job: u32, clip: Result<Arc<Clip>, AudioTrouble>) {
+    pub(super) fn clip(&mut self, id: SessionId, job: u32, clip: &Result<Arc<Clip>, AudioTrouble>) {
         let Some(&index) = self.by_id.get(&id) else {
             return;
         };
@@ -170,7 +171,7 @@ impl<I: PacketIo> Shard<I> {
             let Some(voice) = session.split(side).0.voice.as_mut() else {
                 continue;
             };
-            match &clip {
+            match clip {
                 Ok(clip) => {
                     let due = voice.start(job, clip.clone(), monotonic_ns());
                     self.schedule(due, index, side);

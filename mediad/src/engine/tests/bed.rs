@@ -30,9 +30,7 @@ impl Bed {
              datapath = \"{datapath}\"\nshards = 1\n{more}"
         );
         let config = Config::parse(&text, []).unwrap().config;
-        let engine = Engine::start(&config.media, &config.node, &Registry::new())
-            .await
-            .unwrap();
+        let engine = Engine::start(&config, &Registry::new()).await.unwrap();
         Self { engine }
     }
 

@@ -309,7 +309,7 @@ async fn a_refused_request_changes_nothing() {
 async fn an_unreachable_datapath_fails_hard() {
     let start = async |text: &str| {
         let config = Config::parse(text, []).unwrap().config;
-        Engine::start(&config.media, &config.node, &Registry::new()).await
+        Engine::start(&config, &Registry::new()).await
     };
     let error = start("[media]\ndatapath = \"xdp\"\ninterface = \"nosuchdev\"\n")
         .await
