@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use control::{
     Config,
-    config::{Number, Route},
+    config::{self, Number, Route},
 };
 use serde::de::DeserializeOwned;
-use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind, Store, StoreError};
+use store::{Account, DEFAULT_TENANT, RoutingDocument, RoutingKind, Store, StoreError, Timestamp};
 use tracing::info;
 
 use crate::directory::{Directory, Owners, People, Programs, RoutesBuilder};
@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) revision: i64,
     /// Numbers of the file that the store lacks. The directory has them.
     missing: Vec<Number>,
+    /// Accounts of the file. The directory has them.
+    accounts: Vec<config::Account>,
     /// What the store has otherwise than the file, one line each.
     pub(super) warnings: Vec<String>,
 }
@@ -65,8 +67,26 @@ impl LoadError {
 }
 
 impl Loaded {
-    /// Creates the numbers in the store that it lacks. Gives the revision that the directory is of then.
-    pub(super) async fn create_numbers(&self, store: &Store) -> Result<i64, StoreError> {
+    /// Creates the accounts and numbers in the store that it lacks. Gives the revision that the directory is of then.
+    pub(super) async fn create_missing(&self, store: &Store) -> Result<i64, StoreError> {
+        let now = Timestamp::now();
+        let accounts = self.accounts.iter().map(|account| Account {
+            sid: account.sid.clone(),
+            tenant: account.tenant.clone(),
+            name: account.name.as_ref().unwrap_or(&account.sid).clone(),
+            token: account.token.clone(),
+            calls_per_second: account.calls_per_second,
+            created: now,
+            updated: now,
+        });
+        let accounts: Vec<_> = accounts.collect();
+        let created = store.create_accounts(&accounts).await?;
+        if created > 0 {
+            info!(
+                created,
+                "accounts of the configuration were created in the store"
+            );
+        }
         if self.missing.is_empty() {
             return Ok(self.revision);
         }
@@ -178,6 +198,7 @@ async fn read(
         directory,
         revision: 0,
         missing,
+        accounts: config.accounts.clone(),
         warnings,
     })
 }

@@ -111,9 +111,9 @@ pub(crate) async fn first(config: &Config, store: &Store) -> (Directory, Option<
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let revision = loaded.create_numbers(store).await;
+    let revision = loaded.create_missing(store).await;
     if let Err(error) = &revision {
-        error!("cannot create the numbers of the configuration in the store: {error}");
+        error!("cannot create the accounts and numbers of the configuration in the store: {error}");
     }
     (loaded.directory, revision.ok())
 }
@@ -154,7 +154,7 @@ impl Provision {
         for new in users.create(&self.store).await.map_err(told)? {
             new.show();
         }
-        let revision = loaded.create_numbers(&self.store).await.map_err(told)?;
+        let revision = loaded.create_missing(&self.store).await.map_err(told)?;
         warnings.extend(loaded.warnings);
         let changes = Changes::take_over(&mut state.config, &read);
         state.revision = Some(revision);
@@ -324,7 +324,7 @@ impl Provision {
             warn!("{warning}");
         }
         // It lacks no number, so nothing is written and nothing can fail.
-        state.revision = loaded.create_numbers(&self.store).await.ok();
+        state.revision = loaded.create_missing(&self.store).await.ok();
         self.swap(loaded.directory, &state.config);
     }
 
