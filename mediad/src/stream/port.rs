@@ -1,6 +1,6 @@
 //! Between a shard and the task of a stream: neither waits for the other.
 //!
-//! The shard has the [`Port`], on its clock of 20 ms; the task has the [`Line`]. What the party says goes into a queue
+//! The shard has the [`Port`], on its clock of 20 ms; the task has the `Line`. What the party says goes into a queue
 //! whose oldest frame gives way when the task is slow. What the party is to hear lies in a ring of samples: the task
 //! writes ahead a little, the shard takes 160 at a time, so that pieces of any size become frames without a gap, and a
 //! tail is filled up with silence only where nothing follows in time. To clear is to move a mark in the ring that the
