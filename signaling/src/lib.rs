@@ -105,6 +105,9 @@ pub enum StartError {
     #[cfg(feature = "otel")]
     #[error("cannot send traces: {0}")]
     Traces(#[from] traces::TracesError),
+    /// TLS towards webhooks cannot be set up.
+    #[error("cannot set up TLS for webhooks: {0}")]
+    Webhooks(rustls::Error),
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -246,6 +249,7 @@ pub async fn start(
     #[cfg(feature = "otel")]
     let traces = traces::Traces::from_env(&config.node.name)?.map(Arc::new);
     let mark: [u8; 6] = rand::random();
+    let webhooks = webhook::Client::new(&config.voice).map_err(StartError::Webhooks)?;
     let cores = (0..count).map(|index| {
         let shell = Shell {
             index,
@@ -256,6 +260,7 @@ pub async fn start(
             cdrs: cdrs.clone(),
             recordings: config.media.recordings.clone(),
             post: post.clone(),
+            webhooks: webhooks.clone(),
             events: events.clone(),
             commands: commands[index].clone(),
             vitals: vitals.clone(),

@@ -65,7 +65,12 @@ impl Hub {
                             drop(worker.send(Command::News(MediaNews::Silent(id))));
                         }
                     }
-                    Ok(Notice::Event(media::Event::Learned { .. } | media::Event::Voice { .. })) => {}
+                    Ok(Notice::Event(media::Event::Voice { id, event })) => {
+                        if let Some(worker) = self.worker(id) {
+                            drop(worker.send(Command::News(MediaNews::Voice(id, event))));
+                        }
+                    }
+                    Ok(Notice::Event(media::Event::Learned { .. })) => {}
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         warn!(missed, "mediad's events came too fast and some are lost");
                     }

@@ -29,14 +29,18 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use sip::message::Message;
 use store::{CallRecord, CdrWriter, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+};
 use tracing::warn;
+use voice::call::{RequestError as RequestFailed, Response};
 
 use crate::{
     accounts::{Answer, Asker},
     call::{
         Authority, Core, Hop, KeepToken, Kept, MediaNews, MediaToken, OrderToken, Output,
-        ResolveToken, Terms, TraceAsked,
+        ResolveToken, Terms, TraceAsked, WebhookToken,
     },
     clock::{self, Clock},
     directory::{Aor, Directory},
@@ -44,6 +48,7 @@ use crate::{
     post::Post,
     resolve::Resolver,
     vitals::Vitals,
+    webhook,
 };
 
 /// How many workers there are for each thread that reads.
@@ -94,6 +99,8 @@ pub(crate) enum Command {
     Account(Aor, Answer),
     /// mediad was heard of.
     News(MediaNews),
+    /// A webhook has answered, or will not.
+    Webhook(WebhookToken, Result<Response, RequestFailed>),
 }
 
 /// What a worker works with.
@@ -108,6 +115,7 @@ pub(crate) struct Shell {
     /// The folder of recordings.
     pub(crate) recordings: Option<PathBuf>,
     pub(crate) post: Post,
+    pub(crate) webhooks: webhook::Client,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) vitals: Vitals,
@@ -120,6 +128,9 @@ type Answerer = oneshot::Sender<Option<Result<CallInfo, Fault>>>;
 
 /// Orders whose outcome is a party's to tell.
 type Orders = Mutex<HashMap<OrderToken, Answerer>>;
+
+/// Webhooks that are being asked.
+type Webhooks = Mutex<HashMap<WebhookToken, AbortHandle>>;
 
 /// All workers of the node.
 #[derive(Debug)]
@@ -138,6 +149,7 @@ struct Worker {
     shell: Shell,
     questions: mpsc::UnboundedSender<Question>,
     orders: Orders,
+    webhooks: Webhooks,
 }
 
 impl Workers {
@@ -154,6 +166,7 @@ impl Workers {
                 shell,
                 questions,
                 orders: Orders::default(),
+                webhooks: Webhooks::default(),
             }
         });
         Arc::new(Self {
@@ -202,7 +215,7 @@ impl Workers {
             tokio::select! {
                 biased;
                 Some(command) = commands.recv() => {
-                    self.enter(index, |core, now| obey(core, now, command, &worker.orders));
+                    self.enter(index, |core, now| obey(core, now, command, worker));
                 }
                 more = inbox.recv(&mut batch) => {
                     if !more {
@@ -283,7 +296,8 @@ fn take(core: &mut Core, now: Instant, queued: Queued) {
     }
 }
 
-fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
+fn obey(core: &mut Core, now: Instant, command: Command, worker: &Worker) {
+    let orders = &worker.orders;
     // Who asked may have gone meanwhile.
     match command {
         Command::List(tenant, answer) => {
@@ -319,6 +333,10 @@ fn obey(core: &mut Core, now: Instant, command: Command, orders: &Orders) {
         Command::Collected(aor, messages) => core.handle_collected(now, &aor, messages),
         Command::Account(aor, answer) => core.handle_account(now, &aor, &answer),
         Command::News(news) => core.handle_media_news(now, news),
+        Command::Webhook(token, result) => {
+            worker.webhooks.lock().remove(&token);
+            core.handle_webhook(now, token, result);
+        }
     }
 }
 
@@ -358,6 +376,24 @@ fn perform(worker: &Worker, output: Output) {
             // Who asked may have gone meanwhile.
             if let Some(answerer) = answerer {
                 drop(answerer.send(Some(outcome)));
+            }
+        }
+        Output::Webhook {
+            token,
+            request,
+            public,
+        } => {
+            let (client, commands) = (shell.webhooks.clone(), shell.commands.clone());
+            let asking = shell.vitals.tracker.spawn(async move {
+                let result = client.ask(*request, public).await;
+                drop(commands.send(Command::Webhook(token, result)));
+            });
+            // Its answer is taken under the core's lock, as this is: it cannot come before.
+            worker.webhooks.lock().insert(token, asking.abort_handle());
+        }
+        Output::CancelWebhook(token) => {
+            if let Some(asking) = worker.webhooks.lock().remove(&token) {
+                asking.abort();
             }
         }
         Output::Event(event) => shell.events.push(event),

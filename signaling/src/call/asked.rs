@@ -14,6 +14,7 @@ use super::{
     Core, MediaToken, Output,
     output::OrderToken,
     state::{CallKey, Failure},
+    voice::VoicePurpose,
 };
 
 /// What mediad was asked, and for whom.
@@ -43,6 +44,8 @@ pub(super) enum Purpose {
     Close,
     /// Has anything been heard?
     Silence,
+    /// For a call that an application answers.
+    Voice(VoicePurpose),
 }
 
 impl Core {
@@ -67,6 +70,7 @@ impl Core {
                 Purpose::Dtmf(token) => self.on_dtmf(asked, token, answer),
                 Purpose::Record(token) => self.on_recorded(now, asked, token, answer),
                 Purpose::Close => self.on_closed(now, asked.call, answer),
+                Purpose::Voice(purpose) => self.on_voice_media(now, asked, purpose, answer),
                 Purpose::Silence => self.on_silence(now, asked.call, answer),
             }
         } else if self.surveys.remove(&token).is_some() {

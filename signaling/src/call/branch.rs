@@ -330,6 +330,9 @@ impl Core {
             Place::Contact(contact) => self.locate_contact(contact),
             Place::Uri(uri) => self.locate(&NextHop::new(uri.clone())),
             Place::Next(next) => self.locate(next),
+            Place::Agent(_) => self
+                .node_flow()
+                .map_or(Located::Nowhere("this node has no address"), Located::At),
         };
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
@@ -522,7 +525,7 @@ fn aim(target: &Target, request: &Message, secure: bool) -> (Option<String>, Vec
             let uri = contact.request_uri(secure).into_owned();
             (Some(uri), contact.path.clone())
         }
-        Place::Uri(uri) => (Some(uri.clone()), Vec::new()),
+        Place::Uri(uri) | Place::Agent(uri) => (Some(uri.clone()), Vec::new()),
         Place::Next(_) => (None, Vec::new()),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use control::{
     channel::RequestError,
-    media::{self, SessionId},
+    media::{self, SessionId, VoiceEvent},
     signal::CallInfo,
 };
 use store::{Cause, EndedBy};
@@ -31,6 +31,8 @@ pub(crate) enum MediaNews {
     Down,
     /// A session of this worker has been silent for the media timeout.
     Silent(SessionId),
+    /// Something happened in a session of programmable voice.
+    Voice(SessionId, VoiceEvent),
     /// mediad has sessions in this worker's name.
     Listed(Vec<SessionId>),
 }
@@ -89,6 +91,7 @@ impl Core {
             }
             self.try_forget(now, key);
         }
+        self.give_up_voices();
         self.drain(now);
     }
 
@@ -98,8 +101,12 @@ impl Core {
             MediaNews::Up { restarted } => {
                 self.media_up = true;
                 self.restore_sessions(restarted);
+                if restarted {
+                    self.restore_voices(now);
+                }
             }
             MediaNews::Down => self.media_up = false,
+            MediaNews::Voice(id, event) => self.on_voice_event(now, id, event),
             MediaNews::Silent(id) => self.on_silent_session(now, id),
             MediaNews::Listed(ids) => {
                 for id in ids {

@@ -111,6 +111,8 @@ pub(super) enum Place {
     Uri(String),
     /// Where the Route or the Request-URI says.
     Next(NextHop),
+    /// An agent of this node's own, by the URI that is its.
+    Agent(String),
 }
 
 impl Target {
@@ -155,6 +157,8 @@ impl Target {
             Place::Host(host) => host.host().is_some_and(|host| host.transport.is_secure()),
             Place::Contact(contact) => contact.is_secure(),
             Place::Uri(uri) | Place::Next(NextHop { uri, .. }) => is_secure_uri(uri),
+            // What goes there sees no network.
+            Place::Agent(_) => true,
         }
     }
 
@@ -173,7 +177,7 @@ impl fmt::Display for Place {
         match self {
             Self::Host(host) => write!(f, "trunk {}", host.trunk.name),
             Self::Contact(contact) => f.write_str(&contact.uri),
-            Self::Uri(uri) | Self::Next(NextHop { uri, .. }) => f.write_str(uri),
+            Self::Uri(uri) | Self::Agent(uri) | Self::Next(NextHop { uri, .. }) => f.write_str(uri),
         }
     }
 }

@@ -14,7 +14,7 @@
 //! itself; `closed` asks after callers whose connection is gone; `within` holds what belongs to a call to its dialog, and passes it on. What touches SDP goes through
 //! the call's queue in `turn`, since mediad's answer has to be waited for and nothing of the call may
 //! overtake it; `asked` takes mediad's answers. `finish` ends a call and writes its record; `operator` does what operators want of one,
-//! `keys` presses telephone keys for them, `recording` has calls recorded, and `bridge` makes their calls; `quality` keeps how each call sounds.
+//! `keys` presses telephone keys for them, `recording` has calls recorded, and `bridge` makes their calls; `voice` answers calls as documents say; `quality` keeps how each call sounds.
 
 mod alarm;
 mod asked;
@@ -57,6 +57,7 @@ mod timer;
 mod trace;
 mod transfer;
 mod turn;
+mod voice;
 mod way;
 mod within;
 
@@ -92,7 +93,7 @@ pub(crate) use auth::Proof;
 pub(crate) use command::MediaNews;
 pub(crate) use exchange::{Authority, Hop};
 pub(crate) use message::{KeepToken, Kept};
-pub(crate) use output::{MediaToken, OrderToken, Output, ResolveToken};
+pub(crate) use output::{MediaToken, OrderToken, Output, ResolveToken, WebhookToken};
 pub(crate) use policy::{Policy, Terms};
 pub(crate) use stream::{Families, OWNER};
 pub(crate) use trace::TraceAsked;
@@ -133,6 +134,8 @@ pub(crate) struct Core {
     clients: IdMap<ClientId, Client>,
     /// Calls that this node makes itself.
     bridges: bridge::Bridges,
+    /// Calls that applications answer.
+    voices: voice::Voices,
     /// What waits on connections.
     waits: closed::Waits,
     /// What we sent ourselves, as long as it may be challenged.
@@ -202,6 +205,8 @@ enum Alarm {
     Transfer(CallKey),
     /// Two calls of this node's own that are one.
     Bridge(u64),
+    /// A call that an application answers.
+    Voice(u64),
 }
 
 /// What this worker has added to the gauges that all workers share.
@@ -250,6 +255,7 @@ impl Core {
             by_server: IdMap::default(),
             clients: IdMap::default(),
             bridges: bridge::Bridges::default(),
+            voices: voice::Voices::default(),
             waits: closed::Waits::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
@@ -319,6 +325,7 @@ impl Core {
             && self.by_server.is_empty()
             && self.clients.is_empty()
             && self.bridges.is_empty()
+            && self.voices.is_empty()
             && self.waits.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()

@@ -23,6 +23,10 @@ pub(crate) struct ResolveToken(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OrderToken(pub(super) u64);
 
+/// Names a question to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WebhookToken(pub(super) u64);
+
 /// One thing to do.
 #[derive(Debug)]
 pub(crate) enum Output {
@@ -86,6 +90,17 @@ pub(crate) enum Output {
         /// The call as it is then, or why it was not done.
         outcome: Result<signal::CallInfo, Fault>,
     },
+    /// Ask a webhook, and tell [`Core::handle_webhook`].
+    Webhook {
+        /// To be given back with the answer.
+        token: WebhookToken,
+        /// What to ask.
+        request: Box<voice::call::Request>,
+        /// At public addresses alone.
+        public: bool,
+    },
+    /// Nobody waits for that any more.
+    CancelWebhook(WebhookToken),
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

@@ -57,6 +57,28 @@ impl Terms {
     }
 }
 
+/// What applications are told of the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    /// Where the REST API is, for those who are told URLs.
+    pub(crate) api: String,
+    /// Streams may go to `ws:` as well.
+    pub(crate) plain_streams: bool,
+}
+
+impl Voice {
+    fn new(config: &Config) -> Self {
+        let api = &config.api;
+        let scheme = if api.tls.is_some() { "https" } else { "http" };
+        let own = || format!("{scheme}://{}", api.listen);
+        let api = config.voice.public_url.clone().unwrap_or_else(own);
+        Self {
+            api: api.trim_end_matches('/').to_owned(),
+            plain_streams: config.voice.plain_streams,
+        }
+    }
+}
+
 /// What of the node does not change while it runs. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -85,6 +107,8 @@ pub(crate) struct Policy {
     pub(crate) media_timeout: Option<Duration>,
     /// Who answers keepalives.
     pub(crate) answers: Answers,
+    /// What applications are told.
+    pub(crate) voice: Voice,
     /// What sources did is reported to it.
     pub(crate) defence: Arc<Defence>,
 }
@@ -128,6 +152,7 @@ impl Policy {
             media_timeout: (config.media.timeout > 0)
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             answers: Answers::new(rand::random()),
+            voice: Voice::new(config),
             locals,
             names: Names::default(),
             certified: Certified::default(),

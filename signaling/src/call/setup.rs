@@ -30,8 +30,8 @@ use super::{
 use crate::{
     accounts::Answer,
     directory::{
-        Bound, Caller, Decided, Decision, Destination, Exceeded, Hold, Limit, Named, Place, Plan,
-        Presented, Query,
+        Bound, Caller, Decided, Decision, Exceeded, Hold, Limit, Named, Place, Plan, Presented,
+        Query,
     },
     metrics::Dropped,
     net::Flow,
@@ -79,11 +79,6 @@ impl Core {
             }
             Decision::Silence => return self.feign(now, server, flow, received, routed, key),
         };
-        let first = plan.stages.first().map(|stage| &stage.destination);
-        if let Some(application @ Destination::Application(_)) = first {
-            let why = format!("it leads to {application}, which this version does not run");
-            return self.refuse(now, server, &received, key, 501, Cause::NoRoute, &why);
-        }
         let is_forwarded = plan.stages.first().is_some_and(|stage| stage.forwarded);
         if is_forwarded && divert::count(&received) >= MAX_DIVERSIONS {
             let (cause, why) = (Cause::NoRoute, "the call was diverted too often to go on");

@@ -16,6 +16,7 @@ use super::{
     fallback,
     setup::take_all,
     state::CallKey,
+    voice,
 };
 use crate::{
     directory::{Aor, Carrier, Destination, Edits, Hold, Member, Outcome, Plan, Stage},
@@ -186,7 +187,18 @@ impl Core {
                 let groups = self.phones_of(now, aor, &like, patience);
                 vec![phones(groups)]
             }
-            Destination::Disabled(_) | Destination::Application(_) => Vec::new(),
+            Destination::Disabled(_) => Vec::new(),
+            Destination::Application(_) => {
+                let target = Target {
+                    place: Place::Agent(voice::uri(self.sent_by())),
+                    // Its media is its agent's own.
+                    relay: false,
+                    ..like
+                };
+                vec![phones(vec![
+                    Group::new(vec![target]).ring_timeout(patience),
+                ])]
+            }
             Destination::Group(ring) => {
                 let patience = ring.step_timeout.min(stage.ring_timeout);
                 let part = |member: &Member| self.member_part(now, member, &like, patience);

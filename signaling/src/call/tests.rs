@@ -31,4 +31,6 @@ mod timer;
 mod trace;
 mod transfer;
 mod transport;
+mod voice;
+mod voice_trouble;
 mod within;

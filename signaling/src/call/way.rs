@@ -214,6 +214,7 @@ fn leaves_transport_to_us(target: &Target) -> bool {
         Place::Uri(uri) => says_none(uri),
         // It is reached as it registered.
         Place::Contact(_) => false,
+        Place::Agent(_) => false,
     }
 }
 

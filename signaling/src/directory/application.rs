@@ -45,10 +45,6 @@ pub(crate) struct Programs {
 
 impl Application {
     /// Whether what it asks has to be at public addresses: where it is of a tenant, who shares the node with others.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "who asks webhooks wants to know")
-    )]
     pub(crate) fn is_abroad(&self) -> bool {
         foreign(self.account.tenant.as_deref()).is_some()
     }

@@ -61,6 +61,20 @@ pub struct LegId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u32);
 
+impl JobId {
+    /// For a media engine that names jobs by numbers: this one's, which no other job of the call has.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The job of a number that [`JobId::number`] gave.
+impl From<u32> for JobId {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// One request to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(u32);

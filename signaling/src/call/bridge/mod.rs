@@ -33,6 +33,7 @@ use sip::message::{Message, Method};
 use store::{Cause, Timestamp, Uuid};
 use tracing::{debug, info};
 
+pub(super) use self::sdp::of as description_of;
 use self::{
     agent::{Invitation, respond},
     control::Bridge,
@@ -73,6 +74,13 @@ impl Bridges {
     /// Something that the proxy sends to an agent.
     pub(super) fn receive(&mut self, message: Message) {
         self.inbox.push_back(message);
+    }
+
+    /// Something that another agent sends to the proxy.
+    pub(super) fn say(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let messages = messages.into_iter().map(Box::new);
+        self.outbox
+            .extend(messages.map(|message| (0, Parcel::Message(message))));
     }
 
     #[cfg(test)]
@@ -313,6 +321,9 @@ impl Core {
     }
 
     fn hand_to_bridge(&mut self, now: Instant, message: &Message) {
+        if self.hand_to_voice(now, message) {
+            return;
+        }
         let call_id = message.call_id().unwrap_or_default();
         let known = self.bridges.by_call_id.get(call_id).copied();
         let who = self.bridges.entry(call_id).map(|(_, who)| who);
@@ -397,12 +408,12 @@ impl Core {
     }
 
     /// The way between the proxy and the agents.
-    fn node_flow(&self) -> Option<Flow> {
+    pub(super) fn node_flow(&self) -> Option<Flow> {
         let local = self.policy.locals.first()?;
         Some(Flow::of_node(local.address))
     }
 
-    fn sent_by(&self) -> &str {
+    pub(super) fn sent_by(&self) -> &str {
         let local = self.policy.locals.first();
         local.map_or("localhost", |local| local.sent_by.as_str())
     }

@@ -48,7 +48,7 @@ impl Origin {
 }
 
 /// What a message describes.
-pub(super) fn of(message: &Message) -> Option<Vec<u8>> {
+pub(in crate::call) fn of(message: &Message) -> Option<Vec<u8>> {
     let range = sdp::locate(message).ok()??;
     message.body().get(range).map(<[u8]>::to_vec)
 }

@@ -28,7 +28,7 @@ use store::{CallEvent, Cdr, Timestamp};
 
 use crate::{
     accounts::Access,
-    call::{Authority, Core, Hop, Kept, MediaToken, Output, Policy, ResolveToken},
+    call::{Authority, Core, Hop, Kept, MediaToken, Output, Policy, ResolveToken, WebhookToken},
     defence::Standing,
     directory::{Aor, Directory},
     metrics::Metrics,
@@ -88,6 +88,14 @@ auth = { user = "u", password = "secret", realm = "carrier.test" }
 name = "shown"
 hosts = ["192.0.2.20"]
 caller_id = "+15550000"
+[[accounts]]
+sid = "AC00000000000000000000000000000000"
+token = "0123456789abcdef"
+[[numbers]]
+number = "+55"
+account = "AC00000000000000000000000000000000"
+voice_url = "http://app.test/voice"
+status_callback = "http://app.test/status"
 [[routes]]
 prefix = "+4"
 trunks = ["shown"]
@@ -184,6 +192,9 @@ pub(super) struct Bed {
     /// Questions about names wait while it does.
     pub(super) resolver_holds: bool,
     unresolved: VecDeque<(ResolveToken, Authority)>,
+    /// What webhooks were asked and have not answered, and those that nobody waits for any more.
+    pub(super) webhooks: VecDeque<(WebhookToken, voice::call::Request)>,
+    pub(super) cancelled: Vec<WebhookToken>,
 }
 
 /// A mediad that is played.
@@ -200,6 +211,8 @@ pub(super) struct Mediad {
     pub(super) surveys: u64,
     /// The files of sessions that are recorded.
     pub(super) recorded: BTreeMap<[u8; 16], String>,
+    /// What was to be done in sessions of programmable voice.
+    pub(super) orders: Vec<media::VoiceOrder>,
     files: u32,
     next_port: u16,
 }
@@ -273,6 +286,8 @@ impl Bed {
             names: HashMap::new(),
             resolver_holds: false,
             unresolved: VecDeque::new(),
+            webhooks: VecDeque::new(),
+            cancelled: Vec::new(),
         }
     }
 
@@ -326,6 +341,13 @@ impl Bed {
                     if !self.store_holds {
                         self.answer_questions();
                     }
+                }
+                Output::Webhook { token, request, .. } => {
+                    self.webhooks.push_back((token, *request));
+                }
+                Output::CancelWebhook(token) => {
+                    self.webhooks.retain(|(known, _)| *known != token);
+                    self.cancelled.push(token);
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
@@ -526,6 +548,7 @@ impl Bed {
             media::Request::Dtmf(_) => "dtmf",
             media::Request::Record(_) => "record",
             media::Request::Survey(_) => "survey",
+            media::Request::Voice(_) => "voice",
             _ => "other",
         };
         self.mediad.asked.drain(..).map(word).collect()
@@ -623,6 +646,13 @@ impl Mediad {
                         Some(_) => Ok(media::Response::Session(info.clone())),
                         None => Err(Fault::new(FaultCode::Conflict, "no telephone-event").into()),
                     }
+                }
+                None => Err(missing()),
+            },
+            media::Request::Voice(voice) => match self.sessions.get(&voice.id.0) {
+                Some((_, info)) => {
+                    self.orders.extend(voice.orders);
+                    Ok(media::Response::Session(info.clone()))
                 }
                 None => Err(missing()),
             },

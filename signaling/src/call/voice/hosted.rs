@@ -1,0 +1,436 @@
+//! What a call that an application answers hears, and what it wants done.
+
+use std::time::Instant;
+
+use ::control::{
+    channel::RequestError,
+    media::{self, Create, Modify, Side, Voice, VoiceEvent, VoiceOrder},
+};
+use sip::{
+    header::HeaderName,
+    message::{Message, Method},
+};
+use tracing::{info, warn};
+use voice::{
+    call::{Action, Call, Cause, Event, Heard, LegId, MediaError},
+    notice::{Level, Notice},
+};
+
+use super::{
+    Core, Hosted, OWNER, Purpose, VoicePurpose, is_lost, orders, sdp::Agreed, server::Stage, setup,
+    status_of,
+};
+use crate::call::bridge::description_of;
+
+impl Hosted {
+    /// What names the call until it is answered.
+    pub(super) fn early(&self) -> (String, String) {
+        let invite = &self.server.invite;
+        let id = invite.call_id().unwrap_or_default().to_owned();
+        (id, invite.from_tag().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn sid(&self) -> Option<&str> {
+        self.call.as_ref().map(|call| call.sid().as_str())
+    }
+
+    /// What opens its session, with the ports that it had.
+    pub(super) fn create(&self, id: media::SessionId) -> media::Request {
+        let leg = |port: Option<u16>, remote| media::Leg {
+            family: self.family,
+            port,
+            remote,
+            muted: false,
+        };
+        let remote = self.agreed.as_ref().map(|agreed| agreed.remote.clone());
+        let info = self.info.as_ref();
+        media::Request::Create(Create {
+            id,
+            owner: OWNER.to_owned(),
+            a: leg(info.map(|info| info.a.rtp.port()), remote),
+            b: leg(info.map(|info| info.b.rtp.port()), None),
+        })
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.server.stage == Stage::Over
+            && self.session.is_none()
+            && self.call.as_ref().is_none_or(Call::is_finished)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let call = self.call.as_ref().and_then(Call::poll_timeout);
+        call.into_iter().chain(self.server.poll_timeout()).min()
+    }
+
+    /// Time has passed.
+    pub(super) fn on_time(&mut self, now: Instant, core: &mut Core) {
+        match self.server.handle_timeout(now, &mut core.tokens) {
+            Ok(again) => core.to_proxy(again),
+            Err(bye) => {
+                core.to_proxy(bye);
+                self.party_ended(Cause::Failed, None);
+            }
+        }
+        if let Some(call) = &mut self.call
+            && call.poll_timeout().is_some_and(|at| at <= now)
+        {
+            call.handle_timeout(now);
+        }
+    }
+
+    /// A request of the party's.
+    pub(super) fn on_request(&mut self, now: Instant, request: &Message, core: &mut Core) {
+        let Some(method) = request.method() else {
+            return;
+        };
+        match method {
+            Method::Ack => return self.on_ack(request, core),
+            Method::Cancel => {
+                core.to_proxy(self.server.respond(request, 200));
+                if let Some(refusal) = self.server.refuse(487, None) {
+                    core.to_proxy([refusal]);
+                    self.party_ended(Cause::Canceled, Some(487));
+                }
+                return;
+            }
+            _ => {}
+        }
+        if request.to_tag().is_none() {
+            // The INVITE again, which its transaction has held back already.
+            return;
+        }
+        if let Err(status) = self.server.take(request) {
+            return core.to_proxy(self.server.respond(request, status));
+        }
+        match method {
+            Method::Bye => {
+                core.to_proxy(self.server.respond(request, 200));
+                core.to_proxy(self.server.refuse(487, None));
+                self.server.end();
+                self.party_ended(Cause::HungUp, None);
+            }
+            Method::Invite | Method::Update => self.on_offer(now, request, core),
+            Method::Options => core.to_proxy(self.server.respond(request, 200)),
+            Method::Info => {
+                core.to_proxy(self.server.respond(request, 200));
+                if let Some(digit) = key_of(request) {
+                    let leg = LegId::PARTY;
+                    self.events.push_back(Event::Digit { leg, digit });
+                }
+            }
+            _ => core.to_proxy(self.server.respond(request, 405)),
+        }
+    }
+
+    fn on_ack(&mut self, ack: &Message, core: &mut Core) {
+        let (answer_due, bye) = self.server.on_ack(ack, &mut core.tokens);
+        core.to_proxy(bye);
+        if !answer_due {
+            return;
+        }
+        let answer = description_of(ack).map(|answer| Agreed::of(&answer));
+        match answer {
+            Some(Ok(agreed)) => self.agree(agreed, core),
+            Some(Err(why)) => {
+                info!(call = self.sid(), why, "a caller's answer cannot be taken");
+                self.lose(core);
+            }
+            None => self.lose(core),
+        }
+    }
+
+    /// The party cannot be talked to.
+    fn lose(&mut self, core: &mut Core) {
+        let bye = self.server.hang_up(&mut core.tokens);
+        core.to_proxy(bye);
+        self.party_ended(Cause::Failed, None);
+    }
+
+    /// The party changes the session, asks for it anew, or refreshes it.
+    fn on_offer(&mut self, now: Instant, request: &Message, core: &mut Core) {
+        let is_update = request.method() == Some(&Method::Update);
+        let offer = description_of(request);
+        if self.server.stage != Stage::Up && !(is_update && offer.is_none())
+            || self.server.is_busy() && (!is_update || offer.is_some())
+        {
+            return core.to_proxy(self.server.respond(request, 491));
+        }
+        let timers = core.policy.timers;
+        let Some(local) = self.info.as_ref().map(|info| info.a.rtp) else {
+            return core.to_proxy(self.server.respond(request, 500));
+        };
+        let (said, answer_due) = match offer.map(|offer| Agreed::of(&offer)) {
+            Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
+                let answer = agreed.answer(local, &mut self.server.origin);
+                self.agree(agreed, core);
+                (Some(answer), false)
+            }
+            Some(_) => return core.to_proxy(self.server.respond(request, 488)),
+            None if is_update => (None, false),
+            None => (Some(self.server.origin.offer(local)), true),
+        };
+        let accepted = self.server.accept(now, &timers, request, said, answer_due);
+        core.to_proxy(accepted);
+    }
+
+    /// The party is where it has said.
+    fn agree(&mut self, agreed: Agreed, core: &mut Core) {
+        let remote = agreed.remote.clone();
+        let is_new = self.agreed.as_ref().map(|before| &before.remote) != Some(&remote);
+        self.agreed = Some(agreed);
+        if let Some(id) = self.session.filter(|_| is_new) {
+            let modify = media::Request::Modify(Modify {
+                id,
+                a: Some(remote),
+                b: None,
+            });
+            core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
+        }
+    }
+
+    /// mediad has answered.
+    pub(super) fn on_media(
+        &mut self,
+        now: Instant,
+        purpose: VoicePurpose,
+        answer: Result<media::Response, RequestError>,
+        core: &mut Core,
+    ) {
+        match (purpose, answer) {
+            (VoicePurpose::Open, Ok(media::Response::Session(info))) => {
+                self.info = Some(info);
+                self.begin(now, core);
+            }
+            (VoicePurpose::Open, Ok(_)) => core.to_proxy(self.server.refuse(503, None)),
+            (VoicePurpose::Open, Err(error)) => {
+                warn!(%error, "a call to an application is refused: mediad opens no session for it");
+                core.to_proxy(self.server.refuse(status_of(error), None));
+            }
+            (VoicePurpose::Reopen, Ok(media::Response::Session(info))) => {
+                if self.info.as_ref().is_some_and(|before| *before != info) {
+                    warn!(
+                        call = self.sid(),
+                        "mediad has other ports for a session than before: the call is silent until the \
+                         caller sends a new offer"
+                    );
+                }
+                self.info = Some(info);
+                self.attach();
+            }
+            (VoicePurpose::Change | VoicePurpose::Order, Err(error)) if is_lost(&error) => {
+                if let Some(session) = self.session {
+                    let create = self.create(session);
+                    let purpose = Purpose::Voice(VoicePurpose::Reopen);
+                    core.ask(self.key, session, purpose, create);
+                }
+                self.fail_plays("it has lost the session");
+            }
+            (VoicePurpose::Order, Err(error)) => self.fail_plays(&error.to_string()),
+            (_, Err(error)) => warn!(call = self.sid(), %error, "a session is not as it should be"),
+            (_, Ok(_)) => {}
+        }
+    }
+
+    /// The session is there: the application is asked what to do.
+    fn begin(&mut self, now: Instant, core: &mut Core) {
+        if self.server.stage != Stage::Early {
+            return;
+        }
+        let call = core.calls.get(&self.key);
+        let terms = &core.policy.voice;
+        let setup =
+            call.and_then(|call| setup::of(call, &self.server.invite, &self.application, terms));
+        let Some(setup) = setup else {
+            return core.to_proxy(self.server.refuse(500, None));
+        };
+        self.attach();
+        self.call = Some(Call::new(setup, now));
+    }
+
+    fn attach(&mut self) {
+        let orders = [VoiceOrder::Attach, VoiceOrder::Attend(true)];
+        self.orders.extend(orders);
+    }
+
+    /// What is played will not be played to its end.
+    pub(super) fn fail_plays(&mut self, why: &str) {
+        for job in std::mem::take(&mut self.playing) {
+            self.events.push_back(Event::Played {
+                job: job.into(),
+                result: Err(MediaError::Engine(why.to_owned())),
+            });
+        }
+    }
+
+    /// Something happened in the session.
+    pub(super) fn on_media_event(&mut self, event: VoiceEvent) {
+        match &event {
+            VoiceEvent::Played { job, .. } => {
+                self.playing.remove(job);
+            }
+            VoiceEvent::StreamWarning { code, text, .. } => {
+                warn!(call = self.sid(), code, text, "a stream of a call");
+            }
+            _ => {}
+        }
+        let leg_of = |side| (side == Side::A).then_some(LegId::PARTY);
+        self.events.extend(orders::event_of(event, leg_of));
+    }
+
+    fn party_ended(&mut self, cause: Cause, sip_status: Option<u16>) {
+        self.events.push_back(Event::Ended {
+            leg: LegId::PARTY,
+            cause,
+            sip_status,
+        });
+    }
+
+    /// Does what the call wants, until it wants nothing.
+    pub(super) fn run(&mut self, now: Instant, id: u64, core: &mut Core) {
+        while let Some(mut call) = self.call.take() {
+            while let Some(action) = call.poll_action() {
+                self.act(now, id, action, &call, core);
+            }
+            let event = self.events.pop_front();
+            let is_told = event.is_some();
+            if let Some(event) = event {
+                call.handle(event, now);
+            }
+            self.call = Some(call);
+            if !is_told {
+                break;
+            }
+        }
+        if self.server.stage == Stage::Over {
+            self.close(core);
+        }
+        let orders = std::mem::take(&mut self.orders);
+        if let Some(id) = self.session.filter(|_| !orders.is_empty()) {
+            let request = media::Request::Voice(Voice { id, orders });
+            core.ask(self.key, id, Purpose::Voice(VoicePurpose::Order), request);
+        }
+    }
+
+    /// The party is gone, and its session with it.
+    fn close(&mut self, core: &mut Core) {
+        if let Some(session) = self.session.take() {
+            core.voices.by_session.remove(&session);
+            core.close(self.key, vec![session]);
+        }
+    }
+
+    fn act(&mut self, now: Instant, id: u64, action: Action, call: &Call, core: &mut Core) {
+        match action {
+            Action::Request(request) => core.ask_webhook(id, *request, self.terms.public),
+            Action::CancelRequest(request) => core.cancel_webhook(id, request),
+            Action::Ring => core.to_proxy(self.server.ring()),
+            Action::Answer => self.answer(now, core),
+            Action::Refuse { sip_status } => {
+                core.to_proxy(self.server.refuse(sip_status, None));
+            }
+            Action::HangUp { leg } if leg == LegId::PARTY => {
+                let bye = self.server.hang_up(&mut core.tokens);
+                core.to_proxy(bye);
+            }
+            // Nobody else is called.
+            Action::HangUp { .. } | Action::Bridge { .. } => {}
+            Action::Play {
+                job, source, loops, ..
+            } => {
+                self.playing.insert(job.number());
+                self.orders
+                    .push(self.terms.play(job.number(), source, loops));
+            }
+            Action::Ringback { job, country, .. } => {
+                self.orders.push(orders::ringback(job.number(), country));
+            }
+            Action::Stop { job } | Action::CloseStream { job } => {
+                let job = job.number();
+                self.playing.remove(&job);
+                self.orders.push(VoiceOrder::Stop { job });
+            }
+            Action::OpenStream(stream) => {
+                self.orders.push(self.terms.stream(call.sid(), *stream));
+            }
+            Action::Listen { job, .. } => {
+                let why = "this node has nothing that understands speech";
+                let heard = Heard::Failed(why.to_owned());
+                self.events.push_back(Event::Heard { job, heard });
+            }
+            Action::Record(recording) => self.events.push_back(Event::Recorded {
+                job: recording.job,
+                result: Err(MediaError::Engine(
+                    "recordings of documents are not made here".to_owned(),
+                )),
+            }),
+            Action::StopRecording { .. } => {}
+            Action::Call(leg) => self.events.push_back(Event::Ended {
+                leg: leg.leg,
+                cause: Cause::Failed,
+                sip_status: None,
+            }),
+            Action::Refer { job, .. } => self.events.push_back(Event::Referred {
+                job,
+                response: None,
+                notified: None,
+            }),
+            Action::Send(message) => self.events.push_back(Event::Sent {
+                job: message.job,
+                result: Err("this node sends no messages of applications".to_owned()),
+            }),
+            Action::Notice(notice) => tell(call, &notice),
+        }
+    }
+
+    fn answer(&mut self, now: Instant, core: &mut Core) {
+        let Some(local) = self.info.as_ref().map(|info| info.a.rtp) else {
+            return;
+        };
+        let origin = &mut self.server.origin;
+        let (said, answer_due) = match &self.agreed {
+            Some(agreed) => (agreed.answer(local, origin), false),
+            None => (origin.offer(local), true),
+        };
+        let timers = core.policy.timers;
+        core.to_proxy(self.server.answer(now, &timers, said, answer_due));
+    }
+}
+
+/// A key as SIP INFO tells it, for phones that know no telephone events.
+fn key_of(info: &Message) -> Option<char> {
+    let kind = info.header(HeaderName::ContentType)?.text();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let body = String::from_utf8_lossy(info.body()).into_owned();
+    let key = match kind.to_ascii_lowercase().as_str() {
+        "application/dtmf" => body.trim(),
+        "application/dtmf-relay" => {
+            let signal = body
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"));
+            signal?.1.trim()
+        }
+        _ => return None,
+    };
+    match key {
+        "10" => Some('*'),
+        "11" => Some('#'),
+        _ => {
+            let mut keys = key.chars();
+            let first = keys.next().filter(|key| "0123456789*#".contains(*key));
+            first.filter(|_| keys.next().is_none())
+        }
+    }
+}
+
+/// Tells whoever runs the node what is wrong with a document.
+fn tell(call: &Call, notice: &Notice) {
+    let (call, code) = (call.sid().as_str(), notice.code.number());
+    let (url, why) = (notice.url.as_deref(), &notice.message);
+    match notice.level {
+        Level::Error => warn!(call, code, url, "an application's call: {why}"),
+        Level::Warning => info!(call, code, url, "an application's call: {why}"),
+    }
+}

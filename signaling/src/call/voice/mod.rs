@@ -1,0 +1,381 @@
+//! Calls that an application answers: documents of its webhooks say what is done ([`voice::call::Call`]).
+//!
+//! Such a call is one of the proxy's like any other, with a callee that is beside it in this process
+//! ([`server`]): so it is admitted, limited, shown, hung up and recorded as a row by what does that for all.
+//! Its media is a session of our own, with the party as side A, of which the proxy knows no more than whose
+//! it is.
+//!
+//! [`hosted`] does what documents want; [`orders`] says it in mediad's words.
+
+mod hosted;
+mod orders;
+mod sdp;
+mod server;
+mod setup;
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use ::control::{
+    FaultCode,
+    channel::RequestError,
+    media::{self, Family, SessionId, SessionInfo, VoiceEvent, VoiceOrder},
+};
+use sip::message::{Message, Method};
+use store::Cause;
+use tracing::{debug, warn};
+use voice::call::{self, Call, RequestId};
+
+use self::{
+    orders::Terms,
+    sdp::Agreed,
+    server::{Server, Stage, USER},
+};
+use super::{
+    Core, Output,
+    asked::{Asked, Purpose},
+    output::WebhookToken,
+    state::{CallKey, Failure},
+    stream::OWNER,
+};
+use crate::directory::{Application, Destination};
+
+pub(super) use server::uri;
+
+/// The calls that applications answer.
+#[derive(Debug, Default)]
+pub(super) struct Voices {
+    by_id: HashMap<u64, Box<Hosted>>,
+    /// By our tag.
+    by_tag: HashMap<String, u64>,
+    /// By Call-ID and the caller's tag, while the INVITE has no final response.
+    early: HashMap<(String, String), u64>,
+    by_session: HashMap<SessionId, u64>,
+    /// Whom webhooks are asked for.
+    asking: HashMap<WebhookToken, (u64, RequestId)>,
+}
+
+/// A call that an application answers.
+#[derive(Debug)]
+struct Hosted {
+    /// The proxy's.
+    key: CallKey,
+    application: Arc<Application>,
+    terms: Terms,
+    server: Server,
+    /// `None` once it is closed.
+    session: Option<SessionId>,
+    /// Once mediad has opened it.
+    info: Option<SessionInfo>,
+    family: Family,
+    /// What was made of the party's last description.
+    agreed: Option<Agreed>,
+    /// Once the session is there.
+    call: Option<Call>,
+    /// What is played and not over.
+    playing: BTreeSet<u32>,
+    /// What the call is to be told.
+    events: VecDeque<call::Event>,
+    /// What mediad is to be told.
+    orders: Vec<VoiceOrder>,
+}
+
+/// Why mediad was asked for such a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VoicePurpose {
+    /// The call begins when its session is open.
+    Open,
+    /// The session is as it was before mediad was restarted.
+    Reopen,
+    /// The party has said something new.
+    Change,
+    /// Something is to be done in it.
+    Order,
+}
+
+impl Voices {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+            && self.by_tag.is_empty()
+            && self.early.is_empty()
+            && self.by_session.is_empty()
+            && self.asking.is_empty()
+    }
+
+    /// Whose a message from the proxy is: `None` where it is nobody's of ours.
+    fn of(&self, message: &Message) -> Option<u64> {
+        let tag = match message.is_request() {
+            true => message.to_tag(),
+            false => message.from_tag(),
+        };
+        if let Some(tag) = tag {
+            return self.by_tag.get(tag).copied();
+        }
+        let id = message.call_id().ok()?.to_owned();
+        let from = message.from_tag()?.to_owned();
+        self.early.get(&(id, from)).copied()
+    }
+}
+
+impl Core {
+    /// Takes a message of the proxy's that is for an application. `false` where it is not.
+    pub(super) fn hand_to_voice(&mut self, now: Instant, message: &Message) -> bool {
+        let known = self.voices.of(message);
+        let is_ours = match message.is_request() {
+            false => known.is_some(),
+            true => {
+                let uri = message.request_uri().ok();
+                uri.is_some_and(|uri| uri.user() == Some(USER))
+            }
+        };
+        if !is_ours {
+            return false;
+        }
+        match (message.method(), known) {
+            (Some(Method::Invite), None) if message.to_tag().is_none() => {
+                self.begin_voice(message);
+            }
+            (_, Some(id)) => {
+                self.with_voice(now, id, |hosted, core| match message.is_request() {
+                    true => hosted.on_request(now, message, core),
+                    false => {}
+                });
+            }
+            (Some(Method::Ack) | None, None) => {}
+            (Some(method), None) => {
+                let is_new = message.to_tag().is_none() && *method != Method::Cancel;
+                let status = if is_new { 405 } else { 481 };
+                let response = message.respond(status).to_tag(self.tokens.tag()).build();
+                self.to_proxy(response.ok());
+            }
+        }
+        true
+    }
+
+    /// A call has come to an application.
+    fn begin_voice(&mut self, invite: &Message) {
+        let sent_by = self.sent_by().to_owned();
+        let Some(mut server) = Server::new(invite, &sent_by, &mut self.tokens) else {
+            let response = invite.respond(400).to_tag(self.tokens.tag()).build();
+            return self.to_proxy(response.ok());
+        };
+        let Some((key, application)) = self.application_of(invite) else {
+            return self.to_proxy(server.refuse(404, None));
+        };
+        let terms = match Terms::of(&application) {
+            Ok(terms) => terms,
+            Err(error) => {
+                warn!(%error, "a call to an application is refused: its account's SID is none");
+                return self.to_proxy(server.refuse(500, None));
+            }
+        };
+        if !self.media_up {
+            warn!("refused a call to an application: mediad cannot be reached; is it running?");
+            return self.to_proxy(server.refuse(503, None));
+        }
+        let families = self.policy.families;
+        let agreed = match super::bridge::description_of(invite).map(|offer| Agreed::of(&offer)) {
+            Some(Ok(agreed)) => Some(agreed),
+            Some(Err(why)) => return self.to_proxy(server.refuse(488, Some(&why))),
+            None => None,
+        };
+        let source = self.calls.get(&key).map(|call| call.source.local);
+        let family = match (&agreed, source) {
+            (Some(agreed), _) => Family::of(&agreed.remote.rtp),
+            (None, Some(source)) => families.nearest(Family::of(&source)),
+            (None, None) => families.nearest(Family::V4),
+        };
+        if families.nearest(family) != family {
+            let why = "this node has no media address of that family";
+            return self.to_proxy(server.refuse(488, Some(why)));
+        }
+        let session = Self::session_id(&mut self.tokens, self.session_mark);
+        let id = self.number();
+        let hosted = Box::new(Hosted {
+            key,
+            application,
+            terms,
+            server,
+            session: Some(session),
+            info: None,
+            family,
+            agreed,
+            call: None,
+            playing: BTreeSet::new(),
+            events: VecDeque::new(),
+            orders: Vec::new(),
+        });
+        let tag = hosted.server.tag().to_owned();
+        self.voices.by_tag.insert(tag, id);
+        let early = hosted.early();
+        self.voices.early.insert(early, id);
+        self.voices.by_session.insert(session, id);
+        self.by_session.insert(session, key);
+        let create = hosted.create(session);
+        // Only then may it be cancelled (RFC 3261 section 9.1).
+        self.to_proxy(hosted.server.respond(invite, 100));
+        self.voices.by_id.insert(id, hosted);
+        self.ask(key, session, Purpose::Voice(VoicePurpose::Open), create);
+    }
+
+    /// The application that a call has been led to, and the call.
+    fn application_of(&self, invite: &Message) -> Option<(CallKey, Arc<Application>)> {
+        let (id, tag) = (invite.call_id().ok()?, invite.from_tag()?);
+        let keys = self.by_dialog.get(id, tag).iter();
+        let mut found = keys.filter_map(|key| {
+            let call = self.calls.get(key)?;
+            let course = call.course.as_ref()?;
+            match &course.plan.stages.get(course.stage)?.destination {
+                Destination::Application(application) if call.call_id == id => {
+                    Some((*key, application.clone()))
+                }
+                _ => None,
+            }
+        });
+        found.next_back()
+    }
+
+    /// A webhook has answered, or will not.
+    pub(crate) fn handle_webhook(
+        &mut self,
+        now: Instant,
+        token: WebhookToken,
+        result: Result<call::Response, call::RequestError>,
+    ) {
+        if let Some((id, request)) = self.voices.asking.remove(&token) {
+            self.with_voice(now, id, |hosted, _| {
+                let id = request;
+                hosted
+                    .events
+                    .push_back(call::Event::Response { id, result });
+            });
+        }
+        self.drain(now);
+    }
+
+    /// Something happened in a session of ours.
+    pub(super) fn on_voice_event(&mut self, now: Instant, session: SessionId, event: VoiceEvent) {
+        if let Some(id) = self.voices.by_session.get(&session).copied() {
+            self.with_voice(now, id, |hosted, _| hosted.on_media_event(event));
+        }
+    }
+
+    /// mediad has answered what was asked for such a call.
+    pub(super) fn on_voice_media(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        purpose: VoicePurpose,
+        answer: Result<media::Response, RequestError>,
+    ) {
+        let Some(id) = self.voices.by_session.get(&asked.session).copied() else {
+            return;
+        };
+        self.with_voice(now, id, |hosted, core| {
+            hosted.on_media(now, purpose, answer, core);
+        });
+    }
+
+    pub(super) fn on_voice_alarm(&mut self, now: Instant, id: u64) {
+        self.with_voice(now, id, |hosted, core| hosted.on_time(now, core));
+    }
+
+    /// mediad is there again.
+    pub(super) fn restore_voices(&mut self, now: Instant) {
+        let up = self.voices.by_id.values();
+        let up = up.filter(|hosted| hosted.info.is_some());
+        let sessions = up.filter_map(|hosted| {
+            let session = hosted.session?;
+            Some((hosted.key, session, hosted.create(session)))
+        });
+        for (key, session, create) in sessions.collect::<Vec<_>>() {
+            self.ask(key, session, Purpose::Voice(VoicePurpose::Reopen), create);
+            if let Some(id) = self.voices.by_session.get(&session).copied() {
+                self.with_voice(now, id, |hosted, _| hosted.fail_plays("it was restarted"));
+            }
+        }
+    }
+
+    /// Nobody is waited for any more.
+    pub(super) fn give_up_voices(&mut self) {
+        for id in std::mem::take(&mut self.voices).by_id.into_keys() {
+            self.alarms.set(super::Alarm::Voice(id), None);
+        }
+    }
+
+    /// Has a call take something in, and does what it wants then.
+    fn with_voice(&mut self, now: Instant, id: u64, work: impl FnOnce(&mut Hosted, &mut Self)) {
+        let Some(mut hosted) = self.voices.by_id.remove(&id) else {
+            return;
+        };
+        work(&mut hosted, self);
+        hosted.run(now, id, self);
+        if hosted.server.stage != Stage::Early {
+            self.voices.early.remove(&hosted.early());
+        }
+        let next = hosted.poll_timeout();
+        let is_over = hosted.is_over();
+        let next = next.filter(|_| !is_over);
+        self.alarms.set(super::Alarm::Voice(id), next);
+        if is_over {
+            debug!(call = hosted.sid(), "an application is done with a call");
+            self.voices.by_tag.remove(hosted.server.tag());
+            self.voices.asking.retain(|_, (of, _)| *of != id);
+        } else {
+            self.voices.by_id.insert(id, hosted);
+        }
+    }
+
+    /// Sends what an agent of ours says to the proxy.
+    fn to_proxy(&mut self, messages: impl IntoIterator<Item = Message>) {
+        self.bridges.say(messages);
+    }
+
+    /// Asks a webhook for a call.
+    fn ask_webhook(&mut self, id: u64, request: call::Request, public: bool) {
+        let token = WebhookToken(self.number());
+        self.voices.asking.insert(token, (id, request.id));
+        self.outputs.push_back(Output::Webhook {
+            token,
+            request: Box::new(request),
+            public,
+        });
+    }
+
+    /// Nobody waits for a webhook any more.
+    fn cancel_webhook(&mut self, id: u64, request: RequestId) {
+        let is_it = |(_, asking): &(&WebhookToken, &(u64, RequestId))| **asking == (id, request);
+        let token = self.voices.asking.iter().find(is_it);
+        if let Some(token) = token.map(|(token, _)| *token) {
+            self.voices.asking.remove(&token);
+            self.outputs.push_back(Output::CancelWebhook(token));
+        }
+    }
+}
+
+impl Terms {
+    fn of(application: &Application) -> Result<Self, ::voice::sid::SidError> {
+        let sid = &application.account.sid;
+        Ok(Self {
+            account: ::voice::sid::Sid::parse(::voice::sid::Kind::Account, sid)?,
+            public: application.is_abroad(),
+        })
+    }
+}
+
+/// The status that a caller is owed where mediad does not open a session.
+fn status_of(error: RequestError) -> u16 {
+    match Failure::from(error).cause {
+        Cause::MediaUnusable => 488,
+        _ => 503,
+    }
+}
+
+/// Whether mediad has lost a session.
+fn is_lost(error: &RequestError) -> bool {
+    matches!(error, RequestError::Fault(fault) if fault.code == FaultCode::NotFound)
+}
