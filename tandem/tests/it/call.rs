@@ -8,7 +8,7 @@ use crate::common::{Background, free_port, json, output, tandem};
 const RATE: usize = 8_000;
 
 /// Noise under a slow swell: unlike a tone it fits itself at one delay only.
-fn noise(seconds: usize) -> Vec<i16> {
+pub(crate) fn noise(seconds: usize) -> Vec<i16> {
     let mut state = 1_u32;
     let mut previous = 0_i32;
     (0..seconds * RATE)
@@ -22,7 +22,7 @@ fn noise(seconds: usize) -> Vec<i16> {
         .collect()
 }
 
-fn write_wav(path: &Path, samples: &[i16]) {
+pub(crate) fn write_wav(path: &Path, samples: &[i16]) {
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 8_000,
@@ -36,14 +36,14 @@ fn write_wav(path: &Path, samples: &[i16]) {
     writer.finalize().unwrap();
 }
 
-fn read_wav(path: &Path) -> Vec<i16> {
+pub(crate) fn read_wav(path: &Path) -> Vec<i16> {
     let mut reader = hound::WavReader::open(path).unwrap();
     reader.samples().map(Result::unwrap).collect()
 }
 
 /// The best correlation of `heard` with `sent` over delays of up to half a second either way, where
 /// both have audio.
-fn likeness(sent: &[i16], heard: &[i16]) -> f64 {
+pub(crate) fn likeness(sent: &[i16], heard: &[i16]) -> f64 {
     let at = |delay: isize| {
         let (mut product, mut left, mut right) = (0.0, 0.0, 0.0);
         for (index, a) in sent.iter().enumerate() {

@@ -36,3 +36,5 @@ mod rest_routing;
 mod run;
 #[cfg(test)]
 mod transfer;
+#[cfg(test)]
+mod voice;

@@ -66,12 +66,11 @@ impl Hosted {
 
     /// Time has passed.
     pub(super) fn on_time(&mut self, now: Instant, core: &mut Core) {
-        match self.server.handle_timeout(now, &mut core.tokens) {
-            Ok(again) => core.to_proxy(again),
-            Err(bye) => {
-                core.to_proxy(bye);
-                self.party_ended(Cause::Failed, None);
-            }
+        let was_up = self.server.stage == Stage::Up;
+        let message = self.server.handle_timeout(now, &mut core.tokens);
+        core.tell_proxy(message);
+        if was_up && self.server.stage == Stage::Over {
+            self.party_ended(Cause::Failed, None);
         }
         if let Some(call) = &mut self.call
             && call.poll_timeout().is_some_and(|at| at <= now)
@@ -88,9 +87,9 @@ impl Hosted {
         match method {
             Method::Ack => return self.on_ack(request, core),
             Method::Cancel => {
-                core.to_proxy(self.server.respond(request, 200));
+                core.tell_proxy(self.server.respond(request, 200));
                 if let Some(refusal) = self.server.refuse(487, None) {
-                    core.to_proxy([refusal]);
+                    core.tell_proxy([refusal]);
                     self.party_ended(Cause::Canceled, Some(487));
                 }
                 return;
@@ -102,31 +101,31 @@ impl Hosted {
             return;
         }
         if let Err(status) = self.server.take(request) {
-            return core.to_proxy(self.server.respond(request, status));
+            return core.tell_proxy(self.server.respond(request, status));
         }
         match method {
             Method::Bye => {
-                core.to_proxy(self.server.respond(request, 200));
-                core.to_proxy(self.server.refuse(487, None));
+                core.tell_proxy(self.server.respond(request, 200));
+                core.tell_proxy(self.server.refuse(487, None));
                 self.server.end();
                 self.party_ended(Cause::HungUp, None);
             }
             Method::Invite | Method::Update => self.on_offer(now, request, core),
-            Method::Options => core.to_proxy(self.server.respond(request, 200)),
+            Method::Options => core.tell_proxy(self.server.respond(request, 200)),
             Method::Info => {
-                core.to_proxy(self.server.respond(request, 200));
+                core.tell_proxy(self.server.respond(request, 200));
                 if let Some(digit) = key_of(request) {
                     let leg = LegId::PARTY;
                     self.events.push_back(Event::Digit { leg, digit });
                 }
             }
-            _ => core.to_proxy(self.server.respond(request, 405)),
+            _ => core.tell_proxy(self.server.respond(request, 405)),
         }
     }
 
     fn on_ack(&mut self, ack: &Message, core: &mut Core) {
         let (answer_due, bye) = self.server.on_ack(ack, &mut core.tokens);
-        core.to_proxy(bye);
+        core.tell_proxy(bye);
         if !answer_due {
             return;
         }
@@ -144,7 +143,7 @@ impl Hosted {
     /// The party cannot be talked to.
     fn lose(&mut self, core: &mut Core) {
         let bye = self.server.hang_up(&mut core.tokens);
-        core.to_proxy(bye);
+        core.tell_proxy(bye);
         self.party_ended(Cause::Failed, None);
     }
 
@@ -155,11 +154,11 @@ impl Hosted {
         if self.server.stage != Stage::Up && !(is_update && offer.is_none())
             || self.server.is_busy() && (!is_update || offer.is_some())
         {
-            return core.to_proxy(self.server.respond(request, 491));
+            return core.tell_proxy(self.server.respond(request, 491));
         }
         let timers = core.policy.timers;
         let Some(local) = self.info.as_ref().map(|info| info.a.rtp) else {
-            return core.to_proxy(self.server.respond(request, 500));
+            return core.tell_proxy(self.server.respond(request, 500));
         };
         let (said, answer_due) = match offer.map(|offer| Agreed::of(&offer)) {
             Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
@@ -167,12 +166,12 @@ impl Hosted {
                 self.agree(agreed, core);
                 (Some(answer), false)
             }
-            Some(_) => return core.to_proxy(self.server.respond(request, 488)),
+            Some(_) => return core.tell_proxy(self.server.respond(request, 488)),
             None if is_update => (None, false),
             None => (Some(self.server.origin.offer(local)), true),
         };
         let accepted = self.server.accept(now, &timers, request, said, answer_due);
-        core.to_proxy(accepted);
+        core.tell_proxy(accepted);
     }
 
     /// The party is where it has said.
@@ -203,10 +202,10 @@ impl Hosted {
                 self.info = Some(info);
                 self.begin(now, core);
             }
-            (VoicePurpose::Open, Ok(_)) => core.to_proxy(self.server.refuse(503, None)),
+            (VoicePurpose::Open, Ok(_)) => core.tell_proxy(self.server.refuse(503, None)),
             (VoicePurpose::Open, Err(error)) => {
                 warn!(%error, "a call to an application is refused: mediad opens no session for it");
-                core.to_proxy(self.server.refuse(status_of(error), None));
+                core.tell_proxy(self.server.refuse(status_of(error), None));
             }
             (VoicePurpose::Reopen, Ok(media::Response::Session(info))) => {
                 if self.info.as_ref().is_some_and(|before| *before != info) {
@@ -243,7 +242,7 @@ impl Hosted {
         let setup =
             call.and_then(|call| setup::of(call, &self.server.invite, &self.application, terms));
         let Some(setup) = setup else {
-            return core.to_proxy(self.server.refuse(500, None));
+            return core.tell_proxy(self.server.refuse(500, None));
         };
         self.attach();
         self.call = Some(Call::new(setup, now));
@@ -325,14 +324,14 @@ impl Hosted {
         match action {
             Action::Request(request) => core.ask_webhook(id, *request, self.terms.public),
             Action::CancelRequest(request) => core.cancel_webhook(id, request),
-            Action::Ring => core.to_proxy(self.server.ring()),
+            Action::Ring => core.tell_proxy(self.server.ring()),
             Action::Answer => self.answer(now, core),
             Action::Refuse { sip_status } => {
-                core.to_proxy(self.server.refuse(sip_status, None));
+                core.tell_proxy(self.server.refuse(sip_status, None));
             }
             Action::HangUp { leg } if leg == LegId::PARTY => {
                 let bye = self.server.hang_up(&mut core.tokens);
-                core.to_proxy(bye);
+                core.tell_proxy(bye);
             }
             // Nobody else is called.
             Action::HangUp { .. } | Action::Bridge { .. } => {}
@@ -394,7 +393,7 @@ impl Hosted {
             None => (origin.offer(local), true),
         };
         let timers = core.policy.timers;
-        core.to_proxy(self.server.answer(now, &timers, said, answer_due));
+        core.tell_proxy(self.server.answer(now, &timers, said, answer_due));
     }
 }
 

@@ -140,17 +140,18 @@ impl Core {
                 self.begin_voice(message);
             }
             (_, Some(id)) => {
-                self.with_voice(now, id, |hosted, core| match message.is_request() {
-                    true => hosted.on_request(now, message, core),
-                    false => {}
-                });
+                if message.is_request() {
+                    self.with_voice(now, id, |hosted, core| {
+                        hosted.on_request(now, message, core);
+                    });
+                }
             }
             (Some(Method::Ack) | None, None) => {}
             (Some(method), None) => {
                 let is_new = message.to_tag().is_none() && *method != Method::Cancel;
                 let status = if is_new { 405 } else { 481 };
                 let response = message.respond(status).to_tag(self.tokens.tag()).build();
-                self.to_proxy(response.ok());
+                self.tell_proxy(response.ok());
             }
         }
         true
@@ -161,26 +162,26 @@ impl Core {
         let sent_by = self.sent_by().to_owned();
         let Some(mut server) = Server::new(invite, &sent_by, &mut self.tokens) else {
             let response = invite.respond(400).to_tag(self.tokens.tag()).build();
-            return self.to_proxy(response.ok());
+            return self.tell_proxy(response.ok());
         };
         let Some((key, application)) = self.application_of(invite) else {
-            return self.to_proxy(server.refuse(404, None));
+            return self.tell_proxy(server.refuse(404, None));
         };
         let terms = match Terms::of(&application) {
             Ok(terms) => terms,
             Err(error) => {
                 warn!(%error, "a call to an application is refused: its account's SID is none");
-                return self.to_proxy(server.refuse(500, None));
+                return self.tell_proxy(server.refuse(500, None));
             }
         };
         if !self.media_up {
             warn!("refused a call to an application: mediad cannot be reached; is it running?");
-            return self.to_proxy(server.refuse(503, None));
+            return self.tell_proxy(server.refuse(503, None));
         }
         let families = self.policy.families;
         let agreed = match super::bridge::description_of(invite).map(|offer| Agreed::of(&offer)) {
             Some(Ok(agreed)) => Some(agreed),
-            Some(Err(why)) => return self.to_proxy(server.refuse(488, Some(&why))),
+            Some(Err(why)) => return self.tell_proxy(server.refuse(488, Some(&why))),
             None => None,
         };
         let source = self.calls.get(&key).map(|call| call.source.local);
@@ -191,7 +192,7 @@ impl Core {
         };
         if families.nearest(family) != family {
             let why = "this node has no media address of that family";
-            return self.to_proxy(server.refuse(488, Some(why)));
+            return self.tell_proxy(server.refuse(488, Some(why)));
         }
         let session = Self::session_id(&mut self.tokens, self.session_mark);
         let id = self.number();
@@ -217,7 +218,7 @@ impl Core {
         self.by_session.insert(session, key);
         let create = hosted.create(session);
         // Only then may it be cancelled (RFC 3261 section 9.1).
-        self.to_proxy(hosted.server.respond(invite, 100));
+        self.tell_proxy(hosted.server.respond(invite, 100));
         self.voices.by_id.insert(id, hosted);
         self.ask(key, session, Purpose::Voice(VoicePurpose::Open), create);
     }
@@ -331,7 +332,7 @@ impl Core {
     }
 
     /// Sends what an agent of ours says to the proxy.
-    fn to_proxy(&mut self, messages: impl IntoIterator<Item = Message>) {
+    fn tell_proxy(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.bridges.say(messages);
     }
 

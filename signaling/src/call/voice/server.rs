@@ -217,21 +217,18 @@ impl Server {
         self.accepted.as_ref()?.repeats.poll_timeout()
     }
 
-    /// Time has passed: the 2xx again, or `Err` with the BYE where it was never acknowledged.
+    /// Time has passed: the 2xx again, or the BYE where it was never acknowledged, which ends the call.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
         tokens: &mut TokenGenerator,
-    ) -> Result<Option<Message>, Option<Message>> {
-        let Some(accepted) = &mut self.accepted else {
-            return Ok(None);
-        };
-        match accepted.repeats.handle_timeout(now) {
-            None => Ok(None),
-            Some(Repeat::Send) => Ok(Some(accepted.response.clone())),
-            Some(Repeat::GiveUp) => {
+    ) -> Option<Message> {
+        let accepted = self.accepted.as_mut()?;
+        match accepted.repeats.handle_timeout(now)? {
+            Repeat::Send => Some(accepted.response.clone()),
+            Repeat::GiveUp => {
                 let reason = "SIP;cause=408;text=\"the answer was not acknowledged\"";
-                Err(self.bye(Some(reason), tokens))
+                self.bye(Some(reason), tokens)
             }
         }
     }

@@ -1,0 +1,204 @@
+//! A number that an application answers: its webhook is asked, and what its document says is heard.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use voice::{form::Params, signature};
+
+use crate::{
+    call::{likeness, noise, read_wav, write_wav},
+    common::{json, output, tandem},
+    node::Node,
+};
+
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// What an application's server was asked.
+#[derive(Clone, Debug)]
+struct Asked {
+    method: String,
+    path: String,
+    signature: String,
+    body: String,
+}
+
+/// An application's server, which has an answer for each path.
+struct App {
+    port: u16,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl App {
+    fn start(answers: impl FnOnce(u16) -> HashMap<&'static str, (&'static str, Vec<u8>)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answers = answers(port);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                if let Some(asked) = serve(stream, &answers) {
+                    noted.lock().unwrap().push(asked);
+                }
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn asked(&self, path: &str) -> Vec<Asked> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|one| one.path == path)
+            .cloned()
+            .collect()
+    }
+}
+
+/// One request of a connection.
+fn serve(stream: TcpStream, answers: &HashMap<&str, (&str, Vec<u8>)>) -> Option<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (mut length, mut signature) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "x-twilio-signature" => value.clone_into(&mut signature),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let (status, (kind, answer)) = match answers.get(path.as_str()) {
+        Some(answer) => ("200 OK", answer.clone()),
+        None => ("404 Not Found", ("text/plain", b"nothing".to_vec())),
+    };
+    let mut stream = reader.into_inner();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        answer.len()
+    )
+    .ok()?;
+    stream.write_all(&answer).ok()?;
+    Some(Asked {
+        method,
+        path,
+        signature,
+        body: String::from_utf8(body).ok()?,
+    })
+}
+
+/// A node whose number 200 is the application's.
+fn node(voice_url: &str) -> Node {
+    let more = format!(
+        "\n[[accounts]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
+         [[numbers]]\nnumber = \"200\"\naccount = \"{ACCOUNT}\"\nvoice_url = \"{voice_url}\"\n"
+    );
+    Node::start_by(|text| text + &more)
+}
+
+/// The parameters of a form.
+fn params(body: &str) -> Params {
+    let mut params = Params::new();
+    for pair in body.split('&') {
+        let (name, value) = pair.split_once('=').unwrap();
+        params.push(decoded(name), decoded(value));
+    }
+    params
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_caller_hears_what_the_document_plays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (played, heard) = (dir.path().join("played.wav"), dir.path().join("heard.wav"));
+    let samples = noise(2);
+    write_wav(&played, &samples);
+    let file = fs::read(&played).unwrap();
+    let app = App::start(|port| {
+        let document =
+            format!("<Response><Play>http://127.0.0.1:{port}/noise.wav</Play><Hangup/></Response>");
+        HashMap::from([
+            ("/voice", ("text/xml", document.into_bytes())),
+            ("/noise.wav", ("audio/wav", file)),
+        ])
+    });
+    let node = node(&app.url("/voice"));
+
+    let call = tandem(["call", &format!("sip:200@127.0.0.1:{}", node.sip), "--json"])
+        .args(["--duration", "20", "--record"])
+        .arg(&heard)
+        .output()
+        .unwrap();
+    assert!(call.status.success(), "{}", output(&call));
+    let report = json(&call);
+    assert_eq!(report["answered"], true);
+    assert_eq!(report["ended_by"], "remote", "{report}");
+    let like = likeness(&samples, &read_wav(&heard));
+    assert!(like > 0.95, "{like}");
+
+    let asked = app.asked("/voice");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0].method, "POST");
+    let told = params(&asked[0].body);
+    assert_eq!(
+        asked[0].signature,
+        signature::sign(TOKEN, &app.url("/voice"), &told)
+    );
+    for (name, value) in [
+        ("AccountSid", ACCOUNT),
+        ("To", "200"),
+        ("CallStatus", "ringing"),
+        ("Direction", "inbound"),
+    ] {
+        assert_eq!(told.get(name), Some(value), "{name} of {}", asked[0].body);
+    }
+}
+
+#[test]
+fn a_number_whose_webhook_is_gone_refuses_the_call() {
+    let node = node("http://127.0.0.1:9/voice");
+    let call = tandem(["call", &format!("sip:200@127.0.0.1:{}", node.sip), "--json"])
+        .args(["--duration", "20"])
+        .output()
+        .unwrap();
+    let report = json(&call);
+    assert_eq!(report["answered"], false, "{report}");
+    assert_eq!(report["status"], 500, "{report}");
+}
