@@ -117,6 +117,9 @@ impl Core {
 
     /// A call as the control channel shows it.
     pub(super) fn info(&self, call: &Call) -> CallInfo {
+        let parent = self.voices.parent(&call.source, &call.call_id);
+        let parent = parent.and_then(|parent| Some(self.calls.get(&parent)?.id));
+        let peer = parent.or_else(|| self.bridges.peer(&call.call_id));
         CallInfo {
             id: call.id.to_string(),
             call_id: call.call_id.clone(),
@@ -136,7 +139,7 @@ impl Core {
             held: call.held,
             transfer: call.transferred(),
             recording: call.recording.as_ref().map(|it| it.file.clone()),
-            peer: self.bridges.peer(&call.call_id).map(|id| id.to_string()),
+            peer: peer.map(|id| id.to_string()),
         }
     }
 

@@ -230,6 +230,9 @@ impl Core {
         };
         if self.draining
             && !self.bridges.is_second(&flow, &received)
+            && received
+                .call_id()
+                .is_ok_and(|id| self.voices.parent(&flow, id).is_none())
             && !self.is_emergency(&routed.request)
         {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];

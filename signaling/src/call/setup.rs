@@ -72,6 +72,7 @@ impl Core {
             Decision::Plan(mut plan) => {
                 let call_id = received.call_id().unwrap_or_default();
                 self.bridges.adjust(&flow, call_id, &mut plan);
+                self.voices.adjust(&flow, call_id, &mut plan);
                 plan
             }
             Decision::Refuse(no) => {
@@ -338,6 +339,7 @@ impl Core {
         };
         let call_id = request.call_id().ok()?;
         let promised = self.bridges.promised(&flow, call_id);
+        let promised = promised.or_else(|| self.voices.promised(&flow, call_id));
         let call = Call {
             id: promised.unwrap_or_else(|| self.call_uuid(started)),
             call_id: call_id.to_owned(),

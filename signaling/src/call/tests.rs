@@ -32,5 +32,6 @@ mod trace;
 mod transfer;
 mod transport;
 mod voice;
+mod voice_dial;
 mod voice_trouble;
 mod within;

@@ -8,7 +8,7 @@ use control::{
 };
 use store::{DEFAULT_TENANT, Hook, HttpMethod};
 
-use super::Directory;
+use super::{Aor, Caller, Directory};
 
 /// Whose programmable calls are.
 #[derive(Clone, PartialEq, Eq)]
@@ -172,6 +172,16 @@ impl Directory {
     )]
     pub(crate) fn account(&self, sid: &str) -> Option<&Arc<Account>> {
         self.programs.accounts.get(sid)
+    }
+
+    /// In whose name an account's calls are made: the node's, or, of a tenant who shares it with others, that of
+    /// somebody at the tenant's first domain, by whose rights and limits they go. `None` where there is none.
+    pub(crate) fn caller_for(&self, account: &str, tenant: Option<&str>) -> Option<Caller> {
+        let Some(tenant) = foreign(tenant) else {
+            return Some(Caller::Node);
+        };
+        let domain = self.owners.domain_of(tenant)?;
+        Some(Caller::User(Aor::new(account, domain)))
     }
 
     /// What a number leads to, or what keeps it from there.

@@ -48,6 +48,12 @@ impl Owners {
         self.numbers.get(bare(&plain(number)))
     }
 
+    /// The first of a tenant's domains.
+    pub(super) fn domain_of(&self, tenant: &str) -> Option<&str> {
+        let of = self.domains.iter().filter(|(_, owner)| &***owner == tenant);
+        of.map(|(domain, _)| domain.as_str()).min()
+    }
+
     fn tenant(&mut self, id: &str) -> Arc<str> {
         if let Some(known) = self.tenants.get(id) {
             return known.clone();

@@ -235,6 +235,13 @@ impl Call {
         self.is_over
     }
 
+    /// Whether a key that the party presses may do something. Not where it talks with somebody whom it cannot hang up
+    /// by `*`: a host need not listen then.
+    pub fn wants_digits(&self) -> bool {
+        let dial = self.dial.as_ref();
+        !self.is_over && dial.is_none_or(|dial| dial.wants_digits())
+    }
+
     /// Begins with the first document.
     fn enter(&mut self, now: Instant) {
         match self.setup.entry.clone() {

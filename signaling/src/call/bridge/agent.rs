@@ -30,28 +30,28 @@ const MOST: usize = 8;
 
 /// Whom an agent calls, and as whom.
 #[derive(Clone, Debug)]
-pub(super) struct Invitation {
-    pub(super) call_id: String,
+pub(in crate::call) struct Invitation {
+    pub(in crate::call) call_id: String,
     /// The Request-URI and To.
-    pub(super) to: String,
+    pub(in crate::call) to: String,
     /// The URI in From.
-    pub(super) from: String,
+    pub(in crate::call) from: String,
     /// What Via and Contact show of this node.
-    pub(super) sent_by: String,
+    pub(in crate::call) sent_by: String,
 }
 
 /// The caller's end of a dialog.
 #[derive(Debug)]
-pub(super) struct Agent {
-    pub(super) stage: Stage,
+pub(in crate::call) struct Agent {
+    pub(in crate::call) stage: Stage,
     sent_by: String,
     invite: Message,
     dialog: Option<Dialog>,
     origin: Origin,
     /// What the party described last.
-    pub(super) heard: Option<Vec<u8>>,
+    pub(in crate::call) heard: Option<Vec<u8>>,
     /// What it was told last.
-    pub(super) said: Option<Vec<u8>>,
+    pub(in crate::call) said: Option<Vec<u8>>,
     /// What it was told before an offer of ours that it has not answered yet.
     before: Option<Vec<u8>>,
     /// The re-INVITE that it has not answered, and what it is for.
@@ -60,13 +60,13 @@ pub(super) struct Agent {
     passed: Vec<(u32, Message)>,
     accepted: Option<Accepted>,
     /// Its 2xx waits for our ACK.
-    pub(super) owes_ack: bool,
+    pub(in crate::call) owes_ack: bool,
     /// The latest ACKs, each for its 2xx that comes again.
     acks: VecDeque<Message>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::call) enum Stage {
     Calling,
     /// It is to be given up; whatever comes ends it.
     Cancelled,
@@ -76,7 +76,7 @@ pub(super) enum Stage {
 
 /// What a re-INVITE of ours is for.
 #[derive(Clone, Debug)]
-pub(super) enum Purpose {
+pub(in crate::call) enum Purpose {
     /// A party is told where the other one is.
     Join,
     /// That one is told where the first one is now.
@@ -106,7 +106,7 @@ struct Accepted {
 
 /// What became of an INVITE within the call.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(in crate::call) enum Told {
     /// It was accepted; the ACK is owed.
     Accepted(Purpose),
     /// It was refused.
@@ -119,7 +119,7 @@ pub(super) enum Told {
 
 /// What a final response means.
 #[derive(Debug)]
-pub(super) enum Final {
+pub(in crate::call) enum Final {
     /// The party does not want to be called, or cannot be.
     Refused(u16),
     /// It was called, and has answered; the ACK is owed.
@@ -134,7 +134,7 @@ pub(super) enum Final {
 
 impl Agent {
     /// An agent, and the INVITE that it begins with.
-    pub(super) fn call(
+    pub(in crate::call) fn call(
         whom: &Invitation,
         offer: Option<&[u8]>,
         tokens: &mut TokenGenerator,
@@ -175,7 +175,7 @@ impl Agent {
     }
 
     /// Gives an INVITE up that is not answered.
-    pub(super) fn cancel(&mut self, reason: &str) -> Option<Message> {
+    pub(in crate::call) fn cancel(&mut self, reason: &str) -> Option<Message> {
         self.stage = Stage::Cancelled;
         let cancel = RequestBuilder::new(&Method::Cancel, self.invite.request_uri_raw())
             .copy(&self.invite, HeaderName::Via)
@@ -189,7 +189,7 @@ impl Agent {
     }
 
     /// A final response of the party. What only the protocol wants goes to `out`.
-    pub(super) fn on_final(
+    pub(in crate::call) fn on_final(
         &mut self,
         response: &Message,
         out: &mut Outbox,
@@ -275,7 +275,7 @@ impl Agent {
     }
 
     /// The ACK of the 2xx that waits for it, with the answer where the 2xx had an offer.
-    pub(super) fn acknowledge(
+    pub(in crate::call) fn acknowledge(
         &mut self,
         answer: Option<&[u8]>,
         tokens: &mut TokenGenerator,
@@ -312,7 +312,7 @@ impl Agent {
     }
 
     /// A re-INVITE, without a description where the party is to make the offer.
-    pub(super) fn invite(
+    pub(in crate::call) fn invite(
         &mut self,
         offer: Option<&[u8]>,
         purpose: Purpose,
@@ -334,7 +334,11 @@ impl Agent {
     }
 
     /// Passes a request of the other party on that is neither INVITE nor UPDATE.
-    pub(super) fn pass(&mut self, asked: &Message, tokens: &mut TokenGenerator) -> Option<Message> {
+    pub(in crate::call) fn pass(
+        &mut self,
+        asked: &Message,
+        tokens: &mut TokenGenerator,
+    ) -> Option<Message> {
         if self.passed.len() >= MOST {
             return None;
         }
@@ -351,7 +355,7 @@ impl Agent {
     }
 
     /// Ends the dialog: the ACK that is owed still, and BYE.
-    pub(super) fn part(
+    pub(in crate::call) fn part(
         &mut self,
         reason: Option<&str>,
         tokens: &mut TokenGenerator,
@@ -362,7 +366,7 @@ impl Agent {
     }
 
     /// The dialog is over: nothing of it is waited for any longer.
-    pub(super) fn end(&mut self) {
+    pub(in crate::call) fn end(&mut self) {
         self.stage = Stage::Over;
         self.accepted = None;
     }
@@ -378,7 +382,7 @@ impl Agent {
     }
 
     /// Takes the request of the party into its dialog; the status that it is owed where it comes too late.
-    pub(super) fn take(&mut self, request: &Message) -> Result<(), u16> {
+    pub(in crate::call) fn take(&mut self, request: &Message) -> Result<(), u16> {
         let dialog = self.dialog.as_mut().ok_or(481_u16)?;
         if !dialog.matches(request) {
             return Err(481);
@@ -387,12 +391,12 @@ impl Agent {
     }
 
     /// Whether a request asks for what is so already: a refresh of the session (RFC 4028 section 7.4).
-    pub(super) fn is_refresh(&self, description: &[u8]) -> bool {
+    pub(in crate::call) fn is_refresh(&self, description: &[u8]) -> bool {
         self.said.is_some() && self.heard.as_deref() == Some(description)
     }
 
     /// Accepts a request of the party with what it was told last.
-    pub(super) fn accept_again(
+    pub(in crate::call) fn accept_again(
         &mut self,
         now: Instant,
         timers: &Timers,
@@ -403,7 +407,7 @@ impl Agent {
     }
 
     /// Accepts an INVITE or UPDATE with a description: the answer to its own, or else an offer.
-    pub(super) fn accept(
+    pub(in crate::call) fn accept(
         &mut self,
         now: Instant,
         timers: &Timers,
@@ -449,7 +453,7 @@ impl Agent {
     }
 
     /// An ACK came. The answer that it has, where one was due.
-    pub(super) fn on_ack(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+    pub(in crate::call) fn on_ack(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
         let cseq = ack.cseq().ok()?.number;
         let accepted = self.accepted.take_if(|accepted| accepted.cseq == cseq)?;
         accepted.answer_due.then(|| {
@@ -500,7 +504,7 @@ impl Agent {
 
     /// Tells the party how far it is with what it asked for by REFER, of this CSeq number (RFC 3515 section
     /// 2.4.5).
-    pub(super) fn notify(
+    pub(in crate::call) fn notify(
         &mut self,
         refer: u32,
         status: u16,
@@ -527,22 +531,22 @@ impl Agent {
     }
 
     /// Whether an INVITE goes one way or the other within the dialog.
-    pub(super) const fn is_busy(&self) -> bool {
+    pub(in crate::call) const fn is_busy(&self) -> bool {
         self.asked.is_some() || self.accepted.is_some() || self.owes_ack
     }
 
     /// Whether a re-INVITE of ours has no answer yet.
-    pub(super) const fn is_asking(&self) -> bool {
+    pub(in crate::call) const fn is_asking(&self) -> bool {
         self.asked.is_some()
     }
 
     /// Whether an INVITE of ours is out, so that one of the party's crosses it (RFC 3261 section 14.2).
-    pub(super) const fn has_asked(&self) -> bool {
+    pub(in crate::call) const fn has_asked(&self) -> bool {
         self.asked.is_some() || self.owes_ack
     }
 
     /// The request that waits for an answer which the other party owes.
-    pub(super) fn waiting(&mut self) -> impl Iterator<Item = Message> + use<> {
+    pub(in crate::call) fn waiting(&mut self) -> impl Iterator<Item = Message> + use<> {
         let carried = match self.asked.take() {
             Some((_, Purpose::Carry(request))) => Some(*request),
             _ => None,
@@ -555,7 +559,7 @@ impl Agent {
 
     /// The INVITE of the other party that waits for this one's answer, and is not to wait any longer. What
     /// comes of it is taken all the same.
-    pub(super) fn abandon(&mut self) -> Option<Message> {
+    pub(in crate::call) fn abandon(&mut self) -> Option<Message> {
         let (invite, purpose) = self.asked.as_mut()?;
         let answer_due = invite.body().is_empty();
         match std::mem::replace(purpose, Purpose::Abandoned { answer_due }) {
@@ -567,12 +571,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(in crate::call) fn poll_timeout(&self) -> Option<Instant> {
         self.accepted.as_ref()?.repeats.poll_timeout()
     }
 
     /// Time has passed: the 2xx again, or `Err` where it was never acknowledged.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<Option<Message>, ()> {
+    pub(in crate::call) fn handle_timeout(&mut self, now: Instant) -> Result<Option<Message>, ()> {
         let Some(accepted) = &mut self.accepted else {
             return Ok(None);
         };
@@ -607,7 +611,7 @@ impl Agent {
 }
 
 /// A response of an agent's without a description.
-pub(super) fn respond(request: &Message, status: u16) -> Option<Message> {
+pub(in crate::call) fn respond(request: &Message, status: u16) -> Option<Message> {
     let response = request.respond(status).header(HeaderName::Allow, ALLOW);
     // A request without a tag is of no dialog; whatever has one keeps it.
     response.to_tag("none").build().ok()
@@ -617,6 +621,6 @@ fn via(sent_by: &str, tokens: &mut TokenGenerator) -> String {
     format!("SIP/2.0/TCP {sent_by};branch={}", tokens.branch())
 }
 
-pub(super) fn contact(sent_by: &str) -> String {
+pub(in crate::call) fn contact(sent_by: &str) -> String {
     format!("<sip:node@{sent_by}>")
 }

@@ -11,11 +11,11 @@
 //! [`moving`] connects one party with somebody else, for an operator or because the other one wants it
 //! ([`refer`]).
 
-mod agent;
+pub(super) mod agent;
 mod control;
 mod moving;
 mod name;
-mod parts;
+pub(super) mod parts;
 mod refer;
 mod rights;
 mod sdp;

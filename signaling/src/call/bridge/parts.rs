@@ -10,21 +10,21 @@ use crate::{call::state::CallKey, directory::Caller};
 
 /// One of the two parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::call) enum End {
     /// Who is called first.
     First,
     Second,
 }
 
 impl End {
-    pub(super) const fn other(self) -> Self {
+    pub(in crate::call) const fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
             Self::Second => Self::First,
         }
     }
 
-    pub(super) const fn index(self) -> usize {
+    pub(in crate::call) const fn index(self) -> usize {
         match self {
             Self::First => 0,
             Self::Second => 1,
@@ -34,7 +34,7 @@ impl End {
 
 /// Whose call of a bridge it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(in crate::call) enum Who {
     Party(End),
     /// Somebody's who is to take the place of a party.
     Next,
@@ -42,7 +42,7 @@ pub(super) enum Who {
 
 /// In whose name a call of this node's is made.
 #[derive(Clone, Debug)]
-pub(super) enum By {
+pub(in crate::call) enum By {
     /// The node's, which tells whose the next one is by the same URI.
     Node(String),
     /// That of the user whom a URI names, or the node's where there is none.
@@ -53,27 +53,27 @@ pub(super) enum By {
 
 /// One of the calls of a bridge.
 #[derive(Debug)]
-pub(super) struct Half {
-    pub(super) id: Uuid,
-    pub(super) whom: Invitation,
-    pub(super) by: By,
+pub(in crate::call) struct Half {
+    pub(in crate::call) id: Uuid,
+    pub(in crate::call) whom: Invitation,
+    pub(in crate::call) by: By,
     /// Its plan would have had its media relayed.
-    pub(super) relay: bool,
+    pub(in crate::call) relay: bool,
     /// Once it has begun.
-    pub(super) agent: Option<Agent>,
+    pub(in crate::call) agent: Option<Agent>,
 }
 
 /// What everything here is done with.
 #[derive(Debug)]
-pub(super) struct Means<'m> {
-    pub(super) now: Instant,
-    pub(super) timers: &'m Timers,
-    pub(super) tokens: &'m mut TokenGenerator,
+pub(in crate::call) struct Means<'m> {
+    pub(in crate::call) now: Instant,
+    pub(in crate::call) timers: &'m Timers,
+    pub(in crate::call) tokens: &'m mut TokenGenerator,
 }
 
 /// What a bridge wants done, in this order.
 #[derive(Debug)]
-pub(super) enum Parcel {
+pub(in crate::call) enum Parcel {
     /// To be sent to the proxy.
     Message(Box<Message>),
     /// A party asks by REFER to be replaced.
@@ -94,19 +94,19 @@ pub(super) enum Parcel {
 
 /// What waits for the proxy.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(VecDeque<Parcel>);
+pub(in crate::call) struct Outbox(VecDeque<Parcel>);
 
 impl Outbox {
-    pub(super) fn send(&mut self, messages: impl IntoIterator<Item = Message>) {
+    pub(in crate::call) fn send(&mut self, messages: impl IntoIterator<Item = Message>) {
         let messages = messages.into_iter().map(Box::new);
         self.0.extend(messages.map(Parcel::Message));
     }
 
-    pub(super) fn put(&mut self, parcel: Parcel) {
+    pub(in crate::call) fn put(&mut self, parcel: Parcel) {
         self.0.push_back(parcel);
     }
 
-    pub(super) fn next(&mut self) -> Option<Parcel> {
+    pub(in crate::call) fn next(&mut self) -> Option<Parcel> {
         self.0.pop_front()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ::control::{
     channel::RequestError,
-    media::{self, Create, Modify, Side, Voice, VoiceEvent, VoiceOrder},
+    media::{self, Create, Modify, Voice, VoiceEvent, VoiceOrder},
 };
 use sip::{
     header::HeaderName,
@@ -17,8 +17,8 @@ use voice::{
 };
 
 use super::{
-    Core, Hosted, OWNER, Purpose, VoicePurpose, is_lost, orders, sdp::Agreed, server::Stage, setup,
-    status_of,
+    Core, Hosted, OWNER, Purpose, VoicePurpose, is_lost, legs::Leg, orders, sdp::Agreed,
+    server::Stage, setup, status_of,
 };
 use crate::call::bridge::description_of;
 
@@ -48,7 +48,7 @@ impl Hosted {
             id,
             owner: OWNER.to_owned(),
             a: leg(info.map(|info| info.a.rtp.port()), remote),
-            b: leg(info.map(|info| info.b.rtp.port()), None),
+            b: leg(info.map(|info| info.b.rtp.port()), self.other.clone()),
         })
     }
 
@@ -56,22 +56,24 @@ impl Hosted {
     pub(super) fn is_over(&self) -> bool {
         self.server.stage == Stage::Over
             && self.session.is_none()
+            && self.legs.is_empty()
             && self.call.as_ref().is_none_or(Call::is_finished)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let call = self.call.as_ref().and_then(Call::poll_timeout);
-        call.into_iter().chain(self.server.poll_timeout()).min()
+        let legs = self.legs.values().filter_map(Leg::poll_timeout);
+        legs.chain(call).chain(self.server.poll_timeout()).min()
     }
 
     /// Time has passed.
     pub(super) fn on_time(&mut self, now: Instant, core: &mut Core) {
-        let was_up = self.server.stage == Stage::Up;
-        let message = self.server.handle_timeout(now, &mut core.tokens);
+        let (message, is_lost) = self.server.handle_timeout(now, &mut core.tokens);
         core.tell_proxy(message);
-        if was_up && self.server.stage == Stage::Over {
+        if is_lost {
             self.party_ended(Cause::Failed, None);
         }
+        self.on_legs_time(now, core);
         if let Some(call) = &mut self.call
             && call.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -249,8 +251,11 @@ impl Hosted {
     }
 
     fn attach(&mut self) {
-        let orders = [VoiceOrder::Attach, VoiceOrder::Attend(true)];
-        self.orders.extend(orders);
+        self.orders.push(VoiceOrder::Attach);
+        self.attending = false;
+        if self.joined {
+            self.orders.push(VoiceOrder::Join(true));
+        }
     }
 
     /// What is played will not be played to its end.
@@ -274,8 +279,8 @@ impl Hosted {
             }
             _ => {}
         }
-        let leg_of = |side| (side == Side::A).then_some(LegId::PARTY);
-        self.events.extend(orders::event_of(event, leg_of));
+        let event = orders::event_of(event, |side| self.leg_at(side));
+        self.events.extend(event);
     }
 
     fn party_ended(&mut self, cause: Cause, sip_status: Option<u16>) {
@@ -302,8 +307,14 @@ impl Hosted {
                 break;
             }
         }
+        self.forget_legs(core);
         if self.server.stage == Stage::Over {
             self.close(core);
+        }
+        // Where nobody needs their keys, what joined parties send takes the fast path.
+        let wants = self.call.as_ref().is_some_and(Call::wants_digits);
+        if wants != std::mem::replace(&mut self.attending, wants) {
+            self.orders.push(VoiceOrder::Attend(wants));
         }
         let orders = std::mem::take(&mut self.orders);
         if let Some(id) = self.session.filter(|_| !orders.is_empty()) {
@@ -333,17 +344,27 @@ impl Hosted {
                 let bye = self.server.hang_up(&mut core.tokens);
                 core.tell_proxy(bye);
             }
-            // Nobody else is called.
-            Action::HangUp { .. } | Action::Bridge { .. } => {}
+            Action::HangUp { leg } => self.drop_leg(leg, core),
+            Action::Bridge { leg } => self.bridge_leg(leg),
             Action::Play {
-                job, source, loops, ..
+                job,
+                leg,
+                source,
+                loops,
             } => {
-                self.playing.insert(job.number());
+                let number = job.number();
+                let Some(side) = self.side_of(leg) else {
+                    let result = Err(MediaError::Engine("who was to hear it is gone".to_owned()));
+                    return self.events.push_back(Event::Played { job, result });
+                };
+                self.playing.insert(number);
                 self.orders
-                    .push(self.terms.play(job.number(), source, loops));
+                    .push(self.terms.play(number, side, source, loops));
             }
-            Action::Ringback { job, country, .. } => {
-                self.orders.push(orders::ringback(job.number(), country));
+            Action::Ringback { job, leg, country } => {
+                let side = self.side_of(leg);
+                self.orders
+                    .extend(side.map(|side| orders::ringback(job.number(), side, country)));
             }
             Action::Stop { job } | Action::CloseStream { job } => {
                 let job = job.number();
@@ -365,11 +386,7 @@ impl Hosted {
                 )),
             }),
             Action::StopRecording { .. } => {}
-            Action::Call(leg) => self.events.push_back(Event::Ended {
-                leg: leg.leg,
-                cause: Cause::Failed,
-                sip_status: None,
-            }),
+            Action::Call(leg) => self.call_leg(id, *leg, core),
             Action::Refer { job, .. } => self.events.push_back(Event::Referred {
                 job,
                 response: None,
@@ -398,7 +415,7 @@ impl Hosted {
 }
 
 /// A key as SIP INFO tells it, for phones that know no telephone events.
-fn key_of(info: &Message) -> Option<char> {
+pub(super) fn key_of(info: &Message) -> Option<char> {
     let kind = info.header(HeaderName::ContentType)?.text();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let body = String::from_utf8_lossy(info.body()).into_owned();

@@ -8,13 +8,14 @@
 //! [`hosted`] does what documents want; [`orders`] says it in mediad's words.
 
 mod hosted;
+mod legs;
 mod orders;
 mod sdp;
 mod server;
 mod setup;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -22,14 +23,16 @@ use std::{
 use ::control::{
     FaultCode,
     channel::RequestError,
-    media::{self, Family, SessionId, SessionInfo, VoiceEvent, VoiceOrder},
+    media::{self, Family, Remote, SessionId, SessionInfo, VoiceEvent, VoiceOrder},
 };
 use sip::message::{Message, Method};
-use store::Cause;
+use store::{Cause, Uuid};
 use tracing::{debug, warn};
-use voice::call::{self, Call, RequestId};
+use voice::call::{self, Call, LegId, RequestId};
 
 use self::{
+    hosted::key_of,
+    legs::Leg,
     orders::Terms,
     sdp::Agreed,
     server::{Server, Stage, USER},
@@ -41,7 +44,10 @@ use super::{
     state::{CallKey, Failure},
     stream::OWNER,
 };
-use crate::directory::{Application, Destination};
+use crate::{
+    directory::{Application, Caller, Destination, Plan},
+    net::Flow,
+};
 
 pub(super) use server::uri;
 
@@ -54,6 +60,8 @@ pub(super) struct Voices {
     /// By Call-ID and the caller's tag, while the INVITE has no final response.
     early: HashMap<(String, String), u64>,
     by_session: HashMap<SessionId, u64>,
+    /// Whom documents dial, by the Call-ID of their call.
+    legs: HashMap<String, (u64, LegId)>,
     /// Whom webhooks are asked for.
     asking: HashMap<WebhookToken, (u64, RequestId)>,
 }
@@ -73,6 +81,16 @@ struct Hosted {
     family: Family,
     /// What was made of the party's last description.
     agreed: Option<Agreed>,
+    /// Whom it dials.
+    legs: BTreeMap<LegId, Leg>,
+    /// Who of them has answered, and has side B.
+    answered: Option<LegId>,
+    /// Where that one is.
+    other: Option<Remote>,
+    /// It and the party hear each other.
+    joined: bool,
+    /// mediad tells of keys.
+    attending: bool,
     /// Once the session is there.
     call: Option<Call>,
     /// What is played and not over.
@@ -104,6 +122,38 @@ impl Voices {
             && self.early.is_empty()
             && self.by_session.is_empty()
             && self.asking.is_empty()
+            && self.legs.is_empty()
+    }
+
+    /// Whom a call of this node's own is to, where a document has dialled it.
+    fn leg(&self, flow: &Flow, call_id: &str) -> Option<(&Hosted, &Leg)> {
+        let (id, leg) = self.legs.get(call_id).filter(|_| flow.is_node())?;
+        let hosted = self.by_id.get(id)?;
+        Some((hosted, hosted.legs.get(leg)?))
+    }
+
+    /// The id that such a call was promised.
+    pub(super) fn promised(&self, flow: &Flow, call_id: &str) -> Option<Uuid> {
+        Some(self.leg(flow, call_id)?.1.uuid)
+    }
+
+    /// In whose name it is made.
+    pub(super) fn by(&self, flow: &Flow, call_id: &str) -> Option<Caller> {
+        Some(self.leg(flow, call_id)?.1.by.clone())
+    }
+
+    /// The call whose document has dialled it.
+    pub(super) fn parent(&self, flow: &Flow, call_id: &str) -> Option<CallKey> {
+        Some(self.leg(flow, call_id)?.0.key)
+    }
+
+    /// Has it go by its plan: its media is the session that there is.
+    pub(super) fn adjust(&self, flow: &Flow, call_id: &str, plan: &mut Plan) {
+        if self.leg(flow, call_id).is_some() {
+            for stage in &mut plan.stages {
+                stage.relay = false;
+            }
+        }
     }
 
     /// Whose a message from the proxy is: `None` where it is nobody's of ours.
@@ -133,18 +183,25 @@ impl Core {
             }
         };
         if !is_ours {
-            return false;
+            let call_id = message.call_id().unwrap_or_default();
+            let Some((id, leg)) = self.voices.legs.get(call_id).copied() else {
+                return false;
+            };
+            self.with_voice(now, id, |hosted, core| {
+                hosted.on_leg_message(now, leg, message, core);
+            });
+            return true;
         }
         match (message.method(), known) {
             (Some(Method::Invite), None) if message.to_tag().is_none() => {
                 self.begin_voice(message);
             }
             (_, Some(id)) => {
-                if message.is_request() {
-                    self.with_voice(now, id, |hosted, core| {
+                self.with_voice(now, id, |hosted, core| {
+                    if message.is_request() {
                         hosted.on_request(now, message, core);
-                    });
-                }
+                    }
+                });
             }
             (Some(Method::Ack) | None, None) => {}
             (Some(method), None) => {
@@ -205,6 +262,11 @@ impl Core {
             info: None,
             family,
             agreed,
+            legs: BTreeMap::new(),
+            answered: None,
+            other: None,
+            joined: false,
+            attending: false,
             call: None,
             playing: BTreeSet::new(),
             events: VecDeque::new(),

@@ -18,8 +18,8 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Something to play to the party.
-    pub(super) fn play(&self, job: u32, source: Source, loops: u32) -> VoiceOrder {
+    /// Something to play to a side.
+    pub(super) fn play(&self, job: u32, hears: Side, source: Source, loops: u32) -> VoiceOrder {
         let audio = match source {
             Source::Say(say) => Audio::Speech {
                 ssml: say.ssml.is_some(),
@@ -35,7 +35,7 @@ impl Terms {
         };
         VoiceOrder::Play(Play {
             job,
-            hears: Side::A,
+            hears,
             audio,
             loops,
         })
@@ -63,16 +63,16 @@ impl Terms {
 }
 
 /// The ringing tone.
-pub(super) fn ringback(job: u32, country: Option<String>) -> VoiceOrder {
+pub(super) fn ringback(job: u32, hears: Side, country: Option<String>) -> VoiceOrder {
     VoiceOrder::Play(Play {
         job,
-        hears: Side::A,
+        hears,
         audio: Audio::Ringback(country.unwrap_or_default()),
         loops: 0,
     })
 }
 
-/// What happened in a session, for the call; `job_of` knows its jobs by their numbers.
+/// What happened in a session, for the call, of which `leg_of` knows who is at a side.
 pub(super) fn event_of(event: VoiceEvent, leg_of: impl Fn(Side) -> Option<LegId>) -> Option<Event> {
     Some(match event {
         VoiceEvent::Digit { side, digit } => Event::Digit {

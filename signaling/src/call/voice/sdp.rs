@@ -95,6 +95,13 @@ impl Agreed {
         })
     }
 
+    /// An offer of the same for somebody else, so that each has what the other one sends.
+    pub(super) fn offer(&self, local: SocketAddr, origin: &mut Origin) -> Vec<u8> {
+        let mut offer = origin.head(local);
+        self.write(local, "RTP/AVP", Direction::SendRecv, &mut offer);
+        offer.into_bytes()
+    }
+
     /// The answer to it, with where we hear.
     pub(super) fn answer(&self, local: SocketAddr, origin: &mut Origin) -> Vec<u8> {
         let mut answer = origin.head(local);
@@ -104,18 +111,22 @@ impl Agreed {
                 let _ = write!(answer, "m={kind} 0 {proto} {formats}\r\n");
                 continue;
             }
-            let taken = self.payload_type;
-            let _ = write!(answer, "m=audio {} {proto} {taken}", local.port());
-            if let Some(events) = self.events {
-                let _ = write!(answer, " {events}");
-            }
-            let _ = write!(answer, "\r\na=rtpmap:{taken} {}/8000\r\n", self.encoding);
-            if let Some(events) = self.events {
-                let _ = write!(answer, "{}", event_lines(events));
-            }
-            let _ = write!(answer, "a=ptime:20\r\na={}\r\n", self.direction.as_str());
+            self.write(local, proto, self.direction, &mut answer);
         }
         answer.into_bytes()
+    }
+
+    fn write(&self, local: SocketAddr, proto: &str, direction: Direction, to: &mut String) {
+        let taken = self.payload_type;
+        let _ = write!(to, "m=audio {} {proto} {taken}", local.port());
+        if let Some(events) = self.events {
+            let _ = write!(to, " {events}");
+        }
+        let _ = write!(to, "\r\na=rtpmap:{taken} {}/8000\r\n", self.encoding);
+        if let Some(events) = self.events {
+            to.push_str(&event_lines(events));
+        }
+        let _ = write!(to, "a=ptime:20\r\na={}\r\n", direction.as_str());
     }
 }
 

@@ -217,18 +217,21 @@ impl Server {
         self.accepted.as_ref()?.repeats.poll_timeout()
     }
 
-    /// Time has passed: the 2xx again, or the BYE where it was never acknowledged, which ends the call.
+    /// Time has passed: the 2xx again, or the BYE, with `true`, where it was never acknowledged.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
         tokens: &mut TokenGenerator,
-    ) -> Option<Message> {
-        let accepted = self.accepted.as_mut()?;
-        match accepted.repeats.handle_timeout(now)? {
-            Repeat::Send => Some(accepted.response.clone()),
-            Repeat::GiveUp => {
+    ) -> (Option<Message>, bool) {
+        let Some(accepted) = &mut self.accepted else {
+            return (None, false);
+        };
+        match accepted.repeats.handle_timeout(now) {
+            None => (None, false),
+            Some(Repeat::Send) => (Some(accepted.response.clone()), false),
+            Some(Repeat::GiveUp) => {
                 let reason = "SIP;cause=408;text=\"the answer was not acknowledged\"";
-                self.bye(Some(reason), tokens)
+                (self.bye(Some(reason), tokens), true)
             }
         }
     }

@@ -75,6 +75,10 @@ impl Dialling {
         }
     }
 
+    pub(super) fn wants_digits(&self) -> bool {
+        !self.is_bridged() || self.dial.hangup_on_star
+    }
+
     fn is_bridged(&self) -> bool {
         let picked = self.picked.as_ref();
         picked.is_some_and(|picked| matches!(picked.stage, Stage::Bridged))
