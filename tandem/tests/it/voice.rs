@@ -202,3 +202,41 @@ fn a_number_whose_webhook_is_gone_refuses_the_call() {
     assert_eq!(report["answered"], false, "{report}");
     assert_eq!(report["status"], 500, "{report}");
 }
+
+#[test]
+fn a_caller_talks_to_whom_the_document_dials() {
+    let dir = tempfile::tempdir().unwrap();
+    let (played, heard) = (dir.path().join("played.wav"), dir.path().join("heard.wav"));
+    let samples = noise(4);
+    write_wav(&played, &samples);
+    let app = App::start(|_| {
+        let document = b"<Response><Dial action=\"/after\">100</Dial></Response>".to_vec();
+        let after = b"<Response><Hangup/></Response>".to_vec();
+        HashMap::from([
+            ("/voice", ("text/xml", document)),
+            ("/after", ("text/xml", after)),
+        ])
+    });
+    let node = node(&app.url("/voice"));
+    let answer = node.answer(&["--echo", "--duration", "3"]);
+    answer.wait_for_udp_traffic();
+
+    let call = tandem(["call", &format!("sip:200@127.0.0.1:{}", node.sip), "--json"])
+        .args(["--duration", "20", "--play"])
+        .arg(&played)
+        .arg("--record")
+        .arg(&heard)
+        .output()
+        .unwrap();
+    assert!(call.status.success(), "{}", output(&call));
+    let report = json(&call);
+    assert_eq!(report["ended_by"], "remote", "{report}");
+    answer.finish();
+    let like = likeness(&samples, &read_wav(&heard));
+    assert!(like > 0.8, "{like}");
+    let asked = app.asked("/after");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let told = params(&asked[0].body);
+    assert_eq!(told.get("DialCallStatus"), Some("completed"));
+    assert_eq!(told.get("DialBridged"), Some("true"));
+}

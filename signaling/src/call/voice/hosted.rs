@@ -386,7 +386,7 @@ impl Hosted {
                 )),
             }),
             Action::StopRecording { .. } => {}
-            Action::Call(leg) => self.call_leg(id, *leg, core),
+            Action::Call(leg) => self.call_leg(id, &leg, core),
             Action::Refer { job, .. } => self.events.push_back(Event::Referred {
                 job,
                 response: None,

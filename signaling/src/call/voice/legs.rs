@@ -68,15 +68,14 @@ impl Hosted {
     }
 
     /// Calls somebody; where that cannot be, the call hears that it has failed.
-    pub(super) fn call_leg(&mut self, id: u64, leg: NewLeg, core: &mut Core) {
-        let target = leg.leg;
+    pub(super) fn call_leg(&mut self, id: u64, leg: &NewLeg, core: &mut Core) {
         if let Err(why) = self.try_call(id, leg, core) {
             info!(call = self.sid(), why, "a document dials in vain");
-            self.leg_ended(target, Cause::Failed, None);
+            self.leg_ended(leg.leg, Cause::Failed, None);
         }
     }
 
-    fn try_call(&mut self, id: u64, leg: NewLeg, core: &mut Core) -> Result<(), String> {
+    fn try_call(&mut self, id: u64, leg: &NewLeg, core: &mut Core) -> Result<(), String> {
         let local = self.info.as_ref().map(|info| info.b.rtp);
         let local = local.ok_or_else(|| "its session is not there".to_owned())?;
         let tenant = self.application.account.tenant.as_deref();
