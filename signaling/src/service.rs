@@ -16,7 +16,7 @@ use control::{
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, DtmfOrder, Originate, RecordOrder, ReloadReport, Request, Response,
-        RouteQuestion, Signal, SignalStatus, TransferOrder, TrunkInfo,
+        RouteQuestion, Signal, SignalStatus, TransferOrder, TrunkInfo, VoiceOrder,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -165,10 +165,7 @@ impl Handler<Signal> for Service {
                     this.0.kept_bans.save(defence).await?;
                     Ok(done)
                 }
-                Request::Voice(_) => Err(Fault::new(
-                    FaultCode::Unsupported,
-                    "this node runs no documents",
-                )),
+                Request::Voice(order) => this.voice(order).await,
                 Request::Lift { source } => {
                     let done = this.0.defence.pardon(&source)?;
                     this.0.kept_bans.save(&this.0.defence).await?;
@@ -339,6 +336,39 @@ impl Service {
             _ => Err(Fault::new(
                 FaultCode::Unavailable,
                 "the node is being stopped",
+            )),
+        }
+    }
+
+    async fn voice(&self, order: VoiceOrder) -> Result<Response, Fault> {
+        if let VoiceOrder::Call(call) = &order {
+            if !RING_TIMEOUT.contains(&call.ring_timeout_s) {
+                let (least, most) = RING_TIMEOUT.into_inner();
+                let message = format!("ring_timeout_s: it is {least} to {most}");
+                return Err(Fault::new(FaultCode::Invalid, message));
+            }
+            let workers = &self.0.workers;
+            let turn = self.0.turn.fetch_add(1, Relaxed) % workers.len().max(1);
+            let (sender, answer) = oneshot::channel();
+            let sent = workers.get(turn).is_some_and(|worker| {
+                let order = Box::new(order.clone());
+                worker.send(Command::Voice(order, sender)).is_ok()
+            });
+            return match timeout(PATIENCE, answer).await {
+                Ok(Ok(Some(done))) if sent => done.map(Response::Voice),
+                _ => Err(Fault::new(
+                    FaultCode::Unavailable,
+                    "the node is being stopped",
+                )),
+            };
+        }
+        let command = |answer| Command::Voice(Box::new(order.clone()), answer);
+        let found = self.all(command).await;
+        match found.into_iter().flatten().next() {
+            Some(done) => done.map(Response::Voice),
+            None => Err(Fault::new(
+                FaultCode::NotFound,
+                "there is no such call of an application",
             )),
         }
     }

@@ -22,7 +22,7 @@ use control::{
     media::{self, Media},
     signal::{
         CallInfo, CallOrder, DtmfOrder, Originate, QualitySample, RecordOrder, Signal, TracePage,
-        TransferOrder,
+        TransferOrder, VoiceDone, VoiceOrder,
     },
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -77,6 +77,11 @@ pub(crate) enum Command {
     Transfer(Box<TransferOrder>, Answerer),
     /// Connect two parties; tell how the first call is then.
     Originate(Box<Originate>, oneshot::Sender<Result<CallInfo, Fault>>),
+    /// Do something for an application; tell what comes of it, if its call is this worker's.
+    Voice(
+        Box<VoiceOrder>,
+        oneshot::Sender<Option<Result<VoiceDone, Fault>>>,
+    ),
     /// Tell a call's messages.
     Trace(TraceAsked, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
@@ -318,6 +323,7 @@ fn obey(core: &mut Core, now: Instant, command: Command, worker: &Worker) {
         }
         Command::Quality(id, answer) => drop(answer.send(core.quality(&id))),
         Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),
+        Command::Voice(order, answer) => drop(answer.send(core.order_voice(now, &order))),
         Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
         Command::Rules(directory, terms) => core.set_rules(directory, terms),

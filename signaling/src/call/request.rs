@@ -230,9 +230,9 @@ impl Core {
         };
         if self.draining
             && !self.bridges.is_second(&flow, &received)
-            && received
+            && !received
                 .call_id()
-                .is_ok_and(|id| self.voices.parent(&flow, id).is_none())
+                .is_ok_and(|id| self.voices.has(&flow, id))
             && !self.is_emergency(&routed.request)
         {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];

@@ -398,6 +398,9 @@ impl Core {
         );
         let key = CallKey(self.number());
         self.by_dialog.add(&call.call_id, &call.caller_tag, key);
+        if let Some(session) = self.voices.adopt(&flow, &call.call_id, key) {
+            self.by_session.insert(session, key);
+        }
         self.calls.insert(key, Box::new(call));
         self.alarms.set(Alarm::Call(key), Some(now + LONGEST_CALL));
         Some(key)

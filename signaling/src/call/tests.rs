@@ -32,6 +32,7 @@ mod trace;
 mod transfer;
 mod transport;
 mod voice;
+mod voice_api;
 mod voice_dial;
 mod voice_trouble;
 mod within;

@@ -163,13 +163,6 @@ impl Programs {
 
 impl Directory {
     /// The account of this SID.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "calls that the REST API asks for are made in its name"
-        )
-    )]
     pub(crate) fn account(&self, sid: &str) -> Option<&Arc<Account>> {
         self.programs.accounts.get(sid)
     }

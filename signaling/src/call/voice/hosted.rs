@@ -6,10 +6,7 @@ use ::control::{
     channel::RequestError,
     media::{self, Create, Modify, Voice, VoiceEvent, VoiceOrder},
 };
-use sip::{
-    header::HeaderName,
-    message::{Message, Method},
-};
+use sip::{header::HeaderName, message::Message};
 use tracing::{info, warn};
 use voice::{
     call::{Action, Call, Cause, Event, Heard, LegId, MediaError},
@@ -17,15 +14,20 @@ use voice::{
 };
 
 use super::{
-    Core, Hosted, OWNER, Purpose, VoicePurpose, is_lost, legs::Leg, orders, sdp::Agreed,
-    server::Stage, setup, status_of,
+    Core, DIALLED, Hosted, OWNER, Purpose, VoicePurpose, is_lost,
+    legs::Leg,
+    orders,
+    sdp::Agreed,
+    server::{Server, Stage},
+    setup, status_of,
 };
-use crate::call::bridge::description_of;
 
 impl Hosted {
     /// What names the call until it is answered.
     pub(super) fn early(&self) -> (String, String) {
-        let invite = &self.server.invite;
+        let Some(invite) = self.server.as_ref().map(|server| &server.invite) else {
+            return Default::default();
+        };
         let id = invite.call_id().unwrap_or_default().to_owned();
         (id, invite.from_tag().unwrap_or_default().to_owned())
     }
@@ -54,26 +56,41 @@ impl Hosted {
 
     /// Whether nothing is left of it.
     pub(super) fn is_over(&self) -> bool {
-        self.server.stage == Stage::Over
+        self.is_left()
             && self.session.is_none()
             && self.legs.is_empty()
             && self.call.as_ref().is_none_or(Call::is_finished)
     }
 
+    /// Whether the party is gone.
+    fn is_left(&self) -> bool {
+        match &self.server {
+            Some(server) => server.stage == Stage::Over,
+            None => self.order.is_none() && !self.legs.contains_key(&LegId::PARTY),
+        }
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let call = self.call.as_ref().and_then(Call::poll_timeout);
         let legs = self.legs.values().filter_map(Leg::poll_timeout);
-        legs.chain(call).chain(self.server.poll_timeout()).min()
+        let server = self.server.as_ref().and_then(Server::poll_timeout);
+        let rest = legs.chain(call).chain(server);
+        rest.chain(self.ring_until).min()
     }
 
     /// Time has passed.
     pub(super) fn on_time(&mut self, now: Instant, core: &mut Core) {
-        let (message, is_lost) = self.server.handle_timeout(now, &mut core.tokens);
-        core.tell_proxy(message);
-        if is_lost {
-            self.party_ended(Cause::Failed, None);
+        if let Some(server) = &mut self.server {
+            let (message, is_lost) = server.handle_timeout(now, &mut core.tokens);
+            core.tell_proxy(message);
+            if is_lost {
+                self.party_ended(Cause::Failed, None);
+            }
         }
         self.on_legs_time(now, core);
+        if self.ring_until.take_if(|until| *until <= now).is_some() {
+            self.drop_leg(LegId::PARTY, core);
+        }
         if let Some(call) = &mut self.call
             && call.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -81,103 +98,8 @@ impl Hosted {
         }
     }
 
-    /// A request of the party's.
-    pub(super) fn on_request(&mut self, now: Instant, request: &Message, core: &mut Core) {
-        let Some(method) = request.method() else {
-            return;
-        };
-        match method {
-            Method::Ack => return self.on_ack(request, core),
-            Method::Cancel => {
-                core.tell_proxy(self.server.respond(request, 200));
-                if let Some(refusal) = self.server.refuse(487, None) {
-                    core.tell_proxy([refusal]);
-                    self.party_ended(Cause::Canceled, Some(487));
-                }
-                return;
-            }
-            _ => {}
-        }
-        if request.to_tag().is_none() {
-            // The INVITE again, which its transaction has held back already.
-            return;
-        }
-        if let Err(status) = self.server.take(request) {
-            return core.tell_proxy(self.server.respond(request, status));
-        }
-        match method {
-            Method::Bye => {
-                core.tell_proxy(self.server.respond(request, 200));
-                core.tell_proxy(self.server.refuse(487, None));
-                self.server.end();
-                self.party_ended(Cause::HungUp, None);
-            }
-            Method::Invite | Method::Update => self.on_offer(now, request, core),
-            Method::Options => core.tell_proxy(self.server.respond(request, 200)),
-            Method::Info => {
-                core.tell_proxy(self.server.respond(request, 200));
-                if let Some(digit) = key_of(request) {
-                    let leg = LegId::PARTY;
-                    self.events.push_back(Event::Digit { leg, digit });
-                }
-            }
-            _ => core.tell_proxy(self.server.respond(request, 405)),
-        }
-    }
-
-    fn on_ack(&mut self, ack: &Message, core: &mut Core) {
-        let (answer_due, bye) = self.server.on_ack(ack, &mut core.tokens);
-        core.tell_proxy(bye);
-        if !answer_due {
-            return;
-        }
-        let answer = description_of(ack).map(|answer| Agreed::of(&answer));
-        match answer {
-            Some(Ok(agreed)) => self.agree(agreed, core),
-            Some(Err(why)) => {
-                info!(call = self.sid(), why, "a caller's answer cannot be taken");
-                self.lose(core);
-            }
-            None => self.lose(core),
-        }
-    }
-
-    /// The party cannot be talked to.
-    fn lose(&mut self, core: &mut Core) {
-        let bye = self.server.hang_up(&mut core.tokens);
-        core.tell_proxy(bye);
-        self.party_ended(Cause::Failed, None);
-    }
-
-    /// The party changes the session, asks for it anew, or refreshes it.
-    fn on_offer(&mut self, now: Instant, request: &Message, core: &mut Core) {
-        let is_update = request.method() == Some(&Method::Update);
-        let offer = description_of(request);
-        if self.server.stage != Stage::Up && !(is_update && offer.is_none())
-            || self.server.is_busy() && (!is_update || offer.is_some())
-        {
-            return core.tell_proxy(self.server.respond(request, 491));
-        }
-        let timers = core.policy.timers;
-        let Some(local) = self.info.as_ref().map(|info| info.a.rtp) else {
-            return core.tell_proxy(self.server.respond(request, 500));
-        };
-        let (said, answer_due) = match offer.map(|offer| Agreed::of(&offer)) {
-            Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
-                let answer = agreed.answer(local, &mut self.server.origin);
-                self.agree(agreed, core);
-                (Some(answer), false)
-            }
-            Some(_) => return core.tell_proxy(self.server.respond(request, 488)),
-            None if is_update => (None, false),
-            None => (Some(self.server.origin.offer(local)), true),
-        };
-        let accepted = self.server.accept(now, &timers, request, said, answer_due);
-        core.tell_proxy(accepted);
-    }
-
     /// The party is where it has said.
-    fn agree(&mut self, agreed: Agreed, core: &mut Core) {
+    pub(super) fn agree(&mut self, agreed: Agreed, core: &mut Core) {
         let remote = agreed.remote.clone();
         let is_new = self.agreed.as_ref().map(|before| &before.remote) != Some(&remote);
         self.agreed = Some(agreed);
@@ -195,6 +117,7 @@ impl Hosted {
     pub(super) fn on_media(
         &mut self,
         now: Instant,
+        id: u64,
         purpose: VoicePurpose,
         answer: Result<media::Response, RequestError>,
         core: &mut Core,
@@ -202,12 +125,19 @@ impl Hosted {
         match (purpose, answer) {
             (VoicePurpose::Open, Ok(media::Response::Session(info))) => {
                 self.info = Some(info);
-                self.begin(now, core);
+                match self.order.take() {
+                    Some(order) => {
+                        self.attach();
+                        self.ring_until = Some(now + self.ring_timeout);
+                        self.call_leg(id, &order, core);
+                    }
+                    None => self.begin(now, core),
+                }
             }
-            (VoicePurpose::Open, Ok(_)) => core.tell_proxy(self.server.refuse(503, None)),
+            (VoicePurpose::Open, Ok(_)) => self.fail(503, core),
             (VoicePurpose::Open, Err(error)) => {
-                warn!(%error, "a call to an application is refused: mediad opens no session for it");
-                core.tell_proxy(self.server.refuse(status_of(error), None));
+                warn!(%error, "an application's call fails: mediad opens no session for it");
+                self.fail(status_of(error), core);
             }
             (VoicePurpose::Reopen, Ok(media::Response::Session(info))) => {
                 if self.info.as_ref().is_some_and(|before| *before != info) {
@@ -234,17 +164,28 @@ impl Hosted {
         }
     }
 
+    /// There is no session for the call.
+    fn fail(&mut self, status: u16, core: &mut Core) {
+        if let Some(server) = &mut self.server {
+            core.tell_proxy(server.refuse(status, None));
+        } else if self.order.take().is_some() {
+            self.party_ended(Cause::Failed, None);
+        }
+    }
+
     /// The session is there: the application is asked what to do.
     fn begin(&mut self, now: Instant, core: &mut Core) {
-        if self.server.stage != Stage::Early {
+        let Some(server) = self.server.as_mut() else {
+            return;
+        };
+        if server.stage != Stage::Early {
             return;
         }
         let call = core.calls.get(&self.key);
         let terms = &core.policy.voice;
-        let setup =
-            call.and_then(|call| setup::of(call, &self.server.invite, &self.application, terms));
+        let setup = call.and_then(|call| setup::of(call, &server.invite, &self.application, terms));
         let Some(setup) = setup else {
-            return core.tell_proxy(self.server.refuse(500, None));
+            return core.tell_proxy(server.refuse(500, None));
         };
         self.attach();
         self.call = Some(Call::new(setup, now));
@@ -261,6 +202,10 @@ impl Hosted {
     /// What is played will not be played to its end.
     pub(super) fn fail_plays(&mut self, why: &str) {
         for job in std::mem::take(&mut self.playing) {
+            if job == DIALLED {
+                self.digits_sent();
+                continue;
+            }
             self.events.push_back(Event::Played {
                 job: job.into(),
                 result: Err(MediaError::Engine(why.to_owned())),
@@ -268,11 +213,20 @@ impl Hosted {
         }
     }
 
+    /// The party has been sent its keys, or cannot be: its document runs, however they went.
+    fn digits_sent(&mut self) {
+        let leg = LegId::PARTY;
+        self.events.push_back(Event::Answered { leg });
+    }
+
     /// Something happened in the session.
     pub(super) fn on_media_event(&mut self, event: VoiceEvent) {
         match &event {
             VoiceEvent::Played { job, .. } => {
                 self.playing.remove(job);
+                if *job == DIALLED {
+                    return self.digits_sent();
+                }
             }
             VoiceEvent::StreamWarning { code, text, .. } => {
                 warn!(call = self.sid(), code, text, "a stream of a call");
@@ -283,7 +237,7 @@ impl Hosted {
         self.events.extend(event);
     }
 
-    fn party_ended(&mut self, cause: Cause, sip_status: Option<u16>) {
+    pub(super) fn party_ended(&mut self, cause: Cause, sip_status: Option<u16>) {
         self.events.push_back(Event::Ended {
             leg: LegId::PARTY,
             cause,
@@ -308,7 +262,7 @@ impl Hosted {
             }
         }
         self.forget_legs(core);
-        if self.server.stage == Stage::Over {
+        if self.is_left() {
             self.close(core);
         }
         // Where nobody needs their keys, what joined parties send takes the fast path.
@@ -335,14 +289,11 @@ impl Hosted {
         match action {
             Action::Request(request) => core.ask_webhook(id, *request, self.terms.public),
             Action::CancelRequest(request) => core.cancel_webhook(id, request),
-            Action::Ring => core.tell_proxy(self.server.ring()),
+            Action::Ring => self.ring(core),
             Action::Answer => self.answer(now, core),
-            Action::Refuse { sip_status } => {
-                core.tell_proxy(self.server.refuse(sip_status, None));
-            }
-            Action::HangUp { leg } if leg == LegId::PARTY => {
-                let bye = self.server.hang_up(&mut core.tokens);
-                core.tell_proxy(bye);
+            Action::Refuse { sip_status } => self.refuse(sip_status, core),
+            Action::HangUp { leg } if leg == LegId::PARTY && self.server.is_some() => {
+                self.hang_up(core);
             }
             Action::HangUp { leg } => self.drop_leg(leg, core),
             Action::Bridge { leg } => self.bridge_leg(leg),
@@ -398,19 +349,6 @@ impl Hosted {
             }),
             Action::Notice(notice) => tell(call, &notice),
         }
-    }
-
-    fn answer(&mut self, now: Instant, core: &mut Core) {
-        let Some(local) = self.info.as_ref().map(|info| info.a.rtp) else {
-            return;
-        };
-        let origin = &mut self.server.origin;
-        let (said, answer_due) = match &self.agreed {
-            Some(agreed) => (agreed.answer(local, origin), false),
-            None => (origin.offer(local), true),
-        };
-        let timers = core.policy.timers;
-        core.tell_proxy(self.server.answer(now, &timers, said, answer_due));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each is a call of the proxy like any other, whose caller is an agent here ([`Agent`]), as those of bridges are. All
 //! are offered side B of the session; whoever answers first has it.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use ::control::media::{self, Modify, Side, VoiceOrder};
 use sip::{
@@ -13,11 +13,11 @@ use sip::{
 use store::Uuid;
 use tracing::info;
 use voice::{
-    call::{Cause, Event, LegId, NewLeg},
+    call::{Cause, Event, LegId, NewLeg, Source},
     twiml::Target,
 };
 
-use super::{Core, Hosted, Purpose, VoicePurpose, key_of, sdp::Agreed};
+use super::{Core, DIALLED, Hosted, Purpose, VoicePurpose, key_of, sdp::Agreed};
 use crate::{
     call::bridge::{
         agent::{Agent, Final, Invitation, Stage, respond},
@@ -60,6 +60,13 @@ impl Hosted {
         }
     }
 
+    /// Where a leg's media is to go.
+    fn local_of(&self, leg: LegId) -> Option<SocketAddr> {
+        let info = self.info.as_ref()?;
+        let of_party = leg == LegId::PARTY;
+        Some(if of_party { info.a.rtp } else { info.b.rtp })
+    }
+
     pub(super) fn leg_at(&self, side: Side) -> Option<LegId> {
         match side {
             Side::A => Some(LegId::PARTY),
@@ -76,7 +83,7 @@ impl Hosted {
     }
 
     fn try_call(&mut self, id: u64, leg: &NewLeg, core: &mut Core) -> Result<(), String> {
-        let local = self.info.as_ref().map(|info| info.b.rtp);
+        let local = self.local_of(leg.leg);
         let local = local.ok_or_else(|| "its session is not there".to_owned())?;
         let tenant = self.application.account.tenant.as_deref();
         let account = &self.application.account.sid;
@@ -106,8 +113,8 @@ impl Hosted {
         };
         let offer = match &self.agreed {
             // What both have in common passes between them as it is.
-            Some(agreed) => agreed.offer(local, &mut self.server.origin),
-            None => self.server.origin.offer(local),
+            Some(agreed) => agreed.offer(local, &mut self.origin),
+            None => self.origin.offer(local),
         };
         let called = Agent::call(&invitation, Some(&offer), &mut core.tokens);
         let (agent, invite) = called.map_err(|error| error.to_string())?;
@@ -178,6 +185,9 @@ impl Hosted {
 
     fn leg_ended(&mut self, leg: LegId, cause: Cause, sip_status: Option<u16>) {
         self.vacate(leg);
+        if leg == LegId::PARTY {
+            self.ring_until = None;
+        }
         self.events.push_back(Event::Ended {
             leg,
             cause,
@@ -233,7 +243,8 @@ impl Hosted {
         let heard = leg.agent.heard.as_deref().unwrap_or_default();
         let agreed = Agreed::of(heard).ok();
         let agreed = agreed.filter(|agreed| media::Family::of(&agreed.remote.rtp) == self.family);
-        let Some(agreed) = agreed.filter(|_| self.answered.is_none()) else {
+        let is_party = id == LegId::PARTY;
+        let Some(agreed) = agreed.filter(|_| is_party || self.answered.is_none()) else {
             let reason = Some("SIP;cause=488;text=\"nothing to speak with\"");
             let parting = leg.agent.part(reason, &mut core.tokens);
             core.tell_proxy(parting);
@@ -241,13 +252,27 @@ impl Hosted {
         };
         let ack = leg.agent.acknowledge(None, &mut core.tokens);
         core.tell_proxy(ack);
-        self.answered = Some(id);
-        self.agree_with_leg(agreed, core);
-        self.events.push_back(Event::Answered { leg: id });
+        match is_party {
+            true => self.ring_until = None,
+            false => self.answered = Some(id),
+        }
+        self.agree_with_leg(id, agreed, core);
+        match self.digits.take().filter(|_| is_party) {
+            // Before anything else.
+            Some(digits) => {
+                let play = self.terms.play(DIALLED, Side::A, Source::Digits(digits), 1);
+                self.playing.insert(DIALLED);
+                self.orders.push(play);
+            }
+            None => self.events.push_back(Event::Answered { leg: id }),
+        }
     }
 
     /// Who has answered is where it has said.
-    fn agree_with_leg(&mut self, agreed: Agreed, core: &mut Core) {
+    fn agree_with_leg(&mut self, leg: LegId, agreed: Agreed, core: &mut Core) {
+        if leg == LegId::PARTY {
+            return self.agree(agreed, core);
+        }
         self.other = Some(agreed.remote.clone());
         if let Some(id) = self.session {
             let modify = media::Request::Modify(Modify {
@@ -267,7 +292,7 @@ impl Hosted {
         if *method == Method::Ack {
             let answer = agent.on_ack(request).flatten();
             if let Some(agreed) = answer.and_then(|answer| Agreed::of(&answer).ok()) {
-                self.agree_with_leg(agreed, core);
+                self.agree_with_leg(id, agreed, core);
             }
             return;
         }
@@ -298,7 +323,7 @@ impl Hosted {
     /// Who has answered changes the session, asks for it anew, or refreshes it.
     fn on_leg_offer(&mut self, now: Instant, id: LegId, request: &Message, core: &mut Core) {
         let timers = core.policy.timers;
-        let local = self.info.as_ref().map(|info| info.b.rtp);
+        let local = self.local_of(id);
         let Some((leg, local)) = self.legs.get_mut(&id).zip(local) else {
             return core.tell_proxy(respond(request, 500));
         };
@@ -310,16 +335,16 @@ impl Hosted {
         let agreed = offer.map(|offer| Agreed::of(&offer));
         let said = match &agreed {
             Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
-                Some(agreed.answer(local, &mut self.server.origin))
+                Some(agreed.answer(local, &mut self.origin))
             }
             Some(_) => return core.tell_proxy(respond(request, 488)),
             None if is_update => None,
-            None => Some(self.server.origin.offer(local)),
+            None => Some(self.origin.offer(local)),
         };
         let accepted = leg.agent.accept(now, &timers, request, said.as_deref());
         core.tell_proxy(accepted);
         if let Some(Ok(agreed)) = agreed {
-            self.agree_with_leg(agreed, core);
+            self.agree_with_leg(id, agreed, core);
         }
     }
 

@@ -5,8 +5,11 @@
 //! Its media is a session of our own, with the party as side A, of which the proxy knows no more than whose
 //! it is.
 //!
-//! [`hosted`] does what documents want; [`orders`] says it in mediad's words.
+//! [`caller`] is who has come in, and [`legs`] are those who are called: a party itself, where the REST API has asked for
+//! that ([`api`]), and whom documents dial. [`hosted`] does what documents want; [`orders`] says it in mediad's words.
 
+mod api;
+mod caller;
 mod hosted;
 mod legs;
 mod orders;
@@ -17,7 +20,7 @@ mod setup;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ::control::{
@@ -28,13 +31,13 @@ use ::control::{
 use sip::message::{Message, Method};
 use store::{Cause, Uuid};
 use tracing::{debug, warn};
-use voice::call::{self, Call, LegId, RequestId};
+use voice::call::{self, Call, LegId, NewLeg, RequestId};
 
 use self::{
     hosted::key_of,
     legs::Leg,
     orders::Terms,
-    sdp::Agreed,
+    sdp::{Agreed, Origin},
     server::{Server, Stage, USER},
 };
 use super::{
@@ -50,6 +53,9 @@ use crate::{
 };
 
 pub(super) use server::uri;
+
+/// The job that sends a party keys before its document runs: no job of a document's has this number.
+const DIALLED: u32 = u32::MAX;
 
 /// The calls that applications answer.
 #[derive(Debug, Default)]
@@ -73,7 +79,17 @@ struct Hosted {
     key: CallKey,
     application: Arc<Application>,
     terms: Terms,
-    server: Server,
+    /// Of a call that has come in; `None` where this node calls the party.
+    server: Option<Server>,
+    /// Whom it calls, until the session is there.
+    order: Option<Box<NewLeg>>,
+    /// How long that one may ring, wherever it does.
+    ring_timeout: Duration,
+    /// Until when it rings.
+    ring_until: Option<Instant>,
+    /// Keys that it is sent first.
+    digits: Option<String>,
+    origin: Origin,
     /// `None` once it is closed.
     session: Option<SessionId>,
     /// Once mediad has opened it.
@@ -144,16 +160,34 @@ impl Voices {
 
     /// The call whose document has dialled it.
     pub(super) fn parent(&self, flow: &Flow, call_id: &str) -> Option<CallKey> {
-        Some(self.leg(flow, call_id)?.0.key)
+        let (_, leg) = self.legs.get(call_id)?;
+        let (hosted, _) = self.leg(flow, call_id)?;
+        (*leg != LegId::PARTY).then_some(hosted.key)
+    }
+
+    /// Whether a call of this node's own is an application's: it was let in with that one, or by an order.
+    pub(super) fn has(&self, flow: &Flow, call_id: &str) -> bool {
+        self.leg(flow, call_id).is_some()
     }
 
     /// Has it go by its plan: its media is the session that there is.
     pub(super) fn adjust(&self, flow: &Flow, call_id: &str, plan: &mut Plan) {
-        if self.leg(flow, call_id).is_some() {
+        if self.has(flow, call_id) {
             for stage in &mut plan.stages {
                 stage.relay = false;
             }
         }
+    }
+
+    /// The proxy has made a call of the one to a party.
+    pub(super) fn adopt(&mut self, flow: &Flow, call_id: &str, key: CallKey) -> Option<SessionId> {
+        let (id, leg) = *self.legs.get(call_id).filter(|_| flow.is_node())?;
+        let hosted = self.by_id.get_mut(&id)?;
+        if leg != LegId::PARTY {
+            return None;
+        }
+        hosted.key = key;
+        hosted.session
     }
 
     /// Whose a message from the proxy is: `None` where it is nobody's of ours.
@@ -253,34 +287,26 @@ impl Core {
         }
         let session = Self::session_id(&mut self.tokens, self.session_mark);
         let id = self.number();
+        let tag = server.tag().to_owned();
+        // Only then may it be cancelled (RFC 3261 section 9.1).
+        self.tell_proxy(server.respond(invite, 100));
         let hosted = Box::new(Hosted {
-            key,
-            application,
-            terms,
-            server,
-            session: Some(session),
-            info: None,
-            family,
+            server: Some(server),
             agreed,
-            legs: BTreeMap::new(),
-            answered: None,
-            other: None,
-            joined: false,
-            attending: false,
-            call: None,
-            playing: BTreeSet::new(),
-            events: VecDeque::new(),
-            orders: Vec::new(),
+            ..Hosted::new(
+                key,
+                application,
+                terms,
+                (session, family),
+                self.tokens.bits(),
+            )
         });
-        let tag = hosted.server.tag().to_owned();
         self.voices.by_tag.insert(tag, id);
         let early = hosted.early();
         self.voices.early.insert(early, id);
         self.voices.by_session.insert(session, id);
         self.by_session.insert(session, key);
         let create = hosted.create(session);
-        // Only then may it be cancelled (RFC 3261 section 9.1).
-        self.tell_proxy(hosted.server.respond(invite, 100));
         self.voices.by_id.insert(id, hosted);
         self.ask(key, session, Purpose::Voice(VoicePurpose::Open), create);
     }
@@ -339,7 +365,7 @@ impl Core {
             return;
         };
         self.with_voice(now, id, |hosted, core| {
-            hosted.on_media(now, purpose, answer, core);
+            hosted.on_media(now, id, purpose, answer, core);
         });
     }
 
@@ -377,7 +403,8 @@ impl Core {
         };
         work(&mut hosted, self);
         hosted.run(now, id, self);
-        if hosted.server.stage != Stage::Early {
+        let server = hosted.server.as_ref();
+        if server.is_some_and(|server| server.stage != Stage::Early) {
             self.voices.early.remove(&hosted.early());
         }
         let next = hosted.poll_timeout();
@@ -386,7 +413,9 @@ impl Core {
         self.alarms.set(super::Alarm::Voice(id), next);
         if is_over {
             debug!(call = hosted.sid(), "an application is done with a call");
-            self.voices.by_tag.remove(hosted.server.tag());
+            if let Some(server) = &hosted.server {
+                self.voices.by_tag.remove(server.tag());
+            }
             self.voices.asking.retain(|_, (of, _)| *of != id);
         } else {
             self.voices.by_id.insert(id, hosted);
@@ -416,6 +445,42 @@ impl Core {
         if let Some(token) = token.map(|(token, _)| *token) {
             self.voices.asking.remove(&token);
             self.outputs.push_back(Output::CancelWebhook(token));
+        }
+    }
+}
+
+impl Hosted {
+    /// With a session that is to be opened.
+    fn new(
+        key: CallKey,
+        application: Arc<Application>,
+        terms: Terms,
+        (session, family): (SessionId, Family),
+        origin: u64,
+    ) -> Self {
+        Self {
+            key,
+            application,
+            terms,
+            server: None,
+            order: None,
+            ring_timeout: Duration::ZERO,
+            ring_until: None,
+            digits: None,
+            origin: Origin::new(origin),
+            session: Some(session),
+            info: None,
+            family,
+            agreed: None,
+            legs: BTreeMap::new(),
+            answered: None,
+            other: None,
+            joined: false,
+            attending: false,
+            call: None,
+            playing: BTreeSet::new(),
+            events: VecDeque::new(),
+            orders: Vec::new(),
         }
     }
 }

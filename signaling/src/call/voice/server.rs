@@ -12,8 +12,6 @@ use sip::{
     transaction::Timers,
 };
 
-use super::sdp::Origin;
-
 /// The user of our URIs: what tells our requests from those of bridges.
 pub(super) const USER: &str = "voice";
 /// What is taken within a call.
@@ -28,7 +26,6 @@ pub(super) struct Server {
     pub(super) invite: Message,
     tag: String,
     dialog: Dialog,
-    pub(super) origin: Origin,
     /// What the party was told last.
     said: Option<Vec<u8>>,
     accepted: Option<Accepted>,
@@ -68,7 +65,6 @@ impl Server {
             dialog: Dialog::uas(invite, &tag).ok()?,
             invite: invite.clone(),
             tag,
-            origin: Origin::new(tokens.bits()),
             said: None,
             accepted: None,
             parting: false,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest that a call may last: Twilio's.
-const LONGEST: Duration = Duration::from_secs(4 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(4 * 60 * 60);
 /// Headers of the INVITE that are told at most.
 const MOST_HEADERS: usize = 30;
 
