@@ -19,6 +19,7 @@ mod post;
 mod provision;
 mod resolve;
 mod retention;
+mod rows;
 mod service;
 #[cfg(test)]
 mod told;
@@ -219,6 +220,8 @@ pub async fn start(
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let post = Post::new(store.clone());
     vitals.spawn(post.clone().run());
+    let (rows, rows_writer) = rows::Rows::new(store.clone());
+    vitals.spawn_to_end(rows_writer.run(vitals.stop.clone()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let (asker, asking) = accounts::ask(store.clone(), access.accounts.clone(), {
         let commands = commands.clone();
@@ -260,6 +263,7 @@ pub async fn start(
             cdrs: cdrs.clone(),
             recordings: config.media.recordings.clone(),
             post: post.clone(),
+            rows: rows.clone(),
             webhooks: webhooks.clone(),
             events: events.clone(),
             commands: commands[index].clone(),

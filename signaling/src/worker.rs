@@ -47,6 +47,7 @@ use crate::{
     net::{Arrival, Datagram, Inbox, Network, Queued, Sender, Work},
     post::Post,
     resolve::Resolver,
+    rows::Rows,
     vitals::Vitals,
     webhook,
 };
@@ -120,6 +121,7 @@ pub(crate) struct Shell {
     /// The folder of recordings.
     pub(crate) recordings: Option<PathBuf>,
     pub(crate) post: Post,
+    pub(crate) rows: Rows,
     pub(crate) webhooks: webhook::Client,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -402,6 +404,7 @@ fn perform(worker: &Worker, output: Output) {
                 asking.abort();
             }
         }
+        Output::VoiceRow(row) => shell.rows.tell(*row),
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(record) if record.recordings.is_empty() => shell.cdrs.submit(*record),
         Output::Cdr(record) => {

@@ -101,6 +101,8 @@ pub(crate) enum Output {
     },
     /// Nobody waits for that any more.
     CancelWebhook(WebhookToken),
+    /// How a call of an application is now, for the REST API.
+    VoiceRow(Box<store::VoiceCallRow>),
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

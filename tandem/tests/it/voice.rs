@@ -5,10 +5,12 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    process::Command,
     sync::{Arc, Mutex},
     thread,
 };
 
+use serde_json::Value;
 use voice::{form::Params, signature};
 
 use crate::{
@@ -239,4 +241,40 @@ fn a_caller_talks_to_whom_the_document_dials() {
     let told = params(&asked[0].body);
     assert_eq!(told.get("DialCallStatus"), Some("completed"));
     assert_eq!(told.get("DialBridged"), Some("true"));
+}
+
+#[test]
+fn a_call_is_made_by_the_rest_api_and_told_of() {
+    let app = App::start(|_| HashMap::new());
+    let node = node(&app.url("/voice"));
+    let answer = node.answer(&["--duration", "20"]);
+    answer.wait_for_udp_traffic();
+    let ask = |method: &str, path: &str, body: &str| {
+        let url = format!(
+            "http://127.0.0.1:{}/2010-04-01/Accounts/{ACCOUNT}{path}",
+            node.api
+        );
+        let told = Command::new("curl")
+            .args(["-sS", "-m", "10", "-X", method, "-u"])
+            .arg(format!("{ACCOUNT}:{TOKEN}"))
+            .args(["-d", body, &url])
+            .output()
+            .unwrap();
+        assert!(told.status.success(), "{}", output(&told));
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()
+    };
+    let document = "Twiml=%3CResponse%3E%3CPause%20length%3D%2260%22%2F%3E%3C%2FResponse%3E";
+    let made = ask(
+        "POST",
+        "/Calls.json",
+        &format!("To=100&From=200&{document}"),
+    );
+    let sid = made["sid"].as_str().unwrap_or_default().to_owned();
+    assert!(sid.starts_with("CA"), "{made}");
+    let path = format!("/Calls/{sid}.json");
+    node.wait_until(|| ask("GET", &path, "")["status"] == "in-progress");
+    let ended = ask("POST", &path, "Status=completed");
+    assert_eq!(ended["sid"], sid.as_str(), "{ended}");
+    node.wait_until(|| ask("GET", &path, "")["status"] == "completed");
+    answer.finish();
 }

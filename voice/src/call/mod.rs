@@ -179,6 +179,11 @@ impl Call {
         &self.sid
     }
 
+    /// What it was begun with.
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// How the party's leg is.
     pub fn status(&self) -> CallStatus {
         self.legs

@@ -194,6 +194,8 @@ pub(super) struct Bed {
     unresolved: VecDeque<(ResolveToken, Authority)>,
     /// What webhooks were asked and have not answered, and those that nobody waits for any more.
     pub(super) webhooks: VecDeque<(WebhookToken, voice::call::Request)>,
+    /// What the REST API was told of calls.
+    pub(super) rows: Vec<store::VoiceCallRow>,
     pub(super) cancelled: Vec<WebhookToken>,
 }
 
@@ -287,6 +289,7 @@ impl Bed {
             resolver_holds: false,
             unresolved: VecDeque::new(),
             webhooks: VecDeque::new(),
+            rows: Vec::new(),
             cancelled: Vec::new(),
         }
     }
@@ -349,6 +352,7 @@ impl Bed {
                     self.webhooks.retain(|(known, _)| *known != token);
                     self.cancelled.push(token);
                 }
+                Output::VoiceRow(row) => self.rows.push(*row),
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 #[cfg(feature = "otel")]

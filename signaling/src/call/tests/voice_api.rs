@@ -206,7 +206,9 @@ fn a_call_goes_on_with_another_document() {
     let job = bed.plays().job;
     let sid = format!("CA{}", bed.core.list(None)[0].id.replace('-', ""));
     let redirect = VoiceUpdate::Redirect {
-        entry: VoiceEntry::Document("<Response><Play>http://app.test/b.wav</Play></Response>".to_owned()),
+        entry: VoiceEntry::Document(
+            "<Response><Play>http://app.test/b.wav</Play></Response>".to_owned(),
+        ),
         fallback: None,
         status: None,
     };

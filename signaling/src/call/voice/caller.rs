@@ -117,7 +117,7 @@ impl Hosted {
 
     /// Tells the party that it rings.
     pub(super) fn ring(&self, core: &mut Core) {
-        core.tell_proxy(self.server.as_ref().and_then(|server| server.ring()));
+        core.tell_proxy(self.server.as_ref().and_then(super::server::Server::ring));
     }
 
     pub(super) fn refuse(&mut self, status: u16, core: &mut Core) {

@@ -13,6 +13,7 @@ mod caller;
 mod hosted;
 mod legs;
 mod orders;
+mod row;
 mod sdp;
 mod server;
 mod setup;
@@ -115,6 +116,8 @@ struct Hosted {
     events: VecDeque<call::Event>,
     /// What mediad is to be told.
     orders: Vec<VoiceOrder>,
+    /// What the REST API has been told.
+    told: row::Told,
 }
 
 /// Why mediad was asked for such a call.
@@ -403,6 +406,9 @@ impl Core {
         };
         work(&mut hosted, self);
         hosted.run(now, id, self);
+        if let Some(row) = hosted.news(self.time(now)) {
+            self.outputs.push_back(Output::VoiceRow(Box::new(row)));
+        }
         let server = hosted.server.as_ref();
         if server.is_some_and(|server| server.stage != Stage::Early) {
             self.voices.early.remove(&hosted.early());
@@ -481,6 +487,7 @@ impl Hosted {
             playing: BTreeSet::new(),
             events: VecDeque::new(),
             orders: Vec::new(),
+            told: row::Told::default(),
         }
     }
 }

@@ -1,0 +1,131 @@
+//! What the REST API tells of programmable calls: their rows in the store. No call waits for that.
+
+use std::{collections::HashMap, time::Duration};
+
+use store::{Store, StoreError, VoiceCallRow};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Calls that wait to be written at most; more are not told of.
+const MOST: usize = 100_000;
+/// How many are written at once.
+const BATCH: usize = 500;
+/// Until the store is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long the last ones may take when the node stops.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where workers leave what they know of a call. Clones lead to one writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows(mpsc::UnboundedSender<VoiceCallRow>);
+
+/// Writes it. Of a call that has changed meanwhile its latest state is written alone.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    store: Store,
+    news: mpsc::UnboundedReceiver<VoiceCallRow>,
+    waiting: HashMap<String, VoiceCallRow>,
+    lost: u64,
+}
+
+impl Rows {
+    pub(crate) fn new(store: Store) -> (Self, Writer) {
+        let (sender, news) = mpsc::unbounded_channel();
+        let writer = Writer {
+            store,
+            news,
+            waiting: HashMap::new(),
+            lost: 0,
+        };
+        (Self(sender), writer)
+    }
+
+    /// A call is so now.
+    pub(crate) fn tell(&self, row: VoiceCallRow) {
+        // The writer is gone when the node has stopped.
+        drop(self.0.send(row));
+    }
+}
+
+impl Writer {
+    /// Runs until `shutdown`, and until what is known then is written.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                row = self.news.recv() => match row {
+                    Some(row) => self.take(row),
+                    None => break,
+                },
+            }
+            while let Ok(row) = self.news.try_recv() {
+                self.take(row);
+            }
+            while !self.waiting.is_empty() && !shutdown.is_cancelled() {
+                if !self.write().await {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = sleep(PAUSE) => {}
+                    }
+                }
+                while let Ok(row) = self.news.try_recv() {
+                    self.take(row);
+                }
+            }
+        }
+        while let Ok(row) = self.news.try_recv() {
+            self.take(row);
+        }
+        let last = async { while !self.waiting.is_empty() && self.write().await {} };
+        if tokio::time::timeout(PATIENCE, last).await.is_err() {
+            warn!("the store did not take the last states of programmable calls in time");
+        }
+    }
+
+    fn take(&mut self, row: VoiceCallRow) {
+        let has_room = self.waiting.len() < MOST;
+        match self.waiting.get_mut(&row.sid) {
+            Some(before) if before.sequence < row.sequence => *before = row,
+            Some(_) => {}
+            None if has_room => {
+                self.waiting.insert(row.sid.clone(), row);
+            }
+            None => {
+                self.lost += 1;
+                if self.lost.is_power_of_two() {
+                    warn!(
+                        lost = self.lost,
+                        "the store is behind: states of programmable calls are not kept for the REST API"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes some; `false` where the store has to be tried again.
+    async fn write(&mut self) -> bool {
+        let rows: Vec<_> = self.waiting.values().take(BATCH).cloned().collect();
+        match self.store.upsert_voice_calls(&rows).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Rejected(_)) => {
+                warn!(%error, calls = rows.len(), "the store refuses states of programmable calls");
+            }
+            Err(error) => {
+                warn!(%error, "states of programmable calls cannot be written yet");
+                return false;
+            }
+        }
+        for row in rows {
+            // What has changed since waits on.
+            if self
+                .waiting
+                .get(&row.sid)
+                .is_some_and(|now| now.sequence == row.sequence)
+            {
+                self.waiting.remove(&row.sid);
+            }
+        }
+        true
+    }
+}
