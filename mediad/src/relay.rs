@@ -240,6 +240,9 @@ fn on_media_port(
                 return Err(Outcome::Stranger);
             }
             leg.received.rtcp.record_other(octets, packet.arrival);
+            if other.is_closed() {
+                return Err(Outcome::Apart);
+            }
             let way = control_way(other).ok_or(Outcome::NoDestination);
             way.map(whole(packet))
         }

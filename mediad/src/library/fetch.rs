@@ -85,7 +85,8 @@ impl Fetcher {
         public: bool,
         known: Option<&Origin>,
     ) -> Result<(Origin, Option<Answer>), AudioTrouble> {
-        let trouble = |why: String| AudioTrouble::Fetch(format!("{url}: {why}"));
+        let shown = shown(url);
+        let trouble = |why: String| AudioTrouble::Fetch(format!("{shown}: {why}"));
         let parsed = Url::parse(url).map_err(|error| trouble(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(trouble("write an http: or https: URL".to_owned()));
@@ -121,7 +122,7 @@ impl Fetcher {
                     .as_deref()
                     .filter(|kind| kind.starts_with("text/"))
                 {
-                    let why = format!("{url}: {kind} is no audio");
+                    let why = format!("{shown}: {kind} is no audio");
                     return Err(AudioTrouble::Format(why));
                 }
                 Ok((origin, Some(answer)))
@@ -256,4 +257,36 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A URL for people: without a user, a password and a query, which may be secrets.
+pub(super) fn shown(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}/{path}")
+        }
+        None => plain.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_of_a_url_is_not_shown() {
+        for (url, wanted) in [
+            (
+                "https://u:p@host:81/a/b.mp3?sig=1#x",
+                "https://host:81/a/b.mp3",
+            ),
+            ("http://host", "http://host/"),
+            ("nothing?at=all", "nothing"),
+        ] {
+            assert_eq!(shown(url), wanted);
+        }
+    }
 }

@@ -168,9 +168,9 @@ impl Shared {
                 let validators = known.as_ref().map(|(origin, _)| origin);
                 match self.fetcher.url(url, *public, validators).await? {
                     (origin, Some(Answer { kind, body })) => {
-                        (origin, self.decode(kind, body, url).await?)
+                        (origin, self.decode(kind, body, &fetch::shown(url)).await?)
                     }
-                    (origin, None) => (origin, unchanged(known, url)?),
+                    (origin, None) => (origin, unchanged(known, &fetch::shown(url))?),
                 }
             }
             Key::Speech(text) => {

@@ -8,7 +8,10 @@ use control::{
 };
 use store::{DEFAULT_TENANT, Hook, HttpMethod};
 
-use super::{Aor, Caller, Directory};
+use super::{
+    Aor, Caller, Directory,
+    numbers::{is_number, plain},
+};
 
 /// Whose programmable calls are.
 #[derive(Clone, PartialEq, Eq)]
@@ -175,6 +178,19 @@ impl Directory {
         };
         let domain = self.owners.domain_of(tenant)?;
         Some(Caller::User(Aor::new(account, domain)))
+    }
+
+    /// Whether an account of a tenant may be shown as this caller: of numbers as those of the tenant alone, however
+    /// they are written.
+    pub(crate) fn may_show(&self, tenant: Option<&str>, from: &str) -> bool {
+        let Some(tenant) = foreign(tenant) else {
+            return true;
+        };
+        let bare = from.split_once(':').map_or(from, |(_, rest)| rest);
+        let user = bare.split('@').next().unwrap_or_default();
+        let number = plain(user);
+        let owner = self.owners.of_number(&number);
+        !is_number(&number) || owner.is_some_and(|owner| &**owner == tenant)
     }
 
     /// What a number leads to, or what keeps it from there.

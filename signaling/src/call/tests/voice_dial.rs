@@ -205,3 +205,20 @@ fn whoever_cannot_be_called_is_passed_over() {
     bed.response(CALLER, 200);
     bed.assert_told("completed");
 }
+
+#[test]
+fn documents_that_dial_each_other_in_a_circle_are_stopped() {
+    let mut bed = Bed::new();
+    begin(&mut bed, "circle");
+    let mut asked = 0;
+    while bed
+        .webhooks
+        .iter()
+        .any(|(_, it)| it.url == "http://app.test/voice")
+    {
+        bed.reply("http://app.test/voice", "<Dial>+55</Dial>");
+        asked += 1;
+        assert!(asked < 20);
+    }
+    assert_eq!(asked, 6);
+}

@@ -19,13 +19,10 @@ use voice::{
 };
 
 use super::{
-    Core, Hosted, Purpose, Terms, VoicePurpose,
+    Core, Hosted, MOST, Purpose, Terms, VoicePurpose,
     setup::{LONGEST, link},
 };
 use crate::{call::state::CallKey, directory::Application};
-
-/// Calls of one worker that applications have, at most.
-const MOST: usize = 16_384;
 
 impl Core {
     /// Does what is asked; `None` where it is about a call that is not this worker's.

@@ -148,7 +148,7 @@ impl Hosted {
                     );
                 }
                 self.info = Some(info);
-                self.attach();
+                self.attach_again();
             }
             (VoicePurpose::Change | VoicePurpose::Order, Err(error)) if is_lost(&error) => {
                 if let Some(session) = self.session {
@@ -191,12 +191,23 @@ impl Hosted {
         self.call = Some(Call::new(setup, now));
     }
 
+    /// Who calls, as the documents know him.
+    pub(super) fn caller(&self) -> Option<&str> {
+        self.call.as_ref().map(|call| call.setup().from.as_str())
+    }
+
     fn attach(&mut self) {
         self.orders.push(VoiceOrder::Attach);
         self.attending = false;
-        if self.joined {
-            self.orders.push(VoiceOrder::Join(true));
+    }
+
+    /// As `attach`, of a session that may have been left as it was before.
+    fn attach_again(&mut self) {
+        self.attach();
+        if self.other.is_none() {
+            self.orders.push(VoiceOrder::Vacate(media::Side::B));
         }
+        self.orders.push(VoiceOrder::Join(self.joined));
     }
 
     /// What is played will not be played to its end.

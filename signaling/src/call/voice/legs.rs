@@ -89,6 +89,13 @@ impl Hosted {
         let account = &self.application.account.sid;
         let by = core.directory.caller_for(account, tenant);
         let by = by.ok_or_else(|| "the account's tenant has no domain to call from".to_owned())?;
+        let is_callers = self.server.is_some() && self.caller() == Some(leg.from.as_str());
+        if !is_callers && !core.directory.may_show(tenant, &leg.from) {
+            return Err(format!(
+                "{} is no number of the account's to call from",
+                leg.from
+            ));
+        }
         let domain = match &by {
             Caller::User(aor) => Some(aor.domain().to_owned()),
             Caller::Trunk(_) | Caller::Node => None,

@@ -58,6 +58,11 @@ pub(super) use server::uri;
 /// The job that sends a party keys before its document runs: no job of a document's has this number.
 const DIALLED: u32 = u32::MAX;
 
+/// Calls of one worker that applications have, at most.
+const MOST: usize = 16_384;
+/// Documents that dial a number with another document, one after the other, at most.
+const DEEPEST: usize = 5;
+
 /// The calls that applications answer.
 #[derive(Debug, Default)]
 pub(super) struct Voices {
@@ -118,6 +123,8 @@ struct Hosted {
     orders: Vec<VoiceOrder>,
     /// What the REST API has been told.
     told: row::Told,
+    /// How many documents have dialled until it came to this one.
+    depth: usize,
 }
 
 /// Why mediad was asked for such a call.
@@ -268,6 +275,17 @@ impl Core {
                 return self.tell_proxy(server.refuse(500, None));
             }
         };
+        let source = self.calls.get(&key).map(|call| &call.source);
+        let by = source.and_then(|source| self.voices.leg(source, invite.call_id().ok()?));
+        let depth = by.map_or(0, |(hosted, _)| hosted.depth + 1);
+        if depth > DEEPEST {
+            warn!("refused a call to an application: documents dial each other in a circle");
+            return self.tell_proxy(server.refuse(482, None));
+        }
+        if self.voices.by_id.len() >= MOST {
+            warn!("refused a call to an application: too many of them are up");
+            return self.tell_proxy(server.refuse(503, None));
+        }
         if !self.media_up {
             warn!("refused a call to an application: mediad cannot be reached; is it running?");
             return self.tell_proxy(server.refuse(503, None));
@@ -296,6 +314,7 @@ impl Core {
         let hosted = Box::new(Hosted {
             server: Some(server),
             agreed,
+            depth,
             ..Hosted::new(
                 key,
                 application,
@@ -488,6 +507,7 @@ impl Hosted {
             events: VecDeque::new(),
             orders: Vec::new(),
             told: row::Told::default(),
+            depth: 0,
         }
     }
 }
