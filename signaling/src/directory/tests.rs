@@ -584,3 +584,30 @@ fn a_call_is_the_tenants_who_pays_for_it() {
     // A node that could not read its store shows nobody's calls to anybody.
     assert_eq!(unread.decide(&query(&bob, "1", "+4930100")).tenant, None);
 }
+
+#[test]
+fn a_tenants_account_is_shown_as_the_tenants_numbers_alone() {
+    let mut owners = Owners::new("default");
+    owners.give_domain("other.test", "acme");
+    owners.give_number("+4930100", "acme");
+    owners.give_number("+4930105", "beta");
+    let owned = directory().owned(owners);
+    for (from, allowed) in [
+        ("+4930100", true),
+        ("4930100", true),
+        ("sip:+49-30-100@x.test", true),
+        ("client:anna", true),
+        ("+4930105", false),
+        ("4930105", false),
+        ("004930105", false),
+        ("sip:+4930105@other.test", false),
+        ("+4930110", false),
+    ] {
+        assert_eq!(owned.may_show(Some("acme"), from), allowed, "{from}");
+        // Whoever runs the node may.
+        assert!(owned.may_show(None, from) && owned.may_show(Some("default"), from));
+    }
+    let by = owned.caller_for("AC1", Some("acme"));
+    assert!(matches!(by, Some(Caller::User(user)) if user.as_str() == "AC1@other.test"));
+    assert!(owned.caller_for("AC1", Some("gamma")).is_none());
+}
