@@ -21,12 +21,13 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::datapath::{self, Datapath, DatapathError};
-use crate::library::{Library, LibraryError};
+use crate::library::{self, Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
 use crate::record::{Recorder, Tap};
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
+use crate::stream::{self, Bell};
 
 mod voice;
 
@@ -47,6 +48,8 @@ struct Inner {
     recorder: Option<Recorder>,
     /// What is played.
     library: Library,
+    /// What streams have in common.
+    streams: stream::Settings,
     /// Ports configured, and sessions adopted at start.
     ports: u32,
     adopted: u64,
@@ -91,6 +94,9 @@ pub enum EngineError {
     /// Audio to be played cannot be fetched.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// Streams cannot be encrypted.
+    #[error("streams to wss: URLs cannot be encrypted: {0}")]
+    Streams(#[from] rustls::Error),
     /// The metrics could not be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -132,6 +138,9 @@ impl Engine {
         let recorder = recorder.transpose()?;
         let (datapath, offload) = datapath::choose(media, &config.node.name)?;
         let library = Library::new(&config.voice)?;
+        let allow = config.voice.allow.clone();
+        let admit = Arc::new(move |ip| library::may(ip, &allow));
+        let streams = stream::Settings::new(config.voice.plain_streams, admit)?;
         let events = Events::new();
         let engine = Self::start_shards(
             media,
@@ -139,7 +148,7 @@ impl Engine {
             events,
             metrics,
             (datapath, offload),
-            (recorder, library),
+            (recorder, library, streams),
         )
         .await?;
         engine.announce();
@@ -152,7 +161,7 @@ impl Engine {
         events: Events<Media>,
         metrics: Metrics,
         (datapath, offload): (Datapath, Option<Offload>),
-        (recorder, library): (Option<Recorder>, Library),
+        (recorder, library, streams): (Option<Recorder>, Library, stream::Settings),
     ) -> Result<Self, EngineError> {
         let mut shards = Vec::new();
         for (number, ports) in (0..).zip(&parts) {
@@ -163,7 +172,12 @@ impl Engine {
                 timeout: Duration::from_secs(media.timeout.into()),
                 io: datapath.io,
             };
-            shards.push(ShardHandle::start(config, events.clone(), offload.clone())?);
+            shards.push(ShardHandle::start(
+                config,
+                events.clone(),
+                Bell::start(),
+                offload.clone(),
+            )?);
         }
         let mut directory = Directory {
             load: vec![0; shards.len()],
@@ -193,6 +207,7 @@ impl Engine {
             datapath,
             recorder,
             library,
+            streams,
             ports,
             adopted,
         };

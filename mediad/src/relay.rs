@@ -215,8 +215,14 @@ fn on_media_port(
             if let Some(key) = hear_key(leg, &header) {
                 tell(key);
             }
+            if let Some(voice) = leg.voice.as_mut().filter(|_| !leg.muted) {
+                voice.says(leg.remote.as_ref(), &header);
+            }
             if other.is_closed() {
                 return Err(Outcome::Apart);
+            }
+            if let Some(voice) = other.voice.as_mut().filter(|_| !leg.muted) {
+                voice.hears(leg.remote.as_ref(), &header);
             }
             let is_key = insert_keys(other, fields, packet)?;
             if leg.muted && !is_key {
@@ -265,9 +271,9 @@ fn on_media_port(
     }
 }
 
-/// The key that the party has let go of, where it is asked for.
+/// The key that the party has let go of, where it is listened to.
 fn hear_key(leg: &mut Leg, packet: &rtp::Packet<'_>) -> Option<char> {
-    let voice = leg.voice.as_mut().filter(|voice| voice.attends)?;
+    let voice = leg.voice.as_mut().filter(|voice| voice.listens())?;
     let events = leg.remote.as_ref()?.events?;
     if events.payload_type != packet.payload_type() {
         return None;

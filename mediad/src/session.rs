@@ -232,14 +232,15 @@ impl Leg {
         self.voice.as_ref().is_some_and(|voice| voice.is_closed())
     }
 
-    /// The keys that the party presses are told of.
-    pub(crate) fn attends(&self) -> bool {
-        self.voice.as_ref().is_some_and(|voice| voice.attends)
+    /// What the party says, or which keys it presses, is listened to.
+    pub(crate) fn listens(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| voice.listens())
     }
 
     /// Whether the other party's packets have to come to the shard for what this one hears.
     pub(crate) fn is_spoken_to(&self) -> bool {
-        self.is_closed() || self.has_keys()
+        let overhears = self.voice.as_ref().is_some_and(|voice| voice.overhears());
+        self.is_closed() || self.has_keys() || overhears
     }
 
     /// The party's media is RTP. T.38 over UDPTL, which has no clock, is relayed as it comes.

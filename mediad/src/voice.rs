@@ -1,15 +1,19 @@
-//! What a leg plays to its party in programmable voice.
+//! What a leg plays to its party in programmable voice, and streams of it.
 //!
 //! Played audio is a stream of its own, with an SSRC that the leg keeps over all its jobs; who speaks to the party when
 //! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
 
+mod streams;
+
 use std::sync::Arc;
 
-use control::media::Remote;
+use control::media::{NewStream, Remote};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 
+use self::streams::Streams;
 use crate::library::Clip;
+use crate::stream::{FRAME, Port};
 
 /// Packet times that are played in, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=60;
@@ -31,6 +35,7 @@ pub(crate) struct LegVoice {
     /// The key that it presses: since when by its timestamps, and whether it was told of.
     key: Option<(u32, bool)>,
     player: Option<Player>,
+    streams: Option<Box<Streams>>,
     stream: Packetizer,
     /// When the timestamp of `stream` was right.
     at: u64,
@@ -93,6 +98,7 @@ impl LegVoice {
             attends: false,
             key: None,
             player: None,
+            streams: None,
             stream: Packetizer::new(0, rand::random(), rand::random(), rand::random()),
             at: now,
             begun: std::collections::VecDeque::with_capacity(JOBS),
@@ -110,7 +116,22 @@ impl LegVoice {
 
     /// Whether the party hears what is played, or nothing, and not the other party.
     pub(crate) fn is_closed(&self) -> bool {
-        self.apart || self.plays()
+        self.apart
+            || self.plays()
+            || self
+                .streams
+                .as_ref()
+                .is_some_and(|streams| streams.speaks())
+    }
+
+    /// What the party says has to come to the shard.
+    pub(crate) fn listens(&self) -> bool {
+        self.attends || self.streams.is_some()
+    }
+
+    /// What the party hears has to come to the shard.
+    pub(crate) fn overhears(&self) -> bool {
+        self.streams.is_some()
     }
 
     fn plays(&self) -> bool {
@@ -120,16 +141,99 @@ impl LegVoice {
 
     /// Begins a job whose audio is to come.
     pub(crate) fn begin(&mut self, job: u32, loops: u32) {
-        if self.begun.len() == JOBS {
-            self.begun.pop_front();
-        }
-        self.begun.push_back(job);
+        self.remember(job);
         self.player = Some(Player {
             job,
             loops: (loops != 0).then_some(loops),
             source: Source::Waiting,
             due: u64::MAX,
         });
+    }
+
+    fn remember(&mut self, job: u32) {
+        if self.begun.len() == JOBS {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(job);
+    }
+
+    /// Begins a stream whose port is to come: when its leg's first turn is due, or `None` where there are too many.
+    pub(crate) fn begin_stream(&mut self, stream: &NewStream, now: u64) -> Option<u64> {
+        self.remember(stream.job);
+        let streams = self
+            .streams
+            .get_or_insert_with(|| Box::new(Streams::new(now)));
+        streams.begin(stream).then(|| streams.due())
+    }
+
+    /// Whether a stream waits for its port.
+    pub(crate) fn is_opening(&self, job: u32) -> bool {
+        let streams = self.streams.as_ref();
+        streams.is_some_and(|streams| streams.is_opening(job))
+    }
+
+    /// The port of a stream has come.
+    pub(crate) fn connect(&mut self, job: u32, port: Port) {
+        if let Some(streams) = &mut self.streams {
+            streams.connect(job, port);
+        }
+    }
+
+    /// When the streams have their next turn.
+    pub(crate) fn turn_due(&self) -> Option<u64> {
+        self.streams.as_ref().map(|streams| streams.due())
+    }
+
+    /// Gives the streams their turn, and makes the next packet in `out` where they have one.
+    pub(crate) fn turn(&mut self, now: u64, sound: Option<Sound>, out: &mut Vec<u8>) {
+        out.clear();
+        let plays = self.plays();
+        let Some(streams) = &mut self.streams else {
+            return;
+        };
+        let mut frame = [0; FRAME];
+        let speaks = streams.turn(now, plays, &mut frame);
+        self.streams.take_if(|streams| streams.is_empty());
+        if !speaks {
+            return;
+        }
+        let frame_ns = FRAME as u64 * NS_PER_SAMPLE;
+        if now.saturating_sub(self.at) > 2 * frame_ns {
+            self.catch_up(now);
+        }
+        self.at += frame_ns;
+        if let Some(sound) = sound {
+            self.stream.set_payload_type(sound.payload_type);
+            // In the packet time of the stream, which a party has to take (RFC 4566 section 6 of ptime).
+            let sound = Sound {
+                samples: FRAME,
+                ..sound
+            };
+            sound.encode(&frame, &mut self.stream, out);
+        } else {
+            self.stream.silence(u32::try_from(FRAME).unwrap_or(0));
+        }
+    }
+
+    /// Takes a packet of what the party says.
+    pub(crate) fn says(&mut self, remote: Option<&Remote>, packet: &rtp::Packet<'_>) {
+        if let (Some(streams), Some(law)) = (&mut self.streams, Law::of(remote, packet)) {
+            streams.says(law, packet);
+        }
+    }
+
+    /// Takes a packet that the party hears of the other one, whose description is `other`.
+    pub(crate) fn hears(&mut self, other: Option<&Remote>, packet: &rtp::Packet<'_>) {
+        if let (Some(streams), Some(law)) = (&mut self.streams, Law::of(other, packet)) {
+            streams.hears(law, packet);
+        }
+    }
+
+    /// Tells streams of a key that the party has pressed.
+    pub(crate) fn digit(&mut self, digit: char) {
+        if let Some(streams) = &mut self.streams {
+            streams.digit(digit);
+        }
     }
 
     /// The audio of a job has come, which may be stopped by now. Says when the first packet is due.
@@ -195,11 +299,16 @@ impl LegVoice {
     /// Ends a job, if it is this leg's and not over.
     pub(crate) fn stop(&mut self, job: u32) {
         self.player.take_if(|player| player.job == job);
+        if let Some(streams) = &mut self.streams {
+            streams.stop(job);
+        }
+        self.streams.take_if(|streams| streams.is_empty());
     }
 
-    /// Ends whatever is played.
+    /// Ends whatever is played and streamed.
     pub(crate) fn stop_all(&mut self) {
         self.player = None;
+        self.streams = None;
     }
 
     /// Makes the next packet in `out`, where one is due.
@@ -241,6 +350,9 @@ impl LegVoice {
                 let rest = clip.samples.get(*from..).unwrap_or_default();
                 let piece = rest.get(..samples).unwrap_or(rest);
                 *from += samples;
+                if let Some(streams) = &mut self.streams {
+                    streams.plays(piece, samples);
+                }
                 if let Some(sound) = sound {
                     self.stream.set_payload_type(sound.payload_type);
                     sound.encode(piece, &mut self.stream, out);
@@ -256,6 +368,29 @@ impl LegVoice {
                     None => Played::Later(player.due),
                 }
             }
+        }
+    }
+}
+
+impl Law {
+    /// The law of a packet of a party that describes itself so.
+    fn of(remote: Option<&Remote>, packet: &rtp::Packet<'_>) -> Option<Self> {
+        match packet.payload_type() {
+            0 => Some(Self::Mu),
+            8 => Some(Self::A),
+            other => {
+                let sound = remote.and_then(Sound::of);
+                sound
+                    .filter(|sound| sound.payload_type == other)
+                    .map(|sound| sound.law)
+            }
+        }
+    }
+
+    const fn decoder(self) -> fn(u8) -> i16 {
+        match self {
+            Self::Mu => g711::decode_ulaw,
+            Self::A => g711::decode_alaw,
         }
     }
 }

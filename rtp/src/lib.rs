@@ -1,4 +1,4 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, recordings, WAV files, sample
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, a jitter buffer, recordings, WAV files, sample
 //! rates, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
@@ -12,6 +12,7 @@
 pub mod demux;
 pub mod dtmf;
 pub mod g711;
+pub mod jitter;
 pub mod payload;
 pub mod quality;
 pub mod record;

@@ -251,4 +251,6 @@ pub enum StreamTrouble {
     Protocol,
     /// The address is not one that may be asked.
     Refused,
+    /// The party's media is encrypted or no G.711, or the party has too many streams.
+    Media,
 }

@@ -1,15 +1,19 @@
-//! Programmable voice: audio is made here or asked of the library, so that no shard waits for it.
+//! Programmable voice: audio is made here or asked of the library, and streams are opened here, so that no shard waits
+//! for them.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use control::Fault;
-use control::media::{Audio, AudioTrouble, Play, Response, SessionId, Voice, VoiceOrder};
+use control::media::{
+    Audio, AudioTrouble, Event, NewStream, Play, Response, SessionId, Voice, VoiceOrder,
+};
 use rtp::{dtmf, tone};
 
 use super::Engine;
 use crate::library::Clip;
 use crate::shard::{Command, GAP_MS, KEY_MS};
+use crate::stream;
 
 impl Engine {
     pub(super) fn voice(
@@ -25,12 +29,28 @@ impl Engine {
         let answer = self.of_session(id, move |reply| Command::Voice(id, orders, reply));
         let engine = self.clone();
         async move {
-            let info = answer.await?;
+            let begun = answer.await?;
+            for stream in begun.streams {
+                engine.open(id, stream);
+            }
             for play in plays {
                 tokio::spawn(engine.clone().provide(id, play));
             }
-            Ok(Response::Session(info))
+            Ok(Response::Session(begun.session))
         }
+    }
+
+    /// Opens a stream that a shard has begun.
+    fn open(&self, id: SessionId, stream: NewStream) {
+        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
+        let Some(shard) = shard.and_then(|shard| self.0.shards.get(shard)) else {
+            return;
+        };
+        let job = stream.job;
+        let events = self.0.events.clone();
+        let report = Box::new(move |event| events.push(Event::Voice { id, event }));
+        let port = stream::open(stream, self.0.streams.clone(), &shard.bell, report);
+        shard.send(Command::Stream(id, job, port));
     }
 
     /// Hands a shard what it plays, as soon as it is there.

@@ -23,6 +23,8 @@ use futures_util::{
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+pub(crate) use public::may;
+
 use cache::{Cache, Origin};
 use fetch::{Answer, Fetcher};
 use speech::Speaker;

@@ -38,6 +38,7 @@ pub(super) fn leads_home(url: &Url, allow: &[Cidr]) -> bool {
     host.parse().is_ok_and(|ip| !may(ip, allow))
 }
 
-fn may(ip: IpAddr, allow: &[Cidr]) -> bool {
+/// Whether an address may be asked for a tenant.
+pub(crate) fn may(ip: IpAddr, allow: &[Cidr]) -> bool {
     is_public(ip) || allow.iter().any(|block| block.contains(ip))
 }

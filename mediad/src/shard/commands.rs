@@ -31,6 +31,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Record(id, taps, reply) => drop(reply.send(self.record(id, taps))),
             Command::Voice(id, orders, reply) => drop(reply.send(self.voice(id, orders))),
             Command::Clip(id, job, clip) => self.clip(id, job, &clip),
+            Command::Stream(id, job, port) => self.connect(id, job, port),
             Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),

@@ -36,6 +36,7 @@ use crate::limits;
 use crate::ports::PortPool;
 use crate::record::Tap;
 use crate::relay::{Learned, Relay};
+use crate::stream::{Bell, Port};
 
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};
@@ -76,9 +77,11 @@ pub(crate) enum Command {
     /// Record both parties, or neither; answered with where that is.
     Record(SessionId, Option<[Tap; 2]>, Reply<Option<PathBuf>>),
     /// Orders of programmable voice.
-    Voice(SessionId, Vec<VoiceOrder>, Reply<SessionInfo>),
+    Voice(SessionId, Vec<VoiceOrder>, Reply<voice::Begun>),
     /// The audio that a job of them plays.
     Clip(SessionId, u32, Result<Arc<Clip>, AudioTrouble>),
+    /// The port of a job that streams.
+    Stream(SessionId, u32, Port),
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
@@ -98,6 +101,8 @@ pub(crate) struct ShardHandle {
     commands: Sender<Command>,
     waker: Waker,
     pub(crate) gauges: Arc<ShardGauges>,
+    /// Wakes the streams of the shard.
+    pub(crate) bell: Arc<Bell>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -123,6 +128,7 @@ impl ShardHandle {
     pub(crate) fn start(
         config: ShardConfig,
         events: Events<Media>,
+        bell: Arc<Bell>,
         offload: Option<Offload>,
     ) -> Result<Self, ShardError> {
         let (commands, queue) = crossbeam_channel::unbounded();
@@ -135,6 +141,7 @@ impl ShardHandle {
             waker: waker.clone(),
             gauges: gauges.clone(),
             events,
+            bell: bell.clone(),
             offload,
         };
         let thread = std::thread::Builder::new()
@@ -145,6 +152,7 @@ impl ShardHandle {
                 commands,
                 waker,
                 gauges,
+                bell,
                 thread: Mutex::new(Some(thread)),
             }),
             Ok(Err(error)) => Err(error),
@@ -190,6 +198,7 @@ struct Seed {
     waker: Waker,
     gauges: Arc<ShardGauges>,
     events: Events<Media>,
+    bell: Arc<Bell>,
     offload: Option<Offload>,
 }
 
@@ -234,6 +243,7 @@ struct Shard<I> {
     queue: Receiver<Command>,
     events: Events<Media>,
     gauges: Arc<ShardGauges>,
+    bell: Arc<Bell>,
     offload: Option<Offload>,
     /// Sessions in which keys are pressed.
     pressing: Vec<u32>,
@@ -243,6 +253,8 @@ struct Shard<I> {
     speaking: BinaryHeap<voice::Due>,
     /// For a packet of theirs, so that nothing is allocated.
     spoken: Vec<u8>,
+    /// Streams have had their turn: the bell is to be rung.
+    has_turned: bool,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -261,6 +273,7 @@ impl<I: PacketIo> Shard<I> {
             queue,
             gauges,
             events,
+            bell,
             offload,
             ..
         } = seed;
@@ -274,11 +287,13 @@ impl<I: PacketIo> Shard<I> {
             queue,
             events,
             gauges,
+            bell,
             offload,
             pressing: Vec::new(),
             next_press: None,
             speaking: BinaryHeap::new(),
             spoken: Vec::with_capacity(512),
+            has_turned: false,
             learned: Vec::with_capacity(64),
         }
     }

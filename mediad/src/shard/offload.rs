@@ -84,6 +84,7 @@ impl Offload {
         let route = route(leg.local, peer, other.local, other.learner.destination());
         let muxed = leg.muxes() && other.muxes();
         let is_plain = !leg.muted
+            && !leg.listens()
             && leg.tap.is_none()
             && !other.is_spoken_to()
             && leg.is_rtp()
@@ -296,7 +297,7 @@ impl<I: PacketIo> Shard<I> {
             let [a, b] = &session.legs;
             let changed = [(a, b), (b, a)].into_iter().any(|(leg, other)| {
                 let is_plain =
-                    !leg.muted && !leg.attends() && leg.tap.is_none() && !other.is_spoken_to();
+                    !leg.muted && !leg.listens() && leg.tap.is_none() && !other.is_spoken_to();
                 let may = is_plain && leg.learner.source().is_some() && !leg.learner.is_silent(now);
                 leg.received.handed_over != may
             });

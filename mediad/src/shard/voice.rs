@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use control::Fault;
 use control::media::{
-    Audio, AudioTrouble, Event, Play, Remote, SessionId, SessionInfo, Side, StreamTrouble,
-    VoiceEvent, VoiceOrder,
+    Audio, AudioTrouble, Event, NewStream, Play, Remote, SessionId, SessionInfo, Side,
+    StreamTrouble, VoiceEvent, VoiceOrder,
 };
 use rtp::dtmf;
 
@@ -17,6 +17,7 @@ use crate::io::{PacketIo, monotonic_ns};
 use crate::learn::{ControlLearner, Learner};
 use crate::library::Clip;
 use crate::session::Session;
+use crate::stream::Port;
 use crate::voice::{LegVoice, Played, Sound};
 
 /// How long a key is pressed, and the silence after it, in milliseconds.
@@ -26,21 +27,31 @@ pub(crate) const GAP_MS: u16 = 100;
 /// When a leg is to be looked at: nanoseconds, the session's index, and its side.
 pub(super) type Due = Reverse<(u64, u32, bool)>;
 
+/// What came of orders.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) session: SessionInfo,
+    /// Streams that are to be opened, each for a [`Command::Stream`](super::Command::Stream).
+    pub(crate) streams: Vec<NewStream>,
+}
+
 impl<I: PacketIo> Shard<I> {
-    pub(super) fn voice(
-        &mut self,
-        id: SessionId,
-        orders: Vec<VoiceOrder>,
-    ) -> Result<SessionInfo, Fault> {
+    pub(super) fn voice(&mut self, id: SessionId, orders: Vec<VoiceOrder>) -> Result<Begun, Fault> {
         let index = self.find(id)?;
+        let mut streams = Vec::new();
         // The program hands over its packets, and gets them back below where it may.
         self.withdraw(index);
         for order in orders {
-            self.do_order(id, index, order);
+            if let VoiceOrder::Stream(stream) = order {
+                streams.extend(self.begin_stream(id, index, *stream));
+            } else {
+                self.do_order(id, index, order);
+            }
         }
         self.program(index);
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
-        Ok(session.info())
+        let session = session.info();
+        Ok(Begun { session, streams })
     }
 
     fn do_order(&mut self, id: SessionId, index: u32, order: VoiceOrder) {
@@ -79,24 +90,52 @@ impl<I: PacketIo> Shard<I> {
                     },
                 );
             }
-            VoiceOrder::Stream(stream) => {
-                let result = Err(StreamTrouble::Refused);
-                self.tell(
-                    id,
-                    VoiceEvent::StreamEnded {
-                        job: stream.job,
-                        result,
-                    },
-                );
-            }
             VoiceOrder::Attend(attends) => {
                 session.attach(now);
                 for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
                     voice.attends = attends;
                 }
             }
-            // No recording is made that could be paused.
-            VoiceOrder::Pause { .. } => {}
+            // No recording is made that could be paused; streams have been seen to.
+            VoiceOrder::Pause { .. } | VoiceOrder::Stream(_) => {}
+        }
+    }
+
+    /// Begins a stream; it is to be opened, unless it was begun before or cannot be.
+    fn begin_stream(&mut self, id: SessionId, index: u32, stream: NewStream) -> Option<NewStream> {
+        let now = monotonic_ns();
+        let session = self.relay.session_mut(index)?;
+        session.attach(now);
+        let (leg, other) = session.split(stream.side);
+        let is_deaf = is_secret([leg, other])
+            || leg
+                .remote
+                .as_ref()
+                .is_some_and(|remote| Sound::of(remote).is_none());
+        let voice = leg.voice.as_mut()?;
+        if voice.has_begun(stream.job) {
+            return None;
+        }
+        let due = (!is_deaf).then(|| voice.begin_stream(&stream, now));
+        if let Some(Some(_)) = due {
+            self.schedule(due.flatten(), index, stream.side);
+            return Some(stream);
+        }
+        let job = stream.job;
+        let result = Err(StreamTrouble::Media);
+        self.tell(id, VoiceEvent::StreamEnded { job, result });
+        None
+    }
+
+    /// The port of a stream, which may have been stopped meanwhile.
+    pub(super) fn connect(&mut self, id: SessionId, job: u32, port: Port) {
+        let index = self.by_id.get(&id);
+        let Some(session) = index.and_then(|index| self.relay.session_mut(*index)) else {
+            return;
+        };
+        let mut voices = session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut());
+        if let Some(voice) = voices.find(|voice| voice.is_opening(job)) {
+            voice.connect(job, port);
         }
     }
 
@@ -197,6 +236,9 @@ impl<I: PacketIo> Shard<I> {
             let side = if is_b { Side::B } else { Side::A };
             self.speak_to(index, side, at, now);
         }
+        if std::mem::take(&mut self.has_turned) {
+            self.bell.ring();
+        }
     }
 
     fn speak_to(&mut self, index: u32, side: Side, at: u64, now: u64) {
@@ -211,10 +253,32 @@ impl<I: PacketIo> Shard<I> {
             .as_ref()
             .filter(|remote| remote.receives && !is_secret);
         let sound = hears.and_then(Sound::of);
-        // A look that another one has come before is not of this job.
-        let Some(voice) = leg.voice.as_mut().filter(|voice| voice.due() == Some(at)) else {
+        let Some(voice) = leg.voice.as_mut() else {
             return;
         };
+        // A look that another one has come before is of nothing.
+        if voice.turn_due() == Some(at) {
+            voice.turn(now, sound, &mut self.spoken);
+            self.has_turned = true;
+            if !self.spoken.is_empty()
+                && let Some(to) = leg.learner.destination()
+            {
+                self.io.send(leg.port, to, &self.spoken);
+            }
+            let due = voice.turn_due();
+            let plays_now = voice.due() == Some(at);
+            if due.is_none() {
+                self.program(index);
+            }
+            self.schedule(due, index, side);
+            if plays_now {
+                self.schedule(Some(at), index, side);
+            }
+            return;
+        }
+        if voice.due() != Some(at) {
+            return;
+        }
         let played = voice.look(now, sound, &mut self.spoken);
         match played {
             Played::Packet(due) => {
@@ -243,10 +307,16 @@ impl<I: PacketIo> Shard<I> {
         // The list is taken for the while, since the sessions lie beside it.
         let mut keys = std::mem::take(&mut self.relay.keys);
         for (index, side, digit) in keys.drain(..) {
-            if let Some(session) = self.relay.session(index) {
-                let id = session.id;
-                let event = VoiceEvent::Digit { side, digit };
-                self.tell(id, event);
+            let Some(session) = self.relay.session_mut(index) else {
+                continue;
+            };
+            let id = session.id;
+            let Some(voice) = &mut session.split(side).0.voice else {
+                continue;
+            };
+            voice.digit(digit);
+            if voice.attends {
+                self.tell(id, VoiceEvent::Digit { side, digit });
             }
         }
         self.relay.keys = keys;

@@ -11,6 +11,7 @@ pub mod port;
 mod rate;
 mod task;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,6 +35,14 @@ pub struct Settings {
     pub plain: bool,
     /// For streams that are `public`.
     pub admit: Admit,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("plain", &self.plain)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -70,4 +79,4 @@ pub fn open(stream: NewStream, settings: Settings, bell: &Bell, report: Report) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

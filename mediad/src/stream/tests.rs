@@ -2,7 +2,7 @@
 
 mod audio;
 mod bad;
-mod server;
+pub(crate) mod server;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{Bell, FRAME, Port, Settings, Track, open};
 
-pub(super) fn new_stream(url: &str) -> NewStream {
+pub(crate) fn new_stream(url: &str) -> NewStream {
     NewStream {
         job: 7,
         side: Side::A,

@@ -11,27 +11,27 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
-pub(super) struct Server<T> {
-    pub(super) socket: WebSocketStream<T>,
+pub(crate) struct Server<T> {
+    pub(crate) socket: WebSocketStream<T>,
     /// What the client asked for.
-    pub(super) uri: String,
-    pub(super) signature: Option<String>,
-    pub(super) subprotocol: bool,
+    pub(crate) uri: String,
+    pub(crate) signature: Option<String>,
+    pub(crate) subprotocol: bool,
 }
 
 /// A listener, and its URL.
-pub(super) async fn listen() -> (TcpListener, String) {
+pub(crate) async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("ws://{}/media", listener.local_addr().expect("its address"));
     (listener, url)
 }
 
-pub(super) async fn accept(listener: &TcpListener) -> Server<TcpStream> {
+pub(crate) async fn accept(listener: &TcpListener) -> Server<TcpStream> {
     let (tcp, _) = listener.accept().await.expect("a connection");
     shake_hands(tcp).await
 }
 
-pub(super) async fn shake_hands<T: AsyncRead + AsyncWrite + Unpin>(octets: T) -> Server<T> {
+pub(crate) async fn shake_hands<T: AsyncRead + AsyncWrite + Unpin>(octets: T) -> Server<T> {
     let (mut uri, mut signature, mut subprotocol) = (String::new(), None, false);
     #[expect(
         clippy::result_large_err,
@@ -54,7 +54,7 @@ pub(super) async fn shake_hands<T: AsyncRead + AsyncWrite + Unpin>(octets: T) ->
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
-    pub(super) async fn message(&mut self) -> Message {
+    pub(crate) async fn message(&mut self) -> Message {
         let message = timeout(Duration::from_secs(20), self.socket.next()).await;
         message
             .expect("a message in time")
@@ -62,14 +62,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
             .expect("no error")
     }
 
-    pub(super) async fn json(&mut self) -> Value {
+    pub(crate) async fn json(&mut self) -> Value {
         let message = self.message().await;
         let text = message.to_text().expect("text");
         serde_json::from_str(text).unwrap_or_else(|error| unreachable!("{text:?}: {error}"))
     }
 
     /// The next message that is of this event.
-    pub(super) async fn event(&mut self, event: &str) -> Value {
+    pub(crate) async fn event(&mut self, event: &str) -> Value {
         loop {
             let message = self.json().await;
             if message["event"] == event {
@@ -78,16 +78,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
         }
     }
 
-    pub(super) async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("sent");
     }
 
-    pub(super) async fn mark(&mut self, name: &str) {
+    pub(crate) async fn mark(&mut self, name: &str) {
         self.send(&format!(r#"{{"event":"mark","mark":{{"name":"{name}"}}}}"#))
             .await;
     }
 
-    pub(super) async fn media(&mut self, octets: &[u8]) {
+    pub(crate) async fn media(&mut self, octets: &[u8]) {
         use base64::Engine as _;
         let payload = base64::engine::general_purpose::STANDARD.encode(octets);
         self.send(&format!(
