@@ -34,5 +34,6 @@ mod transport;
 mod voice;
 mod voice_api;
 mod voice_dial;
+mod voice_record;
 mod voice_trouble;
 mod within;

@@ -7,7 +7,11 @@ use sip::message::{Message, Method};
 use tracing::info;
 use voice::call::{Cause, Event, LegId};
 
-use super::{Core, Hosted, key_of, sdp::Agreed, server::Stage};
+use super::{
+    Core, Hosted, key_of,
+    sdp::Agreed,
+    server::{Server, Stage},
+};
 use crate::call::bridge::description_of;
 
 impl Hosted {
@@ -117,7 +121,7 @@ impl Hosted {
 
     /// Tells the party that it rings.
     pub(super) fn ring(&self, core: &mut Core) {
-        core.tell_proxy(self.server.as_ref().and_then(super::server::Server::ring));
+        core.tell_proxy(self.server.as_ref().and_then(Server::ring));
     }
 
     pub(super) fn refuse(&mut self, status: u16, core: &mut Core) {

@@ -75,6 +75,7 @@ impl Hosted {
         let legs = self.legs.values().filter_map(Leg::poll_timeout);
         let server = self.server.as_ref().and_then(Server::poll_timeout);
         let rest = legs.chain(call).chain(server);
+        let rest = rest.chain(self.recordings.poll_timeout());
         rest.chain(self.ring_until).min()
     }
 
@@ -88,6 +89,7 @@ impl Hosted {
             }
         }
         self.on_legs_time(now, core);
+        self.on_recordings_time(now, core);
         if self.ring_until.take_if(|until| *until <= now).is_some() {
             self.drop_leg(LegId::PARTY, core);
         }
@@ -156,9 +158,11 @@ impl Hosted {
                     let purpose = Purpose::Voice(VoicePurpose::Reopen);
                     core.ask(self.key, session, purpose, create);
                 }
-                self.fail_plays("it has lost the session");
+                self.fail_jobs(now, "it has lost the session", core);
             }
-            (VoicePurpose::Order, Err(error)) => self.fail_plays(&error.to_string()),
+            (VoicePurpose::Order, Err(error)) => {
+                self.fail_jobs(now, &error.to_string(), core);
+            }
             (_, Err(error)) => warn!(call = self.sid(), %error, "a session is not as it should be"),
             (_, Ok(_)) => {}
         }
@@ -210,8 +214,9 @@ impl Hosted {
         self.orders.push(VoiceOrder::Join(self.joined));
     }
 
-    /// What is played will not be played to its end.
-    pub(super) fn fail_plays(&mut self, why: &str) {
+    /// What is played will not be played to its end, nor recorded.
+    pub(super) fn fail_jobs(&mut self, now: Instant, why: &str, core: &mut Core) {
+        self.lose_recordings(now, why, core);
         for job in std::mem::take(&mut self.playing) {
             if job == DIALLED {
                 self.digits_sent();
@@ -231,13 +236,17 @@ impl Hosted {
     }
 
     /// Something happened in the session.
-    pub(super) fn on_media_event(&mut self, event: VoiceEvent) {
+    pub(super) fn on_media_event(&mut self, now: Instant, event: VoiceEvent, core: &mut Core) {
         match &event {
             VoiceEvent::Played { job, .. } => {
                 self.playing.remove(job);
                 if *job == DIALLED {
                     return self.digits_sent();
                 }
+            }
+            VoiceEvent::RecordingStarted { job } => self.on_recording_started(now, *job, core),
+            VoiceEvent::Recorded { job, result } => {
+                self.on_recorded(now, *job, result.clone(), core);
             }
             VoiceEvent::StreamWarning { code, text, .. } => {
                 warn!(call = self.sid(), code, text, "a stream of a call");
@@ -274,7 +283,10 @@ impl Hosted {
         }
         self.forget_legs(core);
         if self.is_left() {
-            self.close(core);
+            match self.recordings.is_empty() {
+                true => self.close(core),
+                false => self.end_recordings(now),
+            }
         }
         // Where nobody needs their keys, what joined parties send takes the fast path.
         let wants = self.call.as_ref().is_some_and(Call::wants_digits);
@@ -341,13 +353,11 @@ impl Hosted {
                 let heard = Heard::Failed(why.to_owned());
                 self.events.push_back(Event::Heard { job, heard });
             }
-            Action::Record(recording) => self.events.push_back(Event::Recorded {
-                job: recording.job,
-                result: Err(MediaError::Engine(
-                    "recordings of documents are not made here".to_owned(),
-                )),
-            }),
-            Action::StopRecording { .. } => {}
+            Action::Record(recording) => self.record(now, *recording, core),
+            Action::StopRecording { job } => {
+                let job = job.number();
+                self.orders.push(VoiceOrder::Stop { job });
+            }
             Action::Call(leg) => self.call_leg(id, &leg, core),
             Action::Refer { job, .. } => self.events.push_back(Event::Referred {
                 job,

@@ -13,6 +13,7 @@ mod caller;
 mod hosted;
 mod legs;
 mod orders;
+mod recording;
 mod row;
 mod sdp;
 mod server;
@@ -38,6 +39,7 @@ use self::{
     hosted::key_of,
     legs::Leg,
     orders::Terms,
+    recording::Recordings,
     sdp::{Agreed, Origin},
     server::{Server, Stage, USER},
 };
@@ -117,6 +119,7 @@ struct Hosted {
     call: Option<Call>,
     /// What is played and not over.
     playing: BTreeSet<u32>,
+    recordings: Recordings,
     /// What the call is to be told.
     events: VecDeque<call::Event>,
     /// What mediad is to be told.
@@ -371,7 +374,9 @@ impl Core {
     /// Something happened in a session of ours.
     pub(super) fn on_voice_event(&mut self, now: Instant, session: SessionId, event: VoiceEvent) {
         if let Some(id) = self.voices.by_session.get(&session).copied() {
-            self.with_voice(now, id, |hosted, _| hosted.on_media_event(event));
+            self.with_voice(now, id, |hosted, core| {
+                hosted.on_media_event(now, event, core);
+            });
         }
     }
 
@@ -406,7 +411,9 @@ impl Core {
         for (key, session, create) in sessions.collect::<Vec<_>>() {
             self.ask(key, session, Purpose::Voice(VoicePurpose::Reopen), create);
             if let Some(id) = self.voices.by_session.get(&session).copied() {
-                self.with_voice(now, id, |hosted, _| hosted.fail_plays("it was restarted"));
+                self.with_voice(now, id, |hosted, core| {
+                    hosted.fail_jobs(now, "it was restarted", core);
+                });
             }
         }
     }
@@ -504,6 +511,7 @@ impl Hosted {
             attending: false,
             call: None,
             playing: BTreeSet::new(),
+            recordings: Recordings::default(),
             events: VecDeque::new(),
             orders: Vec::new(),
             told: row::Told::default(),

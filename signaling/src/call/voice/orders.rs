@@ -94,7 +94,7 @@ pub(super) fn event_of(event: VoiceEvent, leg_of: impl Fn(Side) -> Option<LegId>
     })
 }
 
-fn trouble(trouble: AudioTrouble) -> MediaError {
+pub(super) fn trouble(trouble: AudioTrouble) -> MediaError {
     match trouble {
         AudioTrouble::Fetch(why) => MediaError::Fetch(why),
         AudioTrouble::Format(why) => MediaError::Format(why),
