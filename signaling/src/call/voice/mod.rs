@@ -420,8 +420,9 @@ impl Core {
 
     /// Nobody is waited for any more.
     pub(super) fn give_up_voices(&mut self) {
-        for id in std::mem::take(&mut self.voices).by_id.into_keys() {
+        for (id, hosted) in std::mem::take(&mut self.voices).by_id {
             self.alarms.set(super::Alarm::Voice(id), None);
+            self.close(hosted.key, hosted.session.into_iter().collect());
         }
     }
 

@@ -108,7 +108,7 @@ impl Hosted {
                     tenant: call.tenant.as_deref().map(str::to_owned),
                     started: recording.started,
                     ended,
-                    channels: recording.channels.into(),
+                    channels: recording.channels,
                     bytes: recorded.octets,
                     node: core.policy.node.clone(),
                     file: format!("{}.wav", recording.sid.as_str()),
