@@ -110,6 +110,7 @@ const fn stream_trouble(trouble: StreamTrouble) -> StreamError {
         StreamTrouble::Handshake(status) => StreamError::Handshake(status),
         // Twilio has no word for an address that is not asked: to its author the server cannot be reached.
         StreamTrouble::Refused => StreamError::Timeout,
-        StreamTrouble::Protocol => StreamError::Protocol,
+        // Nor for a call whose audio cannot be streamed.
+        StreamTrouble::Protocol | StreamTrouble::Media => StreamError::Protocol,
     }
 }
