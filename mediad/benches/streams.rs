@@ -12,7 +12,7 @@ use std::{fs, io};
 
 use control::media::{NewStream, Side, VoiceEvent};
 use futures_util::{SinkExt as _, StreamExt as _};
-use mediad::stream::{Bell, FRAME, Port, Settings, Track, open};
+use mediad::stream::{Bell, FRAME, Port, Settings, Track, Wake, open};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::Message;
@@ -71,6 +71,7 @@ fn measure(count: usize, raw: bool) -> Result<(), Box<dyn std::error::Error>> {
                 new_stream(&url, stream, raw),
                 settings.clone(),
                 &bell,
+                Wake::new(|| {}),
                 report,
             )
         })

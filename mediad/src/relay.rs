@@ -41,6 +41,8 @@ pub(crate) struct Relay {
     pub(crate) learned: Vec<Learned>,
     /// Keys that were pressed in this turn: in which session, and by whom.
     pub(crate) keys: Vec<(u32, Side, char)>,
+    /// Streams have something that their tasks are to be woken for.
+    pub(crate) streamed: bool,
 }
 
 /// Why a packet is not forwarded, or where it goes.
@@ -58,6 +60,7 @@ impl Relay {
             outcomes: Outcomes::default(),
             learned: Vec::with_capacity(64),
             keys: Vec::with_capacity(64),
+            streamed: false,
         }
     }
 
@@ -135,7 +138,7 @@ impl Relay {
         } else {
             let keys = &mut self.keys;
             let tell = |key| keys.push((owner.session, owner.side, key));
-            on_media_port(leg, other, packet, &mut note, tell)
+            on_media_port(leg, other, packet, &mut note, tell, &mut self.streamed)
         };
         match decision {
             Ok(_)
@@ -180,6 +183,7 @@ fn on_media_port(
     packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
     tell: impl FnOnce(char),
+    streamed: &mut bool,
 ) -> MediaDecision {
     if !leg.is_rtp() {
         return on_opaque_port(leg, other, packet, note).map(whole(packet));
@@ -216,13 +220,13 @@ fn on_media_port(
                 tell(key);
             }
             if let Some(voice) = leg.voice.as_mut().filter(|_| !leg.muted) {
-                voice.says(leg.remote.as_ref(), &header);
+                *streamed |= voice.says(leg.remote.as_ref(), &header);
             }
             if other.is_closed() {
                 return Err(Outcome::Apart);
             }
             if let Some(voice) = other.voice.as_mut().filter(|_| !leg.muted) {
-                voice.hears(leg.remote.as_ref(), &header);
+                *streamed |= voice.hears(leg.remote.as_ref(), &header);
             }
             let is_key = insert_keys(other, fields, packet)?;
             if leg.muted && !is_key {

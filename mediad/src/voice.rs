@@ -11,7 +11,7 @@ use control::media::{NewStream, Remote};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 
-use self::streams::Streams;
+use self::streams::{Spoken, Streams};
 use crate::library::Clip;
 use crate::stream::{FRAME, Port};
 
@@ -192,14 +192,17 @@ impl LegVoice {
             return;
         };
         let mut frame = [0; FRAME];
-        let speaks = streams.turn(now, plays, &mut frame);
+        let spoken = streams.turn(now, plays, &mut frame);
         self.streams.take_if(|streams| streams.is_empty());
-        if !speaks {
-            return;
-        }
         let frame_ns = FRAME as u64 * NS_PER_SAMPLE;
         if now.saturating_sub(self.at) > 2 * frame_ns {
             self.catch_up(now);
+        }
+        match spoken {
+            Spoken::Nobody => return,
+            // Each beginning that did not wait for the clock has put the packets ahead of it.
+            Spoken::Silence if self.at > now + frame_ns => return,
+            Spoken::Silence | Spoken::Audio => {}
         }
         self.at += frame_ns;
         if let Some(sound) = sound {
@@ -215,18 +218,27 @@ impl LegVoice {
         }
     }
 
-    /// Takes a packet of what the party says.
-    pub(crate) fn says(&mut self, remote: Option<&Remote>, packet: &rtp::Packet<'_>) {
-        if let (Some(streams), Some(law)) = (&mut self.streams, Law::of(remote, packet)) {
-            streams.says(law, packet);
+    /// Takes a packet of what the party says; `true` where streams have something of it.
+    pub(crate) fn says(&mut self, remote: Option<&Remote>, packet: &rtp::Packet<'_>) -> bool {
+        match (&mut self.streams, Law::of(remote, packet)) {
+            (Some(streams), Some(law)) => streams.says(law, packet),
+            _ => false,
         }
     }
 
-    /// Takes a packet that the party hears of the other one, whose description is `other`.
-    pub(crate) fn hears(&mut self, other: Option<&Remote>, packet: &rtp::Packet<'_>) {
-        if let (Some(streams), Some(law)) = (&mut self.streams, Law::of(other, packet)) {
-            streams.hears(law, packet);
+    /// Takes a packet that the party hears of the other one, whose description is `other`; `true` where streams have
+    /// something of it.
+    pub(crate) fn hears(&mut self, other: Option<&Remote>, packet: &rtp::Packet<'_>) -> bool {
+        match (&mut self.streams, Law::of(other, packet)) {
+            (Some(streams), Some(law)) => streams.hears(law, packet),
+            _ => false,
         }
+    }
+
+    /// The server of a stream begins to speak: when the turn for it is due, unless the stream is over.
+    pub(crate) fn wake(&mut self, job: u32, now: u64) -> Option<u64> {
+        let streams = self.streams.as_mut().filter(|streams| streams.has(job))?;
+        Some(streams.wake(now))
     }
 
     /// Tells streams of a key that the party has pressed.

@@ -5,26 +5,26 @@
 //! at most. Where more than a frame was never needed for [`WINDOW`] frames, the next quiet one is left out: the
 //! delay shrinks. What is missing is concealed by the last frame again, which fades, and then by silence.
 
+use crate::conceal::Concealer;
+
 /// Samples of a frame: 20 ms.
 pub const FRAME: usize = FRAME32 as usize;
-const FRAME32: u32 = 160;
+pub(crate) const FRAME32: u32 = 160;
 /// The delay at the beginning, in samples: 40 ms.
 const FIRST: u32 = 320;
 /// Samples that wait to be read at most: 120 ms.
-const MOST: u32 = 960;
+pub(crate) const MOST: u32 = 960;
 /// Samples in the ring, a power of two: 512 ms.
-const RING: usize = RING32 as usize;
-const RING32: u32 = 4_096;
+pub(crate) const RING: usize = RING32 as usize;
+pub(crate) const RING32: u32 = 4_096;
 /// Frames after which the delay may shrink: 2 s.
 const WINDOW: u32 = 100;
 /// Mean magnitude of a frame that nobody misses: -47 dBov.
-const QUIET: u32 = 150;
-/// Samples until what conceals a loss has faded: 60 ms.
-const FADE: i32 = 480;
+pub(crate) const QUIET: u32 = 150;
 
 /// Where a sample may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cell {
+pub(crate) enum Cell {
     Empty,
     Waiting(i16),
     /// Was read already.
@@ -40,11 +40,7 @@ pub struct Jitter {
     /// Timestamp of the next sample to read, and after the newest one.
     next: u32,
     end: u32,
-    /// The last frame that was there, to conceal with, and its oldest sample.
-    last: [i16; FRAME],
-    oldest: usize,
-    /// Samples that were concealed since.
-    concealed: i32,
+    concealer: Concealer,
     /// The least that was left after a read, in this many reads.
     spare: u32,
     reads: u32,
@@ -57,9 +53,7 @@ impl Default for Jitter {
             ssrc: None,
             next: 0,
             end: 0,
-            last: [0; FRAME],
-            oldest: 0,
-            concealed: FADE,
+            concealer: Concealer::default(),
             spare: u32::MAX,
             reads: 0,
         }
@@ -129,13 +123,11 @@ impl Jitter {
             self.next = self.next.wrapping_add(1);
             if let Cell::Waiting(found) = found {
                 *cell = Cell::Read;
-                self.last[self.oldest] = found;
-                self.oldest = (self.oldest + 1) % FRAME;
-                self.concealed = 0;
+                self.concealer.heard(found);
                 *sample = found;
             } else {
                 *cell = Cell::Empty;
-                *sample = self.conceal();
+                *sample = self.concealer.missing();
             }
         }
         // Where nothing comes at the moment, that says nothing of the delay.
@@ -159,7 +151,7 @@ impl Jitter {
         self.ssrc = Some(ssrc);
         self.next = timestamp.wrapping_sub(FIRST);
         self.end = timestamp;
-        self.concealed = FADE;
+        self.concealer.reset();
         (self.spare, self.reads) = (u32::MAX, 0);
     }
 
@@ -189,24 +181,14 @@ impl Jitter {
             self.next = self.next.wrapping_add(1);
         }
     }
-
-    fn conceal(&mut self) -> i16 {
-        if self.concealed >= FADE {
-            return 0;
-        }
-        let sample = i32::from(self.last[self.oldest]) * (FADE - self.concealed) / FADE;
-        self.oldest = (self.oldest + 1) % FRAME;
-        self.concealed += 1;
-        i16::try_from(sample).unwrap_or(0)
-    }
 }
 
 /// Whether a timestamp is before another one (RFC 3550: they wrap).
-const fn is_before(one: u32, other: u32) -> bool {
+pub(crate) const fn is_before(one: u32, other: u32) -> bool {
     one.wrapping_sub(other) > u32::MAX / 2
 }
 
-const fn place(timestamp: u32) -> usize {
+pub(crate) const fn place(timestamp: u32) -> usize {
     timestamp as usize & (RING - 1)
 }
 

@@ -1,4 +1,4 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, a jitter buffer, recordings, WAV files, sample
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, jitter buffers, recordings, WAV files, sample
 //! rates, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
@@ -16,11 +16,13 @@ pub mod jitter;
 pub mod payload;
 pub mod quality;
 pub mod record;
+pub mod reorder;
 pub mod resample;
 pub mod rtcp;
 pub mod tone;
 pub mod wav;
 
+mod conceal;
 mod header;
 mod packetizer;
 

@@ -13,7 +13,7 @@ use rtp::{dtmf, tone};
 use super::Engine;
 use crate::library::Clip;
 use crate::shard::{Command, GAP_MS, KEY_MS};
-use crate::stream;
+use crate::stream::{self, Wake};
 
 impl Engine {
     pub(super) fn voice(
@@ -49,7 +49,11 @@ impl Engine {
         let job = stream.job;
         let events = self.0.events.clone();
         let report = Box::new(move |event| events.push(Event::Voice { id, event }));
-        let port = stream::open(stream, self.0.streams.clone(), &shard.bell, report);
+        let commands = shard.commands();
+        let wake = Wake::new(move || {
+            commands.send(Command::Speak(id, job));
+        });
+        let port = stream::open(stream, self.0.streams.clone(), &shard.bell, wake, report);
         shard.send(Command::Stream(id, job, port));
     }
 

@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Clip(SessionId, u32, Result<Arc<Clip>, AudioTrouble>),
     /// The port of a job that streams.
     Stream(SessionId, u32, Port),
+    /// The server of such a job begins to speak.
+    Speak(SessionId, u32),
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
@@ -95,11 +97,26 @@ pub(crate) enum Command {
     Stop(bool),
 }
 
+/// The way to a shard.
+#[derive(Debug, Clone)]
+pub(crate) struct Commands {
+    queue: Sender<Command>,
+    waker: Waker,
+}
+
+impl Commands {
+    /// Queues a command; the order of calls is the order of execution. `false` if the shard is gone.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = self.queue.send(command).is_ok();
+        self.waker.wake();
+        sent
+    }
+}
+
 /// The engine's end of a shard.
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
-    commands: Sender<Command>,
-    waker: Waker,
+    commands: Commands,
     pub(crate) gauges: Arc<ShardGauges>,
     /// Wakes the streams of the shard.
     pub(crate) bell: Arc<Bell>,
@@ -133,12 +150,16 @@ impl ShardHandle {
     ) -> Result<Self, ShardError> {
         let (commands, queue) = crossbeam_channel::unbounded();
         let waker = Waker::new()?;
+        let commands = Commands {
+            queue: commands,
+            waker: waker.clone(),
+        };
         let gauges = Arc::new(ShardGauges::default());
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let seed = Seed {
             config,
             queue,
-            waker: waker.clone(),
+            waker,
             gauges: gauges.clone(),
             events,
             bell: bell.clone(),
@@ -150,7 +171,6 @@ impl ShardHandle {
         match started.recv() {
             Ok(Ok(())) => Ok(Self {
                 commands,
-                waker,
                 gauges,
                 bell,
                 thread: Mutex::new(Some(thread)),
@@ -160,11 +180,14 @@ impl ShardHandle {
         }
     }
 
-    /// Queues a command; the order of calls is the order of execution. `false` if the shard is gone.
+    /// As [`Commands::send`].
     pub(crate) fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
-        self.waker.wake();
-        sent
+        self.commands.send(command)
+    }
+
+    /// For who has something to say later on.
+    pub(crate) fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// Stops the thread and waits for it. With `clear`, it leaves no slot behind.
@@ -253,8 +276,6 @@ struct Shard<I> {
     speaking: BinaryHeap<voice::Due>,
     /// For a packet of theirs, so that nothing is allocated.
     spoken: Vec<u8>,
-    /// Streams have had their turn: the bell is to be rung.
-    has_turned: bool,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -293,7 +314,6 @@ impl<I: PacketIo> Shard<I> {
             next_press: None,
             speaking: BinaryHeap::new(),
             spoken: Vec::with_capacity(512),
-            has_turned: false,
             learned: Vec::with_capacity(64),
         }
     }

@@ -139,6 +139,22 @@ impl<I: PacketIo> Shard<I> {
         }
     }
 
+    /// The server of a stream begins to speak, whose port had nothing to play.
+    pub(super) fn begin_speech(&mut self, id: SessionId, job: u32) {
+        let Some(&index) = self.by_id.get(&id) else {
+            return;
+        };
+        let now = monotonic_ns();
+        for side in [Side::A, Side::B] {
+            let session = self.relay.session_mut(index);
+            let due =
+                session.and_then(|session| session.split(side).0.voice.as_mut()?.wake(job, now));
+            if due.is_some() {
+                self.schedule(due, index, side);
+            }
+        }
+    }
+
     /// Begins a job. What is no keys as events waits for [`clip`](Self::clip).
     fn begin_play(&mut self, id: SessionId, index: u32, play: &Play, now: u64) {
         let Some(session) = self.relay.session_mut(index) else {
@@ -236,7 +252,7 @@ impl<I: PacketIo> Shard<I> {
             let side = if is_b { Side::B } else { Side::A };
             self.speak_to(index, side, at, now);
         }
-        if std::mem::take(&mut self.has_turned) {
+        if std::mem::take(&mut self.relay.streamed) {
             self.bell.ring();
         }
     }
@@ -259,7 +275,6 @@ impl<I: PacketIo> Shard<I> {
         // A look that another one has come before is of nothing.
         if voice.turn_due() == Some(at) {
             voice.turn(now, sound, &mut self.spoken);
-            self.has_turned = true;
             if !self.spoken.is_empty()
                 && let Some(to) = leg.learner.destination()
             {
@@ -267,6 +282,7 @@ impl<I: PacketIo> Shard<I> {
             }
             let due = voice.turn_due();
             let plays_now = voice.due() == Some(at);
+            self.relay.streamed = true;
             if due.is_none() {
                 self.program(index);
             }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use control::media::{NewStream, VoiceEvent};
 use rustls::{ClientConfig, RootCertStore};
 
-pub use port::{Bell, FRAME, Port, Track};
+pub use port::{Bell, FRAME, Port, Track, Wake};
 
 /// Whether an address may be asked by a stream that is only for public ones.
 pub type Admit = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
@@ -72,8 +72,14 @@ impl Settings {
 
 /// Begins a stream: [`VoiceEvent::StreamStarted`] or [`VoiceEvent::StreamEnded`] follow. To drop the port ends it
 /// without an event. Must be called inside a tokio runtime.
-pub fn open(stream: NewStream, settings: Settings, bell: &Bell, report: Report) -> Port {
-    let (port, line) = bell.connect();
+pub fn open(
+    stream: NewStream,
+    settings: Settings,
+    bell: &Bell,
+    wake: Wake,
+    report: Report,
+) -> Port {
+    let (port, line) = bell.connect(wake);
     tokio::spawn(task::run(stream, settings, line, report));
     port
 }

@@ -9,6 +9,7 @@
 //! A shard wakes the tasks of all its streams with one [`Bell`] a turn: waking a task from outside of its runtime is a
 //! system call.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -86,6 +87,8 @@ impl Port {
         let taken = self.shared.ring.take(out);
         if taken > 0 {
             self.shared.stir();
+        } else {
+            self.shared.idle.store(true, Ordering::Release);
         }
         taken > 0
     }
@@ -142,6 +145,22 @@ impl Drop for Line {
     }
 }
 
+/// Has the shard give a stream its turn, since its server begins to speak.
+pub struct Wake(Box<dyn Fn() + Send + Sync>);
+
+impl Wake {
+    /// By calling this.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(wake))
+    }
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wake").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) heard: ArrayQueue<Heard>,
@@ -151,6 +170,9 @@ pub(super) struct Shared {
     pub(super) ring: Ring,
     /// The bell is to wake the task.
     stirred: AtomicBool,
+    /// The shard has found nothing to play.
+    idle: AtomicBool,
+    wake: Wake,
     heard_wake: Notify,
     played_wake: Notify,
     gone_wake: Notify,
@@ -161,6 +183,13 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// Samples were written: a shard that had nothing to play is told, once there is a frame.
+    pub(super) fn begin(&self) {
+        if self.ring.ahead() >= FRAME && self.idle.swap(false, Ordering::AcqRel) {
+            (self.wake.0)();
+        }
     }
 
     fn stir(&self) {
@@ -293,14 +322,16 @@ impl Bell {
         });
     }
 
-    /// The two ends of a new stream of this bell's shard.
-    pub(super) fn connect(&self) -> (Port, Line) {
+    /// The two ends of a new stream of this bell's shard, which `wake` wakes.
+    pub(super) fn connect(&self, wake: Wake) -> (Port, Line) {
         let shared = Arc::new(Shared {
             heard: ArrayQueue::new(HEARD),
             digits: ArrayQueue::new(DIGITS),
             lost: AtomicU64::new(0),
             ring: Ring::new(),
             stirred: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            wake,
             heard_wake: Notify::new(),
             played_wake: Notify::new(),
             gone_wake: Notify::new(),

@@ -344,6 +344,7 @@ impl Listener<'_> {
         if most > 0 && !self.playout.is_empty() {
             ring.write(self.playout.take(most));
             self.playout.trim();
+            self.line.shared.begin();
         }
         while let Some(name) = self.playout.reached(ring.passed()) {
             echo(&self.echo, name);

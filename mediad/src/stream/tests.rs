@@ -12,7 +12,7 @@ use control::media::{NewStream, Side, VoiceEvent};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Bell, FRAME, Port, Settings, Track, open};
+use super::{Bell, FRAME, Port, Settings, Track, Wake, open};
 
 pub(crate) fn new_stream(url: &str) -> NewStream {
     NewStream {
@@ -51,7 +51,7 @@ impl Shard {
         let report = Box::new(move |event| {
             let _ = report.send(event);
         });
-        let port = open(stream, settings, &bell, report);
+        let port = open(stream, settings, &bell, Wake::new(|| {}), report);
         Self { port, bell, events }
     }
 

@@ -1,18 +1,30 @@
 //! What a leg of programmable voice streams to WebSocket servers, and what these play to its party.
 //!
-//! While there is a stream, its leg has a clock of 20 ms: at each turn every stream hears a frame of what it wants, and
-//! one that is bidirectional says what the party hears next, unless a job plays. It has silence sent where its server
-//! says nothing, as Twilio does, so that the way through NAT stays open.
+//! What comes in order from the network goes to the servers at once. Beside it, the leg has a clock of 20 ms while there
+//! is a stream: at each turn what is missing is seen to, and one that is bidirectional says what the party hears next,
+//! unless a job plays. It has silence sent where its server says nothing, as Twilio does, so that the way through NAT
+//! stays open.
+//!
+//! A server that begins to speak is not kept waiting for the clock: the clock begins anew with it, after a
+//! cushion for what follows. The cushion is twice as long each time that the server lets it run dry, and shrinks
+//! again while it does not.
 
 use std::collections::VecDeque;
 
 use control::media::NewStream;
-use rtp::jitter::Jitter;
+use rtp::reorder::Reorder;
 
 use super::Law;
 use crate::stream::{FRAME, Port, Track};
 
 const FRAME_NS: u64 = 20_000_000;
+/// What a server's beginning waits for what follows it, at least and at most.
+const CUSHION_NS: u64 = 3_000_000;
+const MOST_CUSHION_NS: u64 = 60_000_000;
+/// A server that speaks again after less silence had run dry.
+const DRY_NS: u64 = 200_000_000;
+/// Frames without that, after which a shorter cushion is tried: 10 s.
+const CALM: u32 = 500;
 /// Samples of what is played that wait to be heard at most: two packets of 60 ms.
 const PLAYED: usize = 960;
 /// Streams of a leg at most; Twilio has four tracks of a call streamed at once.
@@ -23,12 +35,27 @@ const STREAMS: usize = 8;
 pub(crate) struct Streams {
     open: Vec<Open>,
     /// What the party says.
-    says: Jitter,
+    says: Reorder,
     /// What it hears of the other party.
-    hears: Jitter,
+    hears: Reorder,
     /// What was played to it and no turn has had yet.
     played: VecDeque<i16>,
     due: u64,
+    cushion: u64,
+    /// When a server was last heard, and the frames since one ran dry.
+    spoke: Option<u64>,
+    calm: u32,
+}
+
+/// What the party hears of a server in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// No server is to be heard.
+    Nobody,
+    /// It says nothing.
+    Silence,
+    /// What it says.
+    Audio,
 }
 
 #[derive(Debug)]
@@ -45,10 +72,13 @@ impl Streams {
     pub(super) fn new(now: u64) -> Self {
         Self {
             open: Vec::new(),
-            says: Jitter::default(),
-            hears: Jitter::default(),
+            says: Reorder::default(),
+            hears: Reorder::default(),
             played: VecDeque::with_capacity(PLAYED),
             due: now,
+            cushion: CUSHION_NS,
+            spoke: None,
+            calm: 0,
         }
     }
 
@@ -71,6 +101,10 @@ impl Streams {
         self.open
             .iter()
             .any(|open| open.job == job && open.port.is_none())
+    }
+
+    pub(super) fn has(&self, job: u32) -> bool {
+        self.open.iter().any(|open| open.job == job)
     }
 
     pub(super) fn connect(&mut self, job: u32, port: Port) {
@@ -96,14 +130,37 @@ impl Streams {
         self.due
     }
 
-    /// Takes a packet of what the party says.
-    pub(super) fn says(&mut self, law: Law, packet: &rtp::Packet<'_>) {
-        take(&mut self.says, law, packet);
+    /// Takes a packet of what the party says; `true` where servers have something of it to be woken for.
+    pub(super) fn says(&mut self, law: Law, packet: &rtp::Packet<'_>) -> bool {
+        self.says.put(packet, law.decoder());
+        let (mut frame, mut is_heard) = ([0; FRAME], false);
+        while self.says.ready(&mut frame) {
+            is_heard |= hear(&mut self.open, Track::Inbound, &frame);
+        }
+        is_heard
     }
 
-    /// Takes a packet of the other party that it hears.
-    pub(super) fn hears(&mut self, law: Law, packet: &rtp::Packet<'_>) {
-        take(&mut self.hears, law, packet);
+    /// Takes a packet of the other party that it hears; `true` as in [`says`](Self::says).
+    pub(super) fn hears(&mut self, law: Law, packet: &rtp::Packet<'_>) -> bool {
+        self.hears.put(packet, law.decoder());
+        let (mut frame, mut is_heard) = ([0; FRAME], false);
+        while self.hears.ready(&mut frame) {
+            is_heard |= hear(&mut self.open, Track::Outbound, &frame);
+        }
+        is_heard
+    }
+
+    /// The server of a stream begins to speak: when its turn is due.
+    pub(super) fn wake(&mut self, now: u64) -> u64 {
+        if self
+            .spoke
+            .is_some_and(|spoke| now.saturating_sub(spoke) < DRY_NS)
+        {
+            self.cushion = (self.cushion * 2).min(MOST_CUSHION_NS);
+            self.calm = 0;
+        }
+        self.due = now + self.cushion;
+        self.due
     }
 
     /// Takes what is played to the party: `samples`, of which those after `piece` are silence.
@@ -123,54 +180,69 @@ impl Streams {
         }
     }
 
-    /// A turn of the clock: `spoken` becomes what the party is to hear, where this is true. While a job plays, what a
-    /// server says waits.
-    pub(super) fn turn(&mut self, now: u64, plays: bool, spoken: &mut [i16; FRAME]) -> bool {
+    /// A turn of the clock: `spoken` becomes what the party is to hear of a server. While a job plays, what a server says
+    /// waits.
+    pub(super) fn turn(&mut self, now: u64, plays: bool, spoken: &mut [i16; FRAME]) -> Spoken {
         // The shard may have been away: what was missed is not made up for by a burst.
         self.due = (self.due + FRAME_NS).max(now.saturating_sub(FRAME_NS));
         self.open
             .retain(|open| !open.port.as_ref().is_some_and(Port::is_over));
-        let (mut said, mut heard) = ([0; FRAME], [0; FRAME]);
-        self.says.take(&mut said);
-        self.hears.take(&mut heard);
-        spoken.fill(0);
-        let speaker = self.open.iter_mut().find(|open| open.bidirectional);
-        let speaks = speaker.is_some() && !plays;
-        if let Some(port) = speaker
-            .filter(|_| speaks)
-            .and_then(|open| open.port.as_mut())
-        {
-            port.play(spoken);
+        let mut frame = [0; FRAME];
+        if self.says.turn(&mut frame) {
+            hear(&mut self.open, Track::Inbound, &frame);
         }
-        if speaks {
+        let said = if plays {
+            Spoken::Nobody
+        } else {
+            self.speak(now, spoken)
+        };
+        if said != Spoken::Nobody {
             self.played.clear();
-            heard = *spoken;
+            hear(&mut self.open, Track::Outbound, spoken);
         } else if plays || !self.played.is_empty() {
             let rest = self.played.len().min(FRAME);
-            heard.fill(0);
-            heard
+            frame.fill(0);
+            frame
                 .iter_mut()
                 .zip(self.played.drain(..rest))
                 .for_each(|(to, from)| *to = from);
+            hear(&mut self.open, Track::Outbound, &frame);
+        } else if self.hears.turn(&mut frame) {
+            hear(&mut self.open, Track::Outbound, &frame);
         }
-        for open in &mut self.open {
-            let Some(port) = &mut open.port else { continue };
-            if open.inbound {
-                port.hear(Track::Inbound, &said);
-            }
-            if open.outbound {
-                port.hear(Track::Outbound, &heard);
-            }
+        said
+    }
+
+    fn speak(&mut self, now: u64, spoken: &mut [i16; FRAME]) -> Spoken {
+        let Some(speaker) = self.open.iter_mut().find(|open| open.bidirectional) else {
+            return Spoken::Nobody;
+        };
+        spoken.fill(0);
+        if !speaker.port.as_mut().is_some_and(|port| port.play(spoken)) {
+            return Spoken::Silence;
         }
-        speaks
+        self.spoke = Some(now);
+        self.calm += 1;
+        if self.calm == CALM {
+            self.calm = 0;
+            self.cushion = (self.cushion / 2).max(CUSHION_NS);
+        }
+        Spoken::Audio
     }
 }
 
-fn take(jitter: &mut Jitter, law: Law, packet: &rtp::Packet<'_>) {
-    jitter.put(
-        packet.ssrc(),
-        packet.timestamp(),
-        packet.payload(),
-        law.decoder(),
-    );
+/// Has servers hear a frame of a track; `true` where there are any.
+fn hear(open: &mut [Open], track: Track, frame: &[i16; FRAME]) -> bool {
+    let mut is_heard = false;
+    for open in open {
+        let wants = match track {
+            Track::Inbound => open.inbound,
+            Track::Outbound => open.outbound,
+        };
+        if let Some(port) = open.port.as_mut().filter(|_| wants) {
+            port.hear(track, frame);
+            is_heard = true;
+        }
+    }
+    is_heard
 }
