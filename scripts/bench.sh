@@ -47,6 +47,9 @@ echo
 echo "== REST beside a bare axum handler over sqlx"
 measure "$bin/rest" --seconds "${SECONDS_EACH:-5}" --rounds "${ROUNDS:-5}"
 echo
+echo "== callers who talk with an application over Media Streams"
+measure "$bin/voice" --rounds "${ROUNDS:-3}" --soak "${SOAK_MINUTES:-10}"
+echo
 echo "== the dashboard in Chromium with 5,000 calls up"
 measure "$bin/dashboard" --playwright "${CARGO_TARGET_DIR:-target}/playwright"
 echo

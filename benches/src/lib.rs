@@ -13,4 +13,5 @@ pub mod rest;
 pub mod server;
 mod spread;
 pub mod storm;
+pub mod voice;
 pub mod xdp_cost;

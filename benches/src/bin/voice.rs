@@ -1,0 +1,61 @@
+//! Callers who talk with an application over Media Streams (see [`benches::voice`]).
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use benches::{
+    outcome,
+    voice::{self, Plan},
+};
+use clap::Parser;
+
+/// Measures what the bridge between RTP and WebSocket adds to the delay both ways, what it costs, how soon a clear is
+/// heard and how soon a call is answered.
+#[derive(Parser)]
+struct Arguments {
+    /// Calls that are up at once, in turns.
+    #[arg(long, value_delimiter = ',', default_value = "1,100,300")]
+    calls: Vec<usize>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Minutes that the most calls are up at the end.
+    #[arg(long, default_value_t = 10)]
+    soak: u64,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/voice.json")]
+    report: PathBuf,
+    /// The folder with Tandem's programs: this one's own unless told.
+    #[arg(long)]
+    programs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    outcome::exit("voice", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    let plan = Plan {
+        calls: arguments
+            .calls
+            .iter()
+            .map(|calls| (*calls).clamp(1, 900))
+            .collect(),
+        time: Duration::from_secs(arguments.seconds.max(1)),
+        rounds: arguments.rounds,
+        soak: Duration::from_secs(60 * arguments.soak),
+    };
+    let own = std::env::current_exe()?;
+    let own = own.parent().ok_or("this program is in no folder")?;
+    let programs = arguments.programs.as_deref().unwrap_or(own);
+    let report = voice::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
+    println!("\n{report}");
+    if let Some(folder) = arguments.report.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
+    println!("report: {}", arguments.report.display());
+    Ok(report.missed().is_empty())
+}
