@@ -75,7 +75,7 @@ impl Phone {
 }
 
 /// The header lines of these names.
-fn lines(message: &str, names: &[&str]) -> String {
+pub(crate) fn lines(message: &str, names: &[&str]) -> String {
     let named = |line: &&str| {
         names
             .iter()
@@ -89,7 +89,7 @@ fn lines(message: &str, names: &[&str]) -> String {
 }
 
 /// Where a description wants RTP.
-fn media_of(message: &str) -> SocketAddr {
+pub(crate) fn media_of(message: &str) -> SocketAddr {
     let line = message
         .split("\r\n")
         .find(|line| line.starts_with("m=audio "))

@@ -19,6 +19,8 @@ mod node;
 #[cfg(test)]
 mod operate;
 #[cfg(test)]
+mod phone;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod recording;
@@ -38,3 +40,7 @@ mod run;
 mod transfer;
 #[cfg(test)]
 mod voice;
+#[cfg(test)]
+mod voice_streams;
+#[cfg(test)]
+mod websocket;

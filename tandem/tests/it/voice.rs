@@ -19,26 +19,28 @@ use crate::{
     node::Node,
 };
 
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// What an application's server was asked.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     method: String,
     path: String,
     signature: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 /// An application's server, which has an answer for each path.
-struct App {
+pub(crate) struct App {
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl App {
-    fn start(answers: impl FnOnce(u16) -> HashMap<&'static str, (&'static str, Vec<u8>)>) -> Self {
+    pub(crate) fn start(
+        answers: impl FnOnce(u16) -> HashMap<&'static str, (&'static str, Vec<u8>)>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answers = answers(port);
@@ -55,11 +57,11 @@ impl App {
         Self { port, asked }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    fn asked(&self, path: &str) -> Vec<Asked> {
+    pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         let asked = self.asked.lock().unwrap();
         asked
             .iter()
@@ -112,7 +114,7 @@ fn serve(stream: TcpStream, answers: &HashMap<&str, (&str, Vec<u8>)>) -> Option<
 }
 
 /// A node whose number 200 is the application's.
-fn node(voice_url: &str) -> Node {
+pub(crate) fn node(voice_url: &str) -> Node {
     let more = format!(
         "\n[[accounts]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
          [[numbers]]\nnumber = \"200\"\naccount = \"{ACCOUNT}\"\nvoice_url = \"{voice_url}\"\n"
@@ -121,7 +123,7 @@ fn node(voice_url: &str) -> Node {
 }
 
 /// The parameters of a form.
-fn params(body: &str) -> Params {
+pub(crate) fn params(body: &str) -> Params {
     let mut params = Params::new();
     for pair in body.split('&') {
         let (name, value) = pair.split_once('=').unwrap();
