@@ -220,13 +220,13 @@ fn on_media_port(
                 tell(key);
             }
             if let Some(voice) = leg.voice.as_mut().filter(|_| !leg.muted) {
-                *streamed |= voice.says(leg.remote.as_ref(), &header);
+                *streamed |= voice.says(leg.remote.as_ref(), &header, packet.arrival);
             }
             if other.is_closed() {
                 return Err(Outcome::Apart);
             }
             if let Some(voice) = other.voice.as_mut().filter(|_| !leg.muted) {
-                *streamed |= voice.hears(leg.remote.as_ref(), &header);
+                *streamed |= voice.hears(leg.remote.as_ref(), &header, packet.arrival);
             }
             let is_key = insert_keys(other, fields, packet)?;
             if leg.muted && !is_key {
@@ -292,6 +292,12 @@ fn note_zrtp(leg: &mut Leg, other: &mut Leg) {
     if other.zrtp {
         (leg.keys, other.keys) = (None, None);
         (leg.tap, other.tap) = (None, None);
+        for voice in [leg, other]
+            .into_iter()
+            .filter_map(|leg| leg.voice.as_mut())
+        {
+            voice.recordings.clear();
+        }
     }
 }
 

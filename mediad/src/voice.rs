@@ -3,17 +3,21 @@
 //! Played audio is a stream of its own, with an SSRC that the leg keeps over all its jobs; who speaks to the party when
 //! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
 
+mod recordings;
 mod streams;
 
 use std::sync::Arc;
 
-use control::media::{NewStream, Remote};
+use control::media::{NewStream, Remote, VoiceRecord};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 
+use self::recordings::Recordings;
 use self::streams::{Spoken, Streams};
 use crate::library::Clip;
 use crate::stream::{FRAME, Port};
+
+pub(crate) use self::recordings::Loaded;
 
 /// Packet times that are played in, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=60;
@@ -36,6 +40,8 @@ pub(crate) struct LegVoice {
     key: Option<(u32, bool)>,
     player: Option<Player>,
     streams: Option<Box<Streams>>,
+    /// What is recorded of the leg.
+    pub(crate) recordings: Recordings,
     stream: Packetizer,
     /// When the timestamp of `stream` was right.
     at: u64,
@@ -99,6 +105,7 @@ impl LegVoice {
             key: None,
             player: None,
             streams: None,
+            recordings: Recordings::default(),
             stream: Packetizer::new(0, rand::random(), rand::random(), rand::random()),
             at: now,
             begun: std::collections::VecDeque::with_capacity(JOBS),
@@ -126,12 +133,12 @@ impl LegVoice {
 
     /// What the party says has to come to the shard.
     pub(crate) fn listens(&self) -> bool {
-        self.attends || self.streams.is_some()
+        self.attends || self.streams.is_some() || self.recordings.listen()
     }
 
     /// What the party hears has to come to the shard.
     pub(crate) fn overhears(&self) -> bool {
-        self.streams.is_some()
+        self.streams.is_some() || self.recordings.overhear()
     }
 
     fn plays(&self) -> bool {
@@ -164,6 +171,30 @@ impl LegVoice {
             .streams
             .get_or_insert_with(|| Box::new(Streams::new(now)));
         streams.begin(stream).then(|| streams.due())
+    }
+
+    /// Begins a recording whose file is to come; false where there are too many.
+    pub(crate) fn begin_recording(&mut self, record: &VoiceRecord) -> bool {
+        self.remember(record.job);
+        self.recordings.begin(record)
+    }
+
+    /// Plays the tone of a recording, in the place of what is played. Says when its first packet is due.
+    pub(crate) fn beep(&mut self, job: u32, tone: Arc<Clip>, now: u64) -> u64 {
+        self.player = Some(Player {
+            job,
+            loops: Some(1),
+            source: Source::Clip(tone, 0),
+            due: now,
+        });
+        self.catch_up(now);
+        now
+    }
+
+    /// The recording whose tone is played.
+    pub(crate) fn beeping(&self) -> Option<u32> {
+        let job = self.player.as_ref()?.job;
+        self.recordings.waits(job).then_some(job)
     }
 
     /// Whether a stream waits for its port.
@@ -213,26 +244,41 @@ impl LegVoice {
                 ..sound
             };
             sound.encode(&frame, &mut self.stream, out);
+            self.recordings.hears_own(sound.law, out, now);
         } else {
             self.stream.silence(u32::try_from(FRAME).unwrap_or(0));
         }
     }
 
     /// Takes a packet of what the party says; `true` where streams have something of it.
-    pub(crate) fn says(&mut self, remote: Option<&Remote>, packet: &rtp::Packet<'_>) -> bool {
-        match (&mut self.streams, Law::of(remote, packet)) {
-            (Some(streams), Some(law)) => streams.says(law, packet),
-            _ => false,
-        }
+    pub(crate) fn says(
+        &mut self,
+        remote: Option<&Remote>,
+        packet: &rtp::Packet<'_>,
+        arrival: u64,
+    ) -> bool {
+        let Some(law) = Law::of(remote, packet).filter(|_| self.listens()) else {
+            return false;
+        };
+        self.recordings.says(law, packet, arrival);
+        let streams = self.streams.as_mut();
+        streams.is_some_and(|streams| streams.says(law, packet))
     }
 
     /// Takes a packet that the party hears of the other one, whose description is `other`; `true` where streams have
     /// something of it.
-    pub(crate) fn hears(&mut self, other: Option<&Remote>, packet: &rtp::Packet<'_>) -> bool {
-        match (&mut self.streams, Law::of(other, packet)) {
-            (Some(streams), Some(law)) => streams.hears(law, packet),
-            _ => false,
-        }
+    pub(crate) fn hears(
+        &mut self,
+        other: Option<&Remote>,
+        packet: &rtp::Packet<'_>,
+        arrival: u64,
+    ) -> bool {
+        let Some(law) = Law::of(other, packet).filter(|_| self.overhears()) else {
+            return false;
+        };
+        self.recordings.hears(law, packet, arrival);
+        let streams = self.streams.as_mut();
+        streams.is_some_and(|streams| streams.hears(law, packet))
     }
 
     /// The server of a stream begins to speak: when the turn for it is due, unless the stream is over.
@@ -315,12 +361,14 @@ impl LegVoice {
             streams.stop(job);
         }
         self.streams.take_if(|streams| streams.is_empty());
+        self.recordings.stop(job);
     }
 
-    /// Ends whatever is played and streamed.
+    /// Ends whatever is played, streamed and recorded.
     pub(crate) fn stop_all(&mut self) {
         self.player = None;
         self.streams = None;
+        self.recordings.clear();
     }
 
     /// Makes the next packet in `out`, where one is due.
@@ -368,6 +416,7 @@ impl LegVoice {
                 if let Some(sound) = sound {
                     self.stream.set_payload_type(sound.payload_type);
                     sound.encode(piece, &mut self.stream, out);
+                    self.recordings.hears_own(sound.law, out, now);
                 } else {
                     self.stream.silence(u32::try_from(samples).unwrap_or(0));
                 }
@@ -399,7 +448,7 @@ impl Law {
         }
     }
 
-    const fn decoder(self) -> fn(u8) -> i16 {
+    pub(crate) const fn decoder(self) -> fn(u8) -> i16 {
         match self {
             Self::Mu => g711::decode_ulaw,
             Self::A => g711::decode_alaw,

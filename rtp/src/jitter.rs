@@ -1,33 +1,44 @@
-//! A jitter buffer: packets of 8,000 Hz that come when they come, read in even steps.
+//! A jitter buffer that hands out frames of 8,000 Hz as soon as they are whole: for who takes audio when it comes and
+//! needs no even steps, such as a server that listens.
 //!
-//! Samples lie in a ring at the place that their timestamp gives, so that packets may come in any order, twice, and
-//! with any packet time. A packet that comes too late to be read makes the reader wait: the delay grows, to [`MOST`]
-//! at most. Where more than a frame was never needed for [`WINDOW`] frames, the next quiet one is left out: the
-//! delay shrinks. What is missing is concealed by the last frame again, which fades, and then by silence.
+//! What comes in order waits for nothing. Behind a gap it waits: until what is missing has come, or a clock of 20 ms
+//! has had as many turns as the patience allows; then the gap is concealed. Patience grows, from [`FIRST`] to
+//! [`PATIENT`] frames, when something comes too late, and shrinks after [`CALM`] turns without; where nothing is lost
+//! it costs nothing. A gap in the timestamps that is none in the sequence numbers is a sender's silence (RFC 3550
+//! section 4), and is handed out as such at once.
+//!
+//! Frames keep to the clock's count: of a sender who is ahead of it, quiet frames are left out.
 
 use crate::conceal::Concealer;
 
 /// Samples of a frame: 20 ms.
 pub const FRAME: usize = FRAME32 as usize;
-pub(crate) const FRAME32: u32 = 160;
-/// The delay at the beginning, in samples: 40 ms.
-const FIRST: u32 = 320;
-/// Samples that wait to be read at most: 120 ms.
-pub(crate) const MOST: u32 = 960;
+const FRAME32: u32 = 160;
+/// Samples of a packet that are taken at most: 120 ms.
+const MOST: usize = 960;
 /// Samples in the ring, a power of two: 512 ms.
-pub(crate) const RING: usize = RING32 as usize;
-pub(crate) const RING32: u32 = 4_096;
-/// Frames after which the delay may shrink: 2 s.
-const WINDOW: u32 = 100;
+const RING: usize = RING32 as usize;
+const RING32: u32 = 4_096;
 /// Mean magnitude of a frame that nobody misses: -47 dBov.
-pub(crate) const QUIET: u32 = 150;
+const QUIET: u32 = 150;
+
+/// Frames that a gap is waited for at the beginning, at least and at most.
+const FIRST: i32 = 3;
+const LEAST: i32 = 2;
+const PATIENT: i32 = 6;
+/// Turns after which less patience is tried: 10 s.
+const CALM: u32 = 500;
+/// Frames after which the sender's clock is looked at anew: 2 s.
+const WINDOW: u32 = 100;
+/// Frames that may be handed out before their turn: 500 ms.
+const AHEAD: i32 = 25;
 
 /// Where a sample may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cell {
+enum Cell {
     Empty,
     Waiting(i16),
-    /// Was read already.
+    /// Was handed out already.
     Read,
 }
 
@@ -37,13 +48,22 @@ pub struct Jitter {
     ring: Box<[Cell]>,
     /// SSRC of the stream; `None` before its first packet.
     ssrc: Option<u32>,
-    /// Timestamp of the next sample to read, and after the newest one.
+    /// Of the newest packet: its sequence number, and its frames, rounded up.
+    sequence: u16,
+    packet: i32,
+    /// Timestamp of the next sample to hand out, and after the newest one.
     next: u32,
     end: u32,
     concealer: Concealer,
-    /// The least that was left after a read, in this many reads.
-    spare: u32,
-    reads: u32,
+    /// Frames that were handed out beyond the turns of the clock.
+    ahead: i32,
+    /// The same after a packet that came as early as they do, and the most of this window.
+    prompt: i32,
+    best: i32,
+    frames: u32,
+    patience: i32,
+    /// Turns since something came too late.
+    calm: u32,
 }
 
 impl Default for Jitter {
@@ -51,144 +71,170 @@ impl Default for Jitter {
         Self {
             ring: vec![Cell::Empty; RING].into(),
             ssrc: None,
+            sequence: 0,
+            packet: 1,
             next: 0,
             end: 0,
             concealer: Concealer::default(),
-            spare: u32::MAX,
-            reads: 0,
+            ahead: 0,
+            prompt: 0,
+            best: i32::MIN,
+            frames: 0,
+            patience: FIRST,
+            calm: 0,
         }
     }
 }
 
 impl Jitter {
-    /// Takes a packet: its payload is one octet a sample, which `decode` makes linear.
-    pub fn put(&mut self, ssrc: u32, timestamp: u32, payload: &[u8], decode: fn(u8) -> i16) {
-        let payload = payload.get(..MOST as usize).unwrap_or(payload);
+    /// Takes a packet, whose payload is one octet a sample, which `decode` makes linear. [`ready`](Self::ready) has
+    /// what it makes whole.
+    pub fn put(&mut self, packet: &crate::Packet<'_>, decode: fn(u8) -> i16) {
+        let payload = packet.payload();
+        let payload = payload.get(..MOST).unwrap_or(payload);
         let len = u32::try_from(payload.len()).unwrap_or(0);
-        if len == 0 {
+        if len == 0 || self.ahead > AHEAD {
             return;
         }
+        let timestamp = packet.timestamp();
         let until = timestamp.wrapping_add(len);
-        let is_new = is_before(self.end, until);
-        let ahead = until.wrapping_sub(self.next);
-        let is_late = is_before(timestamp, self.next);
-        let behind = self.next.wrapping_sub(timestamp);
-        let has_jumped = if is_late {
-            behind > RING32
+        if self.ssrc != Some(packet.ssrc()) || self.has_jumped(timestamp, until) {
+            self.begin(packet.ssrc(), timestamp);
         } else {
-            is_new && ahead > RING32
-        };
-        if has_jumped || self.ssrc != Some(ssrc) {
-            self.begin(ssrc, timestamp);
-        } else if is_late {
-            let grows = behind.min(MOST.saturating_sub(self.waiting()));
-            if !is_new {
-                // It was read itself, or what comes after it was.
-                if behind <= MOST && self.ring[place(timestamp)] != Cell::Read {
-                    self.next = self.next.wrapping_sub(grows);
+            let follows = packet.sequence() == self.sequence.wrapping_add(1);
+            if is_before(timestamp, self.next) {
+                // It was handed out already, or concealed.
+                if self.ring[place(timestamp)] != Cell::Read {
+                    self.patience = (self.patience + 1).min(PATIENT);
+                    self.calm = 0;
                 }
-                return;
-            }
-            if grows == behind {
-                self.next = timestamp;
-            } else {
-                // Its clock has stood still meanwhile.
-                self.begin(ssrc, timestamp);
+                if follows {
+                    // Nothing was lost, all of it is late: none of it is to be lost here.
+                    self.next = timestamp;
+                } else if !is_before(self.next, until) {
+                    return;
+                }
+            } else if follows && is_before(self.end, timestamp) {
+                self.silence_until(timestamp);
             }
         }
         for (position, octet) in (0..).zip(payload) {
-            let place = place(timestamp.wrapping_add(position));
-            self.ring[place] = Cell::Waiting(decode(*octet));
+            let at = timestamp.wrapping_add(position);
+            if !is_before(at, self.next) {
+                self.ring[place(at)] = Cell::Waiting(decode(*octet));
+            }
         }
         if is_before(self.end, until) {
             self.end = until;
-        }
-        // A burst; after a pause the sender's clock is ahead without one.
-        let waiting = self.waiting();
-        if waiting > MOST + FRAME32 && matches!(self.ring[place(self.next)], Cell::Waiting(_)) {
-            self.skip(waiting - MOST);
+            self.sequence = packet.sequence();
+            self.packet = i32::try_from(len.div_ceil(FRAME32)).unwrap_or(1);
         }
     }
 
-    /// Reads the next 20 ms.
-    pub fn take(&mut self, out: &mut [i16; FRAME]) {
+    /// Hands out the next frame, where it is whole. To be asked after each packet until there is none.
+    pub fn ready(&mut self, out: &mut [i16; FRAME]) -> bool {
+        while self.is_whole() {
+            self.read(out);
+            let loudness: u32 = out
+                .iter()
+                .map(|sample| u32::from(sample.unsigned_abs()))
+                .sum();
+            if self.ahead > 1 && loudness / FRAME32 <= QUIET {
+                self.prompt -= 1;
+                self.best = self.best.saturating_sub(1);
+                continue;
+            }
+            self.ahead += 1;
+            self.prompt = self.prompt.max(self.ahead);
+            self.best = self.best.max(self.ahead);
+            self.frames += 1;
+            if self.frames == WINDOW {
+                // A sender whose clock is slow is not taken for one whose packets are lost.
+                self.prompt = self.best;
+                (self.best, self.frames) = (i32::MIN, 0);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// A turn of the clock, each 20 ms: hands out a frame, where what is missing of it is waited for no longer. Of a
+    /// sender of whom nothing has come it is silence.
+    pub fn turn(&mut self, out: &mut [i16; FRAME]) -> bool {
+        self.calm += 1;
+        if self.calm == CALM {
+            self.calm = 0;
+            self.patience = (self.patience - 1).max(LEAST);
+        }
         if self.ssrc.is_none() {
             out.fill(0);
-            return;
+            return true;
         }
-        self.shrink();
-        for sample in out.iter_mut() {
-            let cell = &mut self.ring[place(self.next)];
-            let found = *cell;
-            self.next = self.next.wrapping_add(1);
-            if let Cell::Waiting(found) = found {
-                *cell = Cell::Read;
-                self.concealer.heard(found);
-                *sample = found;
-            } else {
-                *cell = Cell::Empty;
-                *sample = self.concealer.missing();
-            }
+        self.ahead -= 1;
+        if self.prompt - self.ahead <= self.patience + self.packet {
+            return false;
         }
-        // Where nothing comes at the moment, that says nothing of the delay.
-        if is_before(self.next, self.end) {
-            self.spare = self.spare.min(self.waiting());
-            self.reads += 1;
-        }
+        self.ahead += 1;
+        self.read(out);
+        true
     }
 
-    /// Samples until the newest one.
-    const fn waiting(&self) -> u32 {
-        if is_before(self.next, self.end) {
-            self.end.wrapping_sub(self.next)
+    fn has_jumped(&self, timestamp: u32, until: u32) -> bool {
+        if is_before(timestamp, self.next) {
+            self.next.wrapping_sub(timestamp) > RING32
         } else {
-            0
+            is_before(self.end, until) && until.wrapping_sub(self.next) > RING32
         }
     }
 
     fn begin(&mut self, ssrc: u32, timestamp: u32) {
         self.ring.fill(Cell::Empty);
         self.ssrc = Some(ssrc);
-        self.next = timestamp.wrapping_sub(FIRST);
-        self.end = timestamp;
+        (self.next, self.end) = (timestamp, timestamp);
         self.concealer.reset();
-        (self.spare, self.reads) = (u32::MAX, 0);
+        self.prompt = self.ahead;
+        (self.best, self.frames) = (i32::MIN, 0);
     }
 
-    /// Leaves a quiet frame out, where more than one is left after every read.
-    fn shrink(&mut self) {
-        if self.reads < WINDOW {
-            return;
-        }
-        if self.spare <= FRAME32 {
-            (self.spare, self.reads) = (u32::MAX, 0);
-            return;
-        }
-        let samples = (0..FRAME32).map(|at| match self.ring[place(self.next.wrapping_add(at))] {
-            Cell::Waiting(sample) => u32::from(sample.unsigned_abs()),
-            Cell::Empty | Cell::Read => 0,
-        });
-        let loudness: u32 = samples.sum();
-        if loudness / FRAME32 <= QUIET {
-            self.skip(FRAME32);
-            (self.spare, self.reads) = (u32::MAX, 0);
+    /// The sender was silent between its newest sample and this one.
+    fn silence_until(&mut self, timestamp: u32) {
+        let mut at = match is_before(self.end, self.next) {
+            true => self.next,
+            false => self.end,
+        };
+        while is_before(at, timestamp) {
+            self.ring[place(at)] = Cell::Waiting(0);
+            at = at.wrapping_add(1);
         }
     }
 
-    fn skip(&mut self, samples: u32) {
-        for _ in 0..samples {
-            self.ring[place(self.next)] = Cell::Empty;
+    fn is_whole(&self) -> bool {
+        let mut places = (0..FRAME32).map(|at| place(self.next.wrapping_add(at)));
+        places.all(|place| matches!(self.ring[place], Cell::Waiting(_)))
+    }
+
+    fn read(&mut self, out: &mut [i16; FRAME]) {
+        for sample in out {
+            let cell = &mut self.ring[place(self.next)];
             self.next = self.next.wrapping_add(1);
+            *sample = if let Cell::Waiting(found) = *cell {
+                *cell = Cell::Read;
+                self.concealer.heard(found);
+                found
+            } else {
+                *cell = Cell::Empty;
+                self.concealer.missing()
+            };
         }
     }
 }
 
 /// Whether a timestamp is before another one (RFC 3550: they wrap).
-pub(crate) const fn is_before(one: u32, other: u32) -> bool {
+const fn is_before(one: u32, other: u32) -> bool {
     one.wrapping_sub(other) > u32::MAX / 2
 }
 
-pub(crate) const fn place(timestamp: u32) -> usize {
+const fn place(timestamp: u32) -> usize {
     timestamp as usize & (RING - 1)
 }
 
@@ -197,136 +243,261 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Packet;
 
-    /// A packet whose samples are all of its number, from 1.
-    fn packet(jitter: &mut Jitter, base: u32, number: u8) {
-        let timestamp = base.wrapping_add((u32::from(number) - 1) * 160);
-        jitter.put(1, timestamp, &[number; 160], i16::from);
+    struct Sender {
+        jitter: Jitter,
+        base: u32,
     }
 
-    fn frame(jitter: &mut Jitter) -> [i16; FRAME] {
-        let mut out = [-1; FRAME];
-        jitter.take(&mut out);
-        out
+    impl Sender {
+        fn new(base: u32) -> Self {
+            let jitter = Jitter::default();
+            Self { jitter, base }
+        }
+
+        /// A packet of 20 ms whose samples are all of its number, in its place in time.
+        fn put(&mut self, number: u16) {
+            self.put_as(number, number, 160);
+        }
+
+        fn put_as(&mut self, sequence: u16, number: u16, samples: usize) {
+            let timestamp = self.base.wrapping_add(u32::from(number) * 160);
+            let octet = u8::try_from(number).unwrap();
+            self.put_raw(1, sequence, timestamp, &vec![octet; samples]);
+        }
+
+        fn put_raw(&mut self, ssrc: u32, sequence: u16, timestamp: u32, payload: &[u8]) {
+            let mut octets = vec![0x80, 0];
+            octets.extend(sequence.to_be_bytes());
+            octets.extend(timestamp.to_be_bytes());
+            octets.extend(ssrc.to_be_bytes());
+            octets.extend(payload);
+            // Loud enough never to be left out.
+            let loud = |octet| i16::from(octet) * 200;
+            self.jitter.put(&Packet::parse(&octets).unwrap(), loud);
+        }
+
+        /// Frames that are whole, as their packets' numbers; of mixed ones -1.
+        fn ready(&mut self) -> Vec<i16> {
+            let mut frame = [0; FRAME];
+            let mut numbers = Vec::new();
+            while self.jitter.ready(&mut frame) {
+                numbers.push(number(&frame));
+            }
+            numbers
+        }
+
+        fn turn(&mut self) -> Option<i16> {
+            let mut frame = [0; FRAME];
+            self.jitter.turn(&mut frame).then(|| number(&frame))
+        }
+    }
+
+    fn number(frame: &[i16; FRAME]) -> i16 {
+        match frame.iter().all(|sample| *sample == frame[0]) {
+            true => frame[0] / 200,
+            false => -1,
+        }
     }
 
     #[test]
-    fn packets_come_out_in_order_after_40_ms() {
+    fn what_comes_in_order_waits_for_nothing() {
         // Timestamps wrap in the middle.
-        let base = 0u32.wrapping_sub(480);
-        let mut jitter = Jitter::default();
-        assert_eq!(frame(&mut jitter), [0; FRAME]);
-        packet(&mut jitter, base, 1);
-        assert_eq!(frame(&mut jitter), [0; FRAME]);
-        packet(&mut jitter, base, 3);
-        assert_eq!(frame(&mut jitter), [0; FRAME]);
-        packet(&mut jitter, base, 2);
-        packet(&mut jitter, base, 2);
-        packet(&mut jitter, base, 4);
-        for number in 1..=4 {
-            assert_eq!(frame(&mut jitter), [number; FRAME]);
+        let mut sender = Sender::new(0u32.wrapping_sub(480));
+        assert_eq!(sender.turn(), Some(0), "silence before the first packet");
+        for number in 1..100 {
+            sender.put(number);
+            assert_eq!(sender.ready(), [i16::try_from(number).unwrap()]);
+            assert_eq!(sender.turn(), None);
         }
     }
 
     #[test]
-    fn a_loss_is_concealed_by_what_was_before_which_fades() {
-        let mut jitter = Jitter::default();
-        jitter.put(1, 0, &[200; 160], i16::from);
-        jitter.put(1, 1_600, &[7; 160], i16::from);
-        let frames: Vec<_> = (0..13).map(|_| frame(&mut jitter)).collect();
-        assert_eq!(frames[2], [200; FRAME]);
-        assert!(
-            frames[3][0] == 200 && frames[3][159] < 140,
-            "{:?}",
-            frames[3]
-        );
-        assert!(frames[3..6].concat().is_sorted_by(|one, next| one >= next));
-        assert!(frames[6..12].concat().iter().all(|sample| *sample == 0));
-        assert_eq!(frames[12], [7; FRAME]);
-    }
-
-    #[test]
-    fn who_is_late_is_waited_for_to_120_ms() {
-        let mut jitter = Jitter::default();
-        packet(&mut jitter, 0, 1);
-        for _ in 0..5 {
-            frame(&mut jitter);
+    fn packets_of_any_time_become_frames() {
+        let mut sender = Sender::new(0);
+        for (sequence, number) in [1, 4, 7].into_iter().enumerate() {
+            sender.put_as(u16::try_from(sequence).unwrap(), number, 480);
+            assert_eq!(sender.ready().len(), 3);
+            for _ in 0..3 {
+                assert_eq!(sender.turn(), None);
+            }
         }
-        // 40 ms too late: it is heard, and so is the next one after it.
-        packet(&mut jitter, 0, 2);
-        packet(&mut jitter, 0, 3);
-        assert_eq!(frame(&mut jitter), [2; FRAME]);
-        assert_eq!(frame(&mut jitter), [3; FRAME]);
-        packet(&mut jitter, 0, 1);
-        assert_ne!(frame(&mut jitter), [9; FRAME]);
-        // A burst of more than there is room for: the newest 120 ms are kept.
-        (5..=20).for_each(|number| packet(&mut jitter, 0, number));
-        let heard: Vec<_> = (0..6).map(|_| frame(&mut jitter)[0]).collect();
-        assert_eq!(heard, [15, 16, 17, 18, 19, 20]);
+        sender.put_raw(1, 3, 10 * 160, &[10; 80]);
+        assert!(sender.ready().is_empty());
+        sender.put_raw(1, 4, 10 * 160 + 80, &[10; 80]);
+        assert_eq!(sender.ready(), [10]);
     }
 
     #[test]
-    fn a_delay_that_is_not_needed_shrinks_in_silence() {
-        let delay = |loud: u8| {
-            let mut jitter = Jitter::default();
-            for packet in 0..6 {
-                jitter.put(1, packet * 160, &[loud; 160], |octet| {
-                    i16::from(octet) * 100
-                });
+    fn who_comes_out_of_order_is_waited_for() {
+        let mut sender = Sender::new(0);
+        sender.put(1);
+        assert_eq!(sender.ready(), [1]);
+        sender.put(3);
+        sender.put(3);
+        assert!(sender.ready().is_empty());
+        assert_eq!(sender.turn(), None);
+        sender.put(2);
+        assert_eq!(sender.ready(), [2, 3]);
+    }
+
+    #[test]
+    fn a_loss_is_concealed_when_patience_ends_and_what_follows_waits_no_longer() {
+        let mut sender = Sender::new(0);
+        sender.put(1);
+        assert_eq!(sender.ready(), [1]);
+        assert_eq!(sender.turn(), None);
+        let mut turns = 0;
+        let concealed = (3..20).find_map(|number| {
+            sender.put(number);
+            assert!(sender.ready().is_empty());
+            turns += 1;
+            sender.turn()
+        });
+        // It fades.
+        assert_eq!((concealed, turns), (Some(-1), FIRST + 1));
+        assert_eq!(sender.ready(), [3, 4, 5, 6]);
+        // Too late: the next gap is waited for longer.
+        let patience = sender.jitter.patience;
+        sender.put(2);
+        assert_eq!(sender.jitter.patience, patience + 1);
+        // Again: it was handed out, and is not late but there twice.
+        sender.put(5);
+        assert_eq!(sender.jitter.patience, patience + 1);
+        for _ in 0..10 * CALM {
+            sender.turn();
+        }
+        assert_eq!(sender.jitter.patience, LEAST);
+    }
+
+    #[test]
+    fn a_senders_silence_is_no_loss() {
+        let mut sender = Sender::new(0);
+        sender.put_as(1, 1, 160);
+        assert_eq!(sender.ready(), [1]);
+        let silent = (2..50).filter_map(|_| sender.turn()).count();
+        assert!((43..48).contains(&silent), "{silent}");
+        // It speaks again, in the next packet and at its time.
+        sender.put_as(2, 50, 160);
+        let heard = sender.ready();
+        assert_eq!(heard.last(), Some(&50));
+        assert_eq!(silent + heard.len(), 49, "{heard:?}");
+        sender.turn();
+        sender.put_as(3, 51, 160);
+        assert_eq!(sender.ready(), [51]);
+    }
+
+    #[test]
+    fn what_is_late_as_a_whole_is_not_lost() {
+        let mut sender = Sender::new(0);
+        sender.put(1);
+        assert_eq!(sender.ready(), [1]);
+        // The network stands still for 200 ms.
+        for _ in 0..10 {
+            sender.turn();
+        }
+        let heard: Vec<i16> = (2..14)
+            .flat_map(|number| {
+                sender.put(number);
+                sender.ready()
+            })
+            .collect();
+        assert_eq!(heard, (2..14).collect::<Vec<_>>());
+        assert!(sender.jitter.ahead > 1);
+        // What is ahead of the clock now is made up for in silence.
+        let mut numbers = 14..;
+        while sender.jitter.ahead > 1 {
+            let number = numbers.next().unwrap();
+            sender.put_raw(1, number, u32::from(number) * 160, &[0; 160]);
+            sender.ready();
+            sender.turn();
+            assert!(number < 40);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_no_more_than_half_a_second_ahead() {
+        let mut sender = Sender::new(0);
+        let heard: usize = (1..150)
+            .map(|number| {
+                sender.put(number);
+                sender.ready().len()
+            })
+            .sum();
+        assert!(heard <= 27, "{heard}");
+        for _ in 0..30 {
+            sender.turn();
+        }
+        sender.put(160);
+        assert_eq!(sender.ready(), [160]);
+    }
+
+    #[test]
+    fn a_slow_clock_is_no_loss() {
+        // One packet in 500 too few: 20 times what crystals do.
+        let mut sender = Sender::new(0);
+        let (mut number, mut heard, mut concealed) = (0, 0, 0);
+        for turn in 0..20_000 {
+            if turn % 500 != 499 {
+                number += 1;
+                sender.put_raw(1, number, u32::from(number) * 160, &[9; 160]);
+                heard += sender.ready().len();
             }
-            for packet in 6..1_000 {
-                jitter.put(1, packet * 160, &[loud; 160], |octet| {
-                    i16::from(octet) * 100
-                });
-                frame(&mut jitter);
-            }
-            jitter.end.wrapping_sub(jitter.next)
-        };
-        assert!(delay(0) <= 160, "{}", delay(0));
-        assert!(delay(50) >= 800, "{}", delay(50));
+            concealed += usize::from(sender.turn().is_some());
+        }
+        assert_eq!((heard, concealed), (usize::from(number), 0));
     }
 
     #[test]
     fn a_new_stream_and_a_clock_that_jumps_begin_anew() {
-        let mut jitter = Jitter::default();
-        packet(&mut jitter, 0, 1);
+        let mut sender = Sender::new(0);
+        sender.put(1);
+        sender.ready();
         for (ssrc, timestamp) in [(2, 77), (2, 1_000_000), (2, 3_000_000_000), (2, 5)] {
-            jitter.put(ssrc, timestamp, &[9; 160], i16::from);
-            let heard: Vec<_> = (0..3).map(|_| frame(&mut jitter)).collect();
-            assert_eq!(heard[2], [9; FRAME], "{timestamp}");
+            sender.put_raw(ssrc, 9, timestamp, &[9; 160]);
+            assert_eq!(sender.ready(), [9], "{timestamp}");
         }
     }
 
     proptest! {
+        /// Whatever comes, as many frames go out as time passes, but for what may wait or be ahead.
         #[test]
-        fn whatever_comes_is_read(
-            steps in prop::collection::vec((0u32..3, any::<u32>(), 0usize..2_000, any::<bool>()), 0..60)
+        fn frames_keep_to_the_clock(
+            steps in prop::collection::vec((0u32..2, any::<u16>(), any::<u32>(), 0usize..2_000, 0u8..4), 0..200)
         ) {
-            let mut jitter = Jitter::default();
-            for (ssrc, timestamp, len, reads) in steps {
-                jitter.put(ssrc, timestamp, &vec![3; len], i16::from);
-                if reads {
-                    prop_assert!(frame(&mut jitter).iter().all(|sample| (0..=3).contains(sample)));
+            let mut sender = Sender::new(0);
+            let (mut out, mut turns) = (0_i64, 0_i64);
+            for (ssrc, sequence, timestamp, len, turned) in steps {
+                sender.put_raw(ssrc, sequence, timestamp, &vec![3; len]);
+                out += i64::try_from(sender.ready().len()).unwrap();
+                for _ in 0..turned {
+                    turns += 1;
+                    out += i64::from(sender.turn().is_some());
                 }
+                prop_assert!(out - turns <= i64::from(AHEAD) + 8, "{} ahead", out - turns);
             }
         }
 
-        /// With no more than 60 ms of jitter and no loss, everything is heard once the delay has grown to it.
+        /// With no more than 40 ms of jitter and no loss, everything is handed out, once and in order.
         #[test]
-        fn the_delay_grows_until_nothing_is_late(late in prop::collection::vec(0usize..4, 120)) {
-            let mut jitter = Jitter::default();
+        fn what_is_not_lost_is_heard_in_order(late in prop::collection::vec(0u16..3, 120)) {
+            let mut sender = Sender::new(0);
             let mut heard = Vec::new();
             for now in 0..124 {
-                for (number, late) in late.iter().enumerate() {
+                for (number, late) in (1..).zip(&late) {
                     if number + late == now {
-                        packet(&mut jitter, 0, u8::try_from(number + 1).unwrap());
+                        sender.put(number);
+                        heard.extend(sender.ready());
                     }
                 }
-                heard.push(frame(&mut jitter));
+                heard.extend(sender.turn());
             }
-            (0..6).for_each(|_| heard.push(frame(&mut jitter)));
-            let lost = (1..=120).filter(|number| !heard.contains(&[*number; FRAME])).count();
-            prop_assert!(lost <= 4, "{lost}");
+            heard.retain(|number| *number != 0);
+            // The first packet to come may be the second.
+            let first = heard[0];
+            prop_assert!(first <= 3);
+            prop_assert_eq!(heard, (first..=120).collect::<Vec<_>>());
         }
     }
 }

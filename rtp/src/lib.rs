@@ -1,5 +1,5 @@
-//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, jitter buffers, recordings, WAV files, sample
-//! rates, and the quality of what was received.
+//! Media as pure functions: RTP and RTCP packets, G.711, telephone keys, tones, a jitter buffer, whether somebody
+//! speaks, recordings, WAV files, sample rates, and the quality of what was received.
 //!
 //! Nothing here holds a socket, a clock or a thread. Parsers borrow from the packet and never panic
 //! on what a peer sent; they answer with an error that says what is wrong with it.
@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod activity;
 pub mod demux;
 pub mod dtmf;
 pub mod g711;
@@ -16,7 +17,6 @@ pub mod jitter;
 pub mod payload;
 pub mod quality;
 pub mod record;
-pub mod reorder;
 pub mod resample;
 pub mod rtcp;
 pub mod tone;

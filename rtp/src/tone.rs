@@ -24,6 +24,12 @@ pub fn ringback(country: &str) -> Vec<i16> {
     synthesize(cadence(&country.to_ascii_lowercase()))
 }
 
+/// The tone before a recording: 300 ms of 1,400 Hz, as recording tones are (ITU-T E.180).
+#[must_use]
+pub fn beep() -> Vec<i16> {
+    synthesize(&[(&[1_400.0], 300)])
+}
+
 /// Keys as tones, for who takes no events.
 #[must_use]
 pub fn keys(steps: &[Step]) -> Vec<i16> {
@@ -166,5 +172,7 @@ mod tests {
         assert!(level(&britain[..3_200], 450.0) > 4_000.0);
         assert!(britain[3_200..4_800].iter().all(|sample| *sample == 0));
         assert_eq!(ringback("de").len(), 40_000);
+        let beep = beep();
+        assert!(beep.len() == 2_400 && level(&beep, 1_400.0) > 6_000.0);
     }
 }

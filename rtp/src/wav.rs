@@ -292,7 +292,7 @@ mod tests {
         assert_eq!((wav.rate, wav.len()), (48_000, 1));
         assert_eq!(wav.mono().collect::<Vec<_>>(), [7]);
         // What a recording of this node begins with.
-        let mut own = record::header(4).to_vec();
+        let mut own = record::header(2, 4).to_vec();
         own.extend([2, 0, 4, 0]);
         assert_eq!(samples(&own), [3]);
         // From a pipe: sizes that are not known.

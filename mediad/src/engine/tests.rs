@@ -17,5 +17,6 @@ mod relaying;
 mod socket;
 mod streams;
 mod voice;
+mod voice_recording;
 
 use bed::*;

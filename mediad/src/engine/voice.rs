@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use control::Fault;
 use control::media::{
-    Audio, AudioTrouble, Event, NewStream, Play, Response, SessionId, Voice, VoiceOrder,
+    Audio, AudioTrouble, Event, NewStream, Play, Response, SessionId, Voice, VoiceEvent,
+    VoiceOrder, VoiceRecord,
 };
 use rtp::{dtmf, tone};
 
 use super::Engine;
 use crate::library::Clip;
-use crate::shard::{Command, GAP_MS, KEY_MS};
+use crate::record::{Reel, Report};
+use crate::shard::{Command, GAP_MS, KEY_MS, ShardHandle};
 use crate::stream::{self, Wake};
 
 impl Engine {
@@ -33,6 +35,9 @@ impl Engine {
             for stream in begun.streams {
                 engine.open(id, stream);
             }
+            for record in begun.recordings {
+                tokio::spawn(engine.clone().record_party(id, record));
+            }
             for play in plays {
                 tokio::spawn(engine.clone().provide(id, play));
             }
@@ -42,8 +47,7 @@ impl Engine {
 
     /// Opens a stream that a shard has begun.
     fn open(&self, id: SessionId, stream: NewStream) {
-        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
-        let Some(shard) = shard.and_then(|shard| self.0.shards.get(shard)) else {
+        let Some(shard) = self.shard_of(id) else {
             return;
         };
         let job = stream.job;
@@ -57,6 +61,57 @@ impl Engine {
         shard.send(Command::Stream(id, job, port));
     }
 
+    /// Hands a shard the file of a recording that it has begun.
+    async fn record_party(self, id: SessionId, record: VoiceRecord) {
+        let job = record.job;
+        let made = self.reel(id, record).await;
+        let reel = made.map_err(|why| {
+            let result = Err(AudioTrouble::Engine(why));
+            let event = VoiceEvent::Recorded { job, result };
+            self.0.events.push(Event::Voice { id, event });
+        });
+        if let Some(shard) = self.shard_of(id) {
+            shard.send(Command::Reel(id, job, reel.ok()));
+        }
+    }
+
+    /// The disk is waited for, but not by a shard.
+    async fn reel(&self, id: SessionId, record: VoiceRecord) -> Result<Reel, String> {
+        let inner = self.0.clone();
+        let report = self.report(id, record.job);
+        let made = tokio::task::spawn_blocking(move || match &inner.recorder {
+            Some(recorder) => {
+                let reel = recorder.reel(&record, report);
+                reel.map_err(|error| format!("[media] recordings: {error}"))
+            }
+            None => Err("set [media] recordings to a folder".to_owned()),
+        });
+        let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
+        made.map_err(|why| format!("no recording can be made: {why}"))
+    }
+
+    /// Tells of a recording that is over, and its shard of it. It keeps nothing of the engine alive.
+    fn report(&self, id: SessionId, job: u32) -> Report {
+        let inner = Arc::downgrade(&self.0);
+        Box::new(move |result| {
+            let Some(inner) = inner.upgrade() else { return };
+            let engine = Self(inner);
+            let result = result.map_err(|why| {
+                AudioTrouble::Engine(format!("the recording cannot be written: {why}"))
+            });
+            let event = VoiceEvent::Recorded { job, result };
+            engine.0.events.push(Event::Voice { id, event });
+            if let Some(shard) = engine.shard_of(id) {
+                shard.send(Command::Recorded(id, job));
+            }
+        })
+    }
+
+    fn shard_of(&self, id: SessionId) -> Option<&ShardHandle> {
+        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
+        self.0.shards.get(shard?)
+    }
+
     /// Hands a shard what it plays, as soon as it is there.
     async fn provide(self, id: SessionId, play: Play) {
         let Play { job, audio, .. } = play;
@@ -66,8 +121,7 @@ impl Engine {
                 self.0.library.clip(&audio).await
             }
         };
-        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
-        if let Some(shard) = shard.and_then(|shard| self.0.shards.get(shard)) {
+        if let Some(shard) = self.shard_of(id) {
             shard.send(Command::Clip(id, job, clip));
         }
     }

@@ -33,6 +33,8 @@ impl<I: PacketIo> Shard<I> {
             Command::Clip(id, job, clip) => self.clip(id, job, &clip),
             Command::Stream(id, job, port) => self.connect(id, job, port),
             Command::Speak(id, job) => self.begin_speech(id, job),
+            Command::Reel(id, job, reel) => self.reel(id, job, reel),
+            Command::Recorded(id, job) => self.recorded(id, job),
             Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),

@@ -101,6 +101,9 @@ impl Session {
             (a.keys, b.keys) = (None, None);
             // What is encrypted is noise in a recording.
             (a.tap, b.tap) = (None, None);
+            for voice in [a, b].into_iter().filter_map(|leg| leg.voice.as_mut()) {
+                voice.recordings.clear();
+            }
             return;
         }
         let leg = self.split(side).0;

@@ -4,6 +4,7 @@
 mod commands;
 mod keys;
 mod offload;
+mod recordings;
 mod tick;
 mod voice;
 
@@ -34,7 +35,7 @@ use crate::io::{PacketIo, PortIndex, Waker, monotonic_ns};
 use crate::library::Clip;
 use crate::limits;
 use crate::ports::PortPool;
-use crate::record::Tap;
+use crate::record::{Reel, Tap};
 use crate::relay::{Learned, Relay};
 use crate::stream::{Bell, Port};
 
@@ -84,6 +85,10 @@ pub(crate) enum Command {
     Stream(SessionId, u32, Port),
     /// The server of such a job begins to speak.
     Speak(SessionId, u32),
+    /// The file of a job that records; `None` where it could not be made.
+    Reel(SessionId, u32, Option<Reel>),
+    /// A job that records is over.
+    Recorded(SessionId, u32),
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
@@ -276,6 +281,8 @@ struct Shard<I> {
     speaking: BinaryHeap<voice::Due>,
     /// For a packet of theirs, so that nothing is allocated.
     spoken: Vec<u8>,
+    /// The tone before recordings.
+    beep: Arc<Clip>,
     /// For [`Shard::take_learned`], so that nothing is allocated.
     learned: Vec<Learned>,
 }
@@ -314,6 +321,9 @@ impl<I: PacketIo> Shard<I> {
             next_press: None,
             speaking: BinaryHeap::new(),
             spoken: Vec::with_capacity(512),
+            beep: Arc::new(Clip {
+                samples: rtp::tone::beep().into(),
+            }),
             learned: Vec::with_capacity(64),
         }
     }

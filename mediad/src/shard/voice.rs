@@ -6,17 +6,18 @@ use std::sync::Arc;
 use control::Fault;
 use control::media::{
     Audio, AudioTrouble, Event, NewStream, Play, Remote, SessionId, SessionInfo, Side,
-    StreamTrouble, VoiceEvent, VoiceOrder,
+    StreamTrouble, VoiceEvent, VoiceOrder, VoiceRecord,
 };
 use rtp::dtmf;
 
 use super::Shard;
 use super::commands::not_found;
 use super::keys::{event_format, is_secret};
+use super::recordings;
 use crate::io::{PacketIo, monotonic_ns};
 use crate::learn::{ControlLearner, Learner};
 use crate::library::Clip;
-use crate::session::Session;
+use crate::session::{Leg, Session};
 use crate::stream::Port;
 use crate::voice::{LegVoice, Played, Sound};
 
@@ -33,25 +34,35 @@ pub(crate) struct Begun {
     pub(crate) session: SessionInfo,
     /// Streams that are to be opened, each for a [`Command::Stream`](super::Command::Stream).
     pub(crate) streams: Vec<NewStream>,
+    /// Recordings whose files are to be made, each for a [`Command::Reel`](super::Command::Reel).
+    pub(crate) recordings: Vec<VoiceRecord>,
 }
 
 impl<I: PacketIo> Shard<I> {
     pub(super) fn voice(&mut self, id: SessionId, orders: Vec<VoiceOrder>) -> Result<Begun, Fault> {
         let index = self.find(id)?;
-        let mut streams = Vec::new();
+        let (mut streams, mut recordings) = (Vec::new(), Vec::new());
         // The program hands over its packets, and gets them back below where it may.
         self.withdraw(index);
         for order in orders {
-            if let VoiceOrder::Stream(stream) = order {
-                streams.extend(self.begin_stream(id, index, *stream));
-            } else {
-                self.do_order(id, index, order);
+            match order {
+                VoiceOrder::Stream(stream) => {
+                    streams.extend(self.begin_stream(id, index, *stream));
+                }
+                VoiceOrder::Record(record) => {
+                    recordings.extend(self.begin_record(id, index, record));
+                }
+                order => self.do_order(id, index, order),
             }
         }
         self.program(index);
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
         let session = session.info();
-        Ok(Begun { session, streams })
+        Ok(Begun {
+            session,
+            streams,
+            recordings,
+        })
     }
 
     fn do_order(&mut self, id: SessionId, index: u32, order: VoiceOrder) {
@@ -80,15 +91,11 @@ impl<I: PacketIo> Shard<I> {
                     voice.stop(job);
                 }
             }
-            VoiceOrder::Record(record) => {
-                let why = "this engine records no single party of a call".to_owned();
-                self.tell(
-                    id,
-                    VoiceEvent::Recorded {
-                        job: record.job,
-                        result: Err(AudioTrouble::Engine(why)),
-                    },
-                );
+            VoiceOrder::Pause { job, how } => {
+                let how = recordings::pause(how);
+                for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
+                    voice.recordings.pause(job, how, now);
+                }
             }
             VoiceOrder::Attend(attends) => {
                 session.attach(now);
@@ -96,8 +103,8 @@ impl<I: PacketIo> Shard<I> {
                     voice.attends = attends;
                 }
             }
-            // No recording is made that could be paused; streams have been seen to.
-            VoiceOrder::Pause { .. } | VoiceOrder::Stream(_) => {}
+            // They have been seen to.
+            VoiceOrder::Record(_) | VoiceOrder::Stream(_) => {}
         }
     }
 
@@ -107,11 +114,7 @@ impl<I: PacketIo> Shard<I> {
         let session = self.relay.session_mut(index)?;
         session.attach(now);
         let (leg, other) = session.split(stream.side);
-        let is_deaf = is_secret([leg, other])
-            || leg
-                .remote
-                .as_ref()
-                .is_some_and(|remote| Sound::of(remote).is_none());
+        let is_deaf = fault_of(leg, other).is_some();
         let voice = leg.voice.as_mut()?;
         if voice.has_begun(stream.job) {
             return None;
@@ -157,11 +160,12 @@ impl<I: PacketIo> Shard<I> {
 
     /// Begins a job. What is no keys as events waits for [`clip`](Self::clip).
     fn begin_play(&mut self, id: SessionId, index: u32, play: &Play, now: u64) {
+        self.cut_beep(id, index, play.hears);
         let Some(session) = self.relay.session_mut(index) else {
             return;
         };
         let (leg, other) = session.split(play.hears);
-        let is_secret = is_secret([leg, other]);
+        let fault = fault_of(leg, other);
         let Some(voice) = leg
             .voice
             .as_mut()
@@ -170,16 +174,9 @@ impl<I: PacketIo> Shard<I> {
             return;
         };
         voice.begin(play.job, play.loops);
-        let fault = match &leg.remote {
-            Some(_) if is_secret => {
-                "the party's media is encrypted, and this node has no keys of it"
-            }
-            Some(remote) if Sound::of(remote).is_none() => "the party takes neither PCMU nor PCMA",
-            _ => "",
-        };
-        if !fault.is_empty() {
+        if let Some(why) = fault {
             voice.stop(play.job);
-            let result = Err(AudioTrouble::Engine(fault.to_owned()));
+            let result = Err(AudioTrouble::Engine(why.to_owned()));
             return self.tell(
                 id,
                 VoiceEvent::Played {
@@ -304,6 +301,10 @@ impl<I: PacketIo> Shard<I> {
                 self.schedule(Some(due), index, side);
             }
             Played::Later(due) => self.schedule(Some(due), index, side),
+            Played::Over(job) if voice.recordings.waits(job) => {
+                self.start_recording(id, index, side, job);
+                self.program(index);
+            }
             Played::Over(job) => {
                 self.tell(
                     id,
@@ -338,19 +339,19 @@ impl<I: PacketIo> Shard<I> {
         self.relay.keys = keys;
     }
 
-    fn schedule(&mut self, due: Option<u64>, index: u32, side: Side) {
+    pub(super) fn schedule(&mut self, due: Option<u64>, index: u32, side: Side) {
         self.speaking
             .extend(due.map(|at| Reverse((at, index, side == Side::B))));
     }
 
-    fn tell(&self, id: SessionId, event: VoiceEvent) {
+    pub(super) fn tell(&self, id: SessionId, event: VoiceEvent) {
         self.events.push(Event::Voice { id, event });
     }
 }
 
 impl Session {
     /// The session becomes one of programmable voice, if it is none.
-    fn attach(&mut self, now: u64) {
+    pub(super) fn attach(&mut self, now: u64) {
         for leg in &mut self.legs {
             leg.voice
                 .get_or_insert_with(|| Box::new(LegVoice::new(now)));
@@ -368,6 +369,19 @@ impl Session {
         if let Some(voice) = &mut leg.voice {
             voice.stop_all();
         }
+    }
+}
+
+/// Why a party can be neither played to nor listened to, as far as is known.
+pub(super) fn fault_of(leg: &Leg, other: &Leg) -> Option<&'static str> {
+    match &leg.remote {
+        Some(_) if is_secret([leg, other]) => {
+            Some("the party's media is encrypted, and this node has no keys of it")
+        }
+        Some(remote) if Sound::of(remote).is_none() => {
+            Some("the party takes neither PCMU nor PCMA")
+        }
+        _ => None,
     }
 }
 

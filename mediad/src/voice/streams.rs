@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use control::media::NewStream;
-use rtp::reorder::Reorder;
+use rtp::jitter::Jitter;
 
 use super::Law;
 use crate::stream::{FRAME, Port, Track};
@@ -35,9 +35,9 @@ const STREAMS: usize = 8;
 pub(crate) struct Streams {
     open: Vec<Open>,
     /// What the party says.
-    says: Reorder,
+    says: Jitter,
     /// What it hears of the other party.
-    hears: Reorder,
+    hears: Jitter,
     /// What was played to it and no turn has had yet.
     played: VecDeque<i16>,
     due: u64,
@@ -72,8 +72,8 @@ impl Streams {
     pub(super) fn new(now: u64) -> Self {
         Self {
             open: Vec::new(),
-            says: Reorder::default(),
-            hears: Reorder::default(),
+            says: Jitter::default(),
+            hears: Jitter::default(),
             played: VecDeque::with_capacity(PLAYED),
             due: now,
             cushion: CUSHION_NS,
