@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How long one server may take for one question before it is asked again, and how often that is.
-const QUESTION: Duration = Duration::from_millis(900);
+pub(super) const QUESTION: Duration = Duration::from_millis(900);
 const ATTEMPTS: usize = 2;
 /// How long there being no record is believed where the zone does not say.
 const NEGATIVE: Duration = Duration::from_secs(30);

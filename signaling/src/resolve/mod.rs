@@ -7,6 +7,7 @@
 //! known is used for a while (RFC 8767).
 
 mod dns;
+mod hosts;
 mod search;
 mod select;
 
@@ -30,6 +31,7 @@ use crate::{
     weighted::{self, Weighted},
 };
 
+pub(crate) use hosts::Hosts;
 pub(crate) use select::Served;
 
 /// How long a search may take: below the patience with a silent host.

@@ -7,7 +7,7 @@ use futures_util::future::select_ok;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::sleep,
 };
 use tracing::debug;
@@ -60,14 +60,15 @@ pub(super) async fn connect(
     Ok(Box::pin(stream))
 }
 
-/// Those that may be asked. A literal is looked up too, which reads `127.1` and `0x7f000001` as the system does.
+/// Those that may be asked. What is asked for them ends with who wants to know, as all else of the connection does.
 async fn addresses(
     target: &Target,
     shared: &Shared,
     public: bool,
 ) -> Result<Vec<SocketAddr>, RequestError> {
-    let found = lookup_host((target.host.as_str(), target.port)).await;
-    let found: Vec<_> = found.map_err(|_| RequestError::Host)?.collect();
+    let found = shared.names.addresses(&target.host).await;
+    let found = found.into_iter().map(|ip| SocketAddr::new(ip, target.port));
+    let found: Vec<_> = found.collect();
     if found.is_empty() {
         return Err(RequestError::Host);
     }

@@ -35,6 +35,7 @@ use voice::{
 };
 
 use self::target::Target;
+use crate::resolve::Hosts;
 
 /// Requests under way at once at most.
 const MOST: usize = 2_000;
@@ -62,6 +63,7 @@ impl std::fmt::Debug for Client {
 
 struct Shared {
     tls: TlsConnector,
+    names: Hosts,
     /// Addresses that tenants may have asked though they are not public.
     allow: Vec<Cidr>,
     free: Semaphore,
@@ -92,6 +94,7 @@ impl Client {
             .with_no_client_auth();
         let shared = Shared {
             tls: TlsConnector::from(Arc::new(tls)),
+            names: Hosts::of_system(),
             allow: config.allow.clone(),
             free: Semaphore::new(MOST),
             hosts: Mutex::default(),
