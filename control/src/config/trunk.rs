@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{
-    CallerId, Cidr, Codes, Host, NumberRule, Transport,
+    CallerId, Cidr, Codes, Host, NumberRule, Transport, VoiceMethod,
     checks::{self, Checks},
+    voice::is_http,
 };
 
 /// A carrier or a switch.
@@ -78,6 +79,19 @@ pub struct Trunk {
     /// Seconds that a call through it may last. Default: no bound of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<u32>,
+    /// Calls from it lead to an application of this account, with `voice_url` or `application`, whatever number they
+    /// are to; but those to one of `[[numbers]]` and to a user lead there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// An application of the store: its name or its id. Default `account`: the first one of the application's tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// Who is asked, by an `http:` or `https:` URL, what becomes of a call from it, in place of `application`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_url: Option<String>,
+    /// How it is asked. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice_method: Option<VoiceMethod>,
 }
 
 /// A host with its rank among the trunk's: a text, or a table with `host`.
@@ -369,6 +383,10 @@ impl Trunk {
             calls: None,
             cps: None,
             longest: None,
+            account: None,
+            application: None,
+            voice_url: None,
+            voice_method: None,
         }
     }
 
@@ -437,6 +455,34 @@ impl Trunk {
         }
         if self.longest == Some(0) {
             errors.push(of("longest: must be 1 s or more"));
+        }
+        self.check_application(errors);
+    }
+
+    /// Whether calls from it lead to an application.
+    pub const fn is_led(&self) -> bool {
+        self.account.is_some() || self.application.is_some() || self.voice_url.is_some()
+    }
+
+    fn check_application(&self, errors: &mut Vec<String>) {
+        let of = format!("trunk '{}'", self.name);
+        match self.voice_url.as_deref() {
+            Some(url) if !is_http(url) => errors.push(format!(
+                "{of}: voice_url = \"{url}\": write an http: or https: URL"
+            )),
+            None if self.voice_method.is_some() => {
+                errors.push(format!("{of}: voice_method without voice_url is of no use"));
+            }
+            _ => {}
+        }
+        match (&self.account, &self.application, &self.voice_url) {
+            (_, Some(_), Some(_)) => {
+                errors.push(format!("{of}: write application or voice_url, not both"));
+            }
+            (Some(_), None, None) | (None, None, Some(_)) => errors.push(format!(
+                "{of}: an application needs both account and voice_url, or application"
+            )),
+            _ => {}
         }
     }
 

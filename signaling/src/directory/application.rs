@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use control::{
-    config::{Number, VoiceMethod},
+    config::{Number, Trunk, VoiceMethod},
     signal::VoiceLink,
 };
 use store::{DEFAULT_TENANT, Hook, HttpMethod};
@@ -44,6 +44,15 @@ pub(crate) struct Programs {
     accounts: BTreeMap<String, Arc<Account>>,
     /// In order of their ids.
     applications: Vec<store::Application>,
+}
+
+/// What is written of an application where something leads to one.
+struct Wanted<'a> {
+    account: Option<&'a String>,
+    application: Option<&'a String>,
+    voice: Option<VoiceLink>,
+    fallback: Option<VoiceLink>,
+    status: Option<VoiceLink>,
 }
 
 impl Application {
@@ -88,11 +97,40 @@ impl Programs {
 
     /// What a number of this tenant leads to, or what keeps it from there.
     fn of_number(&self, number: &Number, tenant: Option<&str>) -> Result<Application, String> {
-        let stored = match &number.application {
+        let wanted = Wanted {
+            account: number.account.as_ref(),
+            application: number.application.as_ref(),
+            voice: link(number.voice_url.as_ref(), number.voice_method),
+            fallback: link(
+                number.voice_fallback_url.as_ref(),
+                number.voice_fallback_method,
+            ),
+            status: link(
+                number.status_callback.as_ref(),
+                number.status_callback_method,
+            ),
+        };
+        self.find(wanted, tenant)
+    }
+
+    /// The same of calls from a trunk, which are of who runs the node.
+    fn of_trunk(&self, trunk: &Trunk) -> Result<Application, String> {
+        let wanted = Wanted {
+            account: trunk.account.as_ref(),
+            application: trunk.application.as_ref(),
+            voice: link(trunk.voice_url.as_ref(), trunk.voice_method),
+            fallback: None,
+            status: None,
+        };
+        self.find(wanted, None)
+    }
+
+    fn find(&self, wanted: Wanted<'_>, tenant: Option<&str>) -> Result<Application, String> {
+        let stored = match wanted.application {
             Some(name) => Some(self.stored(name, tenant)?),
             None => None,
         };
-        let account = match (&number.account, stored) {
+        let account = match (wanted.account, stored) {
             (Some(sid), _) => self
                 .accounts
                 .get(sid)
@@ -125,17 +163,10 @@ impl Programs {
                 hook(&stored.status),
             ));
         }
-        let voice = link(number.voice_url.as_ref(), number.voice_method);
         Ok(application(
-            voice.ok_or("it has no voice_url")?,
-            link(
-                number.voice_fallback_url.as_ref(),
-                number.voice_fallback_method,
-            ),
-            link(
-                number.status_callback.as_ref(),
-                number.status_callback_method,
-            ),
+            wanted.voice.ok_or("it has no voice_url")?,
+            wanted.fallback,
+            wanted.status,
         ))
     }
 
@@ -191,6 +222,11 @@ impl Directory {
         let number = plain(user);
         let owner = self.owners.of_number(&number);
         !is_number(&number) || owner.is_some_and(|owner| &**owner == tenant)
+    }
+
+    /// What calls from a trunk lead to, or what keeps them from there.
+    pub(super) fn application_of_trunk(&self, trunk: &Trunk) -> Result<Application, String> {
+        self.programs.of_trunk(trunk)
     }
 
     /// What a number leads to, or what keeps it from there.

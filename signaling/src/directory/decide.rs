@@ -33,6 +33,7 @@ impl Directory {
             held: Held::default(),
             longest: None,
             route: None,
+            tenant: None,
             trail,
         };
         let called = draft.called();
@@ -42,7 +43,8 @@ impl Directory {
                 .trail
                 .say(|| format!("it is a call of tenant {tenant}"));
         }
-        let decision = draft.decide(called);
+        let (decision, led) = draft.decide(called);
+        let tenant = tenant.or(led);
         Decided { decision, tenant }
     }
 
@@ -89,17 +91,19 @@ pub(super) struct Draft<'d, 'q> {
     pub(super) held: Held,
     pub(super) longest: Option<Duration>,
     pub(super) route: Option<String>,
+    /// Whose the application is that calls from the trunk lead to.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) trail: &'d mut Trail,
 }
 
 impl Draft<'_, '_> {
-    /// Where the call goes that is to `called`.
-    fn decide(mut self, called: String) -> Decision {
+    /// Where the call goes that is to `called`, and whose it is where only that tells.
+    fn decide(mut self, called: String) -> (Decision, Option<Arc<str>>) {
         if self.emergency {
             self.trail
                 .say(|| format!("{called} is an emergency call: neither blocked nor limited"));
         } else if let Some(decision) = self.blocked(&called) {
-            return decision;
+            return (decision, None);
         }
         let led = match (called.as_str(), &self.query.named) {
             // Nobody else's place may be reached through this node.
@@ -113,12 +117,13 @@ impl Draft<'_, '_> {
             (called, _) => self.lead(called, When::First, &Chain::default()),
         };
         let led = led.and_then(|()| self.reaches_somebody());
+        let tenant = self.tenant.take();
         match led {
-            Ok(()) => Decision::Plan(self.finish(called)),
+            Ok(()) => (Decision::Plan(self.finish(called)), tenant),
             Err(refusal) => {
                 self.trail
                     .say(|| format!("refused with {}: {}", refusal.status, refusal.reason));
-                Decision::Refuse(refusal)
+                (Decision::Refuse(refusal), tenant)
             }
         }
     }

@@ -72,6 +72,8 @@ impl Draft<'_, '_> {
                 self.disabled(user, when);
                 Ok(())
             }
+            // Of a trunk's own, whatever it is called.
+            _ if is_first && self.is_led() => self.by_trunk(when, chain),
             Named::Unknown(user) if is_first && !is_number(called) => {
                 self.trail.say(|| format!("there is no user {user}"));
                 self.by_route(called, when, chain)
@@ -79,6 +81,34 @@ impl Draft<'_, '_> {
             }
             _ => self.by_route(called, when, chain),
         }
+    }
+
+    /// Whether the call comes from a trunk whose calls lead to an application.
+    fn is_led(&self) -> bool {
+        matches!(self.query.caller, Caller::Trunk(trunk) if trunk.config.is_led())
+    }
+
+    fn by_trunk(&mut self, when: When, chain: &Chain) -> Result<(), Refusal> {
+        let Caller::Trunk(trunk) = self.query.caller else {
+            return Ok(());
+        };
+        let name = &trunk.name;
+        let application = self.directory.application_of_trunk(&trunk.config);
+        let application = application.map_err(|why| Refusal {
+            status: 503,
+            reason: format!("calls from trunk {name} lead to an application, and {why}"),
+            cause: Cause::NoRoute,
+        })?;
+        self.trail.say(|| {
+            let (url, account) = (application.shown(), &application.account.sid);
+            format!(
+                "[[trunks]]: calls from {name} lead to the application {url} of account {account}"
+            )
+        });
+        self.tenant.clone_from(&application.account.tenant);
+        let application = Destination::Application(Arc::new(application));
+        self.push(application, USER_RING_TIMEOUT, true, when, chain);
+        Ok(())
     }
 
     fn by_number(&mut self, number: &Number, when: When, chain: &Chain) -> Result<(), Refusal> {

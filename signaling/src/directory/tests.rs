@@ -30,6 +30,18 @@ failover = [503]
 name = "c"
 hosts = ["192.0.2.3"]
 
+[[trunks]]
+name = "led"
+allow = ["192.0.2.4"]
+account = "AC00000000000000000000000000000000"
+voice_url = "https://app.test/trunk"
+voice_method = "GET"
+
+[[trunks]]
+name = "astray"
+allow = ["192.0.2.5"]
+application = "ivr"
+
 [[routes]]
 prefix = "+49"
 trunks = [{ trunk = "a", cost = 0.02 }, { trunk = "b", cost = 0.01 }]
@@ -370,6 +382,52 @@ fn forwards_that_go_round_end() {
     );
     let once = plan(&directory, &query(&alice, "alice", "+4930101"));
     assert!(matches!(&once.stages[0].destination, Destination::User(_)));
+}
+
+#[test]
+fn calls_from_a_trunk_lead_to_its_application_where_no_number_says_otherwise() {
+    let directory = directory();
+    let led = trunk(&directory, "led");
+    // Of any number, of one that has a route too, and of none.
+    for called in ["+4915112345", "1234", "nobody"] {
+        let mut query = query(&led, "+4989555", called);
+        if called == "nobody" {
+            query.named = Named::Unknown(Aor::new(called, "example.test"));
+        }
+        let plan = plan(&directory, &query);
+        assert!(
+            matches!(
+                &plan.stages[..],
+                [Stage { destination: Destination::Application(to), .. }]
+                    if to.voice.url == "https://app.test/trunk" && !to.voice.post
+            ),
+            "{called}: {plan:?}"
+        );
+        let mut trail = Trail::kept();
+        directory.decide_aloud(&query, &mut trail);
+        let text = trail.into_reasons().join("\n");
+        assert!(
+            text.contains("calls from led lead to the application"),
+            "{text}"
+        );
+    }
+    let number = plan(&directory, &query(&led, "+4989555", "+4930100"));
+    assert!(matches!(
+        &number.stages[0].destination,
+        Destination::User(_)
+    ));
+    let mut user = query(&led, "+4989555", "alice");
+    user.named = Named::User(Aor::new("alice", "example.test"));
+    let user = plan(&directory, &user);
+    assert!(matches!(&user.stages[0].destination, Destination::User(_)));
+    let emergency = plan(&directory, &query(&led, "+4989555", "112"));
+    assert!(matches!(
+        &emergency.stages[0].destination,
+        Destination::Carriers(_)
+    ));
+    let astray = trunk(&directory, "astray");
+    let decided = directory.decide(&query(&astray, "+4989555", "+4915112345"));
+    assert_eq!(status(&decided.decision), 503);
 }
 
 #[test]

@@ -29,6 +29,7 @@ Examples:
   tandem trunks list
   tandem trunks add carrier-a --host 198.51.100.1 --host 198.51.100.2:5080 --allow 198.51.100.0/24
   tandem trunks set carrier-a --auth-user tandem
+  tandem trunks set carrier-a --application ivr
   tandem trunks add carrier-b --file carrier-b.toml
   tandem trunks remove carrier-a
   tandem trunks drain carrier-a
@@ -103,13 +104,25 @@ struct TrunkMembers {
     /// Calls that begin within a second
     #[arg(long, value_name = "N")]
     cps: Option<u32>,
+    /// Calls from it lead to an application of this account, where they are to no number of ours or user
+    #[arg(long, value_name = "SID")]
+    account: Option<String>,
+    /// To this application of the store
+    #[arg(long, value_name = "NAME|ID")]
+    application: Option<String>,
+    /// Who is asked what becomes of a call from it, in place of --application
+    #[arg(long, value_name = "URL")]
+    voice_url: Option<String>,
+    /// How it is asked [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    voice_method: Option<String>,
 }
 
 impl Kind for TrunkMembers {
     const PLURAL: &'static str = "trunks";
     const ONE: &'static str = "trunk";
     const NAME: Option<&'static str> = Some("name");
-    const ONE_OF: &'static [&'static str] = &[];
+    const ONE_OF: &'static [&'static str] = &["account", "application", "voice_url"];
 
     fn members(&self) -> Result<Value, Failure> {
         let user = self.auth_user.as_ref();
@@ -121,6 +134,10 @@ impl Kind for TrunkMembers {
             "trusted": self.trusted,
             "calls": self.calls,
             "cps": self.cps,
+            "account": self.account,
+            "application": self.application,
+            "voice_url": self.voice_url,
+            "voice_method": self.voice_method,
         })))
     }
 
