@@ -126,6 +126,8 @@ pub struct Api {
     pub recordings: Option<PathBuf>,
     /// Where they say it.
     pub forwarded_by: ForwardedBy,
+    /// Where it is reached by those who are told URLs; `None`: where it was asked.
+    pub public_url: Option<String>,
     /// Where calls that are over are.
     pub store: Store,
     /// Where calls that are up are.
@@ -177,6 +179,8 @@ struct State {
     media: Client<Media>,
     /// The folder of recordings of calls, where there is one.
     recordings: Option<PathBuf>,
+    /// Where it is reached by those who are told URLs.
+    public_url: Option<String>,
     /// Where the API is a process of its own.
     reload: Option<Arc<reload::Reload>>,
 }
@@ -225,6 +229,7 @@ pub async fn run(
         trusted_proxies: config.api.trusted_proxies.clone(),
         recordings: config.media.recordings.clone(),
         forwarded_by: config.api.forwarded_by,
+        public_url: config.voice.public_url.clone(),
         store: Store::open(&config.store.url, data_dir).await?,
         signal: Client::connect(config.signal_endpoint()),
         media: Client::connect(config.media_endpoint()),
@@ -289,6 +294,7 @@ impl Api {
         let state = Arc::new(State {
             reload,
             recordings: self.recordings,
+            public_url: self.public_url,
             ..State::new(self.node, self.store, self.signal, self.media)
         });
         let metrics = Arc::new(metrics::Metrics::new());
@@ -339,6 +345,7 @@ impl State {
             signal,
             media,
             recordings: None,
+            public_url: None,
             reload: None,
         }
     }

@@ -1,13 +1,14 @@
-//! What the REST API tells of programmable calls: their rows in the store. No call waits for that.
+//! What the REST API tells of programmable calls: their rows in the store, and those of their streams and recordings.
+//! No call waits for that.
 
 use std::{collections::HashMap, time::Duration};
 
-use store::{Store, StoreError, VoiceCallRow};
+use store::{Recording, Store, StoreError, VoiceCallRow, VoiceRecordingRow, VoiceStreamRow};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Calls that wait to be written at most; more are not told of.
+/// Rows that wait to be written at most; more are not told of.
 const MOST: usize = 100_000;
 /// How many are written at once.
 const BATCH: usize = 500;
@@ -16,17 +17,47 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the last ones may take when the node stops.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How something is now.
+#[derive(Clone, Debug)]
+pub(crate) enum Row {
+    Call(VoiceCallRow),
+    Stream(VoiceStreamRow),
+    Recording {
+        row: VoiceRecordingRow,
+        /// Once it is whole.
+        file: Option<Box<Recording>>,
+    },
+}
+
 /// Where workers leave what they know of a call. Clones lead to one writer.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows(mpsc::UnboundedSender<VoiceCallRow>);
+pub(crate) struct Rows(mpsc::UnboundedSender<Row>);
 
-/// Writes it. Of a call that has changed meanwhile its latest state is written alone.
+/// Writes it. Of what has changed meanwhile its latest state is written alone.
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Store,
-    news: mpsc::UnboundedReceiver<VoiceCallRow>,
-    waiting: HashMap<String, VoiceCallRow>,
+    news: mpsc::UnboundedReceiver<Row>,
+    waiting: HashMap<String, Row>,
     lost: u64,
+}
+
+impl Row {
+    fn sid(&self) -> &str {
+        match self {
+            Self::Call(row) => &row.sid,
+            Self::Stream(row) => &row.sid,
+            Self::Recording { row, .. } => &row.sid,
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Call(row) => row.sequence,
+            Self::Stream(row) => row.sequence,
+            Self::Recording { row, .. } => row.sequence,
+        }
+    }
 }
 
 impl Rows {
@@ -41,8 +72,8 @@ impl Rows {
         (Self(sender), writer)
     }
 
-    /// A call is so now.
-    pub(crate) fn tell(&self, row: VoiceCallRow) {
+    /// Something is so now.
+    pub(crate) fn tell(&self, row: Row) {
         // The writer is gone when the node has stopped.
         drop(self.0.send(row));
     }
@@ -83,13 +114,13 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, row: VoiceCallRow) {
+    fn take(&mut self, row: Row) {
         let has_room = self.waiting.len() < MOST;
-        match self.waiting.get_mut(&row.sid) {
-            Some(before) if before.sequence < row.sequence => *before = row,
+        match self.waiting.get_mut(row.sid()) {
+            Some(before) if before.sequence() < row.sequence() => *before = row,
             Some(_) => {}
             None if has_room => {
-                self.waiting.insert(row.sid.clone(), row);
+                self.waiting.insert(row.sid().to_owned(), row);
             }
             None => {
                 self.lost += 1;
@@ -106,10 +137,10 @@ impl Writer {
     /// Writes some; `false` where the store has to be tried again.
     async fn write(&mut self) -> bool {
         let rows: Vec<_> = self.waiting.values().take(BATCH).cloned().collect();
-        match self.store.upsert_voice_calls(&rows).await {
+        match self.upsert(&rows).await {
             Ok(()) => {}
             Err(error @ StoreError::Rejected(_)) => {
-                warn!(%error, calls = rows.len(), "the store refuses states of programmable calls");
+                warn!(%error, rows = rows.len(), "the store refuses states of programmable calls");
             }
             Err(error) => {
                 warn!(%error, "states of programmable calls cannot be written yet");
@@ -120,12 +151,32 @@ impl Writer {
             // What has changed since waits on.
             if self
                 .waiting
-                .get(&row.sid)
-                .is_some_and(|now| now.sequence == row.sequence)
+                .get(row.sid())
+                .is_some_and(|now| now.sequence() == row.sequence())
             {
-                self.waiting.remove(&row.sid);
+                self.waiting.remove(row.sid());
             }
         }
         true
+    }
+
+    async fn upsert(&self, rows: &[Row]) -> Result<(), StoreError> {
+        let (mut calls, mut streams, mut recordings) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            match row {
+                Row::Call(row) => calls.push(row.clone()),
+                Row::Stream(row) => streams.push(row.clone()),
+                Row::Recording { row, file } => {
+                    // Before it is said that it can be fetched.
+                    if let Some(file) = file {
+                        self.store.insert_recording(file).await?;
+                    }
+                    recordings.push(row.clone());
+                }
+            }
+        }
+        self.store.upsert_voice_calls(&calls).await?;
+        self.store.upsert_voice_streams(&streams).await?;
+        self.store.upsert_voice_recordings(&recordings).await
     }
 }

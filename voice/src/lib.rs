@@ -48,6 +48,7 @@
 //!     entry: Entry::Url(Link { url: "https://app.test/voice".into(), method: Method::Post }),
 //!     fallback: None,
 //!     status: None,
+//!     record: None,
 //!     api: "https://voice.example.test".into(),
 //!     started: SystemTime::UNIX_EPOCH,
 //!     time_limit: Duration::from_secs(4 * 3600),

@@ -47,6 +47,11 @@ pub(super) async fn find(call: &Call<'_>, sid: &str) -> Result<VoiceCallRow, Err
     row.ok_or_else(|| call.missing())
 }
 
+/// What only a call that is up can have done to it.
+pub(super) fn not_in_progress() -> Error {
+    Error::bad(21220, "Call is not in-progress")
+}
+
 /// Has signaling do something.
 pub(super) async fn ask(call: &Call<'_>, order: VoiceOrder) -> Result<VoiceDone, Error> {
     match call.state.signal.request(Request::Voice(order)).await? {
@@ -159,11 +164,8 @@ async fn update(call: &Call<'_>, row: VoiceCallRow) -> Result<Response, Error> {
     let update = match status {
         Some("completed") => VoiceUpdate::Complete,
         Some(_) => VoiceUpdate::Cancel,
-        None => VoiceUpdate::Redirect {
-            entry: order::entry(call)?,
-            fallback: order::link(call, "FallbackUrl", "FallbackMethod")?,
-            status: order::link(call, "StatusCallback", "StatusCallbackMethod")?,
-        },
+        None if row.ended.is_some() => return Err(not_in_progress()),
+        None => order::change(call)?,
     };
     let sid = row.sid.clone();
     let order = VoiceOrder::Update {

@@ -53,6 +53,11 @@ impl Error {
         Self::new(StatusCode::UNAUTHORIZED, 20003, message)
     }
 
+    /// Whether it is that there is no such thing.
+    pub(super) fn is_missing(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// The path does not have this method.
     pub(super) fn method() -> Self {
         let message = "This resource does not have this method";
@@ -112,7 +117,7 @@ impl From<RequestError> for Error {
             FaultCode::Invalid => Self::invalid(message),
             FaultCode::Party => Self::bad(13224, message),
             FaultCode::Conflict | FaultCode::Changed => Self::bad(21220, message),
-            FaultCode::Exhausted => Self::new(StatusCode::TOO_MANY_REQUESTS, 10004, message),
+            FaultCode::Exhausted => Self::too_many(message, 1),
             FaultCode::Unavailable => Self::unavailable("signaling", &error),
             FaultCode::Unsupported => Self::unsupported(message),
             FaultCode::Internal => Self::internal(message),

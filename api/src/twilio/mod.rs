@@ -209,6 +209,9 @@ fn time(time: Option<Timestamp>) -> Value {
 
 /// How a client sees this API.
 fn base(front: &Front, headers: &HeaderMap) -> String {
+    if let Some(url) = &front.state.public_url {
+        return url.trim_end_matches('/').to_owned();
+    }
     let scheme = if front.tls.is_some() { "https" } else { "http" };
     let host = headers
         .get(header::HOST)

@@ -1,13 +1,16 @@
 //! `Recordings`, of the account and of a call.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use control::signal::{RecordingChange, VoiceDone, VoiceOrder};
 use serde_json::{Value, json};
 use store::{Timestamp, VoiceCallRow, VoiceRecordingFilter, VoiceRecordingRow};
+use tokio::time::sleep;
 
 use super::{
     Call, Error, VERSION, Verb,
-    calls::{ask, between, find, recording as sent},
+    calls::{ask, between, find, not_in_progress, recording as sent},
     created,
     date::rfc2822,
     gone,
@@ -16,6 +19,9 @@ use super::{
 };
 use crate::recordings::{file, sweep};
 
+/// How often one that is being written is looked for again, and how long after.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 /// What stands for the recording that goes on.
 const CURRENT: &str = "Twilio.CURRENT";
 
@@ -54,6 +60,9 @@ async fn list(call: &Call<'_>, of: Option<&str>) -> Result<Response, Error> {
 }
 
 async fn create(call: &Call<'_>, of: &VoiceCallRow) -> Result<Response, Error> {
+    if of.ended.is_some() {
+        return Err(not_in_progress());
+    }
     let recording = sent(call)?;
     let track = match (recording.inbound, recording.outbound) {
         (true, false) => "inbound",
@@ -175,10 +184,15 @@ pub(super) async fn sound(call: &Call<'_>, verb: Verb, sid: &str) -> Result<Resp
         Verb::Delete => return remove(call, &row).await,
         Verb::Post => return Err(Error::method()),
     }
-    let recording = match row.id() {
-        Some(id) => call.state.store.recording(id).await?,
-        None => None,
-    };
+    let id = row.id().ok_or_else(|| call.missing())?;
+    let mut recording = call.state.store.recording(id).await?;
+    // Whoever is told that it is there may come before signaling's writer has written it.
+    let mut tries = if row.status == "processing" { TRIES } else { 0 };
+    while recording.is_none() && tries > 0 {
+        sleep(PAUSE).await;
+        recording = call.state.store.recording(id).await?;
+        tries -= 1;
+    }
     let recording = recording.ok_or_else(|| call.missing())?;
     file(call.state, &recording)
         .await

@@ -7,7 +7,7 @@ use store::{Timestamp, VoiceCallRow, VoiceStreamRow};
 
 use super::{
     Call, Error, Verb,
-    calls::{ask, find, link},
+    calls::{ask, find, link, not_in_progress},
     created,
     date::rfc2822,
     page::Asked,
@@ -31,6 +31,9 @@ pub(super) async fn all(call: &Call<'_>, verb: Verb, sid: &str) -> Result<Respon
 }
 
 async fn create(call: &Call<'_>, of: &VoiceCallRow) -> Result<Response, Error> {
+    if of.ended.is_some() {
+        return Err(not_in_progress());
+    }
     let form = &call.form;
     let url = form
         .text("Url")
@@ -117,7 +120,11 @@ pub(super) async fn one(
                     call: of.sid,
                     stream: row.sid.clone(),
                 };
-                ask(call, order).await?;
+                match ask(call, order).await {
+                    // It has ended by itself meanwhile.
+                    Err(error) if error.is_missing() => {}
+                    done => drop(done?),
+                }
             }
             let row = VoiceStreamRow {
                 is_up: false,

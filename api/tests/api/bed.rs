@@ -71,13 +71,17 @@ impl Fake {
     fn obey(&self, order: VoiceOrder) -> Result<VoiceDone, Fault> {
         let sid = |kind: &str| format!("{kind}{}", Uuid::now_v7().simple());
         let done = match &order {
+            VoiceOrder::Call(call) if call.to == "+15550429" => {
+                let words = "10000 calls of the account wait already";
+                return Err(Fault::new(FaultCode::Exhausted, words));
+            }
             VoiceOrder::Call(_) => VoiceDone::Queued {
                 sid: sid("CA"),
                 queue_ms: 40,
             },
             VoiceOrder::Update { call, update } => {
                 let is_over = call.starts_with("CA00000000");
-                if is_over && matches!(update, VoiceUpdate::Redirect { .. }) {
+                if is_over && matches!(update, VoiceUpdate::Change { .. }) {
                     let words = "Call is not in-progress. Cannot redirect.";
                     return Err(Fault::new(FaultCode::Conflict, words));
                 }
@@ -585,6 +589,7 @@ fn api(listen: SocketAddr, store: Store, signal: Endpoint, media: Endpoint) -> A
         trusted_proxies: Vec::new(),
         recordings: None,
         forwarded_by: control::config::ForwardedBy::default(),
+        public_url: None,
         store,
         signal: Client::connect(signal),
         media: Client::connect(media),

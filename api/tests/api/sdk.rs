@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use store::{RoutingDocument, RoutingKind, Timestamp};
+use store::{RoutingDocument, RoutingKind, Timestamp, VoiceCallRow, VoiceDirection};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 use voice::{form::Params, signature::sign};
 
@@ -84,6 +84,22 @@ async fn they_use_the_api() {
             .put_routing(RoutingKind::Number, &[document])
             .await
             .unwrap();
+        // Whom the first of the calls has dialled.
+        let parent = store
+            .voice_call(&format!("CA{:032x}", 0x1000))
+            .await
+            .unwrap()
+            .unwrap();
+        let dialled = VoiceCallRow {
+            sid: format!("CA{:032x}", 0x9999),
+            parent: Some(parent.sid.clone()),
+            to: "+15559999".into(),
+            direction: VoiceDirection::Dial,
+            created: parent.updated,
+            started: None,
+            ..parent
+        };
+        store.upsert_voice_calls(&[dialled]).await.unwrap();
         let base = format!("http://{}", bed.address);
         check(&run(language, "sdk", &[&base, OWN, TOKEN], "").await);
         bed.stop().await;

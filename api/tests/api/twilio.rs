@@ -378,6 +378,11 @@ async fn a_call_is_made_found_at_once_changed_and_refused_with_the_codes_that_cl
 
     let changed = ask(&bed, "POST", &place, &[("Twiml", "<Response/>")]).await;
     assert_eq!(changed.status, 200, "{}", changed.body);
+    let pairs = [("TimeLimit", "60"), ("StatusCallback", "https://app.test/")];
+    let limited = ask(&bed, "POST", &place, &pairs).await;
+    assert_eq!(limited.status, 200, "{}", limited.body);
+    let nothing = ask(&bed, "POST", &place, &[]).await;
+    assert_eq!(fault(&nothing), (400, 21205));
     let ended = ask(&bed, "POST", &place, &[("Status", "completed")]).await;
     assert_eq!(ended.status, 200);
     let orders = bed.fake.voice();
@@ -385,8 +390,21 @@ async fn a_call_is_made_found_at_once_changed_and_refused_with_the_codes_that_cl
         VoiceOrder::Update { update, .. } => update.clone(),
         other => unreachable!("{other:?}"),
     };
-    assert!(matches!(update(&orders[0]), VoiceUpdate::Redirect { .. }));
-    assert_eq!(update(&orders[1]), VoiceUpdate::Complete);
+    assert!(matches!(update(&orders[0]), VoiceUpdate::Change { .. }));
+    let VoiceUpdate::Change {
+        entry: None,
+        status: Some(status),
+        time_limit_s,
+        ..
+    } = update(&orders[1])
+    else {
+        unreachable!("{orders:?}");
+    };
+    assert_eq!(
+        (&*status.url, time_limit_s),
+        ("https://app.test/", Some(60))
+    );
+    assert_eq!(update(&orders[2]), VoiceUpdate::Complete);
     // What is over is not redirected, and may be ended again.
     let over = format!("/Calls/CA{:032x}.json", 0x1000);
     let refused = ask(&bed, "POST", &over, &[("Twiml", "<Response/>")]).await;
@@ -515,7 +533,11 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
     std::fs::write(folder.path().join("a.wav"), "RIFF of a test").unwrap();
     std::fs::write(folder.path().join(".recordings"), "").unwrap();
     let path = folder.path().to_owned();
-    let bed = Bed::start_as(|api| api.recordings = Some(path)).await;
+    let bed = Bed::start_as(|api| {
+        api.recordings = Some(path);
+        api.public_url = Some("https://voice.test/".to_owned());
+    })
+    .await;
     plant(&bed, OWN, None, 2).await;
     let recording = Recording {
         id: Uuid::from_u128(0x1000),
@@ -550,8 +572,22 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
     assert_eq!(ask(&bed, "DELETE", &place, &[]).await.status, 204);
     assert!(!folder.path().join("a.wav").exists());
     assert_eq!(fault(&ask(&bed, "GET", &place, &[]).await), (404, 20404));
+    // Of a call that is over nothing is recorded or streamed.
+    let pairs = [("To", "100"), ("From", "101"), ("Twiml", "<Response/>")];
+    let made = ask(&bed, "POST", "/Calls.json", &pairs).await.json();
+    let (over, call) = (call, format!("/Calls/{}", made["sid"].as_str().unwrap()));
+    for below in ["Recordings", "Streams"] {
+        let place = format!("{over}/{below}.json");
+        let refused = ask(&bed, "POST", &place, &[("Url", "wss://app.test/")]).await;
+        assert_eq!(fault(&refused), (400, 21220), "{below}");
+    }
     let begun = ask(&bed, "POST", &format!("{call}/Recordings.json"), &[]).await;
     assert_eq!(begun.status, 201, "{}", begun.body);
+    let media = begun.json()["media_url"].as_str().unwrap().to_owned();
+    assert!(
+        media.starts_with("https://voice.test/2010-04-01/"),
+        "{media}"
+    );
     let current = format!("{call}/Recordings/Twilio.CURRENT.json");
     let paused = ask(&bed, "POST", &current, &[("Status", "paused")]).await;
     assert_eq!(
@@ -584,12 +620,12 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
             .as_array()
             .unwrap()
             .len(),
-        2
+        1
     );
     let stopped = ask(
         &bed,
         "POST",
-        &format!("{call}/Streams/ai.json"),
+        &format!("{over}/Streams/ai.json"),
         &[("Status", "stopped")],
     )
     .await;

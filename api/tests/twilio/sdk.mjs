@@ -43,6 +43,16 @@ await refused(400, 21220, () => own.calls(old.sid).update({ url: 'https://app.te
 await refused(400, 21212, () => own.calls.create({ to: '100', from: 'nobody', url: 'https://app.test/' }));
 const stream = await own.calls(made.sid).streams.create({ url: 'wss://app.test/', name: 'two' });
 assert.equal((await own.calls(made.sid).streams(stream.sid).update({ status: 'stopped' })).status, 'stopped');
+const begun = await own.calls(made.sid).recordings.create({ recordingChannels: 'dual', trim: 'trim-silence' });
+assert.equal(begun.status, 'in-progress');
+const current = own.calls(made.sid).recordings('Twilio.CURRENT');
+assert.equal((await current.update({ status: 'paused', pauseBehavior: 'silence' })).status, 'paused');
+assert.equal((await own.calls(made.sid).recordings(begun.sid).update({ status: 'stopped' })).sid, begun.sid);
+await refused(400, 21220, () => own.calls(old.sid).recordings.create());
+assert.equal((await own.calls(made.sid).update({ timeLimit: 60 })).sid, made.sid);
+const dialled = (await own.calls.list()).find((call) => call.direction === 'outbound-dial');
+assert.equal((await own.calls.list({ parentCallSid: dialled.parentCallSid }))[0].sid, dialled.sid);
+await refused(429, 20429, () => own.calls.create({ to: '+15550429', from: '100', twiml: '<Response/>' }));
 
 const recordings = await own.calls(old.sid).recordings.list();
 assert.equal((await own.recordings(recordings[0].sid).fetch()).callSid, old.sid);

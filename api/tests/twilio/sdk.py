@@ -32,8 +32,8 @@ assert [one.sid for one in twilio.api.accounts.list()] == [account]
 
 # Over pages, as the library follows them.
 calls = twilio.calls.list(page_size=3)
-assert len(calls) == 7, calls
-assert len({call.sid for call in calls}) == 7
+assert len(calls) == 8, calls
+assert len({call.sid for call in calls}) == 8
 assert len(twilio.calls.list(limit=4, page_size=2)) == 4
 call = calls[-1]
 assert call.start_time == datetime(2025, 11, 21, 4, 40, 10, tzinfo=timezone.utc), call.start_time
@@ -41,6 +41,10 @@ assert (call.duration, call.direction, call.price) == ("20", "inbound", None)
 assert len(twilio.calls.list(start_time=date(2025, 11, 21))) == 7
 assert twilio.calls.list(start_time_after=datetime(2025, 11, 22)) == []
 assert len(twilio.calls.list(to="+15550003", status="completed")) == 1
+# Whom a document has dialled.
+(dialled,) = twilio.calls.list(parent_call_sid=call.sid)
+assert (dialled.direction, dialled.parent_call_sid) == ("outbound-dial", call.sid)
+assert twilio.calls(dialled.sid).fetch().to == "+15559999"
 assert twilio.calls(call.sid).fetch().to == "+15550000"
 refused(404, 20404, twilio.calls("CA" + "f" * 32).fetch)
 
@@ -51,13 +55,19 @@ made = twilio.calls.create(
     status_callback="https://app.test/status",
     status_callback_event=["initiated", "answered"],
     record=True,
+    recording_channels="dual",
+    recording_status_callback="https://app.test/recorded",
     timeout=20,
 )
 assert (made.status, made.queue_time, made.direction) == ("queued", "40", "outbound-api")
 assert twilio.calls(made.sid).fetch().sid == made.sid
 assert twilio.calls(made.sid).update(twiml="<Response><Hangup/></Response>").sid == made.sid
 assert twilio.calls(made.sid).update(status="completed").sid == made.sid
+limited = twilio.calls(made.sid).update(time_limit=60, status_callback="https://app.test/other")
+assert limited.sid == made.sid
 refused(400, 21220, lambda: twilio.calls(call.sid).update(twiml="<Response/>"))
+refused(400, 21220, lambda: twilio.calls(call.sid).streams.create(url="wss://app.test/"))
+refused(400, 21220, lambda: twilio.calls(call.sid).recordings.create())
 refused(400, 21211, lambda: twilio.calls.create(to="nobody", from_="100", url="https://app.test/"))
 refused(400, 21205, lambda: twilio.calls.create(to="100", from_="101"))
 
@@ -75,8 +85,12 @@ assert twilio.recordings(recording.sid).delete()
 refused(404, 20404, twilio.recordings(recording.sid).fetch)
 begun = twilio.calls(made.sid).recordings.create(recording_channels="dual")
 assert begun.status == "in-progress"
-paused = twilio.calls(made.sid).recordings("Twilio.CURRENT").update(status="paused")
+current = twilio.calls(made.sid).recordings("Twilio.CURRENT")
+paused = current.update(status="paused", pause_behavior="skip")
 assert (paused.sid, paused.status) == (begun.sid, "paused")
+assert current.update(status="in-progress").status == "in-progress"
+assert twilio.calls(made.sid).recordings(begun.sid).update(status="stopped").status == "stopped"
+refused(429, 20429, lambda: twilio.calls.create(to="+15550429", from_="100", url="https://app.test/"))
 
 numbers = twilio.incoming_phone_numbers.list()
 assert [(one.phone_number, one.voice_url) for one in numbers] == [("+15550111", "https://app.test/")]

@@ -100,14 +100,16 @@ pub struct VoiceLink {
 /// What becomes of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VoiceUpdate {
-    /// It goes on with another document, and other webhooks where they are given.
-    Redirect {
-        /// Which.
-        entry: VoiceEntry,
+    /// It goes on otherwise, in what is given.
+    Change {
+        /// With another document.
+        entry: Option<VoiceEntry>,
         /// As in [`VoiceCall`].
         fallback: Option<VoiceLink>,
-        /// As in [`VoiceCall`].
+        /// As in [`VoiceCall`]; of the same steps as before.
         status: Option<VoiceLink>,
+        /// For how long it may last, in seconds from its answer on.
+        time_limit_s: Option<u32>,
     },
     /// It ends, whatever its state.
     Complete,

@@ -75,6 +75,7 @@ impl Core {
         for key in self.calls.keys().copied().collect::<Vec<_>>() {
             self.hang_up(now, key, Cause::Shutdown);
         }
+        self.empty_queue(now);
         self.drain(now);
     }
 

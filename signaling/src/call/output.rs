@@ -9,7 +9,7 @@ use store::CallRecord;
 use tracing::{debug, warn};
 
 use super::{Authority, Core, KeepToken, input::FirstLine};
-use crate::{directory::Aor, metrics::Direction, net::Flow};
+use crate::{directory::Aor, metrics::Direction, net::Flow, rows::Row};
 
 /// Names a question to mediad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,8 +101,8 @@ pub(crate) enum Output {
     },
     /// Nobody waits for that any more.
     CancelWebhook(WebhookToken),
-    /// How a call of an application is now, for the REST API.
-    VoiceRow(Box<store::VoiceCallRow>),
+    /// How a call of an application is now, or what belongs to it, for the REST API.
+    VoiceRow(Box<Row>),
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

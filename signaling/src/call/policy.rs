@@ -9,7 +9,7 @@ use std::{
 use control::config::{Config, Nat, Sip, Transport, Trunk};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
-use super::{Families, Hop};
+use super::{Families, Hop, voice::Pace};
 use crate::{
     defence::Defence,
     keepalive::Answers,
@@ -109,6 +109,8 @@ pub(crate) struct Policy {
     pub(crate) answers: Answers,
     /// What applications are told.
     pub(crate) voice: Voice,
+    /// When calls that the REST API asks for may begin.
+    pub(crate) pace: Pace,
     /// What sources did is reported to it.
     pub(crate) defence: Arc<Defence>,
 }
@@ -153,6 +155,7 @@ impl Policy {
                 .then(|| Duration::from_secs(config.media.timeout.into())),
             answers: Answers::new(rand::random()),
             voice: Voice::new(config),
+            pace: Pace::default(),
             locals,
             names: Names::default(),
             certified: Certified::default(),

@@ -34,6 +34,8 @@ mod transport;
 mod voice;
 mod voice_api;
 mod voice_dial;
+mod voice_queue;
 mod voice_record;
+mod voice_rest;
 mod voice_trouble;
 mod within;

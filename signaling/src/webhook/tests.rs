@@ -37,6 +37,7 @@ fn request(url: &str, method: Method) -> Request {
         }),
         fallback: None,
         status: None,
+        record: None,
         api: "https://api.test/".to_owned(),
         started: SystemTime::UNIX_EPOCH,
         time_limit: Duration::from_secs(60),

@@ -92,6 +92,7 @@ impl Node {
             trusted_proxies: config.api.trusted_proxies.clone(),
             recordings: config.media.recordings.clone(),
             forwarded_by: config.api.forwarded_by,
+            public_url: config.voice.public_url.clone(),
             store: store.clone(),
             signal,
             media: media.clone(),

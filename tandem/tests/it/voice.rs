@@ -275,6 +275,17 @@ fn a_call_is_made_by_the_rest_api_and_told_of() {
     assert!(sid.starts_with("CA"), "{made}");
     let path = format!("/Calls/{sid}.json");
     node.wait_until(|| ask("GET", &path, "")["status"] == "in-progress");
+    // A stream beside the document, whose server is not there.
+    let streams = format!("/Calls/{sid}/Streams.json");
+    let stream = ask(
+        "POST",
+        &streams,
+        "Name=beside&Url=ws%3A%2F%2F127.0.0.1%3A9%2F",
+    );
+    assert_eq!(stream["status"], "in-progress", "{stream}");
+    let one = format!("/Calls/{sid}/Streams/beside.json");
+    node.wait_until(|| ask("GET", &one, "")["status"] == "stopped");
+    assert_eq!(ask("GET", &path, "")["status"], "in-progress");
     let ended = ask("POST", &path, "Status=completed");
     assert_eq!(ended["sid"], sid.as_str(), "{ended}");
     node.wait_until(|| ask("GET", &path, "")["status"] == "completed");

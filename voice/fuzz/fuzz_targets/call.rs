@@ -10,12 +10,13 @@ use std::{
 use libfuzzer_sys::fuzz_target;
 use voice::{
     call::{
-        Action, Call, Cause, Direction, Entry, Event, Heard, JobId, LegId, MediaError,
-        RequestError, RequestId, Response, Setup, StreamError, Update,
+        Action, Call, Cause, Direction, Entry, Event, Heard, JobId, LegId, MediaError, Pause,
+        RecordingChange, RecordingOrder, RequestError, RequestId, Response, Setup, StreamError,
+        Update,
     },
     form::Params,
     sid::{Kind, Sid},
-    twiml::{Link, Method, StatusEvents},
+    twiml::{Link, Method, StatusEvents, Stream, Tracks},
 };
 
 /// What webhooks answer, as an event chooses.
@@ -119,6 +120,10 @@ impl Host {
                 1 => Update::Document(DOCUMENTS[pick % DOCUMENTS.len()].to_owned()),
                 _ => Update::Document("nonsense".to_owned()),
             })),
+            12 if how < 64 => {
+                self.order(how);
+                None
+            }
             _ => {
                 self.sleep(Duration::from_millis(u64::from(which) * u64::from(how)));
                 None
@@ -128,6 +133,29 @@ impl Host {
             self.call.handle(event, self.now);
             self.drain();
         }
+    }
+
+    /// What the REST API does; whether it can is of no matter.
+    fn order(&mut self, how: u8) {
+        let (call, now) = (&mut self.call, self.now);
+        let current = "Twilio.CURRENT";
+        let done = match how % 5 {
+            0 => call.start_stream(Stream {
+                name: None,
+                url: "wss://b.test".into(),
+                tracks: Tracks::Both,
+                parameters: Vec::new(),
+                callback: Some(link("https://app.test/s")),
+                audio_format: None,
+                sample_rate: None,
+            }),
+            1 => call.end_stream(now, "s"),
+            2 => call.start_recording(now, recording()),
+            3 => call.change_recording(now, current, RecordingChange::Pause(Pause::Skip)),
+            _ => call.change_recording(now, current, RecordingChange::Stop),
+        };
+        drop(done);
+        self.drain();
     }
 
     fn sleep(&mut self, time: Duration) {
@@ -216,6 +244,15 @@ fn link(url: &str) -> Link {
     }
 }
 
+fn recording() -> RecordingOrder {
+    RecordingOrder {
+        tracks: Tracks::Both,
+        channels: 2,
+        trim: false,
+        callback: None,
+    }
+}
+
 fn setup(is_inbound: bool) -> Setup {
     Setup {
         uuid: [7; 16],
@@ -237,6 +274,7 @@ fn setup(is_inbound: bool) -> Setup {
             link("https://app.test/status"),
             StatusEvents::of(StatusEvents::NAMES),
         )),
+        record: (!is_inbound).then(recording),
         api: "https://api.test".into(),
         started: SystemTime::UNIX_EPOCH,
         time_limit: Duration::from_secs(1800),

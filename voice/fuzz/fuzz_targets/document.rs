@@ -67,6 +67,7 @@ fn setup(document: &str) -> Setup {
         entry: Entry::Document(document.into()),
         fallback: None,
         status: None,
+        record: None,
         api: "https://api.test".into(),
         started: SystemTime::UNIX_EPOCH,
         time_limit: Duration::from_secs(4 * 3600),

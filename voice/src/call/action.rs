@@ -75,6 +75,13 @@ pub enum Action {
         /// Which.
         job: JobId,
     },
+    /// Leave what is said out of a recording, or no longer.
+    PauseRecording {
+        /// Which.
+        job: JobId,
+        /// How.
+        how: Pause,
+    },
     /// Call somebody. Events of its leg follow.
     Call(Box<NewLeg>),
     /// Let the party and this leg hear each other until one of them is over.
@@ -151,6 +158,17 @@ pub struct Recording {
     pub beep: bool,
     /// Cut silence from both ends.
     pub trim: bool,
+}
+
+/// How a recording is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Silence takes the time in it.
+    Silence,
+    /// The time is left out.
+    Skip,
+    /// Go on.
+    Resume,
 }
 
 /// Somebody to call.

@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use super::{
-    Action, Call, Cause, Entry, LegId, Update, leg::CallStatus, script::Step, setup::Direction,
+    Action, Call, Cause, Entry, LegId, Terms, Update,
+    leg::CallStatus,
+    record::{CALL_RECORDING, NewRecording},
+    script::Step,
+    setup::Direction,
 };
 use crate::{
     notice::{Code, Level},
@@ -44,7 +48,11 @@ impl Call {
         if let Some(party) = self.legs.get_mut(&LegId::PARTY) {
             party.answered = Some(now);
         }
+        self.limit = now.checked_add(self.setup.time_limit);
         self.set_status(now, LegId::PARTY, CallStatus::InProgress, None);
+        if let Some(order) = self.setup.record.take() {
+            self.record(now, NewRecording::ordered(order, CALL_RECORDING));
+        }
     }
 
     pub(super) fn on_ringing(&mut self, now: Instant, leg: LegId) {
@@ -134,6 +142,7 @@ impl Call {
             Update::Complete => return self.end_party(now, 603, CallStatus::Canceled),
             Update::Redirect(link) => Entry::Url(link),
             Update::Document(text) => Entry::Document(text),
+            Update::Terms(terms) => return self.on_terms(now, terms),
         };
         self.setup.entry = entry;
         // Who has not answered yet begins with it.
@@ -141,6 +150,28 @@ impl Call {
             self.abort(now);
             self.main.hasty = 0;
             self.enter(now);
+        }
+    }
+
+    fn on_terms(&mut self, now: Instant, terms: Terms) {
+        if terms.fallback.is_some() {
+            self.setup.fallback = terms.fallback;
+        }
+        let status = terms
+            .status
+            .and_then(|link| self.absolute(LegId::PARTY, &link));
+        let Some(party) = self.legs.get_mut(&LegId::PARTY) else {
+            return;
+        };
+        if let Some(link) = status {
+            let events = party.callback.take().map(|(_, events)| events);
+            party.callback = Some((link, events.unwrap_or_default()));
+        }
+        if let Some(limit) = terms.time_limit {
+            self.setup.time_limit = limit;
+            let is_begun = party.status != CallStatus::Queued;
+            let since = party.answered.unwrap_or(now);
+            self.limit = since.checked_add(limit).filter(|_| is_begun);
         }
     }
 
@@ -181,6 +212,11 @@ impl Call {
         self.end_dial_without_party(now);
         self.end_streams(now);
         self.main.step = Step::Idle;
+        if self.is_recorded_whole() {
+            // Whoever wants to know of the end wants to know what was recorded.
+            self.ending = Some((now, status, sip));
+            return self.leg_news(LegId::PARTY);
+        }
         self.set_status(now, LegId::PARTY, status, sip);
     }
 

@@ -219,4 +219,17 @@ pub enum Update {
     Document(String),
     /// Hang up.
     Complete,
+    /// Go on by other terms.
+    Terms(Terms),
+}
+
+/// What may be changed of a call that goes on as it does; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Who is asked where a document cannot be had.
+    pub fallback: Option<Link>,
+    /// Who is told how the call goes, of the same steps as before.
+    pub status: Option<Link>,
+    /// The longest that the call may last, from its answer on.
+    pub time_limit: Option<Duration>,
 }

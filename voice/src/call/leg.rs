@@ -16,6 +16,8 @@ pub const API_VERSION: &str = "2010-04-01";
 /// How a call is, in the words of webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStatus {
+    /// It waits to be called.
+    Queued,
     /// It is being called.
     Initiated,
     /// It rings.
@@ -53,6 +55,7 @@ impl CallStatus {
     /// As webhooks write it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Initiated => "initiated",
             Self::Ringing => "ringing",
             Self::InProgress => "in-progress",
@@ -86,6 +89,7 @@ impl CallStatus {
 
     const fn is_told(self, events: &StatusEvents) -> bool {
         match self {
+            Self::Queued => false,
             Self::Initiated => events.initiated,
             Self::Ringing => events.ringing,
             Self::InProgress => events.answered,
@@ -140,12 +144,17 @@ impl Call {
             return;
         };
         leg.status = status;
-        let Some((link, events)) = leg.callback.clone() else {
+        let callback = leg.callback.clone();
+        self.leg_news(id);
+        let Some((link, events)) = callback else {
             return;
         };
         if !status.is_told(&events) {
             return;
         }
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return;
+        };
         let sequence = leg.sequence;
         leg.sequence += 1;
         let seconds = leg.seconds(now);
@@ -155,7 +164,10 @@ impl Call {
         params.push("SequenceNumber", sequence.to_string());
         if !matches!(
             status,
-            CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress
+            CallStatus::Queued
+                | CallStatus::Initiated
+                | CallStatus::Ringing
+                | CallStatus::InProgress
         ) {
             params.push("CallDuration", seconds.to_string());
             if status == CallStatus::Completed {

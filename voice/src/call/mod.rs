@@ -11,6 +11,9 @@
 //! [`Call::is_finished`], forget it. The party's leg being over is not the end: those who are to be told of the
 //! end are told after it.
 //!
+//! What the REST API shows of a call, [`Call::poll_news`] tells; what it begins and ends in one beside the document are
+//! methods, such as [`Call::start_stream`], since whoever asks wants to know what came of it.
+//!
 //! # What it does by itself
 //!
 //! It follows redirections of HTTP, repeats requests and asks the fallback URL, so that a host's HTTP client
@@ -30,6 +33,8 @@ mod event;
 mod fetch;
 mod gather;
 mod leg;
+mod news;
+mod order;
 mod record;
 mod script;
 mod setup;
@@ -37,9 +42,13 @@ mod simple;
 mod stream;
 mod timeout;
 
-pub use action::{Action, NewLeg, NewMessage, NewStream, Recording, Request, Source};
-pub use event::{Cause, Event, Heard, MediaError, RequestError, Response, StreamError, Update};
+pub use action::{Action, NewLeg, NewMessage, NewStream, Pause, Recording, Request, Source};
+pub use event::{
+    Cause, Event, Heard, MediaError, RequestError, Response, StreamError, Terms, Update,
+};
 pub use leg::{API_VERSION, CallStatus};
+pub use news::{LegNews, News, RecordingNews, RecordingStatus, StreamNews};
+pub use order::{RecordingChange, RecordingOrder, Refused};
 pub use setup::{Direction, Entry, Setup};
 
 use crate::{
@@ -113,6 +122,7 @@ pub struct Call {
     fetches: BTreeMap<RequestId, Fetch>,
     lanes: Lanes,
     actions: VecDeque<Action>,
+    news: VecDeque<News>,
     /// Of the next leg, job or request.
     next: u32,
     /// When the call has lasted as long as it may.
@@ -121,22 +131,30 @@ pub struct Call {
     has_rung: bool,
     /// The party's leg is over.
     is_over: bool,
-    /// What the last `<Record>` recorded, for the end's callback.
+    /// What the last `<Record>` recorded, or the call's own recording, for the end's callback.
     recorded: Option<Params>,
+    /// The party's leg was over then, and so: nobody is told before the call's own recording is.
+    ending: Option<(Instant, CallStatus, Option<u16>)>,
 }
 
 impl Call {
     /// A call that has come in, or that is being made: of one that comes in the first document is asked for at
     /// once, of another when it is answered.
     pub fn new(setup: Setup, now: Instant) -> Self {
+        let mut call = Self::queued(setup, now);
+        call.leave_queue(now);
+        call
+    }
+
+    /// A call that waits for [`Call::leave_queue`].
+    pub fn queued(setup: Setup, now: Instant) -> Self {
         let sid = Sid::new(Kind::Call, setup.uuid);
-        let is_inbound = setup.direction == Direction::Inbound;
         let party = Leg {
             sid: sid.clone(),
             from: setup.from.clone(),
             to: setup.to.clone(),
             direction: setup.direction,
-            status: CallStatus::Ringing,
+            status: CallStatus::Queued,
             answered: None,
             callback: None,
             sequence: 0,
@@ -152,11 +170,13 @@ impl Call {
             fetches: BTreeMap::new(),
             lanes: Lanes::default(),
             actions: VecDeque::new(),
+            news: VecDeque::new(),
             next: 1,
-            limit: now.checked_add(setup.time_limit),
+            limit: None,
             has_rung: false,
             is_over: false,
             recorded: None,
+            ending: None,
             setup,
         };
         if let Some((link, events)) = call.setup.status.clone() {
@@ -165,13 +185,22 @@ impl Call {
                 party.callback = link.map(|link| (link, events));
             }
         }
-        if is_inbound {
-            call.set_status(now, LegId::PARTY, CallStatus::Ringing, None);
-            call.enter(now);
-        } else {
-            call.set_status(now, LegId::PARTY, CallStatus::Initiated, None);
-        }
+        call.leg_news(LegId::PARTY);
         call
+    }
+
+    /// A call that was queued is being made now.
+    pub fn leave_queue(&mut self, now: Instant) {
+        if self.is_over || self.status() != CallStatus::Queued {
+            return;
+        }
+        self.limit = now.checked_add(self.setup.time_limit);
+        if self.setup.direction == Direction::Inbound {
+            self.set_status(now, LegId::PARTY, CallStatus::Ringing, None);
+            self.enter(now);
+        } else {
+            self.set_status(now, LegId::PARTY, CallStatus::Initiated, None);
+        }
     }
 
     /// The call's SID.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Action, Call, JobId, Lane, LegId, MediaError, action, leg::API_VERSION, script::Step};
+use super::{
+    Action, Call, JobId, Lane, LegId, MediaError, RecordingOrder, action, leg::API_VERSION,
+    news::RecordingStatus, script::Step,
+};
 use crate::{
     date::rfc2822,
     form::Params,
@@ -11,6 +14,8 @@ use crate::{
     twiml::{Link, Record, RecordingCallback, Tracks},
 };
 
+/// What a recording of a whole call is called, which the REST API asked for with the call.
+pub(super) const CALL_RECORDING: &str = "OutboundAPI";
 /// How long the outcome of a recording that was stopped is waited for: it is written meanwhile.
 const GUARD: Duration = Duration::from_secs(30);
 
@@ -30,11 +35,12 @@ pub(super) struct Recorder {
 /// A recording under way, or being written.
 #[derive(Debug)]
 pub(super) struct Recording {
-    sid: Sid,
-    source: &'static str,
-    channels: u8,
-    tracks: Tracks,
-    started: SystemTime,
+    pub(super) sid: Sid,
+    pub(super) source: &'static str,
+    pub(super) channels: u8,
+    pub(super) tracks: Tracks,
+    pub(super) started: SystemTime,
+    pub(super) is_paused: bool,
     callback: Option<RecordingCallback>,
     /// It was asked to end, and is not waited for any longer than this.
     pub(super) guard: Option<Instant>,
@@ -51,6 +57,21 @@ pub(super) struct NewRecording {
     pub(super) beep: bool,
     pub(super) trim: bool,
     pub(super) callback: Option<RecordingCallback>,
+}
+
+impl NewRecording {
+    /// What the REST API asks for.
+    pub(super) fn ordered(order: RecordingOrder, source: &'static str) -> Self {
+        Self {
+            source,
+            tracks: order.tracks,
+            channels: order.channels,
+            silence: None,
+            beep: false,
+            trim: order.trim,
+            callback: order.callback,
+        }
+    }
 }
 
 impl Call {
@@ -100,11 +121,13 @@ impl Call {
             channels: new.channels,
             tracks: new.tracks,
             started: self.wall(now),
+            is_paused: false,
             callback,
             guard: None,
             action: None,
         };
         self.recordings.insert(job, recording);
+        self.recording_news(job, RecordingStatus::InProgress, None);
         (job, sid)
     }
 
@@ -114,10 +137,15 @@ impl Call {
             return;
         };
         recording.started = wall;
+        let is_over = recording.guard.is_some();
+        let is_paused = recording.is_paused;
         if let Step::Recording(recorder) = &mut self.main.step
             && recorder.job == job
         {
             recorder.until = now.checked_add(recorder.max_length);
+        }
+        if !is_over && !is_paused {
+            self.recording_news(job, RecordingStatus::InProgress, None);
         }
         self.tell_recording(now, job, "in-progress", None);
     }
@@ -153,6 +181,7 @@ impl Call {
         if recording.guard.is_none() {
             recording.guard = now.checked_add(GUARD);
             self.act(Action::StopRecording { job });
+            self.recording_news(job, RecordingStatus::Processing, None);
         }
     }
 
@@ -178,8 +207,12 @@ impl Call {
         };
         // What is shorter than a second is a second: 0 says that there is nothing.
         let seconds = length.as_secs() + u64::from(length.subsec_nanos() > 0);
-        let status = if seconds == 0 { "absent" } else { "completed" };
-        self.tell_recording(now, job, status, Some(seconds));
+        let status = match seconds {
+            0 => RecordingStatus::Absent,
+            _ => RecordingStatus::Completed,
+        };
+        self.recording_news(job, status, Some(length));
+        self.tell_recording(now, job, status.as_str(), Some(seconds));
         let Some(recording) = self.recordings.remove(&job) else {
             return;
         };
@@ -187,8 +220,13 @@ impl Call {
         params.push("RecordingUrl", self.recording_url(&recording.sid));
         params.push("RecordingSid", recording.sid.as_str());
         params.push("RecordingDuration", seconds.to_string());
-        if recording.source == "RecordVerb" {
+        if ["RecordVerb", CALL_RECORDING].contains(&recording.source) {
             self.recorded = Some(params.clone());
+        }
+        if !self.is_recorded_whole()
+            && let Some((then, status, sip)) = self.ending.take()
+        {
+            self.set_status(then, LegId::PARTY, status, sip);
         }
         if let Some(action) = recording.action {
             if seconds > 0 {
@@ -232,9 +270,20 @@ impl Call {
                 recording.action = action;
             }
         }
-        for recording in self.recordings.values_mut() {
-            recording.guard = recording.guard.or_else(|| now.checked_add(GUARD));
+        let jobs: Vec<_> = self.recordings.keys().copied().collect();
+        for job in jobs {
+            let guard = self.recordings.get_mut(&job).map(|it| &mut it.guard);
+            if let Some(guard) = guard.filter(|guard| guard.is_none()) {
+                *guard = now.checked_add(GUARD);
+                self.recording_news(job, RecordingStatus::Processing, None);
+            }
         }
+    }
+
+    /// Whether the recording is under way, or being written, that was asked for with the call.
+    pub(super) fn is_recorded_whole(&self) -> bool {
+        let mut all = self.recordings.values();
+        all.any(|recording| recording.source == CALL_RECORDING)
     }
 
     /// A `<Record>` is called off: nobody is asked what comes next.

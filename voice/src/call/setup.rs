@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::RecordingOrder;
 use crate::{
     form::Params,
     sid::Sid,
@@ -38,11 +39,13 @@ pub struct Setup {
     pub fallback: Option<Link>,
     /// Who is told how the call goes, and of which steps.
     pub status: Option<(Link, StatusEvents)>,
+    /// The party is recorded from its answer on.
+    pub record: Option<RecordingOrder>,
     /// Where the REST API is, such as `https://voice.example.com`: the URLs of recordings begin with it.
     pub api: String,
     /// The wall clock's time at the start, for what callbacks say of times.
     pub started: SystemTime,
-    /// The longest that the call may last; Twilio's is four hours.
+    /// The longest that the call may last, from its answer on, and before; Twilio's is four hours.
     pub time_limit: Duration,
     /// Streams may go to `ws://` as well as `wss://`.
     pub plain_streams: bool,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Call, JobId, Lane, LegId, NewStream, StreamError, script::Step};
+use super::{Action, Call, JobId, Lane, LegId, NewStream, Refused, StreamError, script::Step};
 use crate::{
     date::iso8601,
     form::Params,
@@ -19,8 +19,8 @@ const MAX_FORKS: usize = 4;
 /// A stream under way.
 #[derive(Debug)]
 pub(super) struct Streaming {
-    sid: Sid,
-    name: String,
+    pub(super) sid: Sid,
+    pub(super) name: String,
     url: String,
     forks: usize,
     callback: Option<Link>,
@@ -36,38 +36,44 @@ impl Call {
         false
     }
 
+    /// A stream of a document; `None` for one that is left out, which is told.
     pub(super) fn open_stream(&mut self, stream: Stream, bidirectional: bool) -> Option<JobId> {
+        let url = stream.url.clone();
+        let refused = match self.try_stream(stream, bidirectional) {
+            Ok(job) => return Some(job),
+            Err(refused) => refused,
+        };
+        let code = match refused {
+            Refused::Url(_) => Code::StreamUrl,
+            Refused::Taken(_) => Code::Schema,
+            _ => Code::Internal,
+        };
+        let url = without_fragment(&url);
+        self.warn(code, Some(url), format!("<Stream> was left out: {refused}"));
+        None
+    }
+
+    pub(super) fn try_stream(
+        &mut self,
+        stream: Stream,
+        bidirectional: bool,
+    ) -> Result<JobId, Refused> {
         let scheme = Scheme::WebSocket {
             plain: self.setup.plain_streams,
         };
-        let url = match resolve(None, &stream.url, scheme) {
-            Ok(url) => without_fragment(&url).to_owned(),
-            Err(error) => {
-                let message = format!("<Stream> was left out: {error}");
-                self.warn(Code::StreamUrl, Some(&stream.url), message);
-                return None;
-            }
-        };
-        let job = self.job();
-        let sid = self.sid.derive(Kind::Stream, job.0);
-        let name = stream.name.unwrap_or_else(|| sid.as_str().to_owned());
-        if self
-            .streams
-            .values()
-            .any(|streaming| streaming.name == name)
-        {
-            let message =
-                format!("<Stream> was left out: the call has one of the name {name:?} already");
-            self.warn(Code::Schema, Some(&url), message);
-            return None;
+        let url = resolve(None, &stream.url, scheme).map_err(Refused::Url)?;
+        let url = without_fragment(&url).to_owned();
+        let taken = |name: &String| self.streams.values().any(|stream| stream.name == *name);
+        if let Some(name) = stream.name.as_ref().filter(|name| taken(name)) {
+            return Err(Refused::Taken(name.clone()));
         }
         let forks: usize = self.streams.values().map(|streaming| streaming.forks).sum();
         if forks + stream.tracks.count() > MAX_FORKS {
-            let message =
-                format!("<Stream> was left out: a call has {MAX_FORKS} tracks streamed at most");
-            self.warn(Code::Internal, Some(&url), message);
-            return None;
+            return Err(Refused::Streams(MAX_FORKS));
         }
+        let job = self.job();
+        let sid = self.sid.derive(Kind::Stream, job.0);
+        let name = stream.name.unwrap_or_else(|| sid.as_str().to_owned());
         let callback = stream.callback;
         let callback = callback.and_then(|link| self.absolute(LegId::PARTY, &link));
         let streaming = Streaming {
@@ -78,6 +84,7 @@ impl Call {
             callback,
         };
         self.streams.insert(job, streaming);
+        self.stream_news(job, true);
         let signature = signature::sign(&self.setup.token, &url, &Params::new());
         self.act(Action::OpenStream(Box::new(NewStream {
             job,
@@ -91,7 +98,7 @@ impl Call {
             sample_rate: stream.sample_rate,
             signature,
         })));
-        Some(job)
+        Ok(job)
     }
 
     pub(super) fn stop_stream(&mut self, now: Instant, name: &str) {
@@ -112,6 +119,7 @@ impl Call {
         if self.streams.contains_key(&job) {
             self.act(Action::CloseStream { job });
             self.tell_stream(now, job, "stream-stopped", None);
+            self.stream_news(job, false);
             self.streams.remove(&job);
         }
     }
@@ -144,6 +152,7 @@ impl Call {
                 self.tell_stream(now, job, "stream-error", Some(format!("{code}: {message}")));
             }
         }
+        self.stream_news(job, false);
         self.streams.remove(&job);
         if !self.is_over
             && let Step::Streaming(connected, action) = &mut self.main.step
@@ -160,6 +169,7 @@ impl Call {
     pub(super) fn end_streams(&mut self, now: Instant) {
         let jobs: Vec<_> = self.streams.keys().copied().collect();
         for job in jobs {
+            self.stream_news(job, false);
             self.tell_stream(now, job, "stream-stopped", None);
         }
         self.streams.clear();

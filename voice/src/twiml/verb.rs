@@ -224,8 +224,8 @@ impl Tracks {
         ("outbound", Self::Outbound),
     ];
 
-    /// As callbacks of recordings write it.
-    pub(crate) const fn recorded(self) -> &'static str {
+    /// As callbacks and the REST API write it of recordings.
+    pub const fn recorded(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",

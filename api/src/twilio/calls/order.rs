@@ -1,6 +1,6 @@
 //! A call to be, as a client's form has it.
 
-use control::signal::{Secret, VoiceCall, VoiceEntry, VoiceLink, VoiceRecording};
+use control::signal::{Secret, VoiceCall, VoiceEntry, VoiceLink, VoiceRecording, VoiceUpdate};
 use store::{DEFAULT_TENANT, Hook, HttpMethod, Uuid};
 
 use super::{
@@ -11,6 +11,8 @@ use crate::rules;
 
 /// How long it rings where nobody says, in seconds.
 const RING: u32 = 60;
+/// How long it may last, in seconds.
+const LIMITS: std::ops::RangeInclusive<u32> = 1..=86_400;
 /// Octets of a document at most.
 const MOST_DOCUMENT: usize = 64 << 10;
 
@@ -78,7 +80,7 @@ pub(super) async fn call(call: &Call<'_>) -> Result<VoiceCall, Error> {
         status,
         status_events,
         ring_timeout_s: form.number("Timeout", 1..=600)?.unwrap_or(RING),
-        time_limit_s: form.number("TimeLimit", 1..=86_400)?,
+        time_limit_s: form.number("TimeLimit", LIMITS)?,
         send_digits,
         record: match form.flag("Record")? {
             true => Some(Box::new(recording(call)?)),
@@ -88,19 +90,43 @@ pub(super) async fn call(call: &Call<'_>) -> Result<VoiceCall, Error> {
     })
 }
 
+/// How a call goes on: any of what it began with may be another.
+pub(super) fn change(call: &Call<'_>) -> Result<VoiceUpdate, Error> {
+    let entry = given_entry(call)?;
+    let fallback = link(call, "FallbackUrl", "FallbackMethod")?;
+    let status = link(call, "StatusCallback", "StatusCallbackMethod")?;
+    let time_limit_s = call.form.number("TimeLimit", LIMITS)?;
+    if entry.is_none() && fallback.is_none() && status.is_none() && time_limit_s.is_none() {
+        let message =
+            "One of Url, Twiml, Status, FallbackUrl, StatusCallback and TimeLimit is required";
+        return Err(Error::bad(21205, message));
+    }
+    Ok(VoiceUpdate::Change {
+        entry,
+        fallback,
+        status,
+        time_limit_s,
+    })
+}
+
+fn entry(call: &Call<'_>) -> Result<VoiceEntry, Error> {
+    let missing = || Error::bad(21205, "Url parameter is required, or Twiml");
+    given_entry(call)?.ok_or_else(missing)
+}
+
 /// What a call does: by `Url`, else by `Twiml`.
-pub(super) fn entry(call: &Call<'_>) -> Result<VoiceEntry, Error> {
+fn given_entry(call: &Call<'_>) -> Result<Option<VoiceEntry>, Error> {
     if let Some(link) = link(call, "Url", "Method")? {
-        return Ok(VoiceEntry::Url(link));
+        return Ok(Some(VoiceEntry::Url(link)));
     }
     match call.form.text("Twiml") {
         Some(document) if document.len() <= MOST_DOCUMENT => {
-            Ok(VoiceEntry::Document(document.to_owned()))
+            Ok(Some(VoiceEntry::Document(document.to_owned())))
         }
         Some(_) => Err(Error::invalid(format!(
             "Twiml has more than {MOST_DOCUMENT} octets"
         ))),
-        None => Err(Error::bad(21205, "Url parameter is required, or Twiml")),
+        None => Ok(None),
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     directory::{Aor, Directory},
     metrics::Metrics,
     net::{ConnectionId, Flow, Local, Names},
+    rows::Row,
 };
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
@@ -194,8 +195,10 @@ pub(super) struct Bed {
     unresolved: VecDeque<(ResolveToken, Authority)>,
     /// What webhooks were asked and have not answered, and those that nobody waits for any more.
     pub(super) webhooks: VecDeque<(WebhookToken, voice::call::Request)>,
-    /// What the REST API was told of calls.
+    /// What the REST API was told of calls, and of their streams and recordings.
     pub(super) rows: Vec<store::VoiceCallRow>,
+    pub(super) streams: Vec<store::VoiceStreamRow>,
+    pub(super) recorded: Vec<store::VoiceRecordingRow>,
     pub(super) cancelled: Vec<WebhookToken>,
 }
 
@@ -290,6 +293,8 @@ impl Bed {
             unresolved: VecDeque::new(),
             webhooks: VecDeque::new(),
             rows: Vec::new(),
+            streams: Vec::new(),
+            recorded: Vec::new(),
             cancelled: Vec::new(),
         }
     }
@@ -352,7 +357,14 @@ impl Bed {
                     self.webhooks.retain(|(known, _)| *known != token);
                     self.cancelled.push(token);
                 }
-                Output::VoiceRow(row) => self.rows.push(*row),
+                Output::VoiceRow(row) => match *row {
+                    Row::Call(row) => self.rows.push(row),
+                    Row::Stream(row) => self.streams.push(row),
+                    Row::Recording { row, file } => {
+                        self.recordings.extend(file.map(|file| *file));
+                        self.recorded.push(row);
+                    }
+                },
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 #[cfg(feature = "otel")]

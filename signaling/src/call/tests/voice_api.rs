@@ -14,14 +14,14 @@ use super::{
 };
 use crate::call::MediaNews;
 
-fn url(url: &str) -> VoiceLink {
+pub(super) fn url(url: &str) -> VoiceLink {
     VoiceLink {
         url: url.to_owned(),
         post: true,
     }
 }
 
-fn to_carrier() -> VoiceCall {
+pub(super) fn to_carrier() -> VoiceCall {
     VoiceCall {
         account: "AC00000000000000000000000000000000".to_owned(),
         to: "+1555".to_owned(),
@@ -39,7 +39,7 @@ fn to_carrier() -> VoiceCall {
 }
 
 /// Has somebody called: the call's SID, and what the callee got.
-fn call(bed: &mut Bed, call: VoiceCall) -> (String, Message) {
+pub(super) fn call(bed: &mut Bed, call: VoiceCall) -> (String, Message) {
     let order = VoiceOrder::Call(Box::new(call));
     let done = bed.core.order_voice(bed.now, &order).unwrap().unwrap();
     bed.settle();
@@ -50,7 +50,11 @@ fn call(bed: &mut Bed, call: VoiceCall) -> (String, Message) {
     (sid, invite)
 }
 
-fn update(bed: &mut Bed, sid: &str, update: VoiceUpdate) -> Result<VoiceDone, FaultCode> {
+pub(super) fn update(
+    bed: &mut Bed,
+    sid: &str,
+    update: VoiceUpdate,
+) -> Result<VoiceDone, FaultCode> {
     let call = sid.to_owned();
     let order = VoiceOrder::Update { call, update };
     let done = bed.core.order_voice(bed.now, &order).unwrap();
@@ -58,7 +62,7 @@ fn update(bed: &mut Bed, sid: &str, update: VoiceUpdate) -> Result<VoiceDone, Fa
     done.map_err(|fault| fault.code)
 }
 
-fn answered() -> String {
+pub(super) fn answered() -> String {
     offer()
         .replace("192.0.2.10", "192.0.2.20")
         .replace("4000", "5000")
@@ -205,12 +209,13 @@ fn a_call_goes_on_with_another_document() {
     let (mut caller, _) = pick_up(&mut bed, &request);
     let job = bed.plays().job;
     let sid = format!("CA{}", bed.core.list(None)[0].id.replace('-', ""));
-    let redirect = VoiceUpdate::Redirect {
-        entry: VoiceEntry::Document(
+    let redirect = VoiceUpdate::Change {
+        entry: Some(VoiceEntry::Document(
             "<Response><Play>http://app.test/b.wav</Play></Response>".to_owned(),
-        ),
+        )),
         fallback: None,
         status: None,
+        time_limit_s: None,
     };
     assert_eq!(update(&mut bed, &sid, redirect), Ok(VoiceDone::Done));
     let orders = bed.orders();
@@ -261,4 +266,22 @@ fn an_event_of_a_session_that_is_gone_is_nobodys() {
     bed.core
         .handle_media_news(bed.now, MediaNews::Voice(id, event));
     bed.assert_empty();
+}
+
+#[test]
+fn a_callee_who_answers_as_it_is_called_off_is_hung_up_and_counts_as_one_who_did_not() {
+    let mut bed = Bed::new();
+    let (sid, invite) = call(&mut bed, to_carrier());
+    bed.receive_message(CALLEE, &answer(&invite, 180, CALLEE, ""));
+    bed.pass_ms(20_100);
+    let cancel = bed.request(CALLEE, &Method::Cancel);
+    bed.receive_message(CALLEE, &answer(&invite, 200, CALLEE, &answered()));
+    bed.receive_message(CALLEE, &cancel.respond(200).build().unwrap());
+    bed.request(CALLEE, &Method::Ack);
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    let row = bed.rows.iter().rfind(|row| row.sid == sid).unwrap();
+    assert_eq!(row.status, store::VoiceStatus::NoAnswer);
+    bed.sent.clear();
+    bed.assert_told("no-answer");
 }

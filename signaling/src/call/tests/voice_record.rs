@@ -21,7 +21,7 @@ fn record(bed: &mut Bed) -> (Party, VoiceRecord) {
     (caller, record.clone())
 }
 
-fn recorded(job: u32, ms: u64) -> VoiceEvent {
+pub(super) fn recorded(job: u32, ms: u64) -> VoiceEvent {
     let recorded = Recorded {
         ms,
         octets: 44 + ms * 16,

@@ -8,18 +8,24 @@ use std::{
 use ::control::{
     Fault, FaultCode,
     media::Family,
-    signal::{VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceUpdate},
+    signal::{
+        VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceRecording, VoiceStream,
+        VoiceUpdate,
+    },
 };
-use tracing::info;
+use tracing::{info, warn};
 use voice::{
-    call::{Call, CallStatus, Direction, Entry, Event, LegId, NewLeg, Setup, Update},
+    call::{
+        self, Call, CallStatus, Cause, Direction, Entry, Event, LegId, NewLeg, Pause,
+        RecordingChange, RecordingOrder, Refused, Setup, Update,
+    },
     form::Params,
     sid::{Kind, Sid},
-    twiml::{StatusEvents, Target},
+    twiml::{RecordingCallback, StatusEvents, Stream, Target, Tracks},
 };
 
 use super::{
-    Core, Hosted, MOST, Purpose, Terms, VoicePurpose,
+    Core, Hosted, MOST, Purpose, Terms, VoicePurpose, pace,
     setup::{LONGEST, link},
 };
 use crate::{call::state::CallKey, directory::Application};
@@ -34,13 +40,26 @@ impl Core {
         let done = match order {
             VoiceOrder::Call(call) => Some(self.call_for(now, call)),
             VoiceOrder::Update { call, update } => self.update_voice(now, call, update),
-            VoiceOrder::Stream { call, .. }
-            | VoiceOrder::StopStream { call, .. }
-            | VoiceOrder::Record { call, .. }
-            | VoiceOrder::ChangeRecording { call, .. } => {
-                let why = "a stream or recording is begun and ended by a document here";
-                let fault = Fault::new(FaultCode::Unsupported, why);
-                self.voice_of(call).map(|_| Err(fault))
+            VoiceOrder::Stream { call, stream } => {
+                let stream = stream_of(stream);
+                self.change_call(now, call, |call| call.start_stream(stream))
+            }
+            VoiceOrder::StopStream { call, stream } => {
+                self.change_call(now, call, |call| call.end_stream(now, stream))
+            }
+            VoiceOrder::Record { call, recording } => {
+                let order = recording_of(recording);
+                self.change_call(now, call, |call| call.start_recording(now, order))
+            }
+            VoiceOrder::ChangeRecording {
+                call,
+                recording,
+                change,
+            } => {
+                let change = change_of(*change);
+                self.change_call(now, call, |call| {
+                    call.change_recording(now, recording, change)
+                })
             }
         };
         self.drain(now);
@@ -66,12 +85,6 @@ impl Core {
             return refuse(
                 FaultCode::Unavailable,
                 "mediad cannot be reached; is it running?",
-            );
-        }
-        if order.record.is_some() {
-            return refuse(
-                FaultCode::Unsupported,
-                "record: this node does not record such calls",
             );
         }
         if order.auth.is_some() {
@@ -104,6 +117,16 @@ impl Core {
         let terms = Terms::of(&application).map_err(invalid)?;
         let time = self.time(now);
         let uuid = self.call_uuid(time);
+        let rate = application.account.calls_per_second;
+        let wait = self.policy.pace.admit(now, &order.account, rate);
+        let wait = wait.ok_or_else(|| {
+            let why = format!(
+                "{} calls of the account wait already, which begins {rate} a second",
+                pace::MOST
+            );
+            Fault::new(FaultCode::Exhausted, why)
+        })?;
+        let queue_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let events = order.status_events.iter().map(String::as_str);
         let events = StatusEvents::of(events);
         let millis = u64::try_from(time.millis()).unwrap_or_default();
@@ -121,13 +144,14 @@ impl Core {
             entry,
             fallback: order.fallback.as_ref().map(link),
             status: order.status.as_ref().map(|status| (link(status), events)),
+            record: order.record.as_deref().map(recording_of),
             api: self.policy.voice.api.clone(),
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
             time_limit: limit.unwrap_or(LONGEST),
             plain_streams: self.policy.voice.plain_streams,
         };
         let sid = Sid::new(Kind::Call, setup.uuid);
-        info!(call = %uuid, from = order.from, to = order.to, "an application calls");
+        info!(call = %uuid, from = order.from, to = order.to, queue_ms, "an application calls");
         let party = NewLeg {
             leg: LegId::PARTY,
             sid: sid.clone(),
@@ -135,29 +159,55 @@ impl Core {
             from: order.from.clone(),
             parameters: Vec::new(),
         };
-        let session = Self::session_id(&mut self.tokens, self.session_mark);
         // The proxy has no call yet.
         let key = CallKey(0);
         let family = self.policy.families.nearest(Family::V4);
         let origin = self.tokens.bits();
         let hosted = Hosted {
             order: Some(Box::new(party)),
+            queued_until: Some(now + wait),
+            queued_ms: queue_ms,
             ring_timeout: Duration::from_secs(order.ring_timeout_s.into()),
             digits: order.send_digits.clone().filter(|keys| !keys.is_empty()),
-            call: Some(Call::new(setup, now)),
-            ..Hosted::new(key, application, terms, (session, family), origin)
+            call: Some(Call::queued(setup, now)),
+            ..Hosted::new(key, application, terms, family, origin)
         };
         let id = self.number();
-        let create = hosted.create(session);
         self.voices.by_id.insert(id, Box::new(hosted));
-        self.voices.by_session.insert(session, id);
-        self.by_session.insert(session, key);
-        self.ask(key, session, Purpose::Voice(VoicePurpose::Open), create);
-        self.with_voice(now, id, |_, _| ());
+        self.with_voice(now, id, |hosted, core| hosted.on_time(now, id, core));
         Ok(VoiceDone::Queued {
             sid: sid.as_str().to_owned(),
-            queue_ms: 0,
+            queue_ms,
         })
+    }
+
+    /// Calls nobody of those who wait for it.
+    pub(in crate::call) fn empty_queue(&mut self, now: Instant) {
+        let all = self.voices.by_id.iter();
+        let queued = all.filter(|(_, hosted)| hosted.queued_until.is_some());
+        for id in queued.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.with_voice(now, id, |hosted, _| hosted.give_up());
+        }
+    }
+
+    /// Begins, changes or ends something in a call.
+    fn change_call(
+        &mut self,
+        now: Instant,
+        sid: &str,
+        change: impl FnOnce(&mut Call) -> Result<Sid, Refused>,
+    ) -> Option<Result<VoiceDone, Fault>> {
+        let id = self.voice_of(sid)?;
+        let mut done = Err(Refused::NotInProgress);
+        self.with_voice(now, id, |hosted, _| {
+            let call = hosted.call.as_mut();
+            match call.filter(|call| call.sid().as_str() == sid) {
+                Some(call) => done = change(call),
+                None => done = Err(Refused::Dialled),
+            }
+        });
+        let done = done.map(|sid| VoiceDone::Sid(sid.as_str().to_owned()));
+        Some(done.map_err(|refused| fault_of(&refused)))
     }
 
     fn update_voice(
@@ -168,36 +218,165 @@ impl Core {
     ) -> Option<Result<VoiceDone, Fault>> {
         let id = self.voice_of(call)?;
         let hosted = self.voices.by_id.get(&id)?;
-        let call = hosted.call.as_ref()?;
-        let is_up = call.status() == CallStatus::InProgress;
-        let update = match update {
-            _ if call.is_over() => {
-                let why = "the call is not in progress: it is over";
-                return Some(Err(Fault::new(FaultCode::Conflict, why)));
+        let known = hosted.call.as_ref()?;
+        if known.sid().as_str() != call {
+            return Some(self.update_dialled(now, id, call, update));
+        }
+        let conflict = |why| Some(Err(Fault::new(FaultCode::Conflict, why)));
+        let updates = match update {
+            _ if known.is_over() => return conflict("the call is not in progress: it is over"),
+            VoiceUpdate::Cancel if known.status() == CallStatus::InProgress => {
+                return conflict("the call has been answered: complete it");
             }
-            VoiceUpdate::Cancel if is_up => {
-                let why = "the call has been answered: complete it";
-                return Some(Err(Fault::new(FaultCode::Conflict, why)));
+            VoiceUpdate::Complete | VoiceUpdate::Cancel => vec![Update::Complete],
+            VoiceUpdate::Change {
+                entry,
+                fallback,
+                status,
+                time_limit_s,
+            } => {
+                let terms = Update::Terms(call::Terms {
+                    fallback: fallback.as_ref().map(link),
+                    status: status.as_ref().map(link),
+                    time_limit: time_limit_s.map(|s| Duration::from_secs(s.into())),
+                });
+                let entry = entry.as_ref().map(|entry| match entry {
+                    VoiceEntry::Url(to) => Update::Redirect(link(to)),
+                    VoiceEntry::Document(text) => Update::Document(text.clone()),
+                });
+                [terms].into_iter().chain(entry).collect()
             }
-            VoiceUpdate::Complete | VoiceUpdate::Cancel => Update::Complete,
-            VoiceUpdate::Redirect { entry, .. } => match entry {
-                VoiceEntry::Url(to) => Update::Redirect(link(to)),
-                VoiceEntry::Document(text) => Update::Document(text.clone()),
-            },
         };
         self.with_voice(now, id, |hosted, _| {
-            hosted.order = hosted.order.take().filter(|_| update != Update::Complete);
-            hosted.events.push_back(Event::Update(update));
+            if updates.contains(&Update::Complete) {
+                hosted.order = None;
+                hosted.queued_until = None;
+            }
+            hosted.events.extend(updates.into_iter().map(Event::Update));
         });
         Some(Ok(VoiceDone::Done))
     }
 
-    /// The call of a SID.
+    /// Changes who was dialled by a document: such a call can be ended alone.
+    fn update_dialled(
+        &mut self,
+        now: Instant,
+        id: u64,
+        sid: &str,
+        update: &VoiceUpdate,
+    ) -> Result<VoiceDone, Fault> {
+        if matches!(update, VoiceUpdate::Change { .. }) {
+            return Err(fault_of(&Refused::Dialled));
+        }
+        let mut done = Err(Refused::Missing("leg"));
+        self.with_voice(now, id, |hosted, _| {
+            if let Some(call) = &mut hosted.call {
+                done = call.end_dialled(now, sid);
+            }
+        });
+        let done = done.map(|()| VoiceDone::Done);
+        done.map_err(|refused| fault_of(&refused))
+    }
+
+    /// The call of a SID, or that whose document has dialled the one of the SID.
     fn voice_of(&self, sid: &str) -> Option<u64> {
         let mut all = self.voices.by_id.iter();
-        let found = all.find(|(_, hosted)| hosted.sid() == Some(sid));
+        let found = all.find(|(_, hosted)| {
+            let call = hosted.call.as_ref();
+            call.is_some_and(|call| call.sid().as_str() == sid || call.has_dialled(sid))
+        });
         found.map(|(id, _)| *id)
     }
+}
+
+impl Hosted {
+    /// It is its turn to be called.
+    pub(super) fn leave_queue(&mut self, now: Instant, id: u64, core: &mut Core) {
+        if core.draining || !core.media_up {
+            warn!(
+                call = self.sid(),
+                "a call that was queued is not made: the node is draining, or mediad cannot be reached"
+            );
+            return self.give_up();
+        }
+        let Some(call) = self.call.as_mut().filter(|call| !call.is_over()) else {
+            return;
+        };
+        call.leave_queue(now);
+        let session = Core::session_id(&mut core.tokens, core.session_mark);
+        self.session = Some(session);
+        core.voices.by_session.insert(session, id);
+        core.by_session.insert(session, self.key);
+        let purpose = Purpose::Voice(VoicePurpose::Open);
+        core.ask(self.key, session, purpose, self.create(session));
+    }
+
+    /// The node takes no new calls any more.
+    fn give_up(&mut self) {
+        self.order = None;
+        self.queued_until = None;
+        self.party_ended(Cause::Failed, None);
+    }
+}
+
+/// A stream that copies what is said; its server plays nothing.
+fn stream_of(stream: &VoiceStream) -> Stream {
+    Stream {
+        name: Some(stream.name.clone()).filter(|name| !name.is_empty()),
+        url: stream.url.clone(),
+        tracks: tracks_of(stream.inbound, stream.outbound),
+        parameters: stream.parameters.clone(),
+        callback: stream.status.as_ref().map(link),
+        audio_format: None,
+        sample_rate: None,
+    }
+}
+
+fn recording_of(recording: &VoiceRecording) -> RecordingOrder {
+    let events = &recording.status_events;
+    let has = |name: &str| events.iter().any(|event| event == name);
+    let callback = recording.status.as_ref().map(|to| RecordingCallback {
+        link: link(to),
+        in_progress: has("in-progress"),
+        completed: has("completed") || events.is_empty(),
+        absent: has("absent"),
+    });
+    RecordingOrder {
+        tracks: tracks_of(recording.inbound, recording.outbound),
+        channels: recording.channels,
+        trim: recording.trim,
+        callback,
+    }
+}
+
+const fn tracks_of(inbound: bool, outbound: bool) -> Tracks {
+    match (inbound, outbound) {
+        (true, true) => Tracks::Both,
+        (false, true) => Tracks::Outbound,
+        (_, false) => Tracks::Inbound,
+    }
+}
+
+const fn change_of(change: control::signal::RecordingChange) -> RecordingChange {
+    use control::signal::RecordingChange as Asked;
+    match change {
+        Asked::Pause { skip: true } => RecordingChange::Pause(Pause::Skip),
+        Asked::Pause { skip: false } => RecordingChange::Pause(Pause::Silence),
+        Asked::Resume => RecordingChange::Pause(Pause::Resume),
+        Asked::Stop => RecordingChange::Stop,
+    }
+}
+
+fn fault_of(refused: &Refused) -> Fault {
+    let code = match refused {
+        Refused::Missing(_) => FaultCode::NotFound,
+        Refused::Taken(_) | Refused::Url(_) => FaultCode::Invalid,
+        Refused::NotInProgress
+        | Refused::Dialled
+        | Refused::Streams(_)
+        | Refused::Recordings(_) => FaultCode::Conflict,
+    };
+    Fault::new(code, refused.to_string())
 }
 
 fn entry_of(entry: &VoiceEntry) -> Entry {

@@ -9,7 +9,7 @@ use ::control::{
 use sip::{header::HeaderName, message::Message};
 use tracing::{info, warn};
 use voice::{
-    call::{Action, Call, Cause, Event, Heard, LegId, MediaError},
+    call::{Action, Call, Cause, Event, Heard, LegId, MediaError, StreamError},
     notice::{Level, Notice},
 };
 
@@ -74,13 +74,16 @@ impl Hosted {
         let call = self.call.as_ref().and_then(Call::poll_timeout);
         let legs = self.legs.values().filter_map(Leg::poll_timeout);
         let server = self.server.as_ref().and_then(Server::poll_timeout);
-        let rest = legs.chain(call).chain(server);
+        let rest = legs.chain(call).chain(server).chain(self.queued_until);
         let rest = rest.chain(self.recordings.poll_timeout());
         rest.chain(self.ring_until).min()
     }
 
     /// Time has passed.
-    pub(super) fn on_time(&mut self, now: Instant, core: &mut Core) {
+    pub(super) fn on_time(&mut self, now: Instant, id: u64, core: &mut Core) {
+        if self.queued_until.take_if(|at| *at <= now).is_some() {
+            self.leave_queue(now, id, core);
+        }
         if let Some(server) = &mut self.server {
             let (message, is_lost) = server.handle_timeout(now, &mut core.tokens);
             core.tell_proxy(message);
@@ -214,9 +217,15 @@ impl Hosted {
         self.orders.push(VoiceOrder::Join(self.joined));
     }
 
-    /// What is played will not be played to its end, nor recorded.
+    /// What is played will not be played to its end, nor recorded, nor streamed.
     pub(super) fn fail_jobs(&mut self, now: Instant, why: &str, core: &mut Core) {
         self.lose_recordings(now, why, core);
+        for job in std::mem::take(&mut self.streaming) {
+            self.events.push_back(Event::StreamEnded {
+                job: job.into(),
+                result: Err(StreamError::Protocol),
+            });
+        }
         for job in std::mem::take(&mut self.playing) {
             if job == DIALLED {
                 self.digits_sent();
@@ -248,6 +257,7 @@ impl Hosted {
             VoiceEvent::Recorded { job, result } => {
                 self.on_recorded(now, *job, result.clone(), core);
             }
+            VoiceEvent::StreamEnded { job, .. } => drop(self.streaming.remove(job)),
             VoiceEvent::StreamWarning { code, text, .. } => {
                 warn!(call = self.sid(), code, text, "a stream of a call");
             }
@@ -343,9 +353,11 @@ impl Hosted {
             Action::Stop { job } | Action::CloseStream { job } => {
                 let job = job.number();
                 self.playing.remove(&job);
+                self.streaming.remove(&job);
                 self.orders.push(VoiceOrder::Stop { job });
             }
             Action::OpenStream(stream) => {
+                self.streaming.insert(stream.job.number());
                 self.orders.push(self.terms.stream(call.sid(), *stream));
             }
             Action::Listen { job, .. } => {
@@ -357,6 +369,10 @@ impl Hosted {
             Action::StopRecording { job } => {
                 let job = job.number();
                 self.orders.push(VoiceOrder::Stop { job });
+            }
+            Action::PauseRecording { job, how } => {
+                let (job, how) = (job.number(), orders::pause(how));
+                self.orders.push(VoiceOrder::Pause { job, how });
             }
             Action::Call(leg) => self.call_leg(id, &leg, core),
             Action::Refer { job, .. } => self.events.push_back(Event::Referred {

@@ -228,6 +228,7 @@ impl Hosted {
             }
             return;
         }
+        let was_cancelled = leg.agent.stage == Stage::Cancelled;
         let mut out = Outbox::default();
         let meant = leg.agent.on_final(response, &mut out, &mut core.tokens);
         while let Some(parcel) = out.next() {
@@ -235,10 +236,13 @@ impl Hosted {
                 core.tell_proxy([*message]);
             }
         }
+        let is_over = leg.is_over();
         match meant {
             Final::Refused(status) => self.leg_ended(id, cause_of(status), Some(status)),
             Final::Answered => self.on_leg_answered(id, core),
             Final::Unusable => self.leg_ended(id, Cause::Failed, None),
+            // It has answered as the CANCEL was on its way, and was hung up.
+            Final::Nothing if was_cancelled && is_over => self.leg_ended(id, Cause::NoAnswer, None),
             Final::Within(_) | Final::Nothing => {}
         }
     }

@@ -13,6 +13,7 @@ mod caller;
 mod hosted;
 mod legs;
 mod orders;
+mod pace;
 mod recording;
 mod row;
 mod sdp;
@@ -55,6 +56,7 @@ use crate::{
     net::Flow,
 };
 
+pub(super) use pace::Pace;
 pub(super) use server::uri;
 
 /// The job that sends a party keys before its document runs: no job of a document's has this number.
@@ -91,6 +93,10 @@ struct Hosted {
     server: Option<Server>,
     /// Whom it calls, until the session is there.
     order: Option<Box<NewLeg>>,
+    /// Until when it waits for the rate of its account.
+    queued_until: Option<Instant>,
+    /// How long that is in all, in milliseconds.
+    queued_ms: u64,
     /// How long that one may ring, wherever it does.
     ring_timeout: Duration,
     /// Until when it rings.
@@ -98,7 +104,7 @@ struct Hosted {
     /// Keys that it is sent first.
     digits: Option<String>,
     origin: Origin,
-    /// `None` once it is closed.
+    /// `None` while it waits to be opened, and once it is closed.
     session: Option<SessionId>,
     /// Once mediad has opened it.
     info: Option<SessionInfo>,
@@ -119,6 +125,8 @@ struct Hosted {
     call: Option<Call>,
     /// What is played and not over.
     playing: BTreeSet<u32>,
+    /// The same of streams.
+    streaming: BTreeSet<u32>,
     recordings: Recordings,
     /// What the call is to be told.
     events: VecDeque<call::Event>,
@@ -318,13 +326,8 @@ impl Core {
             server: Some(server),
             agreed,
             depth,
-            ..Hosted::new(
-                key,
-                application,
-                terms,
-                (session, family),
-                self.tokens.bits(),
-            )
+            session: Some(session),
+            ..Hosted::new(key, application, terms, family, self.tokens.bits())
         });
         self.voices.by_tag.insert(tag, id);
         let early = hosted.early();
@@ -397,7 +400,7 @@ impl Core {
     }
 
     pub(super) fn on_voice_alarm(&mut self, now: Instant, id: u64) {
-        self.with_voice(now, id, |hosted, core| hosted.on_time(now, core));
+        self.with_voice(now, id, |hosted, core| hosted.on_time(now, id, core));
     }
 
     /// mediad is there again.
@@ -433,9 +436,9 @@ impl Core {
         };
         work(&mut hosted, self);
         hosted.run(now, id, self);
-        if let Some(row) = hosted.news(self.time(now)) {
-            self.outputs.push_back(Output::VoiceRow(Box::new(row)));
-        }
+        let rows = hosted.news(self.time(now)).into_iter();
+        let rows = rows.map(|row| Output::VoiceRow(Box::new(row)));
+        self.outputs.extend(rows);
         let server = hosted.server.as_ref();
         if server.is_some_and(|server| server.stage != Stage::Early) {
             self.voices.early.remove(&hosted.early());
@@ -483,12 +486,11 @@ impl Core {
 }
 
 impl Hosted {
-    /// With a session that is to be opened.
     fn new(
         key: CallKey,
         application: Arc<Application>,
         terms: Terms,
-        (session, family): (SessionId, Family),
+        family: Family,
         origin: u64,
     ) -> Self {
         Self {
@@ -497,11 +499,13 @@ impl Hosted {
             terms,
             server: None,
             order: None,
+            queued_until: None,
+            queued_ms: 0,
             ring_timeout: Duration::ZERO,
             ring_until: None,
             digits: None,
             origin: Origin::new(origin),
-            session: Some(session),
+            session: None,
             info: None,
             family,
             agreed: None,
@@ -512,6 +516,7 @@ impl Hosted {
             attending: false,
             call: None,
             playing: BTreeSet::new(),
+            streaming: BTreeSet::new(),
             recordings: Recordings::default(),
             events: VecDeque::new(),
             orders: Vec::new(),

@@ -1,7 +1,7 @@
 //! The words of the interpreter in those of mediad, and back.
 
 use ::control::media::{
-    Audio, AudioTrouble, NewStream, Play, Side, StreamTrouble, VoiceEvent, VoiceOrder,
+    Audio, AudioTrouble, NewStream, Pause, Play, Side, StreamTrouble, VoiceEvent, VoiceOrder,
 };
 use voice::{
     call::{self, Event, LegId, MediaError, Source, StreamError},
@@ -70,6 +70,14 @@ pub(super) fn ringback(job: u32, hears: Side, country: Option<String>) -> VoiceO
         audio: Audio::Ringback(country.unwrap_or_default()),
         loops: 0,
     })
+}
+
+pub(super) const fn pause(how: call::Pause) -> Pause {
+    match how {
+        call::Pause::Silence => Pause::Silence,
+        call::Pause::Skip => Pause::Skip,
+        call::Pause::Resume => Pause::Resume,
+    }
 }
 
 /// What happened in a session, for the call, of which `leg_of` knows who is at a side.

@@ -1,4 +1,4 @@
-//! What a document has recorded: mediad writes a file, and the call's record has a row of it.
+//! What is recorded of a call: mediad writes a file, which can be fetched from then on.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,8 @@ pub(super) struct Recordings {
     all: BTreeMap<u32, Recording>,
     /// The party is gone, and they were stopped; until when they are waited for.
     until: Option<Instant>,
+    /// Those that are whole, of which the REST API is to be told.
+    files: Vec<store::Recording>,
 }
 
 #[derive(Debug)]
@@ -39,9 +41,20 @@ impl Recordings {
         self.all.is_empty()
     }
 
+    /// The file of a recording that is whole.
+    pub(super) fn file_of(&mut self, sid: &Sid) -> Option<store::Recording> {
+        let id = id_of(sid)?;
+        let at = self.files.iter().position(|file| file.id == id)?;
+        Some(self.files.swap_remove(at))
+    }
+
     pub(super) const fn poll_timeout(&self) -> Option<Instant> {
         self.until
     }
+}
+
+fn id_of(sid: &Sid) -> Option<Uuid> {
+    Uuid::try_parse(sid.as_str().get(2..)?).ok()
 }
 
 impl Hosted {
@@ -100,9 +113,8 @@ impl Hosted {
         if let Some(call) = core.calls.get_mut(&self.key) {
             call.closing = call.closing.saturating_sub(1);
             let written = result.as_ref().ok().filter(|recorded| recorded.ms > 0);
-            let id = recording.sid.as_str().get(2..).unwrap_or_default();
-            if let Some((recorded, id)) = written.zip(Uuid::try_parse(id).ok()) {
-                call.recordings.push(store::Recording {
+            if let Some((recorded, id)) = written.zip(id_of(&recording.sid)) {
+                self.recordings.files.push(store::Recording {
                     id,
                     call: call.id,
                     tenant: call.tenant.as_deref().map(str::to_owned),

@@ -47,6 +47,7 @@ pub(super) fn of(
             .status
             .as_ref()
             .map(|status| (link(status), StatusEvents::default())),
+        record: None,
         api: terms.api.clone(),
         started: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
         time_limit: LONGEST,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option::weighted, prelude::*};
 
 use super::super::*;
 use super::host::{Host, Page, VOICE, link, told_of_all};
+use super::order::{recording, stream};
+use crate::twiml::Tracks;
 
 /// Verbs with attributes that are right, wrong or unknown.
 fn verb() -> impl Strategy<Value = String> {
@@ -154,6 +156,22 @@ fn event() -> impl Strategy<Value = Event> {
     })
 }
 
+/// What the REST API does; whether it can is of no matter.
+fn order(host: &mut Host, which: u8) {
+    let (call, now) = (&mut host.call, host.now);
+    let current = "Twilio.CURRENT";
+    let done = match which {
+        0 => call.start_stream(stream(None, Tracks::Inbound)),
+        1 => call.start_stream(stream(Some("s"), Tracks::Both)),
+        2 => call.end_stream(now, "s"),
+        3 => call.start_recording(now, recording()),
+        4 => call.change_recording(now, current, RecordingChange::Pause(Pause::Skip)),
+        _ => call.change_recording(now, current, RecordingChange::Stop),
+    };
+    drop(done);
+    host.drain();
+}
+
 /// Legs that were called and not hung up by either side, by what was done.
 fn is_balanced(host: &Host, ended: &[LegId]) -> bool {
     let hung_up = |leg: &LegId| host.log.contains(&format!("hang up leg {}", leg.0));
@@ -170,21 +188,25 @@ proptest! {
     #[test]
     fn any_call_ends(
         first in page(), second in page(), whisper in page(), inbound in any::<bool>(), fallback in any::<bool>(),
-        steps in vec((event(), 0u64..4000), 0..60),
+        recorded in any::<bool>(), steps in vec((event(), 0u64..4000, weighted(0.2, 0u8..6)), 0..60),
     ) {
         let setup = Setup {
             direction: if inbound { Direction::Inbound } else { Direction::OutboundApi },
             fallback: fallback.then(|| link("https://app.test/b")),
+            record: recorded.then(recording),
             ..told_of_all()
         };
         let pages = vec![(VOICE, first), ("https://app.test/b", second), ("https://app.test/w", whisper)];
         let mut host = Host::serving(setup, pages);
         let mut ended = Vec::new();
-        for (event, millis) in steps {
+        for (event, millis, asked) in steps {
             if let Event::Ended { leg, .. } = &event {
                 ended.push(*leg);
             }
             host.tell(event);
+            if let Some(which) = asked {
+                order(&mut host, which);
+            }
             host.sleep(Duration::from_millis(millis));
         }
         host.party_hangs_up();

@@ -80,6 +80,7 @@ pub(super) fn setup() -> Setup {
         entry: Entry::Url(link(VOICE)),
         fallback: None,
         status: None,
+        record: None,
         api: "https://api.test/".to_owned(),
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_003_413),
         time_limit: Duration::from_secs(4 * 3600),
@@ -313,6 +314,7 @@ fn words(action: &Action) -> String {
             format!("record {:?} x{}", recording.tracks, recording.channels)
         }
         Action::StopRecording { .. } => "stop recording".to_owned(),
+        Action::PauseRecording { how, .. } => format!("pause recording: {how:?}"),
         Action::Call(leg) => format!("call {} from {}", leg.target.address(), leg.from),
         Action::Bridge { leg } => format!("bridge {}", name(*leg)),
         Action::OpenStream(stream) => {

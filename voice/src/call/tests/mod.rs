@@ -6,6 +6,7 @@ mod documents;
 mod gather;
 mod hang_up;
 mod host;
+mod order;
 mod record;
 mod status;
 mod stream;
