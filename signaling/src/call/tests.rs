@@ -37,5 +37,6 @@ mod voice_dial;
 mod voice_queue;
 mod voice_record;
 mod voice_rest;
+mod voice_refer;
 mod voice_trouble;
 mod within;

@@ -351,7 +351,7 @@ impl Call {
 }
 
 /// Whether a NOTIFY is about a REFER, and about that of which CSeq number where it says so.
-fn referral(notify: &Message) -> Option<Option<u32>> {
+pub(super) fn referral(notify: &Message) -> Option<Option<u32>> {
     let event = notify.header(HeaderName::Event)?.text();
     let mut words = event.split(';').map(str::trim);
     let is_refer = words.next()?.eq_ignore_ascii_case("refer");
@@ -361,7 +361,7 @@ fn referral(notify: &Message) -> Option<Option<u32>> {
 
 /// The status in a NOTIFY's `message/sipfrag` (RFC 3420); 487 where the subscription ends without one that is
 /// final, so that nobody waits for more.
-fn told(notify: &Message) -> Option<u16> {
+pub(super) fn told(notify: &Message) -> Option<u16> {
     let line = notify.body().split(|byte| *byte == b'\r' || *byte == b'\n');
     let line = line.map(String::from_utf8_lossy).next()?;
     let words = line.strip_prefix("SIP/2.0 ");

@@ -109,6 +109,7 @@ impl Host {
                     job,
                     response: Some(202),
                     notified: None,
+                    untold: false,
                 },
                 false => Event::Sent {
                     job,

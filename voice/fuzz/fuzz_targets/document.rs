@@ -100,6 +100,7 @@ fn outcome(action: Action) -> Option<Event> {
             job,
             response: Some(202),
             notified: Some(200),
+            untold: false,
         },
         Action::Send(message) => Event::Sent {
             job: message.job,

@@ -204,7 +204,9 @@ impl Call {
         if let Some(party) = self.legs.get_mut(&LegId::PARTY) {
             party.status = status;
         }
-        if let Step::Fetching(id) = self.main.step {
+        if let Step::Fetching(id) = self.main.step
+            && !self.detach_outcome(id)
+        {
             self.cancel_fetch(id);
         }
         // Before the rest: they end with the leg, and none has to be stopped.

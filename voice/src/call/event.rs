@@ -90,6 +90,8 @@ pub enum Event {
         response: Option<u16>,
         /// The last status that a NOTIFY told; `None` where none came in time.
         notified: Option<u16>,
+        /// The party has taken the REFER and tells no more: it has said so (RFC 4488), or has hung up.
+        untold: bool,
     },
     /// How a [`super::Action::Send`] went.
     Sent {

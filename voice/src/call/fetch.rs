@@ -16,16 +16,16 @@ const MAX_REDIRECTS: u8 = 10;
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(crate) struct Fetch<P> {
     /// Absolute, with its fragment.
-    link: Link,
+    pub(crate) link: Link,
     params: Params,
-    purpose: Purpose,
+    pub(crate) purpose: P,
     /// The same for all attempts, by which a receiver knows that they are one.
     token: String,
     overrides: Overrides,
     /// When all attempts have to be over.
-    pub(super) deadline: Instant,
+    pub(crate) deadline: Instant,
     retries: u8,
     redirects: u8,
 }
@@ -44,9 +44,19 @@ pub(super) enum Purpose {
 }
 
 /// Why there is no answer to work with.
-struct Failure {
-    code: Code,
-    message: String,
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+/// What has come of one attempt.
+pub(crate) enum Attempt {
+    /// An answer to work with.
+    Answered(Response),
+    /// It is to be made again, or elsewhere.
+    Again,
+    /// All there is to try was tried.
+    Failed(Failure),
 }
 
 impl Call {
@@ -111,22 +121,11 @@ impl Call {
         params: Params,
         purpose: Purpose,
     ) -> RequestId {
-        let overrides = Overrides::of(&link.url);
-        let number = self.next;
-        let fetch = Fetch {
-            token: self.sid.token("request", number),
-            deadline: now + overrides.total_timeout,
-            retries: overrides.retries,
-            redirects: 0,
-            link,
-            params,
-            purpose,
-            overrides,
-        };
-        self.attempt(fetch)
+        let token = self.sid.token("request", self.next);
+        self.attempt(Fetch::new(now, link, params, purpose, token))
     }
 
-    fn attempt(&mut self, fetch: Fetch) -> RequestId {
+    fn attempt(&mut self, fetch: Fetch<Purpose>) -> RequestId {
         let id = RequestId(self.number());
         let request = fetch.write(id, &self.setup.token);
         self.act(Action::Request(Box::new(request)));
@@ -143,46 +142,11 @@ impl Call {
         let Some(mut fetch) = self.fetches.remove(&id) else {
             return;
         };
-        let failure = match result {
-            Ok(response) => match (response.status, &response.location) {
-                (200..=299, _) => return self.answered(now, &fetch, &response),
-                (301..=303 | 307 | 308, Some(location)) => {
-                    match fetch.redirect(response.status, location) {
-                        Ok(()) => return self.repeat(id, fetch),
-                        Err(failure) => failure,
-                    }
-                }
-                (status, _) => {
-                    if fetch.may_repeat(now, |policy| match status {
-                        400..=499 => policy.client_errors,
-                        500..=599 => policy.server_errors,
-                        _ => false,
-                    }) {
-                        return self.repeat(id, fetch);
-                    }
-                    Failure {
-                        code: Code::Retrieval,
-                        message: format!("the webhook answered {status}"),
-                    }
-                }
-            },
-            Err(error) => {
-                if fetch.may_repeat(now, |policy| match error {
-                    RequestError::Host | RequestError::Connect | RequestError::Tls => {
-                        policy.connect
-                    }
-                    RequestError::Timeout | RequestError::Protocol => policy.read,
-                    RequestError::Refused => false,
-                }) {
-                    return self.repeat(id, fetch);
-                }
-                Failure {
-                    code: code_of_request(error),
-                    message: format!("the webhook cannot be had: {error}"),
-                }
-            }
-        };
-        self.failed(now, &fetch, failure);
+        match fetch.take(now, result) {
+            Attempt::Answered(response) => self.answered(now, &fetch, &response),
+            Attempt::Again => self.repeat(id, fetch),
+            Attempt::Failed(failure) => self.failed(now, &fetch, failure),
+        }
     }
 
     /// A request has taken as long as all of its attempts may.
@@ -191,12 +155,18 @@ impl Call {
             return;
         };
         self.act(Action::CancelRequest(id));
-        let seconds = fetch.overrides.total_timeout.as_secs_f64();
-        let failure = Failure {
-            code: Code::Connection,
-            message: format!("the webhook did not answer within {seconds} s"),
-        };
-        self.failed(now, &fetch, failure);
+        self.failed(now, &fetch, fetch.late());
+    }
+
+    /// What tells of a transfer is told though the party, who was transferred, has hung up: the answer is not run. `false`
+    /// for a request that tells of none.
+    pub(super) fn detach_outcome(&mut self, id: RequestId) -> bool {
+        let fetch = self.fetches.get_mut(&id);
+        let outcome = fetch.filter(|fetch| fetch.params.get("ReferCallStatus").is_some());
+        outcome.is_some_and(|fetch| {
+            fetch.purpose = Purpose::Callback(Lane::Action);
+            true
+        })
     }
 
     /// Forgets a request for a document.
@@ -206,7 +176,7 @@ impl Call {
         }
     }
 
-    fn repeat(&mut self, old: RequestId, fetch: Fetch) {
+    fn repeat(&mut self, old: RequestId, fetch: Fetch<Purpose>) {
         let purpose = fetch.purpose;
         let id = self.attempt(fetch);
         if let Purpose::Document { leg, .. } = purpose
@@ -217,7 +187,7 @@ impl Call {
         }
     }
 
-    fn answered(&mut self, now: Instant, fetch: &Fetch, response: &Response) {
+    fn answered(&mut self, now: Instant, fetch: &Fetch<Purpose>, response: &Response) {
         let leg = match fetch.purpose {
             Purpose::Callback(lane) => return self.next_in_lane(now, lane),
             Purpose::Document { leg, .. } => leg,
@@ -228,7 +198,7 @@ impl Call {
         }
     }
 
-    fn failed(&mut self, now: Instant, fetch: &Fetch, failure: Failure) {
+    fn failed(&mut self, now: Instant, fetch: &Fetch<Purpose>, failure: Failure) {
         let url = Some(&*fetch.link.url);
         match fetch.purpose {
             Purpose::Callback(lane) => {
@@ -285,8 +255,77 @@ impl Call {
     }
 }
 
-impl Fetch {
-    fn write(&self, id: RequestId, token: &str) -> Request {
+impl<P> Fetch<P> {
+    /// The first attempt is to be made. The link is absolute; `token` names all attempts.
+    pub(crate) fn new(now: Instant, link: Link, params: Params, purpose: P, token: String) -> Self {
+        let overrides = Overrides::of(&link.url);
+        Self {
+            token,
+            deadline: now + overrides.total_timeout,
+            retries: overrides.retries,
+            redirects: 0,
+            link,
+            params,
+            purpose,
+            overrides,
+        }
+    }
+
+    /// Takes what came of an attempt in.
+    pub(crate) fn take(&mut self, now: Instant, result: Result<Response, RequestError>) -> Attempt {
+        let failure = match result {
+            Ok(response) => match (response.status, &response.location) {
+                (200..=299, _) => return Attempt::Answered(response),
+                (status @ (301..=303 | 307 | 308), Some(location)) => {
+                    match self.redirect(status, location) {
+                        Ok(()) => return Attempt::Again,
+                        Err(failure) => failure,
+                    }
+                }
+                (status, _) => {
+                    if self.may_repeat(now, |policy| match status {
+                        400..=499 => policy.client_errors,
+                        500..=599 => policy.server_errors,
+                        _ => false,
+                    }) {
+                        return Attempt::Again;
+                    }
+                    Failure {
+                        code: Code::Retrieval,
+                        message: format!("the webhook answered {status}"),
+                    }
+                }
+            },
+            Err(error) => {
+                if self.may_repeat(now, |policy| match error {
+                    RequestError::Host | RequestError::Connect | RequestError::Tls => {
+                        policy.connect
+                    }
+                    RequestError::Timeout | RequestError::Protocol => policy.read,
+                    RequestError::Refused => false,
+                }) {
+                    return Attempt::Again;
+                }
+                Failure {
+                    code: code_of_request(error),
+                    message: format!("the webhook cannot be had: {error}"),
+                }
+            }
+        };
+        Attempt::Failed(failure)
+    }
+
+    /// All attempts have had their time.
+    pub(crate) fn late(&self) -> Failure {
+        let seconds = self.overrides.total_timeout.as_secs_f64();
+        Failure {
+            code: Code::Connection,
+            message: format!("the webhook did not answer within {seconds} s"),
+        }
+    }
+
+    /// The attempt as it is made; `token` is the account's, which signs it.
+    pub(crate) fn write(&self, id: RequestId, token: &str) -> Request {
         let url = without_fragment(&self.link.url);
         let mut headers = vec![
             ("Accept", "*/*".to_owned()),
@@ -346,7 +385,8 @@ impl Fetch {
         Ok(())
     }
 
-    fn document(&self, response: &Response) -> Result<Document, Failure> {
+    /// The document that an answer is.
+    pub(crate) fn document(&self, response: &Response) -> Result<Document, Failure> {
         let content_type = response.content_type.as_deref().unwrap_or("text/xml");
         let content_type = content_type.split(';').next().unwrap_or_default().trim();
         let content_type = content_type.to_ascii_lowercase();

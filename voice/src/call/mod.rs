@@ -30,7 +30,7 @@ mod callbacks;
 mod dial;
 mod end;
 mod event;
-mod fetch;
+pub(crate) mod fetch;
 mod gather;
 mod leg;
 mod news;
@@ -58,7 +58,7 @@ use crate::{
     twiml::Document,
 };
 use callbacks::Lanes;
-use fetch::Fetch;
+use fetch::{Fetch, Purpose};
 use leg::Leg;
 use script::Script;
 
@@ -86,7 +86,7 @@ impl From<u32> for JobId {
 
 /// One request to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(u32);
+pub struct RequestId(pub(crate) u32);
 
 impl LegId {
     /// Whose call it is: who called in, or who was called by the REST API.
@@ -119,7 +119,7 @@ pub struct Call {
     dial: Option<Box<dial::Dialling>>,
     recordings: BTreeMap<JobId, record::Recording>,
     streams: BTreeMap<JobId, stream::Streaming>,
-    fetches: BTreeMap<RequestId, Fetch>,
+    fetches: BTreeMap<RequestId, Fetch<Purpose>>,
     lanes: Lanes,
     actions: VecDeque<Action>,
     news: VecDeque<News>,
@@ -242,7 +242,8 @@ impl Call {
                 job,
                 response,
                 notified,
-            } => self.on_referred(now, job, response, notified),
+                untold,
+            } => self.on_referred(now, job, response, notified, untold),
             Event::Sent { job, result } => {
                 let refused = result.err();
                 self.on_sent(now, job, refused.as_deref());

@@ -109,6 +109,7 @@ impl Call {
         job: JobId,
         response: Option<u16>,
         notified: Option<u16>,
+        untold: bool,
     ) {
         let Step::Referring(referring, action, _) = &self.main.step else {
             return;
@@ -119,6 +120,7 @@ impl Call {
         let action = action.clone();
         let status = match (response, notified) {
             (Some(200..=299), Some(200..=299)) => "in-progress",
+            (Some(200..=299), None | Some(..200)) if untold => "in-progress",
             (Some(200..=299), Some(486 | 600)) => "busy",
             (Some(200..=299), Some(487)) => "canceled",
             _ => "failed",

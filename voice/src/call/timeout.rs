@@ -69,7 +69,7 @@ impl Call {
             Some(Step::Recording(_)) => self.on_record_timeout(now),
             Some(Step::Referring(job, _, _)) => {
                 let job = *job;
-                self.on_referred(now, job, None, None);
+                self.on_referred(now, job, None, None, false);
             }
             Some(Step::Sending(job, _, _)) => {
                 let job = *job;

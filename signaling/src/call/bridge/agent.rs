@@ -18,6 +18,7 @@ use super::{
     parts::Outbox,
     sdp::{self, Origin},
 };
+use crate::call::voice::refer;
 
 /// What an agent takes within a call.
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, REFER";
@@ -528,6 +529,21 @@ impl Agent {
             .body("message/sipfrag;version=2.0", line)
             .build()
             .ok()
+    }
+
+    /// Asks the party to call somebody else: nothing of it where the call is not up.
+    pub(in crate::call) fn refer(
+        &mut self,
+        to: &str,
+        tokens: &mut TokenGenerator,
+    ) -> Option<Message> {
+        if self.stage != Stage::Up {
+            return None;
+        }
+        let via = via(&self.sent_by, tokens);
+        let contact = contact(&self.sent_by);
+        let by = self.invite.from().ok()?.uri_str();
+        refer::write(self.dialog.as_mut()?, &via, &contact, to, by)
     }
 
     /// Whether an INVITE goes one way or the other within the dialog.

@@ -9,6 +9,7 @@ use voice::call::{Cause, Event, LegId};
 
 use super::{
     Core, Hosted, key_of,
+    legs::is_of_refer,
     sdp::Agreed,
     server::{Server, Stage},
 };
@@ -55,7 +56,19 @@ impl Hosted {
                     self.events.push_back(Event::Digit { leg, digit });
                 }
             }
+            Method::Notify => {
+                let status = self.on_notify(now, request);
+                let response = self.server.as_ref();
+                core.tell_proxy(response.and_then(|server| server.respond(request, status)));
+            }
             _ => core.tell_proxy(server.respond(request, 405)),
+        }
+    }
+
+    /// An answer of the party's.
+    pub(super) fn on_response(&mut self, now: Instant, response: &Message) {
+        if is_of_refer(response) {
+            self.on_refer_response(now, response);
         }
     }
 
@@ -65,6 +78,7 @@ impl Hosted {
         };
         let (answer_due, bye) = server.on_ack(ack, &mut core.tokens);
         core.tell_proxy(bye);
+        self.send_refer(core);
         if !answer_due {
             return;
         }

@@ -76,6 +76,7 @@ impl Hosted {
         let server = self.server.as_ref().and_then(Server::poll_timeout);
         let rest = legs.chain(call).chain(server).chain(self.queued_until);
         let rest = rest.chain(self.recordings.poll_timeout());
+        let rest = rest.chain(self.referral_timeout());
         rest.chain(self.ring_until).min()
     }
 
@@ -93,6 +94,7 @@ impl Hosted {
         }
         self.on_legs_time(now, core);
         self.on_recordings_time(now, core);
+        self.on_referral_time(now);
         if self.ring_until.take_if(|until| *until <= now).is_some() {
             self.drop_leg(LegId::PARTY, core);
         }
@@ -268,6 +270,7 @@ impl Hosted {
     }
 
     pub(super) fn party_ended(&mut self, cause: Cause, sip_status: Option<u16>) {
+        self.end_referral();
         self.events.push_back(Event::Ended {
             leg: LegId::PARTY,
             cause,
@@ -375,11 +378,7 @@ impl Hosted {
                 self.orders.push(VoiceOrder::Pause { job, how });
             }
             Action::Call(leg) => self.call_leg(id, &leg, core),
-            Action::Refer { job, .. } => self.events.push_back(Event::Referred {
-                job,
-                response: None,
-                notified: None,
-            }),
+            Action::Refer { job, to } => self.refer(now, job, to, core),
             Action::Send(message) => self.events.push_back(Event::Sent {
                 job: message.job,
                 result: Err("this node sends no messages of applications".to_owned()),

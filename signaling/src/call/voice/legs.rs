@@ -37,7 +37,7 @@ pub(super) struct Leg {
     pub(super) uuid: Uuid,
     pub(super) call_id: String,
     pub(super) by: Caller,
-    agent: Agent,
+    pub(super) agent: Agent,
     has_rung: bool,
 }
 
@@ -194,6 +194,7 @@ impl Hosted {
         self.vacate(leg);
         if leg == LegId::PARTY {
             self.ring_until = None;
+            self.end_referral();
         }
         self.events.push_back(Event::Ended {
             leg,
@@ -212,6 +213,7 @@ impl Hosted {
     ) {
         match message.is_request() {
             true => self.on_leg_request(now, id, message, core),
+            false if is_of_refer(message) => self.on_refer_response(now, message),
             false => self.on_leg_response(id, message, core),
         }
     }
@@ -327,6 +329,10 @@ impl Hosted {
                 let event = digit.map(|digit| Event::Digit { leg: id, digit });
                 self.events.extend(event);
             }
+            Method::Notify if id == LegId::PARTY => {
+                let status = self.on_notify(now, request);
+                core.tell_proxy(respond(request, status));
+            }
             _ => core.tell_proxy(respond(request, 405)),
         }
     }
@@ -425,6 +431,12 @@ fn is_header(name: &str, value: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._!%*+`'~".contains(&byte);
     let is_name = !name.is_empty() && name.len() < 128 && name.bytes().all(is_token);
     is_name && value.len() < 1024 && !value.contains(char::is_control)
+}
+
+/// Whether a response is to a REFER of ours.
+pub(super) fn is_of_refer(response: &Message) -> bool {
+    let cseq = response.cseq();
+    cseq.is_ok_and(|cseq| cseq.method == Method::Refer)
 }
 
 /// What a refusal means to a document.

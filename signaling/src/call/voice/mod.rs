@@ -15,6 +15,7 @@ mod legs;
 mod orders;
 mod pace;
 mod recording;
+pub(super) mod refer;
 mod row;
 mod sdp;
 mod server;
@@ -41,6 +42,7 @@ use self::{
     legs::Leg,
     orders::Terms,
     recording::Recordings,
+    refer::Referral,
     sdp::{Agreed, Origin},
     server::{Server, Stage, USER},
 };
@@ -128,6 +130,7 @@ struct Hosted {
     /// The same of streams.
     streaming: BTreeSet<u32>,
     recordings: Recordings,
+    referral: Option<Referral>,
     /// What the call is to be told.
     events: VecDeque<call::Event>,
     /// What mediad is to be told.
@@ -252,10 +255,9 @@ impl Core {
                 self.begin_voice(message);
             }
             (_, Some(id)) => {
-                self.with_voice(now, id, |hosted, core| {
-                    if message.is_request() {
-                        hosted.on_request(now, message, core);
-                    }
+                self.with_voice(now, id, |hosted, core| match message.is_request() {
+                    true => hosted.on_request(now, message, core),
+                    false => hosted.on_response(now, message),
                 });
             }
             (Some(Method::Ack) | None, None) => {}
@@ -518,6 +520,7 @@ impl Hosted {
             playing: BTreeSet::new(),
             streaming: BTreeSet::new(),
             recordings: Recordings::default(),
+            referral: None,
             events: VecDeque::new(),
             orders: Vec::new(),
             told: row::Told::default(),

@@ -12,10 +12,12 @@ use sip::{
     transaction::Timers,
 };
 
+use super::refer;
+
 /// The user of our URIs: what tells our requests from those of bridges.
 pub(super) const USER: &str = "voice";
 /// What is taken within a call.
-const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, NOTIFY";
 const SDP: &str = "application/sdp";
 
 /// The called end of a dialog.
@@ -197,6 +199,16 @@ impl Server {
     pub(super) fn end(&mut self) {
         self.stage = Stage::Over;
         self.accepted = None;
+    }
+
+    /// Asks the party to call somebody else: nothing of it where the call is not up.
+    pub(super) fn refer(&mut self, to: &str, tokens: &mut TokenGenerator) -> Option<Message> {
+        if self.stage != Stage::Up {
+            return None;
+        }
+        let via = format!("SIP/2.0/TCP {};branch={}", self.sent_by, tokens.branch());
+        let by = self.invite.to().ok()?.uri_str();
+        refer::write(&mut self.dialog, &via, &contact(&self.sent_by), to, by)
     }
 
     fn bye(&mut self, reason: Option<&str>, tokens: &mut TokenGenerator) -> Option<Message> {

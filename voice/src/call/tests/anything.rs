@@ -145,6 +145,7 @@ fn event() -> impl Strategy<Value = Event> {
                 job,
                 response: Some(202),
                 notified: ok.then_some(200),
+                untold: ok,
             },
             14 => Event::Sent {
                 job,

@@ -153,13 +153,16 @@ fn what_cannot_be_streamed_is_left_out() {
 fn how_a_refer_went_is_told() {
     let document =
         "<Response><Refer action=\"/done\"><Sip>sip:a@b.test?X-A=1</Sip></Refer></Response>";
-    for (response, notified, status) in [
-        (Some(202), Some(200), "in-progress"),
-        (Some(202), Some(486), "busy"),
-        (Some(202), Some(487), "canceled"),
-        (Some(202), None, "failed"),
-        (Some(603), None, "failed"),
-        (None, None, "failed"),
+    for (response, notified, untold, status) in [
+        (Some(202), Some(200), false, "in-progress"),
+        (Some(202), Some(486), false, "busy"),
+        (Some(202), Some(487), false, "canceled"),
+        (Some(202), None, false, "failed"),
+        (Some(202), None, true, "in-progress"),
+        (Some(202), Some(180), true, "in-progress"),
+        (Some(202), Some(603), true, "failed"),
+        (Some(603), None, false, "failed"),
+        (None, None, false, "failed"),
     ] {
         let mut host = Host::of(setup(), &[(VOICE, document)]);
         host.assert_did(&[
@@ -172,6 +175,7 @@ fn how_a_refer_went_is_told() {
             job,
             response,
             notified,
+            untold,
         });
         let params = host.asked("https://app.test/done");
         assert_eq!(params.get("ReferCallStatus"), Some(status));
@@ -191,6 +195,26 @@ fn how_a_refer_went_is_told() {
         host.asked("https://app.test/done").get("ReferCallStatus"),
         Some("failed")
     );
+}
+
+#[test]
+fn a_party_that_was_transferred_and_hung_up_is_told_of() {
+    let document = "<Response><Refer action=\"/done\"><Sip>sip:a@b.test</Sip></Refer></Response>";
+    let mut host = Host::of(setup(), &[(VOICE, document)]);
+    let job = host.last.refer.unwrap();
+    host.did();
+    host.tell(Event::Referred {
+        job,
+        response: Some(202),
+        notified: None,
+        untold: true,
+    });
+    host.party_hangs_up();
+    // The request is not taken back, and the answer, which is a document, is not run.
+    host.assert_did(&["POST https://app.test/done"]);
+    assert!(!host.call.is_finished());
+    host.sleep(20 * SECOND);
+    assert!(host.call.is_finished(), "{:?}", host.did());
 }
 
 #[test]
