@@ -84,6 +84,7 @@
 
 pub mod call;
 pub mod form;
+pub mod message;
 pub mod notice;
 pub mod sid;
 pub mod signature;
