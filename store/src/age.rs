@@ -48,7 +48,7 @@ impl Store {
     pub async fn forget_before(&self, what: Aged, time: Timestamp) -> Result<u64, StoreError> {
         let mut done = self.forget(what.name(), "id", what.time(), time).await?;
         if what == Aged::Cdrs {
-            for table in ["voice_calls", "voice_streams"] {
+            for table in ["voice_calls", "voice_streams", "voice_messages"] {
                 done += self.forget(table, "sid", "created_ms", time).await?;
             }
         }

@@ -266,14 +266,19 @@ impl Store {
                 vec![format!("sip:{user}"), format!("client:{name}")]
             }
         };
-        for column in ["from_party", "to_party", "forwarded_from"] {
+        // What was written to or by somebody is about them too.
+        for (table, column, also) in [
+            ("voice_calls", "from_party", ", caller_name = NULL"),
+            ("voice_calls", "to_party", ""),
+            ("voice_calls", "forwarded_from", ""),
+            ("voice_messages", "from_party", ", body = ''"),
+            ("voice_messages", "to_party", ", body = ''"),
+        ] {
             within(async {
                 on_engine!(self.writer(), pool => {
-                    let mut query = QueryBuilder::new("UPDATE voice_calls SET ");
-                    query.push(column).push(" = ").push_bind(ERASED);
-                    if column == "from_party" {
-                        query.push(", caller_name = NULL");
-                    }
+                    let mut query = QueryBuilder::new("UPDATE ");
+                    query.push(table).push(" SET ").push(column).push(" = ");
+                    query.push_bind(ERASED).push(also);
                     query.push(" WHERE ").push(column).push(" IN (");
                     let mut list = query.separated(", ");
                     for party in &written {

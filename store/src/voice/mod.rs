@@ -1,15 +1,18 @@
-//! The tables `voice_calls`, `voice_streams` and `voice_recordings`: what there was of programmable calls.
+//! The tables `voice_calls`, `voice_streams`, `voice_recordings` and `voice_messages`: what there was of programmable
+//! calls and messages.
 //!
 //! A row is the latest state that is known of a thing: whoever writes counts the states, and of two that one stays
 //! which has the larger number, in whatever order they come.
 
 mod call;
+mod message;
 mod recording;
 mod stream;
 
 use uuid::Uuid;
 
 pub use call::{VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceStatus};
+pub use message::{VoiceMessageDirection, VoiceMessageFilter, VoiceMessageRow, VoiceMessageStatus};
 pub use recording::{VoiceRecordingFilter, VoiceRecordingRow};
 pub use stream::VoiceStreamRow;
 

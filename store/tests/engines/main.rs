@@ -118,6 +118,7 @@ cases! {
     of_two_states_of_a_call_the_later_one_stays
     calls_are_listed_by_account_newest_first
     streams_and_recordings_are_kept_by_call
+    messages_are_kept_by_their_latest_state
     programmable_calls_are_erased_and_forgotten_as_others_are;
     webhooks:
     webhooks_are_kept_changed_and_removed

@@ -4,8 +4,9 @@ use std::slice::from_ref;
 
 use store::{
     Account, AccountKey, Aged, Recording, RecordingFilter, Store, Subject, Timestamp, Uuid,
-    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceRecordingFilter, VoiceRecordingRow,
-    VoiceStatus, VoiceStreamRow,
+    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceMessageDirection, VoiceMessageFilter,
+    VoiceMessageRow, VoiceMessageStatus, VoiceRecordingFilter, VoiceRecordingRow, VoiceStatus,
+    VoiceStreamRow,
 };
 
 use crate::Place;
@@ -348,4 +349,92 @@ pub(crate) async fn programmable_calls_are_erased_and_forgotten_as_others_are(pl
     let forgotten = store.forget_before(Aged::Cdrs, Timestamp::from_millis(2_000));
     assert_eq!(forgotten.await.unwrap(), 2);
     assert_eq!(froms(&store).await.len(), 2);
+}
+
+fn message(number: u32, status: VoiceMessageStatus, sequence: u64) -> VoiceMessageRow {
+    let at = |ms: i64| Timestamp::from_millis(i64::from(number) * 1_000 + ms);
+    let is_over = !status.is_under_way();
+    VoiceMessageRow {
+        sid: format!("SM{number:032x}"),
+        account: ACCOUNT.into(),
+        tenant: Some("default".into()),
+        from: "+15550100".into(),
+        to: format!("+1555{:04}", number % 2),
+        body: "Grüße".into(),
+        segments: 1,
+        direction: VoiceMessageDirection::Api,
+        status,
+        error: (status == VoiceMessageStatus::Undelivered).then_some(30_003),
+        created: at(0),
+        updated: at(1),
+        sent: is_over.then(|| at(2)),
+        sequence,
+    }
+}
+
+pub(crate) async fn messages_are_kept_by_their_latest_state(place: Place) {
+    let store = place.open().await;
+    let number = |row: &VoiceMessageRow| row.created.millis() / 1_000;
+    let batch: Vec<_> = (0..5)
+        .map(|number| message(number, VoiceMessageStatus::Sending, 1))
+        .collect();
+    store.upsert_voice_messages(&batch).await.unwrap();
+    let over = message(3, VoiceMessageStatus::Undelivered, 2);
+    store.upsert_voice_messages(from_ref(&over)).await.unwrap();
+    store.upsert_voice_messages(&batch).await.unwrap();
+    assert_eq!(
+        store.voice_message(&over.sid).await.unwrap(),
+        Some(over.clone())
+    );
+
+    // What is on its way stays as it is.
+    let busy = &batch[1].sid;
+    assert!(!store.redact_voice_message(ACCOUNT, busy).await.unwrap());
+    assert!(!store.remove_voice_message(ACCOUNT, busy).await.unwrap());
+    assert!(!store.redact_voice_message("AC", &over.sid).await.unwrap());
+    assert!(
+        store
+            .redact_voice_message(ACCOUNT, &over.sid)
+            .await
+            .unwrap()
+    );
+    let later = message(3, VoiceMessageStatus::Delivered, 3);
+    store.upsert_voice_messages(from_ref(&later)).await.unwrap();
+    let found = store.voice_message(&over.sid).await.unwrap().unwrap();
+    assert_eq!((&*found.body, found.status), ("", later.status));
+
+    let filter = VoiceMessageFilter {
+        account: ACCOUNT.into(),
+        ..VoiceMessageFilter::default()
+    };
+    let first = store.voice_messages(&filter, 3, None).await.unwrap();
+    let second = store.voice_messages(&filter, 3, first.next).await.unwrap();
+    let both = first.items.iter().chain(&second.items).map(number);
+    assert_eq!(both.collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
+    assert_eq!(second.next, None);
+    let narrow = VoiceMessageFilter {
+        to: Some("+15550001".into()),
+        sent_since: Some(Timestamp::from_millis(3_002)),
+        sent_until: Some(Timestamp::from_millis(3_003)),
+        ..filter.clone()
+    };
+    let found = store.voice_messages(&narrow, 9, None).await.unwrap();
+    assert_eq!(found.items.iter().map(number).collect::<Vec<_>>(), [3]);
+
+    assert!(
+        store
+            .remove_voice_message(ACCOUNT, &over.sid)
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.voice_message(&over.sid).await.unwrap(), None);
+    // What was written to somebody is forgotten with them, and what is old.
+    let to = Subject::Number("15550001".into());
+    store.erase(&to, None).await.unwrap();
+    let erased = store.voice_message(busy).await.unwrap().unwrap();
+    assert_eq!((&*erased.to, &*erased.body), ("erased", ""));
+    let old = Timestamp::from_millis(2_000);
+    assert_eq!(store.forget_before(Aged::Cdrs, old).await.unwrap(), 2);
+    let left = store.voice_messages(&filter, 9, None).await.unwrap();
+    assert_eq!(left.items.len(), 2);
 }
