@@ -341,12 +341,15 @@ impl Service {
     }
 
     async fn voice(&self, order: VoiceOrder) -> Result<Response, Fault> {
-        if let VoiceOrder::Call(call) = &order {
-            if !RING_TIMEOUT.contains(&call.ring_timeout_s) {
-                let (least, most) = RING_TIMEOUT.into_inner();
-                let message = format!("ring_timeout_s: it is {least} to {most}");
-                return Err(Fault::new(FaultCode::Invalid, message));
-            }
+        if let VoiceOrder::Call(call) = &order
+            && !RING_TIMEOUT.contains(&call.ring_timeout_s)
+        {
+            let (least, most) = RING_TIMEOUT.into_inner();
+            let message = format!("ring_timeout_s: it is {least} to {most}");
+            return Err(Fault::new(FaultCode::Invalid, message));
+        }
+        // Any worker may do it.
+        if matches!(order, VoiceOrder::Call(_) | VoiceOrder::Message(_)) {
             let workers = &self.0.workers;
             let turn = self.0.turn.fetch_add(1, Relaxed) % workers.len().max(1);
             let (sender, answer) = oneshot::channel();

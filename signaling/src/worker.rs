@@ -48,6 +48,7 @@ use crate::{
     post::Post,
     resolve::Resolver,
     rows::Rows,
+    texts::Texts,
     vitals::Vitals,
     webhook,
 };
@@ -122,6 +123,7 @@ pub(crate) struct Shell {
     pub(crate) recordings: Option<PathBuf>,
     pub(crate) post: Post,
     pub(crate) rows: Rows,
+    pub(crate) texts: Texts,
     pub(crate) webhooks: webhook::Client,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -405,6 +407,7 @@ fn perform(worker: &Worker, output: Output) {
             }
         }
         Output::VoiceRow(row) => shell.rows.tell(*row),
+        Output::TextRow(row) => shell.texts.tell(*row),
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(record) if record.recordings.is_empty() => shell.cdrs.submit(*record),
         Output::Cdr(record) => {

@@ -48,6 +48,18 @@ pub struct Number {
     /// How it is told. Default `POST`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_callback_method: Option<VoiceMethod>,
+    /// Who is asked what becomes of a message, by an `http:` or `https:` URL. Default: messages are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_url: Option<String>,
+    /// How it is asked. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_method: Option<VoiceMethod>,
+    /// Who is asked where `message_url` fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_fallback_url: Option<String>,
+    /// How it is asked. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_fallback_method: Option<VoiceMethod>,
     /// Where calls go on to: a number, a user with its domain, or a `sip:` URI; a table for the cases.
     #[serde(default, skip_serializing_if = "Forward::is_empty")]
     pub forward: Forward,
@@ -141,7 +153,10 @@ impl<'de> Deserialize<'de> for Forward {
 
 impl Number {
     fn is_application(&self) -> bool {
-        self.account.is_some() || self.application.is_some() || self.voice_url.is_some()
+        self.account.is_some()
+            || self.application.is_some()
+            || self.voice_url.is_some()
+            || self.message_url.is_some()
     }
 
     fn check_application(&self, of: &str, errors: &mut Vec<String>) {
@@ -157,7 +172,14 @@ impl Number {
                 &self.status_callback,
                 self.status_callback_method,
             ),
+            ("message_url", &self.message_url, self.message_method),
+            (
+                "message_fallback_url",
+                &self.message_fallback_url,
+                self.message_fallback_method,
+            ),
         ];
+        let own_url = self.voice_url.as_ref().or(self.message_url.as_ref());
         for (key, url, method) in urls {
             match url.as_deref() {
                 Some(url) if !is_http(url) => errors.push(format!(
@@ -166,18 +188,27 @@ impl Number {
                 None if method.is_some() => {
                     errors.push(format!("{of}: a method without {key} is of no use"));
                 }
+                Some(_) if key == "message_fallback_url" && self.message_url.is_none() => errors
+                    .push(format!(
+                        "{of}: {key} goes with message_url: an application has its own"
+                    )),
+                Some(_) if key.starts_with("message") => {}
                 Some(_) if self.voice_url.is_none() && key != "voice_url" => errors.push(format!(
                     "{of}: {key} goes with voice_url: an application has its own"
                 )),
                 _ => {}
             }
         }
-        match (&self.account, &self.application, &self.voice_url) {
+        match (&self.account, &self.application, own_url) {
             (_, Some(_), Some(_)) => {
-                errors.push(format!("{of}: write application or voice_url, not both"));
+                let key = match &self.voice_url {
+                    Some(_) => "voice_url",
+                    None => "message_url",
+                };
+                errors.push(format!("{of}: write application or {key}, not both"));
             }
             (Some(_), None, None) | (None, None, Some(_)) => errors.push(format!(
-                "{of}: an application needs both account and voice_url, or application"
+                "{of}: an application needs both account and voice_url (or message_url), or application"
             )),
             _ => {}
         }

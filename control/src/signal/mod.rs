@@ -29,8 +29,8 @@ pub use trace::{TracePage, TracedMessage};
 pub use trunk::{ProbeInfo, RegistrationInfo, TrunkHostInfo, TrunkInfo};
 pub use user::{Forwards, NewUser, Secret, UserChange, UserDone, UserInfo, UserOrder};
 pub use voice::{
-    RecordingChange, VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceRecording,
-    VoiceStream, VoiceUpdate,
+    RecordingChange, VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceMessage, VoiceOrder,
+    VoiceRecording, VoiceStream, VoiceUpdate,
 };
 
 /// The protocol between signaling and those who watch it.

@@ -10,6 +10,8 @@ use super::Secret;
 pub enum VoiceOrder {
     /// Call somebody and run documents; answered with [`VoiceDone::Queued`].
     Call(Box<VoiceCall>),
+    /// Send a message; answered with [`VoiceDone::Message`].
+    Message(Box<VoiceMessage>),
     /// Change what a call does; answered with [`VoiceDone::Done`], or with
     /// [`FaultCode::Conflict`](crate::FaultCode) where it is not in progress.
     Update {
@@ -77,6 +79,21 @@ pub struct VoiceCall {
     pub record: Option<Box<VoiceRecording>>,
     /// For a SIP party that asks who calls.
     pub auth: Option<(String, Secret)>,
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoiceMessage {
+    /// The account's SID.
+    pub account: String,
+    /// To whom: a number, `client:name` or `sip:user@host`.
+    pub to: String,
+    /// From whom, written likewise.
+    pub from: String,
+    /// The text, of 1,600 characters at most.
+    pub body: String,
+    /// An absolute URL that is told, by POST, what becomes of it.
+    pub status_callback: Option<String>,
 }
 
 /// Where the first document comes from.
@@ -174,6 +191,13 @@ pub enum VoiceDone {
         sid: String,
         /// How long it waits for those before it, in milliseconds.
         queue_ms: u64,
+    },
+    /// The message is sent.
+    Message {
+        /// The message's.
+        sid: String,
+        /// Messages of a mobile network that it would be.
+        segments: u32,
     },
     /// The SID of what was made or changed.
     Sid(String),

@@ -120,7 +120,7 @@ impl Core {
                 | Alarm::Longest(key)
                 | Alarm::Dialog(key)
                 | Alarm::Transfer(key) => self.hear_call(key),
-                Alarm::Bridge(_) | Alarm::Voice(_) | Alarm::Quality(_) => None,
+                Alarm::Bridge(_) | Alarm::Voice(_) | Alarm::Text(_) | Alarm::Quality(_) => None,
             };
             match alarm {
                 Alarm::Exchange(id) => self.on_exchange_alarm(now, id),
@@ -130,6 +130,7 @@ impl Core {
                 Alarm::Transfer(key) => self.on_transfer_alarm(now, key),
                 Alarm::Bridge(id) => self.on_bridge_alarm(now, id),
                 Alarm::Voice(id) => self.on_voice_alarm(now, id),
+                Alarm::Text(id) => self.on_text_alarm(now, id),
                 Alarm::Quality(key) => self.on_quality_alarm(now, key),
             }
         }

@@ -53,6 +53,7 @@ mod stage;
 mod state;
 mod stream;
 mod target;
+mod text;
 mod timer;
 mod trace;
 mod transfer;
@@ -136,6 +137,8 @@ pub(crate) struct Core {
     bridges: bridge::Bridges,
     /// Calls that applications answer.
     voices: voice::Voices,
+    /// Messages of applications.
+    texts: text::Texts,
     /// What waits on connections.
     waits: closed::Waits,
     /// What we sent ourselves, as long as it may be challenged.
@@ -207,6 +210,8 @@ enum Alarm {
     Bridge(u64),
     /// A call that an application answers.
     Voice(u64),
+    /// A message of an application.
+    Text(u64),
 }
 
 /// What this worker has added to the gauges that all workers share.
@@ -256,6 +261,7 @@ impl Core {
             clients: IdMap::default(),
             bridges: bridge::Bridges::default(),
             voices: voice::Voices::default(),
+            texts: text::Texts::default(),
             waits: closed::Waits::default(),
             own: IdMap::default(),
             asked: IdMap::default(),
@@ -326,6 +332,7 @@ impl Core {
             && self.clients.is_empty()
             && self.bridges.is_empty()
             && self.voices.is_empty()
+            && self.texts.is_empty()
             && self.waits.is_empty()
             && self.own.is_empty()
             && self.asked.is_empty()

@@ -103,6 +103,8 @@ pub(crate) enum Output {
     CancelWebhook(WebhookToken),
     /// How a call of an application is now, or what belongs to it, for the REST API.
     VoiceRow(Box<Row>),
+    /// How a message is now, for the REST API.
+    TextRow(Box<store::VoiceMessageRow>),
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

@@ -232,7 +232,7 @@ impl Core {
             && !self.bridges.is_second(&flow, &received)
             && !received
                 .call_id()
-                .is_ok_and(|id| self.voices.has(&flow, id))
+                .is_ok_and(|id| self.voices.has(&flow, id) || self.texts.by(&flow, id).is_some())
             && !self.is_emergency(&routed.request)
         {
             let retry = [(HeaderName::RetryAfter, RETRY_AFTER)];
@@ -279,6 +279,14 @@ impl Core {
                 .decision
             {
                 Decision::Plan(plan) => {
+                    let first = plan.stages.first().map(|stage| &stage.destination);
+                    if method == Method::Message
+                        && let Some(Destination::Application(application)) = first
+                    {
+                        let application = application.clone();
+                        let answer = self.receive_text(now, &flow, &received, &application);
+                        return self.answer(now, server, &received, answer.0, answer.1);
+                    }
                     let groups = self.groups_of(now, &plan, is_sips(&routed.request));
                     let keep_for = match plan.stages.first().map(|stage| &stage.destination) {
                         Some(Destination::User(aor)) if method == Method::Message => {

@@ -36,6 +36,8 @@ pub(crate) struct Application {
     pub(crate) fallback: Option<VoiceLink>,
     /// Who is told when the call is over.
     pub(crate) status: Option<VoiceLink>,
+    /// Who is asked what becomes of a message, and who where that one fails.
+    pub(crate) message: Option<(VoiceLink, Option<VoiceLink>)>,
 }
 
 /// The accounts and applications that there are.
@@ -53,12 +55,21 @@ struct Wanted<'a> {
     voice: Option<VoiceLink>,
     fallback: Option<VoiceLink>,
     status: Option<VoiceLink>,
+    message: Option<(VoiceLink, Option<VoiceLink>)>,
+}
+
+impl Account {
+    /// Whether what is asked for it has to be at public addresses: where it is of a tenant, who shares the node with
+    /// others.
+    pub(crate) fn is_abroad(&self) -> bool {
+        foreign(self.tenant.as_deref()).is_some()
+    }
 }
 
 impl Application {
-    /// Whether what it asks has to be at public addresses: where it is of a tenant, who shares the node with others.
+    /// The same of what it asks.
     pub(crate) fn is_abroad(&self) -> bool {
-        foreign(self.account.tenant.as_deref()).is_some()
+        self.account.is_abroad()
     }
 
     /// Its URL for people, without a password.
@@ -95,8 +106,19 @@ impl Programs {
         self.applications.push(application);
     }
 
-    /// What a number of this tenant leads to, or what keeps it from there.
-    fn of_number(&self, number: &Number, tenant: Option<&str>) -> Result<Application, String> {
+    /// What a number of this tenant leads to, or what keeps it from there. For a message, one without a `voice_url` is
+    /// as good, and has that of its messages in its place.
+    fn of_number(
+        &self,
+        number: &Number,
+        tenant: Option<&str>,
+        is_call: bool,
+    ) -> Result<Application, String> {
+        let message = link(number.message_url.as_ref(), number.message_method);
+        let message = message.map(|message| {
+            let fallback = number.message_fallback_url.as_ref();
+            (message, link(fallback, number.message_fallback_method))
+        });
         let wanted = Wanted {
             account: number.account.as_ref(),
             application: number.application.as_ref(),
@@ -109,8 +131,9 @@ impl Programs {
                 number.status_callback.as_ref(),
                 number.status_callback_method,
             ),
+            message,
         };
-        self.find(wanted, tenant)
+        self.find(wanted, tenant, is_call)
     }
 
     /// The same of calls from a trunk, which are of who runs the node.
@@ -121,11 +144,17 @@ impl Programs {
             voice: link(trunk.voice_url.as_ref(), trunk.voice_method),
             fallback: None,
             status: None,
+            message: None,
         };
-        self.find(wanted, None)
+        self.find(wanted, None, true)
     }
 
-    fn find(&self, wanted: Wanted<'_>, tenant: Option<&str>) -> Result<Application, String> {
+    fn find(
+        &self,
+        wanted: Wanted<'_>,
+        tenant: Option<&str>,
+        is_call: bool,
+    ) -> Result<Application, String> {
         let stored = match wanted.application {
             Some(name) => Some(self.stored(name, tenant)?),
             None => None,
@@ -146,27 +175,33 @@ impl Programs {
                 account.sid
             ));
         }
-        let application = |voice, fallback, status| Application {
+        let spare = |message: &Option<(VoiceLink, Option<VoiceLink>)>| {
+            let message = message.as_ref().filter(|_| !is_call);
+            message.map(|(link, _)| link.clone())
+        };
+        let application = |voice, fallback, status, message| Application {
             account: account.clone(),
             voice,
             fallback,
             status,
+            message,
         };
         if let Some(stored) = stored {
-            let voice = hook(&stored.voice).ok_or_else(|| {
+            let fallback = hook(&stored.fallback);
+            let message = hook(&stored.message).map(|link| (link, fallback.clone()));
+            let voice = hook(&stored.voice).or_else(|| spare(&message));
+            let voice = voice.ok_or_else(|| {
                 let name = &stored.name;
                 format!("application '{name}' has no voice_url of http: or https:")
             })?;
-            return Ok(application(
-                voice,
-                hook(&stored.fallback),
-                hook(&stored.status),
-            ));
+            return Ok(application(voice, fallback, hook(&stored.status), message));
         }
+        let voice = wanted.voice.or_else(|| spare(&wanted.message));
         Ok(application(
-            wanted.voice.ok_or("it has no voice_url")?,
+            voice.ok_or("it has no voice_url")?,
             wanted.fallback,
             wanted.status,
+            wanted.message,
         ))
     }
 
@@ -230,9 +265,14 @@ impl Directory {
     }
 
     /// What a number leads to, or what keeps it from there.
-    pub(super) fn application_of(&self, number: &Number) -> Result<Application, String> {
+    pub(super) fn application_of(
+        &self,
+        number: &Number,
+        is_call: bool,
+    ) -> Result<Application, String> {
         let tenant = self.owners.of_number(&number.number);
-        self.programs.of_number(number, tenant.map(|id| &**id))
+        let tenant = tenant.map(|id| &**id);
+        self.programs.of_number(number, tenant, is_call)
     }
 }
 

@@ -43,7 +43,7 @@ use self::{
     sources::Sources,
 };
 
-pub(crate) use application::{Application, Programs};
+pub(crate) use application::{Account, Application, Programs};
 pub(crate) use decision::{
     Aor, Caller, Carrier, Decided, Decision, Destination, Member, Named, Outcome, Plan, Presented,
     Query, Refusal, Ring, Stage, When,

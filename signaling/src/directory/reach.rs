@@ -158,7 +158,9 @@ impl Draft<'_, '_> {
             let carriers = Destination::Carriers(vec![carrier]);
             self.push(carriers, patience, true, when, chain);
         } else {
-            let application = directory.application_of(number).map_err(|why| Refusal {
+            let is_call = self.query.is_call;
+            let application = directory.application_of(number, is_call);
+            let application = application.map_err(|why| Refusal {
                 status: 503,
                 reason: format!("{name} leads to an application, and {why}"),
                 cause: Cause::NoRoute,

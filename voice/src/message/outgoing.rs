@@ -15,38 +15,34 @@ use crate::{
     twiml::{Link, Method},
 };
 
-/// Why a message was not delivered, in the numbers of Twilio's error dictionary.
+/// Why a message was not delivered: a number of Twilio's error dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Trouble(
     /// The number.
-    pub code: u32,
-    /// What it says.
-    pub text: &'static str,
-}
+    pub u32,
+);
 
 impl Trouble {
     /// `To` is nobody who can be sent to.
-    pub const TO: Self = Self::new(21211, "Invalid 'To' Phone Number");
+    pub const TO: Self = Self(21211);
     /// `From` is not one of the account's.
-    pub const FROM: Self = Self::new(21606, "The 'From' number is none of this account's");
+    pub const FROM: Self = Self(21606);
     /// Too many wait.
-    pub const OVERFLOW: Self = Self::new(30001, "Queue overflow");
-    /// Something of the node's own.
-    pub const UNKNOWN: Self = Self::new(30008, "Unknown error");
-
-    const fn new(code: u32, text: &'static str) -> Self {
-        Self { code, text }
-    }
+    pub const OVERFLOW: Self = Self(30001);
+    /// Something else, or of the node's own.
+    pub const UNKNOWN: Self = Self(30008);
 
     /// What a final response of SIP means that is no success.
     pub const fn of_response(status: u16) -> Self {
         match status {
-            404 | 410 | 484 | 485 | 604 => Self::new(30005, "Unknown destination handset"),
-            408 | 430 | 480 | 503 | 504 => Self::new(30003, "Unreachable destination handset"),
-            403 | 603 | 606..=608 => Self::new(30004, "Message blocked"),
-            405 | 415 | 488 | 501 | 505 | 513 => {
-                Self::new(30006, "Landline or unreachable carrier")
-            }
+            // Nobody has heard of the number.
+            404 | 410 | 484 | 485 | 604 => Self(30005),
+            // Nobody can be reached there.
+            408 | 430 | 480 | 503 | 504 => Self(30003),
+            // It is not wanted.
+            403 | 603 | 606..=608 => Self(30004),
+            // What is there takes no messages, or none such.
+            405 | 415 | 488 | 501 | 505 | 513 => Self(30006),
             _ => Self::UNKNOWN,
         }
     }
@@ -100,7 +96,7 @@ impl Outgoing {
         }
         let parties = (&*self.from, &*self.to);
         let mut params = params_of(&self.line.sid, &self.account, parties, status.as_str());
-        params.push_some("ErrorCode", trouble.map(|it| it.code.to_string()));
+        params.push_some("ErrorCode", trouble.map(|Trouble(code)| code.to_string()));
         self.waiting.push_back(params);
         self.next(now);
     }

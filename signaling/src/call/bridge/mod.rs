@@ -321,7 +321,7 @@ impl Core {
     }
 
     fn hand_to_bridge(&mut self, now: Instant, message: &Message) {
-        if self.hand_to_voice(now, message) {
+        if self.hand_to_voice(now, message) || self.hand_to_text(now, message) {
             return;
         }
         let call_id = message.call_id().unwrap_or_default();

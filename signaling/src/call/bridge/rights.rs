@@ -25,7 +25,9 @@ impl Core {
     ) {
         let id = request.call_id().unwrap_or_default();
         let dialled = self.voices.by(&flow, id).map(By::Caller);
-        let by = dialled.or_else(|| self.bridges.by(id));
+        let written = || self.texts.by(&flow, id).map(By::Caller);
+        let by = dialled.or_else(written);
+        let by = by.or_else(|| self.bridges.by(id));
         let (uri, is_users) = match by {
             None => return self.respond_stateless(flow, &request, 481),
             Some(By::Caller(caller)) => return self.admit(now, flow, request, caller, told),

@@ -97,6 +97,12 @@ number = "+55"
 account = "AC00000000000000000000000000000000"
 voice_url = "http://app.test/voice"
 status_callback = "http://app.test/status"
+message_url = "http://app.test/sms"
+message_fallback_url = "http://app.test/sorry"
+[[numbers]]
+number = "+56"
+account = "AC00000000000000000000000000000000"
+voice_url = "http://app.test/voice"
 [[routes]]
 prefix = "+4"
 trunks = ["shown"]
@@ -199,6 +205,8 @@ pub(super) struct Bed {
     pub(super) rows: Vec<store::VoiceCallRow>,
     pub(super) streams: Vec<store::VoiceStreamRow>,
     pub(super) recorded: Vec<store::VoiceRecordingRow>,
+    /// The same of messages.
+    pub(super) texts: Vec<store::VoiceMessageRow>,
     pub(super) cancelled: Vec<WebhookToken>,
 }
 
@@ -295,6 +303,7 @@ impl Bed {
             rows: Vec::new(),
             streams: Vec::new(),
             recorded: Vec::new(),
+            texts: Vec::new(),
             cancelled: Vec::new(),
         }
     }
@@ -365,6 +374,7 @@ impl Bed {
                         self.recorded.push(row);
                     }
                 },
+                Output::TextRow(row) => self.texts.push(*row),
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 #[cfg(feature = "otel")]

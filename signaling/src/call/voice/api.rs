@@ -39,6 +39,7 @@ impl Core {
     ) -> Option<Result<VoiceDone, Fault>> {
         let done = match order {
             VoiceOrder::Call(call) => Some(self.call_for(now, call)),
+            VoiceOrder::Message(message) => Some(self.send_for(now, message)),
             VoiceOrder::Update { call, update } => self.update_voice(now, call, update),
             VoiceOrder::Stream { call, stream } => {
                 let stream = stream_of(stream);
@@ -111,6 +112,7 @@ impl Core {
             },
             fallback: order.fallback.clone(),
             status: order.status.clone(),
+            message: None,
         });
         let invalid =
             |error: voice::sid::SidError| Fault::new(FaultCode::Invalid, error.to_string());

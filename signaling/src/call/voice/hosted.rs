@@ -7,6 +7,7 @@ use ::control::{
     media::{self, Create, Modify, Voice, VoiceEvent, VoiceOrder},
 };
 use sip::{header::HeaderName, message::Message};
+use store::VoiceMessageDirection;
 use tracing::{info, warn};
 use voice::{
     call::{Action, Call, Cause, Event, Heard, LegId, MediaError, StreamError},
@@ -21,6 +22,7 @@ use super::{
     server::{Server, Stage},
     setup, status_of,
 };
+use crate::call::text::{NewText, Waits};
 
 impl Hosted {
     /// What names the call until it is answered.
@@ -379,10 +381,24 @@ impl Hosted {
             }
             Action::Call(leg) => self.call_leg(id, &leg, core),
             Action::Refer { job, to } => self.refer(now, job, to, core),
-            Action::Send(message) => self.events.push_back(Event::Sent {
-                job: message.job,
-                result: Err("this node sends no messages of applications".to_owned()),
-            }),
+            Action::Send(message) => {
+                let text = NewText {
+                    account: self.application.account.clone(),
+                    sid: message.sid,
+                    from: message.from,
+                    to: message.to,
+                    body: message.body,
+                    has_media: !message.media.is_empty(),
+                    callback: message.status_callback,
+                    direction: VoiceMessageDirection::Call,
+                    waits: Some(Waits::Call(id, message.job)),
+                    depth: 0,
+                };
+                if let Err(why) = core.send_text(now, text) {
+                    let (job, result) = (message.job, Err(why));
+                    self.events.push_back(Event::Sent { job, result });
+                }
+            }
             Action::Notice(notice) => tell(call, &notice),
         }
     }

@@ -398,7 +398,11 @@ impl Hosted {
 
 impl Core {
     /// The URI of a party as documents name it, at this domain where it has none.
-    fn uri_of(&self, name: &str, domain: Option<&str>) -> Result<String, String> {
+    pub(in crate::call) fn uri_of(
+        &self,
+        name: &str,
+        domain: Option<&str>,
+    ) -> Result<String, String> {
         let name = name.strip_prefix("client:").unwrap_or(name);
         let is_bare = !name.contains(['@', ':']);
         let named = match domain.filter(|_| is_bare) {

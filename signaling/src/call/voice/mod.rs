@@ -19,7 +19,7 @@ pub(super) mod refer;
 mod row;
 mod sdp;
 mod server;
-mod setup;
+pub(super) mod setup;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -372,8 +372,23 @@ impl Core {
                     .events
                     .push_back(call::Event::Response { id, result });
             });
+        } else {
+            self.on_text_webhook(now, token, result);
         }
         self.drain(now);
+    }
+
+    /// How a message went that a call has sent.
+    pub(super) fn on_voice_sent(
+        &mut self,
+        now: Instant,
+        id: u64,
+        job: call::JobId,
+        result: Result<(), String>,
+    ) {
+        self.with_voice(now, id, |hosted, _| {
+            hosted.events.push_back(call::Event::Sent { job, result });
+        });
     }
 
     /// Something happened in a session of ours.
@@ -425,6 +440,7 @@ impl Core {
 
     /// Nobody is waited for any more.
     pub(super) fn give_up_voices(&mut self) {
+        self.give_up_texts();
         for (id, hosted) in std::mem::take(&mut self.voices).by_id {
             self.alarms.set(super::Alarm::Voice(id), None);
             self.close(hosted.key, hosted.session.into_iter().collect());
@@ -461,7 +477,7 @@ impl Core {
     }
 
     /// Sends what an agent of ours says to the proxy.
-    fn tell_proxy(&mut self, messages: impl IntoIterator<Item = Message>) {
+    pub(super) fn tell_proxy(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.bridges.say(messages);
     }
 

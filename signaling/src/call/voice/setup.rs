@@ -55,7 +55,7 @@ pub(super) fn of(
     })
 }
 
-pub(super) fn link(link: &VoiceLink) -> Link {
+pub(in crate::call) fn link(link: &VoiceLink) -> Link {
     Link {
         url: link.url.clone(),
         method: match link.post {
@@ -66,7 +66,7 @@ pub(super) fn link(link: &VoiceLink) -> Link {
 }
 
 /// A party as applications write it: a number by itself, anybody else as `sip:user@host`.
-fn written(uri: &str) -> String {
+pub(in crate::call) fn written(uri: &str) -> String {
     let Ok(parsed) = Uri::parse(uri) else {
         return uri.to_owned();
     };

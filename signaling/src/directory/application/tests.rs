@@ -65,7 +65,7 @@ fn a_number_names_what_its_calls_are_given_to() {
         "voice_fallback_url": "https://app.test/sorry", "status_callback": "https://app.test/status",
         "status_callback_method": "GET""#
     ));
-    let application = programs().of_number(&number, None).unwrap();
+    let application = programs().of_number(&number, None, true).unwrap();
     assert_eq!(application.account.sid, NODES);
     assert!(!application.is_abroad());
     assert!(!application.voice.post);
@@ -78,7 +78,7 @@ fn a_number_names_what_its_calls_are_given_to() {
 fn an_application_of_the_store_is_found_by_name_and_by_id() {
     let programs = programs();
     let by_name = number(r#""application": "ivr""#);
-    let acmes = programs.of_number(&by_name, Some("acme")).unwrap();
+    let acmes = programs.of_number(&by_name, Some("acme"), true).unwrap();
     assert_eq!(acmes.voice.url, "https://acme.test/voice");
     assert_eq!(acmes.account.sid, ACMES);
     assert!(acmes.is_abroad());
@@ -86,7 +86,7 @@ fn an_application_of_the_store_is_found_by_name_and_by_id() {
     assert_eq!(acmes.fallback, None);
     assert_eq!(acmes.status.unwrap().url, "https://app.test/status");
     let by_id = number(&format!(r#""application": "{}""#, Uuid::from_u128(2)));
-    let ours = programs.of_number(&by_id, None).unwrap();
+    let ours = programs.of_number(&by_id, None, true).unwrap();
     assert_eq!(
         (ours.voice.url.as_str(), ours.account.sid.as_str()),
         ("https://us.test/voice", NODES)
@@ -138,14 +138,42 @@ fn what_keeps_a_number_from_its_application_is_told() {
             "no voice_url of http",
         ),
     ] {
-        let why = programs.of_number(&number(&text), tenant).unwrap_err();
+        let why = programs
+            .of_number(&number(&text), tenant, true)
+            .unwrap_err();
         assert!(why.contains(expected), "{text}: {why}");
     }
     // The default tenant is who runs the node.
     let of_the_node = number(&format!(r#""account": "{NODES}", {url}"#));
     assert!(
         programs
-            .of_number(&of_the_node, Some(DEFAULT_TENANT))
+            .of_number(&of_the_node, Some(DEFAULT_TENANT), true)
             .is_ok()
     );
+}
+
+#[test]
+fn messages_of_a_number_are_given_to_who_is_named_for_them() {
+    let mut programs = programs();
+    let number = number(&format!(
+        r#""account": "{NODES}", "message_url": "https://app.test/sms",
+        "message_fallback_url": "https://app.test/sorry", "message_fallback_method": "GET""#
+    ));
+    let why = programs.of_number(&number, None, true).unwrap_err();
+    assert!(why.contains("no voice_url"), "{why}");
+    let application = programs.of_number(&number, None, false).unwrap();
+    let (link, fallback) = application.message.unwrap();
+    assert_eq!((&*link.url, link.post), ("https://app.test/sms", true));
+    let fallback = fallback.unwrap();
+    assert_eq!(
+        (&*fallback.url, fallback.post),
+        ("https://app.test/sorry", false)
+    );
+    let mut texts = stored(9, DEFAULT_TENANT, "texts", None);
+    texts.message.url = Some("https://app.test/sms".to_owned());
+    programs.add_application(texts);
+    let number = self::number(r#""application": "texts""#);
+    assert!(programs.of_number(&number, None, true).is_err());
+    let application = programs.of_number(&number, None, false).unwrap();
+    assert_eq!(application.message.unwrap().0.url, "https://app.test/sms");
 }
