@@ -14,6 +14,7 @@ mod date;
 mod error;
 mod form;
 mod keys;
+mod messages;
 mod numbers;
 mod page;
 mod recordings;
@@ -151,9 +152,12 @@ async fn answer(call: &Call<'_>, path: &str) -> Result<Response, Error> {
         ["Applications", sid] => applications::one(call, verb, sid).await,
         ["Keys"] => keys::all(call, verb).await,
         ["Keys", sid] => keys::one(call, verb, sid).await,
-        ["Messages" | "Conferences" | "Queues", ..] => Err(Error::unsupported(
-            "messages, conferences and queues are not built; /v1/messages has what is kept for users",
-        )),
+        ["Messages"] => messages::all(call, verb).await,
+        ["Messages", sid] => messages::one(call, verb, sid).await,
+        ["Messages", sid, "Media"] => messages::media(call, verb, sid).await,
+        ["Conferences" | "Queues", ..] => {
+            Err(Error::unsupported("conferences and queues are not built"))
+        }
         _ => Err(call.missing()),
     }
 }

@@ -16,13 +16,17 @@ use crate::{hex::hex, rules, webhooks::leads_home};
 const PART: u32 = 1_000;
 
 /// The parameters of a form, and the members that they are of a number.
-const MEMBERS: [(&str, &str); 7] = [
+const MEMBERS: [(&str, &str); 11] = [
     ("VoiceUrl", "voice_url"),
     ("VoiceMethod", "voice_method"),
     ("VoiceFallbackUrl", "voice_fallback_url"),
     ("VoiceFallbackMethod", "voice_fallback_method"),
     ("StatusCallback", "status_callback"),
     ("StatusCallbackMethod", "status_callback_method"),
+    ("SmsUrl", "message_url"),
+    ("SmsMethod", "message_method"),
+    ("SmsFallbackUrl", "message_fallback_url"),
+    ("SmsFallbackMethod", "message_fallback_method"),
     ("VoiceApplicationSid", "application"),
 ];
 
@@ -168,10 +172,14 @@ fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error>
     }
     if document.contains_key("application") {
         document.remove("voice_url");
-    } else if !document.contains_key("voice_url") {
+        document.retain(|member, _| !member.starts_with("message_"));
+    } else if !["voice_url", "message_url"]
+        .iter()
+        .any(|url| document.contains_key(*url))
+    {
         return Err(Error::bad(
             21502,
-            "VoiceUrl is required, or VoiceApplicationSid",
+            "VoiceUrl is required, or SmsUrl or VoiceApplicationSid",
         ));
     }
     Ok(())
@@ -259,15 +267,15 @@ impl Number {
             "voice_fallback_method": method("voice_fallback_method"),
             "status_callback": url("status_callback"),
             "status_callback_method": method("status_callback_method"),
-            "voice_application_sid": application.unwrap_or_default(),
+            "voice_application_sid": application.clone().unwrap_or_default(),
             "voice_caller_id_lookup": false,
             "voice_receive_mode": "voice",
-            "sms_url": "",
-            "sms_method": "POST",
-            "sms_fallback_url": "",
-            "sms_fallback_method": "POST",
-            "sms_application_sid": "",
-            "capabilities": { "voice": true, "sms": false, "mms": false, "fax": false },
+            "sms_url": url("message_url"),
+            "sms_method": method("message_method"),
+            "sms_fallback_url": url("message_fallback_url"),
+            "sms_fallback_method": method("message_fallback_method"),
+            "sms_application_sid": application.unwrap_or_default(),
+            "capabilities": { "voice": true, "sms": true, "mms": false, "fax": false },
             "address_requirements": "none",
             "address_sid": Value::Null,
             "identity_sid": Value::Null,

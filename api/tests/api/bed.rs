@@ -79,6 +79,10 @@ impl Fake {
                 sid: sid("CA"),
                 queue_ms: 40,
             },
+            VoiceOrder::Message(_) => VoiceDone::Message {
+                sid: sid("SM"),
+                segments: 2,
+            },
             VoiceOrder::Update { call, update } => {
                 let is_over = call.starts_with("CA00000000");
                 if is_over && matches!(update, VoiceUpdate::Change { .. }) {

@@ -66,4 +66,12 @@ const withKey = client(key.sid, key.secret, { accountSid: account });
 assert.equal((await withKey.calls(old.sid).fetch()).sid, old.sid);
 assert.ok(await own.keys(key.sid).remove());
 await refused(401, 20003, () => withKey.calls(old.sid).fetch());
+
+const messages = await own.messages.list({ to: '+15550003' });
+assert.deepEqual([messages.length, messages[0].status, messages[0].numMedia], [1, 'undelivered', '0']);
+assert.equal((await own.messages(messages[0].sid).update({ body: '' })).body, '');
+assert.equal(await own.messages(messages[0].sid).remove(), true);
+const sent = await own.messages.create({ to: '+15550100', from: 'client:alice', body: 'hello' });
+assert.deepEqual([sent.status, sent.direction, sent.body], ['queued', 'outbound-api', 'hello']);
+await refused(400, 21211, () => own.messages.create({ to: 'nobody', from: '100', body: 'hello' }));
 console.log('node: done');

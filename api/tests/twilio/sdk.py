@@ -116,6 +116,20 @@ assert key.sid in [one.sid for one in twilio.keys.list()]
 assert twilio.keys(key.sid).delete()
 refused(401, 20003, with_key.calls(call.sid).fetch)
 refused(401, 20003, client(account, "wrong").calls(call.sid).fetch)
-refused(501, 20501, lambda: twilio.messages.create(to="+15550100", from_="+15550111", body="hello"))
+assert len(twilio.messages.list(page_size=3)) == 7
+message = twilio.messages.list(to="+15550002")[0]
+assert (message.status, message.error_code, message.direction) == ("undelivered", 30005, "outbound-reply")
+assert len(twilio.messages.list(date_sent=date(2025, 11, 21))) == 7
+assert twilio.messages(message.sid).fetch().body == "Hello"
+assert twilio.messages(message.sid).update(body="").body == ""
+assert twilio.messages(message.sid).media.list() == []
+assert twilio.messages(message.sid).delete()
+refused(404, 20404, twilio.messages(message.sid).fetch)
+sent = twilio.messages.create(
+    to="+15550100", from_="+15550111", body="hello", status_callback="https://app.test/told"
+)
+assert (sent.status, sent.num_segments, sent.error_code) == ("queued", "2", None)
+assert twilio.messages(sent.sid).fetch().sid == sent.sid
+refused(400, 21602, lambda: twilio.messages.create(to="+15550100", from_="+15550111"))
 assert twilio.calls(call.sid).delete()
 print("python: done")

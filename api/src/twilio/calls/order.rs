@@ -225,8 +225,8 @@ async fn application(call: &Call<'_>, sid: &str) -> Result<Webhooks, Error> {
     Ok((VoiceEntry::Url(entry), fallback, status))
 }
 
-/// Whom a call is from or to: a number, `client:name` or `sip:user@host`.
-fn party(text: &str) -> Option<String> {
+/// Whom a call or a message is from or to: a number, `client:name` or `sip:user@host`.
+pub(in super::super) fn party(text: &str) -> Option<String> {
     if let Some(name) = text.strip_prefix("client:") {
         let is_name = !name.is_empty() && name.len() <= 121;
         return (is_name && name.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned());
