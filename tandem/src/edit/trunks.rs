@@ -45,7 +45,7 @@ pub(crate) struct TrunksArgs {
 #[derive(Debug, Subcommand)]
 enum TrunkCommand {
     #[command(flatten)]
-    Edit(EditCommand<TrunkMembers>),
+    Edit(Box<EditCommand<TrunkMembers>>),
     /// Gives a trunk no new calls until the node's next start; emergency calls apart
     ///
     /// Calls that are up go on, and calls from it are taken.
@@ -170,7 +170,7 @@ impl Kind for TrunkMembers {
 pub(crate) async fn trunks(args: TrunksArgs) -> Result<Exit, Failure> {
     match args.command {
         None => node::trunks(args.listing).await,
-        Some(TrunkCommand::Edit(command)) => run(command).await,
+        Some(TrunkCommand::Edit(command)) => run(*command).await,
         Some(TrunkCommand::Drain(args)) => drain(args).await,
         Some(TrunkCommand::Probe(args)) => probe(args).await,
     }
