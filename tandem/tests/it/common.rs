@@ -70,6 +70,13 @@ struct Said {
 impl Background {
     /// Starts it, and waits until it has a UDP socket: until it can be called.
     pub(crate) fn start(command: &mut Command) -> Self {
+        let mut background = Self::spawn(command);
+        background.wait(|pid| !sockets(pid, "udp").is_empty());
+        background
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let said = Said {
             stdout: tempfile::tempfile().unwrap(),
@@ -82,12 +89,10 @@ impl Background {
             .spawn();
         let child = child
             .unwrap_or_else(|error| panic!("cannot start {program}: {error}: is it installed?"));
-        let mut background = Self {
+        Self {
             child: Some(child),
             said,
-        };
-        background.wait(|pid| !sockets(pid, "udp").is_empty());
-        background
+        }
     }
 
     /// Its process id.

@@ -2,6 +2,8 @@
 
 // All of it is a test, helpers too: `cfg(test)` says so to clippy.
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod call;
 #[cfg(test)]
 mod cli;

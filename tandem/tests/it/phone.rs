@@ -177,8 +177,8 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Answers the next call, which may be waited for; also whom the INVITE is from.
-    pub(crate) fn pick_up(self) -> (Phone, String) {
+    /// Answers the next call, which may be waited for.
+    pub(crate) fn pick_up(self) -> Phone {
         let state = self.state;
         let (invite, next) = state.next("INVITE ");
         let (here, body) = (state.sip.local_addr().unwrap(), state.sdp());
@@ -203,8 +203,7 @@ impl Incoming {
             id: id.trim_start_matches("Call-ID:").trim().to_owned(),
         };
         state.talk(media_of(&invite));
-        let from = between(&lines(&invite, &["From"]), ':', '@');
-        (Phone { state, dialog }, from.replace(" <sip:", ""))
+        Phone { state, dialog }
     }
 }
 
@@ -372,25 +371,26 @@ fn between(text: &str, from: char, to: char) -> String {
 ///
 /// A busy machine sends late, and what is played then is concealed and later by some frames: that is no other audio.
 pub(crate) fn likeness(part: &[i16], heard: &[i16]) -> f64 {
-    let wide = |samples: &[i16]| samples.iter().map(|s| f32::from(*s)).collect::<Vec<_>>();
-    let (part, heard) = (wide(part), wide(heard));
-    // A little noise is enough to find the place.
-    let probes = [2, 1, 3].map(|quarter| part.len() * quarter / 4);
-    let found = probes.into_iter().find_map(|from| {
-        let probe = &part[from..from + PROBE];
-        let (alike, at) = best(probe, &heard)?;
-        (alike > ALIKE).then(|| at.checked_sub(from)).flatten()
+    let signs = signs(heard);
+    // Pauses are alike everywhere.
+    let is_loud = |piece: &[i16]| piece[..PROBE].iter().any(|s| s.unsigned_abs() > LOUD);
+    let pieces = part.chunks_exact(PIECE).enumerate();
+    let pieces: Vec<_> = pieces.filter(|(_, piece)| is_loud(piece)).collect();
+    let is_there = |piece: &[i16], at: usize| {
+        let there = &heard[at..];
+        alike(piece, &there[..piece.len().min(there.len())]) > ALIKE
+    };
+    let place = pieces.iter().find_map(|(number, piece)| {
+        let at = nearest(&piece[..PROBE], &signs)?;
+        let begin = at.checked_sub(number * PIECE);
+        begin.filter(|_| is_there(piece, at))
     });
-    let Some(place) = found else { return 0.0 };
-    let pieces: Vec<_> = part.chunks_exact(PIECE).collect();
-    let same = pieces.iter().enumerate().filter(|(number, piece)| {
+    let Some(place) = place else { return 0.0 };
+    let same = pieces.iter().filter(|(number, piece)| {
         let from = (place + number * PIECE).saturating_sub(SHIFT);
-        let Some(near) = heard.get(from..) else {
-            return false;
-        };
+        let near = signs.get(from..).unwrap_or_default();
         let near = &near[..near.len().min(PROBE + 2 * SHIFT)];
-        let found = best(&piece[..PROBE], near);
-        found.is_some_and(|(_, at)| alike(piece, &heard[from + at..]) > ALIKE)
+        nearest(&piece[..PROBE], near).is_some_and(|at| is_there(piece, from + at))
     });
     let (same, all) = (same.count(), pieces.len());
     f64::from(u32::try_from(same).unwrap()) / f64::from(u32::try_from(all).unwrap())
@@ -398,22 +398,45 @@ pub(crate) fn likeness(part: &[i16], heard: &[i16]) -> f64 {
 
 /// Samples of a piece, of what is searched for to find it, and of how far it may lie from where it should.
 const PIECE: usize = 1_000;
-const PROBE: usize = 250;
+const PROBE: usize = 256;
 const SHIFT: usize = 1_600;
+/// The least sample of a piece that is no pause.
+const LOUD: u16 = 500;
 /// The correlation of what is the same.
-const ALIKE: f32 = 0.9;
+const ALIKE: f64 = 0.9;
 
-/// The best correlation of `part` with anything in `heard`, and its place.
-fn best(part: &[f32], heard: &[f32]) -> Option<(f32, usize)> {
-    let places = heard.windows(part.len()).enumerate();
-    let judged = places.map(|(at, there)| (alike(part, there), at));
-    judged.max_by(|a, b| a.0.total_cmp(&b.0))
+/// The signs of each sample and of the 63 after it, as bits: so a place is compared at the cost of a few words.
+fn signs(samples: &[i16]) -> Vec<u64> {
+    let mut word = 0;
+    let mut words: Vec<_> = samples
+        .iter()
+        .rev()
+        .map(|sample| {
+            word = word << 1 | u64::from(*sample < 0);
+            word
+        })
+        .collect();
+    words.reverse();
+    words
+}
+
+/// Where the signs differ least from those of `probe`.
+fn nearest(probe: &[i16], heard: &[u64]) -> Option<usize> {
+    let probe = signs(probe);
+    let last = heard.len().checked_sub(PROBE)?;
+    (0..last).min_by_key(|at| {
+        let words = (0..PROBE).step_by(64);
+        words
+            .map(|word| (probe[word] ^ heard[at + word]).count_ones())
+            .sum::<u32>()
+    })
 }
 
 /// The correlation of two, as long as both are there.
-fn alike(a: &[f32], b: &[f32]) -> f32 {
+fn alike(a: &[i16], b: &[i16]) -> f64 {
     let (mut product, mut left, mut right) = (0.0, 0.0, 0.0);
     for (a, b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(*a), f64::from(*b));
         product += a * b;
         left += a * a;
         right += b * b;

@@ -115,11 +115,16 @@ fn serve(stream: TcpStream, answers: &HashMap<&str, (&str, Vec<u8>)>) -> Option<
 
 /// A node whose number 200 is the application's.
 pub(crate) fn node(voice_url: &str) -> Node {
+    node_by(voice_url, |text| text)
+}
+
+/// With this done to its configuration.
+pub(crate) fn node_by(voice_url: &str, change: impl FnOnce(String) -> String) -> Node {
     let more = format!(
         "\n[[accounts]]\nsid = \"{ACCOUNT}\"\ntoken = \"{TOKEN}\"\n\n\
          [[numbers]]\nnumber = \"200\"\naccount = \"{ACCOUNT}\"\nvoice_url = \"{voice_url}\"\n"
     );
-    Node::start_by(|text| text + &more)
+    Node::start_by(|text| change(text + &more))
 }
 
 /// The parameters of a form.

@@ -33,7 +33,7 @@ pub(crate) struct Upgrade {
     pub(crate) headers: HashMap<String, String>,
 }
 
-/// A server. Each connection gets a rule of its own.
+/// A server. Each connection gets a rule of its own, which is asked for the first word with `null`.
 pub(crate) struct Server {
     pub(crate) port: u16,
     upgrades: Arc<Mutex<Vec<Upgrade>>>,
@@ -117,25 +117,28 @@ fn serve<R: FnMut(&Value) -> Vec<Reply>>(
     let Ok(mut socket) = accept_hdr(stream, look) else {
         return;
     };
-    let mut code = None;
+    let (mut code, mut replies) = (None, rule(&Value::Null));
     loop {
-        let message = match socket.read() {
-            Ok(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
-            Ok(Message::Close(frame)) => {
-                code = frame.map(|frame| u16::from(frame.code));
-                continue;
-            }
-            Ok(_) => continue,
-            Err(_) => break,
-        };
-        let replies = rule(&message);
-        messages.lock().unwrap().push(message);
         for reply in replies {
             let _ = match reply {
                 Reply::Say(value) => socket.send(Message::text(value.to_string())),
                 Reply::Close => socket.close(None),
             };
         }
+        replies = match socket.read() {
+            Ok(Message::Text(text)) => {
+                let message = serde_json::from_str(&text).unwrap();
+                let replies = rule(&message);
+                messages.lock().unwrap().push(message);
+                replies
+            }
+            Ok(Message::Close(frame)) => {
+                code = frame.map(|frame| u16::from(frame.code));
+                Vec::new()
+            }
+            Ok(_) => Vec::new(),
+            Err(_) => break,
+        };
     }
     let closed = json!({ "event": "closed", "code": code });
     messages.lock().unwrap().push(closed);
