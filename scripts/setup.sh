@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 need=()
 packages=()
 pythons=()
+requirements=()
 # want COMMAND PACKAGE: PACKAGE is installed where COMMAND is not found.
 want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need+=("$2"); }
 
@@ -37,6 +38,7 @@ for purpose in "${@:-build}"; do
     want promtool prometheus
     packages+=(tandem/tests/jssip tandem/tests/playwright api/tests/twilio)
     pythons+=(contract:schemathesis==4.32.5 twilio-python:twilio==9.13.0)
+    requirements+=(tandem/tests/pipecat)
     ;;
   bench)
     want rtpengine rtpengine-daemon
@@ -89,7 +91,7 @@ for from in "${packages[@]}"; do
   mv "$to.new" "$to"
 done
 
-# What holds the REST API against its own document, and Twilio's library: FOLDER:PACKAGE.
+# What holds the REST API against its own document, and Twilio's library, which the examples need too: FOLDER:PACKAGE.
 for python in "${pythons[@]}"; do
   to=${CARGO_TARGET_DIR:-target}/${python%%:*}
   wanted=${python#*:}
@@ -98,6 +100,16 @@ for python in "${pythons[@]}"; do
   python3 -m venv "$to"
   "$to/bin/pip" install --quiet --disable-pip-version-check "$wanted"
   echo "$wanted" >"$to/wanted"
+done
+
+# A framework of bots, without what only its models need: all of the file, and nothing else.
+for from in "${requirements[@]}"; do
+  to=${CARGO_TARGET_DIR:-target}/${from##*/}
+  cmp -s "$from/requirements.txt" "$to/wanted" && continue
+  rm -rf "$to"
+  python3 -m venv "$to"
+  "$to/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$from/requirements.txt"
+  cp "$from/requirements.txt" "$to/wanted"
 done
 
 if ! command -v cargo >/dev/null 2>&1; then

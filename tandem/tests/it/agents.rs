@@ -22,17 +22,23 @@ use crate::{
     websocket::{Reply, Server},
 };
 
-/// An interpreter with Twilio's library and aiohttp, which that one needs; in CI it has to be there.
+/// An interpreter with Twilio's library and aiohttp, which that one needs.
 fn python() -> Option<PathBuf> {
+    python_of("twilio-python")
+}
+
+/// The interpreter of a folder that scripts/setup.sh makes; in CI it has to be there.
+pub(crate) fn python_of(folder: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target.with_file_name("twilio-python");
+    let folder = target.with_file_name(folder);
     let is_there = folder.join("wanted").exists();
+    let at = folder.display();
     assert!(
         is_there || std::env::var_os("CI").is_none(),
-        "what the examples need is missing: scripts/setup.sh test"
+        "{at} is missing: scripts/setup.sh test"
     );
     if !is_there {
-        eprintln!("skipped: scripts/setup.sh test installs what the examples need");
+        eprintln!("skipped: scripts/setup.sh test makes {at}");
     }
     is_there.then(|| folder.join("bin/python"))
 }
@@ -49,8 +55,8 @@ fn example(python: &Path, folder: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// An example's server, which answers at the port.
-fn serve(command: &mut Command, port: u16) -> (Background, String) {
+/// A server, which answers at the port.
+pub(crate) fn serve(command: &mut Command, port: u16) -> (Background, String) {
     let mut server = Background::spawn(command.arg(port.to_string()));
     server.wait(|_| TcpStream::connect(("127.0.0.1", port)).is_ok());
     (server, format!("http://127.0.0.1:{port}/voice"))

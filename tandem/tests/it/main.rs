@@ -23,6 +23,8 @@ mod operate;
 #[cfg(test)]
 mod phone;
 #[cfg(test)]
+mod pipecat;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod recording;
