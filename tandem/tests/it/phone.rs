@@ -367,6 +367,9 @@ fn between(text: &str, from: char, to: char) -> String {
     rest.split(to).next().unwrap_or_default().to_owned()
 }
 
+/// The likeness of what was heard, on a machine that is busy too. What is of something else has next to none.
+pub(crate) const ALIKE: f64 = 0.7;
+
 /// How much of `part` is in `heard`, from 0 to 1: pieces of an eighth of a second that are there one after the other.
 ///
 /// A busy machine sends late, and what is played then is concealed and later by some frames: that is no other audio.
@@ -378,7 +381,7 @@ pub(crate) fn likeness(part: &[i16], heard: &[i16]) -> f64 {
     let pieces: Vec<_> = pieces.filter(|(_, piece)| is_loud(piece)).collect();
     let is_there = |piece: &[i16], at: usize| {
         let there = &heard[at..];
-        alike(piece, &there[..piece.len().min(there.len())]) > ALIKE
+        alike(piece, &there[..piece.len().min(there.len())]) > SAME
     };
     let place = pieces.iter().find_map(|(number, piece)| {
         let at = nearest(&piece[..PROBE], &signs)?;
@@ -402,8 +405,8 @@ const PROBE: usize = 256;
 const SHIFT: usize = 1_600;
 /// The least sample of a piece that is no pause.
 const LOUD: u16 = 500;
-/// The correlation of what is the same.
-const ALIKE: f64 = 0.9;
+/// The correlation of a piece that is the same.
+const SAME: f64 = 0.9;
 
 /// The signs of each sample and of the 63 after it, as bits: so a place is compared at the cost of a few words.
 fn signs(samples: &[i16]) -> Vec<u64> {

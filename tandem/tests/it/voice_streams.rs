@@ -8,7 +8,7 @@ use voice::{form::Params, signature};
 
 use crate::{
     call::{noise, write_wav},
-    phone::{Phone, SAMPLES, likeness},
+    phone::{ALIKE, Phone, SAMPLES, likeness},
     voice::{ACCOUNT, App, TOKEN, node, params},
     websocket::{Reply, Server, mark, media, payload},
 };
@@ -92,7 +92,7 @@ fn a_server_talks_with_the_caller_and_gives_the_call_back() {
 
     // The echo.
     phone.say(said);
-    phone.hears("its echo", |heard| likeness(said, heard) > 0.9);
+    phone.hears("its echo", |heard| likeness(said, heard) > ALIKE);
     let frames = server.of("event", "media");
     for (at, frame) in frames.iter().enumerate() {
         assert_eq!(frame["media"]["timestamp"], (at * 20).to_string());
@@ -114,7 +114,9 @@ fn a_server_talks_with_the_caller_and_gives_the_call_back() {
 
     // The server closes: the document goes on, and ends.
     phone.press('9');
-    phone.hears("what is played then", |heard| likeness(after, heard) > 0.9);
+    phone.hears("what is played then", |heard| {
+        likeness(after, heard) > ALIKE
+    });
     phone.is_hung_up_on();
     assert_eq!(server.of("event", "closed").len(), 1);
     node.wait_until(|| app.asked("/told").len() == 2);
@@ -173,8 +175,8 @@ fn a_server_overhears_both_sides_of_a_dialled_call() {
     callee.hears("that they are joined", |heard| !heard.is_empty());
     callee.say(theirs);
     caller.say(ours);
-    caller.hears("the other", |heard| likeness(theirs, heard) > 0.9);
-    callee.hears("the caller", |heard| likeness(ours, heard) > 0.9);
+    caller.hears("the other", |heard| likeness(theirs, heard) > ALIKE);
+    callee.hears("the caller", |heard| likeness(ours, heard) > ALIKE);
 
     let start = server.messages()[1].clone();
     let tracks = json!(["inbound", "outbound"]);
@@ -192,7 +194,7 @@ fn a_server_overhears_both_sides_of_a_dialled_call() {
                 .map(g711::decode_ulaw)
                 .collect::<Vec<_>>()
         };
-        server.wait(track, |server| likeness(said, &heard(server)) > 0.9);
+        server.wait(track, |server| likeness(said, &heard(server)) > ALIKE);
     }
 
     caller.hang_up();
