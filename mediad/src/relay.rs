@@ -275,15 +275,9 @@ fn on_media_port(
     }
 }
 
-/// The key that the party has let go of, where it is listened to.
+/// The key that the party has pressed, where it is listened to.
 fn hear_key(leg: &mut Leg, packet: &rtp::Packet<'_>) -> Option<char> {
-    let voice = leg.voice.as_mut().filter(|voice| voice.listens())?;
-    let events = leg.remote.as_ref()?.events?;
-    if events.payload_type != packet.payload_type() {
-        return None;
-    }
-    let event = dtmf::TelephoneEvent::parse(packet.payload())?;
-    voice.hear_key(packet.timestamp(), event)
+    leg.voice.as_mut()?.hear_key(leg.remote.as_ref()?, packet)
 }
 
 /// Who has sent ZRTP may encrypt from the next packet on, if the other one knows it too.

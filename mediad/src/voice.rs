@@ -3,6 +3,7 @@
 //! Played audio is a stream of its own, with an SSRC that the leg keeps over all its jobs; who speaks to the party when
 //! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
 
+mod keys;
 mod recordings;
 mod streams;
 
@@ -12,6 +13,7 @@ use control::media::{NewStream, Remote, VoiceRecord};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 
+use self::keys::Keys;
 use self::recordings::Recordings;
 use self::streams::{Spoken, Streams};
 use crate::library::Clip;
@@ -35,9 +37,9 @@ pub(crate) struct LegVoice {
     /// The party does not hear the other one.
     pub(crate) apart: bool,
     /// The keys that the party presses are told of.
-    pub(crate) attends: bool,
-    /// The key that it presses: since when by its timestamps, and whether it was told of.
-    key: Option<(u32, bool)>,
+    attends: bool,
+    /// While they are, or a stream is told of them.
+    keys: Option<Box<Keys>>,
     player: Option<Player>,
     streams: Option<Box<Streams>>,
     /// What is recorded of the leg.
@@ -102,7 +104,7 @@ impl LegVoice {
         Self {
             apart: true,
             attends: false,
-            key: None,
+            keys: None,
             player: None,
             streams: None,
             recordings: Recordings::default(),
@@ -112,13 +114,36 @@ impl LegVoice {
         }
     }
 
-    /// Takes a telephone event of the party (RFC 4733); the key, once, with the first packet that tells its end.
-    pub(crate) fn hear_key(&mut self, timestamp: u32, event: TelephoneEvent) -> Option<char> {
-        let is_told = self.key == Some((timestamp, true));
-        self.key = Some((timestamp, is_told || event.end));
-        (event.end && !is_told)
-            .then(|| dtmf::key(event.event))
-            .flatten()
+    /// Takes a packet of the party, described as `remote`; the key that it has pressed.
+    pub(crate) fn hear_key(&mut self, remote: &Remote, packet: &rtp::Packet<'_>) -> Option<char> {
+        let keys = self.keys.as_mut()?;
+        let Some(events) = remote.events else {
+            return keys.audio(Law::of(Some(remote), packet)?, packet);
+        };
+        if events.payload_type != packet.payload_type() {
+            return None;
+        }
+        let event = TelephoneEvent::parse(packet.payload())?;
+        keys.event(packet.timestamp(), event)
+    }
+
+    /// Tells of keys, or does so no longer.
+    pub(crate) fn attend(&mut self, attends: bool) {
+        self.attends = attends;
+        self.follow_keys();
+    }
+
+    /// The keys that the party presses are told of.
+    pub(crate) const fn attends(&self) -> bool {
+        self.attends
+    }
+
+    fn follow_keys(&mut self) {
+        if !self.attends && self.streams.is_none() {
+            self.keys = None;
+        } else if self.keys.is_none() {
+            self.keys = Some(Box::default());
+        }
     }
 
     /// Whether the party hears what is played, or nothing, and not the other party.
@@ -170,7 +195,9 @@ impl LegVoice {
         let streams = self
             .streams
             .get_or_insert_with(|| Box::new(Streams::new(now)));
-        streams.begin(stream).then(|| streams.due())
+        let due = streams.begin(stream).then(|| streams.due());
+        self.follow_keys();
+        due
     }
 
     /// Begins a recording whose file is to come; false where there are too many.
@@ -224,7 +251,9 @@ impl LegVoice {
         };
         let mut frame = [0; FRAME];
         let spoken = streams.turn(now, plays, &mut frame);
-        self.streams.take_if(|streams| streams.is_empty());
+        if self.streams.take_if(|streams| streams.is_empty()).is_some() {
+            self.follow_keys();
+        }
         let frame_ns = FRAME as u64 * NS_PER_SAMPLE;
         if now.saturating_sub(self.at) > 2 * frame_ns {
             self.catch_up(now);
@@ -361,6 +390,7 @@ impl LegVoice {
             streams.stop(job);
         }
         self.streams.take_if(|streams| streams.is_empty());
+        self.follow_keys();
         self.recordings.stop(job);
     }
 
@@ -368,6 +398,7 @@ impl LegVoice {
     pub(crate) fn stop_all(&mut self) {
         self.player = None;
         self.streams = None;
+        self.follow_keys();
         self.recordings.clear();
     }
 

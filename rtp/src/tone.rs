@@ -11,8 +11,8 @@ const PAIR: f64 = 5_000.0;
 /// Amplitude of a single frequency, about -10 dBm0.
 const SINGLE: f64 = 7_000.0;
 /// The low and the high frequencies of the keys (Q.23 section 5), in Hz.
-const LOW: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const HIGH: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+pub(crate) const LOW: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
+pub(crate) const HIGH: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 
 /// A part of a cadence.
 type Part = (&'static [f64], u32);
@@ -82,7 +82,7 @@ fn cadence(country: &str) -> &'static [Part] {
     }
 }
 
-fn frequencies(event: u8) -> [f64; 2] {
+pub(crate) fn frequencies(event: u8) -> [f64; 2] {
     let (row, column) = match event {
         0 => (3, 1),
         1..=9 => ((event - 1) / 3, (event - 1) % 3),

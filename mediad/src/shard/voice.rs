@@ -100,7 +100,7 @@ impl<I: PacketIo> Shard<I> {
             VoiceOrder::Attend(attends) => {
                 session.attach(now);
                 for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
-                    voice.attends = attends;
+                    voice.attend(attends);
                 }
             }
             // They have been seen to.
@@ -332,7 +332,7 @@ impl<I: PacketIo> Shard<I> {
                 continue;
             };
             voice.digit(digit);
-            if voice.attends {
+            if voice.attends() {
                 self.tell(id, VoiceEvent::Digit { side, digit });
             }
         }

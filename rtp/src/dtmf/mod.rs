@@ -1,11 +1,13 @@
 //! Telephone keys: what is dialled, and the RTP events that say so (RFC 4733).
 //!
-//! [`Inserter`] puts them into a stream that somebody else sends.
+//! [`Inserter`] puts them into a stream that somebody else sends; [`Detector`] hears them as tones.
 
+mod detect;
 mod insert;
 
 use thiserror::Error;
 
+pub use detect::Detector;
 pub use insert::{Action, Format, Inserter, PACKET, Position};
 
 /// The shortest and the longest key, and the shortest and the longest silence after one, in milliseconds.

@@ -9,6 +9,7 @@ on_both_backends! {
     a_party_alone_hears_a_file_as_it_is;
     what_is_played_takes_the_place_of_the_other_party;
     keys_are_told_once_each;
+    tones_are_keys_of_a_party_without_events;
     what_cannot_be_played_is_told;
     keys_are_played_as_events_in_the_stream_of_the_audio;
 }
@@ -199,6 +200,54 @@ async fn keys_are_told_once_each(datapath: &str) {
         events(&mut ears, 3).await,
         [digit('5'), digit('5'), digit('#')]
     );
+}
+
+async fn tones_are_keys_of_a_party_without_events(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let mut ears = bed.listen().await;
+    let alice = Party::new(1);
+    let mut described = alice.described();
+    described.format.payload_type = 8;
+    described.format.encoding = "PCMA".into();
+    let without = Remote {
+        events: None,
+        ..described.clone()
+    };
+    let info = bed.create(1, Some(without), None).await;
+    voice(&bed, vec![VoiceOrder::Attach, VoiceOrder::Attend(true)]).await;
+    let steps = rtp::dtmf::dial("1#19", 60, 60).unwrap();
+    let samples = rtp::tone::keys(&steps);
+    let mut stream = rtp::Packetizer::new(8, 1, 0, 0);
+    let mut send = || {
+        for part in samples.chunks(160) {
+            let payload: Vec<u8> = part.iter().map(|s| g711::encode_alaw(*s)).collect();
+            let mut packet = Vec::new();
+            stream.packet(&payload, 160, &mut packet);
+            // A network that doubles packets presses no key twice.
+            for _ in 0..2 {
+                alice.rtp.send_to(&packet, info.a.rtp).unwrap();
+            }
+        }
+    };
+    send();
+    let digit = |digit| VoiceEvent::Digit {
+        side: Side::A,
+        digit,
+    };
+    assert_eq!(events(&mut ears, 4).await, ['1', '#', '1', '9'].map(digit));
+    // Who has events is not listened to.
+    bed.modify(1, Some(described), None).await;
+    send();
+    let event = TelephoneEvent {
+        event: 5,
+        end: true,
+        volume: 10,
+        duration: 800,
+    };
+    let mut packet = Vec::new();
+    rtp::Packetizer::new(101, 1, 9_000, 90_000).packet(&event.encode(), 0, &mut packet);
+    alice.rtp.send_to(&packet, info.a.rtp).unwrap();
+    assert_eq!(events(&mut ears, 1).await, [digit('5')]);
 }
 
 async fn what_cannot_be_played_is_told(datapath: &str) {
