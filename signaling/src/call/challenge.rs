@@ -1,6 +1,9 @@
 //! Challenges: those of trunks are answered here, with the trunk's credentials, and never passed on;
 //! those of anybody else go to who asked, but for our own realms, in which nobody else may ask.
 //!
+//! Where a document or the REST API has credentials for a call of this node's own, these are for whoever is called and
+//! asks for them in another realm than ours, unless that is a trunk that has its own.
+//!
 //! RFC 3261 section 22.2 has a request with credentials counted as a new one: the same Call-ID, the
 //! next CSeq number. So what a trunk sees of the other party's requests is ahead of what that one sent,
 //! from the first challenge to the end of the dialog: requests and ACKs are moved ahead on their way to
@@ -22,12 +25,16 @@ use super::{
     Client, Core,
     branch::via_transport,
     exchange::{ExchangeId, Role},
-    state::Asked,
+    state::{Asked, Call},
 };
 use crate::{
     directory::{Caller, Trunk},
     net::Flow,
+    trunks::Credentials,
 };
+
+/// Why a trunk's challenge is not answered that nothing is configured for.
+const NO_AUTH: &str = "it has no auth in the configuration";
 
 /// A request of our own within a call, to be sent again where its receiver challenges it.
 #[derive(Debug)]
@@ -40,33 +47,65 @@ pub(super) struct Own {
     pub(super) challenged: u32,
 }
 
-impl Core {
-    /// Whether a branch leads to a trunk, so that its challenges are this node's.
-    pub(super) fn is_for_trunk(&self, id: ExchangeId, index: usize) -> bool {
-        self.challenger(id, index).is_some()
+/// Who challenges a branch's request, and what this node has for an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Challenger {
+    /// For the log.
+    name: String,
+    credentials: Option<Arc<Credentials>>,
+    /// The credentials are a trunk's, and not those of one call.
+    is_trunk: bool,
+}
+
+impl Challenger {
+    /// Of a request within a call, to a party of which this is known. A call may be over before its BYE is answered.
+    pub(super) fn within(call: &Call, party: Option<&Caller>, is_own: bool) -> Option<Self> {
+        match answering(party) {
+            Some(trunk) => Some(Self {
+                credentials: trunk.standing.credentials().cloned(),
+                name: trunk.name.clone(),
+                is_trunk: true,
+            }),
+            None if is_own => Self::own(call),
+            None => None,
+        }
     }
 
-    /// A trunk challenges a branch's request: answers, or gives the branch up.
+    /// Whom a call is to that has credentials.
+    fn own(call: &Call) -> Option<Self> {
+        Some(Self {
+            credentials: Some(call.credentials.clone()?),
+            name: call.to_uri.clone(),
+            is_trunk: false,
+        })
+    }
+}
+
+impl Core {
+    /// A branch's request is challenged: answers, or gives the branch up. `false` where who asked is to hear of it: what
+    /// it gave for an answer is refused.
     pub(super) fn on_challenge(
         &mut self,
         now: Instant,
         id: ExchangeId,
         index: usize,
         response: &Message,
-    ) {
-        let Some(trunk) = self.challenger(id, index) else {
-            return;
+    ) -> bool {
+        let Some(challenger) = self.challenger(id, index, response) else {
+            return false;
         };
-        match self.answer_challenge(now, id, index, &trunk, response) {
-            Ok(()) => debug!(trunk = trunk.name, "answered a trunk's challenge"),
+        let by = &challenger.name;
+        match self.answer_challenge(now, id, index, &challenger, response) {
+            Ok(()) => debug!(by, "answered a challenge"),
             Err(error) => {
-                warn!(
-                    trunk = trunk.name,
-                    error, "a trunk's challenge is not answered"
-                );
+                warn!(by, error, "a challenge is not answered");
+                if !challenger.is_trunk {
+                    return false;
+                }
                 self.fail_branch(now, id, index, true);
             }
         }
+        true
     }
 
     /// A BYE or REFER of our own was challenged: sends it again with the trunk's credentials. `false` where there
@@ -84,7 +123,11 @@ impl Core {
             return false;
         };
         let trunk = own.trunk.clone();
-        let again = self.with_credentials(&trunk, response, &own.sent, &own.way, own.challenged);
+        let credentials = trunk.standing.credentials();
+        let again = credentials.ok_or_else(|| NO_AUTH.to_owned());
+        let again = again.and_then(|credentials| {
+            self.with_credentials(credentials, response, &own.sent, &own.way, own.challenged)
+        });
         let again = again.and_then(|(again, _)| {
             let number = match what {
                 // Its dialog goes on, and the other party may have used the next number.
@@ -180,9 +223,10 @@ impl Core {
         now: Instant,
         id: ExchangeId,
         index: usize,
-        trunk: &Arc<Trunk>,
+        challenger: &Challenger,
         response: &Message,
     ) -> Result<(), String> {
+        let credentials = challenger.credentials.as_ref().ok_or(NO_AUTH)?;
         let exchange = self.exchanges.get(&id).ok_or("it is over")?;
         if exchange.replied || exchange.is_cancelled() || exchange.context.is_answered() {
             return Err("nobody waits for it any more".to_owned());
@@ -191,7 +235,7 @@ impl Core {
         let way = branch.way.ok_or("it is over")?;
         let sent = branch.sent.clone().ok_or("it is over")?;
         let (again, credentials) =
-            self.with_credentials(trunk, response, &sent, &way, branch.challenged)?;
+            self.with_credentials(credentials, response, &sent, &way, branch.challenged)?;
         let exchange = self.exchanges.get_mut(&id).ok_or("it is over")?;
         let branch = exchange.branches.get_mut(index).ok_or("it is over")?;
         let number = exchange
@@ -232,17 +276,15 @@ impl Core {
         Ok(())
     }
 
-    /// A request with the answer to a trunk's challenge, by a new branch; and that answer.
+    /// A request with the answer to a challenge, by a new branch; and that answer.
     fn with_credentials(
         &mut self,
-        trunk: &Trunk,
+        credentials: &Credentials,
         response: &Message,
         sent: &Message,
         way: &Flow,
         challenged: u32,
     ) -> Result<(Message, (HeaderName, String)), String> {
-        let credentials = trunk.standing.credentials();
-        let credentials = credentials.ok_or("it has no auth in the configuration")?;
         let cnonce = self.tokens.token();
         let answered = credentials
             .answer(response, sent, &cnonce, 1)
@@ -278,19 +320,34 @@ impl Core {
         Ok((again, (answered.header, answered.value)))
     }
 
-    /// The trunk that a branch leads to: one of its hosts, or the other party of a call that it carries.
-    fn challenger(&self, id: ExchangeId, index: usize) -> Option<Arc<Trunk>> {
+    /// Who challenges a branch's request: a trunk's host; or, within a call, who was found when the request was passed on;
+    /// or whoever a call with credentials is to.
+    fn challenger(&self, id: ExchangeId, index: usize, response: &Message) -> Option<Challenger> {
         let exchange = self.exchanges.get(&id)?;
         let branch = exchange.branches.get(index)?;
-        if let Some(host) = branch.target.host() {
-            return Some(host.trunk.clone());
-        }
-        let Role::Within { from, .. } = exchange.role else {
-            return None;
+        let trunk = branch.target.host().map(|host| &host.trunk);
+        let its = trunk.and_then(|trunk| trunk.standing.credentials());
+        let own = match exchange.role {
+            Role::Within { .. } => exchange.challenger.clone(),
+            _ => {
+                let call = exchange.call.and_then(|key| self.calls.get(&key));
+                call.filter(|_| its.is_none())
+                    .and_then(|call| Challenger::own(call))
+            }
         };
-        let call = self.calls.get(&exchange.call?)?;
-        let (leg, _) = call.dialog_of(&exchange.received)?;
-        answering(call.party(leg, from.other()))
+        let own = own.filter(|own| own.is_trunk || !self.is_in_own_realm(response));
+        own.or_else(|| {
+            Some(Challenger {
+                credentials: its.cloned(),
+                name: trunk?.name.clone(),
+                is_trunk: true,
+            })
+        })
+    }
+
+    fn is_in_own_realm(&self, response: &Message) -> bool {
+        let challenges = Challenge::of_response(response);
+        challenges.iter().any(|one| self.is_own_realm(&one.realm))
     }
 }
 

@@ -12,7 +12,9 @@ use sip::{
     transaction::{ClientId, ServerId},
 };
 
-use super::{CallKey, course::ChargeId, divert::Diversion, fallback::Fallback};
+use super::{
+    CallKey, challenge::Challenger, course::ChargeId, divert::Diversion, fallback::Fallback,
+};
 use crate::{
     directory::{Aor, Caller, Edits, HostRef},
     location::{Contact, Phone, is_secure_uri},
@@ -58,6 +60,8 @@ pub(super) struct Exchange {
     pub(super) cancel_reason: Option<String>,
     /// To tags of 2xx that were acknowledged and ended because nobody wanted them any more.
     pub(super) disowned: Vec<String>,
+    /// Whose challenges this node answers, within a call.
+    pub(super) challenger: Option<Challenger>,
     /// How far its request was to go ahead within its dialog when it came, or went out last.
     pub(super) ahead: u32,
 }

@@ -78,8 +78,7 @@ impl Core {
             self.fail_over(now, id, index, true);
             return self.run_actions(now, id);
         }
-        if matches!(status, 401 | 407) && self.is_for_trunk(id, index) {
-            self.on_challenge(now, id, index, response);
+        if matches!(status, 401 | 407) && self.on_challenge(now, id, index, response) {
             return self.run_actions(now, id);
         }
         let mirrored = match self.as_asked(id, index, response) {

@@ -29,6 +29,7 @@ use crate::{
     directory::{Aor, Caller, Hold, Trunk},
     location::Phone,
     net::Flow,
+    trunks::Credentials,
 };
 
 /// Names a [`Call`] of this worker. Never reused.
@@ -49,6 +50,8 @@ pub(super) struct Call {
     pub(super) request_uri: String,
     /// Where the INVITE came from.
     pub(super) source: Flow,
+    /// What answers challenges of whoever is called, where this node makes the call.
+    pub(super) credentials: Option<Arc<Credentials>>,
     /// The way to the caller: where he was heard last.
     pub(super) way: Flow,
     /// When that was.

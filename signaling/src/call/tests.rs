@@ -34,6 +34,7 @@ mod transfer;
 mod transport;
 mod voice;
 mod voice_api;
+mod voice_auth;
 mod voice_dial;
 mod voice_queue;
 mod voice_record;

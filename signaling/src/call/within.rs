@@ -20,7 +20,7 @@ use tracing::debug;
 use super::{
     Core,
     branch::via_transport,
-    challenge,
+    challenge::{self, Challenger},
     exchange::{NextHop, Place, Role, Target},
     input::source_ip,
     state::{Call, CallKey, End, Leg},
@@ -160,6 +160,9 @@ impl Core {
         let party = call.dialogs.get(at).and_then(|leg| call.party(leg, from));
         let is_trusted = matches!(party, Some(Caller::Trunk(trunk)) if trunk.config.trusted);
         let is_user = matches!(party, Some(Caller::User(_)));
+        let other = call.dialogs.get(at);
+        let other = other.and_then(|leg| call.party(leg, from.other()));
+        let challenger = Challenger::within(call, other, flow.is_node());
         let Some(leg) = call.dialogs.get_mut(at) else {
             return self.answer(now, server, &received, 481, &[]);
         };
@@ -220,6 +223,7 @@ impl Core {
         self.set_timer(id, timer);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.directions = Some(directions);
+            exchange.challenger = challenger;
             exchange.secure = secure;
             exchange.ahead = ahead;
         }

@@ -14,7 +14,7 @@ use sip::{
     message::Message,
 };
 
-/// Who we are to a trunk.
+/// Who we are to a trunk, or to who is called with credentials.
 pub(crate) struct Credentials {
     user: String,
     password: String,
@@ -23,6 +23,8 @@ pub(crate) struct Credentials {
     names: Vec<String>,
     /// The realm that has let us in.
     pinned: OnceLock<String>,
+    /// Whoever is called may ask: they are for that call alone.
+    for_anybody: bool,
 }
 
 /// An answer to a challenge.
@@ -75,7 +77,20 @@ impl Credentials {
             realm: realm.clone(),
             names: names.chain(domain).collect(),
             pinned: OnceLock::new(),
+            for_anybody: false,
         })
+    }
+
+    /// Those of one call, as a document or the REST API gives them.
+    pub(crate) const fn of_call(user: String, password: String) -> Self {
+        Self {
+            user,
+            password,
+            realm: None,
+            names: Vec::new(),
+            pinned: OnceLock::new(),
+            for_anybody: true,
+        }
     }
 
     /// Answers the challenges of a 401 or 407 to `request`. `cnonce` is random; `nc` counts how often
@@ -135,6 +150,7 @@ impl Credentials {
         let only = self.realm.as_ref().or_else(|| self.pinned.get());
         match only {
             Some(only) => only.eq_ignore_ascii_case(realm),
+            None if self.for_anybody => true,
             None => self.names.iter().any(|name| is_within(name, realm)),
         }
     }

@@ -9,8 +9,8 @@ use ::control::{
     Fault, FaultCode,
     media::Family,
     signal::{
-        VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceRecording, VoiceStream,
-        VoiceUpdate,
+        Secret, VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceRecording,
+        VoiceStream, VoiceUpdate,
     },
 };
 use tracing::{info, warn};
@@ -88,12 +88,6 @@ impl Core {
                 "mediad cannot be reached; is it running?",
             );
         }
-        if order.auth.is_some() {
-            return refuse(
-                FaultCode::Unsupported,
-                "auth: this node answers challenges of trunks alone: configure one",
-            );
-        }
         let account = self.directory.account(&order.account).cloned();
         let account = account.ok_or_else(|| {
             let why = format!("there is no account '{}'", order.account);
@@ -157,7 +151,7 @@ impl Core {
         let party = NewLeg {
             leg: LegId::PARTY,
             sid: sid.clone(),
-            target: target_of(&order.to),
+            target: target_of(&order.to, order.auth.as_ref()),
             from: order.from.clone(),
             parameters: Vec::new(),
         };
@@ -389,15 +383,15 @@ fn entry_of(entry: &VoiceEntry) -> Entry {
 }
 
 /// Whom a REST API's `To` names.
-fn target_of(to: &str) -> Target {
+fn target_of(to: &str, auth: Option<&(String, Secret)>) -> Target {
     if let Some(name) = to.strip_prefix("client:") {
         return Target::Client(name.to_owned());
     }
     match to.starts_with("sip:") || to.starts_with("sips:") {
         true => Target::Sip {
             uri: to.to_owned(),
-            username: None,
-            password: None,
+            username: auth.map(|(user, _)| user.clone()),
+            password: auth.map(|(_, password)| password.expose().to_owned()),
         },
         false => Target::Number(to.to_owned()),
     }

@@ -3,7 +3,7 @@
 //! Each is a call of the proxy like any other, whose caller is an agent here ([`Agent`]), as those of bridges are. All
 //! are offered side B of the session; whoever answers first has it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use ::control::media::{self, Modify, Side, VoiceOrder};
 use sip::{
@@ -25,6 +25,7 @@ use crate::{
         parts::{Outbox, Parcel},
     },
     directory::Caller,
+    trunks::Credentials,
 };
 
 /// Headers that a document adds at most.
@@ -37,6 +38,7 @@ pub(super) struct Leg {
     pub(super) uuid: Uuid,
     pub(super) call_id: String,
     pub(super) by: Caller,
+    pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) agent: Agent,
     has_rung: bool,
 }
@@ -142,6 +144,7 @@ impl Hosted {
                 uuid,
                 call_id,
                 by,
+                credentials: credentials_of(&leg.target),
                 agent,
                 has_rung: false,
             },
@@ -428,6 +431,20 @@ fn own_headers(headers: &str) -> Vec<(String, String)> {
         Some((name.to_owned(), String::from_utf8(user).ok()?))
     });
     unescaped.take(MOST_HEADERS).collect()
+}
+
+/// What answers challenges of a party.
+fn credentials_of(target: &Target) -> Option<Arc<Credentials>> {
+    let Target::Sip {
+        username: Some(user),
+        password,
+        ..
+    } = target
+    else {
+        return None;
+    };
+    let password = password.clone().unwrap_or_default();
+    Some(Arc::new(Credentials::of_call(user.clone(), password)))
 }
 
 /// Whether a name and a value make a header that breaks no message.

@@ -56,6 +56,7 @@ use super::{
 use crate::{
     directory::{Application, Caller, Destination, Plan},
     net::Flow,
+    trunks::Credentials,
 };
 
 pub(super) use pace::Pace;
@@ -180,6 +181,11 @@ impl Voices {
     /// In whose name it is made.
     pub(super) fn by(&self, flow: &Flow, call_id: &str) -> Option<Caller> {
         Some(self.leg(flow, call_id)?.1.by.clone())
+    }
+
+    /// What answers challenges of who is called.
+    pub(super) fn credentials(&self, flow: &Flow, call_id: &str) -> Option<Arc<Credentials>> {
+        self.leg(flow, call_id)?.1.credentials.clone()
     }
 
     /// The call whose document has dialled it.
