@@ -27,6 +27,8 @@ pub(crate) enum Row {
         /// Once it is whole.
         file: Option<Box<Recording>>,
     },
+    /// A file that is whole though its recording was given up.
+    File(Box<Recording>),
 }
 
 /// Where workers leave what they know of a call. Clones lead to one writer.
@@ -48,6 +50,7 @@ impl Row {
             Self::Call(row) => &row.sid,
             Self::Stream(row) => &row.sid,
             Self::Recording { row, .. } => &row.sid,
+            Self::File(file) => &file.file,
         }
     }
 
@@ -56,6 +59,7 @@ impl Row {
             Self::Call(row) => row.sequence,
             Self::Stream(row) => row.sequence,
             Self::Recording { row, .. } => row.sequence,
+            Self::File(_) => 0,
         }
     }
 }
@@ -173,6 +177,7 @@ impl Writer {
                     }
                     recordings.push(row.clone());
                 }
+                Row::File(file) => self.store.insert_recording(file).await?,
             }
         }
         self.store.upsert_voice_calls(&calls).await?;

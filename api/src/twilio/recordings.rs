@@ -187,7 +187,7 @@ pub(super) async fn sound(call: &Call<'_>, verb: Verb, sid: &str) -> Result<Resp
     let id = row.id().ok_or_else(|| call.missing())?;
     let mut recording = call.state.store.recording(id).await?;
     // Whoever is told that it is there may come before signaling's writer has written it.
-    let mut tries = if row.status == "processing" { TRIES } else { 0 };
+    let mut tries = if row.duration_ms.is_none() { TRIES } else { 0 };
     while recording.is_none() && tries > 0 {
         sleep(PAUSE).await;
         recording = call.state.store.recording(id).await?;

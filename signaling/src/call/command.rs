@@ -92,7 +92,7 @@ impl Core {
             }
             self.try_forget(now, key);
         }
-        self.give_up_voices();
+        self.give_up_voices(now);
         self.drain(now);
     }
 

@@ -373,6 +373,7 @@ impl Bed {
                         self.recordings.extend(file.map(|file| *file));
                         self.recorded.push(row);
                     }
+                    Row::File(file) => self.recordings.push(*file),
                 },
                 Output::TextRow(row) => self.texts.push(*row),
                 Output::Event(event) => self.events.push(event),

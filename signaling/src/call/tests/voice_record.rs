@@ -116,6 +116,33 @@ fn a_mediad_that_says_nothing_of_a_recording_is_not_waited_for() {
 }
 
 #[test]
+fn a_file_that_comes_late_is_in_the_list_of_recordings() {
+    let mut bed = Bed::new();
+    let (mut caller, record) = record(&mut bed);
+    let job = record.job;
+    bed.happens(VoiceEvent::RecordingStarted { job });
+    let (side, digit) = (Side::A, '#');
+    bed.happens(VoiceEvent::Digit { side, digit });
+    // The document is not held up for ever.
+    bed.pass_ms(31_000);
+    assert_eq!(bed.recorded.last().unwrap().status, "absent");
+    bed.happens(recorded(job, 2_000));
+    assert_eq!(bed.recordings[0].file, format!("{}.wav", record.name));
+    while let Some((_, request)) = bed.webhooks.front() {
+        let url = request.url.clone();
+        bed.reply_with(&url, Ok(String::new()));
+    }
+    bed.sent.clear();
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    bed.sent.clear();
+    while let Some((_, request)) = bed.webhooks.front() {
+        let url = request.url.clone();
+        bed.reply_with(&url, Ok(String::new()));
+    }
+    bed.assert_empty();
+}
+
+#[test]
 fn what_cannot_be_recorded_is_told_and_passed_over() {
     let mut bed = Bed::new();
     let (_, record) = record(&mut bed);

@@ -2,7 +2,7 @@
 
 use control::media::VoiceOrder;
 use sip::message::Method;
-use store::Cause;
+use store::{Cause, VoiceStatus};
 use voice::call::RequestError;
 
 use super::{
@@ -129,5 +129,24 @@ fn a_node_that_stops_ends_the_call() {
     bed.settle();
     bed.sent.clear();
     assert_eq!(bed.cdr().cause, Cause::Shutdown);
+    assert_eq!(bed.rows.last().unwrap().status, VoiceStatus::Completed);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_node_that_stops_leaves_no_row_of_what_goes_on() {
+    let mut bed = Bed::new();
+    let request = begin(&mut bed, "rows");
+    let document = "<Start><Stream url=\"wss://bot.test/\"/></Start><Record/>";
+    bed.reply("http://app.test/voice", document);
+    pick_up(&mut bed, &request);
+    assert!(bed.streams.last().unwrap().is_up);
+    bed.core.give_up(bed.now);
+    bed.settle();
+    bed.sent.clear();
+    bed.webhooks.clear();
+    assert_eq!(bed.rows.last().unwrap().status, VoiceStatus::Completed);
+    assert_eq!(bed.recorded.last().unwrap().status, "absent");
+    assert!(!bed.streams.last().unwrap().is_up);
     bed.assert_empty();
 }

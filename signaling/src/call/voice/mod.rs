@@ -444,9 +444,17 @@ impl Core {
         }
     }
 
-    /// Nobody is waited for any more.
-    pub(super) fn give_up_voices(&mut self) {
+    /// Nobody is waited for any more. What is left of calls is told to be over.
+    pub(super) fn give_up_voices(&mut self, now: Instant) {
         self.give_up_texts();
+        for id in self.voices.by_id.keys().copied().collect::<Vec<_>>() {
+            self.with_voice(now, id, |hosted, core| {
+                hosted.order = None;
+                hosted.queued_until = None;
+                hosted.lose_recordings(now, "the node is stopped", core);
+                hosted.party_ended(call::Cause::Failed, None);
+            });
+        }
         for (id, hosted) in std::mem::take(&mut self.voices).by_id {
             self.alarms.set(super::Alarm::Voice(id), None);
             self.close(hosted.key, hosted.session.into_iter().collect());

@@ -48,6 +48,11 @@ impl Recordings {
         Some(self.files.swap_remove(at))
     }
 
+    /// Those whose recordings nobody has waited for.
+    pub(super) fn late_files(&mut self) -> impl Iterator<Item = store::Recording> + use<> {
+        std::mem::take(&mut self.files).into_iter()
+    }
+
     pub(super) const fn poll_timeout(&self) -> Option<Instant> {
         self.until
     }

@@ -49,6 +49,8 @@ impl Hosted {
                 }
             });
         }
+        let late = self.recordings.late_files();
+        rows.extend(late.map(|file| Row::File(Box::new(file))));
         rows
     }
 
