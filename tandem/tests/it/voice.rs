@@ -10,12 +10,12 @@ use std::{
     thread,
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use voice::{form::Params, signature};
 
 use crate::{
     call::{likeness, noise, read_wav, write_wav},
-    common::{json as json_of, output, tandem},
+    common::{json, output, tandem},
     node::Node,
 };
 
@@ -176,7 +176,7 @@ fn a_caller_hears_what_the_document_plays() {
         .output()
         .unwrap();
     assert!(call.status.success(), "{}", output(&call));
-    let report = json_of(&call);
+    let report = json(&call);
     assert_eq!(report["answered"], true);
     assert_eq!(report["ended_by"], "remote", "{report}");
     let like = likeness(&samples, &read_wav(&heard));
@@ -207,7 +207,7 @@ fn a_number_whose_webhook_is_gone_refuses_the_call() {
         .args(["--duration", "20"])
         .output()
         .unwrap();
-    let report = json_of(&call);
+    let report = json(&call);
     assert_eq!(report["answered"], false, "{report}");
     assert_eq!(report["status"], 500, "{report}");
 }
@@ -238,7 +238,7 @@ fn a_caller_talks_to_whom_the_document_dials() {
         .output()
         .unwrap();
     assert!(call.status.success(), "{}", output(&call));
-    let report = json_of(&call);
+    let report = json(&call);
     assert_eq!(report["ended_by"], "remote", "{report}");
     answer.finish();
     let like = likeness(&samples, &read_wav(&heard));
@@ -300,7 +300,7 @@ fn a_call_is_made_by_the_rest_api_and_told_of() {
 #[test]
 fn calls_from_a_trunk_lead_to_an_application() {
     let node = node("http://127.0.0.1:9/voice");
-    let trunk = json!({
+    let trunk = serde_json::json!({
         "name": "pbx",
         "allow": ["192.0.2.9"],
         "account": ACCOUNT,
@@ -314,10 +314,10 @@ fn calls_from_a_trunk_lead_to_an_application() {
     );
     for (to, leads) in [("+15551234", "/trunk"), ("200", "/voice")] {
         let route = node.ask(&["route", "--trunk", "pbx", "+4930123456", to, "--json"]);
-        let shown = json_of(&route);
+        let shown = json(&route);
         let url = shown["stages"][0]["to"]["application"]["voice_url"].to_string();
         assert!(url.ends_with(&format!("{leads}\"")), "{shown}");
     }
-    let half = json!({ "name": "half", "allow": ["192.0.2.8"], "account": ACCOUNT });
+    let half = serde_json::json!({ "name": "half", "allow": ["192.0.2.8"], "account": ACCOUNT });
     assert_eq!(node.rest(&node.key(), "POST", "/v1/trunks", &half).0, 422);
 }
