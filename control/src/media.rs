@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::channel::Protocol;
 
 pub use voice::{
-    Audio, AudioTrouble, NewStream, Pause, Play, Recorded, StreamTrouble, Voice, VoiceEvent,
-    VoiceOrder, VoiceRecord,
+    Audio, AudioTrouble, Heard, Listen, NewStream, Pause, Play, Recorded, StreamTrouble, Voice,
+    VoiceEvent, VoiceOrder, VoiceRecord,
 };
 
 /// The protocol between signaling and mediad.

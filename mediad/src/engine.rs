@@ -140,7 +140,11 @@ impl Engine {
         let library = Library::new(&config.voice)?;
         let allow = config.voice.allow.clone();
         let admit = Arc::new(move |ip| library::may(ip, &allow));
-        let streams = stream::Settings::new(config.voice.plain_streams, admit)?;
+        let mut streams = stream::Settings::new(config.voice.plain_streams, admit)?;
+        streams.hearing = config.voice.hearing.as_ref().map(|url| stream::Hearing {
+            url: url.clone(),
+            rate: config.voice.hearing_rate,
+        });
         let events = Events::new();
         let engine = Self::start_shards(
             media,

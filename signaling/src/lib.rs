@@ -332,6 +332,8 @@ pub async fn start(
     let hub = hub.run(media.notices());
     vitals.spawn(hub);
     let (roster, tls) = (trunks.clone(), network.tls().clone());
+    webhooks.keep_open(directory.sockets());
+    let sockets = webhooks.clone();
     let accounts = access.accounts.clone();
     let provision = Arc::new(Provision {
         store: store.clone(),
@@ -349,7 +351,10 @@ pub async fn start(
             // Whoever was changed in the database itself is looked up anew too.
             access.accounts.distrust(Instant::now());
         }),
-        trunks: Box::new(move |trunks| roster.set(trunks.to_vec())),
+        roster: Box::new(move |directory| {
+            roster.set(directory.trunks().to_vec());
+            sockets.keep_open(directory.sockets());
+        }),
         state: tokio::sync::Mutex::new(State {
             config: config.clone(),
             revision,
@@ -393,6 +398,20 @@ pub async fn start(
         users,
         reloading: service::no_reload(),
     }));
+    // What has the sockets is part of the service.
+    let orders = Arc::downgrade(&service.0);
+    webhooks.set_orders(Arc::new(move |place, order| {
+        let parts = orders.upgrade();
+        Box::pin(async move {
+            let parts = parts.ok_or("the node is being stopped")?;
+            Service(parts).order_by_socket(&place, order).await
+        })
+    }));
+    let stop = vitals.stop.clone();
+    vitals.spawn_to_end(async move {
+        stop.cancelled().await;
+        webhooks.close_sockets();
+    });
     let serving = serve(listener, Arc::new(service.clone()), events);
     vitals.spawn(serving);
     info!(directory = directory.describe(), "routing");

@@ -16,7 +16,7 @@ use control::{
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, DtmfOrder, Originate, RecordOrder, ReloadReport, Request, Response,
-        RouteQuestion, Signal, SignalStatus, TransferOrder, TrunkInfo, VoiceOrder,
+        RouteQuestion, Signal, SignalStatus, TransferOrder, TrunkInfo, VoiceDone, VoiceOrder,
     },
 };
 use store::{CdrWriter, Timestamp};
@@ -37,6 +37,7 @@ use crate::{
     provision::Provision,
     trunks::Trunks,
     watch::Watches,
+    webhook::socket::{Order as SocketOrder, Place},
     worker::Command,
 };
 
@@ -373,6 +374,28 @@ impl Service {
                 FaultCode::NotFound,
                 "there is no such call of an application",
             )),
+        }
+    }
+
+    /// Does what an application asks for by its socket; tells the SID of the call.
+    pub(crate) async fn order_by_socket(
+        &self,
+        place: &Place,
+        order: SocketOrder,
+    ) -> Result<String, String> {
+        if let Some(call) = order.call() {
+            let command = |answer| Command::VoiceAccount(call.to_owned(), answer);
+            let owners = self.all(command).await;
+            // Those of others are nobody's to know of.
+            if owners.into_iter().flatten().next().as_ref() != Some(&place.account) {
+                return Err(format!("there is no call {call:?} of this account"));
+            }
+        }
+        let call = order.call().map(str::to_owned);
+        match self.voice(order.write(place)).await {
+            Ok(Response::Voice(VoiceDone::Queued { sid, .. })) => Ok(sid),
+            Ok(_) => Ok(call.unwrap_or_default()),
+            Err(fault) => Err(fault.message),
         }
     }
 

@@ -84,6 +84,8 @@ pub(crate) enum Command {
         Box<VoiceOrder>,
         oneshot::Sender<Option<Result<VoiceDone, Fault>>>,
     ),
+    /// Tell whose a call of an application is, by its SID, if it is this worker's.
+    VoiceAccount(String, oneshot::Sender<Option<String>>),
     /// Tell a call's messages.
     Trace(TraceAsked, oneshot::Sender<Option<TracePage>>),
     /// Take no new calls, or take them again.
@@ -328,6 +330,7 @@ fn obey(core: &mut Core, now: Instant, command: Command, worker: &Worker) {
         Command::Quality(id, answer) => drop(answer.send(core.quality(&id))),
         Command::Originate(order, answer) => drop(answer.send(core.originate(now, &order))),
         Command::Voice(order, answer) => drop(answer.send(core.order_voice(now, &order))),
+        Command::VoiceAccount(call, answer) => drop(answer.send(core.voice_account(&call))),
         Command::Trace(asked, answer) => drop(answer.send(core.trace(&asked))),
         Command::Drain(on) => core.set_draining(on),
         Command::Rules(directory, terms) => core.set_rules(directory, terms),
@@ -393,9 +396,11 @@ fn perform(worker: &Worker, output: Output) {
             request,
             public,
         } => {
-            let (client, commands) = (shell.webhooks.clone(), shell.commands.clone());
+            let commands = shell.commands.clone();
+            // A socket is told in this order.
+            let asked = shell.webhooks.ask(*request, public);
             let asking = shell.vitals.tracker.spawn(async move {
-                let result = client.ask(*request, public).await;
+                let result = asked.await;
                 drop(commands.send(Command::Webhook(token, result)));
             });
             // Its answer is taken under the core's lock, as this is: it cannot come before.

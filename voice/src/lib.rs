@@ -21,6 +21,10 @@
 //! - A namespace has to be declared: `<amazon:effect>` is no well-formed XML without, and other SSML than Twilio's
 //!   list is read as its text.
 //!
+//! A webhook may answer in JSON too, and an application may have a WebSocket in its place (`ws:` and `wss:` URLs): all
+//! its calls say on it what they would ask a webhook, and hear verbs. Their document is [`twiml::Document`] in either
+//! language.
+//!
 //! Not run, and reported as such: `<Conference>`, `<Queue>`, `<Application>`, `<Sim>` and `<WhatsApp>` in `<Dial>`,
 //! `<Enqueue>`, `<Leave>`, `<Echo>`, `<Pay>`, `<Siprec>`, transcription, `referUrl`, answering machine detection.
 //! Cookies of webhooks are not kept.

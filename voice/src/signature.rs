@@ -13,6 +13,8 @@ use crate::{form::Params, sid::hex};
 
 /// The name of the header.
 pub const HEADER: &str = "X-Twilio-Signature";
+/// The same in lower case, as HTTP/2 and HTTP libraries have it.
+pub const HEADER_IN_LOWER_CASE: &str = "x-twilio-signature";
 
 /// The value of the header: the base64 of an HMAC-SHA1 under the account's token.
 ///

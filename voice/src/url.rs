@@ -55,8 +55,10 @@ pub enum UrlError {
 /// Which URLs are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// `http` and `https`.
+    /// `http` and `https`. What is relative to a socket is asked of its server.
     Http,
+    /// The same, and `ws` and `wss`.
+    Webhook,
     /// `wss`, and `ws` where the setup allows it.
     WebSocket {
         /// `ws` too.
@@ -145,7 +147,13 @@ pub(crate) fn resolve(
     }
     let url = match (scheme_of(reference), base) {
         (Some(_), _) => reference.to_owned(),
-        (None, Some(base)) => join(base, reference).ok_or(UrlError::Relative)?,
+        (None, Some(base)) => {
+            let url = join(base, reference).ok_or(UrlError::Relative)?;
+            match scheme {
+                Scheme::Http if is_socket(&url) => url.replacen("ws", "http", 1),
+                _ => url,
+            }
+        }
         (None, None) => return Err(UrlError::Relative),
     };
     if url.len() > MAX_URL {
@@ -156,6 +164,11 @@ pub(crate) fn resolve(
     match scheme {
         Scheme::Http if !is("http") && !is("https") => {
             return Err(UrlError::Scheme("http:// or https://"));
+        }
+        Scheme::Webhook if !is("http") && !is("https") && !is_socket(&url) => {
+            return Err(UrlError::Scheme(
+                "https:// or http://, or wss:// or ws:// for a socket",
+            ));
         }
         Scheme::WebSocket { plain } if !(is("wss") || plain && is("ws")) => {
             return Err(UrlError::Scheme("wss://"));
@@ -168,6 +181,11 @@ pub(crate) fn resolve(
         Some(host) if !host.is_empty() && !host.starts_with(':') => Ok(url),
         _ => Err(UrlError::Relative),
     }
+}
+
+/// Whether a URL is a WebSocket's, as it is written: in small letters.
+pub(crate) fn is_socket(url: &str) -> bool {
+    url.starts_with("wss://") || url.starts_with("ws://")
 }
 
 /// The text of a URL as it is asked for and signed: without its fragment.

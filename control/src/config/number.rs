@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{
     Party, Pattern, VoiceMethod,
     checks::{self, Checks as _},
-    voice::is_http,
+    voice::is_webhook,
 };
 
 /// `[[numbers]]`: a number of ours, and where it leads.
@@ -182,8 +182,8 @@ impl Number {
         let own_url = self.voice_url.as_ref().or(self.message_url.as_ref());
         for (key, url, method) in urls {
             match url.as_deref() {
-                Some(url) if !is_http(url) => errors.push(format!(
-                    "{of}: {key} = \"{url}\": write an http: or https: URL"
+                Some(url) if !is_webhook(url) => errors.push(format!(
+                    "{of}: {key} = \"{url}\": write an http: or https: URL, or ws: or wss: for a socket"
                 )),
                 None if method.is_some() => {
                     errors.push(format!("{of}: a method without {key} is of no use"));

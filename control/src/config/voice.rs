@@ -21,8 +21,10 @@ pub struct Voice {
     /// What says texts: `espeak-ng` or the path of a program that is called like it, an `http:` or `https:` URL that a
     /// text is sent to, or `off`. Default `espeak-ng`.
     pub speech: String,
-    /// What understands speech: an `http:` or `https:` URL that an utterance is sent to. Default none.
+    /// What understands speech: a `ws:` or `wss:` URL that hears who speaks and says what was said. Default none.
     pub hearing: Option<String>,
+    /// Samples that it hears a second: 8,000 or 16,000. Default 16,000.
+    pub hearing_rate: u32,
     /// MiB of audio that was fetched or said and is kept to be played again. Default 64.
     pub cache: u32,
 }
@@ -35,6 +37,7 @@ impl Default for Voice {
             plain_streams: true,
             speech: "espeak-ng".to_owned(),
             hearing: None,
+            hearing_rate: 16_000,
             cache: 64,
         }
     }
@@ -42,12 +45,21 @@ impl Default for Voice {
 
 impl Voice {
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        for (key, url) in [("public_url", &self.public_url), ("hearing", &self.hearing)] {
-            if let Some(url) = url.as_deref().filter(|url| !is_http(url)) {
-                errors.push(format!(
-                    "[voice] {key} = \"{url}\": write an http: or https: URL"
-                ));
-            }
+        if let Some(url) = self.public_url.as_deref().filter(|url| !is_http(url)) {
+            errors.push(format!(
+                "[voice] public_url = \"{url}\": write an http: or https: URL"
+            ));
+        }
+        if let Some(url) = self.hearing.as_deref().filter(|url| !is_socket(url)) {
+            errors.push(format!(
+                "[voice] hearing = \"{url}\": write a ws: or wss: URL"
+            ));
+        }
+        if ![8_000, 16_000].contains(&self.hearing_rate) {
+            errors.push(format!(
+                "[voice] hearing_rate = {}: write 8000 or 16000",
+                self.hearing_rate
+            ));
         }
         if self.speech.is_empty() || self.speech.contains(char::is_whitespace) {
             errors.push(
@@ -128,6 +140,16 @@ impl fmt::Debug for Account {
             .field("calls_per_second", &self.calls_per_second)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a webhook can be there: by HTTP, or as a socket.
+pub(super) fn is_webhook(url: &str) -> bool {
+    is_http(url) || is_socket(url)
+}
+
+fn is_socket(url: &str) -> bool {
+    let rest = url.strip_prefix("ws");
+    rest.is_some_and(|rest| is_http(&format!("http{rest}")))
 }
 
 pub(super) fn is_http(url: &str) -> bool {

@@ -6,7 +6,7 @@ public_url = "https://voice.example.com"
 allow = ["10.0.0.0/8", "fd00::/8"]
 plain_streams = false
 speech = "off"
-hearing = "http://127.0.0.1:9100/hear"
+hearing = "ws://127.0.0.1:9100/hear"
 cache = 128
 
 [[accounts]]
@@ -73,7 +73,7 @@ fn what_is_wrong_with_voice_and_accounts_is_told() {
             "voice.example.com",
             "[voice] public_url",
         ),
-        ("http://127.0.0.1:9100/hear", "ftp://a/", "[voice] hearing"),
+        ("ws://127.0.0.1:9100/hear", "http://a/", "[voice] hearing"),
         ("speech = \"off\"", "speech = \"a b\"", "[voice] speech"),
         ("cache = 128", "cache = 0", "[voice] cache"),
         ("sid = \"AC0", "sid = \"SK0", "write AC and 32 hex digits"),

@@ -45,6 +45,8 @@ pub enum VoiceOrder {
     },
     /// Stream to a WebSocket server; [`VoiceEvent::StreamStarted`] and [`VoiceEvent::StreamEnded`] follow.
     Stream(Box<NewStream>),
+    /// Have what a party says understood; [`VoiceEvent::Heard`] follows, of which the last is final or failed.
+    Listen(Box<Listen>),
     /// End a job. A recording has its [`VoiceEvent::Recorded`] all the same; of others no event follows.
     Stop {
         /// Which.
@@ -162,6 +164,56 @@ pub struct NewStream {
     pub signature: String,
 }
 
+/// Something to understand, by the endpoint of `[voice] hearing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// To be stopped by.
+    pub job: u32,
+    /// Who speaks.
+    pub side: Side,
+    /// `AC…`, as the endpoint is told.
+    pub account_sid: String,
+    /// `CA…`, as the endpoint is told.
+    pub call_sid: String,
+    /// Such as `en-US`.
+    pub language: String,
+    /// Words that are likely.
+    pub hints: Vec<String>,
+    /// The endpoint's model, where one is asked for.
+    pub model: Option<String>,
+    /// Mask words that are profane.
+    pub profanity_filter: bool,
+    /// Silence that ends an utterance, in milliseconds; `None` leaves it to the endpoint.
+    pub speech_timeout_ms: Option<u32>,
+    /// The longest utterance, in milliseconds.
+    pub max_speech_ms: u32,
+    /// What has been understood so far is wanted.
+    pub partials: bool,
+}
+
+/// What an endpoint has understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// Somebody has begun to speak.
+    Speaking,
+    /// What has been understood so far.
+    Partial {
+        /// What will not change any more.
+        stable: String,
+        /// What may.
+        unstable: String,
+    },
+    /// The utterance is over; an empty text is nothing understood.
+    Final {
+        /// What was said.
+        text: String,
+        /// How sure the endpoint is, in thousandths.
+        confidence: u16,
+    },
+    /// It cannot be understood: why.
+    Failed(String),
+}
+
 /// What happened in a session of programmable voice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VoiceEvent {
@@ -178,6 +230,13 @@ pub enum VoiceEvent {
         job: u32,
         /// How it went.
         result: Result<(), AudioTrouble>,
+    },
+    /// A [`VoiceOrder::Listen`] has something.
+    Heard {
+        /// Which.
+        job: u32,
+        /// What.
+        heard: Heard,
     },
     /// A recording has begun: after its beep, for one.
     RecordingStarted {

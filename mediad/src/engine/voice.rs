@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use control::Fault;
 use control::media::{
-    Audio, AudioTrouble, Event, NewStream, Play, Response, SessionId, Voice, VoiceEvent,
-    VoiceOrder, VoiceRecord,
+    Audio, AudioTrouble, Event, Heard, Listen, NewStream, Play, Response, SessionId, Voice,
+    VoiceEvent, VoiceOrder, VoiceRecord,
 };
 use rtp::{dtmf, tone};
 
@@ -15,14 +15,15 @@ use super::Engine;
 use crate::library::Clip;
 use crate::record::{Reel, Report};
 use crate::shard::{Command, GAP_MS, KEY_MS, ShardHandle};
-use crate::stream::{self, Wake};
+use crate::stream::{self, Listening, Wake};
 
 impl Engine {
     pub(super) fn voice(
         &self,
         voice: Voice,
     ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
-        let Voice { id, orders } = voice;
+        let Voice { id, mut orders } = voice;
+        let listened = self.listen(id, &mut orders);
         let plays = orders.iter().filter_map(|order| match order {
             VoiceOrder::Play(play) => Some(play.clone()),
             _ => None,
@@ -33,7 +34,12 @@ impl Engine {
         async move {
             let begun = answer.await?;
             for stream in begun.streams {
-                engine.open(id, stream);
+                let listening = listened.iter();
+                let mut listening = listening.filter(|one| one.stream.job == stream.job);
+                match listening.next() {
+                    Some(listening) => engine.hear(id, listening.clone()),
+                    None => engine.open(id, stream),
+                }
             }
             for record in begun.recordings {
                 tokio::spawn(engine.clone().record_party(id, record));
@@ -43,6 +49,43 @@ impl Engine {
             }
             Ok(Response::Session(begun.session))
         }
+    }
+
+    /// What is to be understood is a stream to a shard. Where nothing understands speech, that is told.
+    fn listen(&self, id: SessionId, orders: &mut Vec<VoiceOrder>) -> Vec<Listening> {
+        let mut listened = Vec::new();
+        orders.retain_mut(|order| {
+            let VoiceOrder::Listen(listen) = order else {
+                return true;
+            };
+            let listen = Listen::clone(listen);
+            let Some(hearing) = &self.0.streams.hearing else {
+                let why = "nothing here understands speech: set [voice] hearing".to_owned();
+                let event = VoiceEvent::Heard {
+                    job: listen.job,
+                    heard: Heard::Failed(why),
+                };
+                self.0.events.push(Event::Voice { id, event });
+                return false;
+            };
+            let listening = Listening::new(listen, hearing);
+            *order = VoiceOrder::Stream(Box::new(listening.stream.clone()));
+            listened.push(listening);
+            true
+        });
+        listened
+    }
+
+    /// Has an endpoint hear what a shard has begun to tell.
+    fn hear(&self, id: SessionId, listening: Listening) {
+        let Some(shard) = self.shard_of(id) else {
+            return;
+        };
+        let job = listening.stream.job;
+        let events = self.0.events.clone();
+        let report = Box::new(move |event| events.push(Event::Voice { id, event }));
+        let port = stream::hear(listening, self.0.streams.clone(), &shard.bell, report);
+        shard.send(Command::Stream(id, job, port));
     }
 
     /// Opens a stream that a shard has begun.

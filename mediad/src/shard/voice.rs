@@ -103,8 +103,8 @@ impl<I: PacketIo> Shard<I> {
                     voice.attend(attends);
                 }
             }
-            // They have been seen to.
-            VoiceOrder::Record(_) | VoiceOrder::Stream(_) => {}
+            // They have been seen to; what listens is a stream here.
+            VoiceOrder::Record(_) | VoiceOrder::Stream(_) | VoiceOrder::Listen(_) => {}
         }
     }
 

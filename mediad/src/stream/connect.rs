@@ -119,10 +119,13 @@ async fn shake_hands(stream: &NewStream, octets: Box<dyn Octets>) -> Result<Sock
         .as_str()
         .into_client_request()
         .map_err(|_| StreamTrouble::Refused)?;
-    let signature = HeaderValue::from_str(&stream.signature).map_err(|_| StreamTrouble::Refused)?;
-    request
-        .headers_mut()
-        .insert("x-twilio-signature", signature);
+    if !stream.signature.is_empty() {
+        let signature = HeaderValue::from_str(&stream.signature);
+        let signature = signature.map_err(|_| StreamTrouble::Refused)?;
+        request
+            .headers_mut()
+            .insert("x-twilio-signature", signature);
+    }
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE))
         .max_frame_size(Some(MESSAGE));

@@ -9,13 +9,14 @@ mod message;
 mod playout;
 pub mod port;
 mod rate;
+mod speech;
 mod task;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use control::media::{NewStream, VoiceEvent};
+use control::media::{Listen, NewStream, VoiceEvent};
 use rustls::{ClientConfig, RootCertStore};
 
 pub use port::{Bell, FRAME, Port, Track, Wake};
@@ -35,6 +36,67 @@ pub struct Settings {
     pub plain: bool,
     /// For streams that are `public`.
     pub admit: Admit,
+    /// What understands speech.
+    pub hearing: Option<Hearing>,
+}
+
+/// An endpoint that understands speech.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hearing {
+    /// `ws:` or `wss:`.
+    pub url: String,
+    /// Samples a second: 8,000 or 16,000.
+    pub rate: u32,
+}
+
+/// What is to be understood.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// By which its endpoint hears.
+    pub stream: NewStream,
+    partials: bool,
+}
+
+impl Listening {
+    /// By an endpoint.
+    pub fn new(listen: Listen, hearing: &Hearing) -> Self {
+        let seconds = |ms: u32| (f64::from(ms) / 1_000.0).to_string();
+        let speech_timeout = listen
+            .speech_timeout_ms
+            .map_or_else(|| "auto".to_owned(), seconds);
+        let mut parameters = vec![
+            ("language", listen.language),
+            ("hints", listen.hints.join(",")),
+            ("profanityFilter", listen.profanity_filter.to_string()),
+            ("speechTimeout", speech_timeout),
+            ("maxSpeechTime", seconds(listen.max_speech_ms)),
+            ("partials", listen.partials.to_string()),
+        ];
+        parameters.extend(listen.model.map(|model| ("model", model)));
+        let parameters = parameters.into_iter();
+        let stream = NewStream {
+            job: listen.job,
+            side: listen.side,
+            account_sid: listen.account_sid,
+            stream_sid: format!("{}-{}", listen.call_sid, listen.job),
+            call_sid: listen.call_sid,
+            url: hearing.url.clone(),
+            public: false,
+            inbound: true,
+            outbound: false,
+            bidirectional: false,
+            parameters: parameters
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            audio_format: Some("audio/l16".to_owned()),
+            sample_rate: Some(hearing.rate),
+            signature: String::new(),
+        };
+        Self {
+            stream,
+            partials: listen.partials,
+        }
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -66,6 +128,7 @@ impl Settings {
             tls: Arc::new(tls),
             plain,
             admit,
+            hearing: None,
         })
     }
 }
@@ -81,6 +144,20 @@ pub fn open(
 ) -> Port {
     let (port, line) = bell.connect(wake);
     tokio::spawn(task::run(stream, settings, line, report));
+    port
+}
+
+/// Has an endpoint hear a party until it has understood an utterance: [`VoiceEvent::Heard`] follows, the last of which
+/// is final or failed. To drop the port ends it without an event. Must be called inside a tokio runtime.
+pub fn hear(listening: Listening, settings: Settings, bell: &Bell, report: Report) -> Port {
+    // It says nothing to the party.
+    let (port, line) = bell.connect(Wake::new(|| {}));
+    // Where its endpoint is, is the operator's choice.
+    let settings = Settings {
+        plain: true,
+        ..settings
+    };
+    tokio::spawn(speech::run(listening, settings, line, report));
     port
 }
 

@@ -22,7 +22,7 @@ use super::port::{Heard, Line, Track};
 use super::{Report, Settings};
 
 /// A server has so long to take `stop`, and to answer a close.
-const CLOSE: Duration = Duration::from_secs(1);
+pub(super) const CLOSE: Duration = Duration::from_secs(1);
 /// Samples that lie ready for the shard: 300 ms, in which this task may be busy or wait for a core.
 const AHEAD: usize = 2_400;
 /// Samples that are kept room for: a message of more is rare.
@@ -65,17 +65,7 @@ async fn talk(
     let mode = Mode::of(stream, report);
     let (sink, source) = socket.split();
     let (echo, echoes) = mpsc::channel(MOST_MARKS);
-    let mut teller = Teller {
-        stream,
-        mode,
-        line,
-        sink,
-        writer: Writer::new(&stream.stream_sid),
-        encoders: [Encoder::new(mode.format), Encoder::new(mode.format)],
-        octets: Vec::new(),
-        since: [0; 2],
-        echoes,
-    };
+    let mut teller = Teller::new(stream, mode, line, sink, echoes);
     let mut listener = Listener {
         stream,
         mode,
@@ -124,7 +114,7 @@ async fn talk(
 
 /// How audio is written.
 #[derive(Clone, Copy, Debug)]
-struct Mode {
+pub(super) struct Mode {
     format: Format,
     /// In binary messages, without JSON.
     raw: bool,
@@ -132,7 +122,7 @@ struct Mode {
 
 impl Mode {
     /// As the stream's attributes and the parameter `x-raw` ask for.
-    fn of(stream: &NewStream, report: &Report) -> Self {
+    pub(super) fn of(stream: &NewStream, report: &Report) -> Self {
         let raw = stream
             .parameters
             .iter()
@@ -163,7 +153,7 @@ impl Mode {
 }
 
 /// Tells the server.
-struct Teller<'a> {
+pub(super) struct Teller<'a> {
     stream: &'a NewStream,
     mode: Mode,
     line: &'a Line,
@@ -176,8 +166,28 @@ struct Teller<'a> {
     echoes: mpsc::Receiver<String>,
 }
 
-impl Teller<'_> {
-    async fn begin(&mut self) -> Result<(), Error> {
+impl<'a> Teller<'a> {
+    pub(super) fn new(
+        stream: &'a NewStream,
+        mode: Mode,
+        line: &'a Line,
+        sink: SplitSink<Socket, Message>,
+        echoes: mpsc::Receiver<String>,
+    ) -> Self {
+        Self {
+            stream,
+            mode,
+            line,
+            sink,
+            writer: Writer::new(&stream.stream_sid),
+            encoders: [Encoder::new(mode.format), Encoder::new(mode.format)],
+            octets: Vec::new(),
+            since: [0; 2],
+            echoes,
+        }
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
         self.sink.feed(Message::text(CONNECTED)).await?;
         let start = self.writer.start(self.stream, self.mode.format);
         self.sink.feed(Message::text(start)).await?;
@@ -188,7 +198,7 @@ impl Teller<'_> {
         self.sink.flush().await
     }
 
-    async fn run(&mut self) -> Result<(), Error> {
+    pub(super) async fn run(&mut self) -> Result<(), Error> {
         loop {
             tokio::select! {
                 () = self.line.heard() => {}
@@ -236,7 +246,7 @@ impl Teller<'_> {
         self.sink.feed(message).await
     }
 
-    async fn stop(&mut self) -> Result<(), Error> {
+    pub(super) async fn stop(&mut self) -> Result<(), Error> {
         let stop = self.writer.stop(self.stream);
         self.sink.feed(Message::text(stop)).await?;
         let close = CloseFrame {

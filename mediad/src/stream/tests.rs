@@ -3,6 +3,7 @@
 mod audio;
 mod bad;
 pub(crate) mod server;
+mod speech;
 
 use std::net::IpAddr;
 use std::sync::Arc;

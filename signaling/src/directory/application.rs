@@ -1,7 +1,12 @@
 //! Accounts and applications: what a number that leads to programmable voice is given to.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
+use ::voice::{form::Params, signature};
 use control::{
     config::{Number, Trunk, VoiceMethod},
     signal::VoiceLink,
@@ -12,6 +17,7 @@ use super::{
     Aor, Caller, Directory,
     numbers::{is_number, plain},
 };
+use crate::webhook::socket::Place;
 
 /// Whose programmable calls are.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,6 +76,18 @@ impl Application {
     /// The same of what it asks.
     pub(crate) fn is_abroad(&self) -> bool {
         self.account.is_abroad()
+    }
+
+    /// The socket that it has in the place of a webhook.
+    fn socket(&self) -> Option<Place> {
+        let url = self.voice.url.split('#').next().unwrap_or_default();
+        let is_socket = url.starts_with("ws://") || url.starts_with("wss://");
+        is_socket.then(|| Place {
+            url: url.to_owned(),
+            account: self.account.sid.clone(),
+            signature: signature::sign(&self.account.token, url, &Params::new()),
+            public: self.is_abroad(),
+        })
     }
 
     /// Its URL for people, without a password.
@@ -192,7 +210,7 @@ impl Programs {
             let voice = hook(&stored.voice).or_else(|| spare(&message));
             let voice = voice.ok_or_else(|| {
                 let name = &stored.name;
-                format!("application '{name}' has no voice_url of http: or https:")
+                format!("application '{name}' has no voice_url")
             })?;
             return Ok(application(voice, fallback, hook(&stored.status), message));
         }
@@ -264,6 +282,17 @@ impl Directory {
         self.programs.of_trunk(trunk)
     }
 
+    /// The sockets of the applications that numbers lead to: they are kept open.
+    pub(crate) fn sockets(&self) -> HashSet<Place> {
+        let numbers = self.numbers.values();
+        let numbers =
+            numbers.filter(|number| number.application.is_some() || number.voice_url.is_some());
+        let applications = numbers.filter_map(|number| self.application_of(number, true).ok());
+        applications
+            .filter_map(|application| application.socket())
+            .collect()
+    }
+
     /// What a number leads to, or what keeps it from there.
     pub(super) fn application_of(
         &self,
@@ -292,8 +321,7 @@ fn link(url: Option<&String>, method: Option<VoiceMethod>) -> Option<VoiceLink> 
 fn hook(hook: &Hook) -> Option<VoiceLink> {
     let url = hook.url.clone()?;
     let post = hook.method == HttpMethod::Post;
-    // An application may name a WebSocket, which no document comes from.
-    url.starts_with("http").then_some(VoiceLink { url, post })
+    Some(VoiceLink { url, post })
 }
 
 impl From<control::config::Account> for Account {

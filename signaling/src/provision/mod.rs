@@ -31,7 +31,7 @@ use crate::{
     accounts,
     call::Terms,
     defence::Defence,
-    directory::{Aor, Directory, Trunk},
+    directory::{Aor, Directory},
     worker::Command,
 };
 
@@ -67,8 +67,8 @@ impl From<Config> for Read {
 type Certificates = Box<dyn Fn(&Config) -> Result<TakeOver, String> + Send + Sync>;
 /// Takes over how users prove who they are, and what they may register.
 type Access = Box<dyn Fn(&Config) + Send + Sync>;
-/// Hears of the trunks that there are now.
-type Roster = Box<dyn Fn(&[Arc<Trunk>]) + Send + Sync>;
+/// Hears of the trunks and applications that there are now.
+type Roster = Box<dyn Fn(&Directory) + Send + Sync>;
 
 /// Keeps the node at what the file and the store say.
 pub(crate) struct Provision {
@@ -79,7 +79,7 @@ pub(crate) struct Provision {
     pub(crate) defence: Arc<Defence>,
     pub(crate) certificates: Certificates,
     pub(crate) access: Access,
-    pub(crate) trunks: Roster,
+    pub(crate) roster: Roster,
     /// What is in force; held while that is being replaced, so that one follows the other.
     pub(crate) state: tokio::sync::Mutex<State>,
 }
@@ -333,7 +333,7 @@ impl Provision {
         let directory = Arc::new(directory);
         self.current.store(directory.clone());
         self.protect(&directory, config);
-        (self.trunks)(directory.trunks());
+        (self.roster)(&directory);
         let terms = Terms::new(&config.sip);
         for worker in &self.workers {
             drop(worker.send(Command::Rules(directory.clone(), terms)));

@@ -91,7 +91,7 @@ impl Bed {
             access: Box::new(move |_| {
                 access.fetch_add(1, Relaxed);
             }),
-            trunks: Box::new(|_| {}),
+            roster: Box::new(|_| {}),
             state: tokio::sync::Mutex::new(State { config, revision }),
         });
         Self {

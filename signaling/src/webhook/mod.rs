@@ -6,11 +6,18 @@
 //! sessions. No proxy of the environment is used: it would look names up by itself.
 
 mod connect;
+pub mod socket;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    error::Error,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use control::config::{Cidr, Voice};
@@ -34,7 +41,10 @@ use voice::{
     twiml::MAX_DOCUMENT,
 };
 
-use self::target::Target;
+use self::{
+    socket::{Orders, Place, Sockets},
+    target::Target,
+};
 use crate::resolve::Hosts;
 
 /// Requests under way at once at most.
@@ -69,6 +79,7 @@ struct Shared {
     free: Semaphore,
     /// Requests under way, by host and port.
     hosts: Mutex<HashMap<String, usize>>,
+    sockets: Sockets,
 }
 
 impl Client {
@@ -98,6 +109,7 @@ impl Client {
             allow: config.allow.clone(),
             free: Semaphore::new(MOST),
             hosts: Mutex::default(),
+            sockets: Sockets::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -105,11 +117,29 @@ impl Client {
     }
 
     /// Asks once. With `public`, which is for what a tenant wrote, at public addresses and those of `[voice] allow`
-    /// alone. Whoever drops the future ends the connection.
+    /// alone. Whoever drops the future ends the connection. What is said on a socket is said in the order of the calls
+    /// of this. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Why there is no response; [`RequestError::Refused`] where too much is under way.
-    pub async fn ask(&self, request: Request, public: bool) -> Result<Response, RequestError> {
+    pub fn ask(
+        &self,
+        request: Request,
+        public: bool,
+    ) -> impl Future<Output = Result<Response, RequestError>> + Send + use<> {
+        let asked = match request.exchange.clone() {
+            Some(exchange) => Ok(Sockets::ask(&self.shared, request, exchange, public)),
+            None => Err((self.clone(), request)),
+        };
+        async move {
+            match asked {
+                Ok(said) => said.await,
+                Err((client, request)) => client.ask_by_http(request, public).await,
+            }
+        }
+    }
+
+    async fn ask_by_http(&self, request: Request, public: bool) -> Result<Response, RequestError> {
         let target = Target::of(&request.url).ok_or(RequestError::Host)?;
         let shared = &*self.shared;
         let _one_of_all = shared
@@ -124,6 +154,23 @@ impl Client {
         };
         let patience = request.read_timeout;
         exchange(stream, &target, request, patience).await
+    }
+}
+
+impl Client {
+    /// Keeps these sockets of applications open. Must be called inside a tokio runtime.
+    pub fn keep_open(&self, places: HashSet<Place>) {
+        Sockets::configure(&self.shared, places);
+    }
+
+    /// Closes all sockets, for good.
+    pub fn close_sockets(&self) {
+        self.shared.sockets.close();
+    }
+
+    /// By whom applications change and make calls by their sockets.
+    pub fn set_orders(&self, orders: Orders) {
+        self.shared.sockets.set_orders(orders);
     }
 }
 

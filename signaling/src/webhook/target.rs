@@ -3,16 +3,14 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hyper::{
-    Uri,
-    header::HeaderValue,
-    http::uri::{PathAndQuery, Scheme},
-};
+use hyper::{Uri, header::HeaderValue, http::uri::PathAndQuery};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) is_tls: bool,
+    /// A WebSocket.
+    pub(super) is_socket: bool,
     /// A name or an address, without brackets.
     pub(super) host: String,
     pub(super) port: u16,
@@ -22,13 +20,16 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `None` for what is no `http:` or `https:` URL with a host.
+    /// `None` for what is no `http:`, `https:`, `ws:` or `wss:` URL with a host.
     pub(super) fn of(url: &str) -> Option<Self> {
         let uri: Uri = escaped(url).parse().ok()?;
-        let is_tls = *uri.scheme()? == Scheme::HTTPS;
-        if !is_tls && *uri.scheme()? != Scheme::HTTP {
-            return None;
-        }
+        let (is_tls, is_socket) = match uri.scheme_str()? {
+            "http" => (false, false),
+            "https" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
+            _ => return None,
+        };
         let authority = uri.authority()?;
         let host = authority.host();
         let host = host
@@ -45,6 +46,7 @@ impl Target {
         };
         Some(Self {
             is_tls,
+            is_socket,
             host: Some(host)
                 .filter(|host| !host.is_empty())?
                 .to_ascii_lowercase(),
@@ -121,6 +123,8 @@ mod tests {
         for (url, authority, path) in [
             ("http://app.test", "app.test", "/"),
             ("http://app.test:80?a=b", "app.test", "/?a=b"),
+            ("ws://app.test:80/x", "app.test", "/x"),
+            ("wss://app.test:444/x", "app.test:444", "/x"),
             ("https://[2001:db8::1]/x", "[2001:db8::1]", "/x"),
             ("https://[2001:db8::1]:80/x", "[2001:db8::1]:80", "/x"),
         ] {

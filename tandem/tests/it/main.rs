@@ -45,6 +45,8 @@ mod transfer;
 #[cfg(test)]
 mod voice;
 #[cfg(test)]
+mod voice_json;
+#[cfg(test)]
 mod voice_sdk;
 #[cfg(test)]
 mod voice_sipp;

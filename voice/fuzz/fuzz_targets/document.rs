@@ -12,7 +12,7 @@ use voice::{
 };
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(document) = Document::parse(data) else {
+    let Ok(document) = Document::parse_any(data) else {
         return;
     };
     assert!(data.len() <= MAX_DOCUMENT && document.warnings.len() <= 21);

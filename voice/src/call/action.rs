@@ -109,23 +109,37 @@ pub enum Action {
     Notice(Notice),
 }
 
-/// A request to a webhook. The host follows no redirections and repeats nothing: the call does.
+/// A request to a webhook, or a message to an application's socket. The host follows no redirections and repeats nothing: the call does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// For the response.
     pub id: RequestId,
-    /// `GET` or `POST`.
+    /// `GET` or `POST`; the former of a socket, whose handshake is one.
     pub method: &'static str,
     /// Absolute, with its query and without a fragment. A user and password in it are for basic authentication.
     pub url: String,
     /// Names and values: the signature, the token of idempotency, and the type of the body.
     pub headers: Vec<(&'static str, String)>,
-    /// Of a POST.
+    /// Of a POST, or the message.
     pub body: Option<String>,
+    /// Where `url` is a WebSocket's, whose handshake has the headers.
+    pub exchange: Option<Exchange>,
     /// For name, connection and TLS.
     pub connect_timeout: Duration,
     /// From the request to the response. The call cancels what takes longer than all attempts may.
     pub read_timeout: Duration,
+}
+
+/// What is said on a socket that all calls of an account have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What the answer names. A message that is said again has the same.
+    pub id: String,
+    /// Whose calls the application may change by the socket.
+    pub account: Sid,
+    /// There is an answer, whose text is the response's body with `application/json` as its type. Else the response
+    /// is there once the message is on its way.
+    pub is_answered: bool,
 }
 
 /// What is heard.

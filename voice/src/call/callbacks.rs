@@ -5,12 +5,12 @@ use std::{
     time::Instant,
 };
 
-use super::{Call, Lane, LegId, fetch::Purpose};
+use super::{Call, Lane, LegId, fetch::Purpose, socket::Topic};
 use crate::{
     form::Params,
     notice::Code,
     twiml::Link,
-    url::{Scheme, resolve},
+    url::{Scheme, is_socket, resolve},
 };
 
 /// The most callbacks that wait in a lane behind the one under way; the oldest of more are dropped.
@@ -30,7 +30,7 @@ impl Call {
             leg => self.script(leg),
         };
         let base = script.and_then(|script| script.base.as_ref());
-        match resolve(base.map(|base| &*base.url), &link.url, Scheme::Http) {
+        match resolve(base.map(|base| &*base.url), &link.url, Scheme::Webhook) {
             Ok(url) => Some(Link {
                 url,
                 method: link.method,
@@ -44,9 +44,26 @@ impl Call {
 
     /// Tells somebody. The link is absolute.
     pub(super) fn tell(&mut self, now: Instant, lane: Lane, link: Link, params: Params) {
+        // A socket keeps the order by itself, that to questions too.
+        if is_socket(&link.url) {
+            self.request(
+                now,
+                link,
+                params,
+                Purpose::Callback(lane),
+                Topic::Told(lane),
+            );
+            return;
+        }
         let Some(waiting) = self.lanes.0.get_mut(&lane) else {
             self.lanes.0.insert(lane, VecDeque::new());
-            self.request(now, link, params, Purpose::Callback(lane));
+            self.request(
+                now,
+                link,
+                params,
+                Purpose::Callback(lane),
+                Topic::Told(lane),
+            );
             return;
         };
         if waiting.len() == MAX_WAITING {
@@ -62,7 +79,13 @@ impl Call {
         };
         match waiting.pop_front() {
             Some((link, params)) => {
-                self.request(now, link, params, Purpose::Callback(lane));
+                self.request(
+                    now,
+                    link,
+                    params,
+                    Purpose::Callback(lane),
+                    Topic::Told(lane),
+                );
             }
             None => {
                 self.lanes.0.remove(&lane);

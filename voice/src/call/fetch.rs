@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
-use super::{Action, Call, Lane, LegId, Request, RequestError, RequestId, Response, script::Step};
+use super::{
+    Action, Call, Exchange, Lane, LegId, Request, RequestError, RequestId, Response, Topic,
+    script::Step, socket,
+};
 use crate::{
     form::Params,
-    notice::{Code, Level},
+    notice::{Code, Level, Notice, shown},
+    sid::Sid,
     signature,
     twiml::{Document, Link, MAX_DOCUMENT, Method, ParseError},
-    url::{Overrides, Scheme, resolve, without_fragment},
+    url::{Overrides, Scheme, is_socket, resolve, without_fragment},
 };
 
 /// The most redirections of HTTP that one request follows.
@@ -21,6 +25,8 @@ pub(crate) struct Fetch<P> {
     pub(crate) link: Link,
     params: Params,
     pub(crate) purpose: P,
+    /// Of a call: what is asked, and in whose name, where that is said on a socket.
+    exchange: Option<(Topic, Sid)>,
     /// The same for all attempts, by which a receiver knows that they are one.
     token: String,
     overrides: Overrides,
@@ -61,7 +67,14 @@ pub(crate) enum Attempt {
 
 impl Call {
     /// Has a leg go on with another document. `link` may be relative to the one that it runs.
-    pub(super) fn fetch(&mut self, now: Instant, leg: LegId, link: &Link, extra: &Params) {
+    pub(super) fn fetch(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        link: &Link,
+        extra: &Params,
+        topic: Topic,
+    ) {
         if !self.may_go_on(now, leg) {
             let message = "documents lead to documents without end: nothing is heard between them";
             self.notice(
@@ -80,7 +93,7 @@ impl Call {
         let resolved = match base {
             // The document itself, with what its fragment says of how it is asked.
             Some(base) if link.url.is_empty() => Ok(base),
-            base => resolve(base.as_deref(), &link.url, Scheme::Http),
+            base => resolve(base.as_deref(), &link.url, Scheme::Webhook),
         };
         match resolved {
             Ok(url) => {
@@ -88,7 +101,7 @@ impl Call {
                     url,
                     method: link.method,
                 };
-                self.fetch_document(now, leg, link, extra, false);
+                self.fetch_document(now, leg, link, extra, topic);
             }
             Err(error) => {
                 let url = link.url.clone();
@@ -103,11 +116,13 @@ impl Call {
         leg: LegId,
         link: Link,
         extra: &Params,
-        is_fallback: bool,
+        topic: Topic,
     ) {
+        let is_fallback = topic == Topic::Failed;
         let mut params = self.base_params(leg);
         params.extend(extra);
-        let id = self.request(now, link, params, Purpose::Document { leg, is_fallback });
+        let purpose = Purpose::Document { leg, is_fallback };
+        let id = self.request(now, link, params, purpose, topic);
         if let Some(script) = self.script_mut(leg) {
             script.step = Step::Fetching(id);
         }
@@ -120,9 +135,12 @@ impl Call {
         link: Link,
         params: Params,
         purpose: Purpose,
+        topic: Topic,
     ) -> RequestId {
         let token = self.sid.token("request", self.next);
-        self.attempt(Fetch::new(now, link, params, purpose, token))
+        let mut fetch = Fetch::new(now, link, params, purpose, token);
+        fetch.exchange = Some((topic, self.setup.account.clone()));
+        self.attempt(fetch)
     }
 
     fn attempt(&mut self, fetch: Fetch<Purpose>) -> RequestId {
@@ -193,7 +211,12 @@ impl Call {
             Purpose::Document { leg, .. } => leg,
         };
         match fetch.document(response) {
-            Ok(document) => self.run(now, leg, Some(fetch.link.clone()), document),
+            Ok(document) => {
+                if is_socket(&fetch.link.url) {
+                    self.home = Some(fetch.link.clone());
+                }
+                self.run(now, leg, Some(fetch.link.clone()), document);
+            }
             Err(failure) => self.failed(now, fetch, failure),
         }
     }
@@ -201,6 +224,16 @@ impl Call {
     fn failed(&mut self, now: Instant, fetch: &Fetch<Purpose>, failure: Failure) {
         let url = Some(&*fetch.link.url);
         match fetch.purpose {
+            Purpose::Callback(lane) if is_socket(&fetch.link.url) => {
+                // It cannot be told of itself.
+                self.act(Action::Notice(Notice {
+                    code: failure.code,
+                    level: Level::Warning,
+                    url: url.map(shown),
+                    message: failure.message,
+                }));
+                self.next_in_lane(now, lane);
+            }
             Purpose::Callback(lane) => {
                 self.warn(failure.code, url, failure.message);
                 self.next_in_lane(now, lane);
@@ -235,7 +268,7 @@ impl Call {
         let Some(link) = fallback else {
             return self.give_up(now, leg);
         };
-        match resolve(None, &link.url, Scheme::Http) {
+        match resolve(None, &link.url, Scheme::Webhook) {
             Ok(absolute) => {
                 let mut extra = Params::new();
                 extra.push("ErrorCode", code.to_string());
@@ -244,7 +277,7 @@ impl Call {
                     url: absolute,
                     method: link.method,
                 };
-                self.fetch_document(now, leg, link, &extra, true);
+                self.fetch_document(now, leg, link, &extra, Topic::Failed);
             }
             Err(error) => {
                 let message = format!("the fallback URL cannot be asked: {error}");
@@ -267,6 +300,7 @@ impl<P> Fetch<P> {
             link,
             params,
             purpose,
+            exchange: None,
             overrides,
         }
     }
@@ -327,6 +361,9 @@ impl<P> Fetch<P> {
     /// The attempt as it is made; `token` is the account's, which signs it.
     pub(crate) fn write(&self, id: RequestId, token: &str) -> Request {
         let url = without_fragment(&self.link.url);
+        if let Some((topic, account)) = self.exchange.as_ref().filter(|_| is_socket(url)) {
+            return self.say(id, url, *topic, account, token);
+        }
         let mut headers = vec![
             ("Accept", "*/*".to_owned()),
             ("I-Twilio-Idempotency-Token", self.token.clone()),
@@ -347,6 +384,25 @@ impl<P> Fetch<P> {
             url,
             headers,
             body,
+            exchange: None,
+            connect_timeout: self.overrides.connect_timeout,
+            read_timeout: self.overrides.read_timeout,
+        }
+    }
+
+    fn say(&self, id: RequestId, url: &str, topic: Topic, account: &Sid, token: &str) -> Request {
+        let signature = signature::sign(token, url, &Params::new());
+        Request {
+            id,
+            method: "GET",
+            url: url.to_owned(),
+            headers: vec![(signature::HEADER, signature)],
+            body: Some(socket::message(topic, &self.token, account, &self.params)),
+            exchange: Some(Exchange {
+                id: self.token.clone(),
+                account: account.clone(),
+                is_answered: topic.is_answered(),
+            }),
             connect_timeout: self.overrides.connect_timeout,
             read_timeout: self.overrides.read_timeout,
         }
@@ -406,6 +462,7 @@ impl<P> Fetch<P> {
             "text/xml" | "application/xml" | "text/html" => {
                 Document::parse(&response.body).map_err(failure)
             }
+            "application/json" => Document::parse_json(&response.body).map_err(failure),
             "text/plain" if response.body.len() > MAX_DOCUMENT => {
                 Err(failure(ParseError::TooLarge))
             }
@@ -417,7 +474,8 @@ impl<P> Fetch<P> {
             _ => Err(Failure {
                 code: Code::ContentType,
                 message: format!(
-                    "the webhook answered with {content_type}, which is no document: use text/xml"
+                    "the webhook answered with {content_type}, which is no document: use text/xml or \
+                     application/json"
                 ),
             }),
         }

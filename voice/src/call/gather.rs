@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Call, Heard, JobId, Lane, LegId, script::Step};
+use super::{Action, Call, Heard, JobId, Lane, LegId, Topic, script::Step};
 use crate::{
     form::Params,
     notice::Code,
@@ -57,7 +57,8 @@ impl Call {
     pub(super) fn begin_gather(&mut self, now: Instant, leg: LegId, mut gather: Gather) -> bool {
         self.answer_leg(now, leg);
         let partial = gather.partial.take();
-        gather.partial = partial.and_then(|link| self.absolute(leg, &link));
+        let partial = partial.and_then(|link| self.absolute(leg, &link));
+        gather.partial = self.or_socket(partial);
         let listens_at_once = gather.speech && gather.barge_in;
         let gathering = Gathering {
             prompts: gather.prompts.iter().cloned().collect(),
@@ -299,7 +300,7 @@ impl Call {
             Gathered::Nothing if is_speech_only => params.push("SpeechResult", ""),
             Gathered::Nothing => params.push("Digits", ""),
         }
-        self.fetch(now, leg, &action, &params);
+        self.fetch(now, leg, &action, &params, Topic::Gathered);
     }
 
     /// Ends what plays and listens for a `<Gather>`.

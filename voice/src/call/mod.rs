@@ -39,10 +39,13 @@ mod record;
 mod script;
 mod setup;
 mod simple;
+mod socket;
 mod stream;
 mod timeout;
 
-pub use action::{Action, NewLeg, NewMessage, NewStream, Pause, Recording, Request, Source};
+pub use action::{
+    Action, Exchange, NewLeg, NewMessage, NewStream, Pause, Recording, Request, Source,
+};
 pub use event::{
     Cause, Event, Heard, MediaError, RequestError, Response, StreamError, Terms, Update,
 };
@@ -55,12 +58,14 @@ use crate::{
     form::Params,
     notice::{Code, Level, Notice, shown},
     sid::{Kind, Sid},
-    twiml::Document,
+    twiml::{Document, Link},
+    url::is_socket,
 };
 use callbacks::Lanes;
 use fetch::{Fetch, Purpose};
 use leg::Leg;
 use script::Script;
+use socket::Topic;
 
 /// One leg of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,6 +111,8 @@ enum Lane {
     Stream(JobId),
     /// What an action would have been told, had the party not hung up.
     Action,
+    /// What is wrong, where the application has a socket.
+    Notice,
 }
 
 /// A call and what its documents have it do.
@@ -127,6 +134,10 @@ pub struct Call {
     next: u32,
     /// When the call has lasted as long as it may.
     limit: Option<Instant>,
+    /// The application's socket, where it has one.
+    home: Option<Link>,
+    /// When something happened last.
+    latest: Instant,
     /// The party has been told that it rings.
     has_rung: bool,
     /// The party's leg is over.
@@ -173,13 +184,15 @@ impl Call {
             news: VecDeque::new(),
             next: 1,
             limit: None,
+            home: home_of(&setup),
+            latest: now,
             has_rung: false,
             is_over: false,
             recorded: None,
             ending: None,
             setup,
         };
-        if let Some((link, events)) = call.setup.status.clone() {
+        if let Some((link, events)) = call.status_or_socket(call.setup.status.clone()) {
             let link = call.absolute(LegId::PARTY, &link);
             if let Some(party) = call.legs.get_mut(&LegId::PARTY) {
                 party.callback = link.map(|link| (link, events));
@@ -222,6 +235,7 @@ impl Call {
 
     /// Takes in what happened.
     pub fn handle(&mut self, event: Event, now: Instant) {
+        self.latest = now;
         match event {
             Event::Response { id, result } => self.on_response(now, id, result),
             Event::Ringing { leg } => self.on_ringing(now, leg),
@@ -280,15 +294,18 @@ impl Call {
     /// Begins with the first document.
     fn enter(&mut self, now: Instant) {
         match self.setup.entry.clone() {
-            Entry::Url(link) => self.fetch(now, LegId::PARTY, &link, &Params::new()),
+            Entry::Url(link) => {
+                let topic = self.entry_topic();
+                self.fetch(now, LegId::PARTY, &link, &Params::new(), topic);
+            }
             Entry::Document(text) => self.run_text(now, &text),
         }
     }
 
     /// Runs a document that came with the call or by the REST API.
     fn run_text(&mut self, now: Instant, text: &str) {
-        match Document::parse(text.as_bytes()) {
-            Ok(document) => self.run(now, LegId::PARTY, None, document),
+        match Document::parse_any(text.as_bytes()) {
+            Ok(document) => self.run(now, LegId::PARTY, self.home.clone(), document),
             Err(error) => {
                 let code = fetch::code_of(&error);
                 self.document_failed(now, LegId::PARTY, code, None, error.to_string());
@@ -324,14 +341,26 @@ impl Call {
     }
 
     fn notice(&mut self, code: Code, level: Level, url: Option<&str>, message: String) {
-        let url = url.map(shown);
-        self.act(Action::Notice(Notice {
+        let notice = Notice {
             code,
             level,
-            url,
+            url: url.map(shown),
             message,
-        }));
+        };
+        self.tell_notice(&notice);
+        self.act(Action::Notice(notice));
     }
+}
+
+/// The socket of an application: where its documents are from, or where it wants to be told.
+fn home_of(setup: &Setup) -> Option<Link> {
+    let entry = match &setup.entry {
+        Entry::Url(link) => Some(link),
+        Entry::Document(_) => None,
+    };
+    let status = setup.status.as_ref().map(|(link, _)| link);
+    let mut named = entry.into_iter().chain(status);
+    named.find(|link| is_socket(&link.url)).cloned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{
-    Action, Call, JobId, Lane, LegId, MediaError, RecordingOrder, action, leg::API_VERSION,
+    Action, Call, JobId, Lane, LegId, MediaError, RecordingOrder, Topic, action, leg::API_VERSION,
     news::RecordingStatus, script::Step,
 };
 use crate::{
@@ -103,6 +103,7 @@ impl Call {
             let link = self.absolute(LegId::PARTY, &callback.link)?;
             Some(RecordingCallback { link, ..callback })
         });
+        let callback = self.recording_or_socket(callback);
         let job = self.job();
         let sid = self.sid.derive(Kind::Recording, job.0);
         self.act(Action::Record(Box::new(action::Recording {
@@ -246,13 +247,13 @@ impl Call {
         if recorder.job != job {
             return;
         }
-        if seconds == 0 {
+        if seconds == 0 && !self.is_last_by_socket(LegId::PARTY) {
             return self.proceed(now, LegId::PARTY);
         }
         let action = recorder.action.clone();
         let digit = recorder.digit;
         params.push("Digits", digit.map(String::from).unwrap_or_default());
-        self.fetch(now, LegId::PARTY, &action, &params);
+        self.fetch(now, LegId::PARTY, &action, &params, Topic::Recorded);
     }
 
     /// The host has not said what became of a recording.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Call, JobId, LegId, RequestId, gather::Gathering, record::Recorder};
+use super::{Call, JobId, LegId, RequestId, Topic, gather::Gathering, record::Recorder};
 use crate::{
     notice::Code,
     twiml::{Document, Link, Prompt, Verb},
@@ -62,6 +62,11 @@ impl Script {
             began: None,
             hasty: 0,
         }
+    }
+
+    /// Whether it has had a document.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.began.is_some()
     }
 
     /// When the step is over, where only time ends it.
@@ -131,14 +136,16 @@ impl Call {
     }
 
     /// Begins a verb; whether it is over already.
-    fn begin(&mut self, now: Instant, leg: LegId, verb: Verb) -> bool {
+    fn begin(&mut self, now: Instant, leg: LegId, mut verb: Verb) -> bool {
+        self.tell_outcome_by_socket(leg, &mut verb);
         match verb {
             // Where it is the first, the party hears it ring for as long.
             Verb::Prompt(Prompt::Pause(length)) => self.begin_pause(now, leg, length),
             Verb::Prompt(prompt) => self.begin_prompt(now, leg, &prompt),
             Verb::Gather(gather) => self.begin_gather(now, leg, *gather),
             Verb::Redirect(link) => {
-                self.fetch(now, leg, &link, &crate::form::Params::new());
+                let none = crate::form::Params::new();
+                self.fetch(now, leg, &link, &none, Topic::Redirect);
                 false
             }
             Verb::Hangup => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, Call, JobId, LegId, MediaError, NewMessage, Source, script::Step};
+use super::{Action, Call, JobId, LegId, MediaError, NewMessage, Source, Topic, script::Step};
 use crate::{
     form::Params,
     notice::Code,
@@ -140,7 +140,7 @@ impl Call {
         params.push("ReferCallStatus", status);
         params.push_some("ReferSipResponseCode", response.map(|s| s.to_string()));
         params.push_some("NotifySipResponseCode", notified.map(|s| s.to_string()));
-        self.fetch(now, LegId::PARTY, &action, &params);
+        self.fetch(now, LegId::PARTY, &action, &params, Topic::Referred);
     }
 
     pub(super) fn begin_message(&mut self, now: Instant, message: Message) -> bool {
@@ -200,6 +200,6 @@ impl Call {
         ]
         .into_iter()
         .collect();
-        self.fetch(now, LegId::PARTY, &action, &params);
+        self.fetch(now, LegId::PARTY, &action, &params, Topic::Sent);
     }
 }

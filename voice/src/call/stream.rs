@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Action, Call, JobId, Lane, LegId, NewStream, Refused, StreamError, script::Step};
+use super::{
+    Action, Call, JobId, Lane, LegId, NewStream, Refused, StreamError, Topic, script::Step,
+};
 use crate::{
     date::iso8601,
     form::Params,
@@ -76,6 +78,7 @@ impl Call {
         let name = stream.name.unwrap_or_else(|| sid.as_str().to_owned());
         let callback = stream.callback;
         let callback = callback.and_then(|link| self.absolute(LegId::PARTY, &link));
+        let callback = self.or_socket(callback);
         let streaming = Streaming {
             sid: sid.clone(),
             name: name.clone(),
@@ -159,7 +162,9 @@ impl Call {
             && *connected == job
         {
             match action.take() {
-                Some(action) => self.fetch(now, LegId::PARTY, &action, &Params::new()),
+                Some(action) => {
+                    self.fetch(now, LegId::PARTY, &action, &Params::new(), Topic::Streamed);
+                }
                 None => self.proceed(now, LegId::PARTY),
             }
         }

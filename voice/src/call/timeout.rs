@@ -26,6 +26,7 @@ impl Call {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.latest = now;
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.limit) {
             self.on_limit(now);

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use roxmltree::Node;
-
 use super::{
     Warnings,
+    element::Element,
     verb::{Link, Method},
 };
 
 /// The attributes of an element that have not been read yet.
 pub(super) struct Attributes<'a, 'w> {
-    element: Node<'a, 'a>,
+    element: &'a Element,
     left: Vec<(&'a str, &'a str)>,
     warnings: &'w mut Warnings,
 }
 
 impl<'a, 'w> Attributes<'a, 'w> {
-    pub(super) fn of(element: Node<'a, 'a>, warnings: &'w mut Warnings) -> Self {
-        let left = element.attributes().map(|a| (a.name(), a.value()));
+    pub(super) fn of(element: &'a Element, warnings: &'w mut Warnings) -> Self {
+        let left = element.attributes.iter();
+        let left = left.map(|(name, value)| (name.as_str(), value.as_str()));
         Self {
             element,
             left: left.collect(),
@@ -129,9 +129,9 @@ impl<'a, 'w> Attributes<'a, 'w> {
 
     /// Says that a value was not taken as it stands.
     pub(super) fn wrong(&mut self, name: &str, value: &str, what: &str) {
-        let element = self.element.tag_name().name();
+        let element = &self.element.name;
         let value: String = value.chars().take(40).collect();
-        self.warnings.push(self.element, || {
+        self.warnings.push(&self.element.place, || {
             format!("{name}={value:?} of <{element}> is not possible: {what}")
         });
     }
@@ -140,9 +140,9 @@ impl<'a, 'w> Attributes<'a, 'w> {
 /// Reports what nobody read.
 impl Drop for Attributes<'_, '_> {
     fn drop(&mut self) {
-        let element = self.element.tag_name().name();
+        let element = &self.element.name;
         for (name, _) in &self.left {
-            self.warnings.push(self.element, || {
+            self.warnings.push(&self.element.place, || {
                 format!("the attribute {name} of <{element}> is not known here and was left out")
             });
         }

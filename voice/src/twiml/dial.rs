@@ -2,11 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use roxmltree::Node;
-
 use super::{
     Link, RecordingCallback, Tracks, Warnings,
     attributes::{Attributes, is_key},
+    element::{Child, Element, Place},
     read,
 };
 
@@ -150,7 +149,7 @@ impl fmt::Debug for Target {
     }
 }
 
-pub(super) fn dial(element: Node, warnings: &mut Warnings) -> Dial {
+pub(super) fn dial(element: &Element, warnings: &mut Warnings) -> Dial {
     let nouns = nouns(element, warnings);
     let mut attributes = Attributes::of(element, warnings);
     let timeout = attributes.seconds("timeout", 30, 1, 600);
@@ -203,35 +202,41 @@ fn record(attributes: &mut Attributes) -> Option<DialRecord> {
     attributes.one_of("record", &words).flatten()
 }
 
-fn nouns(element: Node, warnings: &mut Warnings) -> Vec<Noun> {
+fn nouns(element: &Element, warnings: &mut Warnings) -> Vec<Noun> {
     let mut nouns = Vec::new();
-    for child in element.children() {
-        if child.is_text() {
-            let text = child.text().unwrap_or_default().trim();
-            if !text.is_empty() {
-                nouns.extend(number(child, text, warnings).map(bare));
+    for child in &element.children {
+        let place = match child {
+            Child::Text(text, _) if text.trim().is_empty() => continue,
+            Child::Text(text, place) => {
+                nouns.extend(number(place, text.trim(), warnings).map(bare));
+                place
             }
-            continue;
-        }
-        if !child.is_element() {
-            continue;
-        }
-        match child.tag_name().name() {
-            "Number" | "Sip" | "Client" => nouns.extend(noun(child, warnings)),
-            name @ ("Conference" | "Queue" | "Application" | "Sim" | "WhatsApp") => {
-                warnings.push(child, || {
-                    format!("<{name}> cannot be dialled by this switch")
-                });
+            Child::Element(child) => {
+                dialled(child, &mut nouns, warnings);
+                &child.place
             }
-            name => warnings.push(child, || format!("<{name}> is nothing that can be dialled")),
-        }
+        };
         if nouns.len() > MAX_NOUNS {
-            warnings.push(child, || format!("<Dial> calls {MAX_NOUNS} at most"));
+            warnings.push(place, || format!("<Dial> calls {MAX_NOUNS} at most"));
             nouns.truncate(MAX_NOUNS);
             break;
         }
     }
     nouns
+}
+
+fn dialled(element: &Element, nouns: &mut Vec<Noun>, warnings: &mut Warnings) {
+    match element.name.as_str() {
+        "Number" | "Sip" | "Client" => nouns.extend(noun(element, warnings)),
+        name @ ("Conference" | "Queue" | "Application" | "Sim" | "WhatsApp") => {
+            warnings.push(&element.place, || {
+                format!("<{name}> cannot be dialled by this switch")
+            });
+        }
+        name => warnings.push(&element.place, || {
+            format!("<{name}> is nothing that can be dialled")
+        }),
+    }
 }
 
 const fn bare(target: Target) -> Noun {
@@ -244,17 +249,17 @@ const fn bare(target: Target) -> Noun {
     }
 }
 
-fn noun(element: Node, warnings: &mut Warnings) -> Option<Noun> {
-    let text = read::own_text(element);
-    let name = element.tag_name().name();
+fn noun(element: &Element, warnings: &mut Warnings) -> Option<Noun> {
+    let text = element.own_text();
+    let name = element.name.as_str();
     let mut parameters = Vec::new();
     let mut identity = None;
-    for child in element.children().filter(Node::is_element) {
-        match (name, child.tag_name().name()) {
-            ("Client", "Identity") => identity = Some(read::own_text(child)),
+    for child in element.elements() {
+        match (name, child.name.as_str()) {
+            ("Client", "Identity") => identity = Some(child.own_text()),
             ("Client", "Parameter") => parameters.extend(read::parameter(child, warnings)),
-            ("Sip", "Uri") => identity = Some(read::own_text(child)),
-            (_, child_name) => warnings.push(child, || {
+            ("Sip", "Uri") => identity = Some(child.own_text()),
+            (_, child_name) => warnings.push(&child.place, || {
                 format!("<{child_name}> is not known in <{name}> and was left out")
             }),
         }
@@ -279,14 +284,14 @@ fn noun(element: Node, warnings: &mut Warnings) -> Option<Noun> {
     drop(attributes);
     let target = match (name, credentials) {
         ("Sip", Some((username, password))) => {
-            sip(element, &text, warnings).map(|uri| Target::Sip {
+            sip(&element.place, &text, warnings).map(|uri| Target::Sip {
                 uri,
                 username,
                 password,
             })
         }
-        ("Client", _) => client(element, &text, warnings),
-        _ => number(element, &text, warnings),
+        ("Client", _) => client(&element.place, &text, warnings),
+        _ => number(&element.place, &text, warnings),
     };
     Some(Noun {
         target: target?,
@@ -298,7 +303,7 @@ fn noun(element: Node, warnings: &mut Warnings) -> Option<Noun> {
 }
 
 /// A number may be written with the punctuation that people write.
-fn number(at: Node, text: &str, warnings: &mut Warnings) -> Option<Target> {
+fn number(at: &Place, text: &str, warnings: &mut Warnings) -> Option<Target> {
     let number: String = text
         .chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '-' | '.' | '(' | ')'))
@@ -315,7 +320,7 @@ fn number(at: Node, text: &str, warnings: &mut Warnings) -> Option<Target> {
 }
 
 /// What could break out of a header is refused here, whoever writes the request.
-pub(super) fn sip(at: Node, text: &str, warnings: &mut Warnings) -> Option<String> {
+pub(super) fn sip(at: &Place, text: &str, warnings: &mut Warnings) -> Option<String> {
     let has_scheme = |scheme: &str| {
         let start = text.get(..scheme.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && text.len() > scheme.len()
@@ -332,7 +337,7 @@ pub(super) fn sip(at: Node, text: &str, warnings: &mut Warnings) -> Option<Strin
     is_uri.then(|| text.to_owned())
 }
 
-fn client(at: Node, text: &str, warnings: &mut Warnings) -> Option<Target> {
+fn client(at: &Place, text: &str, warnings: &mut Warnings) -> Option<Target> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()+@%".contains(c);
     let is_client = (1..=121).contains(&text.len()) && text.chars().all(is_name);
     if !is_client {

@@ -1,16 +1,20 @@
-//! TwiML: a document is read whole before any of it is run.
+//! Documents, in TwiML or in JSON: each is read whole before any of it is run.
 //!
 //! What is not known is left out and reported, as Twilio does it: verbs, attributes and values that another
 //! version of the language has do not end a call. What is no TwiML at all is refused: HTML, a document type
 //! definition (so no entity is ever expanded), another root, more than 64 KiB.
 
-use roxmltree::{Node, ParsingOptions};
+use roxmltree::ParsingOptions;
 
 mod attributes;
 mod dial;
+mod element;
+mod json;
 mod read;
 mod ssml;
 mod verb;
+
+use element::{Element, Place};
 
 pub(crate) use attributes::is_key;
 pub use dial::{Dial, DialRecord, Noun, StatusEvents, Target};
@@ -34,7 +38,7 @@ pub struct Document {
     pub warnings: Vec<String>,
 }
 
-/// Why a document is no TwiML.
+/// Why a document cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// More than [`MAX_DOCUMENT`] bytes.
@@ -55,23 +59,23 @@ pub enum ParseError {
     /// Its root is another element.
     #[error("the root of the document is <{0}>, and has to be <Response>")]
     Root(String),
+    /// It is not JSON.
+    #[error("the document is not JSON: {0}")]
+    Json(String),
+    /// It is JSON without verbs.
+    #[error(
+        r#"the document has no list of verbs: write {{"verbs": [{{"say": {{"text": "Hello"}}}}]}}"#
+    )]
+    Verbs,
 }
 
 impl Document {
-    /// Reads a document.
+    /// Reads a document in TwiML.
     ///
     /// # Errors
     /// It is no TwiML; what is only unknown in it is in [`Document::warnings`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
-        if bytes.len() > MAX_DOCUMENT {
-            return Err(ParseError::TooLarge);
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| ParseError::Encoding)?;
-        // Many frameworks leave line ends in front of the declaration, which XML does not permit.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
-        if text.is_empty() {
-            return Err(ParseError::Empty);
-        }
+        let text = text_of(bytes)?;
         let options = ParsingOptions {
             allow_dtd: false,
             ..ParsingOptions::default()
@@ -82,12 +86,37 @@ impl Document {
             let name = root.tag_name().name().chars().take(40).collect();
             return Err(ParseError::Root(name));
         }
+        let warnings = Warnings::default();
+        Ok(Self::of(&Element::of_xml(root), warnings))
+    }
+
+    /// Reads a document in JSON: `{"verbs": [{"say": {"text": "Hello"}}, "hangup"]}`, or the list by itself. Verbs and
+    /// what they have are called as in TwiML, with a small letter first; what is no verb beside them is not looked at.
+    ///
+    /// # Errors
+    /// It is no JSON, or has no list of verbs; what is only unknown in it is in [`Document::warnings`].
+    pub fn parse_json(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut warnings = Warnings::default();
-        let verbs = read::verbs(root, &mut warnings);
-        Ok(Self {
-            verbs,
+        let root = json::root(text_of(bytes)?, &mut warnings)?;
+        Ok(Self::of(&root, warnings))
+    }
+
+    /// Reads a document in either language: JSON is what begins with a brace or a bracket.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] and [`Self::parse_json`].
+    pub fn parse_any(bytes: &[u8]) -> Result<Self, ParseError> {
+        match bytes.trim_ascii_start().first() {
+            Some(b'{' | b'[') => Self::parse_json(bytes),
+            _ => Self::parse(bytes),
+        }
+    }
+
+    fn of(root: &Element, mut warnings: Warnings) -> Self {
+        Self {
+            verbs: read::verbs(root, &mut warnings),
             warnings: warnings.finish(),
-        })
+        }
     }
 
     /// A document that says this text, which is what a webhook's `text/plain` means.
@@ -121,6 +150,20 @@ impl Document {
     }
 }
 
+/// A document's text, without what stands in front of it.
+fn text_of(bytes: &[u8]) -> Result<&str, ParseError> {
+    if bytes.len() > MAX_DOCUMENT {
+        return Err(ParseError::TooLarge);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| ParseError::Encoding)?;
+    // Many frameworks leave line ends in front of the declaration, which XML does not permit.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+    if text.is_empty() {
+        return Err(ParseError::Empty);
+    }
+    Ok(text)
+}
+
 fn xml_error(error: roxmltree::Error) -> ParseError {
     match error {
         roxmltree::Error::DtdDetected => ParseError::Dtd,
@@ -137,13 +180,15 @@ struct Warnings {
 }
 
 impl Warnings {
-    fn push(&mut self, at: Node, message: impl FnOnce() -> String) {
+    fn push(&mut self, at: &Place, message: impl FnOnce() -> String) {
         if self.kept.len() == MAX_WARNINGS {
             self.more += 1;
             return;
         }
-        let line = at.document().text_pos_at(at.range().start).row;
-        self.kept.push(format!("line {line}: {}", message()));
+        self.kept.push(match at {
+            Place::Line(line) => format!("line {line}: {}", message()),
+            Place::Path(path) => format!("{path}: {}", message()),
+        });
     }
 
     fn finish(mut self) -> Vec<String> {
@@ -156,3 +201,6 @@ impl Warnings {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod json_tests;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use roxmltree::Node;
-
 use super::{
     Warnings,
     attributes::{Attributes, is_key},
-    dial, ssml,
+    dial,
+    element::{Child, Element},
+    ssml,
     verb::{
         Connect, Gather, Link, Message, Prompt, Recognition, Record, RecordingCallback, Refer,
         RejectReason, Say, Stream, Tracks, Verb,
@@ -27,27 +27,29 @@ const MAX_PARAMETER: usize = 500;
 const UNSERVED: [&str; 4] = ["Enqueue", "Leave", "Echo", "Pay"];
 
 /// The steps of a document.
-pub(super) fn verbs(root: Node, warnings: &mut Warnings) -> Vec<Verb> {
+pub(super) fn verbs(root: &Element, warnings: &mut Warnings) -> Vec<Verb> {
     drop(Attributes::of(root, warnings));
     let mut verbs = Vec::new();
-    for child in root.children() {
-        if child.is_element() {
-            verbs.extend(verb(child, warnings));
-        } else if child.is_text() && child.text().is_some_and(|text| !text.trim().is_empty()) {
-            warnings.push(child, || "text outside of a verb was left out".to_owned());
+    for child in &root.children {
+        match child {
+            Child::Element(element) => verbs.extend(verb(element, warnings)),
+            Child::Text(text, _) if text.trim().is_empty() => {}
+            Child::Text(_, place) => {
+                warnings.push(place, || "text outside of a verb was left out".to_owned());
+            }
         }
     }
     verbs
 }
 
-fn verb(element: Node, warnings: &mut Warnings) -> Option<Verb> {
-    Some(match element.tag_name().name() {
+fn verb(element: &Element, warnings: &mut Warnings) -> Option<Verb> {
+    Some(match element.name.as_str() {
         "Say" | "Play" | "Pause" => Verb::Prompt(prompt(element, warnings)?),
         "Gather" => Verb::Gather(Box::new(gather(element, warnings))),
         "Dial" => Verb::Dial(Box::new(dial::dial(element, warnings))),
         "Record" => Verb::Record(Box::new(record(element, warnings))),
         "Redirect" => {
-            let url = own_text(element);
+            let url = element.own_text();
             no_children(element, warnings);
             let method = Attributes::of(element, warnings).method("method");
             Verb::Redirect(Link { url, method })
@@ -77,18 +79,22 @@ fn verb(element: Node, warnings: &mut Warnings) -> Option<Verb> {
         }
         "Message" | "Sms" => Verb::Message(message(element, warnings)?),
         name if UNSERVED.contains(&name) => {
-            warnings.push(element, || format!("<{name}> is not run by this switch"));
+            warnings.push(&element.place, || {
+                format!("<{name}> is not run by this switch")
+            });
             return None;
         }
         name => {
-            warnings.push(element, || format!("<{name}> is no verb and was left out"));
+            warnings.push(&element.place, || {
+                format!("<{name}> is no verb and was left out")
+            });
             return None;
         }
     })
 }
 
-fn prompt(element: Node, warnings: &mut Warnings) -> Option<Prompt> {
-    match element.tag_name().name() {
+fn prompt(element: &Element, warnings: &mut Warnings) -> Option<Prompt> {
+    match element.name.as_str() {
         "Say" => say(element, warnings).map(Prompt::Say),
         "Play" => play(element, warnings),
         "Pause" => {
@@ -97,18 +103,15 @@ fn prompt(element: Node, warnings: &mut Warnings) -> Option<Prompt> {
             Some(Prompt::Pause(length))
         }
         name => {
-            let parent = element
-                .parent()
-                .map_or("", |parent| parent.tag_name().name());
-            warnings.push(element, || {
-                format!("<{name}> cannot stand in <{parent}> and was left out")
+            warnings.push(&element.place, || {
+                format!("<{name}> cannot stand in <Gather> and was left out")
             });
             None
         }
     }
 }
 
-fn say(element: Node, warnings: &mut Warnings) -> Option<Say> {
+fn say(element: &Element, warnings: &mut Warnings) -> Option<Say> {
     let (mut text, mut ssml) = ssml::read(element, warnings);
     let mut attributes = Attributes::of(element, warnings);
     let say = Say {
@@ -119,11 +122,11 @@ fn say(element: Node, warnings: &mut Warnings) -> Option<Say> {
     };
     drop(attributes);
     if text.is_empty() && ssml.is_none() {
-        warnings.push(element, || "<Say> has nothing to say".to_owned());
+        warnings.push(&element.place, || "<Say> has nothing to say".to_owned());
         return None;
     }
     if text.chars().count() > MAX_SAY {
-        warnings.push(element, || {
+        warnings.push(&element.place, || {
             format!("<Say> says {MAX_SAY} characters at most")
         });
         text = text.chars().take(MAX_SAY).collect();
@@ -133,9 +136,9 @@ fn say(element: Node, warnings: &mut Warnings) -> Option<Say> {
     Some(Say { text, ssml, ..say })
 }
 
-fn play(element: Node, warnings: &mut Warnings) -> Option<Prompt> {
+fn play(element: &Element, warnings: &mut Warnings) -> Option<Prompt> {
     no_children(element, warnings);
-    let url = own_text(element);
+    let url = element.own_text();
     let mut attributes = Attributes::of(element, warnings);
     let loops = attributes.number("loop", 0, 1000).unwrap_or(1);
     let digits = attributes.text("digits").map(str::trim);
@@ -153,15 +156,15 @@ fn play(element: Node, warnings: &mut Warnings) -> Option<Prompt> {
     }
     drop(attributes);
     if url.is_empty() {
-        warnings.push(element, || "<Play> has no URL".to_owned());
+        warnings.push(&element.place, || "<Play> has no URL".to_owned());
         return None;
     }
     Some(Prompt::Play { url, loops })
 }
 
-fn gather(element: Node, warnings: &mut Warnings) -> Gather {
-    let prompts = element.children().filter(Node::is_element);
-    let prompts = prompts
+fn gather(element: &Element, warnings: &mut Warnings) -> Gather {
+    let prompts = element
+        .elements()
         .filter_map(|child| prompt(child, warnings))
         .collect();
     let mut attributes = Attributes::of(element, warnings);
@@ -217,7 +220,7 @@ fn gather(element: Node, warnings: &mut Warnings) -> Gather {
     }
 }
 
-fn record(element: Node, warnings: &mut Warnings) -> Record {
+fn record(element: &Element, warnings: &mut Warnings) -> Record {
     no_children(element, warnings);
     let mut attributes = Attributes::of(element, warnings);
     Record {
@@ -257,13 +260,13 @@ pub(super) fn recording_callback(attributes: &mut Attributes) -> Option<Recordin
     })
 }
 
-fn refer(element: Node, warnings: &mut Warnings) -> Option<Refer> {
+fn refer(element: &Element, warnings: &mut Warnings) -> Option<Refer> {
     let mut to = None;
-    for child in element.children().filter(Node::is_element) {
-        match child.tag_name().name() {
+    for child in element.elements() {
+        match child.name.as_str() {
             "Sip" => {
                 drop(Attributes::of(child, warnings));
-                let text = own_text(child);
+                let text = child.own_text();
                 let is_tel = text.strip_prefix("tel:").is_some_and(|number| {
                     !number.is_empty()
                         && number
@@ -274,42 +277,48 @@ fn refer(element: Node, warnings: &mut Warnings) -> Option<Refer> {
                 to = if is_tel {
                     Some(text)
                 } else {
-                    dial::sip(child, &text, warnings)
+                    dial::sip(&child.place, &text, warnings)
                 };
             }
-            name => warnings.push(child, || format!("<{name}> cannot stand in <Refer>")),
+            name => warnings.push(&child.place, || format!("<{name}> cannot stand in <Refer>")),
         }
     }
     let action = Attributes::of(element, warnings).link("action", "method");
     if to.is_none() {
-        warnings.push(element, || "<Refer> needs a <Sip> with a URI".to_owned());
+        warnings.push(&element.place, || {
+            "<Refer> needs a <Sip> with a URI".to_owned()
+        });
     }
     Some(Refer { to: to?, action })
 }
 
-fn stream_in(element: Node, warnings: &mut Warnings) -> Option<Stream> {
-    let parent = element.tag_name().name();
+fn stream_in(element: &Element, warnings: &mut Warnings) -> Option<Stream> {
+    let parent = &element.name;
     let mut stream = None;
-    for child in element.children().filter(Node::is_element) {
-        match child.tag_name().name() {
+    for child in element.elements() {
+        match child.name.as_str() {
             "Stream" if stream.is_none() => stream = self::stream(child, warnings),
-            name => warnings.push(child, || {
+            name => warnings.push(&child.place, || {
                 format!("<{name}> in <{parent}> is not run by this switch: it runs one <Stream>")
             }),
         }
     }
     if stream.is_none() {
-        warnings.push(element, || format!("<{parent}> has no <Stream> with a URL"));
+        warnings.push(&element.place, || {
+            format!("<{parent}> has no <Stream> with a URL")
+        });
     }
     stream
 }
 
-fn stream(element: Node, warnings: &mut Warnings) -> Option<Stream> {
+fn stream(element: &Element, warnings: &mut Warnings) -> Option<Stream> {
     let mut parameters = Vec::new();
-    for child in element.children().filter(Node::is_element) {
-        match child.tag_name().name() {
+    for child in element.elements() {
+        match child.name.as_str() {
             "Parameter" => parameters.extend(parameter(child, warnings)),
-            name => warnings.push(child, || format!("<{name}> cannot stand in <Stream>")),
+            name => warnings.push(&child.place, || {
+                format!("<{name}> cannot stand in <Stream>")
+            }),
         }
     }
     let mut attributes = Attributes::of(element, warnings);
@@ -331,30 +340,34 @@ fn stream(element: Node, warnings: &mut Warnings) -> Option<Stream> {
     (!stream.url.is_empty()).then_some(stream)
 }
 
-fn stop(element: Node, warnings: &mut Warnings) -> Option<String> {
+fn stop(element: &Element, warnings: &mut Warnings) -> Option<String> {
     let mut name = None;
-    for child in element.children().filter(Node::is_element) {
+    for child in element.elements() {
         let mut attributes = Attributes::of(child, warnings);
-        if child.tag_name().name() == "Stream" {
+        if child.name == "Stream" {
             name = attributes.owned("name");
             // What else a `<Stream>` may have says nothing here.
             let _ = (attributes.text("url"), attributes.text("track"));
         }
     }
     if name.is_none() {
-        warnings.push(element, || "<Stop> needs a <Stream> with a name".to_owned());
+        warnings.push(&element.place, || {
+            "<Stop> needs a <Stream> with a name".to_owned()
+        });
     }
     name
 }
 
-fn message(element: Node, warnings: &mut Warnings) -> Option<Message> {
-    let mut body = own_text(element);
+fn message(element: &Element, warnings: &mut Warnings) -> Option<Message> {
+    let mut body = element.own_text();
     let mut media = Vec::new();
-    for child in element.children().filter(Node::is_element) {
-        match child.tag_name().name() {
-            "Body" => body = own_text(child),
-            "Media" if media.len() < 10 => media.push(own_text(child)),
-            name => warnings.push(child, || format!("<{name}> in <Message> was left out")),
+    for child in element.elements() {
+        match child.name.as_str() {
+            "Body" => body = child.own_text(),
+            "Media" if media.len() < 10 => media.push(child.own_text()),
+            name => warnings.push(&child.place, || {
+                format!("<{name}> in <Message> was left out")
+            }),
         }
     }
     let mut attributes = Attributes::of(element, warnings);
@@ -370,13 +383,13 @@ fn message(element: Node, warnings: &mut Warnings) -> Option<Message> {
     };
     drop(attributes);
     if message.body.is_empty() && message.media.is_empty() {
-        warnings.push(element, || {
+        warnings.push(&element.place, || {
             "<Message> has neither text nor media".to_owned()
         });
         return None;
     }
     if body.chars().count() > MAX_BODY {
-        warnings.push(element, || {
+        warnings.push(&element.place, || {
             format!("<Message> has {MAX_BODY} characters at most")
         });
     }
@@ -384,7 +397,7 @@ fn message(element: Node, warnings: &mut Warnings) -> Option<Message> {
 }
 
 /// `<Parameter name="" value=""/>`.
-pub(super) fn parameter(element: Node, warnings: &mut Warnings) -> Option<(String, String)> {
+pub(super) fn parameter(element: &Element, warnings: &mut Warnings) -> Option<(String, String)> {
     let mut attributes = Attributes::of(element, warnings);
     let name = attributes.owned("name").filter(|name| !name.is_empty());
     let value = attributes.owned("value").unwrap_or_default();
@@ -392,25 +405,18 @@ pub(super) fn parameter(element: Node, warnings: &mut Warnings) -> Option<(Strin
     let is_short = |name: &String| name.chars().count() + value.chars().count() < MAX_PARAMETER;
     let name = name.filter(is_short);
     if name.is_none() {
-        warnings.push(element, || {
+        warnings.push(&element.place, || {
             format!("<Parameter> needs a name, and less than {MAX_PARAMETER} characters in all")
         });
     }
     Some((name?, value))
 }
 
-/// The text that stands directly in an element, without white space around it.
-pub(super) fn own_text(element: Node) -> String {
-    let texts = element.children().filter(Node::is_text);
-    let text: String = texts.filter_map(|node| node.text()).collect();
-    text.trim().to_owned()
-}
-
-fn no_children(element: Node, warnings: &mut Warnings) {
-    let parent = element.tag_name().name();
-    for child in element.children().filter(Node::is_element) {
-        let name = child.tag_name().name();
-        warnings.push(child, || {
+fn no_children(element: &Element, warnings: &mut Warnings) {
+    let parent = &element.name;
+    for child in element.elements() {
+        let name = &child.name;
+        warnings.push(&child.place, || {
             format!("<{name}> cannot stand in <{parent}> and was left out")
         });
     }

@@ -1,8 +1,9 @@
 //! The text of `<Say>`, with and without its markup.
 
-use roxmltree::Node;
-
-use super::Warnings;
+use super::{
+    Warnings,
+    element::{Child, Element},
+};
 
 /// The elements of SSML that `<Say>` may have.
 const ELEMENTS: [&str; 10] = [
@@ -13,7 +14,7 @@ const ELEMENTS: [&str; 10] = [
 const MAX_DEPTH: usize = 16;
 
 /// The text within an element, and the same with its markup where it has any.
-pub(super) fn read(element: Node, warnings: &mut Warnings) -> (String, Option<String>) {
+pub(super) fn read(element: &Element, warnings: &mut Warnings) -> (String, Option<String>) {
     let mut reader = Reader {
         text: String::new(),
         markup: String::new(),
@@ -34,19 +35,14 @@ struct Reader<'w> {
 }
 
 impl Reader<'_> {
-    fn children(&mut self, element: Node, depth: usize) {
+    fn children(&mut self, element: &Element, depth: usize) {
         if depth > MAX_DEPTH {
-            let texts = element.descendants().filter(Node::is_text);
-            for text in texts.filter_map(|node| node.text()) {
-                self.text(text);
-            }
-            return;
+            return self.text(&element.all_text());
         }
-        for child in element.children() {
-            if child.is_element() {
-                self.element(child, depth);
-            } else if let Some(text) = child.text().filter(|_| child.is_text()) {
-                self.text(text);
+        for child in &element.children {
+            match child {
+                Child::Element(element) => self.element(element, depth),
+                Child::Text(text, _) => self.text(text),
             }
         }
     }
@@ -56,10 +52,10 @@ impl Reader<'_> {
         escape(&mut self.markup, text);
     }
 
-    fn element(&mut self, element: Node, depth: usize) {
-        let name = element.tag_name().name();
+    fn element(&mut self, element: &Element, depth: usize) {
+        let name = element.name.as_str();
         if !ELEMENTS.contains(&name) {
-            self.warnings.push(element, || {
+            self.warnings.push(&element.place, || {
                 format!("<{name}> is no SSML that <Say> knows; its text is said")
             });
             self.children(element, depth + 1);
@@ -68,14 +64,11 @@ impl Reader<'_> {
         self.has_markup = true;
         self.markup.push('<');
         self.markup.push_str(name);
-        for attribute in element.attributes() {
+        for (name, value) in &element.attributes {
             self.markup.push(' ');
-            if attribute.namespace() == Some(roxmltree::NS_XML_URI) {
-                self.markup.push_str("xml:");
-            }
-            self.markup.push_str(attribute.name());
+            self.markup.push_str(name);
             self.markup.push_str("=\"");
-            escape(&mut self.markup, attribute.value());
+            escape(&mut self.markup, value);
             self.markup.push('"');
         }
         self.markup.push('>');

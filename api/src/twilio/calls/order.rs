@@ -139,8 +139,9 @@ pub(in super::super) fn link(
     let Some(text) = call.form.text(url) else {
         return Ok(None);
     };
-    let is_http = text.starts_with("http:") || text.starts_with("https:");
-    if !is_http || has_no_host(text) {
+    let schemes = ["http:", "https:", "ws:", "wss:"];
+    let is_asked = schemes.iter().any(|scheme| text.starts_with(scheme));
+    if !is_asked || has_no_host(text) {
         return Err(Error::bad(
             21205,
             format!("{url} is not a valid URL: {text}"),

@@ -253,6 +253,12 @@ impl Core {
         Some(Ok(VoiceDone::Done))
     }
 
+    /// The SID of the account whose a call is.
+    pub(crate) fn voice_account(&self, call: &str) -> Option<String> {
+        let hosted = self.voices.by_id.get(&self.voice_of(call)?)?;
+        Some(hosted.terms.account.as_str().to_owned())
+    }
+
     /// Changes who was dialled by a document: such a call can be ended alone.
     fn update_dialled(
         &mut self,

@@ -240,6 +240,17 @@ impl Hosted {
                 result: Err(MediaError::Engine(why.to_owned())),
             });
         }
+        for job in std::mem::take(&mut self.listening) {
+            self.not_heard(job, why);
+        }
+    }
+
+    /// Nobody will say what was said.
+    fn not_heard(&mut self, job: u32, why: &str) {
+        self.events.push_back(Event::Heard {
+            job: job.into(),
+            heard: Heard::Failed(why.to_owned()),
+        });
     }
 
     /// The party has been sent its keys, or cannot be: its document runs, however they went.
@@ -260,6 +271,16 @@ impl Hosted {
             VoiceEvent::RecordingStarted { job } => self.on_recording_started(now, *job, core),
             VoiceEvent::Recorded { job, result } => {
                 self.on_recorded(now, *job, result.clone(), core);
+            }
+            VoiceEvent::Heard {
+                job,
+                heard: media::Heard::Final { .. } | media::Heard::Failed(_),
+            } => {
+                self.listening.remove(job);
+            }
+            // What listens is a stream to mediad.
+            VoiceEvent::StreamEnded { job, .. } if self.listening.remove(job) => {
+                return self.not_heard(*job, "the audio of the party cannot be heard here");
             }
             VoiceEvent::StreamEnded { job, .. } => drop(self.streaming.remove(job)),
             VoiceEvent::StreamWarning { code, text, .. } => {
@@ -359,16 +380,27 @@ impl Hosted {
                 let job = job.number();
                 self.playing.remove(&job);
                 self.streaming.remove(&job);
+                self.listening.remove(&job);
                 self.orders.push(VoiceOrder::Stop { job });
             }
             Action::OpenStream(stream) => {
                 self.streaming.insert(stream.job.number());
                 self.orders.push(self.terms.stream(call.sid(), *stream));
             }
-            Action::Listen { job, .. } => {
-                let why = "this node has nothing that understands speech";
-                let heard = Heard::Failed(why.to_owned());
-                self.events.push_back(Event::Heard { job, heard });
+            Action::Listen {
+                job,
+                leg,
+                recognition,
+                partials,
+            } => {
+                let Some(side) = self.side_of(leg) else {
+                    let heard = Heard::Failed("who was to be heard is gone".to_owned());
+                    return self.events.push_back(Event::Heard { job, heard });
+                };
+                let of = (job.number(), side);
+                self.listening.insert(job.number());
+                self.orders
+                    .push(self.terms.listen(call.sid(), of, *recognition, partials));
             }
             Action::Record(recording) => self.record(now, *recording, core),
             Action::StopRecording { job } => {

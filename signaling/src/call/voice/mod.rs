@@ -130,6 +130,8 @@ struct Hosted {
     playing: BTreeSet<u32>,
     /// The same of streams.
     streaming: BTreeSet<u32>,
+    /// What is being understood.
+    listening: BTreeSet<u32>,
     recordings: Recordings,
     referral: Option<Referral>,
     /// What the call is to be told.
@@ -549,6 +551,7 @@ impl Hosted {
             call: None,
             playing: BTreeSet::new(),
             streaming: BTreeSet::new(),
+            listening: BTreeSet::new(),
             recordings: Recordings::default(),
             referral: None,
             events: VecDeque::new(),

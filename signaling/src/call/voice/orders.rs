@@ -1,12 +1,13 @@
 //! The words of the interpreter in those of mediad, and back.
 
 use ::control::media::{
-    Audio, AudioTrouble, NewStream, Pause, Play, Side, StreamTrouble, VoiceEvent, VoiceOrder,
+    self as media, Audio, AudioTrouble, Listen, NewStream, Pause, Play, Side, StreamTrouble,
+    VoiceEvent, VoiceOrder,
 };
 use voice::{
-    call::{self, Event, LegId, MediaError, Source, StreamError},
+    call::{self, Event, Heard, LegId, MediaError, Source, StreamError},
     sid::Sid,
-    twiml::Tracks,
+    twiml::{Recognition, Tracks},
 };
 
 /// Where things are asked for, and in whose name.
@@ -39,6 +40,31 @@ impl Terms {
             audio,
             loops,
         })
+    }
+
+    /// What somebody says is to be understood.
+    pub(super) fn listen(
+        &self,
+        of: &Sid,
+        (job, side): (u32, Side),
+        recognition: Recognition,
+        partials: bool,
+    ) -> VoiceOrder {
+        let millis =
+            |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        VoiceOrder::Listen(Box::new(Listen {
+            job,
+            side,
+            account_sid: self.account.as_str().to_owned(),
+            call_sid: of.as_str().to_owned(),
+            language: recognition.language,
+            hints: recognition.hints,
+            model: recognition.model,
+            profanity_filter: recognition.profanity_filter,
+            speech_timeout_ms: recognition.speech_timeout.map(millis),
+            max_speech_ms: millis(recognition.max_speech_time),
+            partials,
+        }))
     }
 
     /// A stream of the party's audio.
@@ -91,6 +117,10 @@ pub(super) fn event_of(event: VoiceEvent, leg_of: impl Fn(Side) -> Option<LegId>
             job: job.into(),
             result: result.map_err(trouble),
         },
+        VoiceEvent::Heard { job, heard } => Event::Heard {
+            job: job.into(),
+            heard: understood(heard),
+        },
         VoiceEvent::StreamStarted { job } => Event::StreamStarted { job: job.into() },
         VoiceEvent::StreamEnded { job, result } => Event::StreamEnded {
             job: job.into(),
@@ -100,6 +130,15 @@ pub(super) fn event_of(event: VoiceEvent, leg_of: impl Fn(Side) -> Option<LegId>
         | VoiceEvent::Recorded { .. }
         | VoiceEvent::StreamWarning { .. } => return None,
     })
+}
+
+fn understood(heard: media::Heard) -> Heard {
+    match heard {
+        media::Heard::Speaking => Heard::Speaking,
+        media::Heard::Partial { stable, unstable } => Heard::Partial { stable, unstable },
+        media::Heard::Final { text, confidence } => Heard::Final { text, confidence },
+        media::Heard::Failed(why) => Heard::Failed(why),
+    }
 }
 
 pub(super) fn trouble(trouble: AudioTrouble) -> MediaError {

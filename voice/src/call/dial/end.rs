@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Stage;
 use crate::{
-    call::{Action, Call, Lane, LegId, leg::CallStatus, script::Step},
+    call::{Action, Call, Lane, LegId, Topic, leg::CallStatus, script::Step},
     form::Params,
     sid::Sid,
     twiml::Link,
@@ -17,7 +17,7 @@ impl Call {
             return;
         };
         match action {
-            Some(action) => self.fetch(now, LegId::PARTY, &action, &params),
+            Some(action) => self.fetch(now, LegId::PARTY, &action, &params, Topic::Dialled),
             None => self.proceed(now, LegId::PARTY),
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    Action, Call, Cause, JobId, LegId, NewLeg,
+    Action, Call, Cause, JobId, LegId, NewLeg, Topic,
     leg::{CallStatus, Leg},
     script::{Script, Step},
     setup::Direction,
@@ -109,7 +109,8 @@ impl Call {
                 return true;
             };
             let params = [("DialCallStatus", "failed"), ("DialBridged", "false")];
-            self.fetch(now, LegId::PARTY, &action, &params.into_iter().collect());
+            let params = params.into_iter().collect();
+            self.fetch(now, LegId::PARTY, &action, &params, Topic::Dialled);
             return false;
         }
         let mut ringback = None;
@@ -171,6 +172,7 @@ impl Call {
             let link = self.absolute(LegId::PARTY, link)?;
             Some((link, *events))
         });
+        let callback = self.status_or_socket(callback);
         let id = LegId(self.number());
         let sid = self.sid.derive(Kind::Call, id.0);
         let leg = Leg {

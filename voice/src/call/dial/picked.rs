@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::{Dialling, Picked, Stage};
 use crate::{
     call::{
-        Action, Call, JobId, LegId, Source, leg::CallStatus, record::NewRecording, script::Script,
+        Action, Call, JobId, LegId, Source, Topic, leg::CallStatus, record::NewRecording,
+        script::Script,
     },
     form::Params,
 };
@@ -86,7 +87,7 @@ impl Call {
                 if let Some(script) = self.script_mut(leg) {
                     script.base = base;
                 }
-                self.fetch(now, leg, &link, &Params::new());
+                self.fetch(now, leg, &link, &Params::new(), Topic::Whisper);
             }
             None => self.bridge(now),
         }

@@ -158,7 +158,8 @@ fn what_is_no_document_goes_to_the_fallback_url_with_the_reason() {
             12100,
         ),
         (Page::Body("text/html", b"<html></html>".to_vec()), 12100),
-        (Page::Body("application/json", b"{}".to_vec()), 12300),
+        (Page::Body("application/json", b"{}".to_vec()), 12100),
+        (Page::Body("application/pdf", b"%PDF".to_vec()), 12300),
     ] {
         let mut host = with_fallback(vec![(VOICE, page)]);
         assert_eq!(host.notices, [code]);

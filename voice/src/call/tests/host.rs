@@ -218,7 +218,7 @@ impl Host {
     fn act(&mut self, action: &Action) {
         match action {
             Action::Request(request) => {
-                self.log.push(format!("{} {}", request.method, request.url));
+                self.log.push(asked(request));
                 self.requests.push(Request::clone(request));
                 return self.answer(request);
             }
@@ -249,10 +249,17 @@ impl Host {
 
     fn answer(&mut self, request: &Request) {
         let url = request.url.split('?').next().unwrap_or_default();
+        // Who is only told says nothing.
+        let exchange = request.exchange.as_ref();
+        let is_told = exchange.is_some_and(|exchange| !exchange.is_answered);
         let page = match self.pages.get_mut(url) {
-            Some(pages) if pages.len() > 1 => pages.remove(0),
+            Some(pages) if pages.len() > 1 && !is_told => pages.remove(0),
             Some(pages) => pages[0].clone(),
             None => Page::Silent,
+        };
+        let page = match page {
+            Page::Body(..) if is_told => Page::Status(204),
+            page => page,
         };
         let response = |status, content_type: &str, body: Vec<u8>| {
             Ok(Response {
@@ -281,6 +288,20 @@ impl Host {
             },
             self.now,
         );
+    }
+}
+
+/// A request in few words: of a message, its type.
+fn asked(request: &Request) -> String {
+    let Some(exchange) = &request.exchange else {
+        return format!("{} {}", request.method, request.url);
+    };
+    let text = request.body.as_deref().unwrap_or_default();
+    let message: serde_json::Value = serde_json::from_str(text).unwrap();
+    let kind = message["type"].as_str().unwrap();
+    match exchange.is_answered {
+        true => format!("ask {kind}"),
+        false => format!("tell {kind}"),
     }
 }
 

@@ -8,6 +8,7 @@ mod hang_up;
 mod host;
 mod order;
 mod record;
+mod socket;
 mod status;
 mod stream;
 mod transcripts;

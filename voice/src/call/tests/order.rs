@@ -313,7 +313,7 @@ fn a_calls_terms_are_changed_while_it_goes_on() {
         ..setup()
     };
     let mut host = Host::of(fallback, &[(VOICE, WAIT)]);
-    let to = crate::twiml::Link {
+    let to = Link {
         url: TOLD.to_owned(),
         method: Method::Get,
     };
