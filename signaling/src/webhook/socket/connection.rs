@@ -247,9 +247,10 @@ impl Listener<'_> {
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map(|frame| u16::from(frame.code));
-                    return code.map_or("it was closed".to_owned(), |code| {
-                        format!("it was closed with {code}")
-                    });
+                    return code.map_or_else(
+                        || "it was closed".to_owned(),
+                        |code| format!("it was closed with {code}"),
+                    );
                 }
                 Some(Ok(_)) => {}
                 Some(Err(Error::Capacity(_))) => {
@@ -326,15 +327,14 @@ impl Listener<'_> {
 
 /// Connects and shakes hands.
 async fn open(place: &Place, shared: &Shared) -> Result<Socket, Trouble> {
-    let failed = Trouble::Failed;
-    let target = Target::of(&place.url).ok_or(failed(RequestError::Host))?;
+    let target = Target::of(&place.url).ok_or(Trouble::Failed(RequestError::Host))?;
     let stream = connect::connect(&target, shared, place.public).await;
-    let stream = stream.map_err(failed)?;
+    let stream = stream.map_err(Trouble::Failed)?;
     let scheme = if target.is_tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}{}", target.authority(), target.path());
     let mut request = url
         .into_client_request()
-        .map_err(|_| failed(RequestError::Host))?;
+        .map_err(|_| Trouble::Failed(RequestError::Host))?;
     let headers = request.headers_mut();
     let agent = concat!("Tandem/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
@@ -352,7 +352,7 @@ async fn open(place: &Place, shared: &Shared) -> Result<Socket, Trouble> {
         Err(Error::Http(response)) => Err(Trouble::Status(response.status().as_u16())),
         Err(error) => {
             debug!(url = place.url, %error, "a socket's handshake failed");
-            Err(failed(RequestError::Protocol))
+            Err(Trouble::Failed(RequestError::Protocol))
         }
     }
 }

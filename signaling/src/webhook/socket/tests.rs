@@ -98,9 +98,8 @@ async fn accept(listener: &TcpListener, url: &str) -> Server {
 async fn hear(server: &mut Server) -> Value {
     loop {
         let message = timeout(Duration::from_secs(5), server.next()).await;
-        match message.unwrap().unwrap().unwrap() {
-            Message::Text(text) => return serde_json::from_str(text.as_str()).unwrap(),
-            _ => {}
+        if let Message::Text(text) = message.unwrap().unwrap().unwrap() {
+            return serde_json::from_str(text.as_str()).unwrap();
         }
     }
 }
