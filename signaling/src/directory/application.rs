@@ -282,13 +282,18 @@ impl Directory {
         self.programs.of_trunk(trunk)
     }
 
-    /// The sockets of the applications that numbers lead to: they are kept open.
+    /// The sockets of the applications that numbers and trunks lead to: they are kept open.
     pub(crate) fn sockets(&self) -> HashSet<Place> {
         let numbers = self.numbers.values();
         let numbers =
             numbers.filter(|number| number.application.is_some() || number.voice_url.is_some());
         let applications = numbers.filter_map(|number| self.application_of(number, true).ok());
+        let trunks = self.trunks.iter().map(|trunk| &trunk.config);
+        let trunks = trunks
+            .filter(|trunk| trunk.application.is_some() || trunk.voice_url.is_some())
+            .filter_map(|trunk| self.application_of_trunk(trunk).ok());
         applications
+            .chain(trunks)
             .filter_map(|application| application.socket())
             .collect()
     }
