@@ -184,6 +184,8 @@ pub struct Create {
     pub a: Leg,
     /// The callee's leg.
     pub b: Leg,
+    /// It is one of programmable voice from the beginning: its parties are apart, as with [`VoiceOrder::Attach`].
+    pub apart: bool,
 }
 
 /// What a leg should be.

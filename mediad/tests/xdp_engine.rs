@@ -182,6 +182,7 @@ async fn create(engine: &Engine, alice: &Party, bob: &Party) -> SessionInfo {
         owner: "test".into(),
         a: alice.leg(),
         b: bob.leg(),
+        apart: false,
     };
     match engine.handle(Request::Create(create)).await.unwrap() {
         Response::Session(info) => info,

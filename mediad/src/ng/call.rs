@@ -170,6 +170,7 @@ async fn create(
         owner: OWNER.to_owned(),
         a,
         b,
+        apart: false,
     };
     session(media.request(Request::Create(create)).await?)
 }

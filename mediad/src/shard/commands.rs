@@ -48,11 +48,20 @@ impl<I: PacketIo> Shard<I> {
     /// Makes a session; for one that is there, does what [`modify`](Self::modify) and
     /// [`mute`](Self::mute) do.
     fn create(&mut self, create: Create) -> Result<SessionInfo, Fault> {
-        let Create { id, owner, a, b } = create;
+        let Create {
+            id,
+            owner,
+            a,
+            b,
+            apart,
+        } = create;
         if let Some(&index) = self.by_id.get(&id) {
             if let Some(session) = self.relay.session_mut(index) {
                 session.owner = owner;
                 session.mute(a.muted, b.muted);
+                if apart {
+                    session.attach(monotonic_ns());
+                }
             }
             return self.modify(Modify {
                 id,
@@ -71,6 +80,9 @@ impl<I: PacketIo> Shard<I> {
         let now = monotonic_ns();
         let mut session = Session::new(id, owner, [leg_a, leg_b], now);
         session.mute(a.muted, b.muted);
+        if apart {
+            session.attach(now);
+        }
         if let Err(fault) = check_remotes(&session, [&a.remote, &b.remote]) {
             session.legs.iter().for_each(|leg| self.close_leg(leg));
             return Err(fault);

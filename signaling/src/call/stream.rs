@@ -327,6 +327,7 @@ impl Media {
                 remote: session.callee.clone(),
                 muted: self.muted.callee,
             },
+            apart: false,
         })
     }
 

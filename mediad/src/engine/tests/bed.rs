@@ -80,6 +80,7 @@ impl Bed {
             owner,
             a: leg(),
             b: leg(),
+            apart: false,
         })
         .await
     }
@@ -100,6 +101,7 @@ impl Bed {
             owner: "test".into(),
             a: leg(a),
             b: leg(b),
+            apart: false,
         };
         self.create_with(create).await.unwrap()
     }

@@ -173,6 +173,7 @@ async fn a_port_can_be_asked_for() {
         owner: String::new(),
         a: leg(Some(port)),
         b: leg(None),
+        apart: false,
     };
     let info = bed.create_with(create(2, wish)).await.unwrap();
     assert_eq!(info.a.rtp.port(), wish);
@@ -273,6 +274,7 @@ async fn a_refused_request_changes_nothing() {
             owner: "test".into(),
             a: leg(a),
             b: leg(b),
+            apart: false,
         };
         let fault = bed.create_with(create).await.unwrap_err();
         assert_eq!(fault.code, FaultCode::Invalid);

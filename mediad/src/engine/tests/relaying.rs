@@ -232,6 +232,7 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
         owner: String::new(),
         a: leg(&alice),
         b: leg(&bob),
+        apart: false,
     };
     let info = bed.create_with(create).await.unwrap();
     assert!(info.a.rtp.is_ipv6() && info.b.rtp.is_ipv4());

@@ -41,6 +41,7 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
                 remote: Some(bob.described()),
                 muted: false,
             },
+            apart: false,
         })
     };
     // Ten sessions, each asked for twice, all at once.

@@ -219,6 +219,8 @@ pub(super) struct Mediad {
     pub(super) held: VecDeque<(MediaToken, Result<media::Response, RequestError>)>,
     pub(super) holds: bool,
     pub(super) fails: bool,
+    /// Orders of programmable voice that get no answer, from now on.
+    pub(super) unheard: u32,
     pub(super) silent_ms: u64,
     /// How often it was asked how calls sound.
     pub(super) surveys: u64,
@@ -676,6 +678,10 @@ impl Mediad {
                 }
                 None => Err(missing()),
             },
+            media::Request::Voice(_) if self.unheard > 0 => {
+                self.unheard -= 1;
+                Err(RequestError::Timeout)
+            }
             media::Request::Voice(voice) => match self.sessions.get(&voice.id.0) {
                 Some((_, info)) => {
                     self.orders.extend(voice.orders);

@@ -120,6 +120,46 @@ fn a_mediad_that_was_restarted_has_the_session_again_and_the_document_goes_on() 
 }
 
 #[test]
+fn orders_that_mediad_does_not_answer_are_repeated_and_then_given_up() {
+    let mut bed = Bed::new();
+    let request = begin(&mut bed, "slow");
+    bed.mediad.unheard = 3;
+    bed.reply(
+        "http://app.test/voice",
+        "<Say>One</Say><Pause length=\"60\"/>",
+    );
+    let (mut caller, _) = pick_up(&mut bed, &request);
+    assert_eq!(bed.mediad.unheard, 0);
+    let orders = bed.orders();
+    let plays = |orders: &[VoiceOrder]| {
+        let plays = orders.iter();
+        plays
+            .filter(|order| matches!(order, VoiceOrder::Play(_)))
+            .count()
+    };
+    assert_eq!(plays(&orders), 1, "{orders:?}");
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    bed.response(CALLER, 200);
+    bed.assert_told("completed");
+
+    // Nothing is ever played: the document goes on to its end.
+    let mut bed = Bed::new();
+    let request = begin(&mut bed, "dead");
+    bed.mediad.unheard = 1_000;
+    bed.reply(
+        "http://app.test/voice",
+        "<Say>One</Say><Pause length=\"5\"/>",
+    );
+    pick_up(&mut bed, &request);
+    bed.pass_ms(6_000);
+    let bye = bed.request(CALLER, &Method::Bye);
+    bed.receive_message(CALLER, &bye.respond(200).build().unwrap());
+    assert!(bed.mediad.unheard > 900, "it is not asked for ever");
+    assert_eq!(plays(&bed.orders()), 0);
+    bed.assert_told("completed");
+}
+
+#[test]
 fn a_node_that_stops_ends_the_call() {
     let mut bed = Bed::new();
     let request = begin(&mut bed, "stop");

@@ -19,6 +19,7 @@ use super::{
     legs::Leg,
     orders,
     sdp::Agreed,
+    sent::Sent,
     server::{Server, Stage},
     setup, status_of,
 };
@@ -53,6 +54,7 @@ impl Hosted {
             owner: OWNER.to_owned(),
             a: leg(info.map(|info| info.a.rtp.port()), remote),
             b: leg(info.map(|info| info.b.rtp.port()), self.other.clone()),
+            apart: true,
         })
     }
 
@@ -159,7 +161,7 @@ impl Hosted {
                 self.info = Some(info);
                 self.attach_again();
             }
-            (VoicePurpose::Change | VoicePurpose::Order, Err(error)) if is_lost(&error) => {
+            (VoicePurpose::Change | VoicePurpose::Order(_), Err(error)) if is_lost(&error) => {
                 if let Some(session) = self.session {
                     let create = self.create(session);
                     let purpose = Purpose::Voice(VoicePurpose::Reopen);
@@ -167,12 +169,32 @@ impl Hosted {
                 }
                 self.fail_jobs(now, "it has lost the session", core);
             }
-            (VoicePurpose::Order, Err(error)) => {
+            (VoicePurpose::Order(number), Err(error @ RequestError::Timeout)) => {
+                self.order_again(now, number, &error, core);
+            }
+            (VoicePurpose::Order(number), Ok(_)) => self.sent.answered(number),
+            (VoicePurpose::Order(_), Err(error)) => {
                 self.fail_jobs(now, &error.to_string(), core);
             }
             (_, Err(error)) => warn!(call = self.sid(), %error, "a session is not as it should be"),
             (_, Ok(_)) => {}
         }
+    }
+
+    /// Orders may not have been done.
+    fn order_again(&mut self, now: Instant, number: u32, error: &RequestError, core: &mut Core) {
+        let Some(mut again) = self.sent.unanswered(number, &self.orders) else {
+            return self.fail_jobs(now, &error.to_string(), core);
+        };
+        info!(
+            call = self.sid(),
+            "mediad has not answered, and is told again"
+        );
+        // Whoever is there by now is not to be forgotten.
+        let is_taken = self.other.is_some();
+        again.retain(|order| !is_taken || *order != VoiceOrder::Vacate(media::Side::B));
+        again.append(&mut self.orders);
+        self.orders = again;
     }
 
     /// There is no session for the call.
@@ -214,6 +236,7 @@ impl Hosted {
 
     /// As `attach`, of a session that may have been left as it was before.
     fn attach_again(&mut self) {
+        self.sent = Sent::default();
         self.attach();
         if self.other.is_none() {
             self.orders.push(VoiceOrder::Vacate(media::Side::B));
@@ -331,8 +354,9 @@ impl Hosted {
         }
         let orders = std::mem::take(&mut self.orders);
         if let Some(id) = self.session.filter(|_| !orders.is_empty()) {
+            let purpose = VoicePurpose::Order(self.sent.send(&orders));
             let request = media::Request::Voice(Voice { id, orders });
-            core.ask(self.key, id, Purpose::Voice(VoicePurpose::Order), request);
+            core.ask(self.key, id, Purpose::Voice(purpose), request);
         }
     }
 

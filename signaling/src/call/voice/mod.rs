@@ -18,6 +18,7 @@ mod recording;
 pub(super) mod refer;
 mod row;
 mod sdp;
+mod sent;
 mod server;
 pub(super) mod setup;
 
@@ -44,6 +45,7 @@ use self::{
     recording::Recordings,
     refer::Referral,
     sdp::{Agreed, Origin},
+    sent::Sent,
     server::{Server, Stage, USER},
 };
 use super::{
@@ -136,8 +138,9 @@ struct Hosted {
     referral: Option<Referral>,
     /// What the call is to be told.
     events: VecDeque<call::Event>,
-    /// What mediad is to be told.
+    /// What mediad is to be told, and what it has not answered.
     orders: Vec<VoiceOrder>,
+    sent: Sent,
     /// What the REST API has been told.
     told: row::Told,
     /// How many documents have dialled until it came to this one.
@@ -153,8 +156,8 @@ pub(super) enum VoicePurpose {
     Reopen,
     /// The party has said something new.
     Change,
-    /// Something is to be done in it.
-    Order,
+    /// Something is to be done in it, by this request.
+    Order(u32),
 }
 
 impl Voices {
@@ -556,6 +559,7 @@ impl Hosted {
             referral: None,
             events: VecDeque::new(),
             orders: Vec::new(),
+            sent: Sent::default(),
             told: row::Told::default(),
             depth: 0,
         }
