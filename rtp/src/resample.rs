@@ -64,6 +64,23 @@ impl Resampler {
         })
     }
 
+    /// As [`new`](Self::new), for a stream: the output begins at once, with silence for what it comes later, and of each
+    /// piece as much comes out as went in.
+    #[must_use]
+    pub fn steady(from: u32, to: u32) -> Option<Self> {
+        let mut made = Self::new(from, to)?;
+        made.reset();
+        Some(made)
+    }
+
+    /// Forgets a stream: what follows is another one's.
+    pub fn reset(&mut self) {
+        self.held.clear();
+        self.held.resize(self.taps - 1, 0.0);
+        self.place = 0;
+        self.count = (0, 0);
+    }
+
     /// Puts samples in, and appends what can be said of the output by now.
     pub fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
         self.count.0 += samples.len() as u64;
@@ -257,6 +274,40 @@ mod tests {
             .collect();
         let out = convert(16_000, 8000, &square);
         assert!(out.contains(&i16::MAX) && out.contains(&i16::MIN));
+    }
+
+    #[test]
+    fn a_stream_comes_out_as_it_goes_in() {
+        for (from, to) in [
+            (8_000, 16_000),
+            (8_000, 24_000),
+            (24_000, 8_000),
+            (16_000, 8_000),
+            (8_000, 8_000),
+        ] {
+            let mut resampler = Resampler::steady(from, to).unwrap();
+            let said = tone(from, 1_000.0, 0.5);
+            let mut heard = Vec::new();
+            for piece in said.chunks(from as usize / 50) {
+                let before = heard.len();
+                resampler.push(piece, &mut heard);
+                assert_eq!(heard.len() - before, to as usize / 50, "{from} {to}");
+            }
+            // It is later by as much as the documentation says, to a sample.
+            let late = if from == to {
+                0
+            } else {
+                32 * to as usize / from.min(to) as usize
+            };
+            let wanted = tone(to, 1_000.0, 0.5);
+            for (a, b) in wanted[1_000..2_000].iter().zip(&heard[1_000 + late..]) {
+                assert!(a.abs_diff(*b) < 200, "{from} {to}: {a} {b}");
+            }
+            resampler.reset();
+            let mut again = Vec::new();
+            resampler.push(&said, &mut again);
+            assert_eq!(again, heard);
+        }
     }
 
     proptest! {

@@ -8,7 +8,6 @@ mod format;
 mod message;
 mod playout;
 pub mod port;
-mod rate;
 mod speech;
 mod task;
 

@@ -309,4 +309,8 @@ const fn event(row: u8, column: u8) -> u8 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "tests know how large their numbers are"
+)]
 mod tests;

@@ -24,9 +24,9 @@ const KEY: Pressed = Pressed {
     phase: 0.0,
 };
 
-/// The amplitude of a level: 3.14 dBm0 is the loudest sine.
+/// The amplitude of a level in dBm0.
 fn amplitude(dbm0: f64) -> f64 {
-    32_124.0 * 10_f64.powf((dbm0 - 3.14) / 20.0)
+    22_380.0 * 10_f64.powf(dbm0 / 20.0)
 }
 
 impl Pressed {
