@@ -12,6 +12,7 @@ use std::sync::Arc;
 use control::media::{NewStream, Remote, VoiceRecord};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
+use tokio::sync::oneshot;
 
 use self::keys::Keys;
 use self::recordings::Recordings;
@@ -79,8 +80,10 @@ struct Player {
 
 #[derive(Debug)]
 enum Source {
-    /// Its audio is being fetched.
-    Waiting,
+    /// Its audio is being fetched, until this is gone.
+    Waiting {
+        _fetch: oneshot::Sender<()>,
+    },
     Clip(Arc<Clip>, usize),
     /// Keys as events.
     Keys(Box<Inserter>),
@@ -168,18 +171,20 @@ impl LegVoice {
 
     fn plays(&self) -> bool {
         let player = self.player.as_ref();
-        player.is_some_and(|player| !matches!(player.source, Source::Waiting))
+        player.is_some_and(|player| !matches!(player.source, Source::Waiting { .. }))
     }
 
-    /// Begins a job whose audio is to come.
-    pub(crate) fn begin(&mut self, job: u32, loops: u32) {
+    /// Begins a job whose audio is to come; what ends when it is not waited for any more.
+    pub(crate) fn begin(&mut self, job: u32, loops: u32) -> oneshot::Receiver<()> {
         self.remember(job);
+        let (fetch, waits) = oneshot::channel();
         self.player = Some(Player {
             job,
             loops: (loops != 0).then_some(loops),
-            source: Source::Waiting,
+            source: Source::Waiting { _fetch: fetch },
             due: u64::MAX,
         });
+        waits
     }
 
     fn remember(&mut self, job: u32) {
@@ -350,7 +355,7 @@ impl LegVoice {
 
     fn start_source(&mut self, job: u32, source: Source, now: u64) -> Option<u64> {
         let player = self.player.as_mut().filter(|player| player.job == job)?;
-        if !matches!(player.source, Source::Waiting) {
+        if !matches!(player.source, Source::Waiting { .. }) {
             return None;
         }
         player.source = source;
@@ -379,7 +384,8 @@ impl LegVoice {
 
     /// Ends a job whose audio is not to be had; `true` where it was this leg's, and waited for it.
     pub(crate) fn gives_up(&mut self, job: u32) -> bool {
-        let waits = |player: &Player| player.job == job && matches!(player.source, Source::Waiting);
+        let waits =
+            |player: &Player| player.job == job && matches!(player.source, Source::Waiting { .. });
         self.player.take_if(|player| waits(player)).is_some()
     }
 
@@ -410,7 +416,7 @@ impl LegVoice {
         };
         let job = player.job;
         match &mut player.source {
-            Source::Waiting => Played::Nothing,
+            Source::Waiting { .. } => Played::Nothing,
             Source::Keys(keys) => {
                 if let Some(packet) = keys.handle_timeout(now) {
                     out.extend_from_slice(&packet);

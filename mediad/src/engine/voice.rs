@@ -24,11 +24,6 @@ impl Engine {
     ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
         let Voice { id, mut orders } = voice;
         let listened = self.listen(id, &mut orders);
-        let plays = orders.iter().filter_map(|order| match order {
-            VoiceOrder::Play(play) => Some(play.clone()),
-            _ => None,
-        });
-        let plays: Vec<_> = plays.collect();
         let answer = self.of_session(id, move |reply| Command::Voice(id, orders, reply));
         let engine = self.clone();
         async move {
@@ -44,8 +39,15 @@ impl Engine {
             for record in begun.recordings {
                 tokio::spawn(engine.clone().record_party(id, record));
             }
-            for play in plays {
-                tokio::spawn(engine.clone().provide(id, play));
+            for (play, stopped) in begun.plays {
+                let provide = engine.clone().provide(id, play);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = provide => {}
+                        // Nobody waits for its audio any more.
+                        _ = stopped => {}
+                    }
+                });
             }
             Ok(Response::Session(begun.session))
         }
@@ -188,6 +190,5 @@ async fn tones(audio: Audio) -> Result<Arc<Clip>, AudioTrouble> {
         ))
     };
     let samples = made.await.unwrap_or_else(gone)?;
-    let samples = samples.into();
-    Ok(Arc::new(Clip { samples }))
+    Ok(Clip::made(samples))
 }

@@ -41,6 +41,12 @@ impl Origin {
         }
     }
 
+    /// What it takes besides an entry's overhead, in octets.
+    fn size(&self) -> usize {
+        let texts = self.etag.iter().chain(&self.last_modified);
+        texts.map(String::len).sum()
+    }
+
     fn can_be_asked(&self) -> bool {
         self.etag.is_some() || self.last_modified.is_some() || self.stamp.is_some()
     }
@@ -58,6 +64,8 @@ pub(super) struct Cache {
 struct Entry {
     origin: Origin,
     clip: Arc<Clip>,
+    /// What it takes, in octets.
+    size: usize,
     used: u64,
 }
 
@@ -94,17 +102,19 @@ impl Cache {
 
     pub(super) fn put(&mut self, key: Key, origin: Origin, clip: Arc<Clip>) {
         if let Some(old) = self.entries.remove(&key) {
-            self.size -= size(&old.clip);
+            self.size -= old.size;
         }
         let useless = origin.until == Until::Asked && !origin.can_be_asked();
-        if origin.until == Until::Never || useless || size(&clip) > self.most {
+        let size = OVERHEAD + key.size() + origin.size() + 2 * clip.samples.len();
+        if origin.until == Until::Never || useless || size > self.most {
             return;
         }
-        self.size += size(&clip);
+        self.size += size;
         self.turn += 1;
         let entry = Entry {
             origin,
             clip,
+            size,
             used: self.turn,
         };
         self.entries.insert(key, entry);
@@ -114,14 +124,10 @@ impl Cache {
                 break;
             };
             if let Some(old) = self.entries.remove(&key) {
-                self.size -= size(&old.clip);
+                self.size -= old.size;
             }
         }
     }
-}
-
-fn size(clip: &Clip) -> usize {
-    OVERHEAD + 2 * clip.samples.len()
 }
 
 #[cfg(test)]
@@ -136,10 +142,8 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
-        let clip = Arc::new(Clip {
-            samples: vec![0; 744].into(),
-        });
-        let mut cache = Cache::new(4000);
+        let clip = Clip::made(vec![0; 744]);
+        let mut cache = Cache::new(4002);
         let now = Instant::now();
         cache.put(key("a"), Origin::lasting(), Arc::clone(&clip));
         cache.put(key("b"), Origin::lasting(), Arc::clone(&clip));
@@ -150,18 +154,17 @@ mod tests {
         // The same again takes no more room.
         cache.put(key("c"), Origin::lasting(), Arc::clone(&clip));
         assert!(cache.fresh(&key("a"), now).is_some());
-        let large = Arc::new(Clip {
-            samples: vec![0; 4000].into(),
-        });
-        cache.put(key("d"), Origin::lasting(), large);
+        cache.put(key("d"), Origin::lasting(), Clip::made(vec![0; 4000]));
         assert!(cache.fresh(&key("d"), now).is_none() && cache.fresh(&key("a"), now).is_some());
+        // A long name makes room as audio does.
+        let long = Key::File("x".repeat(1000));
+        cache.put(long.clone(), Origin::lasting(), clip);
+        assert!(cache.fresh(&long, now).is_some() && cache.fresh(&key("c"), now).is_none());
     }
 
     #[test]
     fn what_is_no_longer_fresh_is_asked_for() {
-        let clip = Arc::new(Clip {
-            samples: vec![0; 8].into(),
-        });
+        let clip = Clip::made(vec![0; 8]);
         let mut cache = Cache::new(4000);
         let now = Instant::now();
         let origin = Origin {

@@ -1,9 +1,9 @@
-//! Files as clips.
+//! Files as samples.
 
 use nanomp3::SliceReader;
 use rtp::{g711, resample::Resampler, wav::Wav};
 
-use super::{Clip, RATE};
+use super::RATE;
 
 /// The longest clip, in samples: an hour.
 const LONGEST: usize = 3600 * RATE as usize;
@@ -11,7 +11,7 @@ const LONGEST: usize = 3600 * RATE as usize;
 const PIECE: usize = 4096;
 
 /// What a file has, and its content type where one is known. Otherwise, why it cannot be played.
-pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<Clip, String> {
+pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<Vec<i16>, String> {
     let samples = match kind {
         Some("audio/basic" | "audio/x-mulaw" | "audio/ulaw" | "audio/pcmu") if !is_riff(bytes) => {
             bytes
@@ -27,9 +27,7 @@ pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<Clip, String> {
     if samples.is_empty() {
         return Err("the file has no audio".to_owned());
     }
-    Ok(Clip {
-        samples: samples.into(),
-    })
+    Ok(samples)
 }
 
 fn is_riff(bytes: &[u8]) -> bool {

@@ -259,6 +259,16 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What tells the server of a URL from others.
+pub(super) fn server(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let place = url.and_then(|url| {
+        let port = url.port_or_known_default()?;
+        Some(format!("{}:{port}", url.host_str()?))
+    });
+    place.unwrap_or_default()
+}
+
 /// A URL for people: without a user, a password and a query, which may be secrets.
 pub(super) fn shown(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
@@ -275,6 +285,14 @@ pub(super) fn shown(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_one_whatever_is_asked_of_it() {
+        assert_eq!(server("https://Host/a?b"), "host:443");
+        assert_eq!(server("https://u:p@host:443/c"), "host:443");
+        assert_eq!(server("http://host/a"), "host:80");
+        assert_eq!(server("nothing"), "");
+    }
 
     #[test]
     fn what_may_be_a_secret_of_a_url_is_not_shown() {

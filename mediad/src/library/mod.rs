@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Instant,
 };
 
@@ -21,7 +21,7 @@ use futures_util::{
     future::{BoxFuture, WeakShared},
 };
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use public::may;
 
@@ -42,14 +42,31 @@ mod tests;
 pub const RATE: u32 = 8000;
 /// The largest file or answer that is read, in octets.
 const LARGEST: usize = 10 << 20;
-/// Files and URLs that are read at once.
+/// Files and URLs that are read at once, and of these, from one server.
 const MOST_FETCHES: usize = 32;
+const MOST_OF_SERVER: usize = 8;
+/// Audio that is held at once besides what is kept, by all who play it, in octets.
+const MOST_HELD: usize = 512 << 20;
+/// What it is counted in, in octets.
+const UNIT: usize = 64 << 10;
 
 /// Audio that can be played: mono, at [`RATE`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Clip {
     /// Linear.
     pub samples: Box<[i16]>,
+    /// Its part of what may be held at once, where it is the library's.
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Clip {
+    /// Audio that was made here, such as a tone.
+    pub(crate) fn made(samples: Vec<i16>) -> Arc<Self> {
+        Arc::new(Self {
+            samples: samples.into(),
+            _held: None,
+        })
+    }
 }
 
 /// Why there is no library.
@@ -74,6 +91,10 @@ struct Shared {
     /// What is on its way, for as long as somebody waits for it.
     flights: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Outcome>>>>,
     fetches: Semaphore,
+    /// Turns of those who fetch from a server: one that is slow holds up nobody else.
+    servers: Mutex<HashMap<String, Weak<Semaphore>>>,
+    /// Units of audio that may still be held.
+    room: Arc<Semaphore>,
     /// Decoding takes a thread each: no more of them at once than there are cores.
     decoders: Semaphore,
 }
@@ -88,6 +109,17 @@ enum Key {
     Speech(Arc<speech::Text>),
 }
 
+impl Key {
+    /// What it takes, in octets, where it is kept.
+    fn size(&self) -> usize {
+        match self {
+            Self::File(path) => path.len(),
+            Self::Url { url, .. } => url.len(),
+            Self::Speech(text) => text.size(),
+        }
+    }
+}
+
 impl Library {
     /// A library that is empty yet.
     ///
@@ -95,12 +127,15 @@ impl Library {
     /// If TLS cannot be set up.
     pub fn new(config: &config::Voice) -> Result<Self, LibraryError> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let cache = (config.cache as usize) << 20;
         let shared = Shared {
             fetcher: Fetcher::new(&config.allow)?,
             speaker: Speaker::new(&config.speech, cores.max(2))?,
-            cache: Mutex::new(Cache::new((config.cache as usize) << 20)),
+            cache: Mutex::new(Cache::new(cache)),
             flights: Mutex::default(),
             fetches: Semaphore::new(MOST_FETCHES),
+            servers: Mutex::default(),
+            room: Arc::new(Semaphore::new((cache + MOST_HELD) / UNIT)),
             decoders: Semaphore::new(cores),
         };
         Ok(Self {
@@ -165,6 +200,8 @@ impl Shared {
                 }
             }
             Key::Url { url, public } => {
+                let server = self.server(url);
+                let _turn = server.acquire().await;
                 let _permit = self.fetches.acquire().await;
                 let known = self.cache().known(&key);
                 let validators = known.as_ref().map(|(origin, _)| origin);
@@ -189,15 +226,39 @@ impl Shared {
         Ok(clip)
     }
 
+    /// The turns of a URL's server.
+    fn server(&self, url: &str) -> Arc<Semaphore> {
+        let name = fetch::server(url);
+        let mut servers = locked(&self.servers);
+        if let Some(server) = servers.get(&name).and_then(Weak::upgrade) {
+            return server;
+        }
+        servers.retain(|_, server| server.strong_count() > 0);
+        let server = Arc::new(Semaphore::new(MOST_OF_SERVER));
+        servers.insert(name, Arc::downgrade(&server));
+        server
+    }
+
     /// On a thread of its own; a decoder's panic is a file that cannot be played.
     async fn decode(&self, kind: Option<String>, bytes: Vec<u8>, name: &str) -> Outcome {
         let _permit = self.decoders.acquire().await;
         let decoded = tokio::task::spawn_blocking(move || decode::clip(kind.as_deref(), &bytes));
-        let clip = match decoded.await {
+        let samples = match decoded.await {
             Ok(clip) => clip.map_err(|why| AudioTrouble::Format(format!("{name}: {why}")))?,
             Err(_) => return Err(AudioTrouble::Format(format!("{name}: the file is damaged"))),
         };
-        Ok(Arc::new(clip))
+        let units = u32::try_from((2 * samples.len()).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let held = self.room.clone().try_acquire_many_owned(units);
+        let held = held.map_err(|_| {
+            AudioTrouble::Engine(format!(
+                "{name}: calls play {} MiB of different audio already: play shorter files",
+                MOST_HELD >> 20
+            ))
+        })?;
+        Ok(Arc::new(Clip {
+            samples: samples.into(),
+            _held: Some(held),
+        }))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -67,6 +67,11 @@ impl Text {
             voice: voice.to_owned(),
         })
     }
+
+    /// Octets of all of it.
+    pub(super) const fn size(&self) -> usize {
+        self.text.len() + self.language.len() + self.voice.len()
+    }
 }
 
 #[derive(Debug)]

@@ -315,3 +315,64 @@ async fn espeak_ng_says_a_long_text() {
     };
     assert!(library.clip(&ssml).await.unwrap().samples.len() > 3 * RATE as usize);
 }
+
+#[tokio::test]
+async fn what_is_held_at_once_is_bounded_and_free_again_when_it_was_played() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library("off");
+    let path = folder.path().join("a.wav");
+    fs::write(&path, wav(&[1; 40_000])).unwrap();
+    let audio = Audio::File(path.to_str().unwrap().to_owned());
+    let room = library.shared.room.clone();
+    let all = u32::try_from(room.available_permits()).unwrap();
+    // Others have all but one of the two units that it takes.
+    let others = room.clone().try_acquire_many_owned(all - 1).unwrap();
+    let full = library.clip(&audio).await;
+    assert!(
+        matches!(&full, Err(AudioTrouble::Engine(why)) if why.contains("512 MiB")),
+        "{full:?}"
+    );
+    drop(others);
+    let clip = library.clip(&audio).await.unwrap();
+    assert_eq!(room.available_permits(), all as usize - 2);
+    // It is kept, and so stays.
+    drop(clip);
+    assert_eq!(room.available_permits(), all as usize - 2);
+    fs::write(&path, wav(&[1; 400])).unwrap();
+    drop(library.clip(&audio).await.unwrap());
+    assert_eq!(room.available_permits(), all as usize - 1);
+}
+
+#[tokio::test]
+async fn a_slow_server_holds_nobody_else_up() {
+    let slow = Router::new().route(
+        "/{name}",
+        get(|| async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            StatusCode::OK
+        }),
+    );
+    let slow = serve(slow).await;
+    let quick = serve(Router::new().route("/a.wav", get(|| async { wav(&[1, 2]) }))).await;
+    let library = library("off");
+    let waiting: Vec<_> = (0..2 * MOST_FETCHES)
+        .map(|number| {
+            let library = library.clone();
+            let audio = url(format!("http://{slow}/{number}"), false);
+            tokio::spawn(async move { library.clip(&audio).await })
+        })
+        .collect();
+    let audio = url(format!("http://{quick}/a.wav"), false);
+    let clip = tokio::time::timeout(Duration::from_secs(10), library.clip(&audio)).await;
+    assert_eq!(*clip.unwrap().unwrap().samples, [1, 2]);
+    assert_eq!(
+        library.shared.fetches.available_permits(),
+        MOST_FETCHES - MOST_OF_SERVER
+    );
+    // Who does not wait any more leaves the server to the others.
+    waiting.iter().for_each(|task| task.abort());
+    for task in waiting {
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(library.shared.fetches.available_permits(), MOST_FETCHES);
+}

@@ -321,9 +321,7 @@ impl<I: PacketIo> Shard<I> {
             next_press: None,
             speaking: BinaryHeap::new(),
             spoken: Vec::with_capacity(512),
-            beep: Arc::new(Clip {
-                samples: rtp::tone::beep().into(),
-            }),
+            beep: Clip::made(rtp::tone::beep()),
             learned: Vec::with_capacity(64),
         }
     }

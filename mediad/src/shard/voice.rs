@@ -10,6 +10,8 @@ use control::media::{
 };
 use rtp::dtmf;
 
+use tokio::sync::oneshot;
+
 use super::Shard;
 use super::commands::not_found;
 use super::keys::{event_format, is_secret};
@@ -34,6 +36,9 @@ pub(crate) struct Begun {
     pub(crate) session: SessionInfo,
     /// Streams that are to be opened, each for a [`Command::Stream`](super::Command::Stream).
     pub(crate) streams: Vec<NewStream>,
+    /// What is to be played once its audio is there, each for a [`Command::Clip`](super::Command::Clip), and what ends when
+    /// it is stopped before.
+    pub(crate) plays: Vec<(Play, oneshot::Receiver<()>)>,
     /// Recordings whose files are to be made, each for a [`Command::Reel`](super::Command::Reel).
     pub(crate) recordings: Vec<VoiceRecord>,
 }
@@ -41,7 +46,7 @@ pub(crate) struct Begun {
 impl<I: PacketIo> Shard<I> {
     pub(super) fn voice(&mut self, id: SessionId, orders: Vec<VoiceOrder>) -> Result<Begun, Fault> {
         let index = self.find(id)?;
-        let (mut streams, mut recordings) = (Vec::new(), Vec::new());
+        let (mut streams, mut recordings, mut plays) = (Vec::new(), Vec::new(), Vec::new());
         // The program hands over its packets, and gets them back below where it may.
         self.withdraw(index);
         for order in orders {
@@ -52,7 +57,11 @@ impl<I: PacketIo> Shard<I> {
                 VoiceOrder::Record(record) => {
                     recordings.extend(self.begin_record(id, index, record));
                 }
-                order => self.do_order(id, index, order),
+                VoiceOrder::Play(play) => {
+                    let waits = self.begin_play(id, index, &play);
+                    plays.extend(waits.map(|waits| (play, waits)));
+                }
+                order => self.do_order(index, order),
             }
         }
         self.program(index);
@@ -61,11 +70,12 @@ impl<I: PacketIo> Shard<I> {
         Ok(Begun {
             session,
             streams,
+            plays,
             recordings,
         })
     }
 
-    fn do_order(&mut self, id: SessionId, index: u32, order: VoiceOrder) {
+    fn do_order(&mut self, index: u32, order: VoiceOrder) {
         let Some(session) = self.relay.session_mut(index) else {
             return;
         };
@@ -81,10 +91,6 @@ impl<I: PacketIo> Shard<I> {
             VoiceOrder::Vacate(side) => {
                 session.vacate(side);
                 self.unlearn(index, side);
-            }
-            VoiceOrder::Play(play) => {
-                session.attach(now);
-                self.begin_play(id, index, &play, now);
             }
             VoiceOrder::Stop { job } => {
                 for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
@@ -104,7 +110,10 @@ impl<I: PacketIo> Shard<I> {
                 }
             }
             // They have been seen to; what listens is a stream here.
-            VoiceOrder::Record(_) | VoiceOrder::Stream(_) | VoiceOrder::Listen(_) => {}
+            VoiceOrder::Play(_)
+            | VoiceOrder::Record(_)
+            | VoiceOrder::Stream(_)
+            | VoiceOrder::Listen(_) => {}
         }
     }
 
@@ -158,38 +167,41 @@ impl<I: PacketIo> Shard<I> {
         }
     }
 
-    /// Begins a job. What is no keys as events waits for [`clip`](Self::clip).
-    fn begin_play(&mut self, id: SessionId, index: u32, play: &Play, now: u64) {
+    /// Begins a job. What is no keys as events waits for [`clip`](Self::clip): what ends when it waits no more.
+    fn begin_play(
+        &mut self,
+        id: SessionId,
+        index: u32,
+        play: &Play,
+    ) -> Option<oneshot::Receiver<()>> {
+        let now = monotonic_ns();
+        self.relay.session_mut(index)?.attach(now);
         self.cut_beep(id, index, play.hears);
-        let Some(session) = self.relay.session_mut(index) else {
-            return;
-        };
+        let session = self.relay.session_mut(index)?;
         let (leg, other) = session.split(play.hears);
         let fault = fault_of(leg, other);
-        let Some(voice) = leg
+        let voice = leg
             .voice
             .as_mut()
-            .filter(|voice| !voice.has_begun(play.job))
-        else {
-            return;
-        };
-        voice.begin(play.job, play.loops);
+            .filter(|voice| !voice.has_begun(play.job))?;
+        let waits = voice.begin(play.job, play.loops);
         if let Some(why) = fault {
             voice.stop(play.job);
             let result = Err(AudioTrouble::Engine(why.to_owned()));
-            return self.tell(
+            self.tell(
                 id,
                 VoiceEvent::Played {
                     job: play.job,
                     result,
                 },
             );
+            return None;
         }
         let Audio::Keys(keys) = &play.audio else {
-            return;
+            return Some(waits);
         };
         let Some(format) = leg.remote.as_ref().and_then(takes_events) else {
-            return;
+            return Some(waits);
         };
         match dtmf::dial(keys, KEY_MS, GAP_MS) {
             Ok(steps) => {
@@ -208,6 +220,7 @@ impl<I: PacketIo> Shard<I> {
                 );
             }
         }
+        None
     }
 
     /// The audio of a job, which may have been stopped meanwhile, or be played as events.

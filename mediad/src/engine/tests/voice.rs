@@ -7,10 +7,12 @@ use super::*;
 
 on_both_backends! {
     a_party_alone_hears_a_file_as_it_is;
+    parties_are_apart_from_the_beginning;
     what_is_played_takes_the_place_of_the_other_party;
     keys_are_told_once_each;
     tones_are_keys_of_a_party_without_events;
     what_cannot_be_played_is_told;
+    what_is_stopped_is_not_fetched_any_more;
     keys_are_played_as_events_in_the_stream_of_the_audio;
 }
 
@@ -118,6 +120,36 @@ async fn a_party_alone_hears_a_file_as_it_is(datapath: &str) {
         assert_eq!(events(&mut ears, 1).await, [played]);
         assert_silent(&alice.rtp);
     }
+}
+
+async fn parties_are_apart_from_the_beginning(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let leg = |party: &Party| Leg {
+        family: Family::V4,
+        port: None,
+        remote: Some(party.described()),
+        muted: false,
+    };
+    let create = Create {
+        id: session(1),
+        owner: "test".into(),
+        a: leg(&alice),
+        b: leg(&bob),
+        apart: true,
+    };
+    let info = bed.create_with(create.clone()).await.unwrap();
+    alice.send(info.a.rtp);
+    bob.send(info.b.rtp);
+    assert_silent(&bob.rtp);
+    assert_silent(&alice.rtp);
+    voice(&bed, vec![VoiceOrder::Join(true)]).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    // A client that says it again does not part them.
+    bed.create_with(create).await.unwrap();
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
 }
 
 async fn what_is_played_takes_the_place_of_the_other_party(datapath: &str) {
@@ -283,6 +315,23 @@ async fn what_cannot_be_played_is_told(datapath: &str) {
         "{told:?}"
     );
     assert_silent(&alice.rtp);
+}
+
+async fn what_is_stopped_is_not_fetched_any_more(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let alice = Party::new(1);
+    bed.create(1, Some(alice.described()), None).await;
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a.wav", server.local_addr().unwrap());
+    let public = false;
+    voice(&bed, vec![play(1, Audio::Url { url, public }, 1)]).await;
+    let (mut asked, _) = server.accept().await.unwrap();
+    voice(&bed, vec![VoiceOrder::Stop { job: 1 }]).await;
+    // The server sees its client go.
+    let mut rest = Vec::new();
+    let all = tokio::io::AsyncReadExt::read_to_end(&mut asked, &mut rest);
+    let gone = tokio::time::timeout(Duration::from_secs(3), all).await;
+    assert!(gone.is_ok(), "it is asked all the same");
 }
 
 async fn keys_are_played_as_events_in_the_stream_of_the_audio(datapath: &str) {
