@@ -8,7 +8,7 @@ const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn twilios_library_makes_a_call_and_streams_it() {
+fn twilios_library_makes_a_call_streams_and_records_it() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let library = target.with_file_name("twilio-python");
     if !library.join("wanted").exists() {

@@ -8,9 +8,11 @@ import base64
 import hashlib
 import json
 import socket
+import struct
 import sys
 import threading
 import time
+import urllib.request
 
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
@@ -67,7 +69,7 @@ class Server(threading.Thread):
 
 
 wait = '<Response><Pause length="60"/></Response>'
-made = twilio.calls.create(to="100", from_="200", twiml=wait)
+made = twilio.calls.create(to="100", from_="200", twiml=wait, record=True, recording_channels="dual")
 queued = twilio.calls.create(to="100", from_="200", twiml=wait)
 assert (made.queue_time, made.status) == ("0", "queued")
 assert 0 < int(queued.queue_time) <= 1000, queued.queue_time
@@ -93,9 +95,30 @@ except TwilioRestException as error:
 assert call.streams("mine").update(status="stopped").status == "stopped"
 until("the server is told", lambda: server.of("stop"))
 
+begun = call.recordings.create(recording_channels="dual", recording_track="both")
+assert (begun.status, begun.source) == ("in-progress", "StartCallRecordingAPI")
+time.sleep(0.8)
+assert call.recordings("Twilio.CURRENT").update(status="paused").sid == begun.sid
+assert call.recordings(begun.sid).update(status="in-progress").status == "in-progress"
+assert call.recordings(begun.sid).update(status="stopped").sid == begun.sid
+recording = twilio.recordings(begun.sid)
+until("it is written", lambda: recording.fetch().status == "completed")
+# The call goes on, and it can be heard.
+request = urllib.request.Request(f"{base}/2010-04-01/Accounts/{account}/Recordings/{begun.sid}.wav")
+request.add_header("Authorization", "Basic " + base64.b64encode(f"{account}:{token}".encode()).decode())
+with urllib.request.urlopen(request) as answer:
+    sound = answer.read()
+channels, rate, octets = struct.unpack_from("<HII", sound, 22)
+assert (sound[:4], sound[8:16], channels, rate) == (b"RIFF", b"WAVEfmt ", 2, 8000)
+assert len(sound) > octets // 2, len(sound)
+assert recording.delete()
+assert [one.source for one in call.recordings.list()] == ["OutboundAPI"]
+
 assert call.update(time_limit=600).sid == made.sid
 until("it is called off", lambda: twilio.calls(queued.sid).fetch().status == "canceled")
 assert twilio.calls(queued.sid).fetch().start_time is None
 assert call.update(status="completed").sid == made.sid
 until("it is over", lambda: call.fetch().status == "completed")
+until("all of it is written", lambda: call.recordings.list()[0].status == "completed")
+assert int(call.recordings.list()[0].duration) > 1
 print("python: done")
