@@ -4,7 +4,7 @@
 //! A call that comes in to a number with a webhook, or is made by the REST API, is run by a document in TwiML:
 //! the webhook's answer says what the party hears, whom to call, what to record, and where to go on.
 //! [`call::Call`] runs it. Whoever hosts it moves the call's signaling, its audio and its HTTP; what it promises
-//! to whom is in [`call::Event`] and [`call::Action`].
+//! to whom is in [`call::Event`] and [`call::Action`]. What a message leads to is run likewise, by [`message::Incoming`].
 //!
 //! # What is as Twilio has it, and what is not
 //!

@@ -12,11 +12,11 @@ use std::{
 use super::{
     Action, MAX_BODY, Status,
     line::{Line, Outcome},
-    params_of, segments,
+    segments, sids,
 };
 use crate::{
     call::{
-        JobId, NewMessage, RequestError, RequestId, Response,
+        API_VERSION, JobId, NewMessage, RequestError, RequestId, Response,
         fetch::{Failure, Fetch},
     },
     form::Params,
@@ -97,7 +97,8 @@ impl Incoming {
             setup,
         };
         let link = incoming.setup.link.clone();
-        incoming.fetch(now, &link, &Params::new(), false);
+        let told = sids(&incoming.setup.sid, Status::Received);
+        incoming.fetch(now, &link, &told, false);
         incoming
     }
 
@@ -134,15 +135,7 @@ impl Incoming {
             return;
         };
         let sid = self.setup.sid.derive(Kind::Message, job.number());
-        let mut told = Params::new();
-        for (name, value) in [
-            ("MessageSid", sid.as_str()),
-            ("SmsSid", sid.as_str()),
-            ("MessageStatus", status.as_str()),
-            ("SmsStatus", status.as_str()),
-        ] {
-            told.push(name, value);
-        }
+        let told = sids(&sid, status);
         self.fetch(now, &action, &told, false);
     }
 
@@ -203,23 +196,14 @@ impl Incoming {
             }
         };
         let setup = &self.setup;
-        let mut params = match told.is_empty() {
-            true => params_of(
-                &setup.sid,
-                &setup.account,
-                (&setup.from, &setup.to),
-                Status::Received.as_str(),
-            ),
-            // Of the message that was sent.
-            false => [
-                ("AccountSid", setup.account.as_str()),
-                ("From", &*setup.from),
-                ("To", &*setup.to),
-                ("ApiVersion", crate::call::API_VERSION),
-            ]
-            .into_iter()
-            .collect(),
-        };
+        let mut params: Params = [
+            ("AccountSid", setup.account.as_str()),
+            ("From", &*setup.from),
+            ("To", &*setup.to),
+            ("ApiVersion", API_VERSION),
+        ]
+        .into_iter()
+        .collect();
         params.push("Body", setup.body.as_str());
         params.push("NumMedia", "0");
         params.push("NumSegments", segments(&setup.body).to_string());
@@ -246,7 +230,10 @@ impl Incoming {
                         return;
                     }
                 }
-                Verb::Redirect(link) => return self.fetch(now, &link, &Params::new(), false),
+                Verb::Redirect(link) => {
+                    let told = sids(&self.setup.sid, Status::Received);
+                    return self.fetch(now, &link, &told, false);
+                }
                 _ => {
                     let why =
                         "a message is answered by <Message> and <Redirect> alone: another verb \
@@ -306,12 +293,7 @@ impl Incoming {
         let Some(link) = fallback else {
             return;
         };
-        let mut told = params_of(
-            &self.setup.sid,
-            &self.setup.account,
-            (&self.setup.from, &self.setup.to),
-            Status::Received.as_str(),
-        );
+        let mut told = sids(&self.setup.sid, Status::Received);
         told.push("ErrorCode", code.to_string());
         told.push("ErrorUrl", without_fragment(url));
         self.base = None;

@@ -83,18 +83,14 @@ impl fmt::Display for Status {
     }
 }
 
-/// What each request about a message says of it.
-fn params_of(sid: &Sid, account: &Sid, (from, to): (&str, &str), status: &str) -> Params {
+/// What a request says of the message that it is about.
+fn sids(sid: &Sid, status: Status) -> Params {
     [
         ("MessageSid", sid.as_str()),
         ("SmsSid", sid.as_str()),
         ("SmsMessageSid", sid.as_str()),
-        ("AccountSid", account.as_str()),
-        ("From", from),
-        ("To", to),
-        ("MessageStatus", status),
-        ("SmsStatus", status),
-        ("ApiVersion", crate::call::API_VERSION),
+        ("MessageStatus", status.as_str()),
+        ("SmsStatus", status.as_str()),
     ]
     .into_iter()
     .collect()

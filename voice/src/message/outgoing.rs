@@ -5,10 +5,10 @@ use std::{collections::VecDeque, time::Instant};
 use super::{
     Action, Status,
     line::{Line, Outcome},
-    params_of,
+    sids,
 };
 use crate::{
-    call::{RequestError, RequestId, Response, fetch::Failure},
+    call::{API_VERSION, RequestError, RequestId, Response, fetch::Failure},
     form::Params,
     notice::{Level, Notice, shown},
     sid::Sid,
@@ -94,8 +94,15 @@ impl Outgoing {
         if self.link.is_none() {
             return;
         }
-        let parties = (&*self.from, &*self.to);
-        let mut params = params_of(&self.line.sid, &self.account, parties, status.as_str());
+        let mut params = sids(&self.line.sid, status);
+        for (name, value) in [
+            ("AccountSid", self.account.as_str()),
+            ("From", &*self.from),
+            ("To", &*self.to),
+            ("ApiVersion", API_VERSION),
+        ] {
+            params.push(name, value);
+        }
         params.push_some("ErrorCode", trouble.map(|Trouble(code)| code.to_string()));
         self.waiting.push_back(params);
         self.next(now);

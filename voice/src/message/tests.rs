@@ -183,6 +183,8 @@ fn the_fallback_is_asked_once() {
         told.contains("ErrorCode=12100") && told.contains("ErrorUrl=https%3A%2F%2Fapp.test%2Fsms"),
         "{told}"
     );
+    // Nothing is told twice.
+    assert_eq!(told.matches("AccountSid=").count(), 1, "{told}");
     host.noticed(Level::Error, 12400);
     assert!(host.incoming.is_finished());
     // It is late.
@@ -297,4 +299,39 @@ fn jobs_of_others_are_nobodys() {
     host.incoming.handle_sent(host.now, JobId::from(99), None);
     host.asked(HOOK);
     assert!(host.incoming.poll_action().is_none());
+}
+
+#[test]
+fn whatever_a_document_of_calls_has_a_message_ends() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/document");
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        let path = seed.unwrap().path();
+        let body = std::fs::read(&path).unwrap();
+        let mut host = Host::new(Some("https://spare.test/sms"));
+        let mut steps = 0;
+        while !host.incoming.is_finished() {
+            steps += 1;
+            assert!(steps < 1_000, "{path:?}");
+            match host.incoming.poll_action() {
+                Some(Action::Request(request)) => {
+                    let answer = Ok(Response {
+                        status: 200,
+                        content_type: Some("text/xml".to_owned()),
+                        location: None,
+                        body: body.clone(),
+                    });
+                    host.incoming.handle_response(host.now, request.id, answer);
+                }
+                Some(Action::Send(message)) => {
+                    host.incoming.handle_sent(host.now, message.job, None);
+                }
+                Some(Action::CancelRequest(_) | Action::Notice(_)) => {}
+                None => {
+                    let at = host.incoming.poll_timeout();
+                    host.now = at.unwrap_or_else(|| panic!("{path:?} waits for nothing"));
+                    host.incoming.handle_timeout(host.now);
+                }
+            }
+        }
+    }
 }
