@@ -27,6 +27,8 @@ pub enum Scenario {
     CalleeRefuses(u16),
     /// Calls, talks, waits for the BYE.
     CallerWaits,
+    /// Calls, is sent to tel:+15550177 by REFER, tells that it got there, hangs up.
+    CallerReferred,
     /// Answers, talks, hangs up.
     CalleeHangsUp,
     /// Is called by a node that connects it: offers in its 200, waits for a re-INVITE, talks.
@@ -118,6 +120,7 @@ impl Scenario {
             Self::CallerRefused(_) => "caller_refused",
             Self::CalleeRefuses(_) => "callee_refuses",
             Self::CallerWaits => "caller_waits",
+            Self::CallerReferred => "caller_referred",
             Self::CalleeHangsUp => "callee_hangs_up",
             Self::CalleeConnected => "callee_connected",
             Self::CalleeMoved => "callee_moved",
@@ -168,6 +171,7 @@ impl Scenario {
             Self::CallerRefused(_) => include_str!("../../scenarios/caller_refused.xml"),
             Self::CalleeRefuses(_) => include_str!("../../scenarios/callee_refuses.xml"),
             Self::CallerWaits => include_str!("../../scenarios/caller_waits.xml"),
+            Self::CallerReferred => include_str!("../../scenarios/caller_referred.xml"),
             Self::CalleeHangsUp => include_str!("../../scenarios/callee_hangs_up.xml"),
             Self::CalleeConnected => include_str!("../../scenarios/callee_connected.xml"),
             Self::CalleeMoved => include_str!("../../scenarios/callee_moved.xml"),

@@ -92,6 +92,18 @@ pub(super) struct NumberMembers {
     /// How it is told [default: POST]
     #[arg(long, value_name = "GET|POST")]
     status_callback_method: Option<String>,
+    /// Who is asked what becomes of a message
+    #[arg(long, value_name = "URL")]
+    message_url: Option<String>,
+    /// How it is asked [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    message_method: Option<String>,
+    /// Who is asked where --message-url fails
+    #[arg(long, value_name = "URL")]
+    message_fallback_url: Option<String>,
+    /// How it is asked [default: POST]
+    #[arg(long, value_name = "GET|POST")]
+    message_fallback_method: Option<String>,
     /// Every call goes on to a number, a user with its domain, or a sip: URI
     #[arg(long, value_name = "PLACE")]
     forward: Option<String>,
@@ -138,6 +150,10 @@ impl Kind for NumberMembers {
             "voice_fallback_method": self.voice_fallback_method,
             "status_callback": self.status_callback,
             "status_callback_method": self.status_callback_method,
+            "message_url": self.message_url,
+            "message_method": self.message_method,
+            "message_fallback_url": self.message_fallback_url,
+            "message_fallback_method": self.message_fallback_method,
             "forward": {
                 "always": self.forward,
                 "busy": self.forward_busy,
@@ -152,7 +168,14 @@ impl Kind for NumberMembers {
     fn table(items: &[Value]) -> Table {
         let mut table = Table::new(["NUMBER", "LEADS TO", "FORWARDED", "TENANT"]);
         for item in items {
-            let places = ["user", "group", "trunk", "application", "voice_url"];
+            let places = [
+                "user",
+                "group",
+                "trunk",
+                "application",
+                "voice_url",
+                "message_url",
+            ];
             table.row([
                 output::member(item, "id"),
                 which(item, &places),

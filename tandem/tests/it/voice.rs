@@ -19,6 +19,11 @@ use crate::{
     node::Node,
 };
 
+#[cfg(test)]
+mod messages;
+#[cfg(test)]
+mod refer;
+
 pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -125,6 +130,22 @@ pub(crate) fn node_by(voice_url: &str, change: impl FnOnce(String) -> String) ->
          [[numbers]]\nnumber = \"200\"\naccount = \"{ACCOUNT}\"\nvoice_url = \"{voice_url}\"\n"
     );
     Node::start_by(|text| change(text + &more))
+}
+
+/// Asks the REST API as the account.
+fn ask(node: &Node, method: &str, path: &str, body: &str) -> Value {
+    let url = format!(
+        "http://127.0.0.1:{}/2010-04-01/Accounts/{ACCOUNT}{path}",
+        node.api
+    );
+    let told = Command::new("curl")
+        .args(["-sS", "-m", "10", "-X", method, "-u"])
+        .arg(format!("{ACCOUNT}:{TOKEN}"))
+        .args(["-d", body, &url])
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", output(&told));
+    serde_json::from_slice(&told.stdout).unwrap()
 }
 
 /// The parameters of a form.
@@ -256,20 +277,7 @@ fn a_call_is_made_by_the_rest_api_and_told_of() {
     let node = node(&app.url("/voice"));
     let answer = node.answer(&["--duration", "20"]);
     answer.wait_for_udp_traffic();
-    let ask = |method: &str, path: &str, body: &str| {
-        let url = format!(
-            "http://127.0.0.1:{}/2010-04-01/Accounts/{ACCOUNT}{path}",
-            node.api
-        );
-        let told = Command::new("curl")
-            .args(["-sS", "-m", "10", "-X", method, "-u"])
-            .arg(format!("{ACCOUNT}:{TOKEN}"))
-            .args(["-d", body, &url])
-            .output()
-            .unwrap();
-        assert!(told.status.success(), "{}", output(&told));
-        serde_json::from_slice::<Value>(&told.stdout).unwrap()
-    };
+    let ask = |method: &str, path: &str, body: &str| ask(&node, method, path, body);
     let document = "Twiml=%3CResponse%3E%3CPause%20length%3D%2260%22%2F%3E%3C%2FResponse%3E";
     let made = ask(
         "POST",
