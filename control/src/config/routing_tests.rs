@@ -79,6 +79,10 @@ voice_fallback_url = "https://app.example.com/sorry"
 voice_fallback_method = "POST"
 status_callback = "https://app.example.com/status"
 status_callback_method = "GET"
+message_url = "https://app.example.com/sms"
+message_method = "GET"
+message_fallback_url = "https://app.example.com/sorry"
+message_fallback_method = "POST"
 
 [[numbers]]
 number = "+15550102"
@@ -239,6 +243,21 @@ fn what_cannot_work_is_told_with_what_to_do() {
             "voice_url = \"http://127.0.0.1:9000/voice\"",
             "voice_url = \"http://127.0.0.1:9000/voice\"\nvoice_fallback_method = \"GET\"",
             "a method without voice_fallback_url",
+        ),
+        (
+            "voice_url = \"http://127.0.0.1:9000/voice\"",
+            "message_url = \"sms\"",
+            "message_url = \"sms\": write an http: or https: URL",
+        ),
+        (
+            "message_url = \"https://app.example.com/sms\"\nmessage_method = \"GET\"",
+            "",
+            "message_fallback_url goes with message_url",
+        ),
+        (
+            "application = \"ivr\"",
+            "application = \"ivr\"\nmessage_url = \"https://app.example.com/sms\"",
+            "write application or message_url, not both",
         ),
         (
             "account = \"AC",

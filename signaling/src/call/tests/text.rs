@@ -196,6 +196,29 @@ fn a_message_to_a_number_is_given_to_its_application() {
 }
 
 #[test]
+fn what_a_stranger_writes_can_be_stored() {
+    let mut bed = Bed::new();
+    let kind = "text/plain;charset=\"ISO-8859-1\"";
+    let mut odd = message("+55", "nul", kind, "a\0b").as_bytes().to_vec();
+    *odd.last_mut().unwrap() = 0xFC;
+    let from = b"<sip:+1777";
+    let at = odd.windows(from.len()).position(|part| part == from);
+    let last = at.unwrap() + from.len() - 1;
+    odd.splice(last..=last, *b"%00");
+    bed.receive(CALLER, odd);
+    bed.response(CALLER, 202);
+    let row = &bed.texts[0];
+    assert_eq!(row.body, "a\u{fffd}ü");
+    assert!(
+        !row.from.contains('\0') && row.from.contains('\u{fffd}'),
+        "{}",
+        row.from
+    );
+    bed.reply("http://app.test/sms", "");
+    bed.assert_empty();
+}
+
+#[test]
 fn a_webhook_that_fails_has_another_in_its_place() {
     let mut bed = Bed::new();
     bed.receive_message(CALLER, &message("+55", "in", "text/plain", "Hello"));

@@ -77,7 +77,7 @@ impl Core {
             warn!("a message to an application is refused: its account's SID is none");
             return (500, &[]);
         };
-        let uri = |address: Option<&str>| written(address.unwrap_or_default());
+        let uri = |address: Option<&str>| without_nul(&written(address.unwrap_or_default()));
         let from = received.from().ok();
         let from = uri(from.as_ref().map(NameAddr::uri_str));
         let to = received.request_uri().ok();
@@ -169,9 +169,15 @@ fn text_of(received: &Message) -> Result<String, Answer> {
         return Err((513, &[]));
     }
     let charset = parts.find_map(|part| part.strip_prefix("charset="));
-    Ok(match charset.map(|charset| charset.trim_matches('"')) {
+    let text: String = match charset.map(|charset| charset.trim_matches('"')) {
         // Its octets are the first characters of Unicode.
         Some("iso-8859-1") => body.iter().map(|octet| char::from(*octet)).collect(),
-        _ => String::from_utf8_lossy(body).replace('\0', "\u{fffd}"),
-    })
+        _ => String::from_utf8_lossy(body).into_owned(),
+    };
+    Ok(without_nul(&text))
+}
+
+/// A text as a database can hold it.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
