@@ -1,6 +1,6 @@
 //! Media Streams of a whole node: a phone on one side, a server of streams on the other.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, process::Command};
 
 use rtp::g711;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use voice::{form::Params, signature};
 
 use crate::{
     call::{noise, write_wav},
+    common::output,
     phone::{ALIKE, Phone, SAMPLES, likeness},
     voice::{ACCOUNT, App, TOKEN, node, params},
     websocket::{Reply, Server, mark, media, payload},
@@ -207,6 +208,57 @@ fn a_server_overhears_both_sides_of_a_dialled_call() {
     assert_eq!(stop["event"], "stop");
     assert_eq!(stop["stop"]["callSid"], start["start"]["callSid"]);
     assert_eq!(closed["code"], 1000);
+}
+
+/// As an agent hands its caller over to a person.
+#[test]
+fn a_call_is_taken_from_its_server_by_the_rest_api() {
+    let server = Server::start(rule);
+    let app = App::start(|_| {
+        let url = format!("ws://127.0.0.1:{}/media", server.port);
+        let document = format!("<Response><Connect><Stream url=\"{url}\"/></Connect></Response>");
+        HashMap::from([("/voice", ("text/xml", document.into_bytes()))])
+    });
+    let node = node(&app.url("/voice"));
+    let person = Phone::answer(node.callee);
+    let caller = Phone::call(&node, "200");
+    server.wait("media", |server| !server.of("event", "media").is_empty());
+    let start = server.messages()[1].clone();
+    let sid = start["start"]["callSid"].as_str().unwrap();
+    let url = format!(
+        "http://127.0.0.1:{}/2010-04-01/Accounts/{ACCOUNT}/Calls/{sid}.json",
+        node.api
+    );
+    let told = Command::new("curl")
+        .args(["-sS", "-f", "-m", "10", "-u", &format!("{ACCOUNT}:{TOKEN}")])
+        .args([
+            "--data-urlencode",
+            "Twiml=<Response><Dial>100</Dial></Response>",
+        ])
+        .arg(&url)
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", output(&told));
+
+    let person = person.pick_up();
+    person.hears("the caller", |heard| !heard.is_empty());
+    server.wait("close", |server| !server.of("event", "closed").is_empty());
+    let messages = server.messages();
+    let [.., stop, closed] = messages.as_slice() else {
+        unreachable!("{messages:?}");
+    };
+    assert_eq!(
+        (&stop["event"], &closed["code"]),
+        (&json!("stop"), &json!(1000))
+    );
+    let said = noise(2);
+    let (ours, theirs) = said.split_at(8_000);
+    caller.say(ours);
+    person.say(theirs);
+    caller.hears("the person", |heard| likeness(theirs, heard) > ALIKE);
+    person.hears("the caller", |heard| likeness(ours, heard) > ALIKE);
+    caller.hang_up();
+    person.is_hung_up_on();
 }
 
 #[test]
