@@ -391,6 +391,7 @@ async fn who_is_muted_on_xdp_stays_so_over_a_crash(bed: &Bed) {
             ..alice.leg()
         },
         b: bob.leg(),
+        apart: false,
     };
     engine.handle(Request::Create(again)).await.unwrap();
     only_bob_is_heard(&mut alice, &mut bob, &info);

@@ -370,7 +370,7 @@ async fn a_slow_server_holds_nobody_else_up() {
         MOST_FETCHES - MOST_OF_SERVER
     );
     // Who does not wait any more leaves the server to the others.
-    waiting.iter().for_each(|task| task.abort());
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
     for task in waiting {
         assert!(task.await.unwrap_err().is_cancelled());
     }

@@ -61,7 +61,7 @@ impl<I: PacketIo> Shard<I> {
                     let waits = self.begin_play(id, index, &play);
                     plays.extend(waits.map(|waits| (play, waits)));
                 }
-                order => self.do_order(index, order),
+                order => self.do_order(index, &order),
             }
         }
         self.program(index);
@@ -75,12 +75,12 @@ impl<I: PacketIo> Shard<I> {
         })
     }
 
-    fn do_order(&mut self, index: u32, order: VoiceOrder) {
+    fn do_order(&mut self, index: u32, order: &VoiceOrder) {
         let Some(session) = self.relay.session_mut(index) else {
             return;
         };
         let now = monotonic_ns();
-        match order {
+        match *order {
             VoiceOrder::Attach => session.attach(now),
             VoiceOrder::Join(joined) => {
                 session.attach(now);

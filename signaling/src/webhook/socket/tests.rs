@@ -51,6 +51,7 @@ fn requests(url: &str, call: u8) -> [Request; 2] {
         started: std::time::SystemTime::UNIX_EPOCH,
         time_limit: Duration::from_secs(60),
         plain_streams: false,
+        record: None,
     };
     let mut call = Call::new(setup, std::time::Instant::now());
     let mut asked = Vec::new();
