@@ -3,12 +3,19 @@
 //! The system's own look-up runs in a thread that nothing ends: a name whose servers are silent holds it long after
 //! nobody waits any more. These questions end with who asks them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
 
-use futures_util::future::join;
-use tokio::net::lookup_host;
+use futures_util::future::{Either, select};
+use tokio::{net::lookup_host, time::timeout};
 
 use super::{dns::Dns, search::Source as _, source_for};
+
+/// How long the addresses of one family are waited for where those of the other are there (RFC 8305 section 3).
+const DELAY: Duration = Duration::from_millis(50);
 
 /// Looks hosts up.
 #[derive(Debug)]
@@ -37,16 +44,36 @@ impl Hosts {
             found = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         }
         if found.is_empty() {
-            let (six, four) =
-                join(self.0.addresses(host, false), self.0.addresses(host, true)).await;
-            let six = six.map(|(found, _)| found).unwrap_or_default();
-            let four = four.map(|(found, _)| found).unwrap_or_default();
+            let (six, four) = self.asked(host).await;
             found = in_turn(&six, &four);
         }
         if found.len() > 1 {
             found.sort_by_key(|ip| source_for(SocketAddr::new(*ip, 80)).is_err());
         }
         found
+    }
+
+    /// The addresses of each family that the name servers tell.
+    async fn asked(&self, host: &str) -> (Vec<IpAddr>, Vec<IpAddr>) {
+        let of = async |ipv4| {
+            let found = self.0.addresses(host, ipv4).await;
+            found.map(|(found, _)| found).unwrap_or_default()
+        };
+        match select(pin!(of(false)), pin!(of(true))).await {
+            Either::Left((six, four)) => {
+                let four = soon(&six, four).await;
+                (six, four)
+            }
+            Either::Right((four, six)) => (soon(&four, six).await, four),
+        }
+    }
+}
+
+/// The addresses of the other family: a server that is silent on one of them holds nothing up.
+async fn soon(known: &[IpAddr], other: impl Future<Output = Vec<IpAddr>>) -> Vec<IpAddr> {
+    match known.is_empty() {
+        true => other.await,
+        false => timeout(DELAY, other).await.unwrap_or_default(),
     }
 }
 
@@ -77,7 +104,7 @@ fn is_old_literal(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::dns::QUESTION, *};
 
     #[tokio::test]
     async fn addresses_and_names_of_this_machine_need_no_server() {
@@ -103,18 +130,41 @@ mod tests {
         assert!(in_turn(&[], &[]).is_empty());
     }
 
+    #[tokio::test]
+    async fn a_server_that_is_silent_on_one_family_holds_nothing_up() {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let hosts = Hosts(Dns::new(&[server.local_addr().unwrap()]));
+        tokio::spawn(async move {
+            let mut question = [0; 512];
+            while let Ok((length, from)) = server.recv_from(&mut question).await {
+                // The name begins behind the header of 12 octets, and ends with an empty label.
+                let name = &question[12..length];
+                let end = 12 + name.iter().position(|octet| *octet == 0).unwrap();
+                let is_ipv4 = question[end + 1..end + 3] == [0, 1];
+                let mut answer = question[..end + 5].to_vec();
+                answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+                answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+                if is_ipv4 {
+                    server.send_to(&answer, from).await.unwrap();
+                }
+            }
+        });
+        let found = timeout(QUESTION, hosts.addresses("one.test.")).await;
+        assert_eq!(found.unwrap(), [IpAddr::from([192, 0, 2, 7])]);
+    }
+
     /// Whoever gives up waiting ends the questions: nothing of them is left in the runtime.
     #[tokio::test]
     async fn a_look_up_ends_with_who_asks() {
         let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let hosts = Hosts(Dns::new(&[silent.local_addr().unwrap()]));
-        let patience = std::time::Duration::from_millis(50);
-        let asked = tokio::time::timeout(patience, hosts.addresses("silent.test")).await;
+        let patience = Duration::from_millis(50);
+        let asked = timeout(patience, hosts.addresses("silent.test")).await;
         assert!(asked.is_err(), "nobody answers");
         let mut question = [0; 512];
         let heard = async |question: &mut [u8]| {
-            let patience = super::super::dns::QUESTION + patience * 4;
-            tokio::time::timeout(patience, silent.recv(question)).await
+            let patience = QUESTION + patience * 4;
+            timeout(patience, silent.recv(question)).await
         };
         for _ in ["A", "AAAA"] {
             assert!(heard(&mut question).await.unwrap().unwrap() > 12);
