@@ -22,14 +22,12 @@ use crate::{
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod record;
+#[cfg(test)]
 mod refer;
 
 pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-mod record;
-
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// What an application's server was asked.
 #[derive(Clone, Debug)]
