@@ -41,6 +41,9 @@ def tone(hertz: int, seconds: float) -> TTSAudioRawFrame:
     return TTSAudioRawFrame(audio=audio, sample_rate=RATE, num_channels=1)
 
 
+GREETING, SPEECH = tone(1000, 0.5), tone(500, 10)
+
+
 class Bot(FrameProcessor):
     """Where a bot has its model."""
 
@@ -60,7 +63,7 @@ class Bot(FrameProcessor):
 
     async def press(self, key: str) -> None:
         if key == "1":
-            await self.push_frame(tone(500, 10))
+            await self.push_frame(SPEECH)
         elif key == "2":
             await self.broadcast_interruption()
         elif key == "9":
@@ -102,7 +105,7 @@ async def media(socket: WebSocket) -> None:
 
     @transport.event_handler("on_client_connected")
     async def greet(transport: FastAPIWebsocketTransport, socket: WebSocket) -> None:
-        await worker.queue_frame(tone(1000, 0.5))
+        await worker.queue_frame(GREETING)
 
     runner = WorkerRunner(handle_sigint=False)
     await runner.run(worker)
