@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{
     Party, Pattern, VoiceMethod,
     checks::{self, Checks as _},
-    voice::is_webhook,
+    voice::{is_http, is_webhook},
 };
 
 /// `[[numbers]]`: a number of ours, and where it leads.
@@ -182,6 +182,10 @@ impl Number {
         let own_url = self.voice_url.as_ref().or(self.message_url.as_ref());
         for (key, url, method) in urls {
             match url.as_deref() {
+                // Messages are given to no socket.
+                Some(url) if key.starts_with("message") && !is_http(url) => errors.push(format!(
+                    "{of}: {key} = \"{url}\": write an http: or https: URL"
+                )),
                 Some(url) if !is_webhook(url) => errors.push(format!(
                     "{of}: {key} = \"{url}\": write an http: or https: URL, or ws: or wss: for a socket"
                 )),

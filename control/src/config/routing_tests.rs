@@ -226,7 +226,7 @@ fn what_cannot_work_is_told_with_what_to_do() {
         ),
         (
             "voice_url = \"http://127.0.0.1:9000/voice\"",
-            "voice_url = \"wss://127.0.0.1/\"",
+            "voice_url = \"ftp://127.0.0.1/\"",
             "write an http: or https: URL",
         ),
         (
@@ -246,8 +246,8 @@ fn what_cannot_work_is_told_with_what_to_do() {
         ),
         (
             "voice_url = \"http://127.0.0.1:9000/voice\"",
-            "message_url = \"sms\"",
-            "message_url = \"sms\": write an http: or https: URL",
+            "message_url = \"wss://127.0.0.1/\"",
+            "message_url = \"wss://127.0.0.1/\": write an http: or https: URL",
         ),
         (
             "message_url = \"https://app.example.com/sms\"\nmessage_method = \"GET\"",

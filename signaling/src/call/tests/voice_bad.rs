@@ -132,9 +132,10 @@ fn an_answer_that_is_just_in_time_is_run_and_one_that_is_late_is_not() {
 
     let mut bed = Bed::new();
     begin(&mut bed, "late");
-    bed.pass_ms(15_100);
-    let (late, request) = bed.webhooks.pop_front().unwrap();
+    let (late, request) = bed.webhooks.front().unwrap();
     assert_eq!(request.url, "http://app.test/voice");
+    let late = *late;
+    bed.pass_ms(15_100);
     assert!(bed.cancelled.contains(&late), "it is still waited for");
     let document = page("text/xml", format!("<Response>{WAIT}</Response>"));
     bed.core.handle_webhook(bed.now, late, Ok(document));

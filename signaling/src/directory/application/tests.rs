@@ -132,17 +132,21 @@ fn what_keeps_a_number_from_its_application_is_told() {
             None,
             "tenant 'other' has no account",
         ),
-        (
-            r#""application": "raw""#.to_owned(),
-            None,
-            "no voice_url of http",
-        ),
     ] {
         let why = programs
             .of_number(&number(&text), tenant, true)
             .unwrap_err();
         assert!(why.contains(expected), "{text}: {why}");
     }
+    // One may have a socket, which is kept open.
+    let raw = number(r#""application": "raw""#);
+    let raw = programs.of_number(&raw, None, true).unwrap();
+    let socket = raw.socket().unwrap();
+    assert_eq!(
+        (&*socket.url, &*socket.account),
+        ("wss://us.test/stream", NODES)
+    );
+    assert!(!socket.public);
     // The default tenant is who runs the node.
     let of_the_node = number(&format!(r#""account": "{NODES}", {url}"#));
     assert!(
