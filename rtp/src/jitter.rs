@@ -2,10 +2,10 @@
 //! needs no even steps, such as a server that listens.
 //!
 //! What comes in order waits for nothing. Behind a gap it waits: until what is missing has come, or a clock of 20 ms
-//! has had as many turns as the patience allows; then the gap is concealed. Patience grows, from [`FIRST`] to
-//! [`PATIENT`] frames, when something comes too late, and shrinks after [`CALM`] turns without; where nothing is lost
-//! it costs nothing. A gap in the timestamps that is none in the sequence numbers is a sender's silence (RFC 3550
-//! section 4), and is handed out as such at once.
+//! has had as many turns as the patience allows; then the gap is concealed. Patience grows, from 60 to 120 ms, when
+//! something comes too late, and shrinks, to 40 ms, after 10 s without; where nothing is lost it costs nothing. A gap in
+//! the timestamps that is none in the sequence numbers is a sender's silence (RFC 3550 section 4), and is handed out as
+//! such at once.
 //!
 //! Frames keep to the clock's count: of a sender who is ahead of it, quiet frames are left out.
 
