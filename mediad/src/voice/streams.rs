@@ -41,9 +41,16 @@ pub(crate) struct Streams {
     /// What was played to it and no turn has had yet.
     played: VecDeque<i16>,
     due: u64,
-    cushion: u64,
-    /// When a server was last heard, and the frames since one ran dry.
+    cushion: Cushion,
+}
+
+/// How long what a server says waits for what follows it.
+#[derive(Debug)]
+struct Cushion {
+    ns: u64,
+    /// When it was last heard.
     spoke: Option<u64>,
+    /// Frames since it has run dry.
     calm: u32,
 }
 
@@ -76,9 +83,7 @@ impl Streams {
             hears: Jitter::default(),
             played: VecDeque::with_capacity(PLAYED),
             due: now,
-            cushion: CUSHION_NS,
-            spoke: None,
-            calm: 0,
+            cushion: Cushion::default(),
         }
     }
 
@@ -152,14 +157,7 @@ impl Streams {
 
     /// The server of a stream begins to speak: when its turn is due.
     pub(super) fn wake(&mut self, now: u64) -> u64 {
-        if self
-            .spoke
-            .is_some_and(|spoke| now.saturating_sub(spoke) < DRY_NS)
-        {
-            self.cushion = (self.cushion * 2).min(MOST_CUSHION_NS);
-            self.calm = 0;
-        }
-        self.due = now + self.cushion;
+        self.due = now + self.cushion.begin(now);
         self.due
     }
 
@@ -221,13 +219,42 @@ impl Streams {
         if !speaker.port.as_mut().is_some_and(|port| port.play(spoken)) {
             return Spoken::Silence;
         }
+        self.cushion.heard(now);
+        Spoken::Audio
+    }
+}
+
+impl Default for Cushion {
+    fn default() -> Self {
+        Self {
+            ns: CUSHION_NS,
+            spoke: None,
+            calm: 0,
+        }
+    }
+}
+
+impl Cushion {
+    /// The server begins: what it waits for.
+    fn begin(&mut self, now: u64) -> u64 {
+        if self
+            .spoke
+            .is_some_and(|spoke| now.saturating_sub(spoke) < DRY_NS)
+        {
+            self.ns = (self.ns * 2).min(MOST_CUSHION_NS);
+            self.calm = 0;
+        }
+        self.ns
+    }
+
+    /// A frame of it is heard.
+    fn heard(&mut self, now: u64) {
         self.spoke = Some(now);
         self.calm += 1;
         if self.calm == CALM {
             self.calm = 0;
-            self.cushion = (self.cushion / 2).max(CUSHION_NS);
+            self.ns = (self.ns / 2).max(CUSHION_NS);
         }
-        Spoken::Audio
     }
 }
 
@@ -245,4 +272,63 @@ fn hear(open: &mut [Open], track: Track, frame: &[i16; FRAME]) -> bool {
         }
     }
     is_heard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames that come every 20 ms, each late by what it says in milliseconds, are heard every 20 ms from the first one
+    /// on: how many gaps there are between them.
+    fn gaps(cushion: &mut Cushion, from: u64, late: &[u64]) -> usize {
+        let comes = (0..).zip(late);
+        let comes = comes.map(|(at, late)| from + at * FRAME_NS + late * 1_000_000);
+        let (mut gaps, mut turn) = (0, None);
+        for at in comes {
+            // Who has run dry begins anew.
+            let due = match turn {
+                Some(turn) if at <= turn => turn,
+                before => {
+                    gaps += usize::from(before.is_some());
+                    at + cushion.begin(at)
+                }
+            };
+            cushion.heard(due);
+            turn = Some(due + FRAME_NS);
+        }
+        gaps
+    }
+
+    #[test]
+    fn who_is_late_by_less_than_the_cushion_has_no_gap() {
+        let mut cushion = Cushion::default();
+        let late: Vec<u64> = (0..500).map(|frame| frame % 3).collect();
+        assert_eq!(gaps(&mut cushion, 0, &late), 0);
+        assert_eq!(cushion.ns, CUSHION_NS);
+    }
+
+    #[test]
+    fn who_runs_dry_has_a_longer_cushion_until_nothing_is_late() {
+        let mut cushion = Cushion::default();
+        let late: Vec<u64> = (0..400).map(|frame| frame * 7 % 40).collect();
+        let first = gaps(&mut cushion, 0, &late);
+        assert!((1..=5).contains(&first), "{first}");
+        assert!(cushion.ns <= MOST_CUSHION_NS);
+        // Of what it says later, less is missing, and then nothing.
+        let second = gaps(&mut cushion, 9_000_000_000, &late[..80]);
+        assert!(second <= 1, "{second}");
+        let third = gaps(&mut cushion, 12_000_000_000, &late[..80]);
+        assert_eq!(third, 0);
+    }
+
+    #[test]
+    fn a_cushion_that_is_not_needed_shrinks() {
+        let mut cushion = Cushion::default();
+        let late: Vec<u64> = (0..50).map(|frame| frame % 2 * 40).collect();
+        gaps(&mut cushion, 0, &late);
+        assert!(cushion.ns > CUSHION_NS);
+        let prompt = vec![0; 5_000];
+        assert_eq!(gaps(&mut cushion, 2_000_000_000, &prompt), 0);
+        assert_eq!(cushion.ns, CUSHION_NS);
+    }
 }
