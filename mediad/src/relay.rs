@@ -349,6 +349,9 @@ fn on_control_port(
             }
         }
     }
+    if other.is_closed() {
+        return Err(Outcome::Apart);
+    }
     control_way(other).ok_or(Outcome::NoDestination)
 }
 
@@ -377,6 +380,9 @@ fn on_opaque_port(
     leg.received.rtp.record_other(octets, packet.arrival);
     if leg.muted {
         return Err(Outcome::Muted);
+    }
+    if other.is_closed() {
+        return Err(Outcome::Apart);
     }
     let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
     leg.forwarded += 1;

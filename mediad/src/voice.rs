@@ -315,10 +315,17 @@ impl LegVoice {
         streams.is_some_and(|streams| streams.hears(law, packet))
     }
 
+    /// Ends all streams: their jobs.
+    pub(crate) fn end_streams(&mut self) -> Vec<u32> {
+        let streams = self.streams.take();
+        self.follow_keys();
+        streams.map_or_else(Vec::new, |streams| streams.jobs())
+    }
+
     /// The server of a stream begins to speak: when the turn for it is due, unless the stream is over.
     pub(crate) fn wake(&mut self, job: u32, now: u64) -> Option<u64> {
         let streams = self.streams.as_mut().filter(|streams| streams.has(job))?;
-        Some(streams.wake(now))
+        streams.wake(now)
     }
 
     /// Tells streams of a key that the party has pressed.

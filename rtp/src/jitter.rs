@@ -149,7 +149,12 @@ impl Jitter {
             self.best = self.best.max(self.ahead);
             self.frames += 1;
             if self.frames == WINDOW {
-                // A sender whose clock is slow is not taken for one whose packets are lost.
+                // A sender whose clock is slow is not taken for one whose packets are lost, nor who is never quiet for
+                // ever as one who is ahead.
+                if self.best > 1 {
+                    self.ahead -= 1;
+                    self.best -= 1;
+                }
                 self.prompt = self.best;
                 (self.best, self.frames) = (i32::MIN, 0);
             }
@@ -475,7 +480,7 @@ mod tests {
                     turns += 1;
                     out += i64::from(sender.turn().is_some());
                 }
-                prop_assert!(out - turns <= i64::from(AHEAD) + 8, "{} ahead", out - turns);
+                prop_assert!(out - turns <= i64::from(AHEAD) + 8 + out / 100, "{} ahead", out - turns);
             }
         }
 

@@ -4,12 +4,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use control::Fault;
 use control::media::{
     Audio, AudioTrouble, Event, Heard, Listen, NewStream, Play, Response, SessionId, Voice,
     VoiceEvent, VoiceOrder, VoiceRecord,
 };
+use control::{Fault, FaultCode};
 use rtp::{dtmf, tone};
+use tokio::task::JoinError;
 
 use super::Engine;
 use crate::library::Clip;
@@ -26,7 +27,9 @@ impl Engine {
         let listened = self.listen(id, &mut orders);
         let answer = self.of_session(id, move |reply| Command::Voice(id, orders, reply));
         let engine = self.clone();
-        async move {
+        // What a shard has begun is seen to where nobody waits for the answer any more, too: the client asks again, and
+        // nothing is begun twice.
+        let done = tokio::spawn(async move {
             let begun = answer.await?;
             for stream in begun.streams {
                 let listening = listened.iter();
@@ -50,6 +53,10 @@ impl Engine {
                 });
             }
             Ok(Response::Session(begun.session))
+        });
+        async move {
+            let gone = |error: JoinError| Err(Fault::new(FaultCode::Internal, error.to_string()));
+            done.await.unwrap_or_else(gone)
         }
     }
 

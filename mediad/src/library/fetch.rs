@@ -24,6 +24,7 @@ use reqwest::{
     },
     redirect::Policy,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 /// For the whole of an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -179,9 +180,14 @@ pub(super) async fn body(mut response: Response) -> Result<Answer, String> {
 pub(super) async fn file(
     path: &str,
     known: Option<Origin>,
+    permit: Option<OwnedSemaphorePermit>,
 ) -> Result<(Origin, Option<Vec<u8>>), AudioTrouble> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read(&owned, known.as_ref()));
+    let read = tokio::task::spawn_blocking(move || {
+        // A thread is not ended with who waits for it.
+        let _permit = permit;
+        read(&owned, known.as_ref())
+    });
     let read = read.await.unwrap_or_else(|error| Err(error.to_string()));
     read.map_err(|why| AudioTrouble::Fetch(format!("{path}: {why}")))
 }

@@ -90,13 +90,13 @@ struct Shared {
     cache: Mutex<Cache>,
     /// What is on its way, for as long as somebody waits for it.
     flights: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Outcome>>>>,
-    fetches: Semaphore,
+    fetches: Arc<Semaphore>,
     /// Turns of those who fetch from a server: one that is slow holds up nobody else.
     servers: Mutex<HashMap<String, Weak<Semaphore>>>,
     /// Units of audio that may still be held.
     room: Arc<Semaphore>,
     /// Decoding takes a thread each: no more of them at once than there are cores.
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
 }
 
 type Outcome = Result<Arc<Clip>, AudioTrouble>;
@@ -133,10 +133,10 @@ impl Library {
             speaker: Speaker::new(&config.speech, cores.max(2))?,
             cache: Mutex::new(Cache::new(cache)),
             flights: Mutex::default(),
-            fetches: Semaphore::new(MOST_FETCHES),
+            fetches: Arc::new(Semaphore::new(MOST_FETCHES)),
             servers: Mutex::default(),
             room: Arc::new(Semaphore::new((cache + MOST_HELD) / UNIT)),
-            decoders: Semaphore::new(cores),
+            decoders: Arc::new(Semaphore::new(cores)),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -192,9 +192,10 @@ impl Shared {
     async fn have(self: Arc<Self>, key: Key) -> Outcome {
         let (origin, clip) = match &key {
             Key::File(path) => {
-                let _permit = self.fetches.acquire().await;
+                let permit = self.fetches.clone().acquire_owned().await.ok();
                 let known = self.cache().known(&key);
-                match fetch::file(path, known.as_ref().map(|(origin, _)| origin.clone())).await? {
+                let origin = known.as_ref().map(|(origin, _)| origin.clone());
+                match fetch::file(path, origin, permit).await? {
                     (origin, Some(bytes)) => (origin, self.decode(None, bytes, path).await?),
                     (origin, None) => (origin, unchanged(known, path)?),
                 }
@@ -241,8 +242,12 @@ impl Shared {
 
     /// On a thread of its own; a decoder's panic is a file that cannot be played.
     async fn decode(&self, kind: Option<String>, bytes: Vec<u8>, name: &str) -> Outcome {
-        let _permit = self.decoders.acquire().await;
-        let decoded = tokio::task::spawn_blocking(move || decode::clip(kind.as_deref(), &bytes));
+        let permit = self.decoders.clone().acquire_owned().await.ok();
+        let decoded = tokio::task::spawn_blocking(move || {
+            // A thread is not ended with who waits for it.
+            let _permit = permit;
+            decode::clip(kind.as_deref(), &bytes)
+        });
         let samples = match decoded.await {
             Ok(clip) => clip.map_err(|why| AudioTrouble::Format(format!("{name}: {why}")))?,
             Err(_) => return Err(AudioTrouble::Format(format!("{name}: the file is damaged"))),

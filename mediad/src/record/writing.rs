@@ -344,6 +344,12 @@ impl Ended {
         } else if let Err(error) = self.complete() {
             warn!(path = %self.path.display(), %error, "a recording cannot be written to its end");
             self.result = Err(error.to_string());
+            // Nobody would know of what is left of it.
+            if self.report.is_some()
+                && let Err(error) = std::fs::remove_file(&self.path)
+            {
+                warn!(path = %self.path.display(), %error, "cannot remove a recording");
+            }
         } else {
             info!(
                 path = %self.path.display(),

@@ -175,15 +175,18 @@ impl<I: PacketIo> Shard<I> {
         play: &Play,
     ) -> Option<oneshot::Receiver<()>> {
         let now = monotonic_ns();
-        self.relay.session_mut(index)?.attach(now);
+        let session = self.relay.session_mut(index)?;
+        session.attach(now);
+        let voice = session.split(play.hears).0.voice.as_ref()?;
+        // It may be brought twice.
+        if voice.has_begun(play.job) {
+            return None;
+        }
         self.cut_beep(id, index, play.hears);
         let session = self.relay.session_mut(index)?;
         let (leg, other) = session.split(play.hears);
         let fault = fault_of(leg, other);
-        let voice = leg
-            .voice
-            .as_mut()
-            .filter(|voice| !voice.has_begun(play.job))?;
+        let voice = leg.voice.as_mut()?;
         let waits = voice.begin(play.job, play.loops);
         if let Some(why) = fault {
             voice.stop(play.job);
@@ -283,6 +286,15 @@ impl<I: PacketIo> Shard<I> {
             return;
         };
         // A look that another one has come before is of nothing.
+        if voice.turn_due() == Some(at) && is_secret {
+            // What is encrypted meanwhile is noise to a server.
+            for job in voice.end_streams() {
+                let result = Err(StreamTrouble::Media);
+                self.tell(id, VoiceEvent::StreamEnded { job, result });
+            }
+            self.program(index);
+            return;
+        }
         if voice.turn_due() == Some(at) {
             voice.turn(now, sound, &mut self.spoken);
             if !self.spoken.is_empty()

@@ -84,13 +84,23 @@ impl Port {
     /// Fills in what the party is to hear in the next 20 ms; false where the server plays nothing, and `out` is
     /// untouched.
     pub fn play(&mut self, out: &mut [i16; FRAME]) -> bool {
-        let taken = self.shared.ring.take(out);
+        let shared = &self.shared;
+        let mut taken = shared.ring.take(out);
+        if taken == 0 {
+            shared.idle.store(true, Ordering::SeqCst);
+            // The task may have written meanwhile, and not seen that it should wake.
+            taken = shared.ring.take(out);
+        }
         if taken > 0 {
-            self.shared.stir();
-        } else {
-            self.shared.idle.store(true, Ordering::Release);
+            shared.idle.store(false, Ordering::SeqCst);
+            shared.stir();
         }
         taken > 0
+    }
+
+    /// How often the server has taken back what it said: a number that changes.
+    pub fn cleared(&self) -> u64 {
+        self.shared.ring.clears.load(Ordering::Relaxed)
     }
 
     /// Tells of a key that the party pressed. More than 64 at once are left out.
@@ -187,7 +197,7 @@ impl Shared {
 
     /// Samples were written: a shard that had nothing to play is told, once there is a frame.
     pub(super) fn begin(&self) {
-        if self.ring.ahead() >= FRAME && self.idle.swap(false, Ordering::AcqRel) {
+        if self.ring.ahead() >= FRAME && self.idle.swap(false, Ordering::SeqCst) {
             (self.wake.0)();
         }
     }
@@ -212,6 +222,7 @@ pub(super) struct Ring {
     taken: AtomicU64,
     /// What is before is not to be heard any more: the task's.
     cleared: AtomicU64,
+    clears: AtomicU64,
 }
 
 impl Ring {
@@ -221,6 +232,7 @@ impl Ring {
             written: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             cleared: AtomicU64::new(0),
+            clears: AtomicU64::new(0),
         }
     }
 
@@ -276,6 +288,7 @@ impl Ring {
     pub(super) fn clear(&self) {
         let written = self.written.load(Ordering::Relaxed);
         self.cleared.store(written, Ordering::Release);
+        self.clears.fetch_add(1, Ordering::Relaxed);
     }
 
     fn at(&self, position: u64) -> &AtomicI16 {

@@ -5,6 +5,7 @@
 //! with a `reason`. After the last one the connection is closed.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use control::media::{Heard, StreamTrouble, VoiceEvent};
 use futures_util::StreamExt as _;
@@ -23,6 +24,8 @@ use super::{Listening, Report, Settings};
 
 /// Characters of what was understood that are told of at most.
 const LONGEST: usize = 4_096;
+/// Who takes no audio any more may have said so much before.
+const LAST: Duration = Duration::from_millis(200);
 
 /// Listens until the utterance is over, or nobody wants it any more.
 pub(super) async fn run(listening: Listening, settings: Settings, line: Line, report: Report) {
@@ -57,10 +60,13 @@ pub(super) async fn run(listening: Listening, settings: Settings, line: Line, re
             teller.run().await
         });
         tokio::select! {
+            biased;
             last = &mut hearing => Some(last),
             told = telling => {
                 let why = told.err().map(|error| error.to_string());
-                Some(Heard::Failed(why.unwrap_or_else(|| "it takes no audio".to_owned())))
+                let failed = Heard::Failed(why.unwrap_or_else(|| "it takes no audio".to_owned()));
+                // It may have said the last of it before it closed.
+                Some(timeout(LAST, hearing).await.unwrap_or(failed))
             }
             () = line.gone() => None,
         }

@@ -106,6 +106,9 @@ async fn talk(
         let _ = timeout(CLOSE, listener.drain()).await;
         return None;
     }
+    if result.is_ok() {
+        let _ = timeout(CLOSE, listener.drain()).await;
+    }
     Some(result.map_err(|error| {
         debug!(stream = %stream.stream_sid, %error, "a stream's connection broke");
         StreamTrouble::Protocol
@@ -282,10 +285,8 @@ impl Listener<'_> {
         loop {
             tokio::select! {
                 message = self.source.next() => match message {
-                    Some(Ok(Message::Close(_))) => {
-                        let _ = timeout(CLOSE, self.drain()).await;
-                        return Ok(());
-                    }
+                    // It is answered by who reads on, once nothing more is told: that would be an error now.
+                    Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(message) => self.take(message?),
                     None => return Ok(()),
                 },

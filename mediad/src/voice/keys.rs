@@ -4,6 +4,9 @@ use rtp::dtmf::{self, Detector, TelephoneEvent};
 
 use super::Law;
 
+/// How late, in samples, a packet may be: 1 s. Else the sender's clock has jumped.
+const LATE: i32 = -8_000;
+
 /// What is known of a party's keys, while somebody wants to know of them.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -27,11 +30,17 @@ impl Keys {
     /// Takes a packet of audio; the key whose tones begin in it.
     pub(super) fn audio(&mut self, law: Law, packet: &rtp::Packet<'_>) -> Option<char> {
         let (ssrc, timestamp) = (packet.ssrc(), packet.timestamp());
-        let is_late = self.heard.is_some_and(|(before, next)| {
-            before == ssrc && timestamp.wrapping_sub(next).cast_signed() < 0
-        });
-        if is_late {
-            return None;
+        match self.heard {
+            Some((before, next)) if before == ssrc => {
+                match timestamp.wrapping_sub(next).cast_signed() {
+                    0 => {}
+                    // It was heard, or comes too late to be.
+                    LATE..0 => return None,
+                    // A loss, or a clock that has jumped: what follows does not go on from there.
+                    _ => self.tones = Detector::default(),
+                }
+            }
+            _ => self.tones = Detector::default(),
         }
         let payload = packet.payload();
         let len = u32::try_from(payload.len()).unwrap_or(0);

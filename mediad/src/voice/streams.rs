@@ -21,6 +21,8 @@ const FRAME_NS: u64 = 20_000_000;
 /// What a server's beginning waits for what follows it, at least and at most.
 const CUSHION_NS: u64 = 3_000_000;
 const MOST_CUSHION_NS: u64 = 60_000_000;
+/// Turns that are made up for at once after the shard was away, at most: 1 s.
+const MOST_TURNS: u64 = 50;
 /// A server that speaks again after less silence had run dry.
 const DRY_NS: u64 = 200_000_000;
 /// Frames without that, after which a shorter cushion is tried: 10 s.
@@ -41,6 +43,14 @@ pub(crate) struct Streams {
     /// What was played to it and no turn has had yet.
     played: VecDeque<i16>,
     due: u64,
+    /// Up to when both tracks have had their turns, which come as time passes, whatever is due.
+    clock: u64,
+    /// Up to when the servers were told what the party hears.
+    told: u64,
+    /// The last turn had nothing of the server that the party hears.
+    is_dry: bool,
+    /// How often that one has taken back what it said.
+    cleared: u64,
     cushion: Cushion,
 }
 
@@ -83,6 +93,10 @@ impl Streams {
             hears: Jitter::default(),
             played: VecDeque::with_capacity(PLAYED),
             due: now,
+            clock: now,
+            told: now,
+            is_dry: false,
+            cleared: 0,
             cushion: Cushion::default(),
         }
     }
@@ -151,14 +165,24 @@ impl Streams {
         let (mut frame, mut is_heard) = ([0; FRAME], false);
         while self.hears.ready(&mut frame) {
             is_heard |= hear(&mut self.open, Track::Outbound, &frame);
+            self.told += FRAME_NS;
         }
         is_heard
     }
 
-    /// The server of a stream begins to speak: when its turn is due.
-    pub(super) fn wake(&mut self, now: u64) -> u64 {
+    /// The server of a stream begins to speak: when its turn is due, where the last one had nothing of it.
+    pub(super) fn wake(&mut self, now: u64) -> Option<u64> {
+        if !self.is_dry {
+            return None;
+        }
+        self.is_dry = false;
         self.due = now + self.cushion.begin(now);
-        self.due
+        Some(self.due)
+    }
+
+    /// The jobs of all of them.
+    pub(super) fn jobs(&self) -> Vec<u32> {
+        self.open.iter().map(|open| open.job).collect()
     }
 
     /// Takes what is played to the party: `samples`, of which those after `piece` are silence.
@@ -186,8 +210,12 @@ impl Streams {
         self.open
             .retain(|open| !open.port.as_ref().is_some_and(Port::is_over));
         let mut frame = [0; FRAME];
-        if self.says.turn(&mut frame) {
-            hear(&mut self.open, Track::Inbound, &frame);
+        let turns = (now.saturating_sub(self.clock) / FRAME_NS).min(MOST_TURNS);
+        self.clock += turns * FRAME_NS;
+        for _ in 0..turns {
+            if self.says.turn(&mut frame) {
+                hear(&mut self.open, Track::Inbound, &frame);
+            }
         }
         let said = if plays {
             Spoken::Nobody
@@ -196,7 +224,10 @@ impl Streams {
         };
         if said != Spoken::Nobody {
             self.played.clear();
-            hear(&mut self.open, Track::Outbound, spoken);
+            // Words that did not wait for the clock were ahead of it.
+            if said == Spoken::Audio || self.told <= now + FRAME_NS {
+                self.tell(now, spoken);
+            }
         } else if plays || !self.played.is_empty() {
             let rest = self.played.len().min(FRAME);
             frame.fill(0);
@@ -204,11 +235,29 @@ impl Streams {
                 .iter_mut()
                 .zip(self.played.drain(..rest))
                 .for_each(|(to, from)| *to = from);
-            hear(&mut self.open, Track::Outbound, &frame);
-        } else if self.hears.turn(&mut frame) {
-            hear(&mut self.open, Track::Outbound, &frame);
+            self.tell(now, &frame);
+        } else {
+            for _ in 0..turns {
+                if self.hears.turn(&mut frame) {
+                    hear(&mut self.open, Track::Outbound, &frame);
+                    self.told += FRAME_NS;
+                }
+            }
         }
         said
+    }
+
+    /// Tells of a frame that the party hears, after the silence that there was before.
+    fn tell(&mut self, now: u64, frame: &[i16; FRAME]) {
+        let behind = now.saturating_sub(self.told) / FRAME_NS;
+        if behind > 2 {
+            for _ in 0..behind.min(MOST_TURNS) {
+                hear(&mut self.open, Track::Outbound, &[0; FRAME]);
+            }
+            self.told += behind * FRAME_NS;
+        }
+        hear(&mut self.open, Track::Outbound, frame);
+        self.told += FRAME_NS;
     }
 
     fn speak(&mut self, now: u64, spoken: &mut [i16; FRAME]) -> Spoken {
@@ -216,7 +265,16 @@ impl Streams {
             return Spoken::Nobody;
         };
         spoken.fill(0);
-        if !speaker.port.as_mut().is_some_and(|port| port.play(spoken)) {
+        let Some(port) = &mut speaker.port else {
+            return Spoken::Silence;
+        };
+        let cleared = port.cleared();
+        if std::mem::replace(&mut self.cleared, cleared) != cleared {
+            // Who is interrupted has not run dry.
+            self.cushion.spoke = None;
+        }
+        self.is_dry = !port.play(spoken);
+        if self.is_dry {
             return Spoken::Silence;
         }
         self.cushion.heard(now);

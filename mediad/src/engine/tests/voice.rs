@@ -141,7 +141,11 @@ async fn parties_are_apart_from_the_beginning(datapath: &str) {
     let info = bed.create_with(create.clone()).await.unwrap();
     alice.send(info.a.rtp);
     bob.send(info.b.rtp);
+    // Nor do they learn each other's names, which are in RTCP.
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
     assert_silent(&bob.rtp);
+    assert_silent(&bob.rtcp);
     assert_silent(&alice.rtp);
     voice(&bed, vec![VoiceOrder::Join(true)]).await;
     let sent = alice.send(info.a.rtp);
