@@ -6,7 +6,7 @@ use control::{
     signal::{VoiceCall, VoiceDone, VoiceEntry, VoiceLink, VoiceOrder, VoiceUpdate},
 };
 use sip::message::{Message, Method};
-use store::Cause;
+use store::{Cause, VoiceDirection};
 
 use super::{
     bed::*,
@@ -284,4 +284,35 @@ fn a_callee_who_answers_as_it_is_called_off_is_hung_up_and_counts_as_one_who_did
     assert_eq!(row.status, store::VoiceStatus::NoAnswer);
     bed.sent.clear();
     bed.assert_told("no-answer");
+}
+
+#[test]
+fn a_call_to_a_number_of_the_node_is_two_of_applications() {
+    let mut bed = Bed::new();
+    let order = VoiceOrder::Call(Box::new(VoiceCall {
+        to: "+55".to_owned(),
+        ..to_carrier()
+    }));
+    let done = bed.core.order_voice(bed.now, &order).unwrap().unwrap();
+    bed.settle();
+    let VoiceDone::Queued { sid: calls, .. } = done else {
+        panic!("{done:?}");
+    };
+    let told = bed.reply("http://app.test/voice", WAIT);
+    let is_called = |row: &&store::VoiceCallRow| row.direction == VoiceDirection::Inbound;
+    let row = bed.rows.iter().find(is_called).unwrap();
+    assert!(row.sid != calls && told.contains(&row.sid), "{told}");
+    // Both are the same call of the proxy's.
+    let both = bed.rows.iter().filter(|row| row.sid == calls).chain([row]);
+    let cdrs: Vec<_> = both.map(|row| row.cdr.unwrap().to_string()).collect();
+    let call = bed.core.list(None).remove(0);
+    assert!(cdrs.len() > 1 && cdrs.iter().all(|id| *id == call.id));
+    // The SID leads to the one that it was given for.
+    bed.reply("http://app.test/out", WAIT);
+    assert_eq!(
+        update(&mut bed, &calls, VoiceUpdate::Complete),
+        Ok(VoiceDone::Done)
+    );
+    let mut ended = std::mem::take(&mut bed.webhooks);
+    assert!(ended.remove(0).unwrap().1.body.unwrap().contains(&calls));
 }

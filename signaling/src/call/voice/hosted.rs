@@ -217,9 +217,13 @@ impl Hosted {
         let call = core.calls.get(&self.key);
         let terms = &core.policy.voice;
         let setup = call.and_then(|call| setup::of(call, &server.invite, &self.application, terms));
-        let Some(setup) = setup else {
+        let Some(mut setup) = setup else {
             return core.tell_proxy(server.refuse(500, None));
         };
+        if self.promised.is_some() {
+            let time = core.time(now);
+            setup.uuid = core.call_uuid(time).into_bytes();
+        }
         self.attach();
         self.call = Some(Call::new(setup, now));
     }

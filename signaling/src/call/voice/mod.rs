@@ -92,6 +92,8 @@ pub(super) struct Voices {
 struct Hosted {
     /// The proxy's.
     key: CallKey,
+    /// The id of that one, where it is promised to a leg of this node's own, which calls here: the SID has one of its own.
+    promised: Option<Uuid>,
     application: Arc<Application>,
     terms: Terms,
     /// Of a call that has come in; `None` where this node calls the party.
@@ -302,6 +304,7 @@ impl Core {
         let source = self.calls.get(&key).map(|call| &call.source);
         let by = source.and_then(|source| self.voices.leg(source, invite.call_id().ok()?));
         let depth = by.map_or(0, |(hosted, _)| hosted.depth + 1);
+        let promised = by.map(|(_, leg)| leg.uuid);
         if depth > DEEPEST {
             warn!("refused a call to an application: documents dial each other in a circle");
             return self.tell_proxy(server.refuse(482, None));
@@ -337,6 +340,7 @@ impl Core {
         self.tell_proxy(server.respond(invite, 100));
         let hosted = Box::new(Hosted {
             server: Some(server),
+            promised,
             agreed,
             depth,
             session: Some(session),
@@ -532,6 +536,7 @@ impl Hosted {
     ) -> Self {
         Self {
             key,
+            promised: None,
             application,
             terms,
             server: None,

@@ -119,7 +119,7 @@ impl Hosted {
             number_sid: None,
             caller_name: setup.caller_name.clone().filter(|_| is_party),
             forwarded_from: setup.forwarded_from.clone().filter(|_| is_party),
-            cdr: Uuid::try_parse(id).ok(),
+            cdr: (self.promised.filter(|_| is_party)).or_else(|| Uuid::try_parse(id).ok()),
             sequence: told.sequence,
         };
         if is_over && !is_party {
