@@ -81,6 +81,7 @@ fn stop_of(order: &VoiceOrder) -> Option<VoiceOrder> {
         VoiceOrder::Play(play) => play.job,
         VoiceOrder::Record(record) => record.job,
         VoiceOrder::Stream(stream) => stream.job,
+        VoiceOrder::Listen(listen) => listen.job,
         _ => return None,
     };
     Some(VoiceOrder::Stop { job })
@@ -100,7 +101,7 @@ fn is_undone(order: &VoiceOrder, later: &VoiceOrder) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ::control::media::{Audio, Pause, Play, Side, VoiceRecord};
+    use ::control::media::{Audio, Listen, Pause, Play, Side, VoiceRecord};
 
     use super::*;
 
@@ -127,6 +128,22 @@ mod tests {
         })
     }
 
+    fn listen(job: u32) -> VoiceOrder {
+        VoiceOrder::Listen(Box::new(Listen {
+            job,
+            side: Side::A,
+            account_sid: "AC".to_owned(),
+            call_sid: "CA".to_owned(),
+            language: "en-US".to_owned(),
+            hints: Vec::new(),
+            model: None,
+            profanity_filter: true,
+            speech_timeout_ms: None,
+            max_speech_ms: 60_000,
+            partials: false,
+        }))
+    }
+
     #[test]
     fn what_was_ordered_since_is_not_undone() {
         let stop = |job| VoiceOrder::Stop { job };
@@ -139,10 +156,12 @@ mod tests {
             play(2, Side::B),
             record(3),
             record(4),
+            listen(6),
+            listen(7),
             pause(Pause::Skip),
             stop(9),
         ];
-        let since = [VoiceOrder::Join(true), play(5, Side::A), stop(3)];
+        let since = [VoiceOrder::Join(true), play(5, Side::A), stop(3), stop(6)];
         let waiting = [pause(Pause::Resume)];
         let mut sent = Sent::default();
         let number = sent.send(&first);
@@ -155,6 +174,7 @@ mod tests {
             record(3),
             stop(3),
             record(4),
+            listen(7),
             stop(9),
         ];
         assert_eq!(again, expected);
