@@ -19,7 +19,6 @@ use super::{
     legs::Leg,
     orders,
     sdp::Agreed,
-    sent::Sent,
     server::{Server, Stage},
     setup, status_of,
 };
@@ -173,7 +172,8 @@ impl Hosted {
                 self.order_again(now, number, &error, core);
             }
             (VoicePurpose::Order(number), Ok(_)) => self.sent.answered(number),
-            (VoicePurpose::Order(_), Err(error)) => {
+            (VoicePurpose::Order(number), Err(error)) => {
+                self.sent.answered(number);
                 self.fail_jobs(now, &error.to_string(), core);
             }
             (_, Err(error)) => warn!(call = self.sid(), %error, "a session is not as it should be"),
@@ -186,6 +186,9 @@ impl Hosted {
         let Some(mut again) = self.sent.unanswered(number, &self.orders) else {
             return self.fail_jobs(now, &error.to_string(), core);
         };
+        if again.is_empty() {
+            return;
+        }
         info!(
             call = self.sid(),
             "mediad has not answered, and is told again"
@@ -240,7 +243,7 @@ impl Hosted {
 
     /// As `attach`, of a session that may have been left as it was before.
     fn attach_again(&mut self) {
-        self.sent = Sent::default();
+        self.sent.forget();
         self.attach();
         if self.other.is_none() {
             self.orders.push(VoiceOrder::Vacate(media::Side::B));

@@ -13,9 +13,17 @@ const MOST: u8 = 3;
 /// What was ordered and not answered.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    requests: VecDeque<(u32, Vec<VoiceOrder>)>,
+    requests: VecDeque<Request>,
     next: u32,
     unanswered: u8,
+}
+
+#[derive(Debug)]
+struct Request {
+    number: u32,
+    orders: Vec<VoiceOrder>,
+    /// It is kept while one before it is not.
+    is_answered: bool,
 }
 
 impl Sent {
@@ -23,31 +31,53 @@ impl Sent {
     pub(super) fn send(&mut self, orders: &[VoiceOrder]) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.requests.push_back((number, orders.to_vec()));
+        self.requests.push_back(Request {
+            number,
+            orders: orders.to_vec(),
+            is_answered: false,
+        });
         number
     }
 
     /// A request was answered.
     pub(super) fn answered(&mut self, number: u32) {
-        self.take(number);
+        let mut requests = self.requests.iter_mut();
+        if let Some(request) = requests.find(|request| request.number == number) {
+            request.is_answered = true;
+        }
+        self.unanswered = 0;
+        self.drop_answered();
+    }
+
+    /// Nobody waits for what was sent any more: the session is another. Answers that are under way are to nothing that
+    /// is sent from now on.
+    pub(super) fn forget(&mut self) {
+        self.requests.clear();
         self.unanswered = 0;
     }
 
-    /// No answer came. What is to be ordered again, where `waiting` will be ordered after it; `None` where that has been
-    /// of no use often enough.
+    /// No answer came. What is to be ordered again, where `waiting` will be ordered after it: nothing where the request
+    /// was forgotten; `None` where that has been of no use often enough.
     pub(super) fn unanswered(
         &mut self,
         number: u32,
         waiting: &[VoiceOrder],
     ) -> Option<Vec<VoiceOrder>> {
-        let (at, orders) = self.take(number)?;
+        let mut requests = self.requests.iter();
+        let at = requests.position(|request| request.number == number);
+        let request = at.and_then(|at| self.requests.remove(at));
+        let Some((at, request)) = at.zip(request) else {
+            return Some(Vec::new());
+        };
+        let orders = request.orders;
         self.unanswered += 1;
         if self.unanswered > MOST {
+            self.drop_answered();
             return None;
         }
         let since = self.requests.iter().skip(at);
         let since: Vec<_> = since
-            .flat_map(|(_, orders)| orders)
+            .flat_map(|request| &request.orders)
             .chain(waiting)
             .collect();
         let mut again = Vec::new();
@@ -64,14 +94,14 @@ impl Sent {
                 again.push(order.clone());
             }
         }
+        self.drop_answered();
         Some(again)
     }
 
-    fn take(&mut self, number: u32) -> Option<(usize, Vec<VoiceOrder>)> {
-        let mut requests = self.requests.iter();
-        let at = requests.position(|(one, _)| *one == number)?;
-        let (_, orders) = self.requests.remove(at)?;
-        Some((at, orders))
+    /// Drops those that nobody has to know of any more.
+    fn drop_answered(&mut self) {
+        let is_answered = |request: &mut Request| request.is_answered;
+        while self.requests.pop_front_if(is_answered).is_some() {}
     }
 }
 
@@ -178,7 +208,7 @@ mod tests {
             stop(9),
         ];
         assert_eq!(again, expected);
-        // What was answered before, or ordered before, says nothing.
+        // What was ordered before says nothing.
         sent.answered(other);
         let number = sent.send(&since);
         sent.send(&first[..1]);
@@ -197,6 +227,29 @@ mod tests {
         sent.answered(number);
         let number = sent.send(&[VoiceOrder::Attach]);
         assert!(sent.unanswered(number, &[]).is_some());
-        assert_eq!(sent.unanswered(number, &[]), None, "it is known no more");
+        let again = sent.unanswered(number, &[]);
+        assert_eq!(again, Some(Vec::new()), "it is known no more");
+    }
+
+    #[test]
+    fn what_was_answered_since_is_not_undone() {
+        let mut sent = Sent::default();
+        let first = sent.send(&[play(1, Side::A)]);
+        let later = sent.send(&[VoiceOrder::Stop { job: 1 }]);
+        sent.answered(later);
+        assert_eq!(sent.unanswered(first, &[]), Some(Vec::new()));
+        assert!(sent.requests.is_empty());
+    }
+
+    #[test]
+    fn an_answer_to_what_was_forgotten_says_nothing_of_what_came_then() {
+        let mut sent = Sent::default();
+        let old = sent.send(&[play(1, Side::A)]);
+        sent.forget();
+        let orders = vec![VoiceOrder::Attach];
+        let new = sent.send(&orders);
+        sent.answered(old);
+        assert_eq!(sent.unanswered(old, &[]), Some(Vec::new()));
+        assert_eq!(sent.unanswered(new, &[]), Some(orders));
     }
 }
