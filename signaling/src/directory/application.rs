@@ -11,6 +11,7 @@ use control::{
     config::{Number, Trunk, VoiceMethod},
     signal::VoiceLink,
 };
+use sip::uri::Uri;
 use store::{DEFAULT_TENANT, Hook, HttpMethod};
 
 use super::{
@@ -264,17 +265,27 @@ impl Directory {
         Some(Caller::User(Aor::new(account, domain)))
     }
 
-    /// Whether an account of a tenant may be shown as this caller: of numbers as those of the tenant alone, however
-    /// they are written.
+    /// Whether an account of a tenant may be shown as the caller of this URI: of numbers as those of the tenant alone,
+    /// however they are written, else as who is at a domain of the tenant's. It is to be the URI that goes out: what a
+    /// caller is written as is unescaped on its way there.
     pub(crate) fn may_show(&self, tenant: Option<&str>, from: &str) -> bool {
         let Some(tenant) = foreign(tenant) else {
             return true;
         };
-        let bare = from.split_once(':').map_or(from, |(_, rest)| rest);
-        let user = bare.split('@').next().unwrap_or_default();
-        let number = plain(user);
-        let owner = self.owners.of_number(&number);
-        !is_number(&number) || owner.is_some_and(|owner| &**owner == tenant)
+        let Ok(uri) = Uri::parse(from) else {
+            return false;
+        };
+        let user = uri.user_unescaped().unwrap_or_default();
+        let user = String::from_utf8_lossy(&user);
+        let number = plain(&user);
+        let owner = match is_number(&number) {
+            true => self.owners.of_number(&number).cloned(),
+            false => {
+                let host = uri.host().map(|host| host.to_string().to_ascii_lowercase());
+                host.and_then(|host| self.owners.of_domain(&host))
+            }
+        };
+        owner.is_some_and(|owner| &*owner == tenant)
     }
 
     /// What calls from a trunk lead to, or what keeps them from there.

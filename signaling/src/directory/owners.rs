@@ -64,7 +64,7 @@ impl Owners {
     }
 
     /// Of a domain in lower case.
-    fn of_domain(&self, domain: &str) -> Option<Arc<str>> {
+    pub(super) fn of_domain(&self, domain: &str) -> Option<Arc<str>> {
         let given = self.domains.get(domain);
         given.or(self.others.as_ref()).cloned()
     }

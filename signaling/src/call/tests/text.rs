@@ -1,7 +1,10 @@
 //! Messages of applications, out and in.
 
+use std::sync::Arc;
+
 use control::{
     FaultCode,
+    config::Config,
     signal::{VoiceDone, VoiceMessage, VoiceOrder},
 };
 use sip::{
@@ -15,6 +18,7 @@ use super::{
     forking::register,
     voice::{WAIT, begin, pick_up},
 };
+use crate::directory::{Directory, Owners};
 
 const ACCOUNT: &str = "AC00000000000000000000000000000000";
 const TOLD: &str = "http://app.test/told";
@@ -292,4 +296,39 @@ fn a_call_sends_a_message_and_hears_what_became_of_it() {
     bed.response(CALLER, 200);
     bed.assert_told("completed");
     assert_eq!(bed.texts[0].direction, VoiceMessageDirection::Call);
+}
+
+#[test]
+fn a_tenants_message_shows_nobody_of_anothers_however_that_is_written() {
+    let config = format!(
+        "[sip]\ndomains = [\"node.test\"]\n[[accounts]]\nsid = \"{ACCOUNT}\"\n\
+         token = \"0123456789abcdef\"\ntenant = \"acme\"\n"
+    );
+    let config = Config::parse(&config, []).unwrap().config;
+    for (from, is_refused) in [
+        ("anna", false),
+        ("client:anna", false),
+        ("sip:+55@node.test", false),
+        ("+56", true),
+        ("sip:%2B56@acme.test", true),
+        ("client:sip:+56@acme.test", true),
+        ("sip:ceo@node.test", true),
+    ] {
+        let mut bed = Bed::new();
+        let mut owners = Owners::new("default");
+        owners.give_domain("acme.test", "acme");
+        owners.give_number("+55", "acme");
+        bed.core.directory = Arc::new(Directory::new(&config, None).owned(owners));
+        let from = from.to_owned();
+        send(
+            &mut bed,
+            VoiceMessage {
+                from,
+                ..order("bob")
+            },
+        )
+        .unwrap();
+        let last = bed.texts.last().unwrap();
+        assert_eq!(last.error == Some(21_606), is_refused, "{last:?}");
+    }
 }

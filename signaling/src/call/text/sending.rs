@@ -120,19 +120,19 @@ impl Core {
             let why = "the account's tenant has no domain to send from";
             (Trouble::FROM, why.to_owned())
         })?;
-        if !self.directory.may_show(tenant, &text.from) {
-            let why = format!("{} is no number of the account's to send from", text.from);
-            return Err((Trouble::FROM, why));
-        }
         let domain = match &by {
             Caller::User(aor) => Some(aor.domain().to_owned()),
             Caller::Trunk(_) | Caller::Node => None,
         };
+        let from = self.uri_of(&text.from, domain.as_deref());
+        let from = from.map_err(|why| (Trouble::FROM, why))?;
+        if !self.directory.may_show(tenant, &from) {
+            let why = format!("{} is no number of the account's to send from", text.from);
+            return Err((Trouble::FROM, why));
+        }
         let to = text.to.split('?').next().unwrap_or_default();
         let to = self.uri_of(to, domain.as_deref());
         let to = to.map_err(|why| (Trouble::TO, why))?;
-        let from = self.uri_of(&text.from, domain.as_deref());
-        let from = from.map_err(|why| (Trouble::FROM, why))?;
         let call_id = self.own_call_id();
         let (branch, tag) = (self.tokens.branch(), self.tokens.tag());
         let via = format!("SIP/2.0/TCP {};branch={branch}", self.sent_by());

@@ -91,19 +91,20 @@ impl Hosted {
         let account = &self.application.account.sid;
         let by = core.directory.caller_for(account, tenant);
         let by = by.ok_or_else(|| "the account's tenant has no domain to call from".to_owned())?;
-        let is_callers = self.server.is_some() && self.caller() == Some(leg.from.as_str());
-        if !is_callers && !core.directory.may_show(tenant, &leg.from) {
-            return Err(format!(
-                "{} is no number of the account's to call from",
-                leg.from
-            ));
-        }
         let domain = match &by {
             Caller::User(aor) => Some(aor.domain().to_owned()),
             Caller::Trunk(_) | Caller::Node => None,
         };
         let call_id = core.own_call_id();
         let whom = |name: &str| core.uri_of(name, domain.as_deref());
+        let from = whom(&leg.from)?;
+        let is_callers = self.server.is_some() && self.caller() == Some(leg.from.as_str());
+        if !is_callers && !core.directory.may_show(tenant, &from) {
+            return Err(format!(
+                "{} is no number of the account's to call from",
+                leg.from
+            ));
+        }
         let (to, mut headers) = match &leg.target {
             Target::Number(number) => (whom(number)?, Vec::new()),
             Target::Client(name) => (whom(name)?, Vec::new()),
@@ -117,7 +118,7 @@ impl Hosted {
         let invitation = Invitation {
             call_id: call_id.clone(),
             to,
-            from: whom(&leg.from)?,
+            from,
             sent_by: core.sent_by().to_owned(),
         };
         let offer = match &self.agreed {
