@@ -47,7 +47,7 @@ pub(super) const SECOND: &str = "192.0.2.21:5060";
 pub(super) const CALLEE6: &str = "[2001:db8::20]:5060";
 pub(super) const STRANGER: &str = "203.0.113.66:5060";
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [sip]
 domains = ["node.test", "two.test"]
 [sip.auth]

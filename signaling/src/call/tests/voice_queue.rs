@@ -1,21 +1,32 @@
 //! Calls of the REST API that wait for the rate of their account.
 
+use std::sync::Arc;
+
 use control::{
     FaultCode,
-    signal::{VoiceDone, VoiceOrder, VoiceUpdate},
+    config::Config,
+    signal::{VoiceCall, VoiceDone, VoiceOrder, VoiceUpdate},
 };
 use sip::message::{Message, Method};
 use store::VoiceStatus;
 
 use super::{
     bed::*,
+    voice::begin,
     voice_api::{to_carrier, update},
 };
-use crate::call::MediaNews;
+use crate::{call::MediaNews, directory::Directory};
 
 /// Asks for a call: its SID, and how long it is to wait in milliseconds.
 fn ask(bed: &mut Bed) -> Result<(String, u64), FaultCode> {
-    let order = VoiceOrder::Call(Box::new(to_carrier()));
+    ask_for(bed, &to_carrier().account)
+}
+
+fn ask_for(bed: &mut Bed, account: &str) -> Result<(String, u64), FaultCode> {
+    let order = VoiceOrder::Call(Box::new(VoiceCall {
+        account: account.to_owned(),
+        ..to_carrier()
+    }));
     let done = bed.core.order_voice(bed.now, &order).unwrap();
     bed.settle();
     match done.map_err(|fault| fault.code)? {
@@ -131,6 +142,26 @@ fn a_queue_that_is_full_takes_no_more() {
     bed.core.give_up(bed.now);
     bed.settle();
     bed.assert_empty();
+}
+
+#[test]
+fn calls_that_wait_take_no_room_of_those_that_come_in() {
+    let mut bed = Bed::new();
+    let other = "AC00000000000000000000000000000001";
+    let config = format!("{CONFIG}[[accounts]]\nsid = \"{other}\"\ntoken = \"0123456789abcdef\"\n");
+    let config = Config::parse(&config, []).unwrap().config;
+    bed.core.directory = Arc::new(Directory::new(&config, None));
+    let mut asked = 0;
+    for account in [&*to_carrier().account, other] {
+        while ask_for(&mut bed, account).is_ok() {
+            asked += 1;
+        }
+    }
+    // The first of each account does not wait.
+    assert_eq!(asked, 16_384 + 2);
+    bed.sent.clear();
+    begin(&mut bed, "in");
+    assert_eq!(bed.webhooks[0].1.url, "http://app.test/voice");
 }
 
 #[test]

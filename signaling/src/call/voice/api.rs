@@ -76,7 +76,8 @@ impl Core {
                 "the node is draining: it takes no new calls",
             );
         }
-        if self.voices.by_id.len() >= MOST {
+        let voices = &self.voices;
+        if voices.is_full() || voices.by_id.len() >= MOST && voices.queued() >= MOST {
             return refuse(
                 FaultCode::Exhausted,
                 "too many calls of applications are up",
@@ -294,10 +295,11 @@ impl Core {
 impl Hosted {
     /// It is its turn to be called.
     pub(super) fn leave_queue(&mut self, now: Instant, id: u64, core: &mut Core) {
-        if core.draining || !core.media_up {
+        if core.draining || !core.media_up || core.voices.is_full() {
             warn!(
                 call = self.sid(),
-                "a call that was queued is not made: the node is draining, or mediad cannot be reached"
+                "a call that was queued is not made: the node is draining, mediad cannot be reached, or too many \
+                 calls of applications are up"
             );
             return self.give_up();
         }

@@ -67,7 +67,7 @@ pub(super) use server::uri;
 /// The job that sends a party keys before its document runs: no job of a document's has this number.
 const DIALLED: u32 = u32::MAX;
 
-/// Calls of one worker that applications have, at most.
+/// Calls of one worker that applications have, at most; and as many that wait to be made.
 const MOST: usize = 16_384;
 /// Documents that dial a number with another document, one after the other, at most.
 const DEEPEST: usize = 5;
@@ -171,6 +171,18 @@ impl Voices {
             && self.by_session.is_empty()
             && self.asking.is_empty()
             && self.legs.is_empty()
+    }
+
+    /// How many wait for the rate of their accounts.
+    fn queued(&self) -> usize {
+        let all = self.by_id.values();
+        all.filter(|hosted| hosted.queued_until.is_some()).count()
+    }
+
+    /// Whether as many are up as may be. Those that wait take nobody's room.
+    fn is_full(&self) -> bool {
+        let all = self.by_id.len();
+        all >= MOST && all - self.queued() >= MOST
     }
 
     /// Whom a call of this node's own is to, where a document has dialled it.
@@ -309,7 +321,7 @@ impl Core {
             warn!("refused a call to an application: documents dial each other in a circle");
             return self.tell_proxy(server.refuse(482, None));
         }
-        if self.voices.by_id.len() >= MOST {
+        if self.voices.is_full() {
             warn!("refused a call to an application: too many of them are up");
             return self.tell_proxy(server.refuse(503, None));
         }
