@@ -295,6 +295,18 @@ fn what_cannot_work_is_told_with_what_to_do() {
 }
 
 #[test]
+fn calls_of_a_trunk_may_be_led_to_a_socket() {
+    let led = |url: &str| {
+        let led = format!(
+            "name = \"carrier-b\"\naccount = \"AC00000000000000000000000000000000\"\nvoice_url = \"{url}\""
+        );
+        errors(&FULL.replacen("name = \"carrier-b\"", &led, 1))
+    };
+    assert_eq!(led("wss://app.example.com/voice"), Vec::<String>::new());
+    assert!(led("ftp://app.example.com/")[0].contains("or ws: or wss: for a socket"));
+}
+
+#[test]
 fn one_prefix_may_have_routes_for_different_times() {
     let twice = "prefix = \"+49\"\ntrunks = [\"carrier-b\"]\n";
     let text = format!("{FULL}\n[[routes]]\n{twice}");

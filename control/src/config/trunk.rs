@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::{
     CallerId, Cidr, Codes, Host, NumberRule, Transport, VoiceMethod,
     checks::{self, Checks},
-    voice::is_http,
+    voice::is_webhook,
 };
 
 /// A carrier or a switch.
@@ -467,8 +467,8 @@ impl Trunk {
     fn check_application(&self, errors: &mut Vec<String>) {
         let of = format!("trunk '{}'", self.name);
         match self.voice_url.as_deref() {
-            Some(url) if !is_http(url) => errors.push(format!(
-                "{of}: voice_url = \"{url}\": write an http: or https: URL"
+            Some(url) if !is_webhook(url) => errors.push(format!(
+                "{of}: voice_url = \"{url}\": write an http: or https: URL, or ws: or wss: for a socket"
             )),
             None if self.voice_method.is_some() => {
                 errors.push(format!("{of}: voice_method without voice_url is of no use"));
