@@ -141,10 +141,27 @@ impl Writer {
     /// Writes some; `false` where the store has to be tried again.
     async fn write(&mut self) -> bool {
         let rows: Vec<_> = self.waiting.values().take(BATCH).cloned().collect();
-        match self.upsert(&rows).await {
+        let written = self.upsert(&rows).await;
+        if rows.len() < 2 || !matches!(written, Err(StoreError::Rejected(_))) {
+            return self.settle(&rows, written);
+        }
+        // One of them is bad, and the others may be of other tenants.
+        for row in rows.chunks(1) {
+            let written = self.upsert(row).await;
+            if !self.settle(row, written) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Forgets what is written, or never will be; `false` where the store has to be tried again.
+    fn settle(&mut self, rows: &[Row], written: Result<(), StoreError>) -> bool {
+        match written {
             Ok(()) => {}
             Err(error @ StoreError::Rejected(_)) => {
-                warn!(%error, rows = rows.len(), "the store refuses states of programmable calls");
+                let sid = rows.first().map(Row::sid);
+                warn!(%error, sid, "the store refuses a state of a programmable call");
             }
             Err(error) => {
                 warn!(%error, "states of programmable calls cannot be written yet");

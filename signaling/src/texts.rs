@@ -99,10 +99,27 @@ impl Writer {
     /// Writes some; `false` where the store has to be tried again.
     async fn write(&mut self) -> bool {
         let rows: Vec<_> = self.waiting.values().take(BATCH).cloned().collect();
-        match self.store.upsert_voice_messages(&rows).await {
+        let written = self.store.upsert_voice_messages(&rows).await;
+        if rows.len() < 2 || !matches!(written, Err(StoreError::Rejected(_))) {
+            return self.settle(&rows, written);
+        }
+        // One of them is bad, and the others may be of other tenants.
+        for row in rows.chunks(1) {
+            let written = self.store.upsert_voice_messages(row).await;
+            if !self.settle(row, written) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Forgets what is written, or never will be; `false` where the store has to be tried again.
+    fn settle(&mut self, rows: &[VoiceMessageRow], written: Result<(), StoreError>) -> bool {
+        match written {
             Ok(()) => {}
             Err(error @ StoreError::Rejected(_)) => {
-                warn!(%error, messages = rows.len(), "the store refuses states of messages");
+                let sid = rows.first().map(|row| &*row.sid);
+                warn!(%error, sid, "the store refuses a state of a message");
             }
             Err(error) => {
                 warn!(%error, "states of messages cannot be written yet");

@@ -19,7 +19,7 @@ use crate::{
     call::{
         Alarm, Core, Output,
         policy::RETRY_AFTER,
-        voice::setup::{link, written},
+        voice::setup::{link, without_nul, written},
     },
     directory::{Account, Application},
     net::Flow,
@@ -77,7 +77,7 @@ impl Core {
             warn!("a message to an application is refused: its account's SID is none");
             return (500, &[]);
         };
-        let uri = |address: Option<&str>| without_nul(&written(address.unwrap_or_default()));
+        let uri = |address: Option<&str>| written(address.unwrap_or_default());
         let from = received.from().ok();
         let from = uri(from.as_ref().map(NameAddr::uri_str));
         let to = received.request_uri().ok();
@@ -175,9 +175,4 @@ fn text_of(received: &Message) -> Result<String, Answer> {
         _ => String::from_utf8_lossy(body).into_owned(),
     };
     Ok(without_nul(&text))
-}
-
-/// A text as a database can hold it.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }

@@ -30,7 +30,7 @@ pub(super) fn of(
 ) -> Option<Setup> {
     let millis = u64::try_from(call.started.millis()).unwrap_or_default();
     let from = invite.from().ok();
-    let name = from.map(|from| from.display().into_owned());
+    let name = from.map(|from| without_nul(&from.display()));
     Some(Setup {
         uuid: call.id.into_bytes(),
         account: Sid::parse(Kind::Account, &application.account.sid).ok()?,
@@ -68,10 +68,10 @@ pub(in crate::call) fn link(link: &VoiceLink) -> Link {
 /// A party as applications write it: a number by itself, anybody else as `sip:user@host`.
 pub(in crate::call) fn written(uri: &str) -> String {
     let Ok(parsed) = Uri::parse(uri) else {
-        return uri.to_owned();
+        return without_nul(uri);
     };
     let user = parsed.user_unescaped().unwrap_or_default();
-    let user = String::from_utf8_lossy(&user).into_owned();
+    let user = without_nul(&String::from_utf8_lossy(&user));
     let digits = user.strip_prefix('+').unwrap_or(&user);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match parsed.host() {
@@ -79,6 +79,11 @@ pub(in crate::call) fn written(uri: &str) -> String {
         Some(host) if !is_number => format!("sip:{user}@{host}"),
         _ => user,
     }
+}
+
+/// A text as a database can hold it.
+pub(in crate::call) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// Who forwarded the call last (RFC 5806).
@@ -114,5 +119,12 @@ mod tests {
         assert_eq!(written("sip:100@pbx.test;user=phone"), "100");
         assert_eq!(written("sip:alice@pbx.test:5070"), "sip:alice@pbx.test");
         assert_eq!(written("tel"), "tel");
+    }
+
+    #[test]
+    fn what_a_database_cannot_hold_is_left_out() {
+        let user = "sip:al%00ice@pbx.test";
+        assert_eq!(written(user), "sip:al\u{fffd}ice@pbx.test");
+        assert_eq!(written("\0"), "\u{fffd}");
     }
 }
