@@ -79,6 +79,8 @@ pub use net::TlsError;
 
 /// How often a stopping node looks whether its calls are over.
 const POLL: Duration = Duration::from_millis(20);
+/// How long what is left of a stopping node may take: longer than the last rows of the store.
+const CLOSING: Duration = Duration::from_secs(4);
 
 /// Why signaling did not start.
 #[derive(Debug, thiserror::Error)]
@@ -483,12 +485,11 @@ impl Running {
                 tokio::time::sleep(POLL).await;
             }
         };
-        let done = timeout(grace, quiet).await.is_ok();
-        let left = if done {
-            0
-        } else {
-            self.service.give_up().await
-        };
+        // Once no call is left there may be messages that nobody has answered.
+        drop(timeout(grace, quiet).await);
+        let left = self.service.give_up().await;
+        // Who answers this has handed on what came of that.
+        self.calls().await;
         if left > 0 {
             warn!(calls = left, "some parties did not answer our BYE in time");
         }
@@ -497,10 +498,7 @@ impl Running {
         }
         self.vitals.stop.cancel();
         self.vitals.tracker.close();
-        if timeout(Duration::from_secs(2), self.vitals.tracker.wait())
-            .await
-            .is_err()
-        {
+        if timeout(CLOSING, self.vitals.tracker.wait()).await.is_err() {
             warn!("some connections did not close in time");
         }
         #[cfg(feature = "otel")]

@@ -128,6 +128,18 @@ fn a_message_that_is_not_taken_says_why() {
 }
 
 #[test]
+fn a_message_that_is_not_answered_when_the_node_stops_is_told_to_be_lost() {
+    let mut bed = Bed::new();
+    send(&mut bed, order("+1555")).unwrap();
+    bed.request(CALLEE, &Method::Message);
+    bed.core.give_up(bed.now);
+    bed.settle();
+    use VoiceMessageStatus as Is;
+    assert_eq!(states(&bed), [Is::Sending, Is::Undelivered]);
+    assert_eq!(bed.texts[1].error, Some(30_008));
+}
+
+#[test]
 fn what_is_kept_for_a_user_who_is_away_is_sent() {
     let mut bed = Bed::new();
     register(&mut bed, &[]);

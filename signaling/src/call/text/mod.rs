@@ -187,8 +187,11 @@ impl Core {
         }
     }
 
-    /// Nobody is waited for any more.
-    pub(super) fn give_up_texts(&mut self) {
+    /// Nobody is waited for any more. What is not answered yet is told to be lost, or it would be on its way for ever.
+    pub(super) fn give_up_texts(&mut self, now: Instant) {
+        for id in self.texts.by_call_id.values().copied().collect::<Vec<_>>() {
+            self.with_sending(id, |sending, core| sending.give_up(now, core));
+        }
         let texts = std::mem::take(&mut self.texts);
         for id in texts.sending.into_keys().chain(texts.receiving.into_keys()) {
             self.alarms.set(Alarm::Text(id), None);

@@ -233,6 +233,12 @@ impl Sending {
         }
     }
 
+    /// The node stops before it is answered.
+    pub(super) fn give_up(&mut self, now: Instant, core: &mut Core) {
+        self.answered(core);
+        self.set(now, Status::Undelivered, Some(Trouble::UNKNOWN), core);
+    }
+
     /// It is so now.
     fn set(&mut self, now: Instant, status: Status, trouble: Option<Trouble>, core: &mut Core) {
         let time = core.time(now);

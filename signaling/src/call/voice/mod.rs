@@ -467,7 +467,7 @@ impl Core {
 
     /// Nobody is waited for any more. What is left of calls is told to be over.
     pub(super) fn give_up_voices(&mut self, now: Instant) {
-        self.give_up_texts();
+        self.give_up_texts(now);
         for id in self.voices.by_id.keys().copied().collect::<Vec<_>>() {
             self.with_voice(now, id, |hosted, core| {
                 hosted.order = None;
