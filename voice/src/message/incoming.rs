@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Documents that one message leads to at most. A `<Redirect>` to itself ends here.
 const MOST_DOCUMENTS: u32 = 50;
 /// Messages that one message leads to at most.
-const MOST_MESSAGES: u32 = 50;
+pub const MOST_MESSAGES: u32 = 50;
 
 /// What has to be known of a message that has come.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ pub struct Setup {
     pub link: Link,
     /// Who is asked where that one fails.
     pub fallback: Option<Link>,
+    /// Messages that it leads to at most.
+    pub most: u32,
 }
 
 /// Without the token and the text.
@@ -248,8 +250,9 @@ impl Incoming {
     /// Whether its action has to be waited for.
     fn send(&mut self, now: Instant, message: Message) -> bool {
         self.messages += 1;
-        if self.messages > MOST_MESSAGES {
-            let why = format!("a message leads to {MOST_MESSAGES} messages at most");
+        let most = self.setup.most;
+        if self.messages > most {
+            let why = format!("this message leads to {most} at most: another one was left out");
             self.notice(Code::Internal, Level::Warning, None, why);
             return false;
         }

@@ -11,7 +11,7 @@ mod segments;
 
 use std::fmt;
 
-pub use incoming::{Incoming, Setup};
+pub use incoming::{Incoming, MOST_MESSAGES, Setup};
 pub use outgoing::{Outgoing, Trouble};
 pub use segments::segments;
 

@@ -26,6 +26,7 @@ fn setup(fallback: Option<&str>) -> Setup {
         body: "Hello".to_owned(),
         link: link(HOOK),
         fallback: fallback.map(link),
+        most: MOST_MESSAGES,
     }
 }
 

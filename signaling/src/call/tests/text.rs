@@ -280,6 +280,22 @@ fn documents_that_answer_each_other_in_a_circle_are_stopped() {
 }
 
 #[test]
+fn documents_that_answer_each_other_do_not_multiply() {
+    let mut bed = Bed::new();
+    bed.receive_message(CALLER, &message("+55", "in", "text/plain", "0"));
+    bed.response(CALLER, 202);
+    let mut count = 0;
+    while !bed.webhooks.is_empty() {
+        count += 1;
+        let twice = "<Message to=\"+55\">again</Message>".repeat(2);
+        bed.reply("http://app.test/sms", &twice);
+    }
+    // Both of the first document, and one for each from there on.
+    assert_eq!(count, 1 + 2 * 5);
+    bed.assert_empty();
+}
+
+#[test]
 fn a_call_sends_a_message_and_hears_what_became_of_it() {
     let mut bed = Bed::new();
     let request = begin(&mut bed, "text");

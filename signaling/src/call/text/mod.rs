@@ -32,6 +32,8 @@ use crate::{
 
 /// Messages of one worker that are on their way, and that documents are run for, at most.
 const MOST: usize = 16_384;
+/// Of one account, so that others have room.
+const MOST_OF_ACCOUNT: usize = MOST / 4;
 /// Documents that answer a message with another one, one after the other, at most.
 const DEEPEST: usize = 5;
 
@@ -90,8 +92,16 @@ impl Texts {
         Some(self.of(flow, call_id)?.by.clone())
     }
 
-    fn has_room(&self) -> bool {
-        self.sending.len() + self.receiving.len() < MOST
+    /// Whether another message of this account may be on its way.
+    fn has_room(&self, account: &Account) -> bool {
+        let all = self.sending.len() + self.receiving.len();
+        if all < MOST_OF_ACCOUNT {
+            return true;
+        }
+        let sending = self.sending.values().map(|sending| &sending.account);
+        let receiving = self.receiving.values().map(|receiving| &receiving.account);
+        let own = sending.chain(receiving).filter(|of| of.sid == account.sid);
+        all < MOST && own.count() < MOST_OF_ACCOUNT
     }
 }
 
@@ -106,15 +116,15 @@ impl Core {
             let why = "the node is draining: it takes no new messages";
             return Err(Fault::new(FaultCode::Conflict, why));
         }
-        if !self.texts.has_room() {
-            let why = "too many messages are on their way";
-            return Err(Fault::new(FaultCode::Exhausted, why));
-        }
         let account = self.directory.account(&order.account).cloned();
         let account = account.ok_or_else(|| {
             let why = format!("there is no account '{}'", order.account);
             Fault::new(FaultCode::NotFound, why)
         })?;
+        if !self.texts.has_room(&account) {
+            let why = "too many messages are on their way";
+            return Err(Fault::new(FaultCode::Exhausted, why));
+        }
         if order.body.is_empty() || order.body.chars().count() > MAX_BODY {
             let why = format!("a message has 1 to {MAX_BODY} characters");
             return Err(Fault::new(FaultCode::Invalid, why));

@@ -10,7 +10,7 @@ use sip::{
 use store::VoiceMessageDirection;
 use tracing::{info, warn};
 use voice::{
-    message::{Action, Incoming, Setup},
+    message::{Action, Incoming, MOST_MESSAGES, Setup},
     sid::{Kind, Sid},
 };
 
@@ -35,7 +35,7 @@ pub(in crate::call) type Answer = (u16, &'static [(HeaderName, &'static str)]);
 #[derive(Debug)]
 pub(super) struct Receiving {
     pub(super) incoming: Incoming,
-    account: Arc<Account>,
+    pub(super) account: Arc<Account>,
     sid: Sid,
     /// How many documents have answered each other until it came.
     depth: usize,
@@ -68,11 +68,11 @@ impl Core {
             warn!("refused a message to an application: documents answer each other in a circle");
             return (482, &[]);
         }
-        if !self.texts.has_room() {
+        let account = application.account.clone();
+        if !self.texts.has_room(&account) {
             warn!("refused a message to an application: too many are on their way");
             return (503, &[(HeaderName::RetryAfter, RETRY_AFTER)]);
         }
-        let account = application.account.clone();
         let Ok(of) = Sid::parse(Kind::Account, &account.sid) else {
             warn!("a message to an application is refused: its account's SID is none");
             return (500, &[]);
@@ -97,6 +97,8 @@ impl Core {
             body,
             link: link(message),
             fallback: fallback.as_ref().map(link),
+            // Documents that answer each other would multiply their messages otherwise.
+            most: if depth == 0 { MOST_MESSAGES } else { 1 },
         };
         let receiving = Receiving {
             incoming: Incoming::new(setup, now),

@@ -101,7 +101,7 @@ impl Core {
     }
 
     fn write_text(&mut self, text: &NewText) -> Result<Written, (Trouble, String)> {
-        if !self.texts.has_room() {
+        if !self.texts.has_room(&text.account) {
             return Err((
                 Trouble::OVERFLOW,
                 "too many messages are on their way".to_owned(),
