@@ -160,14 +160,18 @@ async fn order(call: &Call<'_>) -> Result<VoiceMessage, Error> {
         let message = format!("The message body exceeds {MOST} characters");
         return Err(Error::bad(21617, message));
     }
-    // It is told by POST alone.
-    let callback = link(call, "StatusCallback", "")?;
+    // It is told by POST alone, and over no socket.
+    let callback = link(call, "StatusCallback", "")?.map(|link| link.url);
+    if let Some(url) = callback.as_ref().filter(|url| url.starts_with("ws")) {
+        let message = format!("StatusCallback is not a valid URL: {url}");
+        return Err(Error::bad(21205, message));
+    }
     Ok(VoiceMessage {
         account: call.account.sid.clone(),
         to,
         from,
         body: body.to_owned(),
-        status_callback: callback.map(|link| link.url),
+        status_callback: callback,
     })
 }
 

@@ -765,6 +765,7 @@ async fn messages_are_sent_listed_redacted_and_deleted() {
         (("Body", ""), 21_602),
         (("Body", &*long), 21_617),
         (("StatusCallback", "ftp://a"), 21_205),
+        (("StatusCallback", "wss://app.test/"), 21_205),
     ] {
         assert_eq!(refused(change).await, (400, code), "{change:?}");
     }

@@ -141,6 +141,9 @@ impl Client {
 
     async fn ask_by_http(&self, request: Request, public: bool) -> Result<Response, RequestError> {
         let target = Target::of(&request.url).ok_or(RequestError::Host)?;
+        if target.is_socket {
+            return Err(RequestError::Protocol);
+        }
         let shared = &*self.shared;
         let _one_of_all = shared
             .free

@@ -93,6 +93,14 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
+async fn what_is_asked_by_http_is_not_asked_of_a_socket() {
+    let mut request = request("http://127.0.0.1:1/", Method::Post);
+    request.url = "ws://127.0.0.1:1/".to_owned();
+    let result = client().ask(request, false).await;
+    assert_eq!(result, Err(RequestError::Protocol));
+}
+
+#[tokio::test]
 async fn a_form_is_posted_and_the_document_taken() {
     let (at, mut asked) = server(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n<Response/>",
