@@ -178,6 +178,16 @@ mod tests {
                 None,
                 "timeout: 1 to 600",
             ),
+            (
+                r#"{"type": "call.create", "from": "100", "to": "200", "url": "/next"}"#,
+                None,
+                "url: write a whole",
+            ),
+            (
+                r#"{"type": "call.create", "from": "100", "to": "200", "url": "ftp://a.test/"}"#,
+                None,
+                "url: write a whole",
+            ),
         ] {
             let wrong = read(text).unwrap_err();
             assert_eq!(wrong.id.as_deref(), id, "{text}");

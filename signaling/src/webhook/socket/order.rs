@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use voice::twiml::{Document, StatusEvents};
 
 use super::Place;
+use crate::webhook::target::Target;
 
 /// What comes of an order: the SID of its call, or why it is not done.
 pub type Outcome = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
@@ -77,6 +78,11 @@ impl Order {
         let keys = written.send_digits.as_ref();
         if keys.is_some_and(|keys| keys.len() > 128 || !keys.bytes().all(is_key)) {
             return Err("sendDigits: 128 of 0 to 9, *, # and w at most".to_owned());
+        }
+        let url = written.url.as_deref();
+        if url.is_some_and(|url| Target::of(url).is_none()) {
+            // There is no document yet that it could be relative to.
+            return Err("url: write a whole http: or https: URL, or a ws: or wss: one".to_owned());
         }
         Ok(Self::Create(Box::new(Create {
             to: party("to", &written.to)?,
