@@ -31,7 +31,7 @@ use voice::{
 };
 
 use super::{
-    Place, Saying, Shared, State, Trouble,
+    IDLE, Place, Saying, Shared, State, Trouble,
     message::{self, Said},
     order::Order,
 };
@@ -84,6 +84,7 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut pause = PAUSE;
         let mut is_told = false;
+        let mut was_open = false;
         for attempt in 1.. {
             let Some(shared) = self.shared.upgrade() else {
                 return;
@@ -102,6 +103,7 @@ impl Keeper {
                     );
                     self.state.send_replace((attempt, State::Open));
                     is_told = false;
+                    was_open = true;
                     let since = Instant::now();
                     let end = self.talk(socket).await;
                     match end {
@@ -133,7 +135,8 @@ impl Keeper {
             // comes after that wants another.
             while self.said.try_recv().is_ok() {}
             self.state.send_replace((attempt, State::Closed(trouble)));
-            if self.is_idle() {
+            // One that has never been open may never be: those who want it have it tried.
+            if self.is_idle(if was_open { IDLE } else { Duration::ZERO }) {
                 return;
             }
             tokio::select! {
@@ -144,9 +147,9 @@ impl Keeper {
         }
     }
 
-    fn is_idle(&self) -> bool {
+    fn is_idle(&self, idle: Duration) -> bool {
         let shared = self.shared.upgrade();
-        shared.is_none_or(|shared| shared.sockets.forget_if_idle(&self.place))
+        shared.is_none_or(|shared| shared.sockets.forget_after(&self.place, idle))
     }
 
     /// Speaks until it is over.

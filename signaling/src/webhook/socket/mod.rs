@@ -19,7 +19,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,8 +34,10 @@ use super::Shared;
 
 pub use order::{Order, Orders, Outcome};
 
-/// Sockets at once at most.
+/// Sockets at once at most: of those that are configured, and of the others.
 const MOST: usize = 1_000;
+/// Of those that are not configured, of one account, so that others have some.
+const MOST_OF_ACCOUNT: usize = 50;
 /// Messages that wait for an application to read them at most.
 const MOST_WAITING: usize = 1_024;
 /// One that is not configured is closed when nothing was said on it for so long.
@@ -132,12 +138,13 @@ impl Sockets {
             asked: exchange.is_answered.then_some((exchange.id, sender)),
         };
         let said = shared.sockets.handle(shared, &place).and_then(|handle| {
-            *handle.used.lock() = Instant::now();
             let opened = handle.opened();
-            // Who does not read what he is told is not told more.
-            let queued = handle.queue.try_send(saying);
-            queued.map_err(|_| RequestError::Refused)?;
-            Ok(opened)
+            match handle.queue.try_send(saying) {
+                Ok(()) => Ok(opened),
+                // Who does not read what he is told is not told more.
+                Err(TrySendError::Full(_)) => Err(RequestError::Refused),
+                Err(TrySendError::Closed(_)) => Err(RequestError::Connect),
+            }
         });
         let (connect, read) = (request.connect_timeout, request.read_timeout);
         async move {
@@ -167,15 +174,31 @@ impl Sockets {
         }
     }
 
+    /// The socket of a place, which is used now, and opened where it is not.
     fn handle(&self, shared: &Arc<Shared>, place: &Place) -> Result<Handle, RequestError> {
+        // Always before the other.
+        let configured = self.configured.lock();
         let mut open = self.open.lock();
         if let Some(handle) = open.get(place) {
+            // While nobody can find it idle.
+            *handle.used.lock() = Instant::now();
             return Ok(handle.clone());
         }
-        if open.len() >= MOST {
+        let is_configured = configured.contains(place);
+        let alike = open
+            .keys()
+            .filter(|other| configured.contains(other) == is_configured);
+        let (all, own) = alike.fold((0, 0), |(all, own), other| {
+            (all + 1, own + usize::from(other.account == place.account))
+        });
+        drop(configured);
+        if all >= MOST || (!is_configured && own >= MOST_OF_ACCOUNT) {
             warn!(
                 url = place.url,
-                "no more sockets of applications are opened: there are {MOST}"
+                account = place.account,
+                all,
+                own,
+                "no more sockets of applications are opened: there are too many"
             );
             return Err(RequestError::Refused);
         }
@@ -206,16 +229,23 @@ impl Sockets {
 
     /// Whether a socket is not needed any more; it is forgotten then.
     fn forget_if_idle(&self, place: &Place) -> bool {
-        if self.configured.lock().contains(place) {
+        self.forget_after(place, IDLE)
+    }
+
+    /// Forgets a socket that is not configured, and was not used for so long. Whether it is forgotten.
+    fn forget_after(&self, place: &Place, idle: Duration) -> bool {
+        let configured = self.configured.lock();
+        if configured.contains(place) {
             return false;
         }
         let mut open = self.open.lock();
         let is_idle = open
             .get(place)
-            .is_none_or(|handle| handle.used.lock().elapsed() >= IDLE);
+            .is_none_or(|handle| handle.used.lock().elapsed() >= idle);
         if is_idle {
             open.remove(place);
         }
+        drop((open, configured));
         is_idle
     }
 }

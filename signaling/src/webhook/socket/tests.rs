@@ -333,6 +333,39 @@ async fn the_application_orders_and_is_told_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn no_account_takes_all_sockets() {
+    let (_listener, url) = listen().await;
+    let client = client();
+    let place = |number: usize, account: &str| Place {
+        url: format!("{url}&n={number}"),
+        account: account.to_owned(),
+        signature: String::new(),
+        public: false,
+    };
+    let open = |place: &Place| client.shared.sockets.handle(&client.shared, place).is_ok();
+    for number in 0..MOST_OF_ACCOUNT {
+        assert!(open(&place(number, "AC1")));
+    }
+    assert!(open(&place(0, "AC1")), "it is there");
+    let another = place(MOST_OF_ACCOUNT, "AC1");
+    assert!(!open(&another));
+    assert!(open(&place(0, "AC2")));
+    client.keep_open([another.clone()].into());
+    assert!(client.shared.sockets.open.lock().contains_key(&another));
+}
+
+#[tokio::test]
+async fn one_that_was_never_open_is_forgotten() {
+    let (listener, url) = listen().await;
+    drop(listener);
+    let client = client();
+    let result = client.ask(question(&url), false).await;
+    assert_eq!(result, Err(RequestError::Connect));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(client.shared.sockets.open.lock().is_empty());
+}
+
+#[tokio::test]
 async fn what_is_configured_no_more_is_forgotten_when_it_is_idle() {
     let (listener, url) = listen().await;
     let at: SocketAddr = listener.local_addr().unwrap();
