@@ -13,7 +13,7 @@ use futures_util::{
 use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, interval, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -33,7 +33,7 @@ use voice::{
 use super::{
     IDLE, Place, Saying, Shared, State, Trouble,
     message::{self, Said},
-    order::Order,
+    order::{Order, Outcome},
 };
 use crate::webhook::{connect, target::Target};
 
@@ -158,12 +158,16 @@ impl Keeper {
         let waiting = Waiting::default();
         let heard = Mutex::new(Instant::now());
         let (replies, replied) = mpsc::channel(MOST_REPLIES);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        // What was ordered is done though the socket is lost.
+        tokio::spawn(follow(ordered, replies.clone()));
         let listening = Listener {
             place: &self.place,
             shared: &self.shared,
             waiting: &waiting,
             heard: &heard,
             replies,
+            orders,
             free: Arc::new(Semaphore::new(MOST_ORDERS)),
         };
         let is_idle = || {
@@ -234,7 +238,29 @@ struct Listener<'a> {
     waiting: &'a Waiting,
     heard: &'a Mutex<Instant>,
     replies: mpsc::Sender<String>,
+    orders: mpsc::UnboundedSender<Doing>,
     free: Arc<Semaphore>,
+}
+
+/// An order, which is one of those that are not done yet.
+struct Doing {
+    id: Option<String>,
+    outcome: Outcome,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Does what is asked for, in the order in which it was said.
+async fn follow(mut orders: mpsc::UnboundedReceiver<Doing>, replies: mpsc::Sender<String>) {
+    while let Some(doing) = orders.recv().await {
+        let id = doing.id.as_deref();
+        let reply = match doing.outcome.await {
+            Ok(call) => message::done(id, &call),
+            Err(why) => message::error(id, &why),
+        };
+        drop(doing.permit);
+        // One that reads nothing learns nothing.
+        let _ = replies.try_send(reply);
+    }
 }
 
 impl Listener<'_> {
@@ -298,7 +324,7 @@ impl Listener<'_> {
         }
     }
 
-    /// Does what is asked for, beside what else is said.
+    /// Has done what is asked for, beside what else is said.
     fn obey(&self, id: Option<String>, order: Order) {
         let orders = self.shared.upgrade();
         let orders = orders.and_then(|shared| shared.sockets.orders.get().cloned());
@@ -310,16 +336,12 @@ impl Listener<'_> {
             let why = format!("{MOST_ORDERS} orders are not done yet: wait for them");
             return self.reply(message::error(id.as_deref(), &why));
         };
-        let replies = self.replies.clone();
-        let doing = orders(self.place.clone(), order);
-        tokio::spawn(async move {
-            let reply = match doing.await {
-                Ok(call) => message::done(id.as_deref(), &call),
-                Err(why) => message::error(id.as_deref(), &why),
-            };
-            drop(permit);
-            // One that reads nothing learns nothing.
-            let _ = replies.try_send(reply);
+        let outcome = orders(self.place.clone(), order);
+        // It is followed as long as anything can be said.
+        let _ = self.orders.send(Doing {
+            id,
+            outcome,
+            permit,
         });
     }
 

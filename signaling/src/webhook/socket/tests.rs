@@ -333,6 +333,35 @@ async fn the_application_orders_and_is_told_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn orders_of_a_socket_are_done_one_after_the_other() {
+    let (listener, url) = listen().await;
+    let client = client();
+    client.set_orders(Arc::new(|_, order| {
+        Box::pin(async move {
+            let call = order.call().unwrap_or_default().to_owned();
+            // The first takes longer.
+            let ms = if call == "CA1" { 100 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Ok(call)
+        })
+    }));
+    let place = Place {
+        url: url.clone(),
+        account: "AC1".to_owned(),
+        signature: sign(TOKEN, &url, &Params::new()),
+        public: false,
+    };
+    client.keep_open([place].into());
+    let mut server = accept(&listener, &url).await;
+    for call in ["CA1", "CA2"] {
+        say(&mut server, &json!({"type": "call.hangup", "call": call})).await;
+    }
+    for call in ["CA1", "CA2"] {
+        assert_eq!(hear(&mut server).await["call"], call);
+    }
+}
+
+#[tokio::test]
 async fn no_account_takes_all_sockets() {
     let (_listener, url) = listen().await;
     let client = client();
