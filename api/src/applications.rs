@@ -345,7 +345,11 @@ fn check(member: &str, url: Option<&str>, tenant: &str) -> Result<(), Problem> {
         return Ok(());
     };
     let told = |reason| Problem::bad_member(format!("{member}: {reason}"));
-    rules::application_url(url).map_err(told)?;
+    match member {
+        "message_url" => rules::message_url(url),
+        _ => rules::application_url(url),
+    }
+    .map_err(told)?;
     if tenant != DEFAULT_TENANT && leads_home(url) {
         return Err(told(
             "a tenant's application is at a public address, and this one is not",

@@ -71,6 +71,19 @@ pub fn application_url(url: &str) -> Result<(), &'static str> {
         .ok_or("an absolute http, https, ws or wss URL of 2048 bytes at most, without a name or password in it")
 }
 
+/// Whether a text can be a URL that is asked what becomes of a message: no socket is given any.
+///
+/// # Errors
+/// What it has to be.
+pub fn message_url(url: &str) -> Result<(), &'static str> {
+    application_url(url)?;
+    let scheme = url.get(..4).unwrap_or_default();
+    scheme
+        .eq_ignore_ascii_case("http")
+        .then_some(())
+        .ok_or("an http or https URL: no socket is given messages")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +126,15 @@ mod tests {
             &format!("https://example.com/{}", "a".repeat(2_029)),
         ] {
             assert!(application_url(bad).is_err(), "{bad}");
+        }
+        for (url, is_good) in [
+            ("https://example.com/", true),
+            ("HTTP://example.com/", true),
+            ("ws://example.com/", false),
+            ("wss://example.com/", false),
+            ("/relative", false),
+        ] {
+            assert_eq!(message_url(url).is_ok(), is_good, "{url}");
         }
     }
 }

@@ -124,7 +124,11 @@ fn take(call: &Call<'_>, application: &mut Application) -> Result<(), Error> {
             let value = Some(value).filter(|value| !value.is_empty());
             if let Some(value) = value {
                 let wrong = |wrong: &str| Error::bad(21502, format!("{url}: {wrong}"));
-                rules::application_url(value).map_err(wrong)?;
+                match url {
+                    "SmsUrl" => rules::message_url(value),
+                    _ => rules::application_url(value),
+                }
+                .map_err(wrong)?;
                 if tenant(call) != DEFAULT_TENANT && leads_home(value) {
                     return Err(wrong("it is not at a public address"));
                 }

@@ -673,6 +673,9 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
     let pairs = [("To", "100"), ("From", "101"), ("ApplicationSid", &*sid)];
     assert_eq!(ask(&bed, "POST", "/Calls.json", &pairs).await.status, 201);
     let place = format!("/Applications/{sid}.json");
+    // No socket is given messages.
+    let wrong = ask(&bed, "POST", &place, &[("SmsUrl", "wss://app.test/")]).await;
+    assert_eq!(fault(&wrong), (400, 21502));
     let changed = ask(&bed, "POST", &place, &[("VoiceUrl", "")]).await;
     assert_eq!(changed.json()["voice_url"], Value::Null);
     assert_eq!(

@@ -45,6 +45,7 @@ fn applications_are_a_tenants_and_edited_by_who_has_seen_them() {
         json!({ "name": "x", "voice_url": "ftp://example.com/" }),
         json!({ "name": "x", "voice_url": "https://ann:secret@example.com/" }),
         json!({ "name": "x", "message_url": "/relative" }),
+        json!({ "name": "x", "message_url": "wss://example.com/" }),
         json!({ "name": "x", "voice_url": "http://127.0.0.1/" }),
         json!({ "name": "" }),
     ] {
