@@ -87,7 +87,7 @@ pub(super) async fn one(call: &Call<'_>, verb: Verb, sid: &str) -> Result<Respon
     }
 }
 
-/// Takes a number that nobody has, or changes one that the account has.
+/// Takes a number that nobody has, which is for the node's own accounts; or changes one that the account has.
 async fn create(call: &Call<'_>) -> Result<Response, Error> {
     let missing = || {
         Error::bad(
@@ -102,6 +102,11 @@ async fn create(call: &Call<'_>) -> Result<Response, Error> {
         .find(|own| own.number == number)
     {
         return change(call, own).await.map(created);
+    }
+    // Who shares the node would have calls of others, and could show what is not its own.
+    if shares(call) {
+        let message = format!("{number} is not available: whoever runs the node gives numbers");
+        return Err(Error::bad(21422, message));
     }
     let mut document = Map::new();
     document.insert("number".to_owned(), number.into());
@@ -170,13 +175,9 @@ fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error>
         };
         document.insert(member.to_owned(), value.into());
     }
-    if document.contains_key("application") {
-        document.remove("voice_url");
-        document.retain(|member, _| !member.starts_with("message_"));
-    } else if !["voice_url", "message_url"]
-        .iter()
-        .any(|url| document.contains_key(*url))
-    {
+    tidy(document);
+    let leads = ["application", "voice_url", "message_url"];
+    if !leads.iter().any(|member| document.contains_key(*member)) {
         return Err(Error::bad(
             21502,
             "VoiceUrl is required, or SmsUrl or VoiceApplicationSid",
@@ -185,17 +186,48 @@ fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error>
     Ok(())
 }
 
+/// Takes away what has nothing left that it goes with, which a number may not have.
+fn tidy(document: &mut Map<String, Value>) {
+    let is_application = document.contains_key("application");
+    let has_voice = document.contains_key("voice_url");
+    let has_messages = document.contains_key("message_url");
+    document.retain(|member, _| match member.as_str() {
+        member if member.starts_with("voice_") || member.starts_with("status_callback") => {
+            has_voice && !is_application
+        }
+        member if member.starts_with("message_") => has_messages && !is_application,
+        _ => true,
+    });
+    for (_, method) in MEMBERS {
+        let Some(of) = method.strip_suffix("_method") else {
+            continue;
+        };
+        if !document.contains_key(of) && !document.contains_key(&format!("{of}_url")) {
+            document.remove(method);
+        }
+    }
+}
+
 fn check(call: &Call<'_>, name: &str, url: &str) -> Result<(), Error> {
     let code = if name == "VoiceUrl" { 21502 } else { 21503 };
-    rules::application_url(url).map_err(|wrong| Error::bad(code, format!("{name}: {wrong}")))?;
-    let tenant = call.account.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
-    if tenant != DEFAULT_TENANT && leads_home(url) {
+    match name {
+        "SmsUrl" | "SmsFallbackUrl" => rules::message_url(url),
+        _ => rules::application_url(url),
+    }
+    .map_err(|wrong| Error::bad(code, format!("{name}: {wrong}")))?;
+    if shares(call) && leads_home(url) {
         return Err(Error::bad(
             code,
             format!("{name} is not at a public address"),
         ));
     }
     Ok(())
+}
+
+/// Whether the account is of a tenant who shares the node with others.
+fn shares(call: &Call<'_>) -> bool {
+    let tenant = call.account.tenant.as_deref();
+    tenant.is_some_and(|tenant| tenant != DEFAULT_TENANT)
 }
 
 fn new(call: &Call<'_>, document: &Map<String, Value>) -> NewDocument {
@@ -292,5 +324,38 @@ impl Number {
             "uri": call.path(&format!("/IncomingPhoneNumbers/{sid}.json")),
             "subresource_uris": {},
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_stays_without_what_it_goes_with() {
+        let tidied = |members: &[&str]| {
+            let document = members
+                .iter()
+                .map(|member| ((*member).to_owned(), "x".into()));
+            let mut document: Map<String, Value> = document.collect();
+            tidy(&mut document);
+            document
+                .into_iter()
+                .map(|(member, _)| member)
+                .collect::<Vec<_>>()
+        };
+        let all: Vec<&str> = MEMBERS.iter().map(|(_, member)| *member).collect();
+        assert_eq!(tidied(&[&["number", "account"], &*all].concat()).len(), 3);
+        assert_eq!(tidied(&all[..10]).len(), 10);
+        assert_eq!(tidied(&all[1..6]), [""; 0]);
+        assert_eq!(tidied(&all[1..8]), ["message_method", "message_url"]);
+        assert_eq!(
+            tidied(&[
+                "voice_url",
+                "voice_fallback_method",
+                "status_callback_method"
+            ]),
+            ["voice_url"]
+        );
     }
 }

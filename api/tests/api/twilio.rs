@@ -494,8 +494,17 @@ async fn a_tenants_account_shows_only_its_own_numbers() {
         tenant: Some("acme".into()),
         ..document.clone()
     };
+    // What an operator gave to a tenant who shares the node.
+    plant(&bed, RIVAL, Some("acme"), 0).await;
+    let number =
+        json!({ "number": "+15550113", "account": RIVAL, "voice_url": "https://app.test/" });
+    let given = RoutingDocument {
+        id: "+15550113".into(),
+        document: number.to_string(),
+        ..others.clone()
+    };
     bed.store
-        .put_routing(RoutingKind::Number, &[document, others])
+        .put_routing(RoutingKind::Number, &[document, others, given])
         .await
         .unwrap();
     let page = get(&bed, "/IncomingPhoneNumbers.json").await;
@@ -544,6 +553,36 @@ async fn a_tenants_account_shows_only_its_own_numbers() {
         let pairs = [("PhoneNumber", "+15550198"), ("VoiceUrl", url)];
         let refused = ask(&bed, "POST", "/IncomingPhoneNumbers.json", &pairs).await;
         assert_eq!(fault(&refused), (400, code), "{url}");
+    }
+    // An application takes the place of all webhooks.
+    let pairs = [
+        ("PhoneNumber", "+15550198"),
+        ("VoiceUrl", "https://app.test/"),
+        ("VoiceMethod", "GET"),
+        ("VoiceApplicationSid", "AP1"),
+    ];
+    let moved = ask(&bed, "POST", "/IncomingPhoneNumbers.json", &pairs).await;
+    assert_eq!(moved.status, 201, "{}", moved.body);
+    let moved = moved.json();
+    assert_eq!(
+        (&moved["voice_url"], &moved["voice_method"]),
+        (&json!(""), &json!("POST"))
+    );
+
+    // A tenant takes no number, even where nobody has it; what it was given it may change.
+    let rival = basic(RIVAL, TOKEN);
+    let fields = [
+        ("Authorization", rival.as_str()),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    let place = format!("/2010-04-01/Accounts/{RIVAL}/IncomingPhoneNumbers.json");
+    for (number, status) in [("15550197", 400), ("15550198", 400), ("15550113", 201)] {
+        let body = format!("PhoneNumber=%2B{number}&VoiceUrl=https://app.test/new");
+        let answer = bed.exchange("POST", &place, &fields, &body).await;
+        assert_eq!(answer.status, status, "{number}: {}", answer.body);
+        if status == 400 {
+            assert_eq!(fault(&answer), (400, 21422));
+        }
     }
     bed.stop().await;
 }
