@@ -20,7 +20,7 @@ mod page;
 mod recordings;
 mod streams;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -111,13 +111,14 @@ async fn answer(call: &Call<'_>, path: &str) -> Result<Response, Error> {
         Some((path, ending @ ("json" | "wav"))) => (path, ending),
         _ => (path, ""),
     };
-    let mut segments = path.split('/');
-    if segments.next() != Some("Accounts") {
+    let segments: Option<Vec<_>> = path.split('/').map(decoded).collect();
+    let segments = segments.ok_or_else(|| call.missing())?;
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let ["Accounts", rest @ ..] = segments.as_slice() else {
         return Err(call.missing());
-    }
-    let rest: Vec<&str> = segments.collect();
-    let (own, rest) = match rest.as_slice() {
-        [] => (None, &rest[..]),
+    };
+    let (own, rest) = match rest {
+        [] => (None, rest),
         [account, rest @ ..] => (Some(*account), rest),
     };
     // Nobody learns which others there are.
@@ -160,6 +161,26 @@ async fn answer(call: &Call<'_>, path: &str) -> Result<Response, Error> {
         }
         _ => Err(call.missing()),
     }
+}
+
+/// A segment of a path without its escapes: a name may have any character. `None` where that is no text, or has
+/// a NUL, which PostgreSQL's text cannot hold.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(segment.into());
+    }
+    let (mut octets, mut rest) = (Vec::new(), segment);
+    while let Some((before, after)) = rest.split_once('%') {
+        octets.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2)?;
+        // A sign is none of them.
+        let is_number = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        octets.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_number)?);
+        rest = after.get(2..)?;
+    }
+    octets.extend_from_slice(rest.as_bytes());
+    let text = String::from_utf8(octets).ok()?;
+    (!text.contains('\0')).then(|| text.into())
 }
 
 /// What is to be done.
@@ -221,4 +242,26 @@ fn base(front: &Front, headers: &HeaderMap) -> String {
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn a_segment_has_its_escapes_taken_away() {
+        for (segment, text) in [
+            ("mine", Some("mine")),
+            ("my%20own%2F%c3%bc", Some("my own/\u{fc}")),
+            ("100%25", Some("100%")),
+            ("%", None),
+            ("%2", None),
+            ("%+f", None),
+            ("%zz", None),
+            ("%ff", None),
+            ("%00", None),
+        ] {
+            assert_eq!(decoded(segment).as_deref(), text, "{segment}");
+        }
+    }
 }

@@ -104,10 +104,12 @@ pub(super) async fn one(
 ) -> Result<Response, Error> {
     let of = find(call, sid).await?;
     let streams = call.state.store.voice_streams(&of.sid).await?;
-    let mut known = streams
+    let known = streams
         .into_iter()
         .filter(|row| row.sid == stream || row.name == stream);
-    let row = known.next().ok_or_else(|| call.missing())?;
+    // A name is used again when its stream is over: what is under way is meant, or the last one.
+    let row = known.max_by_key(|row| (row.sid == stream, row.is_up, row.created));
+    let row = row.ok_or_else(|| call.missing())?;
     match verb {
         Verb::Get => Ok(shown(view(call, &row))),
         Verb::Delete => Err(Error::method()),

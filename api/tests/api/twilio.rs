@@ -658,16 +658,28 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
     );
 
     let streams = format!("{call}/Streams.json");
+    // Its name was that of another one, which is over.
+    let before = VoiceStreamRow {
+        sid: format!("MZ{:032x}", 0x9999),
+        account: OWN.into(),
+        call: made["sid"].as_str().unwrap().into(),
+        name: "two words".into(),
+        is_up: false,
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(2),
+        sequence: 2,
+    };
+    bed.store.upsert_voice_streams(&[before]).await.unwrap();
     let pairs = [
         ("Url", "wss://app.test/"),
-        ("Name", "two"),
+        ("Name", "two words"),
         ("Parameter1.Name", "a"),
         ("Parameter1.Value", "b"),
     ];
     let begun = ask(&bed, "POST", &streams, &pairs).await;
     assert_eq!(
         (begun.status, &begun.json()["name"]),
-        (201, &json!("two")),
+        (201, &json!("two words")),
         "{}",
         begun.body
     );
@@ -680,8 +692,10 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
             .as_array()
             .unwrap()
             .len(),
-        1
+        2
     );
+    let named = format!("{call}/Streams/two%20words.json");
+    assert_eq!(get(&bed, &named).await["sid"], begun.json()["sid"]);
     let stopped = ask(
         &bed,
         "POST",
