@@ -17,6 +17,8 @@ for purpose in "${@:-build}"; do
     want cc gcc
     want make make
     want curl curl
+    # What says texts, unless told otherwise.
+    want espeak-ng espeak-ng
     ;;
   demo)
     want sipp sip-tester
