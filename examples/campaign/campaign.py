@@ -85,7 +85,8 @@ class Campaign:
                         row.key = form.get("Digits", "")
                     return "<Response><Say>Thank you. Goodbye.</Say></Response>"
                 case "/status":
-                    if row:
+                    # Callbacks may overtake each other, and none is news of a call that is over.
+                    if row and row.status not in OVER:
                         row.status = form.get("CallStatus", "")
                         row.seconds = form.get("CallDuration", row.seconds)
                         self.changed.notify_all()
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="calls begun in a second [1]")
     parser.add_argument("--node", default="http://127.0.0.1:8080", help="the node's REST API")
     parser.add_argument("--port", type=int, default=9000, help="of the webhooks [9000]")
+    parser.add_argument("--url", help="by which the node reaches the webhooks [http://127.0.0.1:PORT]")
     parser.add_argument("--text", default=TEXT, help="what is said")
     parser.add_argument("--patience", type=float, default=120.0, help="seconds after the last call [120]")
     args = parser.parse_args()
@@ -154,7 +156,7 @@ def main() -> None:
     client.api.base_url = args.node
     campaign = Campaign(numbers, args.text)
     server = serve(campaign, args.port)
-    url = f"http://127.0.0.1:{server.server_port}"
+    url = (args.url or f"http://127.0.0.1:{server.server_port}").rstrip("/")
     campaign.run(client, args.caller, url, args.rate, args.patience)
     server.shutdown()
     print(campaign.table())

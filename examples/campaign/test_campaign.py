@@ -35,6 +35,13 @@ class Node:
 
 
 class Campaign(unittest.TestCase):
+    def test_what_is_told_late_does_not_undo_the_end(self) -> None:
+        calls = campaign.Campaign(["1"])
+        calls.by_sid["CA0"] = calls.rows[0]
+        for status in ["ringing", "completed", "in-progress"]:
+            calls.told("/status", {"CallSid": "CA0", "CallStatus": status})
+        self.assertEqual(calls.rows[0].status, "completed")
+
     def test_calls_are_begun_at_a_rate_and_told_of(self) -> None:
         done = ("status", {"CallStatus": "completed", "CallDuration": "7"})
         node = Node(
