@@ -45,6 +45,7 @@ fn view(call: &Call<'_>) -> Value {
         "uri": call.path(".json"),
         "subresource_uris": {
             "calls": below("Calls"),
+            "messages": below("Messages"),
             "recordings": below("Recordings"),
             "incoming_phone_numbers": below("IncomingPhoneNumbers"),
             "applications": below("Applications"),
