@@ -56,11 +56,12 @@ class Campaign(unittest.TestCase):
         server = campaign.serve(calls, 0)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
+        start = time.monotonic()
         calls.run(node, "9", f"http://127.0.0.1:{server.server_port}", 20, 10)
         results = [row.result for row in calls.rows]
         wanted = ["confirmed", "cancelled", "no answer by key", "busy", "refused: no such number"]
         self.assertEqual(results, wanted)
-        self.assertGreaterEqual(node.begun[3] - node.begun[0], 0.14)
+        self.assertGreaterEqual(node.begun[3] - start, 0.14)
         table = calls.table().splitlines()
         self.assertEqual(table[0], "1     7 s  confirmed")
         self.assertIn("5 calls: 1 busy, 1 cancelled", table[-1])

@@ -1,6 +1,7 @@
 //! A number that an application answers by a WebSocket: it hears of every call and says verbs.
 
 use std::{
+    cell::OnceCell,
     net::{TcpListener, TcpStream},
     time::Duration,
 };
@@ -33,7 +34,16 @@ impl App {
              [[numbers]]\nnumber = \"200\"\naccount = \"{ACCOUNT}\"\nvoice_url = \"{url}\"\n"
         );
         let node = Node::start_by(|text| text + &more);
-        let (stream, _) = listener.accept().unwrap();
+        // A node that never comes is a failure, and no test without an end.
+        listener.set_nonblocking(true).unwrap();
+        let came = OnceCell::new();
+        node.wait_until(|| {
+            listener
+                .accept()
+                .is_ok_and(|(stream, _)| came.set(stream).is_ok())
+        });
+        let stream = came.into_inner().unwrap();
+        stream.set_nonblocking(false).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();

@@ -61,6 +61,6 @@ fn what_a_caller_says_is_recorded_and_heard_by_rest() {
     // Two seconds, and 150 ms at each end.
     assert!((15_000..19_200).contains(&heard.len()), "{}", heard.len());
     let like = likeness(&speech, &heard);
-    assert!(like > 0.9, "{like}");
+    assert!(like > ALIKE, "{like}");
     assert!(folder.join(format!("{sid}.wav")).exists());
 }
