@@ -63,7 +63,7 @@ async fn create(call: &Call<'_>, of: &VoiceCallRow) -> Result<Response, Error> {
     if of.ended.is_some() {
         return Err(not_in_progress());
     }
-    let recording = sent(call)?;
+    let recording = sent(call, false)?;
     let track = match (recording.inbound, recording.outbound) {
         (true, false) => "inbound",
         (false, true) => "outbound",

@@ -393,7 +393,8 @@ async fn a_call_is_made_found_at_once_changed_and_refused_with_the_codes_that_cl
         matches!(&order.entry, VoiceEntry::Url(link) if !link.post && link.url.ends_with("a=b"))
     );
     assert_eq!(order.status_events, ["initiated", "answered"]);
-    assert_eq!(order.record.map(|record| record.channels), Some(2));
+    let record = order.record.map(|record| (record.channels, record.trim));
+    assert_eq!(record, Some((2, true)));
     let place = format!("/Calls/{}.json", call["sid"].as_str().unwrap());
     assert_eq!(get(&bed, &place).await["to"], "+15550100");
 
@@ -643,6 +644,10 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
     }
     let begun = ask(&bed, "POST", &format!("{call}/Recordings.json"), &[]).await;
     assert_eq!(begun.status, 201, "{}", begun.body);
+    let Some(VoiceOrder::Record { recording, .. }) = bed.fake.voice().pop() else {
+        unreachable!("a recording was ordered");
+    };
+    assert!(!recording.trim);
     let media = begun.json()["media_url"].as_str().unwrap().to_owned();
     assert!(
         media.starts_with("https://voice.test/2010-04-01/"),

@@ -153,7 +153,8 @@ pub(super) fn dial(element: &Element, warnings: &mut Warnings) -> Dial {
     let nouns = nouns(element, warnings);
     let mut attributes = Attributes::of(element, warnings);
     let timeout = attributes.seconds("timeout", 30, 1, 600);
-    let (record, trim) = (record(&mut attributes), read::trim(&mut attributes));
+    let record = record(&mut attributes);
+    let trim = read::trim(&mut attributes).unwrap_or(false);
     Dial {
         nouns,
         sequential: attributes.flag("sequential", false),

@@ -229,20 +229,20 @@ fn record(element: &Element, warnings: &mut Warnings) -> Record {
         finish_on_key: attributes.keys("finishOnKey", "1234567890*#"),
         max_length: attributes.seconds("maxLength", 3600, 1, 14_400),
         beep: attributes.flag("playBeep", true),
-        trim: trim(&mut attributes),
+        trim: trim(&mut attributes).unwrap_or(true),
         callback: recording_callback(&mut attributes),
     }
 }
 
-/// Whether silence is cut from both ends of a recording.
-pub(super) fn trim(attributes: &mut Attributes) -> bool {
+/// Whether silence is cut from both ends of a recording. It is of `<Record>` unless told, and not of a `<Dial>`.
+pub(super) fn trim(attributes: &mut Attributes) -> Option<bool> {
     let words = [
         ("trim-silence", true),
         ("do-not-trim", false),
         ("true", true),
         ("false", false),
     ];
-    attributes.one_of("trim", &words).unwrap_or(false)
+    attributes.one_of("trim", &words)
 }
 
 /// Who is told of a recording.

@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_documentation() {
     };
     assert_eq!(dial.timeout, Duration::from_secs(30));
     assert_eq!(dial.time_limit, Duration::from_secs(14_400));
-    assert!(!dial.answer_on_bridge && !dial.hangup_on_star && dial.record.is_none());
+    assert!(!dial.answer_on_bridge && !dial.hangup_on_star && dial.record.is_none() && !dial.trim);
     assert_eq!((dial.action, dial.caller_id), (None, None));
 
     let Verb::Record(record) = verb("<Record/>") else {
@@ -49,7 +49,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(record.timeout, Duration::from_secs(5));
     assert_eq!(record.max_length, Duration::from_secs(3600));
     assert_eq!(record.finish_on_key, "1234567890*#");
-    assert!(record.beep && !record.trim);
+    assert!(record.beep && record.trim);
 
     assert_eq!(
         verb("<Pause/>"),

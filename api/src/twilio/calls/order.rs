@@ -83,7 +83,7 @@ pub(super) async fn call(call: &Call<'_>) -> Result<VoiceCall, Error> {
         time_limit_s: form.number("TimeLimit", LIMITS)?,
         send_digits,
         record: match form.flag("Record")? {
-            true => Some(Box::new(recording(call)?)),
+            true => Some(Box::new(recording(call, true)?)),
             false => None,
         },
         auth,
@@ -167,8 +167,9 @@ fn has_no_host(text: &str) -> bool {
     without.is_none_or(|url| rules::application_url(&url).is_err())
 }
 
-/// How something is recorded, by what is common to a call and to a recording of it.
-pub(in super::super) fn recording(call: &Call<'_>) -> Result<VoiceRecording, Error> {
+/// How something is recorded, by what is common to a call and to a recording of it, which differ in whether silence
+/// is cut off unless told.
+pub(in super::super) fn recording(call: &Call<'_>, trims: bool) -> Result<VoiceRecording, Error> {
     let form = &call.form;
     let channels = form.one_of("RecordingChannels", &["mono", "dual"])?;
     let track = form.one_of("RecordingTrack", &["both", "inbound", "outbound"])?;
@@ -194,7 +195,7 @@ pub(in super::super) fn recording(call: &Call<'_>) -> Result<VoiceRecording, Err
         channels: if channels == Some("dual") { 2 } else { 1 },
         inbound: track != Some("outbound"),
         outbound: track != Some("inbound"),
-        trim: trim == Some("trim-silence"),
+        trim: trim.map_or(trims, |trim| trim == "trim-silence"),
         status,
         status_events,
     })

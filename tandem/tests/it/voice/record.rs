@@ -11,7 +11,7 @@ fn what_a_caller_says_is_recorded_and_heard_by_rest() {
     let samples = [vec![0; 8_000], speech.clone(), vec![0; 24_000]].concat();
     write_wav(&said, &samples);
     let app = App::start(|_| {
-        let document = b"<Response><Record timeout=\"1\" trim=\"trim-silence\" action=\"/recorded\"/></Response>";
+        let document = b"<Response><Record timeout=\"1\" action=\"/recorded\"/></Response>";
         HashMap::from([
             ("/voice", ("text/xml", document.to_vec())),
             ("/recorded", ("text/xml", b"<Response/>".to_vec())),
