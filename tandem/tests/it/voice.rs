@@ -185,7 +185,8 @@ fn a_caller_hears_what_the_document_plays() {
     let dir = tempfile::tempdir().unwrap();
     let (played, heard) = (dir.path().join("played.wav"), dir.path().join("heard.wav"));
     let samples = noise(2);
-    write_wav(&played, &samples);
+    // What is heard is written from its first packet on: what is judged comes after that.
+    write_wav(&played, &[vec![0; 4_000], samples.clone()].concat());
     let file = fs::read(&played).unwrap();
     let app = App::start(|port| {
         let document =
@@ -244,7 +245,8 @@ fn a_caller_talks_to_whom_the_document_dials() {
     let dir = tempfile::tempdir().unwrap();
     let (played, heard) = (dir.path().join("played.wav"), dir.path().join("heard.wav"));
     let samples = noise(4);
-    write_wav(&played, &samples);
+    // What is said before the callee is there is for nobody.
+    write_wav(&played, &[vec![0; 8_000], samples.clone()].concat());
     let app = App::start(|_| {
         let document = b"<Response><Dial action=\"/after\">100</Dial></Response>".to_vec();
         let after = b"<Response><Hangup/></Response>".to_vec();
@@ -254,7 +256,7 @@ fn a_caller_talks_to_whom_the_document_dials() {
         ])
     });
     let node = node(&app.url("/voice"));
-    let answer = node.answer(&["--echo", "--duration", "3"]);
+    let answer = node.answer(&["--echo", "--duration", "4"]);
     answer.wait_for_udp_traffic();
 
     let call = tandem(["call", &format!("sip:200@127.0.0.1:{}", node.sip), "--json"])
@@ -268,7 +270,7 @@ fn a_caller_talks_to_whom_the_document_dials() {
     let report = json(&call);
     assert_eq!(report["ended_by"], "remote", "{report}");
     answer.finish();
-    // The callee is there for three seconds.
+    // The callee is there for four seconds.
     let like = likeness(&samples[..16_000], &read_wav(&heard));
     assert!(like > ALIKE, "{like}");
     let asked = app.asked("/after");
