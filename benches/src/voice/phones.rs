@@ -44,7 +44,8 @@ pub(super) struct Heard {
     pub(super) back: Histogram,
     pub(super) returned: AtomicU64,
     pub(super) sent: AtomicU64,
-    /// From `clear` to the last of what was cleared, for each call.
+    /// From `clear` to the last of what was cleared, for each call that has heard something of it; 0 where that was
+    /// before.
     pub(super) silent: Mutex<HashMap<usize, u64>>,
     /// Of each call the first and the last packet: timestamp, and when it came.
     clocks: Mutex<HashMap<usize, [(u32, Instant); 2]>>,
@@ -237,11 +238,9 @@ fn listen(
             if let Some(ns) = shared.echoed.since(of, number) {
                 heard.back.add(ns);
             }
-        } else if packet.payload().contains(&LOUD)
-            && let Some(ns) = shared.cleared.since(call, 0)
-        {
+        } else if packet.payload().contains(&LOUD) {
             let mut silent = heard.silent.lock().unwrap_or_else(PoisonError::into_inner);
-            silent.insert(call, ns);
+            silent.insert(call, shared.cleared.since(call, 0).unwrap_or(0));
         }
     }
 }
