@@ -64,8 +64,10 @@ impl Report {
                     ("% of a core", |it| it.cpu, cpu),
                 ];
                 for (what, figure, most) in wanted {
-                    let got = self.of(audio, calls, figure).median();
-                    let got = got.unwrap_or(f64::INFINITY);
+                    // Without rounds only the long run is judged.
+                    let Some(got) = self.of(audio, calls, figure).median() else {
+                        continue;
+                    };
                     if got > most {
                         let audio = audio.name();
                         missed.push(format!(
