@@ -5,7 +5,7 @@ use super::identity::Identity;
 use crate::dialog::Directions;
 use crate::header::{HeaderError, HeaderName, NameAddr, Transport};
 use crate::message::{Edit, EditError, Message};
-use crate::uri::{Uri, UriError};
+use crate::uri::{Scheme, Uri, UriError};
 
 /// Why a request could not be routed or forwarded. Answer 400; an ACK is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,10 @@ pub enum RouteError {
     /// The Request-URI or a Route's URI is malformed.
     #[error(transparent)]
     Uri(#[from] UriError),
+    /// A Route puts a URI into the request line whose scheme is none that can be routed, where a URI is meant that
+    /// [`admit`](super::admit) would have let through.
+    #[error("a Route's URI has a scheme that is not supported")]
+    Scheme,
     /// Max-Forwards is used up; [`admit`](super::admit) would have said so.
     #[error("Max-Forwards is used up")]
     TooManyHops,
@@ -107,7 +111,7 @@ pub fn follow(request: &Message, identity: &Identity) -> Result<Routed, RouteErr
         routes = others;
     }
     let target = match &uri {
-        Some(uri) => Uri::parse(uri)?,
+        Some(uri) => routable(Uri::parse(uri)?)?,
         None => received,
     };
     if let Some(plain) = without_own_maddr(&target, identity) {
@@ -257,7 +261,7 @@ fn aim<'m>(
     }
     if let Some(mut uri) = uri {
         // A Contact may hold headers, for those who take it from a page; a Request-URI may not.
-        let plain = Uri::parse(&uri)?.without_headers().len();
+        let plain = routable(Uri::parse(&uri)?)?.without_headers().len();
         uri.truncate(plain);
         edit = edit.request_uri(uri);
     }
@@ -291,6 +295,14 @@ fn with_routes<'m, 'r>(edit: Edit<'m>, routes: impl Iterator<Item = &'r [u8]>) -
     }
 }
 
+/// `uri`, where a request line may hold it.
+fn routable(uri: Uri<'_>) -> Result<Uri<'_>, RouteError> {
+    match uri.scheme() {
+        Scheme::Other(_) if !uri.is_service() => Err(RouteError::Scheme),
+        _ => Ok(uri),
+    }
+}
+
 fn bracketed(uri: &str) -> String {
     ["<", uri, ">"].concat()
 }
@@ -306,7 +318,7 @@ fn without_own_maddr(uri: &Uri<'_>, identity: &Identity) -> Option<String> {
         return None;
     }
     let mut plain = match uri.scheme() {
-        crate::uri::Scheme::Sips => String::from("sips:"),
+        Scheme::Sips => String::from("sips:"),
         _ => String::from("sip:"),
     };
     if let Some(user) = uri.user() {

@@ -57,6 +57,19 @@ fn a_new_request_passes_unchanged_but_for_what_a_proxy_writes() {
 }
 
 #[test]
+fn a_route_of_another_scheme_does_not_come_into_the_request_line() {
+    let received = invite().header("Max-Forwards", "3");
+    let strict = received.clone().header("Route", "xmpp:192.0.2.10;lr>");
+    let routed = routed(&strict.build().unwrap());
+    assert_eq!(forward(&routed, &PLAN).unwrap_err(), RouteError::Scheme);
+
+    // A strict router has put our Record-Route into the request line.
+    let undone = request("sip:192.0.2.10;lr").header("Route", "<xmpp:bob@example.test>");
+    let undone = preprocess(&undone.build().unwrap(), &identity());
+    assert_eq!(undone.unwrap_err(), RouteError::Scheme);
+}
+
+#[test]
 fn headers_of_a_target_are_not_in_the_request_uri() {
     let routed = routed(&invite().build().unwrap());
     let plan = Forward {
