@@ -357,9 +357,22 @@ pub(crate) struct FlowQuality {
     bytes: u64,
     /// Lost before this node.
     lost: u64,
+    /// Came again.
+    duplicates: u64,
+    /// Came after a later one.
+    reordered: u64,
+    /// Came too late for a jitter buffer of 60 ms to play them.
+    late: u64,
+    /// How much longer the runs of lost packets are than loss by chance would make them (G.107's BurstR): 1 and more.
+    burst_ratio: f32,
+    /// The longest time between two packets; 0 where it never was more than 30 ms.
+    longest_gap_ms: u32,
     /// Interarrival jitter (RFC 3550 section 6.4.1).
     jitter_ms: f64,
-    /// Estimated mean opinion score (G.107); `null` before enough packets came.
+    /// The synchronisation source of the last packet; `null` before one came.
+    ssrc: Option<u32>,
+    /// Estimated mean opinion score (G.107) by the codec, loss and its bursts, what a jitter buffer would not have waited
+    /// for, and jitter; `null` before enough packets came.
     mos: Option<f32>,
 }
 
@@ -383,7 +396,13 @@ impl From<FlowStats> for FlowQuality {
             packets_xdp: flow.packets_xdp,
             bytes: flow.bytes,
             lost: flow.lost,
+            duplicates: flow.duplicates,
+            reordered: flow.reordered,
+            late: flow.late,
+            burst_ratio: flow.burst_ratio,
+            longest_gap_ms: flow.longest_gap_ms,
             jitter_ms: f64::from(flow.jitter_us) / 1000.0,
+            ssrc: flow.ssrc,
             mos: flow.mos,
         }
     }

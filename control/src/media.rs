@@ -377,8 +377,24 @@ pub struct FlowStats {
     pub forwarded: u64,
     /// Packets lost before this node, as RFC 3550 A.3 counts.
     pub lost: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Packets that came after a later one.
+    pub reordered: u64,
+    /// Packets that came too late for a jitter buffer of 60 ms to play them.
+    pub late: u64,
+    /// How much longer the runs of lost packets are than loss by chance would make them (G.107's BurstR): 1.0 and more.
+    pub burst_ratio: f32,
+    /// The longest time between two packets, in milliseconds; 0 where it never was more than 30.
+    pub longest_gap_ms: u32,
     /// Interarrival jitter (RFC 3550 6.4.1), in microseconds.
     pub jitter_us: u32,
+    /// The synchronisation source of the last packet; `None` before one came.
+    pub ssrc: Option<u32>,
+    /// Its highest sequence number, extended to 32 bits (RFC 3550 6.4.1).
+    pub highest_sequence: u32,
+    /// Milliseconds since a packet came; `None` before one did.
+    pub silent_ms: Option<u64>,
     /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` before enough packets came.
     pub mos: Option<f32>,
     /// Packets from strangers, and what else was refused on this leg's ports.

@@ -68,8 +68,19 @@ pub(crate) struct Leg {
     pub(crate) forwarded: u64,
     /// Packets on this leg's ports that were not taken.
     pub(crate) refused: u64,
-    /// Packets expected and lost at the last survey.
-    surveyed: (u64, u64),
+    /// What had become of its packets at the last survey.
+    surveyed: Losses,
+}
+
+/// What became of the packets that a party should have sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Losses {
+    expected: u64,
+    lost: u64,
+    /// Runs of lost ones.
+    gaps: u64,
+    /// Came, and too late to be played.
+    late: u64,
 }
 
 /// Reception statistics of a leg, over all paths.
@@ -206,7 +217,7 @@ impl Leg {
             received: Reception::default(),
             forwarded: 0,
             refused: 0,
-            surveyed: (0, 0),
+            surveyed: Losses::default(),
         }
     }
 
@@ -258,42 +269,49 @@ impl Leg {
         }
     }
 
-    pub(crate) fn stats(&self) -> FlowStats {
+    pub(crate) fn stats(&self, now: u64) -> FlowStats {
         let received = &self.received;
+        let flow = &received.rtp;
         let packets_xdp = received.packets_xdp();
+        let losses = received.losses();
+        let has_come = flow.packets != 0;
+        #[expect(clippy::cast_possible_truncation, reason = "a ratio of small counters")]
+        let burst_ratio = losses.burst_ratio() as f32;
         FlowStats {
             source: self.learner.source(),
             packets: received.packets(),
             packets_xdp,
-            bytes: received.rtp.octets + received.beside_octets,
+            bytes: flow.octets + received.beside_octets,
             forwarded: self.forwarded + packets_xdp,
-            lost: received.lost(),
-            jitter_us: received.rtp.jitter / 1000,
-            mos: self.mos(received.rtp.expected(), received.lost()),
+            lost: losses.lost,
+            duplicates: u64::from(flow.duplicates),
+            reordered: u64::from(flow.reordered),
+            late: losses.late,
+            burst_ratio,
+            longest_gap_ms: u32::try_from(flow.longest_gap / 1_000_000).unwrap_or(u32::MAX),
+            jitter_us: flow.jitter / 1000,
+            ssrc: (has_come && self.is_rtp()).then_some(flow.ssrc),
+            highest_sequence: flow.highest,
+            silent_ms: has_come.then(|| now.saturating_sub(flow.last_arrival) / 1_000_000),
+            mos: self.mos(losses),
             refused: self.refused,
         }
     }
 
     /// How it sounds, and has since the last survey.
     fn survey(&mut self) -> FlowSample {
-        let received = &self.received;
-        let (expected, lost) = (received.rtp.expected(), received.lost());
-        let before = std::mem::replace(&mut self.surveyed, (expected, lost));
-        let received = &self.received;
+        let losses = self.received.losses();
+        let before = std::mem::replace(&mut self.surveyed, losses);
         FlowSample {
-            packets: received.packets(),
-            lost,
-            jitter_us: received.rtp.jitter / 1000,
-            mos: self.mos(
-                expected.saturating_sub(before.0),
-                lost.saturating_sub(before.1),
-            ),
+            packets: self.received.packets(),
+            lost: losses.lost,
+            jitter_us: self.received.rtp.jitter / 1000,
+            mos: self.mos(losses.since(before)),
         }
     }
 
-    fn mos(&self, expected: u64, lost: u64) -> Option<f32> {
-        let received = &self.received;
-        if !self.is_rtp() || expected < MOS_PACKETS {
+    fn mos(&self, losses: Losses) -> Option<f32> {
+        if !self.is_rtp() || losses.expected < MOS_PACKETS {
             return None;
         }
         let encoding = self
@@ -301,17 +319,33 @@ impl Leg {
             .as_ref()
             .map_or("", |remote| remote.format.encoding.as_str());
         let codec = Codec::by_name(encoding).unwrap_or(Codec::G711);
+        // What comes too late is no speech either.
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
-        let loss = lost as f64 / expected as f64;
-        let jitter_ms = f64::from(received.rtp.jitter) / 1e6;
+        let loss = (losses.lost + losses.late) as f64 / losses.expected as f64;
+        let jitter_ms = f64::from(self.received.rtp.jitter) / 1e6;
         let measured = Measured {
             loss,
-            burst_ratio: 1.0,
+            burst_ratio: losses.burst_ratio(),
             delay_ms: BASE_DELAY_MS + 2.0 * jitter_ms,
         };
         #[expect(clippy::cast_possible_truncation, reason = "1 to 4.5")]
         let mos = quality::mos(quality::r_factor(codec, measured)) as f32;
         Some(mos)
+    }
+}
+
+impl Losses {
+    const fn since(self, before: Self) -> Self {
+        Self {
+            expected: self.expected.saturating_sub(before.expected),
+            lost: self.lost.saturating_sub(before.lost),
+            gaps: self.gaps.saturating_sub(before.gaps),
+            late: self.late.saturating_sub(before.late),
+        }
+    }
+
+    fn burst_ratio(self) -> f64 {
+        ebpf_abi::burst_ratio(self.expected, self.lost, self.gaps)
     }
 }
 
@@ -330,9 +364,14 @@ impl Reception {
         self.xdp_before + now
     }
 
-    /// Packets that did not come.
-    pub(crate) const fn lost(&self) -> u64 {
-        self.rtp.lost().saturating_sub(self.beside)
+    /// What became of what should have come.
+    const fn losses(&self) -> Losses {
+        Losses {
+            expected: self.rtp.expected(),
+            lost: self.rtp.lost().saturating_sub(self.beside),
+            gaps: self.rtp.gaps as u64,
+            late: self.rtp.late as u64,
+        }
     }
 }
 

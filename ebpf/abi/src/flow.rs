@@ -15,10 +15,20 @@ const WINDOW: u16 = 32;
 const MAX_TRANSIT_CHANGE: u64 = 1_000_000_000;
 /// Arrival times for jitter are kept in units of 2^10 ns, so that 32 bits last for 73 minutes.
 const ARRIVAL_SHIFT: u32 = 10;
+/// A packet that comes so much later than it would have at the best that a jitter buffer has given it up, in ns.
+const PLAYOUT: u64 = 60_000_000;
+/// Jitter (ns) and a change in transit time (ns) below which nothing is late, and nothing is looked at for it.
+const CALM_JITTER: u32 = 1_000_000;
+const CALM_CHANGE: u64 = 10_000_000;
+/// A jitter buffer follows a longer way by 1/2^8 a packet: in 5 s of packets of 20 ms.
+const FOLLOW_SHIFT: u32 = 8;
+/// Shorter gaps between two packets are not looked at, in ns.
+const SHORT_GAP: u64 = 30_000_000;
 /// Gaps longer than this (ns) wrap the short arrival time; the jitter restarts after them.
 const MAX_GAP: u64 = 1 << 41;
 
-/// The reception state of one port, one cache line.
+/// The reception state of one port: a cache line for every packet, and one that only packets which do not come as they
+/// should make the program look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Flow {
@@ -48,9 +58,20 @@ pub struct Flow {
     pub duplicates: u32,
     /// Bit `n` says that `highest - n` was received.
     pub window: u32,
+    /// Runs of packets that did not come; [`lost`](Self::lost) over this is their mean length.
+    pub gaps: u32,
+    /// Packets that came, and too late for a jitter buffer of 60 ms to play them.
+    pub late: u32,
+    /// The longest time between two packets, in ns; 0 where it never was more than 30 ms.
+    pub longest_gap: u64,
+    /// How much later than at the best packets come now, in ns: what a jitter buffer has to wait for.
+    pub lateness: u64,
+    /// Always 0.
+    pub reserved: [u64; 5],
 }
 
-const _: () = assert!(size_of::<Flow>() == 64 && align_of::<Flow>() == 64);
+const _: () = assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 64);
+const _: () = assert!(core::mem::offset_of!(Flow, gaps) == 64);
 
 /// The fields of an RTP header that statistics need, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +102,11 @@ impl Flow {
     #[inline(always)]
     pub const fn record_other(&mut self, octets: u32, now: u64) {
         self.octets = self.octets.wrapping_add(octets as u64);
+        let gap = now.wrapping_sub(self.last_arrival);
+        // A clock of another CPU may be a little behind.
+        if gap > SHORT_GAP && self.packets != 0 && gap.cast_signed() > 0 && gap > self.longest_gap {
+            self.longest_gap = gap;
+        }
         self.last_arrival = now;
         self.packets = self.packets.wrapping_add(1);
     }
@@ -122,6 +148,12 @@ impl Flow {
     pub const fn lost(&self) -> u64 {
         let received = self.packets.saturating_sub(self.duplicates as u64);
         self.expected().saturating_sub(received)
+    }
+
+    /// How much longer the runs of lost packets are than random loss would make them (G.107's BurstR): 1 and more.
+    #[must_use]
+    pub fn burst_ratio(&self) -> f64 {
+        burst_ratio(self.expected(), self.lost(), u64::from(self.gaps))
     }
 
     /// Jitter in units of the RTP clock (Hz), as RTCP reports it.
@@ -168,6 +200,9 @@ impl Flow {
     #[inline(always)]
     const fn advance(&mut self, ahead: u16) {
         self.highest = self.highest.wrapping_add(ahead as u32);
+        if ahead > 1 {
+            self.gaps = self.gaps.wrapping_add(1);
+        }
         self.window = if ahead < WINDOW {
             self.window << (ahead as u32 & 31) | 1
         } else {
@@ -184,12 +219,25 @@ impl Flow {
                 return;
             }
             self.window |= bit;
+            self.fill_gap(behind);
         }
         self.reordered = self.reordered.wrapping_add(1);
         // A packet from before the first one seen was expected all the same.
         let before_base = behind as u32;
         if before_base >= self.of_source() {
             self.base = self.highest.wrapping_sub(before_base);
+        }
+    }
+
+    /// A packet has come after all that was `behind` the latest: it ends a run of missing ones, or parts it.
+    #[inline(always)]
+    const fn fill_gap(&mut self, behind: u16) {
+        let after = self.window & 1 << ((behind as u32).wrapping_sub(1) & 31) != 0;
+        let before = behind + 1 >= WINDOW || self.window & 1 << ((behind as u32 + 1) & 31) != 0;
+        if after && before {
+            self.gaps = self.gaps.saturating_sub(1);
+        } else if !after && !before {
+            self.gaps = self.gaps.wrapping_add(1);
         }
     }
 
@@ -212,14 +260,17 @@ impl Flow {
             return;
         }
         let sent = (units as i64 * tick as i64) >> 8;
-        let change = elapsed.wrapping_sub(sent);
-        let change = if change < 0 {
-            change.wrapping_neg()
+        let signed = elapsed.wrapping_sub(sent);
+        let change = if signed < 0 {
+            signed.wrapping_neg()
         } else {
-            change
+            signed
         };
         if change.cast_unsigned() > MAX_TRANSIT_CHANGE {
             return;
+        }
+        if self.jitter > CALM_JITTER || change.cast_unsigned() > CALM_CHANGE {
+            self.judge_lateness(signed);
         }
         let jitter = self.jitter as i64;
         #[expect(
@@ -229,6 +280,35 @@ impl Flow {
         let smoothed = (jitter + ((change - jitter) >> 4)) as u32;
         self.jitter = smoothed;
     }
+
+    /// Whether a jitter buffer would have waited for a packet whose transit time is `change` (ns) more than that of the
+    /// one before.
+    #[inline(always)]
+    const fn judge_lateness(&mut self, change: i64) {
+        let followed = self.lateness - (self.lateness >> FOLLOW_SHIFT);
+        // Nothing is early: who comes sooner than all before is the new best.
+        let lateness = (followed.cast_signed()).wrapping_add(change);
+        self.lateness = if lateness < 0 { 0 } else { lateness.cast_unsigned() };
+        if self.lateness > PLAYOUT {
+            self.late = self.late.wrapping_add(1);
+        }
+    }
+}
+
+/// G.107's BurstR: the mean length of the `gaps` runs of `lost` packets, of `expected` ones, over what it would be if each
+/// packet were lost by chance. 1 and more.
+#[must_use]
+pub fn burst_ratio(expected: u64, lost: u64, gaps: u64) -> f64 {
+    if lost == 0 || gaps == 0 || expected <= lost {
+        return 1.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "ratios of counters")]
+    let (length, received) = (
+        lost as f64 / gaps as f64,
+        (expected - lost) as f64 / expected as f64,
+    );
+    // By chance a run of loss has 1 / (1 - p) packets.
+    (length * received).max(1.0)
 }
 
 #[inline(always)]

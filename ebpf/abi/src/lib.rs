@@ -18,7 +18,7 @@ mod slot;
 
 pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
 pub use counter::{COUNTERS_LEN, Counter, CounterKind};
-pub use flow::{Flow, Rtp, tick};
+pub use flow::{Flow, Rtp, burst_ratio, tick};
 pub use slot::{
     Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
     flags,

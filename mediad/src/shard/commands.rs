@@ -201,8 +201,8 @@ impl<I: PacketIo> Shard<I> {
         let now = monotonic_ns();
         SessionStats {
             id: session.id,
-            from_a: a.stats(),
-            from_b: b.stats(),
+            from_a: a.stats(now),
+            from_b: b.stats(now),
             path: self.path_of(session),
             silent_ms: now.saturating_sub(session.last_activity) / 1_000_000,
         }

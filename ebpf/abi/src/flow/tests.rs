@@ -200,3 +200,71 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn runs_of_loss_are_counted_whatever_fills_them_later() {
+    let gaps = |nths: &[u32]| {
+        let mut sender = Sender::new(65_530);
+        nths.iter().for_each(|nth| sender.receive(*nth, 0));
+        (sender.flow.gaps, sender.flow.lost())
+    };
+    assert_eq!(gaps(&[0, 1, 2, 3]), (0, 0));
+    assert_eq!(gaps(&[0, 3, 4, 6]), (2, 3));
+    // One of one is no run any more; one of the middle parts it, one of its end makes it shorter.
+    assert_eq!(gaps(&[0, 2, 1, 3]), (0, 0));
+    assert_eq!(gaps(&[0, 4, 2]), (2, 2));
+    assert_eq!(gaps(&[0, 4, 1]), (1, 2));
+    assert_eq!(gaps(&[0, 4, 3]), (1, 2));
+    assert_eq!(gaps(&[0, 4, 3, 2, 1]), (0, 0));
+}
+
+#[test]
+fn loss_in_runs_is_told_from_loss_by_chance() {
+    // 10 of 100, alone and all at once.
+    let alone = (0..100).filter(|nth| nth % 10 != 5).collect::<Vec<_>>();
+    let at_once = (0..100).filter(|nth| !(40..50).contains(nth));
+    let ratio = |nths: &mut dyn Iterator<Item = u32>| {
+        let mut sender = Sender::new(9);
+        nths.for_each(|nth| sender.receive(nth, 0));
+        assert_eq!(sender.flow.lost(), 10);
+        sender.flow.burst_ratio()
+    };
+    assert!((ratio(&mut alone.into_iter()) - 1.0).abs() < 1e-9);
+    assert!((ratio(&mut { at_once }) - 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_longest_gap_is_that_between_two_packets() {
+    let mut sender = Sender::new(1);
+    (0..50).for_each(|nth| sender.receive(nth, 0));
+    assert_eq!(sender.flow.longest_gap, 0);
+    (80..90).for_each(|nth| sender.receive(nth, 0));
+    assert_eq!(sender.flow.longest_gap, 31 * 20 * MS);
+    sender.receive(95, 0);
+    assert_eq!(sender.flow.longest_gap, 31 * 20 * MS);
+}
+
+#[test]
+fn what_a_jitter_buffer_would_not_wait_for_is_late() {
+    let late = |delay: &dyn Fn(u32) -> u64| {
+        let mut sender = Sender::new(1);
+        let mut last = 0;
+        for nth in 0..1_000 {
+            // They come in order.
+            let at = (u64::from(nth) * 20_000 + delay(nth)).max(last);
+            last = at;
+            sender.receive(nth, at - u64::from(nth) * 20_000);
+        }
+        sender.flow.late
+    };
+    assert_eq!(late(&|nth| u64::from(nth / 3 * 7 % 20) * 3_000), 0, "57 ms of jitter");
+    // A queue that holds five packets up by 150 ms, and lets them go at once.
+    let burst = |nth: u32| match nth % 250 {
+        at @ 100..105 => 150_000 - u64::from(at - 100) * 20_000,
+        _ => 0,
+    };
+    assert_eq!(late(&burst), 4 * 5, "150, 130, 110, 90 and 70 ms");
+    // A way that is 100 ms longer from now on: the buffer follows.
+    let moved = late(&|nth| if nth < 500 { 0 } else { 100_000 });
+    assert!((1..200).contains(&moved), "{moved}");
+}
