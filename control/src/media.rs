@@ -111,6 +111,9 @@ pub enum Request {
     /// How several sound now, [`MAX_SURVEY`] at most; answered with [`Response::Survey`] of those that are there. It is
     /// for one client alone, since each survey tells what is new since the one before. It may be 250 ms old.
     Survey(Vec<SessionId>),
+    /// What is carried now, and the sessions that sound worst, so many at most and [`MAX_TOP`] at most; answered with
+    /// [`Response::Top`].
+    Top(u16),
     /// Close a session; answered with [`Response::Stats`] as they were last, or with
     /// [`Response::Gone`] where there was none.
     Delete(SessionId),
@@ -131,6 +134,9 @@ pub enum Request {
 
 /// Sessions of one [`Request::Survey`] at most.
 pub const MAX_SURVEY: usize = 1_024;
+
+/// Sessions of one [`Request::Top`] at most.
+pub const MAX_TOP: u16 = 1_000;
 
 /// Changes of who is banned. What is said twice is done once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,6 +314,8 @@ pub enum Response {
     Stats(SessionStats),
     /// How each of them sounds.
     Survey(Vec<Surveyed>),
+    /// What is carried, and what sounds worst.
+    Top(Top),
     /// The file that the session is recorded to, if it is.
     Recording(Option<String>),
     /// There was no such session, as the client wanted.
@@ -360,6 +368,67 @@ pub struct SessionStats {
     pub path: Path,
     /// Milliseconds since a packet came from either party, or since the start if none came.
     pub silent_ms: u64,
+}
+
+/// What an engine carries: sums over the sessions that it has now, and those that sound worst.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Top {
+    /// Sessions.
+    pub sessions: u64,
+    /// RTP packets received by them so far.
+    pub packets: u64,
+    /// Of these, forwarded by XDP.
+    pub packets_xdp: u64,
+    /// Packets lost before this node.
+    pub lost: u64,
+    /// Packets from strangers, and what else was refused.
+    pub refused: u64,
+    /// By the lower score of their two directions, the worst first; those without one last, the busiest first.
+    pub worst: Vec<Carried>,
+}
+
+/// A session of [`Top`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// As in [`Create::owner`].
+    pub owner: String,
+    /// What it has carried.
+    pub stats: SessionStats,
+}
+
+impl Top {
+    /// Takes in what another shard, or engine, carries; `most` of the worst stay.
+    pub fn add(&mut self, other: Self, most: usize) {
+        self.sessions += other.sessions;
+        self.packets += other.packets;
+        self.packets_xdp += other.packets_xdp;
+        self.lost += other.lost;
+        self.refused += other.refused;
+        self.worst.extend(other.worst);
+        self.worst.sort_by_key(|carried| carried.stats.rank());
+        self.worst.truncate(most);
+    }
+}
+
+impl SessionStats {
+    /// The lower score of its two directions; `None` where neither has one.
+    pub fn mos(&self) -> Option<f32> {
+        let scores = [self.from_a.mos, self.from_b.mos].into_iter().flatten();
+        scores.min_by(f32::total_cmp)
+    }
+
+    /// What [`Top`] sorts by: the least first.
+    #[must_use]
+    pub fn rank(&self) -> impl Ord + use<> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "1000 to 4500"
+        )]
+        let score = self.mos().map_or(u32::MAX, |mos| (mos * 1_000.0) as u32);
+        let packets = self.from_a.packets + self.from_b.packets;
+        (score, std::cmp::Reverse(packets), self.id)
+    }
 }
 
 /// One direction of a session, as it was received.

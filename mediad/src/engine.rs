@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::media::{
-    Bans, Create, MAX_SURVEY, Media, MediaStatus, Record, Request, Response, SessionId,
+    Bans, Create, MAX_SURVEY, MAX_TOP, Media, MediaStatus, Record, Request, Response, SessionId,
+    Top,
 };
 use control::{Config, Fault, FaultCode, config};
 use prometheus::Registry;
@@ -504,6 +505,20 @@ impl Engine {
         })
     }
 
+    fn top(&self, most: u16) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let most = most.min(MAX_TOP);
+        let answers: Vec<_> = (0..self.0.shards.len())
+            .map(|shard| self.ask(shard, move |reply| Command::Top(most, reply)))
+            .collect();
+        async move {
+            let mut all = Top::default();
+            for answer in answers {
+                all.add(answer.await?, most.into());
+            }
+            Ok(Response::Top(all))
+        }
+    }
+
     fn list(&self, owner: &str) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
         let answers: Vec<_> = (0..self.0.shards.len())
             .map(|shard| self.ask(shard, move |reply| Command::List(owner.to_owned(), reply)))
@@ -547,6 +562,7 @@ impl Handler<Media> for Engine {
                 Ok(answer) => Box::pin(answer),
                 Err(fault) => Box::pin(async move { Err(fault) }),
             },
+            Request::Top(most) => Box::pin(self.top(most)),
             Request::Query(id) => {
                 let answer = self.of_session(id, move |reply| Command::Query(id, reply));
                 Box::pin(async move { answer.await.map(Response::Stats) })

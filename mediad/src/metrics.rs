@@ -33,6 +33,9 @@ pub(crate) struct Metrics {
     timeouts: IntCounter,
     offloaded: IntGauge,
     mos: Histogram,
+    jitter: Histogram,
+    loss: Histogram,
+    longest_gap: Histogram,
     /// Counters are brought up by the difference, by one caller at a time.
     refreshing: Mutex<()>,
 }
@@ -67,17 +70,37 @@ impl Metrics {
             &["mode"],
         )?;
         registry.register(Box::new(mode.clone()))?;
-        let mos = Histogram::with_opts(
-            HistogramOpts::new(
-                "tandem_media_mos",
-                "Estimated mean opinion score (G.107) of each direction, when its session ends",
-            )
-            .buckets(vec![1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.3, 4.4]),
-        )?;
-        registry.register(Box::new(mos.clone()))?;
+        let histogram = |name, help, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let histogram = Histogram::with_opts(options)?;
+            registry
+                .register(Box::new(histogram.clone()))
+                .map(|()| histogram)
+        };
         Ok(Self {
             mode,
-            mos,
+            mos: histogram(
+                "tandem_media_mos",
+                "Estimated mean opinion score (G.107) of each direction, when its session ends",
+                &[1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.3, 4.4],
+            )?,
+            jitter: histogram(
+                "tandem_media_jitter_seconds",
+                "Interarrival jitter (RFC 3550) of each direction, when its session ends",
+                &[
+                    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2,
+                ],
+            )?,
+            loss: histogram(
+                "tandem_media_loss_ratio",
+                "Part of the RTP packets of each direction that were lost before this node, when its session ends",
+                &[0.0, 0.000_1, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
+            )?,
+            longest_gap: histogram(
+                "tandem_media_longest_gap_seconds",
+                "The longest time between two RTP packets of each direction, when its session ends",
+                &[0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
+            )?,
             packets: counters(
                 "tandem_media_packets_total",
                 "Packets on media ports, by the path they took and what became of them",
@@ -135,8 +158,18 @@ impl Metrics {
 
     /// Notes the quality of a session that has ended.
     pub(crate) fn ended(&self, stats: &SessionStats) {
-        for mos in [stats.from_a.mos, stats.from_b.mos].into_iter().flatten() {
+        for flow in [&stats.from_a, &stats.from_b] {
+            // Too little of it says nothing.
+            let Some(mos) = flow.mos else {
+                continue;
+            };
             self.mos.observe(mos.into());
+            self.jitter.observe(f64::from(flow.jitter_us) / 1e6);
+            #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
+            let loss = flow.lost as f64 / (flow.lost + flow.packets).max(1) as f64;
+            self.loss.observe(loss);
+            self.longest_gap
+                .observe(f64::from(flow.longest_gap_ms) / 1e3);
         }
     }
 

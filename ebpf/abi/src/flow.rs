@@ -288,7 +288,11 @@ impl Flow {
         let followed = self.lateness - (self.lateness >> FOLLOW_SHIFT);
         // Nothing is early: who comes sooner than all before is the new best.
         let lateness = (followed.cast_signed()).wrapping_add(change);
-        self.lateness = if lateness < 0 { 0 } else { lateness.cast_unsigned() };
+        self.lateness = if lateness < 0 {
+            0
+        } else {
+            lateness.cast_unsigned()
+        };
         if self.lateness > PLAYOUT {
             self.late = self.late.wrapping_add(1);
         }

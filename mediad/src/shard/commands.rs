@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use control::media::{
-    Create, Family, Leg as LegRequest, Modify, Mute, Path, Remote, SessionId, SessionInfo,
-    SessionStats, Side, Surveyed,
+    Carried, Create, Family, Leg as LegRequest, Modify, Mute, Path, Remote, SessionId, SessionInfo,
+    SessionStats, Side, Surveyed, Top,
 };
 use control::{Fault, FaultCode};
 use tracing::debug;
@@ -36,6 +36,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Reel(id, job, reel) => self.reel(id, job, reel),
             Command::Recorded(id, job) => self.recorded(id, job),
             Command::Survey(ids, reply) => drop(reply.send(Ok(self.survey(&ids)))),
+            Command::Top(most, reply) => drop(reply.send(Ok(self.top(most.into())))),
             Command::Query(id, reply) => drop(reply.send(self.query(id))),
             Command::Delete(id, reply) => drop(reply.send(Ok(self.delete(id)))),
             Command::List(owner, reply) => drop(reply.send(Ok(self.list(&owner)))),
@@ -168,6 +169,35 @@ impl<I: PacketIo> Shard<I> {
             surveyed.extend(self.relay.session_mut(index).map(Session::survey));
         }
         surveyed
+    }
+
+    /// As the last tick has read them.
+    fn top(&mut self, most: usize) -> Top {
+        let mut top = Top::default();
+        let mut ranked = Vec::with_capacity(self.by_id.len());
+        for &index in self.by_id.values() {
+            let Some(session) = self.relay.session(index) else {
+                continue;
+            };
+            let stats = self.stats(session);
+            top.sessions += 1;
+            for flow in [&stats.from_a, &stats.from_b] {
+                top.packets += flow.packets;
+                top.packets_xdp += flow.packets_xdp;
+                top.lost += flow.lost;
+                top.refused += flow.refused;
+            }
+            ranked.push((stats.rank(), index));
+        }
+        ranked.sort_unstable();
+        for (_, index) in ranked.into_iter().take(most) {
+            top.worst
+                .extend(self.relay.session(index).map(|session| Carried {
+                    owner: session.owner.clone(),
+                    stats: self.stats(session),
+                }));
+        }
+        top
     }
 
     fn delete(&mut self, id: SessionId) -> Option<SessionStats> {

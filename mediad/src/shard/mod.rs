@@ -22,7 +22,7 @@ use control::Fault;
 use control::channel::Events;
 use control::media::{
     AudioTrouble, Create, Dtmf, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats,
-    Side, Surveyed, VoiceOrder,
+    Side, Surveyed, Top, VoiceOrder,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Query(SessionId, Reply<SessionStats>),
     /// How those of these sound that are there.
     Survey(Vec<SessionId>, Reply<Vec<Surveyed>>),
+    /// What is carried, and so many of the sessions that sound worst.
+    Top(u16, Reply<Top>),
     Delete(SessionId, Reply<Option<SessionStats>>),
     List(String, Reply<Vec<SessionId>>),
     /// Sessions whose slots were found in force at start.

@@ -41,6 +41,14 @@ impl NodeArgs {
         }
         Ok(self.config()?.signal_endpoint())
     }
+
+    /// mediad's control endpoint, for a command that asks it alone.
+    pub(super) fn media_endpoint(&self) -> Result<Endpoint, Failure> {
+        if let Some(endpoint) = &self.control {
+            return Ok(endpoint.clone());
+        }
+        Ok(self.config()?.media_endpoint())
+    }
 }
 
 /// signaling's control endpoint, where the configuration was read already.

@@ -1,6 +1,7 @@
 //! What an operator does to a node that runs, and what a start says that fails.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     fs,
     io::Write as _,
@@ -42,6 +43,46 @@ fn the_log_of_one_user_is_raised_while_the_node_runs() {
         "{log}"
     );
     assert!(log.contains("DEBUG sending"), "{log}");
+}
+
+#[test]
+fn what_the_media_engine_carries_is_a_table() {
+    let node = Node::start();
+    let look = |more: &[&str]| {
+        let done = node.ask(&[&["media"], more].concat());
+        assert!(done.status.success(), "{}", output(&done));
+        done
+    };
+    let nothing = String::from_utf8_lossy(&look(&["--once"]).stdout).into_owned();
+    assert!(nothing.starts_with("0 sessions on "), "{nothing}");
+
+    let answer = node.answer(&["--echo"]);
+    let call = node.call(&["--duration", "6"]);
+    let seen = RefCell::new(serde_json::Value::Null);
+    node.wait_until(|| {
+        *seen.borrow_mut() = json(&look(&["--json"]));
+        seen.borrow()["items"][0]["mos"].is_number()
+    });
+    let seen = seen.into_inner();
+    let session = &seen["items"][0];
+    assert_eq!(
+        (&seen["sessions"], &session["owner"]),
+        (&1.into(), &"signaling".into()),
+        "{seen}"
+    );
+    for party in ["a", "b"] {
+        let flow = &session[party];
+        let speed = flow["packets_per_s"].as_f64().unwrap();
+        assert!((30.0..70.0).contains(&speed) && flow["lost"] == 0, "{seen}");
+        assert!(flow["mos"].as_f64().unwrap() > 4.0, "{seen}");
+    }
+    // mediad is asked itself: its socket will do.
+    let control = format!("unix:{}", node.dir.path().join("data/media.sock").display());
+    let table = tandem(["media", "--once", "--control", &control])
+        .output()
+        .unwrap();
+    assert!(output(&table).contains("signaling"), "{}", output(&table));
+    assert!(call.finish().status.success() && answer.finish().status.success());
 }
 
 #[test]

@@ -257,7 +257,11 @@ fn what_a_jitter_buffer_would_not_wait_for_is_late() {
         }
         sender.flow.late
     };
-    assert_eq!(late(&|nth| u64::from(nth / 3 * 7 % 20) * 3_000), 0, "57 ms of jitter");
+    assert_eq!(
+        late(&|nth| u64::from(nth / 3 * 7 % 20) * 3_000),
+        0,
+        "57 ms of jitter"
+    );
     // A queue that holds five packets up by 150 ms, and lets them go at once.
     let burst = |nth: u32| match nth % 250 {
         at @ 100..105 => 150_000 - u64::from(at - 100) * 20_000,
