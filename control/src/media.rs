@@ -206,6 +206,16 @@ pub struct Leg {
     pub remote: Option<Remote>,
     /// As in [`Mute`].
     pub muted: bool,
+    /// How the leg is treated beyond that.
+    pub handling: Handling,
+}
+
+/// How a leg is treated, beyond where its packets go. The default is what most calls want.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handling {
+    /// The TOS byte (IPv4) or the traffic class (IPv6) of what this leg's party is sent, its two bits of ECN included
+    /// (RFC 3168). `None` keeps what came on XDP, and is the socket's own, 0, otherwise.
+    pub tos: Option<u8>,
 }
 
 /// Whose media is not handed on, until this is said anew: its RTP (or what the stream has instead) is
@@ -303,6 +313,8 @@ pub struct Modify {
     pub a: Option<Remote>,
     /// The callee's, where it is new.
     pub b: Option<Remote>,
+    /// How the legs are treated from now on, the caller's and the callee's, where that is new.
+    pub handling: [Option<Handling>; 2],
 }
 
 /// mediad to client.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use control::media::{
-    FlowSample, FlowStats, Local, Remote, SessionId, SessionInfo, Side, Surveyed,
+    FlowSample, FlowStats, Handling, Local, Remote, SessionId, SessionInfo, Side, Surveyed,
 };
 use ebpf_abi::Flow;
 use rtp::dtmf::Inserter;
@@ -50,6 +50,8 @@ pub(crate) struct Leg {
     pub(crate) remote: Option<Remote>,
     /// What the party sends is not handed on.
     pub(crate) muted: bool,
+    /// How the leg is treated otherwise.
+    pub(crate) handling: Handling,
     /// The recording of what the party says.
     pub(crate) tap: Option<Tap>,
     /// Telephone keys that the party hears.
@@ -207,6 +209,7 @@ impl Leg {
             advertised,
             remote: None,
             muted: false,
+            handling: Handling::default(),
             tap: None,
             keys: None,
             voice: None,

@@ -126,6 +126,7 @@ impl Party {
             port: None,
             remote: Some(remote),
             muted: false,
+            handling: Handling::default(),
         }
     }
 
@@ -273,6 +274,7 @@ async fn a_call_moves_to_xdp_and_back(bed: &Bed) {
         id: ID,
         a: None,
         b: Some(carol.described()),
+        handling: [None, None],
     };
     engine.handle(Request::Modify(modify)).await.unwrap();
     talk(&mut alice, &mut carol, &info, 1);
@@ -337,6 +339,7 @@ async fn a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it(bed: &Bed
         id: ID,
         a: None,
         b: Some(carol.described()),
+        handling: [None, None],
     };
     engine.handle(Request::Modify(modify)).await.unwrap();
     talk(&mut alice, &mut carol, &info, 1);

@@ -4,8 +4,8 @@ use control::{
     Client,
     channel::RequestError,
     media::{
-        Create, Family, Leg, Media, Modify, Remote, Request, Response, SessionId, SessionInfo,
-        SessionStats, Side,
+        Create, Family, Handling, Leg, Media, Modify, Remote, Request, Response, SessionId,
+        SessionInfo, SessionStats, Side,
     },
 };
 
@@ -154,12 +154,14 @@ async fn create(
         port: None,
         remote: Some(remote),
         muted: false,
+        handling: Handling::default(),
     };
     let far = Leg {
         family: other.unwrap_or(family),
         port: None,
         remote: None,
         muted: false,
+        handling: Handling::default(),
     };
     let (a, b) = match side {
         Side::A => (near, far),
@@ -185,7 +187,16 @@ async fn modify(
         Side::A => (Some(remote), None),
         Side::B => (None, Some(remote)),
     };
-    session(media.request(Request::Modify(Modify { id, a, b })).await?)
+    session(
+        media
+            .request(Request::Modify(Modify {
+                id,
+                a,
+                b,
+                handling: [None, None],
+            }))
+            .await?,
+    )
 }
 
 fn session(response: Response) -> Result<SessionInfo, CallError> {

@@ -68,6 +68,7 @@ impl<I: PacketIo> Shard<I> {
                 id,
                 a: a.remote,
                 b: b.remote,
+                handling: [Some(a.handling), Some(b.handling)],
             });
         }
         let leg_a = self.open_leg(&a)?;
@@ -96,15 +97,22 @@ impl<I: PacketIo> Shard<I> {
             id,
             a: a.remote,
             b: b.remote,
+            handling: [Some(a.handling), Some(b.handling)],
         })
     }
 
     fn modify(&mut self, modify: Modify) -> Result<SessionInfo, Fault> {
-        let Modify { id, a, b } = modify;
+        let Modify { id, a, b, handling } = modify;
         let index = self.find(id)?;
         let now = monotonic_ns();
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
         check_remotes(session, [&a, &b])?;
+        let [handling_a, handling_b] = handling;
+        for (side, handling) in [(Side::A, handling_a), (Side::B, handling_b)] {
+            let Some(handling) = handling else { continue };
+            let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+            session.split(side).0.handling = handling;
+        }
         for (side, remote) in [(Side::A, a), (Side::B, b)] {
             let Some(remote) = remote else { continue };
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;

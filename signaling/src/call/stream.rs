@@ -320,12 +320,14 @@ impl Media {
                 port: port(|info| info.a),
                 remote: session.caller.clone(),
                 muted: self.muted.caller,
+                handling: media::Handling::default(),
             },
             b: media::Leg {
                 family: self.callee,
                 port: port(|info| info.b),
                 remote: session.callee.clone(),
                 muted: self.muted.callee,
+                handling: media::Handling::default(),
             },
             apart: false,
         })
@@ -459,6 +461,7 @@ impl Session {
             id: self.id,
             a: self.caller.clone(),
             b: self.callee.clone(),
+            handling: [None, None],
         })
     }
 
@@ -510,7 +513,12 @@ impl Session {
             changed(&self.callee, &before.1),
         );
         let is_new = a.is_some() || b.is_some();
-        is_new.then_some(media::Request::Modify(Modify { id: self.id, a, b }))
+        is_new.then_some(media::Request::Modify(Modify {
+            id: self.id,
+            a,
+            b,
+            handling: [None, None],
+        }))
     }
 }
 

@@ -73,6 +73,7 @@ impl Bed {
             port: None,
             remote: None,
             muted: false,
+            handling: Handling::default(),
         };
         let (id, owner) = (session(id), "test".into());
         self.create_with(Create {
@@ -95,6 +96,7 @@ impl Bed {
             port: None,
             remote,
             muted: false,
+            handling: Handling::default(),
         };
         let create = Create {
             id: session(id),
@@ -117,6 +119,7 @@ impl Bed {
             id: session(id),
             a,
             b,
+            handling: [None, None],
         };
         self.ask(Request::Modify(modify)).await.unwrap();
     }

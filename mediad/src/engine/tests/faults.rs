@@ -167,6 +167,7 @@ async fn a_port_can_be_asked_for() {
         port,
         remote: None,
         muted: false,
+        handling: Handling::default(),
     };
     let create = |id, port| Create {
         id: session(id),
@@ -215,6 +216,7 @@ async fn requests_are_idempotent_by_id() {
             id: session(1),
             a: None,
             b: None,
+            handling: [None, None],
         }),
     ] {
         assert_eq!(
@@ -236,6 +238,7 @@ async fn impossible_requests_are_refused() {
             ..party.described()
         }),
         b: None,
+        handling: [None, None],
     };
     // Its own port: packets would go in a circle.
     let circle = bed
@@ -264,6 +267,7 @@ async fn a_refused_request_changes_nothing() {
         port: None,
         remote,
         muted: false,
+        handling: Handling::default(),
     };
     for (a, b) in [
         (Some(stranger.clone()), None),
@@ -290,6 +294,7 @@ async fn a_refused_request_changes_nothing() {
         id: session(1),
         a: Some(stranger),
         b: None,
+        handling: [None, None],
     });
     assert_eq!(bed.ask(modify).await.unwrap_err().code, FaultCode::Invalid);
     let half = Request::Modify(Modify {
@@ -299,6 +304,7 @@ async fn a_refused_request_changes_nothing() {
             rtp: "[::1]:4000".parse().unwrap(),
             ..peer.described()
         }),
+        handling: [None, None],
     });
     assert_eq!(bed.ask(half).await.unwrap_err().code, FaultCode::Invalid);
     let sent = party.send(info.a.rtp);

@@ -226,6 +226,7 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
         port: None,
         remote: Some(party.described()),
         muted: false,
+        handling: Handling::default(),
     };
     let create = Create {
         id: session(1),

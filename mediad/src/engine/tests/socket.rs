@@ -34,12 +34,14 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
                 port: None,
                 remote: Some(alice.described()),
                 muted: false,
+                handling: Handling::default(),
             },
             b: Leg {
                 family: Family::V4,
                 port: None,
                 remote: Some(bob.described()),
                 muted: false,
+                handling: Handling::default(),
             },
             apart: false,
         })

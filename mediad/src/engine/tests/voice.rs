@@ -130,6 +130,7 @@ async fn parties_are_apart_from_the_beginning(datapath: &str) {
         port: None,
         remote: Some(party.described()),
         muted: false,
+        handling: Handling::default(),
     };
     let create = Create {
         id: session(1),

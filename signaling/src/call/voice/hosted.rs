@@ -45,6 +45,7 @@ impl Hosted {
             port,
             remote,
             muted: false,
+            handling: media::Handling::default(),
         };
         let remote = self.agreed.as_ref().map(|agreed| agreed.remote.clone());
         let info = self.info.as_ref();
@@ -118,6 +119,7 @@ impl Hosted {
                 id,
                 a: Some(remote),
                 b: None,
+                handling: [None, None],
             });
             core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
         }

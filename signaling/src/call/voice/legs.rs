@@ -296,6 +296,7 @@ impl Hosted {
                 id,
                 a: None,
                 b: Some(agreed.remote),
+                handling: [None, None],
             });
             core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
         }
