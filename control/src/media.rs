@@ -214,7 +214,7 @@ pub struct Leg {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handling {
     /// The TOS byte (IPv4) or the traffic class (IPv6) of what this leg's party is sent, its two bits of ECN included
-    /// (RFC 3168). `None` keeps what came on XDP, and is the socket's own, 0, otherwise.
+    /// (RFC 3168). `None`: on XDP what the packet came with, from a shard's socket 0.
     pub tos: Option<u8>,
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use ebpf::packet::Frame;
 use ebpf_abi::{
-    Address, Counter, Slot, SourceKey, flags, ipv4_key,
+    Address, Counter, Rtp, Slot, SourceKey, flags, ipv4_key,
     wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, RTCP_LEN, RTP_LEN, TAG_LEN, UDP_LEN},
 };
 
@@ -19,7 +19,10 @@ use crate::{Outcome, guard, maps::SLOTS, rewrite};
 pub(crate) struct Live {
     slot: *const Slot,
     generation: u32,
-    flags: u16,
+    pub(crate) flags: u16,
+    /// VLAN tags to send with.
+    pub(crate) tags: u8,
+    tos: u8,
 }
 
 /// The value of one field of the slot.
@@ -40,6 +43,8 @@ pub(crate) struct Admitted {
     /// Octets of UDP payload.
     pub(crate) octets: u32,
     pub(crate) rtcp: bool,
+    /// What counting it needs; zeros of RTCP.
+    pub(crate) rtp: Rtp,
 }
 
 /// UDP over IPv4 with `octets` of payload.
@@ -56,16 +61,19 @@ pub(crate) fn ipv4<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
     };
     let source = ipv4_key(peer[0] as u32);
     let live = find(port, false, local).map_err(|counter| stranger(counter, port, source))?;
-    let rtcp = admit(live, frame, L3 + IPV4_LEN, octets, peer)?;
-    on_link::<L3>(live, ttl)?;
+    let (rtcp, rtp) = admit(live, frame, L3 + IPV4_LEN, octets, peer, false)?;
+    if ttl <= 1 {
+        return Err(Counter::PassTtl);
+    }
     rewrite::ipv4::<L3>(
         context,
         frame,
-        &Admitted {
+        Admitted {
             live,
             port,
             octets,
             rtcp,
+            rtp,
         },
     )
 }
@@ -85,16 +93,19 @@ pub(crate) fn ipv6<const L3: usize>(context: &XdpContext, frame: Frame, octets: 
     let [high, low]: [[u32; 2]; 2] = peer.map(halves);
     let source = [high[0], high[1], low[0], low[1]];
     let live = find(port, true, local).map_err(|counter| stranger(counter, port, source))?;
-    let rtcp = admit(live, frame, L3 + IPV6_LEN, octets, peer)?;
-    on_link::<L3>(live, hops)?;
+    let (rtcp, rtp) = admit(live, frame, L3 + IPV6_LEN, octets, peer, true)?;
+    if hops <= 1 {
+        return Err(Counter::PassTtl);
+    }
     rewrite::ipv6::<L3>(
         context,
         frame,
-        &Admitted {
+        Admitted {
             live,
             port,
             octets,
             rtcp,
+            rtp,
         },
     )
 }
@@ -123,25 +134,40 @@ fn find(port: u16, v6: bool, local: Address) -> Result<Live, Counter> {
         slot,
         generation: 0,
         flags: 0,
+        tags: 0,
+        tos: 0,
     };
     live.generation = field!(live, generation);
     if live.generation == 0 {
         return Err(Counter::PassNoSlot);
     }
     live.flags = field!(live, flags);
-    let own: Address = [field!(live, local[0]), field!(live, local[1])];
-    if (live.flags & flags::IPV6 != 0) != v6 || own[0] != local[0] || (v6 && own[1] != local[1]) {
+    let same_family = (live.flags & flags::IPV6 != 0) == v6;
+    if !same_family
+        || field!(live, local[0]) != local[0]
+        || (v6 && field!(live, local[1]) != local[1])
+    {
         return Err(Counter::PassAddress);
     }
     if live.flags & flags::FORWARD == 0 {
         return Err(Counter::PassUserspace);
     }
+    live.tags = field!(live, tags);
+    live.tos = field!(live, tos);
     Ok(live)
 }
 
-/// Whether the payload is RTP or RTCP that the slot forwards, and from its peer. Says if it is RTCP.
+/// Whether the payload is RTP or RTCP that the slot forwards, and from its peer. Says if it is RTCP,
+/// and what is in RTP's header.
 #[inline(always)]
-fn admit(live: Live, frame: Frame, l4: usize, octets: u32, peer: Address) -> Result<bool, Counter> {
+fn admit(
+    live: Live,
+    frame: Frame,
+    l4: usize,
+    octets: u32,
+    peer: Address,
+    v6: bool,
+) -> Result<(bool, Rtp), Counter> {
     let payload = l4 + UDP_LEN;
     if (octets as usize) < RTCP_LEN || !frame.has(payload + RTCP_LEN) {
         return Err(Counter::PassNotRtp);
@@ -162,34 +188,34 @@ fn admit(live: Live, frame: Frame, l4: usize, octets: u32, peer: Address) -> Res
             _ => Counter::PassNotRtp,
         });
     }
-    let expected: Address = [field!(live, peer[0]), field!(live, peer[1])];
-    let v6 = live.flags & flags::IPV6 != 0;
     let same_port = field!(live, peer_port) == port;
-    if !same_port || expected[0] != peer[0] || (v6 && expected[1] != peer[1]) {
+    if !same_port || field!(live, peer[0]) != peer[0] || (v6 && field!(live, peer[1]) != peer[1]) {
         return Err(Counter::DropSource);
     }
     // Packet types 192 to 223 are RTCP's on a shared port (RFC 5761 section 4).
-    let rtcp = live.flags & flags::RTCP != 0 || second & 0xe0 == 0xc0;
-    if rtcp {
+    if live.flags & flags::RTCP != 0 || second & 0xe0 == 0xc0 {
         if live.flags & flags::PASS_RTCP != 0 {
             return Err(Counter::PassRtcp);
         }
-    } else if (octets as usize) < RTP_LEN || !frame.has(payload + RTP_LEN) {
+        let none = Rtp {
+            sequence: 0,
+            timestamp: 0,
+            ssrc: 0,
+        };
+        return Ok((true, none));
+    }
+    if (octets as usize) < RTP_LEN || !frame.has(payload + RTP_LEN) {
         return Err(Counter::PassNotRtp);
     }
-    Ok(rtcp)
-}
-
-/// Whether the packet has the slot's number of VLAN tags and may take another hop.
-#[inline(always)]
-fn on_link<const L3: usize>(live: Live, ttl: u8) -> Result<(), Counter> {
-    if usize::from(field!(live, tags)) != (L3 - ETHERNET_LEN) / TAG_LEN {
-        return Err(Counter::PassVlan);
-    }
-    if ttl <= 1 {
-        return Err(Counter::PassTtl);
-    }
-    Ok(())
+    // SAFETY: the RTP header is there.
+    let rtp = unsafe {
+        Rtp {
+            sequence: frame.read_be16(payload + 2),
+            timestamp: frame.read_be32(payload + 4),
+            ssrc: frame.read_be32(payload + 8),
+        }
+    };
+    Ok((false, rtp))
 }
 
 impl Live {
@@ -202,6 +228,23 @@ impl Live {
     #[inline(always)]
     pub(crate) fn is_unchanged(&self) -> bool {
         field!(self, generation) == self.generation
+    }
+
+    /// Whether a packet with its IP header at `L3` leaves with headers of the same length.
+    #[inline(always)]
+    pub(crate) fn keeps_shape<const L3: usize>(&self, v6: bool) -> bool {
+        usize::from(self.tags) == (L3 - ETHERNET_LEN) / TAG_LEN
+            && (self.flags & flags::OUT_IPV6 != 0) == v6
+    }
+
+    /// The TOS byte or traffic class to send with, for a packet that came with `own`.
+    #[inline(always)]
+    pub(crate) fn tos(&self, own: u8) -> u8 {
+        if self.flags & flags::TOS != 0 {
+            self.tos
+        } else {
+            own
+        }
     }
 
     /// Whether the slot's port is for RTCP alone.

@@ -15,6 +15,7 @@ mod gate;
 mod guard;
 mod maps;
 mod parse;
+mod reshape;
 mod rewrite;
 
 use aya_ebpf::{
@@ -27,7 +28,12 @@ use ebpf_abi::{Counter, CounterKind};
 /// The media program.
 #[xdp]
 fn tandem_xdp(context: XdpContext) -> u32 {
-    let (verdict, counter) = match parse::frame(&context) {
+    let outcome = match parse::frame(&context) {
+        Ok(Sent::AsItIs(verdict, counter)) => Ok((verdict, counter)),
+        Ok(Sent::Moved(plan)) => reshape::send(&context, &plan),
+        Err(counter) => Err(counter),
+    };
+    let (verdict, counter) = match outcome {
         Ok(sent) => sent,
         Err(counter) => match counter.kind() {
             CounterKind::Dropped => (XDP_DROP, counter),
@@ -44,8 +50,16 @@ fn tandem_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// A verdict that was reached, with what to count; or the reason to leave the packet as it is.
-type Outcome = Result<(u32, Counter), Counter>;
+/// What was decided about a packet that is sent on.
+enum Sent {
+    /// It is written, in its place; the verdict, and what to count.
+    AsItIs(u32, Counter),
+    /// The frame's start has to move first.
+    Moved(reshape::Plan),
+}
+
+/// What becomes of a packet; or the reason to leave it as it is.
+type Outcome = Result<Sent, Counter>;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

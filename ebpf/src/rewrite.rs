@@ -10,29 +10,34 @@ use aya_ebpf::{
 };
 use ebpf::packet::Frame;
 use ebpf_abi::{
-    Address, Counter, Flow, Rtp, checksum,
-    wire::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, RTP_LEN, TAG_LEN, UDP_LEN},
+    Address, Counter, Flow, checksum, flags,
+    wire::{ETHERNET_LEN, IPV4_LEN, IPV4_VERSION, IPV6_LEN, IPV6_VERSION, TAG_LEN},
 };
 
 use crate::{
-    Outcome,
+    Outcome, Sent,
     gate::{Admitted, Live, field},
     maps::{DEVICES, FLOWS},
+    reshape,
 };
 
 /// The priority and drop-eligible bits of a VLAN tag.
-const PRIORITY: u16 = u16::from_be(0xf000);
+pub(crate) const PRIORITY: u16 = u16::from_be(0xf000);
 
 /// Rewrites and sends RTP or RTCP over IPv4, its header at `L3`.
 #[inline(always)]
 pub(crate) fn ipv4<const L3: usize>(
     context: &XdpContext,
     frame: Frame,
-    packet: &Admitted,
+    packet: Admitted,
 ) -> Outcome {
     let l4 = L3 + IPV4_LEN;
     let live = packet.live;
+    let flow = flow(packet.port)?;
     let verdict = egress(context, live)?;
+    if !live.keeps_shape::<L3>(false) {
+        return reshape::from_ipv4::<L3>(frame, packet, flow, verdict);
+    }
     let source = field!(live, source[0]) as u32;
     let destination = field!(live, destination[0]) as u32;
     let ip_delta = field!(live, ip_delta);
@@ -41,15 +46,19 @@ pub(crate) fn ipv4<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
-    let flow = FLOWS
-        .get_ptr_mut(u32::from(packet.port))
-        .ok_or(Counter::PassNoSlot)?;
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
         let ttl: u8 = frame.read(L3 + 8);
         let ip_checksum: u16 = frame.read(L3 + 10);
         let udp_checksum: u16 = frame.read(l4 + 6);
+        let mut ip_delta = ip_delta;
+        if live.flags & flags::TOS != 0 {
+            let old: u16 = frame.read(L3);
+            let new = u16::from_ne_bytes([IPV4_VERSION, live.tos(0)]);
+            ip_delta = checksum::combine(ip_delta, checksum::replace(old, new));
+            frame.write(L3, new);
+        }
         frame.write(L3 + 8, ttl - 1);
         frame.write(L3 + 10, checksum::apply(ip_checksum, ip_delta));
         // Zero says that the sender computed none (RFC 768), and stays.
@@ -60,8 +69,8 @@ pub(crate) fn ipv4<const L3: usize>(
         frame.write(L3 + 16, destination);
         headers.write::<L3>(frame, l4);
     }
-    record(flow, frame, l4, packet);
-    Ok((verdict, sent(verdict, packet.rtcp)))
+    record(flow, &packet);
+    Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
 }
 
 /// Rewrites and sends RTP or RTCP over IPv6, its header at `L3`.
@@ -69,7 +78,7 @@ pub(crate) fn ipv4<const L3: usize>(
 pub(crate) fn ipv6<const L3: usize>(
     context: &XdpContext,
     frame: Frame,
-    packet: &Admitted,
+    packet: Admitted,
 ) -> Outcome {
     let l4 = L3 + IPV6_LEN;
     let live = packet.live;
@@ -78,7 +87,11 @@ pub(crate) fn ipv6<const L3: usize>(
     if udp_checksum == 0 {
         return Err(Counter::PassChecksum);
     }
+    let flow = flow(packet.port)?;
     let verdict = egress(context, live)?;
+    if !live.keeps_shape::<L3>(true) {
+        return reshape::from_ipv6::<L3>(frame, packet, flow, verdict, udp_checksum);
+    }
     let source: Address = [field!(live, source[0]), field!(live, source[1])];
     let destination: Address = [field!(live, destination[0]), field!(live, destination[1])];
     let udp_delta = field!(live, udp_delta);
@@ -86,12 +99,15 @@ pub(crate) fn ipv6<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
-    let flow = FLOWS
-        .get_ptr_mut(u32::from(packet.port))
-        .ok_or(Counter::PassNoSlot)?;
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
+        if live.flags & flags::TOS != 0 {
+            let tos = live.tos(0);
+            let label: u8 = frame.read(L3 + 1);
+            frame.write(L3, IPV6_VERSION | tos >> 4);
+            frame.write(L3 + 1, tos << 4 | label & 0xf);
+        }
         let hops: u8 = frame.read(L3 + 7);
         frame.write(L3 + 7, hops - 1);
         frame.write(l4 + 6, checksum::apply_udp(udp_checksum, udp_delta));
@@ -101,20 +117,20 @@ pub(crate) fn ipv6<const L3: usize>(
         frame.write(L3 + 32, destination[1]);
         headers.write::<L3>(frame, l4);
     }
-    record(flow, frame, l4, packet);
-    Ok((verdict, sent(verdict, packet.rtcp)))
+    record(flow, &packet);
+    Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
 }
 
 /// What both families rewrite alike, in memory order.
-struct Headers {
-    macs: [u32; 3],
-    tags: [[u16; 2]; 2],
-    ports: u32,
+pub(crate) struct Headers {
+    pub(crate) macs: [u32; 3],
+    pub(crate) tags: [[u16; 2]; 2],
+    pub(crate) ports: u32,
 }
 
 impl Headers {
     #[inline(always)]
-    fn read(live: Live) -> Self {
+    pub(crate) fn read(live: Live) -> Self {
         Self {
             macs: [
                 field!(live, macs[0]),
@@ -165,6 +181,13 @@ unsafe fn write_tag(frame: Frame, at: usize, [tpid, id]: [u16; 2]) {
     }
 }
 
+#[inline(always)]
+fn flow(port: u16) -> Result<*mut Flow, Counter> {
+    FLOWS
+        .get_ptr_mut(u32::from(port))
+        .ok_or(Counter::PassNoSlot)
+}
+
 /// The verdict that sends out of the slot's interface.
 #[inline(always)]
 fn egress(context: &XdpContext, live: Live) -> Result<u32, Counter> {
@@ -180,7 +203,7 @@ fn egress(context: &XdpContext, live: Live) -> Result<u32, Counter> {
 
 /// Counts the packet into the flow of its port.
 #[inline(always)]
-fn record(flow: *mut Flow, frame: Frame, l4: usize, packet: &Admitted) {
+pub(crate) fn record(flow: *mut Flow, packet: &Admitted) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: a map value, never freed while the program runs. Packets of one flow arrive on one
@@ -194,24 +217,11 @@ fn record(flow: *mut Flow, frame: Frame, l4: usize, packet: &Admitted) {
     if packet.rtcp {
         return;
     }
-    let payload = l4 + UDP_LEN;
-    // The gate has checked this for RTP; the verifier has lost it by now.
-    if !frame.has(payload + RTP_LEN) {
-        return;
-    }
-    // SAFETY: the RTP header is there.
-    let rtp = unsafe {
-        Rtp {
-            sequence: frame.read_be16(payload + 2),
-            timestamp: frame.read_be32(payload + 4),
-            ssrc: frame.read_be32(payload + 8),
-        }
-    };
-    flow.record_rtp(rtp, packet.octets, now, field!(packet.live, tick));
+    flow.record_rtp(packet.rtp, packet.octets, now, field!(packet.live, tick));
 }
 
 #[inline(always)]
-fn sent(verdict: u32, rtcp: bool) -> Counter {
+pub(crate) fn sent(verdict: u32, rtcp: bool) -> Counter {
     match (verdict == XDP_REDIRECT, rtcp) {
         (false, false) => Counter::RtpTx,
         (true, false) => Counter::RtpRedirect,

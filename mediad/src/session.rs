@@ -103,6 +103,10 @@ pub(crate) struct Reception {
     pub(crate) control_by_xdp: bool,
     /// The XDP program forwards this leg's RTP.
     pub(crate) handed_over: bool,
+    /// It was to, and passed all of it.
+    pub(crate) strayed: bool,
+    /// Packets of the flow and beside it at the last look for that.
+    pub(crate) looked_at: (u64, u64),
 }
 
 impl Session {
@@ -137,6 +141,7 @@ impl Session {
             .as_ref()
             .is_some_and(|before| before.rtcp_mux != remote.rtcp_mux);
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
+        leg.received.strayed = false;
         leg.remote = Some(remote);
         self.follow_keys(side);
         // A new description is a sign of life, and starts the silence anew.

@@ -67,7 +67,11 @@ impl Bed {
     }
 
     fn party(&self, namespace: &Namespace, net: u8) -> Party {
-        let ip = if self.v6 {
+        Self::party_of(namespace, net, self.v6)
+    }
+
+    fn party_of(namespace: &Namespace, net: u8, v6: bool) -> Party {
+        let ip = if v6 {
             format!("2001:db8:{net}::9")
         } else {
             format!("198.51.{net}.9")
@@ -479,6 +483,156 @@ async fn a_call_on_xdp_is_recorded(bed: &Bed) {
     }
 }
 
+/// The caller has the bed's family, the callee the other one.
+async fn a_call_between_the_families_is_on_xdp(bed: &Bed) {
+    let engine = start().await;
+    let mut alice = bed.party(&bed.caller, 1);
+    let mut bob = Bed::party_of(&bed.callee, 2, !bed.v6);
+    let info = create(&engine, &alice, &bob).await;
+    assert_ne!(info.a.rtp.is_ipv6(), info.b.rtp.is_ipv6());
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let before = stats(&engine).await;
+    talk(&mut alice, &mut bob, &info, 50);
+    let after = stats(&engine).await;
+    assert_eq!(after.path, Path::Xdp);
+    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 50);
+    assert_eq!(after.from_b.packets_xdp - before.from_b.packets_xdp, 50);
+    assert_eq!((after.from_a.lost, after.from_b.lost), (0, 0));
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    for _ in 0..3 {
+        alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
+        assert_eq!(receive(&bob.rtcp), (report.to_vec(), info.b.rtcp));
+        bob.rtcp.send_to(&report, info.b.rtcp).unwrap();
+        assert_eq!(receive(&alice.rtcp), (report.to_vec(), info.a.rtcp));
+    }
+
+    // Over a crash too: a slot says the family of each side.
+    tokio::task::spawn_blocking(move || engine.abandon())
+        .await
+        .unwrap();
+    talk(&mut alice, &mut bob, &info, 5);
+    let engine = start().await;
+    talk(&mut alice, &mut bob, &info, 5);
+    let adopted = stats(&engine).await;
+    assert_eq!(adopted.path, Path::Xdp);
+    assert_eq!(adopted.from_a.packets, after.from_a.packets + 10);
+    assert_eq!(adopted.from_b.source, Some(bob.rtp.local_addr().unwrap()));
+    assert_eq!(create(&engine, &alice, &bob).await, info);
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    engine.stop().await;
+}
+
+/// Without UDP checksums, which IPv6 must have, the program cannot carry what comes over IPv4: the shard does, and the
+/// call's path says so.
+async fn what_the_program_passes_is_the_shards_call(bed: &Bed) {
+    let engine = start().await;
+    let mut alice = Bed::party_of(&bed.caller, 1, false);
+    let bob = Bed::party_of(&bed.callee, 2, true);
+    send_no_checksums(&alice.rtp);
+    let info = create(&engine, &alice, &bob).await;
+    let start = Instant::now();
+    loop {
+        let sent = alice.send(info.a.rtp);
+        assert_eq!(receive(&bob.rtp), (sent, info.b.rtp));
+        let now = stats(&engine).await;
+        assert_eq!(now.from_a.packets_xdp, 0);
+        if alice.sequence > 30 && now.path == Path::IoUring {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(3), "{now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let now = stats(&engine).await;
+    assert_eq!(now.from_a.packets, u64::from(alice.sequence));
+    assert_eq!(now.from_a.lost, 0);
+    engine.stop().await;
+}
+
+#[expect(unsafe_code, reason = "std has no SO_NO_CHECK")]
+fn send_no_checksums(socket: &UdpSocket) {
+    use std::os::fd::AsRawFd as _;
+    let on: libc::c_int = 1;
+    // SAFETY: the option is an int, alive through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Two calls, each the far side of the other: alice - call 1 - call 2 - bob. What one of them sends to the other must
+/// not leave the node.
+async fn calls_that_are_each_others_party_stay_in_the_node(bed: &Bed) {
+    let engine = start().await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let second = SessionId([8; 16]);
+    let empty = |party: &Party| Leg {
+        remote: None,
+        ..party.leg()
+    };
+    let open = async |id, a, b| {
+        let create = Create {
+            id,
+            owner: "test".into(),
+            a,
+            b,
+            apart: false,
+        };
+        match engine.handle(Request::Create(create)).await.unwrap() {
+            Response::Session(info) => info,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first_info = open(ID, alice.leg(), empty(&bob)).await;
+    let second_info = open(second, empty(&alice), bob.leg()).await;
+    let at = |local: Local| Remote {
+        rtp: local.rtp,
+        rtcp: local.rtcp,
+        ..alice.described()
+    };
+    for (id, a, b) in [
+        (ID, None, Some(at(second_info.a))),
+        (second, Some(at(first_info.b)), None),
+    ] {
+        let modify = Modify {
+            id,
+            a,
+            b,
+            handling: [None, None],
+        };
+        engine.handle(Request::Modify(modify)).await.unwrap();
+    }
+    let mut exchange = || {
+        let sent = alice.send(first_info.a.rtp);
+        assert_eq!(receive(&bob.rtp), (sent, second_info.b.rtp));
+        let sent = bob.send(second_info.b.rtp);
+        assert_eq!(receive(&alice.rtp), (sent, first_info.a.rtp));
+    };
+    // What comes to a call from the node itself never comes to the program: the shard finds that out.
+    let start = Instant::now();
+    loop {
+        exchange();
+        let path = stats(&engine).await.path;
+        if start.elapsed() > Duration::from_millis(700) && path == Path::IoUring {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(3), "{path:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let page = engine.metrics();
+    let forwarded = "tandem_xdp_packets_total{action=\"forwarded\"";
+    let sent = page
+        .lines()
+        .find(|line| line.starts_with(forwarded) && !line.ends_with(" 0"));
+    assert_eq!(sent, None, "the program has sent nothing");
+    engine.stop().await;
+}
+
 macro_rules! on_both_families {
     ($($test:ident)*) => {$(
         mod $test {
@@ -499,6 +653,13 @@ on_both_families! {
     a_call_moves_to_xdp_and_back
     a_crash_leaves_the_call_flowing_and_the_next_engine_adopts_it
     who_is_muted_on_xdp_stays_so_over_a_crash
+    a_call_between_the_families_is_on_xdp
+    calls_that_are_each_others_party_stay_in_the_node
     keys_are_pressed_in_a_call_on_xdp
     a_call_on_xdp_is_recorded
+}
+
+#[test]
+fn a_call_without_checksums_between_the_families() {
+    on_a_node(false, what_the_program_passes_is_the_shards_call);
 }

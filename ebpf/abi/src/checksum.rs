@@ -69,6 +69,13 @@ pub const fn combine(left: u16, right: u16) -> u16 {
     fold(left as u32 + right as u32)
 }
 
+/// The delta of one word that becomes another.
+#[inline(always)]
+#[must_use]
+pub const fn replace(old: u16, new: u16) -> u16 {
+    fold(!old as u32 + new as u32)
+}
+
 /// The checksum field after a change: `HC' = ~(~HC + ~m + m')` (RFC 1624 equation 3).
 #[inline(always)]
 #[must_use]

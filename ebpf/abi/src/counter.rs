@@ -87,9 +87,9 @@ counters! {
     PassRtcp = 17, Passed, "pass_rtcp";
     /// A TTL or hop limit of 1 or 0.
     PassTtl = 18, Passed, "pass_ttl";
-    /// Not the number of VLAN tags that the slot rewrites.
-    PassVlan = 19, Passed, "pass_vlan";
-    /// A UDP checksum of zero on IPv6 (RFC 8200 section 8.1).
+    /// The driver does not let the program make a header longer or shorter.
+    PassHeadroom = 19, Passed, "pass_headroom";
+    /// A UDP checksum of zero from or to IPv6 (RFC 8200 section 8.1).
     PassChecksum = 20, Passed, "pass_checksum";
     /// The slot was being written.
     PassBusy = 21, Passed, "pass_busy";
@@ -99,6 +99,8 @@ counters! {
     DropSource = 23, Dropped, "drop_source";
     /// From a banned source to a SIP port.
     DropBanned = 24, Dropped, "drop_banned";
+    /// From IPv4, and too long for a link with IPv6's longer header.
+    PassTooLong = 25, Passed, "pass_too_long";
 }
 
 #[cfg(test)]

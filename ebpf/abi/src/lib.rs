@@ -29,7 +29,7 @@ pub use slot::{
 /// mediad pins its maps in a directory of this number, so a build with other shapes starts with
 /// fresh maps instead of reading old ones wrongly. Raise it with every change of a layout or of a
 /// field's meaning.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// How many entries the slot and the flow array have: one for each UDP port.
 pub const PORTS: u32 = 65_536;
@@ -88,6 +88,14 @@ pub mod wire {
     pub const TAG_LEN: usize = 4;
     /// Length of an IPv4 header without options.
     pub const IPV4_LEN: usize = 20;
+    /// The first octet of an IPv4 header without options.
+    pub const IPV4_VERSION: u8 = 0x45;
+    /// IPv4's flags and fragment offset of a packet that is not to be fragmented, in memory order.
+    pub const IPV4_DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    /// The first octet of an IPv6 header, without the traffic class that begins in it.
+    pub const IPV6_VERSION: u8 = 0x60;
+    /// The longest packet that any link takes as it is, by what Ethernet has (IP header included).
+    pub const MTU: usize = 1500;
     /// Length of an IPv6 header.
     pub const IPV6_LEN: usize = 40;
     /// Length of a UDP header.

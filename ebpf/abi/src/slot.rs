@@ -2,7 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::{checksum, tick};
+use crate::{
+    checksum, tick,
+    wire::{IPV4_DONT_FRAGMENT, IPV4_LEN, IPV4_VERSION, PROTOCOL_UDP},
+};
 
 /// The most VLAN tags that are parsed and rewritten (IEEE 802.1ad: a service and a customer tag).
 pub const MAX_TAGS: usize = 2;
@@ -16,7 +19,7 @@ pub mod flags {
     /// Packets that pass every gate are rewritten and sent on. Without it all of them go to
     /// userspace, and the slot only says whose port this is.
     pub const FORWARD: u16 = 1 << 0;
-    /// The addresses are IPv6.
+    /// The addresses of the leg that receives are IPv6.
     pub const IPV6: u16 = 1 << 1;
     /// The port is for RTCP alone; without it the port is for RTP, and for RTCP multiplexed with it
     /// (RFC 5761).
@@ -27,6 +30,12 @@ pub mod flags {
     /// The party that sends here is muted: for the mediad that finds the slot after a crash. The
     /// program does not look at it, as such a slot never forwards.
     pub const MUTED: u16 = 1 << 4;
+    /// The leg that receives is the answerer's side; without it, the offerer's.
+    pub const LEG_B: u16 = 1 << 5;
+    /// The addresses of the other leg are IPv6.
+    pub const OUT_IPV6: u16 = 1 << 6;
+    /// What is sent has the TOS byte of [`Slot::tos`](super::Slot::tos); without it, the one that it came with.
+    pub const TOS: u16 = 1 << 7;
 }
 
 /// An address as the program compares it: 16 bytes in memory order, an IPv4 address in the first
@@ -45,24 +54,25 @@ pub struct Slot {
     pub generation: u32,
     /// See [`flags`].
     pub flags: u16,
-    /// How many VLAN tags packets have on both sides, 0 to [`MAX_TAGS`].
+    /// How many VLAN tags packets are sent with, 0 to [`MAX_TAGS`]; whatever they came with.
     pub tags: u8,
-    /// The leg that receives here: 0 is the offerer's side, 1 the answerer's.
-    pub leg: u8,
+    /// The TOS byte (IPv4) or the traffic class (IPv6) to send with, where [`flags::TOS`] says so.
+    pub tos: u8,
     /// The source port that is accepted, in memory order.
     pub peer_port: u16,
     /// The change of the UDP checksum (see [`checksum`]).
     pub udp_delta: u16,
     /// The UDP header's first four bytes as sent, in memory order: source and destination port.
     pub ports: u32,
-    /// The change of the IPv4 header checksum, TTL included.
+    /// From IPv4 to IPv4, the change of the header checksum, TTL included; from IPv6 to IPv4, the sum of all of the new
+    /// header but TOS, length and TTL.
     pub ip_delta: u16,
     /// Zero, for a later use.
     pub reserved: u16,
     /// The Ethernet header's first 12 bytes as sent, in memory order: destination, then source.
     pub macs: [u32; 3],
     /// The tags as sent, outer first: TPID and VLAN id, in memory order. A packet keeps its own
-    /// priority bits.
+    /// priority bits; a tag that it did not have gets those of the tag before it, or none.
     pub vlans: [[u16; 2]; MAX_TAGS],
     /// The interface to send from.
     pub ifindex: u32,
@@ -139,7 +149,7 @@ pub struct Hop {
 /// Why a slot cannot forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotError {
-    /// The two sides have different address families.
+    /// The two addresses of one side have different families.
     Family,
     /// A port or an address of zero, or a broadcast or multicast address.
     Unspecified,
@@ -150,7 +160,7 @@ pub enum SlotError {
 impl core::fmt::Display for SlotError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Family => "the two sides have different address families",
+            Self::Family => "the two addresses of one side have different families",
             Self::Unspecified => "an address or a port is not that of one host",
             Self::Tags => "the VLAN tags of the next hop are not valid",
         })
@@ -171,9 +181,14 @@ impl Slot {
         if route.local.is_ipv6() {
             flags |= flags::IPV6;
         }
+        if route.source.is_ipv6() {
+            flags |= flags::OUT_IPV6;
+        }
+        if identity.leg != 0 {
+            flags |= flags::LEG_B;
+        }
         Self {
             flags,
-            leg: identity.leg,
             session: identity.session,
             tick: tick(clock_rate),
             peer_port: route.peer.port().to_be(),
@@ -186,12 +201,11 @@ impl Slot {
         }
     }
 
-    /// A slot that forwards. Packets with another number of VLAN tags than the next hop needs pass
-    /// to userspace.
+    /// A slot that forwards.
     ///
     /// # Errors
-    /// When the program could not do it: other families on the two sides, no real addresses, tags
-    /// that make no sense.
+    /// When the program could not do it: two families on one side, no real addresses, tags that make
+    /// no sense.
     pub fn forwarding(
         identity: Identity,
         route: &Route,
@@ -199,10 +213,8 @@ impl Slot {
         clock_rate: u32,
     ) -> Result<Self, SlotError> {
         let ends = [route.local, route.peer, route.source, route.destination];
-        if ends
-            .iter()
-            .any(|end| end.is_ipv6() != route.local.is_ipv6())
-        {
+        let [local, peer, source, destination] = ends.map(|end| end.is_ipv6());
+        if local != peer || source != destination {
             return Err(SlotError::Family);
         }
         if !ends.iter().all(is_host) {
@@ -229,7 +241,12 @@ impl Slot {
             &join(route.peer.port(), route.local.port()).to_ne_bytes(),
             &slot.ports.to_ne_bytes(),
         );
-        slot.ip_delta = checksum::combine(addresses, checksum::TTL_DECREMENT);
+        slot.ip_delta = match (route.local, route.source, route.destination) {
+            (SocketAddr::V6(_), SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                ipv4_base(*source.ip(), *destination.ip())
+            }
+            _ => checksum::combine(addresses, checksum::TTL_DECREMENT),
+        };
         slot.udp_delta = checksum::combine(addresses, ports);
         Ok(slot)
     }
@@ -239,6 +256,23 @@ impl Slot {
     pub const fn pass_rtcp(mut self) -> Self {
         self.flags |= flags::PASS_RTCP;
         self
+    }
+
+    /// The same slot, sending with this TOS byte or traffic class; `None` for what packets came with.
+    #[must_use]
+    pub const fn mark(mut self, tos: Option<u8>) -> Self {
+        if let Some(tos) = tos {
+            self.flags |= flags::TOS;
+            self.tos = tos;
+        }
+        self
+    }
+
+    /// Whether packets leave with other headers than they come with: IPv4 in place of IPv6 or the other way round.
+    /// Not every driver has room for that.
+    #[must_use]
+    pub const fn changes_family(&self) -> bool {
+        (self.flags & flags::IPV6 != 0) != (self.flags & flags::OUT_IPV6 != 0)
     }
 
     /// The same slot of a party that is muted: everything is left to userspace, which hands on
@@ -272,7 +306,7 @@ impl Slot {
     pub const fn identity(&self) -> Identity {
         Identity {
             session: self.session,
-            leg: self.leg,
+            leg: (self.flags & flags::LEG_B != 0) as u8,
             rtcp: self.flags & flags::RTCP != 0,
         }
     }
@@ -281,12 +315,16 @@ impl Slot {
     #[must_use]
     pub fn route(&self, local_port: u16) -> Route {
         let [a, b, c, d] = self.ports.to_ne_bytes();
-        let end = |address, port| SocketAddr::new(self.ip(address), port);
+        let end = |address, v6, port| SocketAddr::new(self.ip(address, v6), port);
         Route {
-            local: end(self.local, local_port),
-            peer: end(self.peer, u16::from_be(self.peer_port)),
-            source: end(self.source, u16::from_be_bytes([a, b])),
-            destination: end(self.destination, u16::from_be_bytes([c, d])),
+            local: end(self.local, flags::IPV6, local_port),
+            peer: end(self.peer, flags::IPV6, u16::from_be(self.peer_port)),
+            source: end(self.source, flags::OUT_IPV6, u16::from_be_bytes([a, b])),
+            destination: end(
+                self.destination,
+                flags::OUT_IPV6,
+                u16::from_be_bytes([c, d]),
+            ),
         }
     }
 
@@ -297,13 +335,25 @@ impl Slot {
         tick(self.tick)
     }
 
-    fn ip(&self, address: Address) -> IpAddr {
+    fn ip(&self, address: Address, v6: u16) -> IpAddr {
         let bytes = bytes(address);
-        if self.flags & flags::IPV6 != 0 {
+        if self.flags & v6 != 0 {
             return Ipv6Addr::from(bytes).into();
         }
         Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
     }
+}
+
+/// The sum of the words of an IPv4 header that are the same for each packet that was one of IPv6: no options, no
+/// identification (RFC 6864 section 4.1), not to be fragmented, UDP, the addresses.
+fn ipv4_base(source: Ipv4Addr, destination: Ipv4Addr) -> u16 {
+    let mut header = [0; IPV4_LEN];
+    header[0] = IPV4_VERSION;
+    header[6..8].copy_from_slice(&IPV4_DONT_FRAGMENT.to_ne_bytes());
+    header[9] = PROTOCOL_UDP;
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..].copy_from_slice(&destination.octets());
+    checksum::fold(checksum::sum(&header))
 }
 
 /// The address as it stands in a slot.

@@ -122,6 +122,12 @@ pub trait PacketIo {
     /// Undoes [`connect`](Self::connect).
     fn disconnect(&mut self, port: PortIndex);
 
+    /// Sends from `port` with this TOS byte or traffic class from now on.
+    ///
+    /// # Errors
+    /// What the kernel says; what was before then stays.
+    fn mark(&mut self, port: PortIndex, tos: u8) -> io::Result<()>;
+
     /// Sends a packet that was not received, from the local port `via` to `to`, after all that was forwarded before. For
     /// the few that a shard makes itself: it is a system call for each.
     fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]);

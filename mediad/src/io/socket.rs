@@ -47,6 +47,19 @@ pub(super) fn companion(open: &impl AsFd, peer: SocketAddr) -> io::Result<UdpSoc
     Ok(socket.into())
 }
 
+/// Sets the TOS byte, or the traffic class, of what `socket` sends.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn mark(socket: &impl AsFd, tos: u8) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if socket.local_addr()?.is_ipv6() {
+        socket.set_tclass_v6(tos.into())
+    } else {
+        socket.set_tos_v4(tos.into())
+    }
+}
+
 /// Hands what waits in `socket` to `sink` and sends what it forwards, packet by packet.
 ///
 /// Used at the moment of a switch only, to keep the order; `route` finds the socket that a packet

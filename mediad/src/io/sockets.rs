@@ -269,6 +269,15 @@ impl PacketIo for Sockets {
         }
     }
 
+    fn mark(&mut self, port: PortIndex, tos: u8) -> io::Result<()> {
+        let Some(sockets) = self.ports.get(port.index()) else {
+            return Ok(());
+        };
+        let connected = sockets.connected.as_ref().map(|(socket, _)| socket);
+        let mut both = sockets.open.iter().chain(connected);
+        both.try_for_each(|open| socket::mark(open, tos))
+    }
+
     fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
         self.arena.flush(&mut self.counters);
         let sockets = self.ports.get(via.index());

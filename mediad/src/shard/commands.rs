@@ -10,10 +10,10 @@ use control::media::{
     SessionStats, Side, Surveyed, Top,
 };
 use control::{Fault, FaultCode};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Command, IoMode, Shard, keys};
-use crate::io::{self as packet_io, PacketIo, monotonic_ns};
+use crate::io::{self as packet_io, PacketIo, PortIndex, monotonic_ns};
 use crate::record::{self, Tap};
 use crate::session::{Leg, Reception, Session, side_index};
 
@@ -111,7 +111,13 @@ impl<I: PacketIo> Shard<I> {
         for (side, handling) in [(Side::A, handling_a), (Side::B, handling_b)] {
             let Some(handling) = handling else { continue };
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
-            session.split(side).0.handling = handling;
+            let leg = session.split(side).0;
+            let ports = [leg.port, leg.control_port()];
+            let before = std::mem::replace(&mut leg.handling, handling);
+            let tos = leg.handling.tos;
+            if tos != before.tos {
+                self.mark(id, ports, tos.unwrap_or(0));
+            }
         }
         for (side, remote) in [(Side::A, a), (Side::B, b)] {
             let Some(remote) = remote else { continue };
@@ -124,6 +130,15 @@ impl<I: PacketIo> Shard<I> {
         self.program(index);
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
         Ok(session.info())
+    }
+
+    /// Sets the TOS byte of what leaves by these ports' sockets.
+    fn mark(&mut self, id: SessionId, ports: [PortIndex; 2], tos: u8) {
+        for port in ports {
+            if let Err(error) = self.io.mark(port, tos) {
+                warn!(session = %id, %error, tos, "cannot set the TOS byte of a media socket");
+            }
+        }
     }
 
     fn mute(&mut self, mute: Mute) -> Result<SessionInfo, Fault> {

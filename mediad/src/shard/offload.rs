@@ -27,6 +27,9 @@ use crate::xdp::{FlowTable, Mode, SlotTable};
 /// nanoseconds: whoever made them is gone for good.
 const ORPHAN: u64 = 120_000_000_000;
 
+/// Packets that come to the shard between two looks, and none to the program, before a leg is the shard's.
+const STRAYS: u64 = 5;
+
 /// Finds next hops. Never waits: what is not known yet is `None`, is looked for, and
 /// [`Command::HopsChanged`](super::Command::HopsChanged) follows.
 pub(crate) trait Hops: Send + Sync + fmt::Debug {
@@ -89,10 +92,12 @@ impl Offload {
             && !other.is_spoken_to()
             && leg.is_rtp()
             && other.is_rtp();
-        let forwarding = (!silent && is_plain)
+        let may = !silent && !leg.received.strayed;
+        let tos = other.handling.tos;
+        let forwarding = (may && is_plain)
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
-            .map(|slot| if muxed { slot } else { slot.pass_rtcp() });
+            .map(|slot| if muxed { slot } else { slot.pass_rtcp() }.mark(tos));
         let passing = Slot::passing(identity, &route, clock_rate);
         let passing = if leg.muted { passing.muted() } else { passing };
         let port = leg.local.port();
@@ -113,9 +118,10 @@ impl Offload {
         };
         let local = leg.control_local();
         let route = self::route(local, leg.control.source(), source, destination);
-        let forwarding = (!silent)
+        let forwarding = may
             .then(|| self.forwarding(identity, &route, 0))
-            .flatten();
+            .flatten()
+            .map(|slot| slot.mark(tos));
         let passing = Slot::passing(identity, &route, 0);
         self.put(local.port(), forwarding, passing, &mut leg.received, true);
     }
@@ -215,6 +221,16 @@ impl Offload {
 }
 
 impl Reception {
+    /// Notes when the program passes all that it should forward, as where the driver does not let it change the length
+    /// of a header: from then on the leg is the shard's, which says so.
+    fn look_for_strays(&mut self) {
+        let (packets, beside) = (self.rtp.packets, self.beside);
+        let (packets_before, beside_before) =
+            std::mem::replace(&mut self.looked_at, (packets, beside));
+        let strays = beside.saturating_sub(beside_before);
+        self.strayed |= self.handed_over && strays >= STRAYS && packets == packets_before;
+    }
+
     /// The program counts from now on.
     fn hand_over(&mut self, flows: &FlowTable, port: u16, control: bool) {
         if control {
@@ -294,11 +310,17 @@ impl<I: PacketIo> Shard<I> {
                 }
                 continue;
             }
+            for leg in &mut session.legs {
+                leg.received.look_for_strays();
+            }
             let [a, b] = &session.legs;
             let changed = [(a, b), (b, a)].into_iter().any(|(leg, other)| {
                 let is_plain =
                     !leg.muted && !leg.listens() && leg.tap.is_none() && !other.is_spoken_to();
-                let may = is_plain && leg.learner.source().is_some() && !leg.learner.is_silent(now);
+                let may = is_plain
+                    && leg.learner.source().is_some()
+                    && !leg.learner.is_silent(now)
+                    && !leg.received.strayed;
                 leg.received.handed_over != may
             });
             if changed {

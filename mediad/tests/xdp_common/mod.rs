@@ -34,6 +34,10 @@ pub(crate) struct Packet {
     pub(crate) ttl: u8,
     /// TOS or traffic class.
     pub(crate) tos: u8,
+    /// IPv4's identification.
+    pub(crate) identification: u16,
+    /// IPv6's flow label, 20 bits.
+    pub(crate) label: u32,
     pub(crate) checksum: Checksum,
     pub(crate) payload: Vec<u8>,
 }
@@ -47,6 +51,8 @@ impl Packet {
             to: to.parse().unwrap(),
             ttl: 64,
             tos: 0xb8,
+            identification: 0x1234,
+            label: 0x3_2143,
             checksum: Checksum::Right,
             payload: rtp(1, 160, 0xfeed),
         }
@@ -74,7 +80,8 @@ impl Packet {
                 frame.extend(0x0800_u16.to_be_bytes());
                 let mut header = vec![0x45, self.tos];
                 header.extend((20 + udp).to_be_bytes());
-                header.extend([0x12, 0x34, 0x40, 0, self.ttl, 17, 0, 0]);
+                header.extend(self.identification.to_be_bytes());
+                header.extend([0x40, 0, self.ttl, 17, 0, 0]);
                 header.extend(from.octets());
                 header.extend(to.octets());
                 let sum = internet_checksum(&header);
@@ -83,7 +90,8 @@ impl Packet {
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 frame.extend(0x86dd_u16.to_be_bytes());
-                frame.extend([0x60 | self.tos >> 4, self.tos << 4 | 0x3, 0x21, 0x43]);
+                let first = 0x6000_0000 | u32::from(self.tos) << 20 | self.label;
+                frame.extend(first.to_be_bytes());
                 frame.extend(udp.to_be_bytes());
                 frame.extend([17, self.ttl]);
                 frame.extend(from.octets());

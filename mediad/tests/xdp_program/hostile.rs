@@ -75,7 +75,7 @@ fn any_frame() {
 
 /// What is left of the IP and of the UDP checksum over what they cover: zero where they are right,
 /// and the same before and after where they are not. A UDP checksum of zero has none.
-fn sums(frame: &[u8], packet: &Packet) -> (u16, Option<u16>) {
+pub(super) fn sums(frame: &[u8], packet: &Packet) -> (u16, Option<u16>) {
     let (l3, l4) = (packet.l3(), packet.l4());
     let ip = if packet.from.is_ipv4() {
         internet_checksum(&frame[l3..l4])

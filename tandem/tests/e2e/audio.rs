@@ -128,11 +128,11 @@ fn a_tag_on_one_side_only_is_relayed_all_the_same() {
         caller_vlan: Some(100),
         ..Layout::default()
     };
-    // XDP does not add or remove tags: these calls stay with the shards.
     let Some(stage) = Stage::new(one_side, Family::V4, "xdp") else {
         return;
     };
-    carries(&stage, ORDINARY, Transport::Udp);
+    let node = carries(&stage, ORDINARY, Transport::Udp);
+    went_by(&node, "xdp");
 }
 
 #[test]

@@ -39,6 +39,12 @@ fn a_slot_gives_back_what_it_was_made_of() {
             "[2001:db8::2]:20002",
             "[::9]:1",
         ),
+        route(
+            "[2001:db8::1]:20000",
+            "[2001:db8:1::7]:4000",
+            "192.0.2.2:20002",
+            "203.0.113.9:5000",
+        ),
     ] {
         let mut slot = Slot::forwarding(identity, &route, &HOP, 48_000).unwrap();
         assert!(!slot.is_live() && !slot.is_forwarding());
@@ -114,8 +120,8 @@ fn end(v6: bool) -> impl Strategy<Value = SocketAddr> {
 }
 
 fn routes() -> impl Strategy<Value = Route> {
-    any::<bool>()
-        .prop_flat_map(|v6| (end(v6), end(v6), end(v6), end(v6)))
+    any::<[bool; 2]>()
+        .prop_flat_map(|[v6, out]| (end(v6), end(v6), end(out), end(out)))
         .prop_map(|(local, peer, source, destination)| Route {
             local,
             peer,
@@ -141,11 +147,17 @@ fn udp_checksum(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> u16 {
 }
 
 fn ip_checksum(from: SocketAddr, to: SocketAddr, ttl: u8) -> u16 {
-    let mut header = vec![0x45, 0xb8, 0, 200, 0x12, 0x34, 0x40, 0, ttl, 17, 0, 0];
+    !fold(sum(&header(from, to, ttl, [0x12, 0x34])))
+}
+
+/// An IPv4 header without its checksum.
+fn header(from: SocketAddr, to: SocketAddr, ttl: u8, identification: [u8; 2]) -> Vec<u8> {
+    let [high, low] = identification;
+    let mut header = vec![0x45, 0xb8, 0, 200, high, low, 0x40, 0, ttl, 17, 0, 0];
     for end in [from, to] {
         header.extend_from_slice(&bytes(address(end.ip()))[..4]);
     }
-    !fold(sum(&header))
+    header
 }
 
 proptest! {
@@ -168,10 +180,38 @@ proptest! {
         };
         prop_assert_eq!(apply_udp(before, slot.udp_delta), after);
 
-        if route.local.is_ipv4() {
-            let before = ip_checksum(route.peer, route.local, ttl);
-            let after = ip_checksum(route.source, route.destination, ttl - 1);
-            prop_assert_eq!(apply(before, slot.ip_delta), after);
+        prop_assert_eq!(slot.route(route.local.port()), route);
+        prop_assert_eq!(slot.changes_family(), route.local.is_ipv4() != route.source.is_ipv4());
+        match (route.local, route.source) {
+            (SocketAddr::V4(_), SocketAddr::V4(_)) => {
+                let before = ip_checksum(route.peer, route.local, ttl);
+                let after = ip_checksum(route.source, route.destination, ttl - 1);
+                prop_assert_eq!(apply(before, slot.ip_delta), after);
+            }
+            (SocketAddr::V6(_), SocketAddr::V4(_)) => {
+                let rest = [0, 0xb8, 0, 200, ttl, 0];
+                let after = header(route.source, route.destination, ttl, [0, 0]);
+                let computed = !fold(u32::from(slot.ip_delta) + sum(&rest));
+                prop_assert_eq!(computed, !fold(sum(&after)));
+            }
+            _ => {}
         }
+    }
+
+    #[test]
+    fn a_mark_is_one_word_of_the_header(
+        ttl in 2..=255_u8,
+        old in any::<u8>(),
+        new in any::<u8>(),
+        from in end(false),
+        to in end(false),
+    ) {
+        let with = |tos: u8| {
+            let mut bytes = header(from, to, ttl, [0x12, 0x34]);
+            bytes[1] = tos;
+            !fold(sum(&bytes))
+        };
+        let word = |tos: u8| u16::from_ne_bytes([0x45, tos]);
+        prop_assert_eq!(apply(with(old), checksum::replace(word(old), word(new))), with(new));
     }
 }

@@ -12,6 +12,7 @@ on_both_backends! {
     rtcp_goes_beside_rtp;
     muxed_rtcp_reaches_a_peer_that_does_not_mux;
     v6_and_v4_are_bridged;
+    each_party_is_sent_with_the_tos_of_its_leg;
     a_peer_that_closes_its_port_does_no_harm;
     hold_by_an_unspecified_address_sends_nowhere;
     who_is_muted_is_received_and_not_heard;
@@ -243,6 +244,92 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
         let sent = bob.send(info.b.rtp);
         assert_eq!(alice.receive(), (sent, info.a.rtp));
     }
+}
+
+/// Connected sockets too, and again when it is changed.
+async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::on("::1", 1), Party::new(2));
+    let leg = |party: &Party, tos| Leg {
+        family: Family::of(&party.address()),
+        port: None,
+        remote: Some(party.described()),
+        muted: false,
+        handling: Handling {
+            tos,
+            ..Handling::default()
+        },
+    };
+    let create = Create {
+        id: session(1),
+        owner: String::new(),
+        a: leg(&alice, Some(0x88)),
+        b: leg(&bob, Some(0xb8)),
+        apart: false,
+    };
+    let info = bed.create_with(create).await.unwrap();
+    for socket in [&alice.rtp, &bob.rtp] {
+        hear_tos(socket);
+    }
+    let mut exchange = |to_alice: u8, to_bob: u8| {
+        for _ in 0..3 {
+            alice.send(info.a.rtp);
+            assert_eq!(receive_tos(&bob.rtp), to_bob);
+            bob.send(info.b.rtp);
+            assert_eq!(receive_tos(&alice.rtp), to_alice);
+        }
+    };
+    exchange(0x88, 0xb8);
+    for (tos, heard) in [(Some(0x2c), 0x2c), (None, 0)] {
+        let modify = Modify {
+            id: session(1),
+            a: None,
+            b: None,
+            handling: [
+                None,
+                Some(Handling {
+                    tos,
+                    ..Handling::default()
+                }),
+            ],
+        };
+        bed.ask(Request::Modify(modify)).await.unwrap();
+        exchange(0x88, heard);
+    }
+}
+
+fn hear_tos(socket: &UdpSocket) {
+    let socket2 = socket2::SockRef::from(socket);
+    if socket.local_addr().unwrap().is_ipv6() {
+        socket2.set_recv_tclass_v6(true).unwrap();
+    } else {
+        socket2.set_recv_tos_v4(true).unwrap();
+    }
+}
+
+/// The TOS byte or traffic class of the next packet.
+#[expect(unsafe_code, reason = "std shows no control messages")]
+fn receive_tos(socket: &UdpSocket) -> u8 {
+    use std::os::fd::AsRawFd as _;
+    let (mut data, mut control) = ([0_u8; 2048], [0_u64; 16]);
+    let mut vector = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: a header of zeros has no name, no vector and no control messages.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    // SAFETY: the header points to memory that lives through the call, aligned for control messages.
+    let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
+    assert!(got > 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has filled the header in.
+    let message = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+    assert!(!message.is_null(), "a control message");
+    // SAFETY: it is within `control`, and its first octet of data is the byte in both families (little-endian).
+    unsafe { *libc::CMSG_DATA(message) }
 }
 
 /// The ICMP errors that the kernel reports on a connected socket end no receive for good.

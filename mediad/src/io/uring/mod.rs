@@ -397,6 +397,17 @@ impl PacketIo for Uring {
         }
     }
 
+    fn mark(&mut self, port: PortIndex, tos: u8) -> io::Result<()> {
+        // What is queued leaves as it was forwarded.
+        self.flush()?;
+        let (open, peer) = self.table.of_port(port);
+        let mut both = [open, peer].into_iter().flatten();
+        both.try_for_each(|index| match self.table.socket(index) {
+            Some(socket) => socket::mark(socket, tos),
+            None => Ok(()),
+        })
+    }
+
     fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
         // What is queued goes first; a ring that fails does so again in the turn, which says it.
         let flushed = self.flush();
