@@ -111,7 +111,7 @@ fn run(ports: &mut [Port], bell: &Bell, clocks: &Clocks) {
         let mut out = [0; FRAME];
         for (port, sent) in ports.iter_mut().zip(&clocks.sent) {
             port.hear(Track::Inbound, &frame);
-            if port.play(&mut out)
+            if port.play(&mut out).is_some()
                 && let Some(sent) = lock(sent).take()
             {
                 lock(&clocks.played).push(sent.elapsed());

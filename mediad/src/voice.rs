@@ -4,6 +4,7 @@
 //! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
 
 mod keys;
+mod pace;
 mod recordings;
 mod streams;
 
@@ -255,7 +256,13 @@ impl LegVoice {
             return;
         };
         let mut frame = [0; FRAME];
-        let spoken = streams.turn(now, plays, &mut frame);
+        let early = self.at.saturating_sub(now);
+        let spoken = streams.turn(now, early, plays, &mut frame);
+        // Words that did not wait for the clock have put the packets ahead of it.
+        let is_ahead = spoken == Spoken::Silence && early > 0;
+        if is_ahead {
+            streams.rest(self.at);
+        }
         if self.streams.take_if(|streams| streams.is_empty()).is_some() {
             self.follow_keys();
         }
@@ -263,11 +270,8 @@ impl LegVoice {
         if now.saturating_sub(self.at) > 2 * frame_ns {
             self.catch_up(now);
         }
-        match spoken {
-            Spoken::Nobody => return,
-            // Each beginning that did not wait for the clock has put the packets ahead of it.
-            Spoken::Silence if self.at > now + frame_ns => return,
-            Spoken::Silence | Spoken::Audio => {}
+        if is_ahead || matches!(spoken, Spoken::Nobody | Spoken::Late) {
+            return;
         }
         self.at += frame_ns;
         if let Some(sound) = sound {

@@ -25,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(20);
 /// Octets that wait in the kernel, where they get old: a second or two of audio.
 const SEND_BUFFER: u32 = 16 * 1_024;
+/// Octets that are read at once: a few messages. The library fills them with zeros before each read.
+const READ_BUFFER: usize = 4 * 1_024;
 /// Octets of a message from the server at most: 300 s of G.711 in base64 are 3.2 MB.
 const MESSAGE: usize = 4 << 20;
 
@@ -127,6 +129,7 @@ async fn shake_hands(stream: &NewStream, octets: Box<dyn Octets>) -> Result<Sock
             .insert("x-twilio-signature", signature);
     }
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MESSAGE))
         .max_frame_size(Some(MESSAGE));
     let shaken = tokio_tungstenite::client_async_with_config(request, octets, Some(config)).await;

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use control::media::{Listen, NewStream, VoiceEvent};
 use rustls::{ClientConfig, RootCertStore};
 
+#[cfg(test)]
+pub(crate) use port::Line;
 pub use port::{Bell, FRAME, Port, Track, Wake};
 
 /// Whether an address may be asked by a stream that is only for public ones.

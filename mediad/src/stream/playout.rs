@@ -73,6 +73,11 @@ impl Playout {
     pub(super) fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
+
+    /// There are samples to be taken out, or marks to be reached.
+    pub(super) fn waits(&self) -> bool {
+        !(self.samples.is_empty() && self.marks.is_empty())
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@
 //! shard skips to: its next frame is silent already.
 //!
 //! A shard wakes the tasks of all its streams with one [`Bell`] a turn: waking a task from outside of its runtime is a
-//! system call.
+//! system call. A task that has nothing more to write, and no mark that waits, is not told of what is taken.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,6 +27,12 @@ const DIGITS: usize = 64;
 const LET_GO: Duration = Duration::from_secs(5);
 /// Samples in the ring; a power of two.
 const RING: usize = 8_192;
+/// Pieces in the ring whose times are known: all of 300 ms that come by 2.5 ms.
+const PIECES: usize = 128;
+/// Why a task is woken: something was heard, or a key pressed.
+const HEARS: u8 = 1;
+/// Something was taken from the ring.
+const PLAYED: u8 = 2;
 
 /// What is heard of a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,17 @@ pub struct Port {
     shared: Arc<Shared>,
     /// Frames heard, of each track.
     numbers: [u64; 2],
+    /// The piece that the last sample taken was of, or one after it.
+    piece: Piece,
+}
+
+/// What was taken of what a server says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Since when all of it lay there, in nanoseconds of the monotonic clock: at the latest.
+    pub since: u64,
+    /// Samples that lie there still.
+    pub rest: usize,
 }
 
 impl Port {
@@ -77,25 +94,58 @@ impl Port {
         *number += 1;
         if self.shared.heard.force_push(heard).is_some() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            // Who listens to the server tells of it.
+            self.shared.stir(PLAYED);
         }
-        self.shared.stir();
+        self.shared.stir(HEARS);
     }
 
-    /// Fills in what the party is to hear in the next 20 ms; false where the server plays nothing, and `out` is
-    /// untouched.
-    pub fn play(&mut self, out: &mut [i16; FRAME]) -> bool {
+    /// Samples that lie there for the party.
+    pub fn ahead(&self) -> usize {
+        self.shared.ring.ahead()
+    }
+
+    /// Whether there is less than a frame for the party. Then the shard is woken once there is one.
+    pub fn lacks(&mut self) -> bool {
+        if self.ahead() >= FRAME {
+            return false;
+        }
+        self.shared.idle.store(true, Ordering::SeqCst);
+        // The task may have written meanwhile, and not seen that it should wake.
+        let lacks = self.ahead() < FRAME;
+        if !lacks {
+            self.shared.idle.store(false, Ordering::SeqCst);
+        }
+        lacks
+    }
+
+    /// Fills in what the party is to hear next, with silence after the last sample; `None` where the server plays nothing,
+    /// and `out` is untouched. Then the shard is woken once there is a frame.
+    pub fn play(&mut self, out: &mut [i16]) -> Option<Taken> {
         let shared = &self.shared;
-        let mut taken = shared.ring.take(out);
-        if taken == 0 {
+        let mut end = shared.ring.take(out);
+        if end.is_none() {
             shared.idle.store(true, Ordering::SeqCst);
-            // The task may have written meanwhile, and not seen that it should wake.
-            taken = shared.ring.take(out);
+            end = shared.ring.take(out);
         }
-        if taken > 0 {
-            shared.idle.store(false, Ordering::SeqCst);
-            shared.stir();
+        let end = end?;
+        shared.idle.store(false, Ordering::SeqCst);
+        // Either this sees that the task wants to know, or the task sees what was taken.
+        fence(Ordering::SeqCst);
+        if shared.wants.load(Ordering::Relaxed) {
+            shared.stir(PLAYED);
         }
-        taken > 0
+        while self.piece.end < end {
+            // A time that was lost is taken to be the next one's.
+            let Some(next) = shared.ring.pieces.pop() else {
+                break;
+            };
+            self.piece = next;
+        }
+        Some(Taken {
+            since: self.piece.at,
+            rest: shared.ring.ahead(),
+        })
     }
 
     /// How often the server has taken back what it said: a number that changes.
@@ -106,7 +156,7 @@ impl Port {
     /// Tells of a key that the party pressed. More than 64 at once are left out.
     pub fn digit(&mut self, digit: char) {
         if self.shared.digits.push(digit).is_ok() {
-            self.shared.stir();
+            self.shared.stir(HEARS);
         }
     }
 
@@ -125,7 +175,7 @@ impl Drop for Port {
 
 /// The task's end.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub(super) shared: Arc<Shared>,
 }
 
@@ -135,9 +185,40 @@ impl Line {
         self.shared.heard_wake.notified().await;
     }
 
-    /// Waits until the shard has taken something from the ring.
+    /// Waits until the shard has taken something from the ring, and [was to tell](Self::follow).
     pub(super) async fn played(&self) {
         self.shared.played_wake.notified().await;
+    }
+
+    /// From here on the shard tells of what it takes from the ring. To be called before its room is looked at.
+    pub(super) fn follow(&self) {
+        self.shared.wants.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The shard need not tell any more.
+    pub(super) fn unfollow(&self) {
+        self.shared.wants.store(false, Ordering::Relaxed);
+    }
+
+    /// Writes samples for the party, as many as there is room for; a shard that has found less than a frame is woken once
+    /// there is one. `now` is of the monotonic clock.
+    pub(crate) fn say(&self, samples: impl Iterator<Item = i16>, now: u64) {
+        self.shared.ring.write(samples, now);
+        if self.shared.ring.ahead() >= FRAME && self.shared.idle.swap(false, Ordering::SeqCst) {
+            (self.shared.wake.0)();
+        }
+    }
+
+    /// Samples that may be written, where no more than `most` are to lie there.
+    pub(crate) fn room(&self, most: usize) -> usize {
+        let ring = &self.shared.ring;
+        most.saturating_sub(ring.ahead()).min(ring.room())
+    }
+
+    /// Nothing of what was said is to be heard any more.
+    pub(crate) fn clear(&self) {
+        self.shared.ring.clear();
     }
 
     /// Waits until the port is dropped. One may wait at a time.
@@ -178,9 +259,13 @@ pub(super) struct Shared {
     /// Frames that gave way.
     pub(super) lost: AtomicU64,
     pub(super) ring: Ring,
-    /// The bell is to wake the task.
-    stirred: AtomicBool,
-    /// The shard has found nothing to play.
+    /// Why the bell is to wake the task.
+    stirred: AtomicU8,
+    /// The bell's: it has somebody to wake.
+    rings: Arc<AtomicBool>,
+    /// The task is to be told of what is taken from the ring.
+    wants: AtomicBool,
+    /// The shard has found less than a frame to play.
     idle: AtomicBool,
     wake: Wake,
     heard_wake: Notify,
@@ -195,20 +280,18 @@ impl Shared {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Samples were written: a shard that had nothing to play is told, once there is a frame.
-    pub(super) fn begin(&self) {
-        if self.ring.ahead() >= FRAME && self.idle.swap(false, Ordering::SeqCst) {
-            (self.wake.0)();
+    fn stir(&self, why: u8) {
+        self.stirred.fetch_or(why, Ordering::Release);
+        self.rings.store(true, Ordering::Release);
+    }
+
+    fn wake(&self, why: u8) {
+        if why & HEARS != 0 {
+            self.heard_wake.notify_one();
         }
-    }
-
-    fn stir(&self) {
-        self.stirred.store(true, Ordering::Release);
-    }
-
-    fn wake(&self) {
-        self.heard_wake.notify_one();
-        self.played_wake.notify_one();
+        if why & PLAYED != 0 {
+            self.played_wake.notify_one();
+        }
     }
 }
 
@@ -223,6 +306,17 @@ pub(super) struct Ring {
     /// What is before is not to be heard any more: the task's.
     cleared: AtomicU64,
     clears: AtomicU64,
+    /// When what was written; the oldest give way.
+    pieces: ArrayQueue<Piece>,
+}
+
+/// What was written at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Piece {
+    /// The position after it.
+    end: u64,
+    /// Nanoseconds of the monotonic clock.
+    at: u64,
 }
 
 impl Ring {
@@ -233,17 +327,18 @@ impl Ring {
             taken: AtomicU64::new(0),
             cleared: AtomicU64::new(0),
             clears: AtomicU64::new(0),
+            pieces: ArrayQueue::new(PIECES),
         }
     }
 
-    /// Fills a frame, with silence after the last sample; returns how many samples there were.
-    fn take(&self, out: &mut [i16; FRAME]) -> usize {
+    /// Fills `out`, with silence after the last sample; the position after that one, or `None` where there is none.
+    fn take(&self, out: &mut [i16]) -> Option<u64> {
         // `written` last: it is never less than `cleared`.
         let cleared = self.cleared.load(Ordering::Acquire);
         let from = self.taken.load(Ordering::Relaxed).max(cleared);
         let written = self.written.load(Ordering::Acquire);
         let (mut at, mut taken) = (from, 0);
-        while taken < FRAME && at < written {
+        while taken < out.len() && at < written {
             out[taken] = self.at(at).load(Ordering::Relaxed);
             at += 1;
             taken += 1;
@@ -252,40 +347,47 @@ impl Ring {
             out[taken..].fill(0);
         }
         self.taken.store(at, Ordering::Release);
-        taken
+        (taken > 0).then_some(at)
     }
 
     /// Writes samples, as many as there is room for.
-    pub(super) fn write(&self, samples: impl Iterator<Item = i16>) {
+    fn write(&self, samples: impl Iterator<Item = i16>, now: u64) {
         let mut written = self.written.load(Ordering::Relaxed);
         let end = self.taken.load(Ordering::Acquire) + RING as u64;
         for sample in samples.take(usize::try_from(end - written).unwrap_or(0)) {
             self.at(written).store(sample, Ordering::Relaxed);
             written += 1;
         }
+        // First, so that who takes them knows.
+        self.pieces.force_push(Piece {
+            end: written,
+            at: now,
+        });
         self.written.store(written, Ordering::Release);
     }
 
     /// Samples that may be written.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         let ahead = self.written.load(Ordering::Relaxed) - self.taken.load(Ordering::Acquire);
         RING.saturating_sub(usize::try_from(ahead).unwrap_or(RING))
     }
 
     /// Samples that are written and neither taken nor cleared.
-    pub(super) fn ahead(&self) -> usize {
-        let ahead = self.written.load(Ordering::Relaxed) - self.passed();
+    fn ahead(&self) -> usize {
+        let passed = self.passed();
+        // After it: what is written is never less.
+        let ahead = self.written.load(Ordering::Acquire) - passed;
         usize::try_from(ahead).unwrap_or(RING)
     }
 
     /// Up to where everything is taken or cleared.
     pub(super) fn passed(&self) -> u64 {
-        let cleared = self.cleared.load(Ordering::Relaxed);
+        let cleared = self.cleared.load(Ordering::Acquire);
         self.taken.load(Ordering::Acquire).max(cleared)
     }
 
     /// Nothing of what is written is to be heard.
-    pub(super) fn clear(&self) {
+    fn clear(&self) {
         let written = self.written.load(Ordering::Relaxed);
         self.cleared.store(written, Ordering::Release);
         self.clears.fetch_add(1, Ordering::Relaxed);
@@ -302,6 +404,8 @@ impl Ring {
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: Notify,
+    /// Somebody is to be woken.
+    rings: Arc<AtomicBool>,
     /// Not touched by the shard.
     streams: Mutex<Vec<Weak<Shared>>>,
 }
@@ -314,9 +418,12 @@ impl Bell {
         bell
     }
 
-    /// Rings: once, after the ports of a shard's turn have been heard and played.
+    /// Rings, where that is of use: once, after the ports of a shard's turn have been heard and played.
     pub fn ring(&self) {
-        self.rung.notify_one();
+        if self.rings.load(Ordering::Relaxed) {
+            self.rings.store(false, Ordering::Relaxed);
+            self.rung.notify_one();
+        }
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
@@ -328,21 +435,21 @@ impl Bell {
             let Some(shared) = stream.upgrade() else {
                 return false;
             };
-            if shared.stirred.swap(false, Ordering::AcqRel) {
-                shared.wake();
-            }
+            shared.wake(shared.stirred.swap(0, Ordering::AcqRel));
             true
         });
     }
 
     /// The two ends of a new stream of this bell's shard, which `wake` wakes.
-    pub(super) fn connect(&self, wake: Wake) -> (Port, Line) {
+    pub(crate) fn connect(&self, wake: Wake) -> (Port, Line) {
         let shared = Arc::new(Shared {
             heard: ArrayQueue::new(HEARD),
             digits: ArrayQueue::new(DIGITS),
             lost: AtomicU64::new(0),
             ring: Ring::new(),
-            stirred: AtomicBool::new(false),
+            stirred: AtomicU8::new(0),
+            rings: Arc::clone(&self.rings),
+            wants: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             wake,
             heard_wake: Notify::new(),
@@ -355,6 +462,7 @@ impl Bell {
         let port = Port {
             shared: Arc::clone(&shared),
             numbers: [0; 2],
+            piece: Piece::default(),
         };
         (port, Line { shared })
     }

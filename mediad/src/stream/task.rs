@@ -20,6 +20,7 @@ use super::message::{CONNECTED, Order, Writer, read, short};
 use super::playout::{MOST_MARKS, Playout};
 use super::port::{Heard, Line, Track};
 use super::{Report, Settings};
+use crate::io::monotonic_ns;
 
 /// A server has so long to take `stop`, and to answer a close.
 pub(super) const CLOSE: Duration = Duration::from_secs(1);
@@ -332,7 +333,7 @@ impl Listener<'_> {
                 }
             }
             Order::Clear => {
-                self.line.shared.ring.clear();
+                self.line.clear();
                 self.decoder.reset();
                 for name in self.playout.clear() {
                     echo(&self.echo, name);
@@ -350,15 +351,17 @@ impl Listener<'_> {
 
     /// Writes ahead for the shard, and returns the marks that are reached.
     fn pump(&mut self) {
-        let ring = &self.line.shared.ring;
-        let most = AHEAD.saturating_sub(ring.ahead()).min(ring.room());
+        self.line.follow();
+        let most = self.line.room(AHEAD);
         if most > 0 && !self.playout.is_empty() {
-            ring.write(self.playout.take(most));
+            self.line.say(self.playout.take(most), monotonic_ns());
             self.playout.trim();
-            self.line.shared.begin();
         }
-        while let Some(name) = self.playout.reached(ring.passed()) {
+        while let Some(name) = self.playout.reached(self.line.shared.ring.passed()) {
             echo(&self.echo, name);
+        }
+        if !self.playout.waits() {
+            self.line.unfollow();
         }
     }
 

@@ -62,7 +62,7 @@ impl Shard {
         let mut out = [0; FRAME];
         let played = self.port.play(&mut out);
         self.bell.ring();
-        played.then_some(out)
+        played.map(|_| out)
     }
 
     async fn event(&mut self) -> VoiceEvent {

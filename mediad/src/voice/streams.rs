@@ -5,9 +5,7 @@
 //! unless a job plays. It has silence sent where its server says nothing, as Twilio does, so that the way through NAT
 //! stays open.
 //!
-//! A server that begins to speak is not kept waiting for the clock: the clock begins anew with it, after a
-//! cushion for what follows. The cushion is twice as long each time that the server lets it run dry, and shrinks
-//! again while it does not.
+//! A server that begins to speak is not kept waiting for the clock: the clock begins anew with it, at its [`Pace`].
 
 use std::collections::VecDeque;
 
@@ -15,18 +13,12 @@ use control::media::NewStream;
 use rtp::jitter::Jitter;
 
 use super::Law;
+use super::pace::{MOST_SPARE, Missed, PATIENCE_NS, Pace, leave_out};
 use crate::stream::{FRAME, Port, Track};
 
-const FRAME_NS: u64 = 20_000_000;
-/// What a server's beginning waits for what follows it, at least and at most.
-const CUSHION_NS: u64 = 3_000_000;
-const MOST_CUSHION_NS: u64 = 60_000_000;
+pub(super) const FRAME_NS: u64 = 20_000_000;
 /// Turns that are made up for at once after the shard was away, at most: 1 s.
 const MOST_TURNS: u64 = 50;
-/// A server that speaks again after less silence had run dry.
-const DRY_NS: u64 = 200_000_000;
-/// Frames without that, after which a shorter cushion is tried: 10 s.
-const CALM: u32 = 500;
 /// Samples of what is played that wait to be heard at most: two packets of 60 ms.
 const PLAYED: usize = 960;
 /// Streams of a leg at most; Twilio has four tracks of a call streamed at once.
@@ -51,17 +43,7 @@ pub(crate) struct Streams {
     is_dry: bool,
     /// How often that one has taken back what it said.
     cleared: u64,
-    cushion: Cushion,
-}
-
-/// How long what a server says waits for what follows it.
-#[derive(Debug)]
-struct Cushion {
-    ns: u64,
-    /// When it was last heard.
-    spoke: Option<u64>,
-    /// Frames since it has run dry.
-    calm: u32,
+    pace: Pace,
 }
 
 /// What the party hears of a server in a turn.
@@ -71,6 +53,8 @@ pub(super) enum Spoken {
     Nobody,
     /// It says nothing.
     Silence,
+    /// What it says is late, and waited for.
+    Late,
     /// What it says.
     Audio,
 }
@@ -97,7 +81,7 @@ impl Streams {
             told: now,
             is_dry: false,
             cleared: 0,
-            cushion: Cushion::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -176,8 +160,13 @@ impl Streams {
             return None;
         }
         self.is_dry = false;
-        self.due = now + self.cushion.begin(now);
+        self.due = self.pace.begin(now);
         Some(self.due)
+    }
+
+    /// The silence that there is lasts until then: the next turn need not be later.
+    pub(super) fn rest(&mut self, until: u64) {
+        self.due = self.due.min(until);
     }
 
     /// The jobs of all of them.
@@ -202,11 +191,18 @@ impl Streams {
         }
     }
 
-    /// A turn of the clock: `spoken` becomes what the party is to hear of a server. While a job plays, what a server says
-    /// waits.
-    pub(super) fn turn(&mut self, now: u64, plays: bool, spoken: &mut [i16; FRAME]) -> Spoken {
+    /// A turn of the clock: `spoken` becomes what the party is to hear of a server, where the timestamps are ahead of the
+    /// time by `early` nanoseconds. While a job plays, what a server says waits.
+    pub(super) fn turn(
+        &mut self,
+        now: u64,
+        early: u64,
+        plays: bool,
+        spoken: &mut [i16; FRAME],
+    ) -> Spoken {
+        let due = self.due;
         // The shard may have been away: what was missed is not made up for by a burst.
-        self.due = (self.due + FRAME_NS).max(now.saturating_sub(FRAME_NS));
+        self.due = (due + FRAME_NS).max(now.saturating_sub(FRAME_NS));
         self.open
             .retain(|open| !open.port.as_ref().is_some_and(Port::is_over));
         let mut frame = [0; FRAME];
@@ -218,14 +214,16 @@ impl Streams {
             }
         }
         let said = if plays {
+            self.pace.interrupt();
             Spoken::Nobody
         } else {
-            self.speak(now, spoken)
+            self.speak(due, early, spoken)
         };
         if said != Spoken::Nobody {
             self.played.clear();
             // Words that did not wait for the clock were ahead of it.
-            if said == Spoken::Audio || self.told <= now + FRAME_NS {
+            let is_behind = said == Spoken::Silence && self.told <= now + FRAME_NS;
+            if said == Spoken::Audio || is_behind {
                 self.tell(now, spoken);
             }
         } else if plays || !self.played.is_empty() {
@@ -260,7 +258,8 @@ impl Streams {
         self.told += FRAME_NS;
     }
 
-    fn speak(&mut self, now: u64, spoken: &mut [i16; FRAME]) -> Spoken {
+    /// What a server says in a turn that was due then; the next one may be moved.
+    fn speak(&mut self, due: u64, early: u64, spoken: &mut [i16; FRAME]) -> Spoken {
         let Some(speaker) = self.open.iter_mut().find(|open| open.bidirectional) else {
             return Spoken::Nobody;
         };
@@ -270,48 +269,38 @@ impl Streams {
         };
         let cleared = port.cleared();
         if std::mem::replace(&mut self.cleared, cleared) != cleared {
-            // Who is interrupted has not run dry.
-            self.cushion.spoke = None;
+            self.pace.interrupt();
         }
-        self.is_dry = !port.play(spoken);
+        self.is_dry = port.lacks();
         if self.is_dry {
-            return Spoken::Silence;
+            match self.pace.misses(due) {
+                Missed::Waits => {
+                    self.due = due + PATIENCE_NS;
+                    return Spoken::Late;
+                }
+                // The clock goes on as if nobody had waited.
+                Missed::Waited => self.due -= PATIENCE_NS,
+                Missed::Nothing => {}
+            }
         }
-        self.cushion.heard(now);
-        Spoken::Audio
-    }
-}
-
-impl Default for Cushion {
-    fn default() -> Self {
-        Self {
-            ns: CUSHION_NS,
-            spoke: None,
-            calm: 0,
-        }
-    }
-}
-
-impl Cushion {
-    /// The server begins: what it waits for.
-    fn begin(&mut self, now: u64) -> u64 {
-        if self
-            .spoke
-            .is_some_and(|spoke| now.saturating_sub(spoke) < DRY_NS)
-        {
-            self.ns = (self.ns * 2).min(MOST_CUSHION_NS);
-            self.calm = 0;
-        }
-        self.ns
-    }
-
-    /// A frame of it is heard.
-    fn heard(&mut self, now: u64) {
-        self.spoke = Some(now);
-        self.calm += 1;
-        if self.calm == CALM {
-            self.calm = 0;
-            self.ns = (self.ns / 2).max(CUSHION_NS);
+        let spare = self.pace.spare();
+        let taken = if spare > 0 && port.ahead() >= FRAME + spare {
+            let mut more = [0; FRAME + MOST_SPARE];
+            let more = &mut more[..FRAME + spare];
+            let taken = port.play(more);
+            leave_out(more, spoken);
+            taken
+        } else {
+            port.play(spoken)
+        };
+        match taken {
+            None => Spoken::Silence,
+            // The rest of what was said, before silence.
+            Some(_) if self.is_dry => Spoken::Audio,
+            Some(taken) => {
+                self.due -= self.pace.plays(due, taken.since, taken.rest, early);
+                Spoken::Audio
+            }
         }
     }
 }
@@ -330,63 +319,4 @@ fn hear(open: &mut [Open], track: Track, frame: &[i16; FRAME]) -> bool {
         }
     }
     is_heard
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Frames that come every 20 ms, each late by what it says in milliseconds, are heard every 20 ms from the first one
-    /// on: how many gaps there are between them.
-    fn gaps(cushion: &mut Cushion, from: u64, late: &[u64]) -> usize {
-        let comes = (0..).zip(late);
-        let comes = comes.map(|(at, late)| from + at * FRAME_NS + late * 1_000_000);
-        let (mut gaps, mut turn) = (0, None);
-        for at in comes {
-            // Who has run dry begins anew.
-            let due = match turn {
-                Some(turn) if at <= turn => turn,
-                before => {
-                    gaps += usize::from(before.is_some());
-                    at + cushion.begin(at)
-                }
-            };
-            cushion.heard(due);
-            turn = Some(due + FRAME_NS);
-        }
-        gaps
-    }
-
-    #[test]
-    fn who_is_late_by_less_than_the_cushion_has_no_gap() {
-        let mut cushion = Cushion::default();
-        let late: Vec<u64> = (0..500).map(|frame| frame % 3).collect();
-        assert_eq!(gaps(&mut cushion, 0, &late), 0);
-        assert_eq!(cushion.ns, CUSHION_NS);
-    }
-
-    #[test]
-    fn who_runs_dry_has_a_longer_cushion_until_nothing_is_late() {
-        let mut cushion = Cushion::default();
-        let late: Vec<u64> = (0..400).map(|frame| frame * 7 % 40).collect();
-        let first = gaps(&mut cushion, 0, &late);
-        assert!((1..=5).contains(&first), "{first}");
-        assert!(cushion.ns <= MOST_CUSHION_NS);
-        // Of what it says later, less is missing, and then nothing.
-        let second = gaps(&mut cushion, 9_000_000_000, &late[..80]);
-        assert!(second <= 1, "{second}");
-        let third = gaps(&mut cushion, 12_000_000_000, &late[..80]);
-        assert_eq!(third, 0);
-    }
-
-    #[test]
-    fn a_cushion_that_is_not_needed_shrinks() {
-        let mut cushion = Cushion::default();
-        let late: Vec<u64> = (0..50).map(|frame| frame % 2 * 40).collect();
-        gaps(&mut cushion, 0, &late);
-        assert!(cushion.ns > CUSHION_NS);
-        let prompt = vec![0; 5_000];
-        assert_eq!(gaps(&mut cushion, 2_000_000_000, &prompt), 0);
-        assert_eq!(cushion.ns, CUSHION_NS);
-    }
 }
