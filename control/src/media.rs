@@ -26,7 +26,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 8;
+    const VERSION: u16 = 9;
     type Request = Request;
     type Response = Response;
     type Event = Event;
