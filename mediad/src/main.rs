@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::config::{Config, DatapathMode, Listen, MediaAddress, PortRange};
+use control::config::{Config, DatapathMode, MediaAddress, NgListen, PortRange};
 use control::{Endpoint, logging};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -36,9 +36,9 @@ struct Flags {
     /// Threads that move packets; 0 for one a core.
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
-    /// Where to serve rtpengine's NG protocol.
-    #[arg(long, value_name = "udp:IP:PORT")]
-    ng: Option<Listen>,
+    /// Where to serve rtpengine's NG protocol; may be given several times.
+    #[arg(long, value_name = "udp:|tcp:|http:IP:PORT")]
+    ng: Vec<NgListen>,
     /// Control socket.
     #[arg(long, value_name = "unix:PATH")]
     control: Option<Endpoint>,
@@ -98,7 +98,9 @@ fn configuration(flags: Flags) -> Result<Config, Box<dyn std::error::Error>> {
     replace(&mut media.interface, flags.interface);
     replace(&mut media.datapath, flags.datapath);
     replace(&mut media.shards, flags.shards);
-    media.ng = flags.ng.or(media.ng);
+    if !flags.ng.is_empty() {
+        media.ng = flags.ng;
+    }
     media.metrics = flags.metrics.or(media.metrics);
     if flags.control.is_some() {
         media.control = flags.control;

@@ -9,11 +9,11 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use control::config::{Listen, Transport};
+use control::config::NgListen;
 use control::{Client, Config, Endpoint, Listener};
 use prometheus::Registry;
 use thiserror::Error;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -38,7 +38,7 @@ pub enum RunError {
     #[error("cannot serve NG on {address}: {source}")]
     Ng {
         /// Where.
-        address: Listen,
+        address: NgListen,
         /// Why.
         source: io::Error,
     },
@@ -79,10 +79,10 @@ pub async fn run(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let ng = match config.media.ng {
-        Some(address) => Some(bind_ng(address).await?),
-        None => None,
-    };
+    let mut ng = Vec::new();
+    for address in &config.media.ng {
+        ng.push(bind_ng(*address).await?);
+    }
     let engine = Engine::start(config, &registry).await?;
     let handler = Arc::new(engine.clone());
     let control = control::channel::serve(listener, handler.clone(), engine.events());
@@ -90,10 +90,11 @@ pub async fn run(
     let (pipe, endpoint) = Endpoint::memory();
     let fronts = control::channel::serve(pipe, handler, engine.events());
     let ng = async {
-        match ng {
-            Some(socket) => ng::serve(socket, Client::connect(endpoint), &registry).await,
-            None => std::future::pending().await,
+        if ng.is_empty() {
+            return std::future::pending().await;
         }
+        let allow = config.media.ng_allow.clone();
+        ng::serve(ng, allow, Client::connect(endpoint), &registry).await
     };
     let page = async {
         match metrics {
@@ -132,16 +133,9 @@ fn listen(config: &Config) -> Result<Listener, RunError> {
     }
 }
 
-async fn bind_ng(address: Listen) -> Result<UdpSocket, RunError> {
+async fn bind_ng(address: NgListen) -> Result<ng::Bound, RunError> {
     let failed = |source| RunError::Ng { address, source };
-    if address.transport != Transport::Udp {
-        let error = io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this version serves NG over UDP",
-        );
-        return Err(failed(error));
-    }
-    UdpSocket::bind(address.address).await.map_err(failed)
+    ng::bind(address).await.map_err(failed)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {

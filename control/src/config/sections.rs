@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::{
     checks,
     defence::Defence,
-    net::{Listen, MediaAddress, ParseError, PortRange, Transport},
+    net::{Cidr, Listen, MediaAddress, ParseError, PortRange, Transport},
+    ng::{self, NgListen, NgTransport},
     transport::{Connections, Keepalive, Tls, WebSocket},
     user::{self, Auth, Registrar},
 };
@@ -250,8 +251,12 @@ pub struct Media {
     pub shards: u16,
     /// Seconds without a packet from either side until the call is ended; 0 for never. Default 60.
     pub timeout: u32,
-    /// Where rtpengine's NG protocol is served, `udp:IP:PORT`. Default: nowhere.
-    pub ng: Option<Listen>,
+    /// Where rtpengine's NG protocol is served: `udp:IP:PORT`, `tcp:IP:PORT`, `http:IP:PORT`, or a list of such.
+    /// Default: nowhere. The protocol has no authentication: who reaches it commands the calls.
+    #[serde(deserialize_with = "ng::one_or_more")]
+    pub ng: Vec<NgListen>,
+    /// Whose NG requests are answered, beside those from this machine; all, where it is empty. Default empty.
+    pub ng_allow: Vec<Cidr>,
     /// mediad's control socket. Default `unix:` and `media.sock` in the data directory.
     pub control: Option<Endpoint>,
     /// The folder that recordings of calls are written to. Default: none, and then no call can be recorded.
@@ -269,7 +274,8 @@ impl Default for Media {
             datapath: DatapathMode::Auto,
             shards: 0,
             timeout: 60,
-            ng: None,
+            ng: Vec::new(),
+            ng_allow: Vec::new(),
             control: None,
             recordings: None,
             metrics: None,
@@ -305,8 +311,16 @@ impl Media {
                 "[media] recordings = {folder:?}: write the whole path, from / on: commands look there from other folders"
             ));
         }
-        if self.ng.is_some_and(|ng| ng.transport != Transport::Udp) {
-            errors.push("[media] ng: only udp:IP:PORT is served by this version".to_owned());
+        for (index, ng) in self.ng.iter().enumerate() {
+            let is_udp = |ng: &NgListen| ng.transport == NgTransport::Udp;
+            let mut before = self.ng.iter().take(index);
+            let taken = before.any(|other| {
+                let same = other.address == ng.address && ng.address.port() != 0;
+                same && is_udp(other) == is_udp(ng)
+            });
+            if taken {
+                errors.push(format!("[media] ng: {ng} is taken by an address before it"));
+            }
         }
     }
 }

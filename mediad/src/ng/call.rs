@@ -1,207 +1,412 @@
-//! One call of the NG protocol: its tags, and a session of the engine for each `m=` line.
+//! What is known of a call: its parties by their tags, and the streams between them.
+//!
+//! The first offerer is party A. Whom it calls are branches: one, or several where a proxy forks. Each branch has a
+//! session of the engine for each `m=` line, and so ports of its own.
 
-use control::{
-    Client,
-    channel::RequestError,
-    media::{
-        Create, Family, Handling, Leg, Media, Modify, Remote, Request, Response, SessionId,
-        SessionInfo, SessionStats, Side,
-    },
-};
+use std::time::{Instant, SystemTime};
 
-/// What [`Create::owner`] says of the front's sessions.
-pub(super) const OWNER: &str = "ng";
+use control::media::{FlowStats, Remote, SessionId, SessionInfo, SessionStats, Side};
+use ng::{description::Face, options::Mux};
 
 /// A call, from its first offer to its deletion.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Call {
-    /// The first offerer's tag.
-    a: Vec<u8>,
-    /// The other party's, once it answered.
-    b: Option<Vec<u8>>,
-    /// By index of the `m=` line; `None` for one that was refused all along.
-    streams: Vec<Option<SessionInfo>>,
+    pub(super) a: Party,
+    pub(super) branches: Vec<Branch>,
+    pub(super) created: SystemTime,
+    pub(super) last_signal: SystemTime,
+    /// Counts what was signalled: a deletion that was put off is called off by it.
+    pub(super) signals: u64,
+    /// Seconds that a deletion is put off where it does not say.
+    pub(super) delete_delay: u32,
+    /// It is in the table of calls no more.
+    pub(super) ended: bool,
+    next_branch: u32,
 }
 
-/// Why a call could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    /// The tags are not those of the call.
-    #[error("the tags are not those of this call")]
-    Tags,
-    /// An answer has more streams than its offer.
-    #[error("the answer has more m= lines than the offer")]
-    MoreStreams,
-    /// The engine would not.
-    #[error("{0}")]
-    Engine(#[from] RequestError),
-    /// The engine answered something else than what it was asked for.
-    #[error("the engine answered out of turn")]
-    OutOfTurn,
+/// A party of a call.
+#[derive(Debug, Default)]
+pub(super) struct Party {
+    /// `None` until it has answered.
+    pub(super) tag: Option<Vec<u8>>,
+    pub(super) label: Option<Vec<u8>>,
+    /// What it was shown.
+    pub(super) face: Face,
+}
+
+/// Somebody whom party A calls.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// Names it among those of its call.
+    pub(super) number: u32,
+    pub(super) via: Option<Vec<u8>>,
+    pub(super) b: Party,
+    /// Tags that answered this branch before `b` did.
+    pub(super) former: Vec<Vec<u8>>,
+    pub(super) created: SystemTime,
+    pub(super) since: Instant,
+    /// By index of the `m=` line; `None` for one that was refused all along.
+    pub(super) streams: Vec<Option<Stream>>,
+    /// Of the last offer: whose, what was said of RTCP, and whether the call is recorded.
+    pub(super) offer: Offer,
+    /// What streams that are gone have carried.
+    pub(super) gone: Totals,
+}
+
+/// What an answer has to know of its offer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    pub(super) by: Side,
+    pub(super) mux: Mux,
+    pub(super) record: bool,
+}
+
+/// An `m=` line.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) session: SessionInfo,
+    /// Such as `audio`, and `RTP/AVP`.
+    pub(super) kind: String,
+    pub(super) profile: String,
+    /// What A and B have described.
+    pub(super) remotes: [Option<Remote>; 2],
+    /// Whether the last offerer offered to mux, and whether the answerer was offered it.
+    pub(super) mux: [bool; 2],
+    /// Whose media is not handed on.
+    pub(super) blocked: [bool; 2],
+    /// It is said to be silent.
+    pub(super) silent: bool,
+}
+
+/// What flows carried, in rtpengine's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) errors: u64,
+}
+
+/// The tags of a request are not those of its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tags are not those of this call")]
+pub(super) struct UnknownTags;
+
+/// Which part of a call a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// The branch of this number.
+    Branch(u32),
+    /// What a branch was before somebody else answered it: nothing is left of that.
+    Former,
 }
 
 impl Call {
     /// A call whose first offer came with `tag`.
     pub(super) fn new(tag: &[u8]) -> Self {
+        let now = SystemTime::now();
         Self {
-            a: tag.to_vec(),
-            ..Self::default()
+            a: Party {
+                tag: Some(tag.to_vec()),
+                ..Party::default()
+            },
+            branches: Vec::new(),
+            created: now,
+            last_signal: now,
+            signals: 0,
+            delete_delay: 0,
+            ended: false,
+            next_branch: 0,
         }
     }
 
-    /// Whether the first offer has come through.
-    pub(super) fn is_empty(&self) -> bool {
-        self.streams.is_empty()
+    /// Notes that something was signalled.
+    pub(super) fn signal(&mut self) {
+        self.signals += 1;
+        self.last_signal = SystemTime::now();
+    }
+
+    /// Who offers, and the branch that the offer is for; a new one where it is for none that is there.
+    pub(super) fn offerer(
+        &mut self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        via: Option<&[u8]>,
+    ) -> Result<(Side, usize), UnknownTags> {
+        if let Some(at) = self.position(|branch| branch.b.is(from)) {
+            return Ok((Side::B, at));
+        }
+        if !self.a.is(from) {
+            return Err(UnknownTags);
+        }
+        let by_tag = to.and_then(|to| self.position(|branch| branch.b.is(to)));
+        let found = match (by_tag, via) {
+            (Some(at), _) => Some(at),
+            (None, Some(via)) => self.position(|branch| branch.via.as_deref() == Some(via)),
+            // Who forks without saying so has one branch for all.
+            (None, None) => self.branches.len().checked_sub(1),
+        };
+        Ok((Side::A, found.unwrap_or_else(|| self.add(via))))
+    }
+
+    /// The branch that an answer of `to` is for, and who has offered there.
+    pub(super) fn answered(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        via: Option<&[u8]>,
+    ) -> Result<(Side, usize), UnknownTags> {
+        if self.a.is(to)
+            && let Some(at) = self.position(|branch| branch.b.is(from))
+        {
+            return Ok((Side::B, at));
+        }
+        if !self.a.is(from) {
+            return Err(UnknownTags);
+        }
+        let by_via = via.and_then(|via| self.position(|branch| branch.via.as_deref() == Some(via)));
+        let by_tag = self.position(|branch| branch.b.is(to));
+        let open = self
+            .branches
+            .iter()
+            .rposition(|branch| branch.b.tag.is_none());
+        let last = self.branches.len().checked_sub(1);
+        let found = by_via.or(by_tag).or(open).or(last);
+        found.map(|at| (Side::A, at)).ok_or(UnknownTags)
+    }
+
+    /// What is to be deleted.
+    pub(super) fn part(
+        &self,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+        via: Option<&[u8]>,
+    ) -> Result<Part, UnknownTags> {
+        let Some(from) = from else {
+            return Ok(Part::Whole);
+        };
+        let of = |tag: &[u8]| {
+            let now = self.branches.iter().find(|branch| branch.b.is(tag));
+            let now = now.map(|branch| Part::Branch(branch.number));
+            let former = || {
+                let mut all = self.branches.iter().flat_map(|branch| &branch.former);
+                all.any(|former| former == tag).then_some(Part::Former)
+            };
+            now.or_else(former)
+        };
+        if let Some(to) = to {
+            let is_a = self.a.is(from) || self.a.is(to);
+            let part = of(to).or_else(|| of(from)).filter(|_| is_a);
+            // An answer that never came here has a tag that nobody knows.
+            return part
+                .or_else(|| is_a.then_some(Part::Whole))
+                .ok_or(UnknownTags);
+        }
+        let is_of = |branch: &&Branch| branch.via.as_deref() == via;
+        if let Some(branch) = via.and_then(|_| self.branches.iter().find(is_of)) {
+            return Ok(Part::Branch(branch.number));
+        }
+        let known = self.a.is(from) || of(from).is_some();
+        known.then_some(Part::Whole).ok_or(UnknownTags)
+    }
+
+    /// The parties that a tag or a label names, as branches and sides; all where neither is given.
+    pub(super) fn parties(&self, tag: Option<&[u8]>, label: Option<&[u8]>) -> Vec<(u32, Side)> {
+        let wanted = |party: &Party| match (tag, label) {
+            (Some(tag), _) => party.is(tag),
+            (None, Some(label)) => party.label.as_deref() == Some(label),
+            (None, None) => true,
+        };
+        let mut found = Vec::new();
+        for branch in &self.branches {
+            if wanted(&self.a) {
+                found.push((branch.number, Side::A));
+            }
+            if wanted(&branch.b) {
+                found.push((branch.number, Side::B));
+            }
+        }
+        found
+    }
+
+    pub(super) fn branch(&mut self, number: u32) -> Option<&mut Branch> {
+        self.branches
+            .iter_mut()
+            .find(|branch| branch.number == number)
+    }
+
+    /// Takes the branches of `part` out.
+    pub(super) fn take(&mut self, part: Part) -> Vec<Branch> {
+        match part {
+            Part::Whole => std::mem::take(&mut self.branches),
+            Part::Branch(number) => {
+                let taken = self
+                    .branches
+                    .extract_if(.., |branch| branch.number == number);
+                taken.collect()
+            }
+            Part::Former => Vec::new(),
+        }
     }
 
     /// The sessions.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
-        self.streams.iter().flatten().map(|session| session.id)
+        self.branches.iter().flat_map(Branch::sessions)
     }
 
-    /// Takes the offer of the party `from`; `other` is the family of the address that the other party
-    /// is to see. Returns what to tell that party, by stream.
-    pub(super) async fn offer(
-        &mut self,
-        media: &Client<Media>,
-        from: &[u8],
-        remotes: Vec<Option<Remote>>,
-        other: Option<Family>,
-    ) -> Result<(Side, Vec<Option<SessionInfo>>), CallError> {
-        let side = self.side(from).ok_or(CallError::Tags)?;
+    fn position(&self, is: impl Fn(&Branch) -> bool) -> Option<usize> {
+        self.branches.iter().position(is)
+    }
+
+    fn add(&mut self, via: Option<&[u8]>) -> usize {
+        self.next_branch += 1;
+        self.branches.push(Branch {
+            number: self.next_branch,
+            via: via.map(<[u8]>::to_vec),
+            b: Party::default(),
+            former: Vec::new(),
+            created: SystemTime::now(),
+            since: Instant::now(),
+            streams: Vec::new(),
+            offer: Offer {
+                by: Side::A,
+                mux: Mux::default(),
+                record: false,
+            },
+            gone: Totals::default(),
+        });
+        self.branches.len() - 1
+    }
+}
+
+impl Party {
+    /// Whether it is the one of `tag`.
+    pub(super) fn is(&self, tag: &[u8]) -> bool {
+        self.tag.as_deref() == Some(tag)
+    }
+}
+
+impl Branch {
+    /// The sessions.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.streams
-            .resize(remotes.len().max(self.streams.len()), None);
-        let mut told = Vec::with_capacity(remotes.len());
-        for (index, remote) in remotes.into_iter().enumerate() {
-            let Some(remote) = remote else {
-                told.push(None);
-                continue;
-            };
-            let session = match &self.streams[index] {
-                Some(session) => modify(media, session.id, side, remote).await?,
-                None => create(media, side, remote, other).await?,
-            };
-            self.streams[index] = Some(session.clone());
-            told.push(Some(session));
-        }
-        Ok((side.other(), told))
+            .iter()
+            .flatten()
+            .map(|stream| stream.session.id)
     }
 
-    /// Takes the answer of the party `to` to an offer of `from`. Returns what to tell the offerer.
-    pub(super) async fn answer(
-        &mut self,
-        media: &Client<Media>,
-        from: &[u8],
-        to: &[u8],
-        remotes: Vec<Option<Remote>>,
-    ) -> Result<(Side, Vec<Option<SessionInfo>>), CallError> {
-        let offerer = self.side(from).ok_or(CallError::Tags)?;
-        if remotes.len() > self.streams.len() {
-            return Err(CallError::MoreStreams);
+    /// Notes who has answered.
+    pub(super) fn answer(&mut self, tag: &[u8]) {
+        let before = self.b.tag.replace(tag.to_vec());
+        // A phone is one of few that a forking proxy behind us calls.
+        if let Some(before) = before.filter(|before| before != tag)
+            && self.former.len() < 16
+        {
+            self.former.push(before);
         }
-        if offerer == Side::A {
-            // A forked call may be answered by more than one; the last one has the media.
-            self.b = Some(to.to_vec());
-        }
-        let mut told = Vec::with_capacity(remotes.len());
-        for (index, remote) in remotes.into_iter().enumerate() {
-            told.push(match (&self.streams[index], remote) {
-                (Some(session), Some(remote)) => {
-                    Some(modify(media, session.id, offerer.other(), remote).await?)
-                }
-                _ => None,
-            });
-        }
-        Ok((offerer, told))
-    }
-
-    /// Frees the call's sessions and returns what they carried.
-    pub(super) async fn delete(
-        &self,
-        media: &Client<Media>,
-    ) -> Result<Vec<SessionStats>, CallError> {
-        let mut stats = Vec::new();
-        for id in self.sessions() {
-            if let Response::Stats(session) = media.request(Request::Delete(id)).await? {
-                stats.push(session);
-            }
-        }
-        Ok(stats)
-    }
-
-    /// Whether `tag` is one of the call's.
-    pub(super) fn has(&self, tag: &[u8]) -> bool {
-        self.side(tag).is_some()
-    }
-
-    fn side(&self, tag: &[u8]) -> Option<Side> {
-        if tag == self.a {
-            return Some(Side::A);
-        }
-        (self.b.as_deref() == Some(tag)).then_some(Side::B)
     }
 }
 
-async fn create(
-    media: &Client<Media>,
-    side: Side,
-    remote: Remote,
-    other: Option<Family>,
-) -> Result<SessionInfo, CallError> {
-    let family = Family::of(&remote.rtp);
-    let near = Leg {
-        family,
-        port: None,
-        remote: Some(remote),
-        muted: false,
-        handling: Handling::default(),
-    };
-    let far = Leg {
-        family: other.unwrap_or(family),
-        port: None,
-        remote: None,
-        muted: false,
-        handling: Handling::default(),
-    };
-    let (a, b) = match side {
-        Side::A => (near, far),
-        Side::B => (far, near),
-    };
-    let create = Create {
-        id: SessionId(rand::random()),
-        owner: OWNER.to_owned(),
-        a,
-        b,
-        apart: false,
-    };
-    session(media.request(Request::Create(create)).await?)
+impl Totals {
+    /// Adds what a flow carried.
+    pub(super) const fn add(&mut self, flow: &FlowStats) {
+        self.packets += flow.packets;
+        self.bytes += flow.bytes;
+        self.errors += flow.refused;
+    }
+
+    /// Adds what a session carried.
+    pub(super) const fn add_session(&mut self, stats: &SessionStats) {
+        self.add(&stats.from_a);
+        self.add(&stats.from_b);
+    }
+
+    /// Adds what others carried.
+    pub(super) const fn add_all(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.errors += other.errors;
+    }
 }
 
-async fn modify(
-    media: &Client<Media>,
-    id: SessionId,
-    side: Side,
-    remote: Remote,
-) -> Result<SessionInfo, CallError> {
-    let (a, b) = match side {
-        Side::A => (Some(remote), None),
-        Side::B => (None, Some(remote)),
-    };
-    session(
-        media
-            .request(Request::Modify(Modify {
-                id,
-                a,
-                b,
-                handling: [None, None],
-            }))
-            .await?,
-    )
+/// Where a side stands in the arrays of a [`Stream`].
+pub(super) const fn index(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
+    }
 }
 
-fn session(response: Response) -> Result<SessionInfo, CallError> {
-    match response {
-        Response::Session(session) => Ok(session),
-        _ => Err(CallError::OutOfTurn),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(call: &mut Call, to: &[u8], via: Option<&[u8]>) -> usize {
+        let (side, at) = call.answered(b"a", to, via).unwrap();
+        assert_eq!(side, Side::A);
+        call.branches[at].answer(to);
+        at
+    }
+
+    #[test]
+    fn either_party_offers_anew_on_its_branch() {
+        let mut call = Call::new(b"a");
+        assert_eq!(call.offerer(b"a", None, None), Ok((Side::A, 0)));
+        assert_eq!(answered(&mut call, b"b", None), 0);
+        assert_eq!(call.offerer(b"b", Some(b"a"), None), Ok((Side::B, 0)));
+        assert_eq!(call.answered(b"b", b"a", None), Ok((Side::B, 0)));
+        assert_eq!(
+            call.offerer(b"a", Some(b"b"), Some(b"new")),
+            Ok((Side::A, 0))
+        );
+        assert_eq!(call.offerer(b"c", None, None), Err(UnknownTags));
+        assert_eq!(call.answered(b"c", b"d", None), Err(UnknownTags));
+        assert_eq!(call.branches.len(), 1);
+    }
+
+    #[test]
+    fn forks_have_branches() {
+        let mut call = Call::new(b"a");
+        assert_eq!(call.offerer(b"a", None, Some(b"1")), Ok((Side::A, 0)));
+        assert_eq!(call.offerer(b"a", None, Some(b"2")), Ok((Side::A, 1)));
+        assert_eq!(call.offerer(b"a", None, Some(b"1")), Ok((Side::A, 0)));
+        assert_eq!(answered(&mut call, b"y", Some(b"2")), 1);
+        // Who does not say which branch answers the one that is open.
+        assert_eq!(answered(&mut call, b"x", None), 0);
+        assert_eq!(answered(&mut call, b"y", None), 1);
+        assert_eq!(call.part(Some(b"a"), Some(b"x"), None), Ok(Part::Branch(1)));
+        assert_eq!(call.part(Some(b"y"), Some(b"a"), None), Ok(Part::Branch(2)));
+        assert_eq!(call.part(Some(b"a"), None, Some(b"2")), Ok(Part::Branch(2)));
+        assert_eq!(call.part(Some(b"a"), None, Some(b"9")), Ok(Part::Whole));
+        assert_eq!(call.part(Some(b"y"), None, None), Ok(Part::Whole));
+        assert_eq!(call.part(None, None, None), Ok(Part::Whole));
+        assert_eq!(call.part(Some(b"n"), None, None), Err(UnknownTags));
+        assert_eq!(call.part(Some(b"n"), Some(b"x"), None), Err(UnknownTags));
+        assert_eq!(call.take(Part::Branch(1)).len(), 1);
+        assert_eq!(call.branches.len(), 1);
+    }
+
+    #[test]
+    fn the_last_to_answer_has_the_media_of_a_fork_that_is_not_told_of() {
+        let mut call = Call::new(b"a");
+        call.offerer(b"a", None, None).unwrap();
+        answered(&mut call, b"x", None);
+        answered(&mut call, b"y", None);
+        assert_eq!(call.part(Some(b"a"), Some(b"x"), None), Ok(Part::Former));
+        assert!(call.take(Part::Former).is_empty());
+        assert_eq!(call.part(Some(b"a"), Some(b"y"), None), Ok(Part::Branch(1)));
+    }
+
+    #[test]
+    fn parties_are_named_by_tag_or_label() {
+        let mut call = Call::new(b"a");
+        call.a.label = Some(b"caller".to_vec());
+        call.offerer(b"a", None, None).unwrap();
+        answered(&mut call, b"b", None);
+        assert_eq!(call.parties(Some(b"b"), None), [(1, Side::B)]);
+        assert_eq!(call.parties(None, Some(b"caller")), [(1, Side::A)]);
+        assert_eq!(call.parties(None, None).len(), 2);
+        assert!(call.parties(Some(b"z"), None).is_empty());
     }
 }

@@ -1,39 +1,88 @@
-//! rtpengine's NG protocol over UDP: `ping`, `offer`, `answer` and `delete`, so that a proxy that
-//! drives rtpengine can drive mediad.
+//! rtpengine's NG protocol, so that a proxy that drives rtpengine can drive mediad: over UDP, TCP, HTTP and WebSocket.
 //!
-//! A datagram is a cookie, a space, and a bencoded dictionary; the answer repeats the cookie. The front is
-//! a client of mediad's own control channel: what it can do, every client can. What a request asks for
-//! and this version cannot do is refused with the reason, never ignored.
+//! The protocol itself is the crate [`ng`]. The front is a client of mediad's own control channel: what it can do,
+//! every client can. What a request asks for and this version cannot do is refused with the reason, never ignored;
+//! `docs/rtpengine.md` has it all.
+//!
+//! - `desk`: who may ask, and answers that are kept for those who ask twice.
+//! - `udp`, `tcp`, `http`: how requests come.
+//! - `front`: what is done about them; `calls` and `call`: what is known of calls.
 
-mod bencode;
 mod call;
-mod cookies;
-mod description;
+mod calls;
+mod desk;
+mod engine;
 mod front;
+mod handling;
+mod http;
+mod remote;
+mod tcp;
+mod udp;
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use control::{Client, media::Media};
+use control::{
+    Client,
+    config::{Cidr, NgListen, NgTransport},
+    media::Media,
+};
+use futures_util::future::select_all;
 use prometheus::{IntCounterVec, Opts, Registry};
-use tokio::{net::UdpSocket, sync::Semaphore};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::{
-    cookies::{Cookies, Seen},
-    front::Front,
-};
+use self::{desk::Desk, front::Front};
 
-/// The longest datagram that is read, in bytes: UDP's most.
-const MAX_DATAGRAM: usize = 65_535;
-/// Requests that are worked on at once; further ones wait in the socket.
-const PIPELINE: usize = 256;
+/// An address that NG can be served on.
+#[derive(Debug)]
+pub struct Bound {
+    listen: NgListen,
+    socket: Socket,
+}
 
-/// Answers the requests that come to `socket` until the future is dropped.
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    Tcp(TcpListener),
+    Http(TcpListener),
+}
+
+/// Takes the address that `listen` names.
 ///
 /// # Errors
-/// When the metrics cannot be registered, or the socket cannot be used any more.
+/// It cannot be had.
+pub async fn bind(listen: NgListen) -> io::Result<Bound> {
+    let address = listen.address;
+    let socket = match listen.transport {
+        NgTransport::Udp => Socket::Udp(UdpSocket::bind(address).await?),
+        NgTransport::Tcp => Socket::Tcp(TcpListener::bind(address).await?),
+        NgTransport::Http => Socket::Http(TcpListener::bind(address).await?),
+    };
+    Ok(Bound { listen, socket })
+}
+
+impl Bound {
+    /// The address, with its port where a free one was taken.
+    ///
+    /// # Errors
+    /// The socket does not know it.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match &self.socket {
+            Socket::Udp(socket) => socket.local_addr(),
+            Socket::Tcp(listener) | Socket::Http(listener) => listener.local_addr(),
+        }
+    }
+}
+
+/// Answers the requests that come to `bound` from this machine and from `allow` (from anywhere, where that is empty),
+/// until the future is dropped.
+///
+/// # Errors
+/// When the metrics cannot be registered, or a socket cannot be used any more.
 pub async fn serve(
-    socket: UdpSocket,
+    bound: Vec<Bound>,
+    allow: Vec<Cidr>,
     media: Client<Media>,
     registry: &Registry,
 ) -> Result<(), ServeError> {
@@ -45,65 +94,54 @@ pub async fn serve(
         &["command", "result"],
     )?;
     registry.register(Box::new(requests.clone()))?;
-    info!(address = %socket.local_addr()?, "serving rtpengine's NG protocol");
-
-    let socket = Arc::new(socket);
-    let cookies = Arc::new(std::sync::Mutex::new(Cookies::default()));
-    let front = Arc::new(Front::new(media, requests));
-    let watch = tokio::spawn(Arc::clone(&front).watch());
-    let _stop_watching = AbortOnDrop(watch);
-    let pipeline = Arc::new(Semaphore::new(PIPELINE));
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    loop {
-        let Ok(permit) = Arc::clone(&pipeline).acquire_owned().await else {
-            return Ok(());
-        };
-        let (length, client) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
-            // An ICMP error of an answer that went nowhere.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let datagram = &buffer[..length];
-        let Some(space) = datagram.iter().position(|byte| *byte == b' ') else {
-            front.count("none", "malformed");
-            continue;
-        };
-        let (cookie, body) = (datagram[..space].to_vec(), datagram[space + 1..].to_vec());
-        let stored = match lock(&cookies).see(Instant::now(), &cookie) {
-            Seen::New => None,
-            Seen::Working => continue,
-            Seen::Answered(answer) => Some(answer.to_vec()),
-        };
-        let (socket, cookies, front) = (socket.clone(), cookies.clone(), front.clone());
-        tokio::spawn(async move {
-            let answer = match stored {
-                Some(answer) => answer,
-                None => {
-                    let mut answer = cookie.clone();
-                    answer.push(b' ');
-                    front.answer(&body).await.encode(&mut answer);
-                    lock(&cookies).answer(&cookie, answer.clone());
-                    answer
-                }
-            };
-            if let Err(error) = socket.send_to(&answer, client).await {
-                warn!(%client, %error, "cannot answer an NG request");
-            }
-            drop(permit);
-        });
+    for one in &bound {
+        announce(one, &allow)?;
     }
+    let desk = Arc::new(Desk::new(Front::new(media, requests), allow));
+    let watch = tokio::spawn(Arc::clone(desk.front()).watch());
+    let _stop_watching = AbortOnDrop(watch);
+    let stop = CancellationToken::new();
+    let _stop_connections = stop.clone().drop_guard();
+    let servers = bound.into_iter().map(|one| {
+        let (desk, stop) = (desk.clone(), stop.clone());
+        Box::pin(async move {
+            match one.socket {
+                Socket::Udp(socket) => udp::serve(socket, desk).await,
+                Socket::Tcp(listener) => tcp::serve(listener, desk, stop).await,
+                Socket::Http(listener) => http::serve(listener, desk, stop).await,
+            }
+        })
+    });
+    let servers: Vec<_> = servers.collect();
+    if servers.is_empty() {
+        return std::future::pending().await;
+    }
+    Ok(select_all(servers).await.0?)
 }
 
 /// Why the front stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The socket failed.
-    #[error("the NG socket failed: {0}")]
+    /// A socket failed.
+    #[error("an NG socket failed: {0}")]
     Io(#[from] io::Error),
     /// Its metrics are registered already.
     #[error("the NG front's metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+fn announce(bound: &Bound, allow: &[Cidr]) -> io::Result<()> {
+    let (transport, address) = (bound.listen.transport.name(), bound.address()?);
+    info!(transport, %address, "serving rtpengine's NG protocol");
+    if !address.ip().is_loopback() && allow.is_empty() {
+        warn!(
+            transport,
+            %address,
+            "whoever reaches this address commands the calls: NG has no authentication. \
+             Name the proxies in [media] ng_allow, or listen on 127.0.0.1"
+        );
+    }
+    Ok(())
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -114,9 +152,5 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The lock's data, also after a panic elsewhere: the cookies are a cache and stay usable.
-fn lock(cookies: &std::sync::Mutex<Cookies>) -> std::sync::MutexGuard<'_, Cookies> {
-    cookies
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+#[cfg(test)]
+mod tests;

@@ -3,82 +3,35 @@
 //! The clients write dictionaries in whatever order suits them, where the format asks for sorted keys;
 //! so keys are taken in any order, and of a key that is there twice the last counts.
 
-use std::collections::BTreeMap;
+use crate::value::{DecodeError, Dictionary, MAX_DEPTH, Value};
 
-/// How deep lists and dictionaries may nest.
-const MAX_DEPTH: u8 = 16;
-
-/// A bencoded value. Texts are bytes: SDP and tags are passed on as they came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(Vec<u8>),
-    Integer(i64),
-    List(Vec<Self>),
-    Dictionary(Dictionary),
+/// Reads the one value that `bytes` hold.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
+    let mut reader = Reader { bytes, at: 0 };
+    let value = reader.value(0)?;
+    if reader.at < bytes.len() {
+        return Err(DecodeError::Trailing);
+    }
+    Ok(value)
 }
 
-/// A bencoded dictionary.
-pub(super) type Dictionary = BTreeMap<Vec<u8>, Value>;
-
-/// Bytes that are not bencode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
-    /// The text ends within a value.
-    #[error("the bencode is cut off")]
-    Truncated,
-    /// A byte that cannot stand where it does.
-    #[error("there is no bencode at byte {0}")]
-    Unexpected(usize),
-    /// Nested too deeply.
-    #[error("the bencode is nested more than {MAX_DEPTH} deep")]
-    TooDeep,
-    /// Something follows the value.
-    #[error("bytes follow the bencode")]
-    Trailing,
-}
-
-impl Value {
-    /// The text, where this is one.
-    pub(super) fn text(&self) -> Option<&[u8]> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
+/// Appends the bytes of `value` to `out`.
+pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Text(text) => encode_text(text, out),
+        Value::Integer(number) => out.extend(format!("i{number}e").bytes()),
+        Value::List(items) => {
+            out.push(b'l');
+            items.iter().for_each(|item| encode(item, out));
+            out.push(b'e');
         }
-    }
-
-    /// A text of `text`.
-    pub(super) fn from_text(text: impl AsRef<[u8]>) -> Self {
-        Self::Text(text.as_ref().to_vec())
-    }
-
-    /// Reads the one value that `bytes` hold.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { bytes, at: 0 };
-        let value = reader.value(0)?;
-        if reader.at < bytes.len() {
-            return Err(DecodeError::Trailing);
-        }
-        Ok(value)
-    }
-
-    /// Appends the value's bytes to `out`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Text(text) => encode_text(text, out),
-            Self::Integer(number) => out.extend(format!("i{number}e").bytes()),
-            Self::List(items) => {
-                out.push(b'l');
-                items.iter().for_each(|item| item.encode(out));
-                out.push(b'e');
+        Value::Dictionary(entries) => {
+            out.push(b'd');
+            for (key, value) in entries {
+                encode_text(key, out);
+                encode(value, out);
             }
-            Self::Dictionary(entries) => {
-                out.push(b'd');
-                for (key, value) in entries {
-                    encode_text(key, out);
-                    value.encode(out);
-                }
-                out.push(b'e');
-            }
+            out.push(b'e');
         }
     }
 }
@@ -173,7 +126,7 @@ mod tests {
 
     #[test]
     fn kamailios_ping_is_read_whatever_its_order() {
-        let value = Value::decode(b"d7:command4:ping4:lastli-3ei0ee2:aadee").unwrap();
+        let value = decode(b"d7:command4:ping4:lastli-3ei0ee2:aadee").unwrap();
         let Value::Dictionary(entries) = &value else {
             panic!("a dictionary");
         };
@@ -182,7 +135,7 @@ mod tests {
             Some(b"ping".as_slice())
         );
         let mut out = Vec::new();
-        value.encode(&mut out);
+        encode(&value, &mut out);
         assert_eq!(out, b"d2:aade7:command4:ping4:lastli-3ei0eee");
     }
 
@@ -198,10 +151,10 @@ mod tests {
             ("i1ei2e", DecodeError::Trailing),
             ("99999999999999999999:a", DecodeError::Unexpected(0)),
         ] {
-            assert_eq!(Value::decode(text.as_bytes()), Err(error), "{text}");
+            assert_eq!(decode(text.as_bytes()), Err(error), "{text}");
         }
         assert_eq!(
-            Value::decode("l".repeat(1000).as_bytes()),
+            decode("l".repeat(1000).as_bytes()),
             Err(DecodeError::TooDeep)
         );
     }
@@ -209,10 +162,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            if let Ok(value) = Value::decode(&bytes) {
+            if let Ok(value) = decode(&bytes) {
                 let mut out = Vec::new();
-                value.encode(&mut out);
-                prop_assert_eq!(Value::decode(&out), Ok(value));
+                encode(&value, &mut out);
+                prop_assert_eq!(decode(&out), Ok(value));
             }
         }
     }

@@ -13,7 +13,7 @@ const MOST: usize = 100_000;
 
 /// What is known of a cookie.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen<'a> {
+pub enum Seen<'a> {
     /// A new request: it is being worked on from now.
     New,
     /// The first copy is still being worked on; its answer will do.
@@ -24,14 +24,14 @@ pub(super) enum Seen<'a> {
 
 /// The cookies of the last half minute.
 #[derive(Debug, Default)]
-pub(super) struct Cookies {
+pub struct Cookies {
     answers: HashMap<Vec<u8>, Option<Vec<u8>>>,
     order: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl Cookies {
     /// Looks `cookie` up, and notes it where it is new.
-    pub(super) fn see(&mut self, now: Instant, cookie: &[u8]) -> Seen<'_> {
+    pub fn see(&mut self, now: Instant, cookie: &[u8]) -> Seen<'_> {
         self.expire(now);
         if !self.answers.contains_key(cookie) {
             self.answers.insert(cookie.to_vec(), None);
@@ -45,7 +45,7 @@ impl Cookies {
     }
 
     /// Keeps the answer to `cookie`.
-    pub(super) fn answer(&mut self, cookie: &[u8], answer: Vec<u8>) {
+    pub fn answer(&mut self, cookie: &[u8], answer: Vec<u8>) {
         if let Some(entry) = self.answers.get_mut(cookie) {
             *entry = Some(answer);
         }

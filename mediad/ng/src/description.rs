@@ -1,0 +1,305 @@
+//! What is done to an SDP beyond its addresses and ports, which are [`sip`]'s business.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use sip::sdp::{Direction, Sdp};
+
+use crate::options::{Mux, Options, RtcpAttribute};
+
+/// What a stream's receiver is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The address of `c=`.
+    pub address: IpAddr,
+    /// The port for RTCP.
+    pub rtcp: u16,
+    /// Whether it may send RTCP on RTP's port.
+    pub mux: bool,
+}
+
+/// What a party was shown before, as far as later descriptions have to agree with it.
+#[derive(Clone, Debug, Default)]
+pub struct Face {
+    /// User, id and address of the first `o=`.
+    origin: Option<[String; 3]>,
+    /// The first `s=` line.
+    session_name: Option<Vec<u8>>,
+    version: Option<u64>,
+    /// All but the version of the last one.
+    last: Vec<u8>,
+}
+
+impl Mux {
+    /// Whether the answerer is offered to mux.
+    pub const fn to_answerer(self, offered: bool) -> bool {
+        !self.demux && (self.offer || self.require || offered)
+    }
+
+    /// Whether the offerer may mux. `self` holds the words of both the offer and the answer.
+    pub const fn to_offerer(self, offered: bool, answered: bool) -> bool {
+        offered && !self.reject && (self.accept || self.demux || answered)
+    }
+
+    /// The words of either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self {
+            offer: self.offer || other.offer,
+            require: self.require || other.require,
+            demux: self.demux || other.demux,
+            accept: self.accept || other.accept,
+            reject: self.reject || other.reject,
+        }
+    }
+}
+
+/// Completes `rewritten`, which is `sdp` led to this server. `streams` has one entry for each `m=` line, `None` for one
+/// that is let pass as it came. `mark` is the attribute by which [`is_marked`] knows a description again.
+pub fn finish(
+    sdp: &Sdp<'_>,
+    rewritten: &[u8],
+    options: &Options,
+    streams: &[Option<Shown>],
+    face: &mut Face,
+    mark: Option<&str>,
+) -> Vec<u8> {
+    let mut writer = Writer {
+        options,
+        out: Vec::with_capacity(rewritten.len() + 64),
+    };
+    let sections = sections(rewritten);
+    let mut sections = sections.into_iter();
+    let origin_at = writer.session(sdp, sections.next().unwrap_or_default(), face, mark);
+    let media = sdp.media();
+    for ((section, media), shown) in sections.zip(&media).zip(streams) {
+        match shown {
+            Some(shown) => writer.stream(media, section, *shown),
+            None => writer.out.extend_from_slice(&section.concat()),
+        }
+    }
+    let mut out = writer.out;
+    let origin = origin(sdp, rewritten, options, face, &out);
+    out.splice(origin_at..origin_at, origin);
+    out
+}
+
+/// Whether `sdp` bears this mark of [`finish`].
+pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
+    sdp.attributes()
+        .any(|(name, value)| name == MARK && value == mark)
+}
+
+/// The attribute by which rtpengine knows its own descriptions.
+const MARK: &str = "rtpengine";
+
+/// Lines with their ends: those of the session, and of each stream.
+fn sections(body: &[u8]) -> Vec<Vec<&[u8]>> {
+    let mut sections = vec![Vec::new()];
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        // Empty ones are at the end only, and nothing could stand after them.
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if line.starts_with(b"m=") {
+            sections.push(Vec::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push(line);
+        }
+    }
+    sections
+}
+
+/// The `o=` line.
+fn origin(
+    sdp: &Sdp<'_>,
+    rewritten: &[u8],
+    options: &Options,
+    face: &mut Face,
+    rest: &[u8],
+) -> Vec<u8> {
+    let own = sdp.origin();
+    let relay = Sdp::parse(rewritten);
+    let relay = relay
+        .as_ref()
+        .map_or(own.address, |sdp| sdp.origin().address);
+    let replace = options.replace;
+    let address = if replace.origin { relay } else { own.address };
+    let now = [own.username, own.session_id, address].map(str::to_owned);
+    let first = face.origin.get_or_insert_with(|| now.clone());
+    let [username, id, address] = match (replace.origin_full, replace.username) {
+        (true, _) => first.clone(),
+        (false, true) => {
+            let [_, id, address] = now;
+            [first[0].clone(), id, address]
+        }
+        (false, false) => now,
+    };
+    let mut version = own.version.to_owned();
+    if replace.version || replace.origin_full {
+        let counted = face
+            .version
+            .unwrap_or_else(|| own.version.parse().unwrap_or(1));
+        let changed = face.version.is_some() && face.last != rest;
+        let counted = counted.wrapping_add(u64::from(changed));
+        face.version = Some(counted);
+        face.last = rest.to_vec();
+        version = counted.to_string();
+    }
+    let family = if address.contains(':') { "IP6" } else { "IP4" };
+    format!("o={username} {id} {version} IN {family} {address}\r\n").into_bytes()
+}
+
+struct Writer<'o> {
+    options: &'o Options,
+    out: Vec<u8>,
+}
+
+impl Writer<'_> {
+    /// Writes all but the `o=` line; where that belongs.
+    fn session(
+        &mut self,
+        sdp: &Sdp<'_>,
+        lines: Vec<&[u8]>,
+        face: &mut Face,
+        mark: Option<&str>,
+    ) -> usize {
+        let mut origin_at = 0;
+        let zeros = self.options.replace.zero_address && has_zeros(&lines);
+        for line in lines {
+            match line {
+                [b'o', b'=', ..] => origin_at = self.out.len(),
+                [b's', b'=', ..] => {
+                    let first = face.session_name.get_or_insert_with(|| line.to_vec());
+                    match self.options.replace.session_name {
+                        true => self.out.extend_from_slice(first),
+                        false => self.out.extend_from_slice(line),
+                    }
+                }
+                // Each stream has its own, with a real address.
+                [b'c', b'=', ..] if zeros => {}
+                _ if self.options.strip_extmap && is_attribute(line, "extmap") => {}
+                _ if is_attribute(line, "rtcp-mux") => {}
+                _ => self.out.extend_from_slice(line),
+            }
+        }
+        if let Some(mark) = mark.filter(|mark| !is_marked(sdp, mark)) {
+            self.add(&format!("a={MARK}:{mark}"));
+        }
+        origin_at
+    }
+
+    fn stream(&mut self, media: &sip::sdp::Media<'_, '_>, lines: Vec<&[u8]>, shown: Shown) {
+        let kept = self.options.codecs.kept(media);
+        let gone: HashSet<&str> = match &kept {
+            Some(kept) => media
+                .formats()
+                .filter(|format| !kept.contains(format))
+                .collect(),
+            None => HashSet::new(),
+        };
+        let unheld = self.options.replace.zero_address
+            && media
+                .address()
+                .is_ok_and(|address| address.is_unspecified());
+        let family = if shown.address.is_ipv4() {
+            "IP4"
+        } else {
+            "IP6"
+        };
+        let address = format!("IN {family} {}", shown.address);
+        let mut lines = lines.into_iter();
+        match (lines.next(), &kept) {
+            (Some(line), Some(kept)) => self.formats(line, kept),
+            (Some(line), None) => self.out.extend_from_slice(line),
+            (None, _) => {}
+        }
+        let mut connection = unheld.then(|| format!("c={address}"));
+        let mut directed = false;
+        for line in lines {
+            if !line.starts_with(b"i=")
+                && let Some(line) = connection.take()
+            {
+                self.add(&line);
+            }
+            directed |= attribute(line).and_then(Direction::parse).is_some();
+            let is_gone = ["rtpmap", "fmtp", "rtcp-fb"].iter().any(|name| {
+                let value =
+                    attribute(line).and_then(|value| value.strip_prefix(name)?.strip_prefix(':'));
+                value
+                    .and_then(|value| value.split(' ').next())
+                    .is_some_and(|format| gone.contains(format))
+            });
+            let is_void = is_gone
+                || is_attribute(line, "rtcp")
+                || is_attribute(line, "rtcp-mux")
+                || (self.options.strip_extmap && is_attribute(line, "extmap"))
+                || (unheld && line.starts_with(b"c="));
+            if !is_void {
+                self.out.extend_from_slice(line);
+            }
+        }
+        if let Some(line) = connection {
+            self.add(&line);
+        }
+        // Who said by zeros that it hears nothing says it so.
+        if unheld && !directed {
+            self.add("a=sendonly");
+        }
+        if media.is_rtp() {
+            match self.options.rtcp_attribute {
+                RtcpAttribute::Port => self.add(&format!("a=rtcp:{}", shown.rtcp)),
+                RtcpAttribute::Full => self.add(&format!("a=rtcp:{} {address}", shown.rtcp)),
+                RtcpAttribute::None => {}
+            }
+            if shown.mux {
+                self.add("a=rtcp-mux");
+            }
+        }
+    }
+
+    /// The `m=` line with these formats.
+    fn formats(&mut self, line: &[u8], kept: &[&str]) {
+        let words = line.splitn(4, |byte| *byte == b' ');
+        for word in words.take(3) {
+            self.out.extend_from_slice(word);
+            self.out.push(b' ');
+        }
+        self.out.extend_from_slice(kept.join(" ").as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A line of our own.
+    fn add(&mut self, line: &str) {
+        // A body may be cut off within its last line end.
+        match self.out.last() {
+            Some(b'\n') | None => {}
+            Some(b'\r') => self.out.push(b'\n'),
+            Some(_) => self.out.extend_from_slice(b"\r\n"),
+        }
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn has_zeros(lines: &[&[u8]]) -> bool {
+    let zeros: [&[u8]; 2] = [b"c=IN IP4 0.0.0.0", b"c=IN IP6 ::"];
+    lines
+        .iter()
+        .any(|line| zeros.contains(&line.trim_ascii_end()))
+}
+
+/// What stands after `a=`.
+fn attribute(line: &[u8]) -> Option<&str> {
+    std::str::from_utf8(line.strip_prefix(b"a=")?)
+        .ok()
+        .map(str::trim_end)
+}
+
+fn is_attribute(line: &[u8], name: &str) -> bool {
+    let rest = attribute(line).and_then(|text| text.strip_prefix(name));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The flags, and the keys without a value that matters, by name.
+
+use crate::options::{Learning, Options, RtcpAttribute};
+
+/// What becomes of a flag.
+pub(crate) enum Effect {
+    /// It is done.
+    Set(fn(&mut Options)),
+    /// It is so anyway, or it is read elsewhere.
+    Nothing,
+    /// The call goes on without it: why.
+    Otherwise(&'static str),
+    /// The request is refused: why.
+    Refuse(&'static str),
+}
+
+use Effect::{Nothing, Otherwise, Refuse, Set};
+
+const TRANSCODE: &str = "mediad does not transcode";
+const SRTP: &str = "SRTP is passed through, never made here";
+const NO_ICE: &str = "mediad is no ICE agent; ICE is removed";
+const NO_PLAYER: &str = "mediad plays nothing over NG";
+const VERB: &str = "use the command of that name";
+
+/// What becomes of the flag or key `name`; `None` where nobody knows it.
+pub(crate) fn effect(name: &str) -> Option<Effect> {
+    Some(match name {
+        // Read by the command itself.
+        "sdp" | "call-id" | "from-tag" | "to-tag" | "via-branch" | "label" | "set-label"
+        | "from-label" | "to-label" | "cookie" | "supports" | "template" | "instance" | "fatal"
+        | "debug" | "no-debug" | "debugging" => Nothing,
+
+        // Addresses and sources.
+        "sip-source-address" => Set(|options| options.use_received_from = true),
+        "trust-address" => Nothing,
+        "symmetric" => Set(|options| options.sources.learning = None),
+        "asymmetric" => Set(|options| options.sources.learning = Some(Learning::Off)),
+        "strict-source" => Set(|options| options.sources.strict = true),
+        "media-handover" => Set(|options| options.sources.handover = true),
+        "port-latching" | "unidirectional" => Nothing,
+        "no-port-latching" => Otherwise("a call keeps its ports"),
+        "reset" => Otherwise("a source is learned anew where its description changes"),
+        "pierce-nat" => Refuse("mediad sends no packets of its own"),
+        "nat-wait" => Refuse("mediad forwards from the first packet on"),
+
+        // RTCP.
+        "no-rtcp-attribute" => Set(|options| options.rtcp_attribute = RtcpAttribute::None),
+        "full-rtcp-attribute" => Set(|options| options.rtcp_attribute = RtcpAttribute::Full),
+        "generate-rtcp" => Refuse("mediad forwards RTCP and makes none"),
+        "mirror-rtcp" => Refuse("mediad forwards RTCP to the other party only"),
+
+        // SDP.
+        "loop-protect" => Set(|options| options.loop_protect = true),
+        "strip-extmap" => Set(|options| options.strip_extmap = true),
+        "original-sendrecv" => Nothing,
+        "generate-mid" | "sdp-attr" | "sdp-media-remove" | "extmap" | "bundle" => {
+            Refuse("not there yet")
+        }
+
+        // Codecs.
+        "asymmetric-codecs"
+        | "symmetric-codecs"
+        | "no-jitter-buffer"
+        | "allow-asymmetric-codecs" => Nothing,
+        "allow-transcoding" => Otherwise(TRANSCODE),
+        "always-transcode"
+        | "single-codec"
+        | "static-codecs"
+        | "reuse-codecs"
+        | "no-codec-renegotiation"
+        | "ptime-reverse"
+        | "audio-player"
+        | "codec-chain"
+        | "delay-buffer"
+        | "volume" => Refuse(TRANSCODE),
+
+        // DTMF, media and recordings.
+        "inject-dtmf" => Nothing,
+        "record-call" => Set(|options| options.record = true),
+        "block-dtmf"
+        | "block-media"
+        | "silence-media"
+        | "dtmf-security"
+        | "dtmf-security-trigger" => Refuse(VERB),
+        "detect-dtmf" | "dtmf-log-dest" | "dtmf-delay" => {
+            Refuse("mediad tells nobody of keys over NG")
+        }
+        "media-echo" | "blackhole" | "drop-traffic" | "moh" | "music-on-hold" => Refuse(NO_PLAYER),
+        "early-media" | "provisional" | "directional" => Nothing,
+        "metadata" | "recording-file" | "recording-dir" | "recording-pattern"
+        | "output-destination" | "discard-recording" | "exclude-recording" => {
+            Otherwise("recordings are named after their session, below [media] recordings")
+        }
+        "xmlrpc-callback" => Refuse("mediad calls nobody back"),
+
+        // ICE, SRTP.
+        "trickle-ice" | "ice-lite" | "ice-reject" | "no-ice" => Otherwise(NO_ICE),
+        "osrtp-offer"
+        | "osrtp-offer-legacy"
+        | "osrtp-accept"
+        | "osrtp-accept-legacy"
+        | "recrypt" => Refuse(SRTP),
+        "sdes-off" | "sdes-no" | "sdes-disable" | "dtls-fingerprint" | "dtls-reverse"
+        | "passive-dtls" => Nothing,
+        name if name.starts_with("sdes-") => Otherwise(SRTP),
+        _ => return None,
+    })
+}

@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Encoding;
+
+fn read(options: &str) -> Result<Options, String> {
+    let body = format!("{{\"command\":\"offer\",\"call-id\":\"x\",{options}}}");
+    let request = Request::parse(Encoding::Json, body.as_bytes()).unwrap();
+    super::read(&request).map_err(|refused| refused.to_string())
+}
+
+/// What Kamailio 5.6 and OpenSIPS 3 send for `rtpengine_manage("replace-origin replace-session-connection
+/// ICE=remove RTP/AVP trust-address")` and the like.
+#[test]
+fn what_scripts_send_is_understood_in_every_spelling() {
+    let wanted = Options {
+        replace: Replace {
+            origin: true,
+            ..Replace::default()
+        },
+        received_from: Some([192, 0, 2, 7].into()),
+        interfaces: [Some("internal".to_owned()), Some("external".to_owned())],
+        profile: Some("RTP/AVP".to_owned()),
+        mux: Mux {
+            demux: true,
+            ..Mux::default()
+        },
+        ..Options::default()
+    };
+    let lists = r#""flags":["trust-address","symmetric"],"replace":["origin","session-connection"],
+        "direction":["internal","external"],"received-from":["IP4","192.0.2.7"],"ICE":"remove",
+        "transport-protocol":"RTP/AVP","rtcp-mux":["demux"],"via-branch":"z9hG4bK1","from-tag":"a""#;
+    assert_eq!(read(lists).as_ref(), Ok(&wanted));
+    let flags = r#""flags":["trust address","replace-origin","replace_session_connection","direction=internal",
+        "direction=external","ICE=remove","rtcp-mux-demux","transport-protocol=RTP/AVP"],
+        "received from":"IP4 192.0.2.7""#;
+    assert_eq!(read(flags).as_ref(), Ok(&wanted));
+    let one_text = r#""rtpp-flags":"trust-address replace-origin  direction=internal direction=external ICE=remove rtcp-mux-demux transport-protocol=RTP/AVP","received-from":["IP4","192.0.2.7"]"#;
+    assert_eq!(read(one_text).as_ref(), Ok(&wanted));
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    for (options, named) in [
+        (r#""ICE":"force""#, "ice=force"),
+        (r#""DTLS":"passive""#, "dtls=passive"),
+        (r#""OSRTP":["offer"]"#, "osrtp-offer"),
+        (r#""codec":{"transcode":["PCMU"]}"#, "codec transcode PCMU"),
+        (
+            r#""flags":["codec-transcode-PCMU"]"#,
+            "codec transcode pcmu",
+        ),
+        (r#""flags":["always-transcode"]"#, "always-transcode"),
+        (r#""T.38":["decode"]"#, "t.38=[decode]"),
+        (r#""flags":["T38-decode"]"#, "t38-decode"),
+        (r#""flags":["generate RTCP"]"#, "generate-rtcp"),
+        (r#""flags":["pierce-NAT"]"#, "pierce-nat"),
+        (r#""address-family":"IP5""#, "address-family=IP5"),
+        (r#""media-address":"here""#, "media-address=here"),
+        (r#""TOS":256"#, "tos=256"),
+        (r#""delete-delay":-1"#, "delete-delay=-1"),
+        (r#""audio-player":"transcoding""#, "audio-player"),
+        (r#""sdp-attr":{"audio":{"add":["x"]}}"#, "sdp-attr"),
+    ] {
+        let error = read(options).unwrap_err();
+        assert!(
+            error.starts_with("not supported by mediad: ") && error.contains(named),
+            "{error}"
+        );
+    }
+    // All of them at once.
+    let error = read(r#""ICE":"force","flags":["generate-RTCP"]"#).unwrap_err();
+    assert!(
+        error.contains("ice=force") && error.contains("generate-rtcp"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_off_is_no_matter_and_what_nobody_knows_is_warned_of() {
+    let fine = r#""DTLS":"off","SDES":["off"],"ICE":"default","record-call":"no","flags":[],"audio-player":"off""#;
+    assert_eq!(read(fine), Ok(Options::default()));
+    let options =
+        read(r#""flags":["no-such-flag"],"nonsense":7,"codec":{"mask":["G729"]}"#).unwrap();
+    assert_eq!(options.warnings.len(), 3);
+    assert!(
+        options
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("no-such-flag"))
+    );
+    assert_eq!(options.codecs.strip, ["G729"]);
+}
+
+#[test]
+fn sources_are_said_by_flags() {
+    let options =
+        read(r#""flags":["asymmetric","strict-source","media-handover","SIP-source-address"]"#)
+            .unwrap();
+    let sources = Sources {
+        learning: Some(Learning::Off),
+        strict: true,
+        handover: true,
+    };
+    assert_eq!(
+        (options.sources, options.use_received_from),
+        (sources, true)
+    );
+    let options = read(r#""endpoint-learning":"immediate","TOS":184,"label":"x""#).unwrap();
+    assert_eq!(options.sources.learning, Some(Learning::Immediate));
+    assert_eq!(options.tos, Some(184));
+}
+
+proptest! {
+    #[test]
+    fn no_words_panic(key in "[ -~]{0,12}", word in "\\PC{0,20}", number: i64) {
+        let mut fields = crate::Dictionary::new();
+        fields.insert(b"command".to_vec(), Value::from_text("offer"));
+        fields.insert(key.into_bytes(), Value::List(vec![Value::from_text(&word), Value::Integer(number)]));
+        fields.insert(b"flags".to_vec(), Value::from_text(&word));
+        fields.insert(b"codec".to_vec(), Value::from_text(&word));
+        let mut body = Vec::new();
+        Encoding::Bencode.encode(&Value::Dictionary(fields), &mut body);
+        if let Ok(request) = Request::parse(Encoding::Bencode, &body) {
+            drop(super::read(&request));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Where messages are taken, whichever way they come.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use control::config::Cidr;
+use ng::{Cookies, Seen};
+
+use super::front::Front;
+
+/// How often it is looked whether the first copy of a request has its answer, and for how long.
+const LOOK: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Takes messages and gives answers.
+#[derive(Debug)]
+pub(super) struct Desk {
+    front: Arc<Front>,
+    cookies: Mutex<Cookies>,
+    allow: Vec<Cidr>,
+}
+
+/// A message that was looked at.
+pub(super) enum Ticket {
+    /// It is to be worked on.
+    New(Vec<u8>),
+    /// It was sent before, and this is its answer.
+    Answered(Vec<u8>),
+    /// It was sent before, and is being worked on.
+    Working(Vec<u8>),
+}
+
+impl Desk {
+    pub(super) fn new(front: Front, allow: Vec<Cidr>) -> Self {
+        Self {
+            front: Front::share(front),
+            cookies: Mutex::default(),
+            allow,
+        }
+    }
+
+    pub(super) const fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    /// Whether requests of `client` are answered.
+    pub(super) fn allows(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let is_listed = || self.allow.iter().any(|block| block.contains(client));
+        let allowed = self.allow.is_empty() || client.is_loopback() || is_listed();
+        if !allowed {
+            self.front.count("none", "stranger");
+        }
+        allowed
+    }
+
+    /// Notes that bytes came which are no message.
+    pub(super) fn malformed(&self) {
+        self.front.count("none", "malformed");
+    }
+
+    /// Looks a cookie up, and notes it where it is new. Each client machine has its own.
+    pub(super) fn look(&self, client: IpAddr, cookie: &[u8]) -> Ticket {
+        let mut key = client.to_canonical().to_string().into_bytes();
+        key.push(b' ');
+        key.extend_from_slice(cookie);
+        match self.cookies().see(Instant::now(), &key) {
+            Seen::Answered(answer) => return Ticket::Answered(answer.to_vec()),
+            Seen::Working => {}
+            Seen::New => return Ticket::New(key),
+        }
+        Ticket::Working(key)
+    }
+
+    /// Works on a message that is new; its answer, which is kept. `key` is of its ticket.
+    pub(super) async fn work(&self, key: &[u8], cookie: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut answer = cookie.to_vec();
+        answer.push(b' ');
+        answer.extend(self.front.answer(body).await);
+        self.cookies().answer(key, answer.clone());
+        answer
+    }
+
+    /// The answer to a message over a connection: a copy waits for the first one's.
+    pub(super) async fn answer(
+        &self,
+        client: IpAddr,
+        cookie: &[u8],
+        body: &[u8],
+    ) -> Option<Vec<u8>> {
+        let key = match self.look(client, cookie) {
+            Ticket::New(key) => return Some(self.work(&key, cookie, body).await),
+            Ticket::Answered(answer) => return Some(answer),
+            Ticket::Working(key) => key,
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            tokio::time::sleep(LOOK).await;
+            if let Seen::Answered(answer) = self.cookies().see(Instant::now(), &key) {
+                return Some(answer.to_vec());
+            }
+        }
+        None
+    }
+
+    /// The answer to a message without a cookie.
+    pub(super) async fn plain(&self, body: &[u8]) -> Vec<u8> {
+        self.front.answer(body).await
+    }
+
+    fn cookies(&self) -> MutexGuard<'_, Cookies> {
+        // The cookies are a cache and stay usable after a panic elsewhere.
+        self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

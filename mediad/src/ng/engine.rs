@@ -1,0 +1,106 @@
+//! What the front asks of the engine, over the control channel.
+
+use control::{
+    Client,
+    channel::RequestError,
+    media::{
+        Create, Family, Leg, Media, Modify, Mute, Record, Remote, Request, Response, SessionId,
+        SessionInfo, SessionStats,
+    },
+};
+
+/// What [`Create::owner`] says of the front's sessions.
+const OWNER: &str = "ng";
+
+/// Why the engine did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    /// It would not, or could not be asked.
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    /// It answered something else.
+    #[error("the media engine answered out of turn")]
+    OutOfTurn,
+}
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// Opens a session; the legs in the order of A and B.
+pub(super) async fn create(
+    media: &Client<Media>,
+    families: [Family; 2],
+    [a, b]: [Option<Remote>; 2],
+) -> Result<SessionInfo> {
+    let leg = |family, remote| Leg {
+        family,
+        port: None,
+        remote,
+        muted: false,
+    };
+    let create = Create {
+        id: SessionId(rand::random()),
+        owner: OWNER.to_owned(),
+        a: leg(families[0], a),
+        b: leg(families[1], b),
+        apart: false,
+    };
+    session(media.request(Request::Create(create)).await?)
+}
+
+/// Tells a session of new descriptions.
+pub(super) async fn modify(
+    media: &Client<Media>,
+    id: SessionId,
+    [a, b]: [Option<Remote>; 2],
+) -> Result<SessionInfo> {
+    session(media.request(Request::Modify(Modify { id, a, b })).await?)
+}
+
+/// Says whose media is handed on.
+pub(super) async fn mute(media: &Client<Media>, id: SessionId, [a, b]: [bool; 2]) -> Result<()> {
+    session(media.request(Request::Mute(Mute { id, a, b })).await?).map(drop)
+}
+
+/// Records a session to a file of this name, or no longer; the file.
+pub(super) async fn record(
+    media: &Client<Media>,
+    id: SessionId,
+    name: Option<String>,
+) -> Result<Option<String>> {
+    match media.request(Request::Record(Record { id, name })).await? {
+        Response::Recording(path) => Ok(path),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// What a session has carried so far.
+pub(super) async fn query(media: &Client<Media>, id: SessionId) -> Result<SessionStats> {
+    match media.request(Request::Query(id)).await? {
+        Response::Stats(stats) => Ok(stats),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// Closes a session; what it carried, if it was there.
+pub(super) async fn delete(media: &Client<Media>, id: SessionId) -> Result<Option<SessionStats>> {
+    match media.request(Request::Delete(id)).await? {
+        Response::Stats(stats) => Ok(Some(stats)),
+        Response::Gone => Ok(None),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// The metrics page.
+pub(super) async fn metrics(media: &Client<Media>) -> Result<String> {
+    match media.request(Request::Metrics).await? {
+        Response::Metrics(page) => Ok(page),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+fn session(response: Response) -> Result<SessionInfo> {
+    match response {
+        Response::Session(session) => Ok(session),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}

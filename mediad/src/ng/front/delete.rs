@@ -1,0 +1,128 @@
+//! Deletions, at once or after a while.
+
+use std::{sync::Arc, time::Duration};
+
+use ng::{Request, Value, dictionary, options::MAX_DELAY};
+use tracing::warn;
+
+use super::{Answer, Front, Refusal, query};
+use crate::ng::{
+    call::{Branch, Call, Part, Totals},
+    engine::{self, EngineError},
+};
+
+impl Front {
+    pub(super) async fn delete(&self, request: &Request) -> Answer {
+        let id = request.need("call-id")?;
+        let (from, to) = (request.text("from-tag"), request.text("to-tag"));
+        let delay = request.number("delete-delay", MAX_DELAY)?;
+        let unknown = || match request.has_flag("fatal") {
+            true => Err(Refusal::Fatal),
+            false => Ok(dictionary([(
+                "warning",
+                Value::from_text(Refusal::Fatal.to_string()),
+            )])),
+        };
+        let Some(mut call) = self.calls.get(id).await else {
+            return unknown();
+        };
+        let Ok(part) = call.part(from, to, request.text("via-branch")) else {
+            return unknown();
+        };
+        call.signal();
+        let delay = delay.unwrap_or(call.delete_delay);
+        if delay == 0 {
+            return self.delete_part(id, &mut call, part, "deleted").await;
+        }
+        let answer = self.describe(&call).await?;
+        let later = Later {
+            id: id.to_vec(),
+            signals: call.signals,
+            part,
+        };
+        self.later(later, Duration::from_secs(delay.into()));
+        Ok(answer)
+    }
+
+    /// Deletes a part of a call; what is told of it.
+    pub(super) async fn delete_part(
+        &self,
+        id: &[u8],
+        call: &mut Call,
+        part: Part,
+        why: &'static str,
+    ) -> Answer {
+        let mut stats = query::Known::default();
+        let mut totals = Totals::default();
+        let branches = call.take(part);
+        let mut failed = None;
+        for branch in &branches {
+            totals.add_all(branch.gone);
+            for stream in branch.streams.iter().flatten() {
+                let session = stream.session.id;
+                self.calls.leave(session);
+                match engine::delete(&self.media, session).await {
+                    Ok(Some(last)) => {
+                        totals.add_session(&last);
+                        stats.insert(session, last);
+                    }
+                    Ok(None) => {}
+                    // The others are freed all the same.
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        let answer = query::described(call, &branches, &stats);
+        if call.branches.is_empty() {
+            let lasted = call.created.elapsed().unwrap_or_default();
+            self.calls.end(id, call);
+            self.ended(id, lasted, totals, why);
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(answer),
+        }
+    }
+
+    /// Frees a branch that is out of its call already.
+    pub(super) async fn free(&self, branch: &Branch) -> Result<(), EngineError> {
+        for session in branch.sessions() {
+            self.calls.leave(session);
+            engine::delete(&self.media, session).await?;
+        }
+        Ok(())
+    }
+
+    fn later(&self, later: Later, delay: Duration) {
+        let front = self.own.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            if let Some(front) = front.upgrade() {
+                front.carry_out(later).await;
+            }
+        });
+    }
+
+    async fn carry_out(self: Arc<Self>, later: Later) {
+        let Some(mut call) = self.calls.get(&later.id).await else {
+            return;
+        };
+        // Whatever was signalled meanwhile has called it off.
+        if call.signals != later.signals {
+            return;
+        }
+        if let Err(error) = self
+            .delete_part(&later.id, &mut call, later.part, "deleted")
+            .await
+        {
+            warn!(%error, "cannot free an NG call's media");
+        }
+    }
+}
+
+/// A deletion that was put off.
+struct Later {
+    id: Vec<u8>,
+    signals: u64,
+    part: Part,
+}

@@ -1,0 +1,369 @@
+//! Offers and answers.
+
+use std::net::IpAddr;
+
+use control::media::{Family, Local, Remote, SessionInfo, Side};
+use ng::{Dictionary, Options, Request, Value, description, dictionary, options};
+use sip::sdp::{Relay, Sdp};
+use tracing::{info, warn};
+
+use super::{Answer, Front, Refusal};
+use crate::ng::{
+    call::{Call, Offer, Part, Stream, index},
+    engine, handling,
+    remote::{muxing, remotes},
+};
+
+impl Front {
+    pub(super) async fn offer(&self, request: &Request) -> Answer {
+        let body = need_sdp(request)?;
+        let sdp = Sdp::parse(body)?;
+        let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
+        let options = options(request, &sdp)?;
+        if let Some(answer) = self.looped(body, &sdp, &options) {
+            return Ok(answer);
+        }
+        let remotes = remotes(&sdp, instead(&options))?;
+
+        let mut call = self.calls.get_or_begin(id, from).await;
+        call.signal();
+        let answer = self
+            .offer_in(&mut call, request, &sdp, options, remotes)
+            .await;
+        // Of a call that never was nothing stays, whatever of it was made.
+        if answer.is_err() && call.signals == 1 {
+            let part = Part::Whole;
+            if let Err(error) = self.delete_part(id, &mut call, part, "refused").await {
+                warn!(%error, "cannot free what was made of an NG offer that failed");
+            }
+        }
+        answer
+    }
+
+    async fn offer_in(
+        &self,
+        call: &mut Call,
+        request: &Request,
+        sdp: &Sdp<'_>,
+        options: Options,
+        remotes: Vec<Option<Remote>>,
+    ) -> Answer {
+        let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
+        let via = request.text("via-branch");
+        if let Some(delay) = options.delete_delay {
+            call.delete_delay = delay;
+        }
+        let (side, at) = call.offerer(from, request.text("to-tag"), via)?;
+        let branch = &mut call.branches[at];
+        branch.offer = Offer {
+            by: side,
+            mux: options.mux,
+            record: options.record,
+        };
+        let media = sdp.media();
+        let count = remotes.len().max(branch.streams.len());
+        branch.streams.resize(count, None);
+        for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
+            let Some(remote) = remote else { continue };
+            let offered = remote.rtcp_mux;
+            let told = options.mux.to_answerer(offered);
+            let session = match slot {
+                Some(stream) => {
+                    let pair = pair(side, remote.clone());
+                    engine::modify(&self.media, stream.session.id, pair).await?
+                }
+                None => {
+                    let own = Family::of(&remote.rtp);
+                    let other = options.family.map_or(own, family);
+                    let families = ordered(side, [own, other]);
+                    engine::create(&self.media, families, pair(side, remote.clone())).await?
+                }
+            };
+            self.calls.enter(session.id, id);
+            let stream = slot.get_or_insert_with(|| Stream {
+                session: session.clone(),
+                kind: media.kind().to_owned(),
+                profile: media.proto().to_owned(),
+                remotes: [None, None],
+                mux: [false; 2],
+                blocked: [false; 2],
+                silent: false,
+            });
+            stream.session = session;
+            stream.remotes[index(side)] = Some(remote);
+            stream.mux = [offered, told];
+            stream.silent = false;
+        }
+        let sender = if side == Side::A {
+            &mut call.a
+        } else {
+            &mut branch.b
+        };
+        if let Some(label) = label(request) {
+            sender.label = Some(label);
+        }
+        self.shown(call, at, side.other(), sdp, options)
+    }
+
+    pub(super) async fn take_answer(&self, request: &Request) -> Answer {
+        let body = need_sdp(request)?;
+        let sdp = Sdp::parse(body)?;
+        let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
+        let to = request.need("to-tag")?;
+        let options = options(request, &sdp)?;
+        if let Some(answer) = self.looped(body, &sdp, &options) {
+            return Ok(answer);
+        }
+        let remotes = remotes(&sdp, instead(&options))?;
+
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let call = &mut *call;
+        call.signal();
+        let (offerer, at) = call.answered(from, to, request.text("via-branch"))?;
+        if remotes.len() > call.branches[at].streams.len() {
+            return Err(Refusal::MoreStreams);
+        }
+        let at = match offerer {
+            Side::A => self.replaced(call, at, to).await,
+            Side::B => at,
+        };
+        let branch = &mut call.branches[at];
+        if offerer == Side::A {
+            branch.answer(to);
+        }
+        let words = branch.offer.mux.with(options.mux);
+        for (slot, remote) in branch.streams.iter_mut().zip(remotes) {
+            let (Some(stream), Some(remote)) = (slot.as_mut(), remote) else {
+                // A stream that was refused carries nothing any more.
+                if let Some(stream) = slot.take() {
+                    let stats = engine::delete(&self.media, stream.session.id).await?;
+                    stats
+                        .iter()
+                        .for_each(|stats| branch.gone.add_session(stats));
+                    self.calls.leave(stream.session.id);
+                }
+                continue;
+            };
+            let [offered, told] = stream.mux;
+            let muxes = words.to_offerer(offered, remote.rtcp_mux);
+            let answerer = offerer.other();
+            let remote = muxing_where(remote, told);
+            // Both use what was agreed on, and that stands first in the answer.
+            let asked = stream.remotes[index(offerer)].take().map(|mut asked| {
+                asked.format.clone_from(&remote.format);
+                asked.events = asked.events.filter(|_| remote.events.is_some());
+                match asked.rtcp_mux && !muxes {
+                    true => unmuxed(asked),
+                    false => muxing(asked, muxes),
+                }
+            });
+            let both = ordered(answerer, [Some(remote.clone()), asked.clone()]);
+            stream.session = engine::modify(&self.media, stream.session.id, both).await?;
+            stream.remotes[index(answerer)] = Some(remote);
+            stream.remotes[index(offerer)] = asked;
+            stream.mux = [muxes, told];
+        }
+        let record = branch.offer.record || options.record;
+        let sender = if offerer == Side::A {
+            &mut branch.b
+        } else {
+            &mut call.a
+        };
+        if let Some(label) = label(request) {
+            sender.label = Some(label);
+        }
+        let mut answer = self.shown(call, at, offerer, &sdp, options)?;
+        if record {
+            let recordings = self.record_branch(&call.branches[at], id).await?;
+            answer.insert(b"recordings".to_vec(), recordings);
+        }
+        Ok(answer)
+    }
+
+    /// Frees another branch that the party of this tag has answered before: a proxy that names every transaction's
+    /// branch has made a new one for the same party. Returns where the branch at `at` is then.
+    async fn replaced(&self, call: &mut Call, at: usize, to: &[u8]) -> usize {
+        let others = call.branches.iter().enumerate();
+        let mut before = others.filter(|(other, branch)| *other != at && branch.b.is(to));
+        let Some((other, number)) = before.next().map(|(other, branch)| (other, branch.number))
+        else {
+            return at;
+        };
+        for branch in call.take(Part::Branch(number)) {
+            if let Err(error) = self.free(&branch).await {
+                warn!(%error, "cannot free what an NG call had before");
+            }
+        }
+        at - usize::from(other < at)
+    }
+
+    /// The answer with the SDP as `side` is to see it.
+    fn shown(
+        &self,
+        call: &mut Call,
+        at: usize,
+        side: Side,
+        sdp: &Sdp<'_>,
+        mut options: Options,
+    ) -> Answer {
+        let branch = &mut call.branches[at];
+        let by = branch.offer.by;
+        let streams = branch.streams.iter().map(|stream| {
+            let stream = stream.as_ref()?;
+            let mux = stream.mux[usize::from(side != by)];
+            Some((local(&stream.session, side), mux))
+        });
+        let count = sdp.media().len();
+        let streams: Vec<_> = streams.take(count).collect();
+        let media = sdp.media();
+        let is_live = |at: usize| media.get(at).is_some_and(|media| !media.is_refused());
+        let address = |local: &Local| options.media_address.unwrap_or(local.rtp.ip());
+        let relays: Vec<_> = (0..count)
+            .map(|at| {
+                let (local, _) = streams
+                    .get(at)
+                    .and_then(Option::as_ref)
+                    .filter(|_| is_live(at))?;
+                Some(Relay {
+                    address: address(local),
+                    rtp: local.rtp.port(),
+                    rtcp: local.rtcp.port(),
+                })
+            })
+            .collect();
+        let rewritten = sdp.rewrite(&relays)?;
+        let shown: Vec<_> = (0..count)
+            .map(|at| {
+                let (local, mux) = streams
+                    .get(at)
+                    .and_then(Option::as_ref)
+                    .filter(|_| is_live(at))?;
+                Some(description::Shown {
+                    address: address(local),
+                    rtcp: local.rtcp.port(),
+                    mux: *mux,
+                })
+            })
+            .collect();
+        let mark = options.loop_protect.then_some(self.mark.as_str());
+        let face = if side == Side::A {
+            &mut call.a.face
+        } else {
+            &mut branch.b.face
+        };
+        let body = description::finish(sdp, &rewritten, &options, &shown, face, mark);
+        let mut answer = dictionary([("sdp", Value::Text(body))]);
+        warn_of(&mut options, &mut answer);
+        Ok(answer)
+    }
+
+    /// A description that was here before is let pass, where that was asked for.
+    fn looped(&self, body: &[u8], sdp: &Sdp<'_>, options: &Options) -> Option<Dictionary> {
+        let is_own = options.loop_protect && description::is_marked(sdp, &self.mark);
+        is_own.then(|| dictionary([("sdp", Value::from_text(body))]))
+    }
+}
+
+/// The options, as far as they can be had for this SDP.
+fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
+    let mut options = options::read(request)?;
+    for media in sdp
+        .media()
+        .iter()
+        .filter(|media| !media.is_refused() && media.is_rtp())
+    {
+        let own = media.proto();
+        if let Some(wanted) = options
+            .profile
+            .as_deref()
+            .filter(|wanted| !own.eq_ignore_ascii_case(wanted))
+        {
+            let why = "mediad changes no profile, and passes SRTP through";
+            return Err(Refusal::Other(format!(
+                "transport-protocol={wanted} for a stream of {own}: {why}"
+            )));
+        }
+        if let Some(ptime) = options
+            .ptime
+            .filter(|ptime| media.ptime().unwrap_or(20) != *ptime)
+        {
+            let why = "mediad passes packets on as they are";
+            return Err(Refusal::Other(format!(
+                "ptime={ptime} for a stream of other packets: {why}"
+            )));
+        }
+    }
+    handling::check(&mut options).map_err(Refusal::Other)?;
+    Ok(options)
+}
+
+/// Tells the client and the log what was not understood, or is done otherwise.
+fn warn_of(options: &mut Options, answer: &mut Dictionary) {
+    if options.warnings.is_empty() {
+        return;
+    }
+    let warnings = options.warnings.join("; ");
+    info!(warnings, "an NG request wanted what is not there");
+    answer.insert(b"warning".to_vec(), Value::from_text(warnings));
+}
+
+fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
+    request
+        .text("sdp")
+        .ok_or_else(|| Refusal::Other("No SDP body in message".to_owned()))
+}
+
+fn instead(options: &Options) -> Option<IpAddr> {
+    options.received_from.filter(|_| options.use_received_from)
+}
+
+fn label(request: &Request) -> Option<Vec<u8>> {
+    let label = request.text("set-label").or_else(|| request.text("label"));
+    label.map(<[u8]>::to_vec)
+}
+
+/// RTCP of a party that was offered to mux only as far as it was, and wants to.
+fn muxing_where(remote: Remote, offered: bool) -> Remote {
+    match remote.rtcp_mux && !offered {
+        true => unmuxed(remote),
+        false => {
+            let mux = remote.rtcp_mux;
+            muxing(remote, mux)
+        }
+    }
+}
+
+/// A party that would have muxed, and may not: its RTCP goes to the port above, or to the one that it named.
+fn unmuxed(mut remote: Remote) -> Remote {
+    remote.rtcp_mux = false;
+    if remote.rtcp == remote.rtp {
+        remote.rtcp.set_port(remote.rtp.port().wrapping_add(1));
+    }
+    remote
+}
+
+/// A pair in the order of A and B, of what is `side`'s and what is the other's.
+fn ordered<T>(side: Side, [own, other]: [T; 2]) -> [T; 2] {
+    match side {
+        Side::A => [own, other],
+        Side::B => [other, own],
+    }
+}
+
+fn pair(side: Side, remote: Remote) -> [Option<Remote>; 2] {
+    ordered(side, [Some(remote), None])
+}
+
+fn local(session: &SessionInfo, side: Side) -> Local {
+    match side {
+        Side::A => session.a,
+        Side::B => session.b,
+    }
+}
+
+const fn family(family: options::Family) -> Family {
+    match family {
+        options::Family::V4 => Family::V4,
+        options::Family::V6 => Family::V6,
+    }
+}

@@ -1,0 +1,256 @@
+//! What is known of calls, with rtpengine's names for it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use control::media::{FlowStats, SessionId, SessionStats, Side};
+use ng::{Dictionary, Request, Value, dictionary};
+
+use super::{Answer, Front, Refusal, stats};
+use crate::ng::{
+    call::{Branch, Call, Party, Stream, Totals, index},
+    engine,
+};
+
+/// Calls of a list where it is not said how many.
+const LIST: u32 = 32;
+
+/// What sessions have carried.
+pub(super) type Known = HashMap<SessionId, SessionStats>;
+
+impl Front {
+    pub(super) async fn query(&self, request: &Request) -> Answer {
+        let id = request.need("call-id")?;
+        let call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let tags = [request.text("from-tag"), request.text("to-tag")];
+        if let Some(tag) = tags.into_iter().flatten().next()
+            && call.parties(Some(tag), None).is_empty()
+        {
+            return Err(Refusal::UnknownTag);
+        }
+        self.describe(&call).await
+    }
+
+    pub(super) fn list(&self, request: &Request) -> Answer {
+        let most = request.number("limit", u32::MAX)?.unwrap_or(LIST);
+        let ids = self.calls.ids(usize::try_from(most).unwrap_or(usize::MAX));
+        let ids = ids.into_iter().map(Value::Text).collect();
+        Ok(dictionary([("calls", Value::List(ids))]))
+    }
+
+    /// A call as it is now.
+    pub(super) async fn describe(&self, call: &Call) -> Answer {
+        let mut known = Known::new();
+        for session in call.sessions() {
+            known.insert(session, engine::query(&self.media, session).await?);
+        }
+        Ok(described(call, &call.branches, &known))
+    }
+}
+
+/// A call, with these of its branches.
+pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dictionary {
+    let mut totals = Totals::default();
+    branches
+        .iter()
+        .for_each(|branch| totals.add_all(branch.gone));
+    known.values().for_each(|stats| totals.add_session(stats));
+
+    let mut tags = Dictionary::new();
+    let answered = branches.iter().filter_map(|branch| branch.b.tag.as_ref());
+    let others: Vec<_> = answered.cloned().collect();
+    // The one whose media party A has had last stands for all of them.
+    if let (Some(tag), Some(branch)) = (&call.a.tag, branches.last()) {
+        let view = View {
+            branch,
+            side: Side::A,
+            known,
+        };
+        tags.insert(tag.clone(), view.tag(&call.a, call.created, &others));
+    }
+    for branch in branches {
+        if let Some(tag) = &branch.b.tag {
+            let view = View {
+                branch,
+                side: Side::B,
+                known,
+            };
+            let others: Vec<_> = call.a.tag.iter().cloned().collect();
+            tags.insert(tag.clone(), view.tag(&branch.b, branch.created, &others));
+        }
+    }
+    dictionary([
+        ("created", Value::from_number(seconds(call.created).0)),
+        ("created_us", Value::from_number(seconds(call.created).1)),
+        (
+            "last signal",
+            Value::from_number(seconds(call.last_signal).0),
+        ),
+        ("SSRC", Value::Dictionary(Dictionary::new())),
+        ("tags", Value::Dictionary(tags)),
+        (
+            "totals",
+            Value::Dictionary(dictionary([
+                ("RTP", stats(totals)),
+                ("RTCP", stats(Totals::default())),
+            ])),
+        ),
+    ])
+}
+
+/// A branch as one of its parties has it.
+struct View<'a> {
+    branch: &'a Branch,
+    side: Side,
+    known: &'a Known,
+}
+
+impl View<'_> {
+    fn tag(&self, party: &Party, created: SystemTime, others: &[Vec<u8>]) -> Value {
+        let tag = party.tag.clone().unwrap_or_default();
+        let with: Vec<_> = others
+            .iter()
+            .map(|other| {
+                Value::Dictionary(dictionary([
+                    ("tag", Value::Text(other.clone())),
+                    ("type", Value::from_text("offer/answer")),
+                ]))
+            })
+            .collect();
+        let streams = self.branch.streams.iter().enumerate();
+        let medias = streams.filter_map(|(at, stream)| Some(self.media(at, stream.as_ref()?)));
+        let mut told = dictionary([
+            ("tag", Value::Text(tag)),
+            ("created", Value::from_number(seconds(created).0)),
+            ("subscriptions", Value::List(with.clone())),
+            ("subscribers", Value::List(with)),
+            ("medias", Value::List(medias.collect())),
+        ]);
+        if let Some(label) = &party.label {
+            told.insert(b"label".to_vec(), Value::Text(label.clone()));
+        }
+        if let Some(via) = self.branch.via.as_ref().filter(|_| self.side == Side::B) {
+            told.insert(b"via-branch".to_vec(), Value::Text(via.clone()));
+        }
+        Value::Dictionary(told)
+    }
+
+    fn media(&self, at: usize, stream: &Stream) -> Value {
+        let remote = stream.remotes[index(self.side)].as_ref();
+        let stats = self.known.get(&stream.session.id);
+        let silent_ms = stats.map_or(0, |stats| stats.silent_ms);
+        let flow = stats.map(|stats| match self.side {
+            Side::A => &stats.from_a,
+            Side::B => &stats.from_b,
+        });
+        let local = match self.side {
+            Side::A => stream.session.a,
+            Side::B => stream.session.b,
+        };
+        let mut flags = vec!["initialized"];
+        if remote.is_some_and(|remote| remote.sends) {
+            flags.push("send");
+        }
+        if remote.is_some_and(|remote| remote.receives) {
+            flags.push("recv");
+        }
+        if remote.is_some_and(|remote| remote.rtcp_mux) {
+            flags.push("rtcp-mux");
+        }
+        if stream.blocked[index(self.side)] {
+            flags.push("block media");
+        }
+        let last = SystemTime::now() - std::time::Duration::from_millis(silent_ms);
+        let rtp = (local.rtp, remote.map(|remote| remote.rtp));
+        let rtcp = (local.rtcp, remote.map(|remote| remote.rtcp));
+        let streams = vec![
+            socket(rtp, flow, last, "RTP"),
+            // RTCP is not counted by itself.
+            socket(rtcp, None, last, "RTCP"),
+        ];
+        let mut told = dictionary([
+            ("index", Value::from_number(at + 1)),
+            ("type", Value::from_text(&stream.kind)),
+            ("protocol", Value::from_text(&stream.profile)),
+            ("flags", words(&flags)),
+            ("streams", Value::List(streams)),
+        ]);
+        if let Some(remote) = remote.filter(|remote| !remote.format.encoding.is_empty()) {
+            let format = &remote.format;
+            let codec = format!("{}/{}", format.encoding, format.clock_rate);
+            told.insert(b"codec".to_vec(), Value::from_text(codec));
+        }
+        Value::Dictionary(told)
+    }
+}
+
+fn socket(
+    (local, signalled): (SocketAddr, Option<SocketAddr>),
+    flow: Option<&FlowStats>,
+    last: SystemTime,
+    kind: &str,
+) -> Value {
+    let learned = flow.and_then(|flow| flow.source);
+    let mut totals = Totals::default();
+    flow.into_iter().for_each(|flow| totals.add(flow));
+    let mut flags = vec![kind];
+    if signalled.is_some() {
+        flags.push("filled");
+    }
+    if learned.is_some() {
+        flags.push("confirmed");
+    }
+    let mut told = dictionary([
+        ("local address", Value::from_text(local.ip().to_string())),
+        ("local port", Value::from_number(local.port())),
+        ("family", Value::from_text(family(local))),
+        ("flags", words(&flags)),
+        ("stats", stats(totals)),
+        ("last packet", Value::from_number(seconds(last).0)),
+    ]);
+    if let Some(endpoint) = learned.or(signalled) {
+        told.insert(b"endpoint".to_vec(), place(endpoint));
+    }
+    if let Some(endpoint) = signalled {
+        told.insert(b"advertised endpoint".to_vec(), place(endpoint));
+    }
+    if let Some(flow) = flow {
+        told.insert(b"lost".to_vec(), Value::from_number(flow.lost));
+        told.insert(b"jitter_us".to_vec(), Value::from_number(flow.jitter_us));
+        if let Some(mos) = flow.mos {
+            // In tenths, as rtpengine's: bencode has no fractions.
+            #[expect(clippy::cast_possible_truncation, reason = "10 to 45")]
+            let tenths = (mos * 10.0).round() as i64;
+            told.insert(b"MOS".to_vec(), Value::Integer(tenths));
+        }
+    }
+    Value::Dictionary(told)
+}
+
+fn place(address: SocketAddr) -> Value {
+    Value::Dictionary(dictionary([
+        ("family", Value::from_text(family(address))),
+        ("address", Value::from_text(address.ip().to_string())),
+        ("port", Value::from_number(address.port())),
+    ]))
+}
+
+const fn family(address: SocketAddr) -> &'static str {
+    match address {
+        SocketAddr::V4(_) => "IPv4",
+        SocketAddr::V6(_) => "IPv6",
+    }
+}
+
+fn words(words: &[&str]) -> Value {
+    Value::List(words.iter().map(Value::from_text).collect())
+}
+
+/// Since 1970, and microseconds beyond.
+fn seconds(time: SystemTime) -> (u64, u32) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs(), since.subsec_micros())
+}

@@ -1,0 +1,167 @@
+//! What is done to a call that is up: blocked, recorded, keys pressed.
+
+use control::media::{Dtmf, Request as Ask, Side};
+use ng::{Dictionary, Request, Value, dictionary};
+
+use super::{Answer, Front, Refusal};
+use crate::ng::{
+    call::{Branch, Call, index},
+    engine::{self, EngineError},
+};
+
+/// How long a key is pressed, and the silence after it, in milliseconds, where the request does not say.
+const KEY_MS: u32 = 250;
+const GAP_MS: u32 = 100;
+/// The longest that either may be.
+const MOST_MS: u32 = 5_000;
+
+impl Front {
+    /// Hands on nothing of what the named party sends, or of what both do; or does so again.
+    pub(super) async fn block(&self, request: &Request, blocked: bool) -> Answer {
+        let id = request.need("call-id")?;
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        for (number, side) in named(&call, request)? {
+            let Some(branch) = call.branch(number) else {
+                continue;
+            };
+            for stream in branch.streams.iter_mut().flatten() {
+                let mut wanted = stream.blocked;
+                wanted[index(side)] = blocked;
+                engine::mute(&self.media, stream.session.id, wanted).await?;
+                stream.blocked = wanted;
+            }
+        }
+        Ok(Dictionary::new())
+    }
+
+    /// Presses a key in the place of the named party: the other one hears it.
+    pub(super) async fn play_dtmf(&self, request: &Request) -> Answer {
+        let id = request.need("call-id")?;
+        let call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let digits = keys(request)?;
+        let time = |key, default: u32| -> Result<u16, Refusal> {
+            let time = request.number(key, MOST_MS)?.unwrap_or(default);
+            Ok(u16::try_from(time).unwrap_or(u16::MAX))
+        };
+        let (duration_ms, gap_ms) = (time("duration", KEY_MS)?, time("pause", GAP_MS)?);
+        let parties = named(&call, request)?;
+        let mut pressed = false;
+        for (number, side) in parties {
+            let branch = call.branches.iter().find(|branch| branch.number == number);
+            let stream = branch.and_then(|branch| {
+                let mut streams = branch.streams.iter().flatten();
+                streams.find(|stream| stream.kind == "audio")
+            });
+            let Some(stream) = stream else { continue };
+            let order = Dtmf {
+                id: stream.session.id,
+                hears: side.other(),
+                order: self.order(),
+                digits: digits.clone(),
+                duration_ms,
+                gap_ms,
+            };
+            let asked = self.media.request(Ask::Dtmf(order)).await;
+            asked.map_err(EngineError::from)?;
+            pressed = true;
+        }
+        match pressed {
+            true => Ok(Dictionary::new()),
+            false => Err(Refusal::Other("the party has no audio".to_owned())),
+        }
+    }
+
+    /// Records a call's streams, a WAV file each, or does so no longer.
+    pub(super) async fn record(&self, request: &Request, wanted: bool) -> Answer {
+        let id = request.need("call-id")?;
+        let method = request.text("recording-method").unwrap_or(b"wav");
+        if !method.eq_ignore_ascii_case(b"wav") {
+            let method = String::from_utf8_lossy(method);
+            let why = "mediad writes WAV files, the offerer left and the answerer right";
+            return Err(Refusal::Other(format!("recording-method={method}: {why}")));
+        }
+        let call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let mut files = Vec::new();
+        for branch in &call.branches {
+            match wanted {
+                true => {
+                    if let Value::List(more) = self.record_branch(branch, id).await? {
+                        files.extend(more);
+                    }
+                }
+                false => {
+                    for session in branch.sessions() {
+                        engine::record(&self.media, session, None).await?;
+                    }
+                }
+            }
+        }
+        match (wanted, files.is_empty()) {
+            (true, true) => Err(Refusal::Other("the call has no audio yet".to_owned())),
+            (true, false) => Ok(dictionary([("recordings", Value::List(files))])),
+            (false, _) => Ok(Dictionary::new()),
+        }
+    }
+
+    /// Records the audio of a branch that is answered; the files.
+    pub(super) async fn record_branch(&self, branch: &Branch, id: &[u8]) -> Result<Value, Refusal> {
+        let mut files = Vec::new();
+        for (at, stream) in branch.streams.iter().enumerate() {
+            let Some(stream) = stream.as_ref().filter(|stream| stream.kind == "audio") else {
+                continue;
+            };
+            let session = stream.session.id;
+            let name = file_name(id, &session.to_string(), at);
+            let file = engine::record(&self.media, session, Some(name)).await?;
+            files.extend(file.map(Value::from_text));
+        }
+        Ok(Value::List(files))
+    }
+}
+
+/// The parties that a request is about.
+fn named(call: &Call, request: &Request) -> Result<Vec<(u32, Side)>, Refusal> {
+    let is_all = request.has_flag("all");
+    let tag = request.text("from-tag").filter(|_| !is_all);
+    let label = request.text("from-label").or_else(|| request.text("label"));
+    let parties = call.parties(tag, label.filter(|_| !is_all));
+    match parties.is_empty() {
+        true => Err(Refusal::UnknownTag),
+        false => Ok(parties),
+    }
+}
+
+/// The keys of `code` (or `digit`): what is written on them, or their numbers by RFC 4733.
+fn keys(request: &Request) -> Result<String, Refusal> {
+    let wrong = || Refusal::Other("Out of range 'code' specified".to_owned());
+    let code = request
+        .get("code")
+        .or_else(|| request.get("digit"))
+        .ok_or_else(wrong)?;
+    let event = |number: i64| {
+        let at = usize::try_from(number).ok()?;
+        "0123456789*#ABCD".chars().nth(at)
+    };
+    let text = code.text().and_then(|text| std::str::from_utf8(text).ok());
+    match (text, code) {
+        // "10" and more are numbers of events, as a single digit is its own.
+        (Some(text @ ("10" | "11" | "12" | "13" | "14" | "15")), _) => {
+            let key = text.parse().ok().and_then(event);
+            key.map(String::from).ok_or_else(wrong)
+        }
+        (Some(text), _) if !text.is_empty() && text.len() <= 32 => Ok(text.to_ascii_uppercase()),
+        (None, Value::Integer(number)) => event(*number).map(String::from).ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}
+
+/// Of letters that a file's name may have.
+fn file_name(id: &[u8], session: &str, stream: usize) -> String {
+    let letters = id.iter().take(80).map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() || *byte == b'-' => char::from(*byte),
+        _ => '_',
+    });
+    let call: String = letters.collect();
+    let session: String = session.chars().take(8).collect();
+    format!("ng-{call}-{session}-{}", stream + 1)
+}

@@ -1,0 +1,79 @@
+//! From a stream of an SDP to what the engine wants to know of its party.
+
+use std::net::IpAddr;
+
+use control::media::{EventFormat, Format, Remote};
+use sip::sdp::{Direction, Media, Sdp, SdpError};
+
+/// Milliseconds of audio in a packet where the SDP does not say.
+const PTIME: u16 = 20;
+
+/// What each stream's party is, in the order of the `m=` lines; `None` for a stream that is refused. Its media goes
+/// to `instead`, where that is given, at the ports of the SDP.
+pub(super) fn remotes(
+    sdp: &Sdp<'_>,
+    instead: Option<IpAddr>,
+) -> Result<Vec<Option<Remote>>, SdpError> {
+    let media = sdp.media();
+    if media.is_empty() {
+        return Err(SdpError::NoMedia);
+    }
+    media
+        .iter()
+        .map(|media| match media.is_refused() {
+            true => Ok(None),
+            false if !media.is_udp() => Err(SdpError::Transport),
+            false => remote(media, instead).map(Some),
+        })
+        .collect()
+}
+
+/// `remote` with RTCP where it has to go: on RTP's port where that was agreed on.
+pub(super) fn muxing(mut remote: Remote, mux: bool) -> Remote {
+    remote.rtcp_mux = mux;
+    if mux {
+        remote.rtcp = remote.rtp;
+    }
+    remote
+}
+
+fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpError> {
+    let (mut rtp, mut rtcp) = (media.rtp()?, media.rtcp()?);
+    // An address of zeros stays one: it is a way to say hold.
+    if let Some(ip) = instead.filter(|_| !rtp.ip().is_unspecified()) {
+        rtp.set_ip(ip);
+        rtcp.set_ip(ip);
+    }
+    let mut codecs = media.codecs();
+    let codec = codecs.next();
+    let payload_type = media
+        .formats()
+        .next()
+        .and_then(|format| format.parse().ok());
+    let clock_rate = codec.map_or(8000, |codec| codec.clock_rate);
+    let event = media.codecs().find(|codec| {
+        codec.name.eq_ignore_ascii_case("telephone-event") && codec.clock_rate == clock_rate
+    });
+    Ok(Remote {
+        rtp,
+        rtcp,
+        rtcp_mux: media.rtcp_mux(),
+        sends: matches!(media.direction(), Direction::SendRecv | Direction::SendOnly),
+        receives: !media.is_held(),
+        format: Format {
+            payload_type: codec
+                .map(|codec| codec.payload_type)
+                .or(payload_type)
+                .unwrap_or(0),
+            encoding: codec.map_or_else(String::new, |codec| codec.name.to_owned()),
+            clock_rate,
+            ptime_ms: media.ptime().unwrap_or(PTIME),
+        },
+        events: event.map(|event| EventFormat {
+            payload_type: event.payload_type,
+            clock_rate: event.clock_rate,
+            audio_rate: clock_rate,
+        }),
+        secure: media.is_srtp(),
+    })
+}

@@ -1,0 +1,94 @@
+//! Messages one after the other in a connection, as rtpengine's `listen-tcp-ng` takes them.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use ng::frame::Framer;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::desk::Desk;
+
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 1024;
+/// Requests of a connection that are worked on at once; further ones wait in it.
+const PIPELINE: usize = 256;
+/// Read at once, in bytes.
+const CHUNK: usize = 16 << 10;
+
+/// Serves connections until `stop` is cancelled.
+pub(super) async fn serve(
+    listener: TcpListener,
+    desk: Arc<Desk>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            return Ok(());
+        };
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept an NG connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if !desk.allows(client.ip()) {
+            continue;
+        }
+        let (desk, stop) = (desk.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                result = connection(stream, client, &desk) => if let Err(error) = result {
+                    debug!(%client, %error, "an NG connection was dropped");
+                },
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = stream.split();
+    let mut frames = Framer::default();
+    let mut working = FuturesUnordered::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut open = true;
+    loop {
+        while working.len() < PIPELINE {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    desk.malformed();
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            };
+            let answer = async move { desk.answer(client.ip(), &frame.cookie, &frame.body).await };
+            working.push(answer);
+        }
+        tokio::select! {
+            Some(answer) = working.next(), if !working.is_empty() => {
+                if let Some(answer) = answer {
+                    writer.write_all(&answer).await?;
+                }
+            }
+            length = reader.read(&mut buffer), if open && working.len() < PIPELINE => {
+                let length = length?;
+                frames.push(&buffer[..length]);
+                // Who has said all it wants still hears the answers.
+                open = length > 0;
+            }
+            else => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! An engine with its front, a client, and parties on loopback.
+
+use std::{
+    net::{SocketAddr, UdpSocket as Socket},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use control::{Client, Config, Endpoint, config::NgListen, media::Media};
+use ng::{Dictionary, Encoding, Value};
+use prometheus::Registry;
+use sip::sdp::Sdp;
+use tokio::net::UdpSocket;
+
+use crate::{Engine, ng as front};
+
+pub(super) struct Bed {
+    pub(super) engine: Engine,
+    /// UDP, TCP, HTTP.
+    pub(super) addresses: [SocketAddr; 3],
+    socket: UdpSocket,
+    cookies: AtomicU64,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Bed {
+    pub(super) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With more keys of `[media]`.
+    pub(super) async fn with(more: &str) -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let pid = u16::try_from(std::process::id() % 25).unwrap();
+        let first = 6_000 + pid * 240 + NEXT.fetch_add(24, Relaxed);
+        let text = format!(
+            "[media]\naddress = \"127.0.0.1, ::1\"\nports = \"{first}-{}\"\ndatapath = \"sockets\"\nshards = 1\n{more}",
+            first + 23
+        );
+        let config = Config::parse(&text, []).unwrap().config;
+        let registry = Registry::new();
+        let engine = Engine::start(&config, &registry).await.unwrap();
+        let (pipe, endpoint) = Endpoint::memory();
+        let handler = Arc::new(engine.clone());
+        let control = control::channel::serve(pipe, handler, engine.events());
+        let mut bound = Vec::new();
+        let mut addresses = Vec::new();
+        for text in ["udp:127.0.0.1:0", "tcp:127.0.0.1:0", "http:127.0.0.1:0"] {
+            let listen: NgListen = text.parse().unwrap();
+            let one = front::bind(listen).await.unwrap();
+            addresses.push(one.address().unwrap());
+            bound.push(one);
+        }
+        let media = Client::<Media>::connect(endpoint);
+        let server = tokio::spawn(async move {
+            tokio::select! {
+                () = control => {}
+                result = front::serve(bound, config.media.ng_allow, media, &registry) => result.unwrap(),
+            }
+        });
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(addresses[0]).await.unwrap();
+        Self {
+            engine,
+            addresses: addresses.try_into().unwrap(),
+            socket,
+            cookies: AtomicU64::new(0),
+            server,
+        }
+    }
+
+    /// What is answered to bytes, over UDP.
+    pub(super) async fn raw(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.socket.send(message).await.unwrap();
+        let mut buffer = vec![0; 65_535];
+        let answer = self.socket.recv(&mut buffer);
+        let length = tokio::time::timeout(Duration::from_secs(2), answer)
+            .await
+            .ok()?;
+        buffer.truncate(length.unwrap());
+        Some(buffer)
+    }
+
+    /// Asks, in JSON.
+    pub(super) async fn ask(&self, body: &str) -> Dictionary {
+        let cookie = self.cookies.fetch_add(1, Relaxed);
+        let answer = self
+            .raw(format!("{cookie} {body}").as_bytes())
+            .await
+            .expect("an answer");
+        let start = format!("{cookie} ");
+        let body = answer.strip_prefix(start.as_bytes()).expect("the cookie");
+        match Encoding::Json.decode(body).unwrap() {
+            Value::Dictionary(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks, and has it done.
+    pub(super) async fn done(&self, body: &str) -> Dictionary {
+        let answer = self.ask(body).await;
+        assert_ne!(text(&answer, "result"), "error", "{answer:?}");
+        answer
+    }
+
+    /// Asks in vain: why.
+    pub(super) async fn refused(&self, body: &str) -> String {
+        let answer = self.ask(body).await;
+        assert_eq!(text(&answer, "result"), "error", "{answer:?}");
+        text(&answer, "error-reason")
+    }
+
+    /// Offers or answers; the SDP, and where it wants RTP.
+    pub(super) async fn sdp(&self, command: &str, fields: &str, sdp: &str) -> (String, SocketAddr) {
+        let sdp = Value::from_text(sdp);
+        let mut escaped = Vec::new();
+        Encoding::Json.encode(&sdp, &mut escaped);
+        let escaped = String::from_utf8(escaped).unwrap();
+        let answer = self
+            .done(&format!(
+                "{{\"command\":\"{command}\",{fields},\"sdp\":{escaped}}}"
+            ))
+            .await;
+        let sdp = text(&answer, "sdp");
+        let rtp = rtp_of(&sdp);
+        (sdp, rtp)
+    }
+
+    /// Sets a call of this id up between the parties; where each is to send.
+    pub(super) async fn call(&self, id: &str, a: &Party, b: &Party) -> [SocketAddr; 2] {
+        let tags = format!("\"call-id\":\"{id}\",\"from-tag\":\"a\"");
+        let (_, for_b) = self.sdp("offer", &tags, &a.sdp("")).await;
+        let tags = format!("{tags},\"to-tag\":\"b\"");
+        let (_, for_a) = self.sdp("answer", &tags, &b.sdp("")).await;
+        [for_a, for_b]
+    }
+}
+
+pub(super) fn rtp_of(sdp: &str) -> SocketAddr {
+    let sdp = Sdp::parse(sdp.as_bytes()).unwrap();
+    sdp.media()[0].rtp().unwrap()
+}
+
+pub(super) fn text(answer: &Dictionary, key: &str) -> String {
+    let value = answer.get(key.as_bytes()).and_then(Value::text);
+    String::from_utf8(value.unwrap_or_default().to_vec()).unwrap()
+}
+
+/// A value below others: `tags/a/medias/0/type`.
+pub(super) fn at<'a>(answer: &'a Dictionary, path: &str) -> &'a Value {
+    let mut steps = path.split('/');
+    let first = steps.next().unwrap_or_default();
+    let mut value = answer
+        .get(first.as_bytes())
+        .unwrap_or_else(|| panic!("{path} in {answer:?}"));
+    for step in steps {
+        value = match value {
+            Value::Dictionary(entries) => entries.get(step.as_bytes()),
+            Value::List(items) => items.get(step.parse::<usize>().unwrap()),
+            _ => None,
+        }
+        .unwrap_or_else(|| panic!("{path} in {answer:?}"));
+    }
+    value
+}
+
+pub(super) fn number(answer: &Dictionary, path: &str) -> i64 {
+    at(answer, path)
+        .integer()
+        .unwrap_or_else(|| panic!("{path}"))
+}
+
+/// A phone.
+pub(super) struct Party {
+    rtp: Socket,
+    sequence: std::cell::Cell<u16>,
+}
+
+impl Party {
+    pub(super) fn new() -> Self {
+        let rtp = Socket::bind("127.0.0.1:0").unwrap();
+        rtp.set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        Self {
+            rtp,
+            sequence: 1.into(),
+        }
+    }
+
+    pub(super) fn sdp(&self, more: &str) -> String {
+        let port = self.rtp.local_addr().unwrap().port();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+             a=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n{more}"
+        )
+    }
+
+    /// Sends a packet; it has arrived at `other`, or not.
+    pub(super) fn reaches(&self, to: SocketAddr, other: &Self) -> bool {
+        self.send(to);
+        let mut buffer = [0; 2048];
+        other.rtp.recv(&mut buffer).is_ok()
+    }
+
+    pub(super) fn send(&self, to: SocketAddr) {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        let mut packet = vec![0x80, 8];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend((u32::from(sequence) * 160).to_be_bytes());
+        packet.extend(u32::from(self.rtp.local_addr().unwrap().port()).to_be_bytes());
+        packet.extend([0xd5; 160]);
+        self.rtp.send_to(&packet, to).unwrap();
+    }
+
+    /// The payload type of what arrives next.
+    pub(super) fn hears(&self) -> Option<u8> {
+        let mut buffer = [0; 2048];
+        self.rtp.recv(&mut buffer).ok().map(|_| buffer[1] & 0x7f)
+    }
+}

@@ -1,0 +1,246 @@
+//! Calls: offers and answers in all their orders.
+
+use super::bed::{Bed, Party, at, number, rtp_of, text};
+
+#[tokio::test]
+async fn a_call_is_set_up_carries_audio_and_is_told_of() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, for_b] = bed.call("c1", &a, &b).await;
+    for _ in 0..5 {
+        assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    }
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c1\"}").await;
+    assert_eq!(number(&query, "totals/RTP/packets"), 10);
+    assert_eq!(number(&query, "totals/RTP/bytes"), 10 * 172);
+    assert_eq!(number(&query, "tags/a/medias/0/streams/0/stats/packets"), 5);
+    assert_eq!(
+        number(&query, "tags/b/medias/0/streams/0/local port"),
+        i64::from(for_b.port())
+    );
+    assert_eq!(
+        number(&query, "tags/b/medias/0/streams/1/local port"),
+        i64::from(for_b.port()) + 1
+    );
+    assert_eq!(
+        at(&query, "tags/a/medias/0/codec").text(),
+        Some(b"PCMA/8000".as_slice())
+    );
+    assert_eq!(
+        at(&query, "tags/a/medias/0/streams/0/endpoint/family").text(),
+        Some(b"IPv4".as_slice())
+    );
+    assert_eq!(
+        at(&query, "tags/a/subscribers/0/tag").text(),
+        Some(b"b".as_slice())
+    );
+    let list = bed.done("{\"command\":\"list\",\"limit\":\"5\"}").await;
+    assert_eq!(at(&list, "calls/0").text(), Some(b"c1".as_slice()));
+
+    let deleted = bed
+        .done("{\"command\":\"delete\",\"call-id\":\"c1\",\"from-tag\":\"a\"}")
+        .await;
+    assert_eq!(number(&deleted, "totals/RTP/packets"), 10);
+    assert_eq!(
+        number(&deleted, "tags/b/medias/0/streams/0/stats/packets"),
+        5
+    );
+    let error = bed
+        .refused("{\"command\":\"query\",\"call-id\":\"c1\"}")
+        .await;
+    assert_eq!(error, "Unknown call-id");
+    let again = bed
+        .done("{\"command\":\"delete\",\"call-id\":\"c1\",\"from-tag\":\"a\"}")
+        .await;
+    assert_eq!(
+        text(&again, "warning"),
+        "Call-ID not found or tags didn't match"
+    );
+    let fatal = "{\"command\":\"delete\",\"call-id\":\"c1\",\"flags\":[\"fatal\"]}";
+    assert_eq!(
+        bed.refused(fatal).await,
+        "Call-ID not found or tags didn't match"
+    );
+}
+
+#[tokio::test]
+async fn either_party_holds_and_comes_back() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [_, for_b] = bed.call("c", &a, &b).await;
+    // B puts A on hold: it is the offerer now.
+    let hold = b.sdp("").replace("sendrecv", "sendonly");
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"b\",\"to-tag\":\"a\"";
+    let (sdp, for_a) = bed.sdp("offer", tags, &hold).await;
+    assert!(sdp.contains("a=sendonly"), "{sdp}");
+    let held = a.sdp("").replace("sendrecv", "recvonly");
+    let (_, again) = bed.sdp("answer", tags, &held).await;
+    assert_eq!(again, for_b, "a party's ports stay");
+    assert!(b.reaches(for_b, &a));
+    // A phone that moves: its new address is taken.
+    let moved = Party::new();
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"b\"";
+    bed.sdp("offer", tags, &moved.sdp("")).await;
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"b\",\"to-tag\":\"a\"";
+    bed.sdp("answer", tags, &a.sdp("")).await;
+    assert!(moved.reaches(for_b, &a) && a.reaches(for_a, &moved));
+    let wrong = "{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"x\",\"sdp\":\"v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nc=IN IP4 127.0.0.1\\r\\nt=0 0\\r\\nm=audio 9 RTP/AVP 0\\r\\n\"}";
+    assert_eq!(
+        bed.refused(wrong).await,
+        "the tags are not those of this call"
+    );
+}
+
+#[tokio::test]
+async fn forks_have_ports_of_their_own() {
+    let (bed, a, b, c) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+    let branch =
+        |via: &str| format!("\"call-id\":\"f\",\"from-tag\":\"a\",\"via-branch\":\"{via}\"");
+    let (_, for_b) = bed.sdp("offer", &branch("1"), &a.sdp("")).await;
+    let (_, for_c) = bed.sdp("offer", &branch("2"), &a.sdp("")).await;
+    assert_ne!(for_b, for_c);
+    let answer = |via: &str, tag: &str| format!("{},\"to-tag\":\"{tag}\"", branch(via));
+    let (_, early) = bed.sdp("answer", &answer("1", "b"), &b.sdp("")).await;
+    assert!(b.reaches(for_b, &a), "early media of the first");
+    let (_, late) = bed.sdp("answer", &answer("2", "c"), &c.sdp("")).await;
+    assert_ne!(early, late);
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"f\"}").await;
+    assert_eq!(
+        at(&query, "tags/c/via-branch").text(),
+        Some(b"2".as_slice())
+    );
+    // The first is cancelled: the other one goes on.
+    bed.done(&format!("{{\"command\":\"delete\",{}}}", branch("1")))
+        .await;
+    assert!(c.reaches(for_c, &a) && a.reaches(late, &c));
+    let bye = "{\"command\":\"delete\",\"call-id\":\"f\",\"from-tag\":\"a\",\"to-tag\":\"c\"}";
+    let last = bed.done(bye).await;
+    assert_eq!(number(&last, "totals/RTP/packets"), 2);
+    assert_eq!(
+        bed.done("{\"command\":\"list\"}").await[b"calls".as_slice()],
+        ng::Value::List(vec![])
+    );
+}
+
+/// A proxy that names the branch of every transaction makes a new one of each re-INVITE.
+#[tokio::test]
+async fn a_branch_that_is_answered_anew_replaces_the_one_before() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    for via in ["1", "2", "3"] {
+        let tags = format!("\"call-id\":\"r\",\"from-tag\":\"a\",\"via-branch\":\"{via}\"");
+        let (_, for_b) = bed.sdp("offer", &tags, &a.sdp("")).await;
+        let tags = format!("{tags},\"to-tag\":\"b\"");
+        let (_, for_a) = bed.sdp("answer", &tags, &b.sdp("")).await;
+        assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a), "{via}");
+    }
+    let status = bed.engine.status();
+    assert_eq!(status.sessions, 1);
+}
+
+#[tokio::test]
+async fn a_deletion_is_put_off_and_called_off() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, _] = bed.call("d", &a, &b).await;
+    let delete = "{\"command\":\"delete\",\"call-id\":\"d\",\"from-tag\":\"a\",\"delete-delay\":1}";
+    bed.done(delete).await;
+    assert!(a.reaches(for_a, &b), "it is still up");
+    let [for_a, _] = bed.call("d", &a, &b).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    assert!(a.reaches(for_a, &b), "what was signalled called it off");
+    bed.done(delete).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    assert_eq!(
+        bed.refused("{\"command\":\"query\",\"call-id\":\"d\"}")
+            .await,
+        "Unknown call-id"
+    );
+    assert_eq!(bed.engine.status().sessions, 0);
+}
+
+#[tokio::test]
+async fn rtcp_is_muxed_with_one_party_and_not_with_the_other() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"m\",\"from-tag\":\"a\",\"rtcp-mux\":[\"demux\"]";
+    let (offer, _) = bed.sdp("offer", tags, &a.sdp("a=rtcp-mux\r\n")).await;
+    assert!(!offer.contains("rtcp-mux"), "{offer}");
+    let (answer, _) = bed
+        .sdp(
+            "answer",
+            "\"call-id\":\"m\",\"from-tag\":\"a\",\"to-tag\":\"b\"",
+            &b.sdp(""),
+        )
+        .await;
+    assert!(answer.contains("a=rtcp-mux\r\n"), "{answer}");
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"m\"}").await;
+    let flags = |tag: &str| format!("{:?}", at(&query, &format!("tags/{tag}/medias/0/flags")));
+    let mux = format!("{:?}", ng::Value::from_text("rtcp-mux"));
+    assert!(flags("a").contains(&mux) && !flags("b").contains(&mux));
+    // And refused, where neither wants more than it got.
+    let (_, _) = bed
+        .sdp(
+            "offer",
+            "\"call-id\":\"n\",\"from-tag\":\"a\"",
+            &a.sdp("a=rtcp-mux\r\n"),
+        )
+        .await;
+    let (answer, _) = bed
+        .sdp(
+            "answer",
+            "\"call-id\":\"n\",\"from-tag\":\"a\",\"to-tag\":\"b\"",
+            &b.sdp(""),
+        )
+        .await;
+    assert!(!answer.contains("rtcp-mux"), "{answer}");
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"n\"}").await;
+    let port = |stream: u8| {
+        number(
+            &query,
+            &format!("tags/a/medias/0/streams/{stream}/endpoint/port"),
+        )
+    };
+    assert_eq!(port(1), port(0) + 1);
+}
+
+#[tokio::test]
+async fn addresses_are_shown_and_taken_as_asked() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    let tags = "\"call-id\":\"x\",\"from-tag\":\"a\",\"address-family\":\"IP6\",\"flags\":[\"SIP-source-address\"],\"received-from\":[\"IP4\",\"127.0.0.9\"]";
+    let (sdp, rtp) = bed.sdp("offer", tags, &a.sdp("")).await;
+    assert!(rtp.is_ipv6(), "{sdp}");
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"x\"}").await;
+    let endpoint = at(&query, "tags/a/medias/0/streams/0/endpoint/address").text();
+    assert_eq!(endpoint, Some(b"127.0.0.9".as_slice()));
+    let tags = "\"call-id\":\"y\",\"from-tag\":\"a\",\"media-address\":\"203.0.113.5\",\"replace\":[\"origin\"]";
+    let (sdp, rtp) = bed.sdp("offer", tags, &a.sdp("")).await;
+    assert_eq!(rtp.ip().to_string(), "203.0.113.5");
+    assert!(sdp.contains("o=- 1 1 IN IP4 203.0.113.5"), "{sdp}");
+}
+
+#[tokio::test]
+async fn a_description_that_was_here_is_let_pass() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    let tags = "\"call-id\":\"l\",\"from-tag\":\"a\",\"flags\":[\"loop-protect\"]";
+    let (once, _) = bed.sdp("offer", tags, &a.sdp("")).await;
+    let tags = tags.replace("\"l\"", "\"l2\"");
+    let (twice, _) = bed.sdp("offer", &tags, &once).await;
+    assert_eq!(once, twice);
+    assert_eq!(bed.engine.status().sessions, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_is_freed() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let two = a.sdp("m=video 4000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
+    bed.sdp("offer", "\"call-id\":\"v\",\"from-tag\":\"a\"", &two)
+        .await;
+    assert_eq!(bed.engine.status().sessions, 2);
+    let answer = b.sdp("m=video 0 RTP/AVP 96\r\n");
+    let (sdp, _) = bed
+        .sdp(
+            "answer",
+            "\"call-id\":\"v\",\"from-tag\":\"a\",\"to-tag\":\"b\"",
+            &answer,
+        )
+        .await;
+    assert!(sdp.contains("m=video 0 "), "{sdp}");
+    assert_eq!(bed.engine.status().sessions, 1);
+    assert!(rtp_of(&sdp).port() > 0);
+}

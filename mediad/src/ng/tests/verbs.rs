@@ -1,0 +1,226 @@
+//! What is done to calls that are up, and what is refused.
+
+use super::bed::{Bed, Party, at, number, text};
+
+#[tokio::test]
+async fn media_is_blocked_by_tag_by_label_and_altogether() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, for_b] = bed.call("c", &a, &b).await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    bed.done("{\"command\":\"block media\",\"call-id\":\"c\",\"from-tag\":\"a\"}")
+        .await;
+    assert!(!a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert!(
+        format!("{:?}", at(&query, "tags/a/medias/0/flags"))
+            .contains(&format!("{:?}", ng::Value::from_text("block media")))
+    );
+    bed.done("{\"command\":\"block media\",\"call-id\":\"c\"}")
+        .await;
+    assert!(!b.reaches(for_b, &a));
+    bed.done(
+        "{\"command\":\"unblock media\",\"call-id\":\"c\",\"from-tag\":\"x\",\"flags\":[\"all\"]}",
+    )
+    .await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let error = bed
+        .refused("{\"command\":\"block media\",\"call-id\":\"c\",\"from-tag\":\"x\"}")
+        .await;
+    assert_eq!(error, "From-tag given, but no such tag exists");
+    assert_eq!(
+        bed.refused("{\"command\":\"block media\"}").await,
+        "No call-id in message"
+    );
+}
+
+#[tokio::test]
+async fn a_label_names_a_party() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    bed.sdp("offer", &format!("{tags},\"label\":\"caller\""), &a.sdp(""))
+        .await;
+    let (_, for_a) = bed
+        .sdp(
+            "answer",
+            &format!("{tags},\"to-tag\":\"b\",\"label\":\"callee\""),
+            &b.sdp(""),
+        )
+        .await;
+    bed.done("{\"command\":\"block media\",\"call-id\":\"c\",\"label\":\"caller\"}")
+        .await;
+    assert!(!a.reaches(for_a, &b));
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert_eq!(
+        at(&query, "tags/b/label").text(),
+        Some(b"callee".as_slice())
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_pressed_in_a_partys_place() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, _] = bed.call("c", &a, &b).await;
+    assert!(a.reaches(for_a, &b));
+    bed.done("{\"command\":\"play DTMF\",\"call-id\":\"c\",\"from-tag\":\"a\",\"code\":\"5\",\"duration\":100}").await;
+    // The key takes the place of what A sends.
+    a.send(for_a);
+    assert_eq!(b.hears(), Some(101));
+    for wrong in ["\"code\":16", "\"code\":-1", "\"x\":1"] {
+        let error = bed
+            .refused(&format!(
+                "{{\"command\":\"play DTMF\",\"call-id\":\"c\",\"from-tag\":\"a\",{wrong}}}"
+            ))
+            .await;
+        assert_eq!(error, "Out of range 'code' specified");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_while_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::with(&format!(
+        "recordings = {:?}\n",
+        folder.path().display().to_string()
+    ))
+    .await;
+    let (a, b) = (Party::new(), Party::new());
+    let [for_a, _] = bed.call("c/1", &a, &b).await;
+    let started = bed
+        .done("{\"command\":\"start recording\",\"call-id\":\"c/1\"}")
+        .await;
+    let file = String::from_utf8(at(&started, "recordings/0").text().unwrap().to_vec()).unwrap();
+    assert!(file.contains("ng-c_1-") && file.ends_with(".wav"), "{file}");
+    for _ in 0..5 {
+        assert!(a.reaches(for_a, &b));
+    }
+    bed.done("{\"command\":\"stop recording\",\"call-id\":\"c/1\"}")
+        .await;
+    let size = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    for _ in 0..100 {
+        if size() > 800 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(size() > 800, "{} octets", size());
+    let error = bed
+        .refused(
+            "{\"command\":\"start recording\",\"call-id\":\"c/1\",\"recording-method\":\"pcap\"}",
+        )
+        .await;
+    assert!(error.contains("WAV"), "{error}");
+    // From the first on, where the offer says so.
+    let tags = "\"call-id\":\"r\",\"from-tag\":\"a\"";
+    bed.sdp(
+        "offer",
+        &format!("{tags},\"record-call\":\"yes\""),
+        &a.sdp(""),
+    )
+    .await;
+    bed.sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &b.sdp(""))
+        .await;
+    let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let count = files
+        .filter(|file| file.file_name().to_string_lossy().starts_with("ng-r-"))
+        .count();
+    assert_eq!(count, 1);
+}
+
+#[tokio::test]
+async fn without_a_folder_nothing_is_recorded() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    bed.call("c", &a, &b).await;
+    let error = bed
+        .refused("{\"command\":\"start recording\",\"call-id\":\"c\"}")
+        .await;
+    assert!(error.contains("[media] recordings"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_with_the_reason() {
+    let bed = Bed::new().await;
+    for command in [
+        "pause recording",
+        "silence media",
+        "unsilence media",
+        "block DTMF",
+        "unblock DTMF",
+        "play media",
+        "stop media",
+        "start forwarding",
+        "stop forwarding",
+        "subscribe request",
+        "subscribe answer",
+        "unsubscribe",
+        "publish",
+        "connect",
+        "create",
+        "create answer",
+        "mesh",
+        "inject start",
+        "inject stop",
+        "transform",
+    ] {
+        let error = bed
+            .refused(&format!("{{\"command\":\"{command}\",\"call-id\":\"c\"}}"))
+            .await;
+        assert!(
+            error.starts_with(&format!("'{command}' is not supported by mediad: ")),
+            "{error}"
+        );
+    }
+    assert!(
+        bed.refused("{\"command\":\"dance\"}")
+            .await
+            .starts_with("Unrecognized command")
+    );
+    let sdp = "\"sdp\":\"v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nc=IN IP4 127.0.0.1\\r\\nt=0 0\\r\\nm=audio 4000 RTP/AVP 0\\r\\n\"";
+    for (option, named) in [
+        ("\"transport-protocol\":\"RTP/SAVP\"", "passes SRTP through"),
+        ("\"ptime\":40", "ptime=40"),
+        ("\"ICE\":\"force\"", "ice=force"),
+        ("\"codec\":{\"transcode\":[\"PCMA\"]}", "does not transcode"),
+    ] {
+        let offer = format!(
+            "{{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"a\",{option},{sdp}}}"
+        );
+        let error = bed.refused(&offer).await;
+        assert!(error.contains(named), "{error}");
+    }
+    assert_eq!(bed.engine.status().sessions, 0);
+    // What nobody knows is warned of.
+    let offer = format!(
+        "{{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"a\",\"flags\":[\"dance\"],{sdp}}}"
+    );
+    assert!(text(&bed.done(&offer).await, "warning").contains("dance"));
+}
+
+#[tokio::test]
+async fn statistics_count_what_was_done() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, _] = bed.call("one", &a, &b).await;
+    bed.call("two", &a, &b).await;
+    assert!(a.reaches(for_a, &b));
+    bed.done("{\"command\":\"delete\",\"call-id\":\"one\",\"from-tag\":\"a\"}")
+        .await;
+    bed.refused("{\"command\":\"query\",\"call-id\":\"one\"}")
+        .await;
+    // What the shards count is gathered from time to time.
+    let mut told = bed.done("{\"command\":\"statistics\"}").await;
+    for _ in 0..100 {
+        if number(&told, "statistics/totalstatistics/relayedpackets") > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        told = bed.done("{\"command\":\"statistics\"}").await;
+    }
+    let count = |path: &str| number(&told, &format!("statistics/{path}"));
+    assert_eq!(count("currentstatistics/sessionsown"), 1);
+    assert_eq!(count("totalstatistics/managedsessions"), 1);
+    assert_eq!(count("totalstatistics/regularterminatedsessions"), 1);
+    assert_eq!(count("totalstatistics/relayedpackets"), 1);
+    assert_eq!(count("totalstatistics/relayedpackets_user"), 1);
+    assert_eq!(count("controlstatistics/totaloffercount"), 2);
+    assert_eq!(count("controlstatistics/proxies/0/errorcount"), 1);
+    assert_eq!(count("interfaces/0/ports/used"), 4);
+}
