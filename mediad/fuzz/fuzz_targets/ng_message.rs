@@ -1,0 +1,64 @@
+//! A datagram in either encoding, up to the SDP that its receiver is shown.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ng::{
+    Encoding, Request, Value,
+    description::{self, Face, Shown},
+    frame, options,
+};
+use sip::sdp::{Relay, Sdp};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((_, body)) = frame::split(data) else {
+        return;
+    };
+    let encoding = Encoding::of(body);
+    if let Ok(value) = encoding.decode(body) {
+        // Bencode says all that a value holds.
+        let mut out = Vec::new();
+        Encoding::Bencode.encode(&value, &mut out);
+        assert_eq!(Encoding::Bencode.decode(&out), Ok(value.clone()));
+        out.clear();
+        Encoding::Json.encode(&value, &mut out);
+        if let Value::Dictionary(_) = value {
+            assert!(Encoding::Json.decode(&out).is_ok());
+        }
+    }
+    let Ok(request) = Request::parse(encoding, body) else {
+        return;
+    };
+    let (Ok(options), Some(text)) = (options::read(&request), request.text("sdp")) else {
+        return;
+    };
+    let Ok(sdp) = Sdp::parse(text) else {
+        return;
+    };
+    let address = [198, 51, 100, 1].into();
+    let relay = Relay {
+        address,
+        rtp: 20_000,
+        rtcp: 20_001,
+    };
+    let relays: Vec<_> = sdp.media().iter().map(|_| Some(relay)).collect();
+    let Ok(rewritten) = sdp.rewrite(&relays) else {
+        return;
+    };
+    let streams: Vec<_> = sdp
+        .media()
+        .iter()
+        .map(|media| {
+            (!media.is_refused()).then_some(Shown {
+                address,
+                rtcp: 20_001,
+                mux: true,
+            })
+        })
+        .collect();
+    let mut face = Face::default();
+    let mark = options.loop_protect.then_some("mark");
+    for _ in 0..2 {
+        let out = description::finish(&sdp, &rewritten, &options, &streams, &mut face, mark);
+        assert!(Sdp::parse(&out).is_ok());
+    }
+});
