@@ -4,8 +4,8 @@ use control::{
     Client,
     channel::RequestError,
     media::{
-        Create, Family, Leg, Media, Modify, Mute, Record, Remote, Request, Response, SessionId,
-        SessionInfo, SessionStats,
+        Create, Family, Handling, Leg, Media, Modify, Mute, Record, Remote, Request, Response,
+        SessionId, SessionInfo, SessionStats,
     },
 };
 
@@ -30,12 +30,14 @@ pub(super) async fn create(
     media: &Client<Media>,
     families: [Family; 2],
     [a, b]: [Option<Remote>; 2],
+    handling: Handling,
 ) -> Result<SessionInfo> {
     let leg = |family, remote| Leg {
         family,
         port: None,
         remote,
         muted: false,
+        handling: handling.clone(),
     };
     let create = Create {
         id: SessionId(rand::random()),
@@ -47,13 +49,20 @@ pub(super) async fn create(
     session(media.request(Request::Create(create)).await?)
 }
 
-/// Tells a session of new descriptions.
+/// Tells a session of new descriptions, and how its legs are treated from now on, where that is new.
 pub(super) async fn modify(
     media: &Client<Media>,
     id: SessionId,
     [a, b]: [Option<Remote>; 2],
+    handling: Option<Handling>,
 ) -> Result<SessionInfo> {
-    session(media.request(Request::Modify(Modify { id, a, b })).await?)
+    let modify = Modify {
+        id,
+        a,
+        b,
+        handling: [handling.clone(), handling],
+    };
+    session(media.request(Request::Modify(modify)).await?)
 }
 
 /// Says whose media is handed on.

@@ -1,6 +1,13 @@
 //! How the legs are treated beyond where their packets go, as far as an offer or an answer says.
 
+use control::media::Handling;
 use ng::{Options, options::Learning};
+
+/// How both legs are treated from now on; `None` where the options say nothing of it.
+pub(super) fn of(options: &Options) -> Option<Handling> {
+    let tos = options.tos?;
+    Some(Handling { tos: Some(tos) })
+}
 
 /// What of the options the engine has no ear for yet: what would be unsafe or plainly wrong to leave out is an error,
 /// the rest a warning.
@@ -15,9 +22,6 @@ pub(super) fn check(options: &mut Options) -> Result<(), String> {
     }
     if matches!(sources.learning, Some(Learning::Off)) {
         missing.push("asymmetric, endpoint-learning=off");
-    }
-    if options.tos.is_some() {
-        missing.push("TOS");
     }
     if !missing.is_empty() {
         return Err(format!(

@@ -60,6 +60,7 @@ impl Front {
             mux: options.mux,
             record: options.record,
         };
+        let treated = handling::of(&options);
         let media = sdp.media();
         let count = remotes.len().max(branch.streams.len());
         branch.streams.resize(count, None);
@@ -70,13 +71,15 @@ impl Front {
             let session = match slot {
                 Some(stream) => {
                     let pair = pair(side, remote.clone());
-                    engine::modify(&self.media, stream.session.id, pair).await?
+                    engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
                 }
                 None => {
                     let own = Family::of(&remote.rtp);
                     let other = options.family.map_or(own, family);
                     let families = ordered(side, [own, other]);
-                    engine::create(&self.media, families, pair(side, remote.clone())).await?
+                    let pair = pair(side, remote.clone());
+                    let treated = treated.clone().unwrap_or_default();
+                    engine::create(&self.media, families, pair, treated).await?
                 }
             };
             self.calls.enter(session.id, id);
@@ -132,6 +135,7 @@ impl Front {
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
+        let treated = handling::of(&options);
         for (slot, remote) in branch.streams.iter_mut().zip(remotes) {
             let (Some(stream), Some(remote)) = (slot.as_mut(), remote) else {
                 // A stream that was refused carries nothing any more.
@@ -158,7 +162,8 @@ impl Front {
                 }
             });
             let both = ordered(answerer, [Some(remote.clone()), asked.clone()]);
-            stream.session = engine::modify(&self.media, stream.session.id, both).await?;
+            stream.session =
+                engine::modify(&self.media, stream.session.id, both, treated.clone()).await?;
             stream.remotes[index(answerer)] = Some(remote);
             stream.remotes[index(offerer)] = asked;
             stream.mux = [muxes, told];

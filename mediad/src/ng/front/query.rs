@@ -89,7 +89,7 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
             "last signal",
             Value::from_number(seconds(call.last_signal).0),
         ),
-        ("SSRC", Value::Dictionary(Dictionary::new())),
+        ("SSRC", Value::Dictionary(sources(known))),
         ("tags", Value::Dictionary(tags)),
         (
             "totals",
@@ -99,6 +99,47 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
             ])),
         ),
     ])
+}
+
+/// What came from each synchronisation source.
+fn sources(known: &Known) -> Dictionary {
+    let flows = known
+        .values()
+        .flat_map(|stats| [&stats.from_a, &stats.from_b]);
+    let told = flows.filter_map(|flow| {
+        let mut source = dictionary([
+            ("packets", Value::from_number(flow.packets)),
+            ("bytes", Value::from_number(flow.bytes)),
+            ("cumulative loss", Value::from_number(flow.lost)),
+            ("duplicates", Value::from_number(flow.duplicates)),
+            ("reordered", Value::from_number(flow.reordered)),
+        ]);
+        if let Some(mos) = flow.mos {
+            let expected = flow.packets.saturating_add(flow.lost).max(1);
+            let average = dictionary([
+                ("MOS", tenths(mos)),
+                ("jitter", Value::from_number(flow.jitter_us / 1000)),
+                (
+                    "packet loss",
+                    Value::from_number(flow.lost.saturating_mul(100) / expected),
+                ),
+                ("samples", Value::Integer(1)),
+            ]);
+            source.insert(b"average MOS".to_vec(), Value::Dictionary(average));
+        }
+        Some((
+            flow.ssrc?.to_string().into_bytes(),
+            Value::Dictionary(source),
+        ))
+    });
+    told.collect()
+}
+
+/// A score in tenths, as rtpengine's: bencode has no fractions.
+fn tenths(mos: f32) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "10 to 45")]
+    let tenths = (mos * 10.0).round() as i64;
+    Value::Integer(tenths)
 }
 
 /// A branch as one of its parties has it.
@@ -141,11 +182,14 @@ impl View<'_> {
     fn media(&self, at: usize, stream: &Stream) -> Value {
         let remote = stream.remotes[index(self.side)].as_ref();
         let stats = self.known.get(&stream.session.id);
-        let silent_ms = stats.map_or(0, |stats| stats.silent_ms);
         let flow = stats.map(|stats| match self.side {
             Side::A => &stats.from_a,
             Side::B => &stats.from_b,
         });
+        let silent_ms = flow.and_then(|flow| flow.silent_ms);
+        let silent_ms = silent_ms
+            .or_else(|| stats.map(|stats| stats.silent_ms))
+            .unwrap_or(0);
         let local = match self.side {
             Side::A => stream.session.a,
             Side::B => stream.session.b,
@@ -221,10 +265,10 @@ fn socket(
         told.insert(b"lost".to_vec(), Value::from_number(flow.lost));
         told.insert(b"jitter_us".to_vec(), Value::from_number(flow.jitter_us));
         if let Some(mos) = flow.mos {
-            // In tenths, as rtpengine's: bencode has no fractions.
-            #[expect(clippy::cast_possible_truncation, reason = "10 to 45")]
-            let tenths = (mos * 10.0).round() as i64;
-            told.insert(b"MOS".to_vec(), Value::Integer(tenths));
+            told.insert(b"MOS".to_vec(), tenths(mos));
+        }
+        if let Some(ssrc) = flow.ssrc {
+            told.insert(b"SSRC".to_vec(), Value::from_number(ssrc));
         }
     }
     Value::Dictionary(told)

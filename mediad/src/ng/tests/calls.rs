@@ -33,6 +33,8 @@ async fn a_call_is_set_up_carries_audio_and_is_told_of() {
         at(&query, "tags/a/subscribers/0/tag").text(),
         Some(b"b".as_slice())
     );
+    let ssrc = number(&query, "tags/a/medias/0/streams/0/SSRC");
+    assert_eq!(number(&query, &format!("SSRC/{ssrc}/packets")), 5);
     let list = bed.done("{\"command\":\"list\",\"limit\":\"5\"}").await;
     assert_eq!(at(&list, "calls/0").text(), Some(b"c1".as_slice()));
 
