@@ -21,7 +21,6 @@ mod resolve;
 mod retention;
 mod rows;
 mod service;
-mod texts;
 #[cfg(test)]
 mod told;
 #[cfg(feature = "otel")]
@@ -223,10 +222,8 @@ pub async fn start(
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let post = Post::new(store.clone());
     vitals.spawn(post.clone().run());
-    let (rows, rows_writer) = rows::Rows::new(store.clone());
+    let (rows, rows_writer) = rows::Rows::new(store.clone(), config.node.name.clone());
     vitals.spawn_to_end(rows_writer.run(vitals.stop.clone()));
-    let (texts, texts_writer) = texts::Texts::new(store.clone());
-    vitals.spawn_to_end(texts_writer.run(vitals.stop.clone()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let (asker, asking) = accounts::ask(store.clone(), access.accounts.clone(), {
         let commands = commands.clone();
@@ -269,7 +266,6 @@ pub async fn start(
             recordings: config.media.recordings.clone(),
             post: post.clone(),
             rows: rows.clone(),
-            texts: texts.clone(),
             webhooks: webhooks.clone(),
             events: events.clone(),
             commands: commands[index].clone(),

@@ -1,12 +1,17 @@
-//! What the REST API tells of programmable calls: their rows in the store, and those of their streams and recordings.
-//! No call waits for that.
+//! What the REST API tells of programmable calls and messages: their rows in the store, and those of streams and
+//! recordings. No call and no message waits for that.
+//!
+//! Before anything is written a node ends what it has left behind: no row is under way whose node has died.
 
 use std::{collections::HashMap, time::Duration};
 
-use store::{Recording, Store, StoreError, VoiceCallRow, VoiceRecordingRow, VoiceStreamRow};
+use store::{
+    Recording, Store, StoreError, Timestamp, VoiceCallRow, VoiceLeft, VoiceMessageRow,
+    VoiceRecordingRow, VoiceStreamRow,
+};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Rows that wait to be written at most; more are not told of.
 const MOST: usize = 100_000;
@@ -29,9 +34,10 @@ pub(crate) enum Row {
     },
     /// A file that is whole though its recording was given up.
     File(Box<Recording>),
+    Message(VoiceMessageRow),
 }
 
-/// Where workers leave what they know of a call. Clones lead to one writer.
+/// Where workers leave what they know of a call or a message. Clones lead to one writer.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows(mpsc::UnboundedSender<Row>);
 
@@ -39,6 +45,8 @@ pub(crate) struct Rows(mpsc::UnboundedSender<Row>);
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Store,
+    /// Whose rows they are.
+    node: String,
     news: mpsc::UnboundedReceiver<Row>,
     waiting: HashMap<String, Row>,
     lost: u64,
@@ -51,6 +59,7 @@ impl Row {
             Self::Stream(row) => &row.sid,
             Self::Recording { row, .. } => &row.sid,
             Self::File(file) => &file.file,
+            Self::Message(row) => &row.sid,
         }
     }
 
@@ -60,15 +69,18 @@ impl Row {
             Self::Stream(row) => row.sequence,
             Self::Recording { row, .. } => row.sequence,
             Self::File(_) => 0,
+            Self::Message(row) => row.sequence,
         }
     }
 }
 
 impl Rows {
-    pub(crate) fn new(store: Store) -> (Self, Writer) {
+    /// `node` is the name of this one.
+    pub(crate) fn new(store: Store, node: String) -> (Self, Writer) {
         let (sender, news) = mpsc::unbounded_channel();
         let writer = Writer {
             store,
+            node,
             news,
             waiting: HashMap::new(),
             lost: 0,
@@ -86,7 +98,12 @@ impl Rows {
 impl Writer {
     /// Runs until `shutdown`, and until what is known then is written.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        loop {
+        // What comes later is this node's own, and up.
+        while !self.end_left().await && !shutdown.is_cancelled() {
+            pause(&shutdown).await;
+            self.take_all();
+        }
+        while !shutdown.is_cancelled() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 row = self.news.recv() => match row {
@@ -94,27 +111,57 @@ impl Writer {
                     None => break,
                 },
             }
-            while let Ok(row) = self.news.try_recv() {
-                self.take(row);
-            }
+            self.take_all();
             while !self.waiting.is_empty() && !shutdown.is_cancelled() {
                 if !self.write().await {
-                    tokio::select! {
-                        () = shutdown.cancelled() => {}
-                        () = sleep(PAUSE) => {}
-                    }
+                    pause(&shutdown).await;
                 }
-                while let Ok(row) = self.news.try_recv() {
-                    self.take(row);
-                }
+                self.take_all();
             }
         }
-        while let Ok(row) = self.news.try_recv() {
-            self.take(row);
-        }
+        self.take_all();
         let last = async { while !self.waiting.is_empty() && self.write().await {} };
         if tokio::time::timeout(PATIENCE, last).await.is_err() {
             warn!("the store did not take the last states of programmable calls in time");
+        }
+    }
+
+    /// Ends what the node had under way when it was killed; `false` where the store has to be tried again.
+    async fn end_left(&self) -> bool {
+        match self
+            .store
+            .end_left_voice(&self.node, Timestamp::now())
+            .await
+        {
+            Ok(VoiceLeft {
+                calls: 0,
+                streams: 0,
+                recordings: 0,
+                messages: 0,
+            }) => {}
+            Ok(VoiceLeft {
+                calls,
+                streams,
+                recordings,
+                messages,
+            }) => info!(
+                calls,
+                streams,
+                recordings,
+                messages,
+                "ended what the node had under way of applications when it was killed"
+            ),
+            Err(error) => {
+                warn!(%error, "what the node had under way before cannot be ended yet");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn take_all(&mut self) {
+        while let Ok(row) = self.news.try_recv() {
+            self.take(row);
         }
     }
 
@@ -131,7 +178,7 @@ impl Writer {
                 if self.lost.is_power_of_two() {
                     warn!(
                         lost = self.lost,
-                        "the store is behind: states of programmable calls are not kept for the REST API"
+                        "the store is behind: states of programmable calls and messages are not kept for the REST API"
                     );
                 }
             }
@@ -161,10 +208,10 @@ impl Writer {
             Ok(()) => {}
             Err(error @ StoreError::Rejected(_)) => {
                 let sid = rows.first().map(Row::sid);
-                warn!(%error, sid, "the store refuses a state of a programmable call");
+                warn!(%error, sid, "the store refuses a state of a programmable call or message");
             }
             Err(error) => {
-                warn!(%error, "states of programmable calls cannot be written yet");
+                warn!(%error, "states of programmable calls and messages cannot be written yet");
                 return false;
             }
         }
@@ -183,6 +230,7 @@ impl Writer {
 
     async fn upsert(&self, rows: &[Row]) -> Result<(), StoreError> {
         let (mut calls, mut streams, mut recordings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut messages = Vec::new();
         for row in rows {
             match row {
                 Row::Call(row) => calls.push(row.clone()),
@@ -195,10 +243,20 @@ impl Writer {
                     recordings.push(row.clone());
                 }
                 Row::File(file) => self.store.insert_recording(file).await?,
+                Row::Message(row) => messages.push(row.clone()),
             }
         }
-        self.store.upsert_voice_calls(&calls).await?;
-        self.store.upsert_voice_streams(&streams).await?;
-        self.store.upsert_voice_recordings(&recordings).await
+        let (store, node) = (&self.store, Some(&*self.node));
+        store.upsert_voice_calls(node, &calls).await?;
+        store.upsert_voice_streams(node, &streams).await?;
+        store.upsert_voice_recordings(node, &recordings).await?;
+        store.upsert_voice_messages(node, &messages).await
+    }
+}
+
+async fn pause(shutdown: &CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = sleep(PAUSE) => {}
     }
 }

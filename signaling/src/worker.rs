@@ -48,7 +48,6 @@ use crate::{
     post::Post,
     resolve::Resolver,
     rows::Rows,
-    texts::Texts,
     vitals::Vitals,
     webhook,
 };
@@ -125,7 +124,6 @@ pub(crate) struct Shell {
     pub(crate) recordings: Option<PathBuf>,
     pub(crate) post: Post,
     pub(crate) rows: Rows,
-    pub(crate) texts: Texts,
     pub(crate) webhooks: webhook::Client,
     pub(crate) events: Events<Signal>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -412,7 +410,6 @@ fn perform(worker: &Worker, output: Output) {
             }
         }
         Output::VoiceRow(row) => shell.rows.tell(*row),
-        Output::TextRow(row) => shell.texts.tell(*row),
         Output::Event(event) => shell.events.push(event),
         Output::Cdr(record) if record.recordings.is_empty() => shell.cdrs.submit(*record),
         Output::Cdr(record) => {

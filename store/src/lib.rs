@@ -70,8 +70,8 @@ pub use timestamp::{Timestamp, TimestampError};
 pub use user::User;
 pub use uuid::Uuid;
 pub use voice::{
-    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceMessageDirection, VoiceMessageFilter,
-    VoiceMessageRow, VoiceMessageStatus, VoiceRecordingFilter, VoiceRecordingRow, VoiceStatus,
-    VoiceStreamRow,
+    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceLeft, VoiceMessageDirection,
+    VoiceMessageFilter, VoiceMessageRow, VoiceMessageStatus, VoiceRecordingFilter,
+    VoiceRecordingRow, VoiceStatus, VoiceStreamRow,
 };
 pub use webhook::{Delivery, Webhook};

@@ -148,7 +148,7 @@ async fn create(call: &Call<'_>) -> Result<Response, Error> {
     // So that whoever asks for it at once finds it.
     call.state
         .store
-        .upsert_voice_calls(std::slice::from_ref(&row))
+        .upsert_voice_calls(None, std::slice::from_ref(&row))
         .await?;
     let detail = json!({ "from": row.from, "to": row.to });
     call.record("create", "voice-calls", &row.sid, detail).await;

@@ -125,7 +125,7 @@ async fn create(call: &Call<'_>) -> Result<Response, Error> {
     // So that whoever asks for it at once finds it.
     call.state
         .store
-        .upsert_voice_messages(std::slice::from_ref(&row))
+        .upsert_voice_messages(None, std::slice::from_ref(&row))
         .await?;
     let detail = json!({ "from": row.from, "to": row.to });
     call.record("create", "voice-messages", &row.sid, detail)

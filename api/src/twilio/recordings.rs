@@ -97,7 +97,7 @@ async fn create(call: &Call<'_>, of: &VoiceCallRow) -> Result<Response, Error> {
     };
     call.state
         .store
-        .upsert_voice_recordings(std::slice::from_ref(&row))
+        .upsert_voice_recordings(None, std::slice::from_ref(&row))
         .await?;
     call.record(
         "create",

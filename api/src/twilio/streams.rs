@@ -83,7 +83,7 @@ async fn create(call: &Call<'_>, of: &VoiceCallRow) -> Result<Response, Error> {
     };
     call.state
         .store
-        .upsert_voice_streams(std::slice::from_ref(&row))
+        .upsert_voice_streams(None, std::slice::from_ref(&row))
         .await?;
     call.record(
         "create",

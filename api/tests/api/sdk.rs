@@ -99,7 +99,7 @@ async fn they_use_the_api() {
             started: None,
             ..parent
         };
-        store.upsert_voice_calls(&[dialled]).await.unwrap();
+        store.upsert_voice_calls(None, &[dialled]).await.unwrap();
         let base = format!("http://{}", bed.address);
         check(&run(language, "sdk", &[&base, OWN, TOKEN], "").await);
         bed.stop().await;

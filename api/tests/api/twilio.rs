@@ -53,7 +53,7 @@ pub(crate) async fn plant(bed: &Bed, sid: &str, tenant: Option<&str>, calls: u32
             cdr: None,
             sequence: 5,
         };
-        bed.store.upsert_voice_calls(&[row]).await.unwrap();
+        bed.store.upsert_voice_calls(None, &[row]).await.unwrap();
         let recording = VoiceRecordingRow {
             sid: format!("RE{digits:032x}"),
             account: sid.into(),
@@ -70,7 +70,7 @@ pub(crate) async fn plant(bed: &Bed, sid: &str, tenant: Option<&str>, calls: u32
             sequence: 2,
         };
         bed.store
-            .upsert_voice_recordings(&[recording])
+            .upsert_voice_recordings(None, &[recording])
             .await
             .unwrap();
         let stream = VoiceStreamRow {
@@ -83,7 +83,10 @@ pub(crate) async fn plant(bed: &Bed, sid: &str, tenant: Option<&str>, calls: u32
             updated: at(30),
             sequence: 1,
         };
-        bed.store.upsert_voice_streams(&[stream]).await.unwrap();
+        bed.store
+            .upsert_voice_streams(None, &[stream])
+            .await
+            .unwrap();
         let message = VoiceMessageRow {
             sid: format!("SM{digits:032x}"),
             account: sid.into(),
@@ -100,7 +103,10 @@ pub(crate) async fn plant(bed: &Bed, sid: &str, tenant: Option<&str>, calls: u32
             sent: Some(at(20)),
             sequence: 2,
         };
-        bed.store.upsert_voice_messages(&[message]).await.unwrap();
+        bed.store
+            .upsert_voice_messages(None, &[message])
+            .await
+            .unwrap();
     }
 }
 
@@ -674,7 +680,10 @@ async fn recordings_streams_and_applications_are_as_clients_know_them() {
         updated: Timestamp::from_millis(2),
         sequence: 2,
     };
-    bed.store.upsert_voice_streams(&[before]).await.unwrap();
+    bed.store
+        .upsert_voice_streams(None, &[before])
+        .await
+        .unwrap();
     let pairs = [
         ("Url", "wss://app.test/"),
         ("Name", "two words"),

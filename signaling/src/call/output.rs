@@ -101,10 +101,8 @@ pub(crate) enum Output {
     },
     /// Nobody waits for that any more.
     CancelWebhook(WebhookToken),
-    /// How a call of an application is now, or what belongs to it, for the REST API.
+    /// How a call of an application is now, or what belongs to it, or a message, for the REST API.
     VoiceRow(Box<Row>),
-    /// How a message is now, for the REST API.
-    TextRow(Box<store::VoiceMessageRow>),
     /// Tell those who watch.
     Event(signal::Event),
     /// Write a call's record.

@@ -116,10 +116,15 @@ pub struct VoiceCallFilter {
 
 impl Store {
     /// Writes what is known of calls. Of each that state stays which has the largest number.
+    /// `node` is the one that has them.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good; if it fails.
-    pub async fn upsert_voice_calls(&self, calls: &[VoiceCallRow]) -> Result<(), StoreError> {
+    pub async fn upsert_voice_calls(
+        &self,
+        node: Option<&str>,
+        calls: &[VoiceCallRow],
+    ) -> Result<(), StoreError> {
         let calls = latest(calls);
         within(async {
             on_engine!(self.writer(), pool => {
@@ -128,7 +133,7 @@ impl Store {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO voice_calls (sid, account, tenant, parent, from_party, to_party, \
                          direction, status, created_ms, updated_ms, started_ms, ended_ms, duration, \
-                         queue_ms, answered_by, number_sid, caller_name, forwarded_from, cdr, sequence) ",
+                         queue_ms, answered_by, number_sid, caller_name, forwarded_from, cdr, sequence, node) ",
                     );
                     query.push_values(calls, |mut row, call| {
                         row.push_bind(call.sid.as_str())
@@ -150,7 +155,8 @@ impl Store {
                             .push_bind(call.caller_name.as_deref())
                             .push_bind(call.forwarded_from.as_deref())
                             .push_bind(call.cdr.map(|id| id.to_string()))
-                            .push_bind(call.sequence());
+                            .push_bind(call.sequence())
+                            .push_bind(node);
                     });
                     query.push(
                         " ON CONFLICT (sid) DO UPDATE SET status = excluded.status, \
@@ -159,7 +165,7 @@ impl Store {
                          queue_ms = excluded.queue_ms, answered_by = excluded.answered_by, \
                          number_sid = excluded.number_sid, caller_name = excluded.caller_name, \
                          forwarded_from = excluded.forwarded_from, cdr = excluded.cdr, \
-                         sequence = excluded.sequence \
+                         sequence = excluded.sequence, node = excluded.node \
                          WHERE excluded.sequence > voice_calls.sequence",
                     );
                     query.build().execute(&mut *transaction).await?;

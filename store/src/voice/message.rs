@@ -102,12 +102,13 @@ pub struct VoiceMessageFilter {
 
 impl Store {
     /// Writes what is known of messages. Of each that state stays which has the largest number; a text that was redacted
-    /// does not come back.
+    /// does not come back. `node` is the one that has them.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good; if it fails.
     pub async fn upsert_voice_messages(
         &self,
+        node: Option<&str>,
         messages: &[VoiceMessageRow],
     ) -> Result<(), StoreError> {
         let messages = latest(messages);
@@ -117,7 +118,7 @@ impl Store {
                 for messages in messages.chunks(ROWS) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO voice_messages (sid, account, tenant, from_party, to_party, body, \
-                         segments, direction, status, error, created_ms, updated_ms, sent_ms, sequence) ",
+                         segments, direction, status, error, created_ms, updated_ms, sent_ms, sequence, node) ",
                     );
                     query.push_values(messages, |mut row, message| {
                         row.push_bind(message.sid.as_str())
@@ -133,12 +134,13 @@ impl Store {
                             .push_bind(message.created.millis())
                             .push_bind(message.updated.millis())
                             .push_bind(message.sent.map(Timestamp::millis))
-                            .push_bind(message.sequence());
+                            .push_bind(message.sequence())
+                            .push_bind(node);
                     });
                     query.push(
                         " ON CONFLICT (sid) DO UPDATE SET status = excluded.status, \
                          error = excluded.error, updated_ms = excluded.updated_ms, \
-                         sent_ms = excluded.sent_ms, sequence = excluded.sequence \
+                         sent_ms = excluded.sent_ms, sequence = excluded.sequence, node = excluded.node \
                          WHERE excluded.sequence > voice_messages.sequence",
                     );
                     query.build().execute(&mut *transaction).await?;

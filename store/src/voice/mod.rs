@@ -5,6 +5,7 @@
 //! which has the larger number, in whatever order they come.
 
 mod call;
+mod left;
 mod message;
 mod recording;
 mod stream;
@@ -12,13 +13,14 @@ mod stream;
 use uuid::Uuid;
 
 pub use call::{VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceStatus};
+pub use left::VoiceLeft;
 pub use message::{VoiceMessageDirection, VoiceMessageFilter, VoiceMessageRow, VoiceMessageStatus};
 pub use recording::{VoiceRecordingFilter, VoiceRecordingRow};
 pub use stream::VoiceStreamRow;
 
 use crate::{Cursor, Page, StoreError, Timestamp, keyed::known};
 
-/// Rows of one statement: twenty parameters each at most, of the 32,766 that SQLite takes.
+/// Rows of one statement: twenty-one parameters each at most, of the 32,766 that SQLite takes.
 const ROWS: usize = 200;
 
 /// A row that has states.

@@ -62,11 +62,13 @@ pub struct VoiceRecordingFilter {
 
 impl Store {
     /// Writes what is known of recordings. Of each that state stays which has the largest number.
+    /// `node` is the one that has them.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good; if it fails.
     pub async fn upsert_voice_recordings(
         &self,
+        node: Option<&str>,
         recordings: &[VoiceRecordingRow],
     ) -> Result<(), StoreError> {
         let recordings = latest(recordings);
@@ -76,7 +78,7 @@ impl Store {
                 for recordings in recordings.chunks(ROWS) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO voice_recordings (sid, account, call, channels, source, track, status, \
-                         started_ms, duration_ms, error, created_ms, updated_ms, sequence) ",
+                         started_ms, duration_ms, error, created_ms, updated_ms, sequence, node) ",
                     );
                     query.push_values(recordings, |mut row, recording| {
                         let duration = recording.duration_ms;
@@ -92,13 +94,14 @@ impl Store {
                             .push_bind(recording.error.map(|code| i32::try_from(code).unwrap_or(i32::MAX)))
                             .push_bind(recording.created.millis())
                             .push_bind(recording.updated.millis())
-                            .push_bind(recording.sequence());
+                            .push_bind(recording.sequence())
+                            .push_bind(node);
                     });
                     query.push(
                         " ON CONFLICT (sid) DO UPDATE SET status = excluded.status, \
                          started_ms = excluded.started_ms, duration_ms = excluded.duration_ms, \
                          error = excluded.error, updated_ms = excluded.updated_ms, \
-                         sequence = excluded.sequence \
+                         sequence = excluded.sequence, node = excluded.node \
                          WHERE excluded.sequence > voice_recordings.sequence",
                     );
                     query.build().execute(&mut *transaction).await?;
@@ -202,7 +205,7 @@ impl Stated for VoiceRecordingRow {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     sid: String,
     account: String,
     call: String,

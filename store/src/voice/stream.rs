@@ -34,10 +34,15 @@ pub struct VoiceStreamRow {
 
 impl Store {
     /// Writes what is known of streams. Of each that state stays which has the largest number.
+    /// `node` is the one that has them.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] if the database refuses one of them for good; if it fails.
-    pub async fn upsert_voice_streams(&self, streams: &[VoiceStreamRow]) -> Result<(), StoreError> {
+    pub async fn upsert_voice_streams(
+        &self,
+        node: Option<&str>,
+        streams: &[VoiceStreamRow],
+    ) -> Result<(), StoreError> {
         let streams = latest(streams);
         within(async {
             on_engine!(self.writer(), pool => {
@@ -45,7 +50,7 @@ impl Store {
                 for streams in streams.chunks(ROWS) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO voice_streams (sid, account, call, name, status, created_ms, \
-                         updated_ms, sequence) ",
+                         updated_ms, sequence, node) ",
                     );
                     query.push_values(streams, |mut row, stream| {
                         row.push_bind(stream.sid.as_str())
@@ -55,11 +60,12 @@ impl Store {
                             .push_bind(if stream.is_up { UP } else { DOWN })
                             .push_bind(stream.created.millis())
                             .push_bind(stream.updated.millis())
-                            .push_bind(stream.sequence());
+                            .push_bind(stream.sequence())
+                            .push_bind(node);
                     });
                     query.push(
                         " ON CONFLICT (sid) DO UPDATE SET status = excluded.status, \
-                         updated_ms = excluded.updated_ms, sequence = excluded.sequence \
+                         updated_ms = excluded.updated_ms, sequence = excluded.sequence, node = excluded.node \
                          WHERE excluded.sequence > voice_streams.sequence",
                     );
                     query.build().execute(&mut *transaction).await?;

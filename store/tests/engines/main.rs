@@ -120,6 +120,7 @@ cases! {
     streams_and_recordings_are_kept_by_call
     messages_are_kept_by_their_latest_state
     programmable_calls_are_erased_and_forgotten_as_others_are;
+    what_a_killed_node_had_under_way_is_ended_and_nothing_else
     webhooks:
     webhooks_are_kept_changed_and_removed
     deliveries_wait_until_they_are_due_or_given_up;

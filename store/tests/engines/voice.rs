@@ -4,9 +4,9 @@ use std::slice::from_ref;
 
 use store::{
     Account, AccountKey, Aged, Recording, RecordingFilter, Store, Subject, Timestamp, Uuid,
-    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceMessageDirection, VoiceMessageFilter,
-    VoiceMessageRow, VoiceMessageStatus, VoiceRecordingFilter, VoiceRecordingRow, VoiceStatus,
-    VoiceStreamRow,
+    VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceLeft, VoiceMessageDirection,
+    VoiceMessageFilter, VoiceMessageRow, VoiceMessageStatus, VoiceRecordingFilter,
+    VoiceRecordingRow, VoiceStatus, VoiceStreamRow,
 };
 
 use crate::Place;
@@ -133,8 +133,8 @@ pub(crate) async fn of_two_states_of_a_call_the_later_one_stays(place: Place) {
     );
     // In one batch, in whatever order, and in another one.
     let batch = [over.clone(), ringing.clone()];
-    store.upsert_voice_calls(&batch).await.unwrap();
-    store.upsert_voice_calls(&[ringing]).await.unwrap();
+    store.upsert_voice_calls(None, &batch).await.unwrap();
+    store.upsert_voice_calls(None, &[ringing]).await.unwrap();
     assert_eq!(
         store.voice_call(&over.sid).await.unwrap(),
         Some(over.clone())
@@ -144,17 +144,20 @@ pub(crate) async fn of_two_states_of_a_call_the_later_one_stays(place: Place) {
         sequence: 10,
         ..over.clone()
     };
-    store.upsert_voice_calls(from_ref(&longer)).await.unwrap();
+    store
+        .upsert_voice_calls(None, from_ref(&longer))
+        .await
+        .unwrap();
     assert_eq!(store.voice_call(&over.sid).await.unwrap(), Some(longer));
 
     // What is not over yet stays.
     let up = call(5, VoiceStatus::InProgress, 1);
-    store.upsert_voice_calls(from_ref(&up)).await.unwrap();
+    store.upsert_voice_calls(None, from_ref(&up)).await.unwrap();
     assert!(!store.remove_voice_call(ACCOUNT, &up.sid).await.unwrap());
     assert!(!store.remove_voice_call("AC", &over.sid).await.unwrap());
     assert!(store.remove_voice_call(ACCOUNT, &over.sid).await.unwrap());
     assert_eq!(store.voice_call(&over.sid).await.unwrap(), None);
-    store.upsert_voice_calls(&[]).await.unwrap();
+    store.upsert_voice_calls(None, &[]).await.unwrap();
 }
 
 pub(crate) async fn calls_are_listed_by_account_newest_first(place: Place) {
@@ -165,7 +168,7 @@ pub(crate) async fn calls_are_listed_by_account_newest_first(place: Place) {
     calls[3].status = VoiceStatus::Busy;
     calls[7].account = "AC2".into();
     calls[9].from = "client:alice".into();
-    store.upsert_voice_calls(&calls).await.unwrap();
+    store.upsert_voice_calls(None, &calls).await.unwrap();
 
     let (mut seen, mut next) = (Vec::new(), None);
     loop {
@@ -247,7 +250,7 @@ pub(crate) async fn streams_and_recordings_are_kept_by_call(place: Place) {
         sequence,
     };
     let states = [stream(2, true, 1), stream(1, true, 1), stream(1, false, 2)];
-    store.upsert_voice_streams(&states).await.unwrap();
+    store.upsert_voice_streams(None, &states).await.unwrap();
     assert_eq!(
         store.voice_streams("CA1").await.unwrap(),
         [stream(1, false, 2), stream(2, true, 1)]
@@ -255,10 +258,10 @@ pub(crate) async fn streams_and_recordings_are_kept_by_call(place: Place) {
     assert_eq!(store.voice_streams("CA2").await.unwrap(), []);
 
     let states: Vec<_> = (0..5).map(|n| recording(n, 1, "in-progress")).collect();
-    store.upsert_voice_recordings(&states).await.unwrap();
+    store.upsert_voice_recordings(None, &states).await.unwrap();
     let over = recording(2, 2, "completed");
     store
-        .upsert_voice_recordings(from_ref(&over))
+        .upsert_voice_recordings(None, from_ref(&over))
         .await
         .unwrap();
     assert_eq!(
@@ -321,7 +324,7 @@ pub(crate) async fn programmable_calls_are_erased_and_forgotten_as_others_are(pl
     calls[1].tenant = None;
     calls[2].from = "sip:alice@example.test".into();
     calls[3].from = "client:alice".into();
-    store.upsert_voice_calls(&calls).await.unwrap();
+    store.upsert_voice_calls(None, &calls).await.unwrap();
     let froms = async |store: &Store| -> Vec<String> {
         let page = store.voice_calls(&all(), 9, None).await.unwrap();
         page.items.into_iter().map(|call| call.from).collect()
@@ -378,10 +381,13 @@ pub(crate) async fn messages_are_kept_by_their_latest_state(place: Place) {
     let batch: Vec<_> = (0..5)
         .map(|number| message(number, VoiceMessageStatus::Sending, 1))
         .collect();
-    store.upsert_voice_messages(&batch).await.unwrap();
+    store.upsert_voice_messages(None, &batch).await.unwrap();
     let over = message(3, VoiceMessageStatus::Undelivered, 2);
-    store.upsert_voice_messages(from_ref(&over)).await.unwrap();
-    store.upsert_voice_messages(&batch).await.unwrap();
+    store
+        .upsert_voice_messages(None, from_ref(&over))
+        .await
+        .unwrap();
+    store.upsert_voice_messages(None, &batch).await.unwrap();
     assert_eq!(
         store.voice_message(&over.sid).await.unwrap(),
         Some(over.clone())
@@ -399,7 +405,10 @@ pub(crate) async fn messages_are_kept_by_their_latest_state(place: Place) {
             .unwrap()
     );
     let later = message(3, VoiceMessageStatus::Delivered, 3);
-    store.upsert_voice_messages(from_ref(&later)).await.unwrap();
+    store
+        .upsert_voice_messages(None, from_ref(&later))
+        .await
+        .unwrap();
     let found = store.voice_message(&over.sid).await.unwrap().unwrap();
     assert_eq!((&*found.body, found.status), ("", later.status));
 
@@ -437,4 +446,139 @@ pub(crate) async fn messages_are_kept_by_their_latest_state(place: Place) {
     assert_eq!(store.forget_before(Aged::Cdrs, old).await.unwrap(), 2);
     let left = store.voice_messages(&filter, 9, None).await.unwrap();
     assert_eq!(left.items.len(), 2);
+}
+
+pub(crate) async fn what_a_killed_node_had_under_way_is_ended_and_nothing_else(place: Place) {
+    let store = place.open().await;
+    let (own, other) = (Some("n1"), Some("n2"));
+    let up = |number| VoiceCallRow {
+        started: Some(Timestamp::from_millis(i64::from(number) * 1_000)),
+        ..call(number, VoiceStatus::InProgress, 3)
+    };
+    let calls = [
+        up(1),
+        call(2, VoiceStatus::Queued, 1),
+        call(3, VoiceStatus::Ringing, 1),
+        call(4, VoiceStatus::Completed, 4),
+    ];
+    store.upsert_voice_calls(own, &calls).await.unwrap();
+    store.upsert_voice_calls(other, &[up(5)]).await.unwrap();
+    let unclaimed = call(6, VoiceStatus::Queued, 0);
+    store.upsert_voice_calls(None, &[unclaimed]).await.unwrap();
+    // Claimed by the node after the API wrote it.
+    let asked = call(7, VoiceStatus::Queued, 0);
+    store.upsert_voice_calls(None, &[asked]).await.unwrap();
+    store.upsert_voice_calls(own, &[up(7)]).await.unwrap();
+    let stream = |number: u32, ms| VoiceStreamRow {
+        sid: format!("MZ{number:032x}"),
+        account: ACCOUNT.into(),
+        call: "CA1".into(),
+        name: "x".into(),
+        is_up: true,
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(ms),
+        sequence: 1,
+    };
+    // The latest sign of life.
+    store
+        .upsert_voice_streams(own, &[stream(1, 20_500)])
+        .await
+        .unwrap();
+    store
+        .upsert_voice_streams(other, &[stream(2, 90_000)])
+        .await
+        .unwrap();
+    let (cut, whole, of_other) = (
+        recording(1, 1, "in-progress"),
+        recording(2, 1, "processing"),
+        recording(3, 1, "in-progress"),
+    );
+    let both = [cut.clone(), whole.clone()];
+    store.upsert_voice_recordings(own, &both).await.unwrap();
+    store
+        .upsert_voice_recordings(other, from_ref(&of_other))
+        .await
+        .unwrap();
+    let file = Recording {
+        id: whole.id().unwrap(),
+        call: Uuid::now_v7(),
+        tenant: None,
+        started: whole.started,
+        ended: Timestamp::from_millis(9),
+        channels: 2,
+        bytes: 44 + 32 * 1_500,
+        node: "n1".into(),
+        file: "a.wav".into(),
+    };
+    store.insert_recording(&file).await.unwrap();
+    let messages = [
+        message(1, VoiceMessageStatus::Sending, 2),
+        message(2, VoiceMessageStatus::Sent, 2),
+    ];
+    store.upsert_voice_messages(own, &messages).await.unwrap();
+    let of_others = message(3, VoiceMessageStatus::Queued, 1);
+    store
+        .upsert_voice_messages(other, from_ref(&of_others))
+        .await
+        .unwrap();
+
+    let now = Timestamp::from_millis(100_000);
+    let left = VoiceLeft {
+        calls: 4,
+        streams: 1,
+        recordings: 2,
+        messages: 1,
+    };
+    assert_eq!(store.end_left_voice("n1", now).await.unwrap(), left);
+    let again = store.end_left_voice("n1", now).await.unwrap();
+    assert_eq!(again, VoiceLeft::default());
+
+    let sid = |number: u32| format!("CA{number:032x}");
+    let mut ends = Vec::new();
+    for number in 1..=7 {
+        let row = store.voice_call(&sid(number)).await.unwrap().unwrap();
+        ends.push((row.status, row.ended.map(Timestamp::millis), row.duration_s));
+    }
+    let lived = Some(20_500);
+    let expected = [
+        (VoiceStatus::Completed, lived, Some(19)),
+        (VoiceStatus::Failed, lived, Some(0)),
+        (VoiceStatus::Failed, lived, Some(0)),
+        (VoiceStatus::Completed, Some(4_900), Some(7)),
+        (VoiceStatus::InProgress, None, None),
+        (VoiceStatus::Queued, None, None),
+        (VoiceStatus::Completed, lived, Some(13)),
+    ];
+    assert_eq!(ends, expected);
+    let streams = store.voice_streams("CA1").await.unwrap();
+    let ups: Vec<_> = streams.iter().map(|stream| stream.is_up).collect();
+    assert_eq!(ups, [false, true]);
+    let mut states = Vec::new();
+    for row in [&cut, &whole, &of_other] {
+        let row = store.voice_recording(&row.sid).await.unwrap().unwrap();
+        states.push((row.status, row.duration_ms));
+    }
+    let states: Vec<_> = states.iter().map(|(status, ms)| (&**status, *ms)).collect();
+    assert_eq!(states[0].0, "absent");
+    assert_eq!(states[1], ("completed", Some(1_500)));
+    assert_eq!(states[2].0, "in-progress");
+    let mut states = Vec::new();
+    for row in messages.iter().chain([&of_others]) {
+        let row = store.voice_message(&row.sid).await.unwrap().unwrap();
+        states.push((row.status, row.error));
+    }
+    let expected = [
+        (VoiceMessageStatus::Failed, Some(30_008)),
+        (VoiceMessageStatus::Sent, None),
+        (VoiceMessageStatus::Queued, None),
+    ];
+    assert_eq!(states, expected);
+
+    // What no node has claimed in a day none will.
+    let later = Timestamp::from_millis(86_400_000 + 6_001);
+    let left = store.end_left_voice("n1", later).await.unwrap();
+    assert_eq!(left.calls, 1);
+    let row = store.voice_call(&sid(6)).await.unwrap().unwrap();
+    let end = row.ended.map(Timestamp::millis);
+    assert_eq!((row.status, end), (VoiceStatus::Failed, Some(6_001)));
 }

@@ -21,6 +21,8 @@ use crate::{
 };
 
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod record;

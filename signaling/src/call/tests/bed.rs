@@ -376,8 +376,8 @@ impl Bed {
                         self.recorded.push(row);
                     }
                     Row::File(file) => self.recordings.push(*file),
+                    Row::Message(row) => self.texts.push(row),
                 },
-                Output::TextRow(row) => self.texts.push(*row),
                 Output::Event(event) => self.events.push(event),
                 Output::Obeyed { outcome, .. } => self.obeyed.push(outcome),
                 #[cfg(feature = "otel")]

@@ -23,6 +23,7 @@ use crate::{
     },
     directory::{Account, Application},
     net::Flow,
+    rows::Row,
 };
 
 /// A longer text is not taken.
@@ -87,7 +88,8 @@ impl Core {
         let parties = (&*from, &*to, &*body);
         let direction = VoiceMessageDirection::Inbound;
         let row = row(&sid, &account, parties, direction, self.time(now));
-        self.outputs.push_back(Output::TextRow(Box::new(row)));
+        self.outputs
+            .push_back(Output::VoiceRow(Box::new(Row::Message(row))));
         let setup = Setup {
             sid: sid.clone(),
             account: of,

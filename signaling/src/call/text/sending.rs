@@ -17,6 +17,7 @@ use super::{NewText, Waits, row, tell};
 use crate::{
     call::{Alarm, Core, Output},
     directory::{Account, Caller},
+    rows::Row,
 };
 
 /// How long its answer may take: longer than the proxy waits for anybody's.
@@ -81,7 +82,9 @@ impl Core {
                 sending.call_id = Some(written.call_id);
                 sending.until = Some(now + PATIENCE);
                 self.outputs
-                    .push_back(Output::TextRow(Box::new(sending.row.clone())));
+                    .push_back(Output::VoiceRow(Box::new(Row::Message(
+                        sending.row.clone(),
+                    ))));
                 self.texts.sending.insert(id, sending);
                 self.with_sending(id, |_, _| ());
                 self.tell_proxy([written.request]);
@@ -259,7 +262,7 @@ impl Sending {
         }
         row.sequence += 1;
         core.outputs
-            .push_back(Output::TextRow(Box::new(row.clone())));
+            .push_back(Output::VoiceRow(Box::new(Row::Message(row.clone()))));
         self.outgoing.tell(now, status, trouble);
     }
 }
