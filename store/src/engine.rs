@@ -130,6 +130,7 @@ impl Store {
             }
             Parsed::Postgres(options) => Self::open_postgres(options, data_dir).await?,
         };
+        store.note_owners().await?;
         tracing::info!(database = %store.database, "store open");
         Ok(store)
     }

@@ -5,6 +5,7 @@ use sqlx::QueryBuilder;
 use crate::{
     Domain, RoutingDocument, RoutingKind, Store, StoreError, Tenant, User,
     engine::{on_engine, within},
+    routing::REPLACE,
 };
 
 /// Rows of one statement: ten parameters each at most, of the 32,766 that SQLite takes.
@@ -114,19 +115,17 @@ impl Store {
             for (kind, documents) in &import.routing {
                 for documents in documents.chunks(ROWS) {
                     let mut query = QueryBuilder::new(
-                        "INSERT INTO routing (kind, id, document, tenant, updated_ms) ",
+                        "INSERT INTO routing (kind, id, document, tenant, updated_ms, owner) ",
                     );
                     query.push_values(documents, |mut row, document| {
                         row.push_bind(kind.name())
                             .push_bind(document.id.as_str())
                             .push_bind(document.document.as_str())
                             .push_bind(document.tenant.as_deref())
-                            .push_bind(document.updated.millis());
+                            .push_bind(document.updated.millis())
+                            .push_bind(document.owner(*kind));
                     });
-                    query.push(
-                        " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document, \
-                         tenant = excluded.tenant, updated_ms = excluded.updated_ms",
-                    );
+                    query.push(REPLACE);
                     within(async { Ok(query.build().execute(&mut *transaction).await?) }).await?;
                 }
             }

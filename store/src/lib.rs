@@ -29,6 +29,7 @@ mod key;
 mod keyed;
 mod message;
 mod named;
+mod number;
 mod operator;
 mod outage;
 mod page;

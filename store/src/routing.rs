@@ -48,7 +48,7 @@ pub enum RoutingEdit<'e> {
     Remove(&'e str),
 }
 
-/// Rows in one statement: five parameters each, of the 32,766 that SQLite takes.
+/// Rows in one statement: six parameters each, of the 32,766 that SQLite takes.
 const ROWS: usize = 5_000;
 
 impl RoutingDocument {
@@ -209,28 +209,30 @@ impl Store {
                 let done = match edit {
                     RoutingEdit::Create(new) => {
                         sqlx::query(
-                            "INSERT INTO routing (kind, id, document, tenant, updated_ms) \
-                             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, id) DO NOTHING",
+                            "INSERT INTO routing (kind, id, document, tenant, updated_ms, owner) \
+                             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, id) DO NOTHING",
                         )
                         .bind(kind.name())
                         .bind(new.id.as_str())
                         .bind(new.document.as_str())
                         .bind(new.tenant.as_deref())
                         .bind(new.updated.millis())
+                        .bind(new.owner(kind))
                         .execute(&mut *transaction)
                         .await?
                         .rows_affected()
                     }
                     RoutingEdit::Replace(new) => {
                         sqlx::query(
-                            "UPDATE routing SET document = $1, tenant = $2, updated_ms = $3 \
-                             WHERE kind = $4 AND id = $5",
+                            "UPDATE routing SET document = $1, tenant = $2, updated_ms = $3, \
+                             owner = $6 WHERE kind = $4 AND id = $5",
                         )
                         .bind(new.document.as_str())
                         .bind(new.tenant.as_deref())
                         .bind(new.updated.millis())
                         .bind(kind.name())
                         .bind(new.id.as_str())
+                        .bind(new.owner(kind))
                         .execute(&mut *transaction)
                         .await?
                         .rows_affected()
@@ -340,14 +342,15 @@ impl Store {
             }
             for part in documents.chunks(ROWS) {
                 let mut query = QueryBuilder::new(
-                    "INSERT INTO routing (kind, id, document, tenant, updated_ms) ",
+                    "INSERT INTO routing (kind, id, document, tenant, updated_ms, owner) ",
                 );
                 query.push_values(part, |mut row, document| {
                     row.push_bind(kind.name())
                         .push_bind(document.id.as_str())
                         .push_bind(document.document.as_str())
                         .push_bind(document.tenant.as_deref())
-                        .push_bind(document.updated.millis());
+                        .push_bind(document.updated.millis())
+                        .push_bind(document.owner(kind));
                 });
                 query.push(conflict);
                 within(async {
@@ -370,15 +373,16 @@ impl Store {
 }
 
 /// What becomes of a row whose id is there.
-const REPLACE: &str = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document, \
-                       tenant = excluded.tenant, updated_ms = excluded.updated_ms";
+pub(crate) const REPLACE: &str = " ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document, \
+                       tenant = excluded.tenant, updated_ms = excluded.updated_ms, \
+                       owner = excluded.owner";
 
 /// One more change of what nodes keep in memory: they read it again.
 pub(crate) const COUNT: &str =
     "UPDATE revisions SET revision = revision + 1 WHERE name = 'routing'";
 
 #[derive(FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     document: String,
     tenant: Option<String>,

@@ -151,7 +151,8 @@ async fn create(
     let sent = Sent::read(kind, body)?;
     let id = sent.id_of_new(kind)?;
     let tenant = editor.caller.confine(sent.tenant.clone().flatten())?;
-    sent.check_places(&state, &editor.caller, None).await?;
+    sent.check_places(&state, kind, &editor.caller, None)
+        .await?;
     let edit = RoutingEdit::Create(NewDocument {
         document: Secret::new(sent.document()),
         tenant: tenant.clone(),
@@ -201,7 +202,7 @@ async fn replace(
     let tenant = sent.tenant.clone();
     let tenant = tenant.unwrap_or_else(|| before.tenant.clone());
     let tenant = editor.caller.confine(tenant)?;
-    sent.check_places(&state, &editor.caller, Some(&before))
+    sent.check_places(&state, kind, &editor.caller, Some(&before))
         .await?;
     let edit = RoutingEdit::Replace {
         new: NewDocument {

@@ -1,7 +1,7 @@
 //! A document as clients send it.
 
 use serde_json::{Map, Value};
-use store::{RoutingDocument, Uuid};
+use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind, Uuid};
 
 use super::{kind::Kind, view::READ_ONLY};
 use crate::{State, access::Caller, domains::Owners, problem::Problem};
@@ -68,15 +68,23 @@ impl Sent {
     }
 
     /// A tenant leads calls to users of its own domains, and to no trunk but where one led before:
-    /// trunks are the node's, and cost it money.
+    /// trunks are the node's, and cost it money. One who shares the node has no number but those it was given: others'
+    /// calls would be diverted by it, and it could show what is not its own.
     pub(super) async fn check_places(
         &self,
         state: &State,
+        kind: &Kind,
         caller: &Caller,
         before: Option<&RoutingDocument>,
     ) -> Result<(), Problem> {
-        if caller.tenant.is_none() {
+        let Some(tenant) = &caller.tenant else {
             return Ok(());
+        };
+        let is_number = kind.stored == RoutingKind::Number;
+        if is_number && before.is_none() && tenant != DEFAULT_TENANT {
+            return Err(Problem::refused(
+                "number: numbers are the node's: who runs it gives one to a tenant",
+            ));
         }
         let trunk = self.document.get("trunk").filter(|trunk| !trunk.is_null());
         if trunk.is_some() && trunk != trunk_of(before).as_ref() {

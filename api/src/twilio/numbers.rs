@@ -1,4 +1,5 @@
-//! `IncomingPhoneNumbers`: the numbers that lead to the account.
+//! `IncomingPhoneNumbers`: the numbers that lead to the account, by its name or by that of an application whose calls
+//! are of it.
 
 use axum::response::Response;
 use control::signal::{
@@ -7,12 +8,12 @@ use control::signal::{
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind as Kind, Timestamp};
+use store::{DEFAULT_TENANT, RoutingDocument, RoutingKind as Kind, StoreError, Timestamp, Uuid};
 
 use super::{Call, Error, VERSION, Verb, created, date::rfc2822, gone, page::Asked, shown};
 use crate::{hex::hex, rules, webhooks::leads_home};
 
-/// Documents that are read at a time.
+/// Applications that are read at a time.
 const PART: u32 = 1_000;
 
 /// The parameters of a form, and the members that they are of a number.
@@ -47,7 +48,7 @@ pub(super) fn sid(number: &str) -> String {
 
 /// Whether a number leads to the account.
 pub(super) async fn has(call: &Call<'_>, number: &str) -> Result<bool, Error> {
-    Ok(own(call).await?.iter().any(|own| own.number == number))
+    Ok(find(call, number).await?.is_some())
 }
 
 pub(super) async fn all(call: &Call<'_>, verb: Verb) -> Result<Response, Error> {
@@ -96,11 +97,7 @@ async fn create(call: &Call<'_>) -> Result<Response, Error> {
         )
     };
     let number = call.form.text("PhoneNumber").ok_or_else(missing)?;
-    if let Some(own) = own(call)
-        .await?
-        .into_iter()
-        .find(|own| own.number == number)
-    {
+    if let Some(own) = find(call, number).await? {
         return change(call, own).await.map(created);
     }
     // Who shares the node would have calls of others, and could show what is not its own.
@@ -131,6 +128,10 @@ async fn create(call: &Call<'_>) -> Result<Response, Error> {
 
 async fn change(call: &Call<'_>, mut own: Number) -> Result<Value, Error> {
     let unchanged_since = own.updated.millis();
+    // It stays the account's, whatever it leads to from now on.
+    let sid = &call.account.sid;
+    own.document
+        .insert("account".to_owned(), sid.clone().into());
     take(call, &mut own.document)?;
     let edit = RoutingEdit::Replace {
         new: NewDocument {
@@ -166,7 +167,7 @@ fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error>
             check(call, name, value)?;
         }
         let value = match name {
-            "VoiceApplicationSid" => value.strip_prefix("AP").unwrap_or(value).to_owned(),
+            "VoiceApplicationSid" => application_id(value),
             _ if name.ends_with("Method") => {
                 let method = call.form.one_of(name, &["GET", "POST"])?;
                 method.unwrap_or_default().to_owned()
@@ -184,6 +185,12 @@ fn take(call: &Call<'_>, document: &mut Map<String, Value>) -> Result<(), Error>
         ));
     }
     Ok(())
+}
+
+/// The id that a SID of an application has the digits of.
+fn application_id(sid: &str) -> String {
+    let digits = sid.strip_prefix("AP").unwrap_or(sid);
+    Uuid::try_parse(digits).map_or_else(|_| digits.to_owned(), |id| id.to_string())
 }
 
 /// Takes away what has nothing left that it goes with, which a number may not have.
@@ -226,8 +233,12 @@ fn check(call: &Call<'_>, name: &str, url: &str) -> Result<(), Error> {
 
 /// Whether the account is of a tenant who shares the node with others.
 fn shares(call: &Call<'_>) -> bool {
-    let tenant = call.account.tenant.as_deref();
-    tenant.is_some_and(|tenant| tenant != DEFAULT_TENANT)
+    foreign(call.account.tenant.as_deref()).is_some()
+}
+
+/// The tenant who shares the node with others; the default one is who runs it.
+fn foreign(tenant: Option<&str>) -> Option<&str> {
+    tenant.filter(|tenant| *tenant != DEFAULT_TENANT)
 }
 
 fn new(call: &Call<'_>, document: &Map<String, Value>) -> NewDocument {
@@ -249,35 +260,67 @@ async fn order(call: &Call<'_>, number: &str, edit: RoutingEdit) -> Result<Routi
     }
 }
 
-/// Those that lead to the account, by number. One that the configuration file brought is the node's.
-async fn own(call: &Call<'_>) -> Result<Vec<Number>, Error> {
-    let (mut all, mut after) = (Vec::new(), String::new());
-    loop {
-        let part = call.state.store.routing(Kind::Number, &after, PART).await?;
-        let Some(last) = part.last() else {
-            return Ok(all);
-        };
-        after.clone_from(&last.id);
-        all.extend(
-            part.into_iter()
-                .filter_map(|stored| Number::of(stored, call)),
-        );
+/// The number that is written so, where it leads to the account.
+async fn find(call: &Call<'_>, number: &str) -> Result<Option<Number>, Error> {
+    let stored = call.state.store.routing_document(Kind::Number, number);
+    match stored.await? {
+        Some(stored) => Ok(Number::of(stored, call).await?),
+        None => Ok(None),
     }
+}
+
+/// Those that lead to the account, by number.
+async fn own(call: &Call<'_>) -> Result<Vec<Number>, Error> {
+    let store = &call.state.store;
+    let sid = &call.account.sid;
+    let tenant = call.account.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
+    let mut owners = vec![sid.clone()];
+    let first = store.first_account(tenant).await?;
+    if first.is_some_and(|first| first.sid == *sid) {
+        let mut after = None;
+        loop {
+            let part = store.applications(Some(tenant), after, PART).await?;
+            let Some(last) = part.last() else { break };
+            after = Some(last.id);
+            let names = part
+                .into_iter()
+                .flat_map(|one| [one.id.to_string(), one.name]);
+            owners.extend(names);
+        }
+    }
+    let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+    let mut own = Vec::new();
+    for stored in store.numbers_of(&owners).await? {
+        own.extend(Number::of(stored, call).await?);
+    }
+    Ok(own)
 }
 
 impl Number {
     /// A number, where it leads to the account.
-    fn of(stored: RoutingDocument, call: &Call<'_>) -> Option<Self> {
-        let document: Map<String, Value> = serde_json::from_str(&stored.document).ok()?;
-        let account = document.get("account").and_then(Value::as_str);
-        let is_own = account == Some(&call.account.sid)
-            && (stored.tenant.is_none() || stored.tenant == call.account.tenant);
-        is_own.then_some(Self {
-            number: stored.id,
-            document,
-            updated: stored.updated,
-            tenant: stored.tenant,
-        })
+    async fn of(stored: RoutingDocument, call: &Call<'_>) -> Result<Option<Self>, StoreError> {
+        let Ok(document) = serde_json::from_str::<Map<String, Value>>(&stored.document) else {
+            return Ok(None);
+        };
+        let tenant = stored.tenant.as_deref();
+        let own = call.account.tenant.as_deref();
+        if tenant.is_some() && foreign(tenant) != foreign(own) {
+            return Ok(None);
+        }
+        let text = |member: &str| document.get(member).and_then(Value::as_str);
+        let account = match (text("account"), text("application")) {
+            (Some(account), _) => Some(account.to_owned()),
+            (None, Some(name)) => account_of(call, name, tenant).await?,
+            (None, None) => None,
+        };
+        Ok(
+            (account.as_deref() == Some(&call.account.sid)).then_some(Self {
+                number: stored.id,
+                document,
+                updated: stored.updated,
+                tenant: stored.tenant,
+            }),
+        )
     }
 
     fn view(&self, call: &Call<'_>) -> Value {
@@ -325,6 +368,22 @@ impl Number {
             "subresource_uris": {},
         })
     }
+}
+
+/// The account that calls of an application are of, as a number of this tenant names it: the first one of the
+/// application's tenant.
+async fn account_of(
+    call: &Call<'_>,
+    application: &str,
+    tenant: Option<&str>,
+) -> Result<Option<String>, StoreError> {
+    let store = &call.state.store;
+    let meant = store.application_named(application, foreign(tenant));
+    let Some(application) = meant.await? else {
+        return Ok(None);
+    };
+    let first = store.first_account(&application.tenant).await?;
+    Ok(first.map(|account| account.sid))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use control::signal::{VoiceEntry, VoiceOrder, VoiceUpdate};
 use serde_json::{Value, json};
 use store::{
-    Account, Recording, RoutingDocument, RoutingKind, Timestamp, Uuid, VoiceCallRow,
-    VoiceDirection, VoiceMessageDirection, VoiceMessageRow, VoiceMessageStatus, VoiceRecordingRow,
-    VoiceStatus, VoiceStreamRow,
+    Account, Application, Hook, HttpMethod, Recording, RoutingDocument, RoutingKind, Timestamp,
+    Uuid, VoiceCallRow, VoiceDirection, VoiceMessageDirection, VoiceMessageRow, VoiceMessageStatus,
+    VoiceRecordingRow, VoiceStatus, VoiceStreamRow,
 };
 
 use crate::bed::{Answer, Bed, KEY};
@@ -107,6 +107,24 @@ pub(crate) async fn plant(bed: &Bed, sid: &str, tenant: Option<&str>, calls: u32
             .upsert_voice_messages(None, &[message])
             .await
             .unwrap();
+    }
+}
+
+fn application(tenant: &str, name: &str) -> Application {
+    let hook = |url: Option<&str>| Hook {
+        url: url.map(Into::into),
+        method: HttpMethod::Post,
+    };
+    Application {
+        id: Uuid::now_v7(),
+        tenant: tenant.into(),
+        name: name.into(),
+        voice: hook(Some("https://app.test/")),
+        fallback: hook(None),
+        status: hook(None),
+        message: hook(None),
+        created: Timestamp::from_millis(1),
+        updated: Timestamp::from_millis(1),
     }
 }
 
@@ -510,8 +528,28 @@ async fn a_tenants_account_shows_only_its_own_numbers() {
         document: number.to_string(),
         ..others.clone()
     };
+    // Those that name an application alone are the first account's of its tenant, of whoever the application is.
+    let ivr = application("default", "ivr");
+    let theirs = application("acme", "theirs");
+    for one in [&ivr, &theirs] {
+        assert!(bed.store.create_application(one).await.unwrap());
+    }
+    let by_application = |number: &str, name: &str, tenant: Option<&str>| RoutingDocument {
+        id: number.into(),
+        document: json!({ "number": number, "application": name }).to_string(),
+        tenant: tenant.map(Into::into),
+        ..document.clone()
+    };
+    let more = [
+        by_application("+15550114", "ivr", None),
+        by_application("+15550115", &ivr.id.to_string(), Some("default")),
+        by_application("+15550116", "theirs", Some("acme")),
+        by_application("+15550117", "ivr", Some("acme")),
+        by_application("+15550118", "none", None),
+    ];
+    let numbers = [vec![document, others, given], more.to_vec()].concat();
     bed.store
-        .put_routing(RoutingKind::Number, &[document, others, given])
+        .put_routing(RoutingKind::Number, &numbers)
         .await
         .unwrap();
     let page = get(&bed, "/IncomingPhoneNumbers.json").await;
@@ -520,7 +558,14 @@ async fn a_tenants_account_shows_only_its_own_numbers() {
         .iter()
         .map(|one| one["phone_number"].as_str().unwrap())
         .collect();
-    assert_eq!(own, ["+15550111"]);
+    assert_eq!(own, ["+15550111", "+15550114", "+15550115"]);
+    let rivals = format!("/2010-04-01/Accounts/{RIVAL}/IncomingPhoneNumbers.json");
+    let key = basic(RIVAL, TOKEN);
+    let rivals = bed.send("GET", &rivals, &[("Authorization", &key)]).await;
+    let rivals = rivals.json()["incoming_phone_numbers"].clone();
+    let rivals = rivals.as_array().unwrap().iter();
+    let rivals: Vec<_> = rivals.map(|one| one["phone_number"].clone()).collect();
+    assert_eq!(rivals, ["+15550113", "+15550116"]);
     let pairs = |from| [("To", "100"), ("From", from), ("Twiml", "<Response/>")];
     let refused = ask(&bed, "POST", "/Calls.json", &pairs("+15550112")).await;
     assert_eq!(fault(&refused), (400, 21210));

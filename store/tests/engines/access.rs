@@ -450,7 +450,7 @@ pub(crate) async fn operators_are_kept_and_what_they_signed_in_for_ends_with_eac
     store.close().await;
 }
 
-fn application(tenant: &str, name: &str) -> Application {
+pub(crate) fn application(tenant: &str, name: &str) -> Application {
     let hook = |url: Option<&str>, method| Hook {
         url: url.map(Into::into),
         method,

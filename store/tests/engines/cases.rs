@@ -460,6 +460,9 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
         ('019aa0c4-0000-7000-8000-000000000001', 'old', 'sip:a@b', 'a', 'sip:c@d', 'c', 'sip:c@d', \
         '192.0.2.1:5060', 'udp', 'carrier-a', 5, 6, 404, 'Not Found', 'node', 'no-route')";
     let route = "INSERT INTO routing (kind, id, document) VALUES ('route', 'old', '{}')";
+    let number = r#"INSERT INTO routing (kind, id, document) VALUES
+        ('number', '100', '{"number":"100","account":"AC1","voice_url":"http://a/"}'),
+        ('number', '101', '{"number":"101","application":"crm"}'), ('number', '102', '{"number":"102","user":"a"}')"#;
     let mut before = sqlx::migrate!();
     before
         .migrations
@@ -472,12 +475,14 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
         before.run(&pool).await.unwrap();
         sqlx::query(sql).execute(&pool).await.unwrap();
         sqlx::query(route).execute(&pool).await.unwrap();
+        sqlx::query(number).execute(&pool).await.unwrap();
         pool.close().await;
     } else {
         let pool = sqlx::PgPool::connect(&place.url).await.unwrap();
         before.run(&pool).await.unwrap();
         sqlx::query(sql).execute(&pool).await.unwrap();
         sqlx::query(route).execute(&pool).await.unwrap();
+        sqlx::query(number).execute(&pool).await.unwrap();
         pool.close().await;
     }
 
@@ -513,6 +518,9 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
     let kept = store.routing(RoutingKind::Route, "", 9).await.unwrap();
     assert_eq!((kept.len(), kept[0].id.as_str()), (1, "old"));
     assert_eq!((kept[0].updated.millis(), &kept[0].tenant), (0, &None));
+    let numbers = store.numbers_of(&["AC1", "crm", "a"]).await.unwrap();
+    let numbers: Vec<_> = numbers.iter().map(|number| number.id.as_str()).collect();
+    assert_eq!(numbers, ["100", "101"]);
 }
 
 pub(crate) async fn a_newer_schema_is_refused(place: Place) {

@@ -106,6 +106,7 @@ cases! {
     routing_is_written_read_and_counted
     routing_is_created_where_it_is_missing
     routing_is_edited_where_nothing_has_changed
+    numbers_are_found_by_whom_they_lead_to
     many_routes_are_replaced_at_once;
     records:
     recordings_are_listed_and_go_with_their_files
@@ -119,8 +120,8 @@ cases! {
     calls_are_listed_by_account_newest_first
     streams_and_recordings_are_kept_by_call
     messages_are_kept_by_their_latest_state
-    programmable_calls_are_erased_and_forgotten_as_others_are;
     what_a_killed_node_had_under_way_is_ended_and_nothing_else
+    programmable_calls_are_erased_and_forgotten_as_others_are;
     webhooks:
     webhooks_are_kept_changed_and_removed
     deliveries_wait_until_they_are_due_or_given_up;

@@ -1,8 +1,8 @@
 //! What calls are routed by, on every engine.
 
-use store::{RoutingDocument, RoutingEdit, RoutingKind, Store, Tenant, Timestamp};
+use store::{Account, RoutingDocument, RoutingEdit, RoutingKind, Store, Tenant, Timestamp};
 
-use crate::Place;
+use crate::{Place, access::application};
 
 fn document(id: &str, document: &str) -> RoutingDocument {
     RoutingDocument::new(id, document)
@@ -139,4 +139,85 @@ pub(crate) async fn routing_is_edited_where_nothing_has_changed(place: Place) {
     assert!(!edit(RoutingEdit::Remove("+1"), 4).await, "it is gone");
     assert_eq!(all(&store, kind, 9).await, [nodes]);
     assert!(store.remove_tenant("acme", acme.updated).await.unwrap());
+}
+
+pub(crate) async fn numbers_are_found_by_whom_they_lead_to(place: Place) {
+    let store = place.open().await;
+    let number = |id: &str, more: &str| document(id, &format!(r#"{{"number":"{id}",{more}}}"#));
+    let kind = RoutingKind::Number;
+    let some = [
+        number("3", r#""account":"AC1","application":"ivr""#),
+        number("1", r#""application":"ivr""#),
+        number("2", r#""user":"ivr""#),
+    ];
+    store.put_routing(kind, &some).await.unwrap();
+    let found = async |owners: &[&str]| -> Vec<String> {
+        let numbers = store.numbers_of(owners).await.unwrap();
+        numbers.into_iter().map(|number| number.id).collect()
+    };
+    assert_eq!(found(&["AC1"]).await, ["3"]);
+    assert_eq!(found(&["ivr"]).await, ["1"]);
+    assert_eq!(found(&["ivr", "AC1", "ivr", "AC2"]).await, ["1", "3"]);
+    assert_eq!(found(&[]).await, [""; 0]);
+    let many: Vec<String> = (0..1_200).map(|number| format!("AC{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(found(&many).await, ["3"]);
+
+    // However it is written, and changed, and gone.
+    let edit = async |edit| {
+        let revision = store.routing_revision().await.unwrap();
+        assert!(store.edit_routing(kind, edit, revision).await.unwrap());
+    };
+    let new = number("4", r#""account":"AC1""#);
+    edit(RoutingEdit::Create(&new)).await;
+    assert_eq!(found(&["AC1"]).await, ["3", "4"]);
+    let moved = number("3", r#""account":"AC2""#);
+    edit(RoutingEdit::Replace(&moved)).await;
+    edit(RoutingEdit::Remove("4")).await;
+    assert_eq!(found(&["AC1"]).await, [""; 0]);
+    assert_eq!(found(&["AC2"]).await, ["3"]);
+    let nobodys = number("3", r#""trunk":"AC2""#);
+    store.put_routing(kind, &[nobodys]).await.unwrap();
+    assert_eq!(found(&["AC2"]).await, [""; 0]);
+
+    // An application by a name is one where nobody else has it, and its calls are of the first account.
+    let now = Timestamp::now();
+    let acme = Tenant {
+        id: "acme".into(),
+        name: "Acme".into(),
+        created: now,
+        updated: now,
+    };
+    store.create_tenant(&acme).await.unwrap();
+    let (own, nodes) = (application("acme", "ivr"), application("default", "ivr"));
+    store.create_application(&own).await.unwrap();
+    let named = async |name: &str, tenant| store.application_named(name, tenant).await.unwrap();
+    assert_eq!(named("ivr", None).await, Some(own.clone()));
+    store.create_application(&nodes).await.unwrap();
+    assert_eq!(named("ivr", None).await, None);
+    assert_eq!(named("ivr", Some("acme")).await, Some(own.clone()));
+    let id = own.id.to_string();
+    assert_eq!(named(&id, None).await, Some(own));
+    assert_eq!(named(&id, Some("default")).await, None);
+
+    let account = |sid: &str, tenant: Option<&str>| Account {
+        sid: sid.into(),
+        tenant: tenant.map(Into::into),
+        name: "x".into(),
+        token: "0123456789abcdef".into(),
+        calls_per_second: 1,
+        created: now,
+        updated: now,
+    };
+    let accounts = [
+        account("AC4", Some("acme")),
+        account("AC3", Some("acme")),
+        account("AC2", Some("default")),
+        account("AC1", None),
+    ];
+    store.create_accounts(&accounts).await.unwrap();
+    for (tenant, sid) in [("acme", Some("AC3")), ("default", Some("AC1")), ("x", None)] {
+        let first = store.first_account(tenant).await.unwrap();
+        assert_eq!(first.map(|account| account.sid).as_deref(), sid, "{tenant}");
+    }
 }

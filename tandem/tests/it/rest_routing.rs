@@ -244,12 +244,14 @@ fn a_tenants_numbers_and_groups_are_its_own() {
     let group = json!({ "name": "sales", "members": ["alice@acme.test"] });
     let (status, made) = acme("POST", "/v1/groups", group);
     assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
-    let (status, made) = acme(
-        "POST",
-        "/v1/numbers",
-        json!({ "number": "+1#", "group": "sales" }),
-    );
-    assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
+    // A number is given by who runs the node: a tenant takes none, whether somebody has it or not.
+    let given = json!({ "number": "+1#", "group": "sales", "tenant": "acme" });
+    node.good(201, "POST", "/v1/numbers", given);
+    for number in ["+15550100", "+1#", "801"] {
+        let taken = json!({ "number": number, "user": "b@acme.test" });
+        let (status, refused) = acme("POST", "/v1/numbers", taken);
+        assert_eq!(status, 422, "{number}: {refused}");
+    }
     let theirs = json!({ "number": "800", "user": "zoe@other.test", "tenant": "other" });
     node.good(201, "POST", "/v1/numbers", theirs.clone());
     node.good(
@@ -277,11 +279,11 @@ fn a_tenants_numbers_and_groups_are_its_own() {
         assert_eq!(acme("GET", &format!("/v1/{path}"), Value::Null).0, 403);
     }
     for body in [
-        json!({ "number": "801", "group": "nodes" }),
-        json!({ "number": "801", "user": "zoe@other.test" }),
-        json!({ "number": "801", "trunk": "local" }),
+        json!({ "number": "+1#", "group": "nodes" }),
+        json!({ "number": "+1#", "user": "zoe@other.test" }),
+        json!({ "number": "+1#", "trunk": "local" }),
     ] {
-        let (status, refused) = acme("POST", "/v1/numbers", body.clone());
+        let (status, refused) = acme("PUT", "/v1/numbers/+1%23", body.clone());
         assert_eq!(status, 422, "{body}: {refused}");
     }
     let stolen = json!({ "number": "801", "user": "b@acme.test", "tenant": "other" });
