@@ -10,7 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use sip::message::Method;
-use store::Disk;
+use store::{Disk, VoiceMessageDirection, VoiceMessageStatus};
 
 use crate::call::Proof;
 
@@ -145,6 +145,11 @@ pub(crate) struct Metrics {
     codes: Codes,
     drops: IntCounterVec,
     calls: IntCounterVec,
+    texts: IntCounterVec,
+    /// Calls of the REST API that wait for the rate of their account.
+    pub(crate) voice_queued: IntGauge,
+    /// How long those that began had waited, in seconds.
+    pub(crate) voice_queue: Histogram,
     forgotten: IntCounterVec,
     searches: IntCounterVec,
     bans: IntCounterVec,
@@ -202,6 +207,8 @@ pub(crate) struct Metrics {
 const SETUP_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
 ];
+/// From none to the longest queue of an account that begins three calls a second.
+const QUEUE_BUCKETS: [f64; 9] = [0.0, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0, 3600.0];
 /// G.107's bands of user satisfaction lie at 2.6, 3.1, 3.6, 4.0 and 4.3.
 const MOS_BUCKETS: [f64; 9] = [1.0, 2.0, 2.6, 3.1, 3.6, 4.0, 4.2, 4.3, 4.5];
 
@@ -281,6 +288,21 @@ impl Metrics {
                 "limit_calls_most",
                 "Calls that such a limit lets be at once.",
                 &["limit"],
+            )?,
+            texts: counters(
+                "messages_total",
+                "Messages of applications that came in (received) or that were sent, by what became of them: one that is \
+                 delivered was sent before.",
+                &["direction", "status"],
+            )?,
+            voice_queued: gauge(
+                "voice_calls_queued",
+                "Calls of the REST API that wait for their account's calls a second.",
+            )?,
+            voice_queue: histogram(
+                "voice_queue_seconds",
+                "How long calls of the REST API waited for their account's calls a second.",
+                &QUEUE_BUCKETS,
             )?,
             forgotten: counters(
                 "store_forgotten_total",
@@ -461,6 +483,13 @@ impl Metrics {
         self.proofs.with_label_values(&[proof.name()]).inc();
     }
 
+    /// Counts what became of a message of an application.
+    pub(crate) fn message(&self, direction: VoiceMessageDirection, status: VoiceMessageStatus) {
+        self.texts
+            .with_label_values(&[direction.name(), status.name()])
+            .inc();
+    }
+
     /// Records were older than they are kept.
     pub(crate) fn forgot(&self, what: &str, count: u64) {
         self.forgotten.with_label_values(&[what]).inc_by(count);
@@ -582,6 +611,8 @@ mod tests {
         metrics.dropped(Dropped::Malformed);
         metrics.call(CallResult::Answered);
         metrics.trunk_call("carrier", 486);
+        metrics.message(VoiceMessageDirection::Inbound, VoiceMessageStatus::Received);
+        metrics.voice_queue.observe(0.0);
         metrics.call_setup.observe(0.02);
         metrics.media_mos.observe(4.4);
         let page = metrics.text();
@@ -595,6 +626,9 @@ mod tests {
             "tandem_calls_total{result=\"answered\"} 1",
             "tandem_call_setup_seconds_count 1",
             "tandem_media_mos_count 1",
+            "tandem_messages_total{direction=\"inbound\",status=\"received\"} 1",
+            "tandem_voice_calls_queued 0",
+            "tandem_voice_queue_seconds_bucket{le=\"0\"} 1",
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }

@@ -558,6 +558,7 @@ impl Bed {
         );
         assert_eq!(self.metrics.calls_active.get(), 0);
         assert_eq!(self.metrics.transactions.get(), 0);
+        assert_eq!(self.metrics.voice_queued.get(), 0);
         assert_eq!(self.metrics.media_sessions.get(), 0);
     }
 

@@ -86,6 +86,12 @@ fn a_message_goes_to_a_carrier_and_who_asked_is_told_in_order() {
     assert_eq!((last.sid, last.segments), (sid.clone(), 1));
     assert_eq!(last.direction, VoiceMessageDirection::Api);
     assert!(last.sent.is_some() && last.error.is_none());
+    let page = bed.metrics.text();
+    for status in ["sent", "delivered"] {
+        let line =
+            format!("tandem_messages_total{{direction=\"outbound-api\",status=\"{status}\"}} 1");
+        assert!(page.contains(&line), "{line} is missing in {page}");
+    }
     // One after the other.
     assert_eq!(bed.webhooks.len(), 1);
     for status in ["sent", "delivered"] {

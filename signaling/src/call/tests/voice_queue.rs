@@ -65,6 +65,7 @@ fn calls_begin_one_after_another_at_the_rate_of_their_account() {
     let waits: Vec<_> = asked.iter().map(|(_, wait)| *wait).collect();
     // Ten a second is what an account has unless told.
     assert_eq!(waits, [0, 100, 200, 300]);
+    assert_eq!(bed.metrics.voice_queued.get(), 3);
     let mut all = invites(&mut bed);
     assert_eq!(all.len(), 1);
     let second = last_row(&bed, &asked[1].0);
@@ -80,6 +81,9 @@ fn calls_begin_one_after_another_at_the_rate_of_their_account() {
         assert_eq!(all.len(), number + 1);
     }
     assert_eq!((bed.now - began).as_millis(), 300);
+    let waits = &bed.metrics.voice_queue;
+    assert_eq!(waits.get_sample_count(), 4);
+    assert!((waits.get_sample_sum() - 0.6).abs() < 1e-9);
     for (sid, wait) in &asked {
         let row = last_row(&bed, sid);
         assert_eq!((row.status, row.queue_ms), (VoiceStatus::Ringing, *wait));

@@ -88,6 +88,7 @@ impl Core {
         let parties = (&*from, &*to, &*body);
         let direction = VoiceMessageDirection::Inbound;
         let row = row(&sid, &account, parties, direction, self.time(now));
+        self.metrics.message(row.direction, row.status);
         self.outputs
             .push_back(Output::VoiceRow(Box::new(Row::Message(row))));
         let setup = Setup {

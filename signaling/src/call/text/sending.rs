@@ -261,6 +261,7 @@ impl Sending {
             row.sent.get_or_insert(time);
         }
         row.sequence += 1;
+        core.metrics.message(row.direction, row.status);
         core.outputs
             .push_back(Output::VoiceRow(Box::new(Row::Message(row.clone()))));
         self.outgoing.tell(now, status, trouble);

@@ -162,7 +162,7 @@ impl Core {
         let origin = self.tokens.bits();
         let hosted = Hosted {
             order: Some(Box::new(party)),
-            queued_until: Some(now + wait),
+            queued: Some(pace::Turn::new(now + wait, &self.metrics.voice_queued)),
             queued_ms: queue_ms,
             ring_timeout: Duration::from_secs(order.ring_timeout_s.into()),
             digits: order.send_digits.clone().filter(|keys| !keys.is_empty()),
@@ -181,7 +181,7 @@ impl Core {
     /// Calls nobody of those who wait for it.
     pub(in crate::call) fn empty_queue(&mut self, now: Instant) {
         let all = self.voices.by_id.iter();
-        let queued = all.filter(|(_, hosted)| hosted.queued_until.is_some());
+        let queued = all.filter(|(_, hosted)| hosted.queued.is_some());
         for id in queued.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.with_voice(now, id, |hosted, _| hosted.give_up());
         }
@@ -247,7 +247,7 @@ impl Core {
         self.with_voice(now, id, |hosted, _| {
             if updates.contains(&Update::Complete) {
                 hosted.order = None;
-                hosted.queued_until = None;
+                hosted.queued = None;
             }
             hosted.events.extend(updates.into_iter().map(Event::Update));
         });
@@ -307,6 +307,8 @@ impl Hosted {
             return;
         };
         call.leave_queue(now);
+        let waited = Duration::from_millis(self.queued_ms);
+        core.metrics.voice_queue.observe(waited.as_secs_f64());
         let session = Core::session_id(&mut core.tokens, core.session_mark);
         self.session = Some(session);
         core.voices.by_session.insert(session, id);
@@ -318,7 +320,7 @@ impl Hosted {
     /// The node takes no new calls any more.
     fn give_up(&mut self) {
         self.order = None;
-        self.queued_until = None;
+        self.queued = None;
         self.party_ended(Cause::Failed, None);
     }
 }

@@ -78,7 +78,10 @@ impl Hosted {
         let call = self.call.as_ref().and_then(Call::poll_timeout);
         let legs = self.legs.values().filter_map(Leg::poll_timeout);
         let server = self.server.as_ref().and_then(Server::poll_timeout);
-        let rest = legs.chain(call).chain(server).chain(self.queued_until);
+        let rest = legs
+            .chain(call)
+            .chain(server)
+            .chain(self.queued.as_ref().map(|turn| turn.at));
         let rest = rest.chain(self.recordings.poll_timeout());
         let rest = rest.chain(self.referral_timeout());
         rest.chain(self.ring_until).min()
@@ -86,7 +89,7 @@ impl Hosted {
 
     /// Time has passed.
     pub(super) fn on_time(&mut self, now: Instant, id: u64, core: &mut Core) {
-        if self.queued_until.take_if(|at| *at <= now).is_some() {
+        if self.queued.take_if(|turn| turn.at <= now).is_some() {
             self.leave_queue(now, id, core);
         }
         if let Some(server) = &mut self.server {

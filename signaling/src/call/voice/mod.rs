@@ -100,8 +100,8 @@ struct Hosted {
     server: Option<Server>,
     /// Whom it calls, until the session is there.
     order: Option<Box<NewLeg>>,
-    /// Until when it waits for the rate of its account.
-    queued_until: Option<Instant>,
+    /// While it waits for the rate of its account.
+    queued: Option<pace::Turn>,
     /// How long that is in all, in milliseconds.
     queued_ms: u64,
     /// How long that one may ring, wherever it does.
@@ -176,7 +176,7 @@ impl Voices {
     /// How many wait for the rate of their accounts.
     fn queued(&self) -> usize {
         let all = self.by_id.values();
-        all.filter(|hosted| hosted.queued_until.is_some()).count()
+        all.filter(|hosted| hosted.queued.is_some()).count()
     }
 
     /// Whether as many are up as may be. Those that wait take nobody's room.
@@ -471,7 +471,7 @@ impl Core {
         for id in self.voices.by_id.keys().copied().collect::<Vec<_>>() {
             self.with_voice(now, id, |hosted, core| {
                 hosted.order = None;
-                hosted.queued_until = None;
+                hosted.queued = None;
                 hosted.lose_recordings(now, "the node is stopped", core);
                 hosted.party_ended(call::Cause::Failed, None);
             });
@@ -553,7 +553,7 @@ impl Hosted {
             terms,
             server: None,
             order: None,
-            queued_until: None,
+            queued: None,
             queued_ms: 0,
             ring_timeout: Duration::ZERO,
             ring_until: None,

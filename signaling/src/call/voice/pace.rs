@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 
 /// Calls of an account that wait at most.
 pub(super) const MOST: u32 = 10_000;
@@ -15,6 +16,29 @@ const MANY: usize = 1_024;
 /// When the next call of each account may begin. All workers share it.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(Mutex<HashMap<String, Instant>>);
+
+/// A call that waits for its turn, and is counted among those that do for as long as this is there.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) at: Instant,
+    waiting: IntGauge,
+}
+
+impl Turn {
+    pub(super) fn new(at: Instant, waiting: &IntGauge) -> Self {
+        waiting.inc();
+        Self {
+            at,
+            waiting: waiting.clone(),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.waiting.dec();
+    }
+}
 
 impl Pace {
     /// How long a call has to wait for those before it. `None` where too many wait.
