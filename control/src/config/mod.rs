@@ -18,6 +18,7 @@ mod routing;
 #[cfg(feature = "openapi")]
 mod schema;
 mod sections;
+mod sip_domain;
 mod transport;
 mod trunk;
 mod user;
@@ -49,6 +50,7 @@ pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern
 pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
 pub use routing::Routing;
 pub use sections::{DatapathMode, Media, Nat, Node, Sip, Store};
+pub use sip_domain::SipDomain;
 pub use transport::{
     CertificateFiles, ClientAuth, Connections, Keepalive, KeepaliveMethod, Tls, WebSocket,
 };

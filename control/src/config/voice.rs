@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, checks::Checks as _};
+use super::{Cidr, SipDomain, checks::Checks as _};
 
 /// `[voice]`: what calls under the control of documents may do, and what speaks and understands.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Voice {
     /// Addresses that are not public and that documents, audio and streams of a tenant may be at all the same.
     /// What is of the node itself, in the configuration file or of an account without tenant, may be anywhere.
     pub allow: Vec<Cidr>,
+    /// Domains beyond the node that documents may dial and send messages to, as `sip:user@domain`: `sip.example.com`,
+    /// `*.example.com` for all names below it, or an address. They are resolved as RFC 3263 says. Default none.
+    pub sip_domains: Vec<SipDomain>,
     /// Whether streams may go to `ws:` as well as to `wss:`. Default true.
     pub plain_streams: bool,
     /// What says texts: `espeak-ng` or the path of a program that is called like it, an `http:` or `https:` URL that a
@@ -35,6 +38,7 @@ impl Default for Voice {
             public_url: None,
             allow: Vec::new(),
             plain_streams: true,
+            sip_domains: Vec::new(),
             speech: "espeak-ng".to_owned(),
             hearing: None,
             hearing_rate: 16_000,

@@ -4,6 +4,7 @@ const FULL: &str = r#"
 [voice]
 public_url = "https://voice.example.com"
 allow = ["10.0.0.0/8", "fd00::/8"]
+sip_domains = ["sip.example.com", "*.example.net", "192.0.2.7"]
 plain_streams = false
 speech = "off"
 hearing = "ws://127.0.0.1:9100/hear"
@@ -38,6 +39,14 @@ fn voice_and_accounts_are_understood() {
     );
     assert!(config.voice.allow[0].contains("10.1.2.3".parse().unwrap()));
     assert!(!config.voice.plain_streams);
+    let has = |host: &str| {
+        config
+            .voice
+            .sip_domains
+            .iter()
+            .any(|domain| domain.has(host))
+    };
+    assert!(has("sip.example.com") && has("a.example.net") && !has("example.com"));
     assert_eq!(
         (config.voice.speech.as_str(), config.voice.cache),
         ("off", 128)
@@ -63,6 +72,7 @@ fn voice_and_accounts_are_understood() {
         ("espeak-ng", 64)
     );
     assert!(nothing.voice.plain_streams && nothing.voice.allow.is_empty());
+    assert!(nothing.voice.sip_domains.is_empty());
 }
 
 #[test]
@@ -76,6 +86,7 @@ fn what_is_wrong_with_voice_and_accounts_is_told() {
         ("ws://127.0.0.1:9100/hear", "http://a/", "[voice] hearing"),
         ("speech = \"off\"", "speech = \"a b\"", "[voice] speech"),
         ("cache = 128", "cache = 0", "[voice] cache"),
+        ("*.example.net", "sip:example.net", "sip:example.net"),
         ("sid = \"AC0", "sid = \"SK0", "write AC and 32 hex digits"),
         ("sid = \"ACf", "sid = \"ACF", "write AC and 32 hex digits"),
         (

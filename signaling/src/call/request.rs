@@ -9,7 +9,7 @@ use sip::{
     transaction::ServerId,
     uri::Uri,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Core,
@@ -275,7 +275,7 @@ impl Core {
             }
             _ if for_us => self.answer(now, server, &received, 405, &[(HeaderName::Allow, ALLOW)]),
             _ => match self
-                .decide(now, &caller, &routed.request, user.as_deref())
+                .decide(now, &flow, &caller, &routed.request, user.as_deref())
                 .decision
             {
                 Decision::Plan(plan) => {
@@ -296,7 +296,15 @@ impl Core {
                     };
                     self.pass_on(now, server, flow, received, routed, groups, keep_for);
                 }
-                Decision::Refuse(no) => self.answer(now, server, &received, no.status, &[]),
+                Decision::Refuse(no) => {
+                    if received
+                        .call_id()
+                        .is_ok_and(|id| self.texts.by(&flow, id).is_some())
+                    {
+                        info!(why = no.reason, "refused a message of an application");
+                    }
+                    self.answer(now, server, &received, no.status, &[]);
+                }
                 Decision::Silence => self.layer.abandon(now, server),
             },
         }

@@ -64,7 +64,7 @@ impl Core {
         let Some(timer) = self.ask_timer(now, server, &received, &mut routed) else {
             return self.finish(now, key, EndedBy::Node, Cause::Refused, 422, "");
         };
-        let decided = self.decide(now, caller, &routed.request, user);
+        let decided = self.decide(now, &flow, caller, &routed.request, user);
         if let Some(call) = self.calls.get_mut(&key) {
             call.tenant = decided.tenant;
         }
@@ -127,10 +127,14 @@ impl Core {
     pub(super) fn decide(
         &mut self,
         now: Instant,
+        flow: &Flow,
         caller: &Caller,
         request: &Message,
         called: Option<&str>,
     ) -> Decided {
+        let id = request.call_id().unwrap_or_default();
+        let is_documents = self.voices.has(flow, id) || self.texts.by(flow, id).is_some();
+        let uri = String::from_utf8_lossy(request.request_uri_raw());
         let query = Query {
             caller,
             from: Presented::of(request, caller),
@@ -139,6 +143,7 @@ impl Core {
                 Ok(uri) => self.named(caller, &uri),
                 Err(_) => Named::Nobody,
             },
+            by_document: is_documents.then_some(&*uri),
             is_call: request.method() == Some(&Method::Invite),
             at: self.time(now),
             draw: self.tokens.bits(),
@@ -162,6 +167,7 @@ impl Core {
             },
             called: &called,
             named: self.named(caller, uri),
+            by_document: None,
             is_call: true,
             at: self.time(now),
             draw: self.tokens.bits(),

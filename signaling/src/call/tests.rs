@@ -37,6 +37,7 @@ mod voice_api;
 mod voice_auth;
 mod voice_bad;
 mod voice_dial;
+mod voice_outside;
 mod voice_queue;
 mod voice_record;
 mod voice_refer;

@@ -106,12 +106,7 @@ impl Draft<'_, '_> {
             return (decision, None);
         }
         let led = match (called.as_str(), &self.query.named) {
-            // Nobody else's place may be reached through this node.
-            (_, Named::Elsewhere(host)) if !self.emergency => Err(Refusal {
-                status: 403,
-                reason: format!("'{host}' is none of [sip] domains, and no address of this node"),
-                cause: Cause::NoRoute,
-            }),
+            (_, Named::Elsewhere(host)) if !self.emergency => self.leave(host),
             // A route of no prefix is for every number, and this is none.
             ("", _) => Err(no_route("nobody is named")),
             (called, _) => self.lead(called, When::First, &Chain::default()),
@@ -126,6 +121,24 @@ impl Draft<'_, '_> {
                 (Decision::Refuse(refusal), tenant)
             }
         }
+    }
+
+    /// Nobody else's place may be reached through this node, but for those that documents may call.
+    fn leave(&mut self, host: &str) -> Result<(), Refusal> {
+        let refusal = |reason| Refusal {
+            status: 403,
+            reason,
+            cause: Cause::NoRoute,
+        };
+        let Some(uri) = self.query.by_document else {
+            let why = format!("'{host}' is none of [sip] domains, and no address of this node");
+            return Err(refusal(why));
+        };
+        self.directory.lets_out(uri).map_err(refusal)?;
+        self.trail
+            .say(|| format!("[voice] sip_domains: a document may call {host}"));
+        self.outside(uri);
+        Ok(())
     }
 
     /// The called number as this node understands it.

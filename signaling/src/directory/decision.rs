@@ -73,6 +73,8 @@ pub(crate) struct Query<'a> {
     pub(crate) called: &'a str,
     /// Whom of ours the Request-URI names.
     pub(crate) named: Named,
+    /// The Request-URI, where it is a document that calls: it may go beyond the node.
+    pub(crate) by_document: Option<&'a str>,
     /// It is a call: where users have their calls forwarded to is not for their messages.
     pub(crate) is_call: bool,
     pub(crate) at: Timestamp,

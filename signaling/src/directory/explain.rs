@@ -55,6 +55,7 @@ impl Directory {
             },
             called: &called,
             named,
+            by_document: None,
             is_call: true,
             at,
             draw: question.draw,

@@ -18,6 +18,7 @@ mod groups;
 mod limit;
 mod limits;
 mod numbers;
+mod outside;
 mod owners;
 mod people;
 mod prefix;
@@ -32,7 +33,7 @@ mod tests;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use control::config::{Cidr, Config, Number, Numbering, Transport};
+use control::config::{Cidr, Config, Number, Numbering, SipDomain, Transport};
 use sip::uri::{Host, Uri};
 
 use self::{
@@ -86,6 +87,8 @@ pub(crate) struct Directory {
     hosts: HashMap<String, String>,
     numbering: Option<Numbering>,
     emergency: Vec<String>,
+    /// Where documents may call beyond all that.
+    outside: Vec<SipDomain>,
 }
 
 impl Directory {
@@ -176,6 +179,7 @@ impl Directory {
             hosts: hosts(&config.sip.domains),
             numbering: config.numbering.clone(),
             emergency: config.sip.emergency.clone(),
+            outside: config.voice.sip_domains.clone(),
             trunks,
         }
     }

@@ -83,6 +83,13 @@ impl Draft<'_, '_> {
         }
     }
 
+    /// The call goes to a URI beyond this node.
+    pub(super) fn outside(&mut self, uri: &str) {
+        let destination = Destination::Uri(uri.to_owned());
+        let chain = Chain::default();
+        self.push(destination, USER_RING_TIMEOUT, true, When::First, &chain);
+    }
+
     /// Whether the call comes from a trunk whose calls lead to an application.
     fn is_led(&self) -> bool {
         matches!(self.query.caller, Caller::Trunk(trunk) if trunk.config.is_led())

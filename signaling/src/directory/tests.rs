@@ -166,6 +166,7 @@ fn query<'a>(caller: &'a Caller, from: &str, called: &'a str) -> Query<'a> {
         },
         called,
         named: Named::Nobody,
+        by_document: None,
         is_call: true,
         at: Timestamp::from_millis(SUNDAY),
         draw: 7,

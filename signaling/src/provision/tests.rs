@@ -129,6 +129,7 @@ impl Bed {
             from: crate::directory::Presented::default(),
             called: number,
             named: crate::directory::Named::Nobody,
+            by_document: None,
             is_call: true,
             at: store::Timestamp::now(),
             draw: 0,

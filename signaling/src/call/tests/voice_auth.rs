@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A challenge with both algorithms.
-fn challenge(request: &Message, status: u16, realm: &str) -> Message {
+pub(super) fn challenge(request: &Message, status: u16, realm: &str) -> Message {
     let name = match status {
         401 => HeaderName::WwwAuthenticate,
         _ => HeaderName::ProxyAuthenticate,
@@ -28,7 +28,7 @@ fn challenge(request: &Message, status: u16, realm: &str) -> Message {
 }
 
 /// Whether a request proves that bob sends it.
-fn proves(request: &Message, name: HeaderName, realm: &str) -> bool {
+pub(super) fn proves(request: &Message, name: HeaderName, realm: &str) -> bool {
     let Some(value) = request.header(name) else {
         return false;
     };
