@@ -142,10 +142,9 @@ impl Engine {
         let allow = config.voice.allow.clone();
         let admit = Arc::new(move |ip| library::may(ip, &allow));
         let mut streams = stream::Settings::new(config.voice.plain_streams, admit)?;
-        streams.hearing = config.voice.hearing.as_ref().map(|url| stream::Hearing {
-            url: url.clone(),
-            rate: config.voice.hearing_rate,
-        });
+        let hearing = config.voice.hearing.as_deref();
+        let hearing = hearing.map(|url| stream::Hearing::new(url, config.voice.hearing_rate));
+        streams.hearing = hearing.transpose()?;
         let events = Events::new();
         let engine = Self::start_shards(
             media,

@@ -24,9 +24,10 @@ pub struct Voice {
     /// What says texts: `espeak-ng` or the path of a program that is called like it, an `http:` or `https:` URL that a
     /// text is sent to, or `off`. Default `espeak-ng`.
     pub speech: String,
-    /// What understands speech: a `ws:` or `wss:` URL that hears who speaks and says what was said. Default none.
+    /// What understands speech: a `ws:` or `wss:` URL that hears who speaks and says what was said, or an `http:` or
+    /// `https:` one that gets each utterance as a WAV file. Default none.
     pub hearing: Option<String>,
-    /// Samples that it hears a second: 8,000 or 16,000. Default 16,000.
+    /// Samples that it hears a second over a WebSocket: 8,000 or 16,000. Default 16,000.
     pub hearing_rate: u32,
     /// MiB of audio that was fetched or said and is kept to be played again. Default 64.
     pub cache: u32,
@@ -37,8 +38,8 @@ impl Default for Voice {
         Self {
             public_url: None,
             allow: Vec::new(),
-            plain_streams: true,
             sip_domains: Vec::new(),
+            plain_streams: true,
             speech: "espeak-ng".to_owned(),
             hearing: None,
             hearing_rate: 16_000,
@@ -54,9 +55,9 @@ impl Voice {
                 "[voice] public_url = \"{url}\": write an http: or https: URL"
             ));
         }
-        if let Some(url) = self.hearing.as_deref().filter(|url| !is_socket(url)) {
+        if let Some(url) = self.hearing.as_deref().filter(|url| !is_webhook(url)) {
             errors.push(format!(
-                "[voice] hearing = \"{url}\": write a ws: or wss: URL"
+                "[voice] hearing = \"{url}\": write a ws:, wss:, http: or https: URL"
             ));
         }
         if ![8_000, 16_000].contains(&self.hearing_rate) {

@@ -83,7 +83,7 @@ fn what_is_wrong_with_voice_and_accounts_is_told() {
             "voice.example.com",
             "[voice] public_url",
         ),
-        ("ws://127.0.0.1:9100/hear", "http://a/", "[voice] hearing"),
+        ("ws://127.0.0.1:9100/hear", "ftp://a/", "[voice] hearing"),
         ("speech = \"off\"", "speech = \"a b\"", "[voice] speech"),
         ("cache = 128", "cache = 0", "[voice] cache"),
         ("*.example.net", "sip:example.net", "sip:example.net"),

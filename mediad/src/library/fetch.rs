@@ -134,7 +134,7 @@ impl Fetcher {
 }
 
 /// A client with something more. Without certificates of the system, `http:` works all the same.
-pub(super) fn client(
+pub(crate) fn client(
     more: impl Fn(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, reqwest::Error> {
     let agent = concat!("Tandem/", env!("CARGO_PKG_VERSION"));
@@ -143,7 +143,7 @@ pub(super) fn client(
         let reason = told(&error);
         tracing::warn!(
             reason,
-            "no audio is fetched by https: install the system's certificates (ca-certificates)"
+            "nothing is asked by https: install the system's certificates (ca-certificates)"
         );
         builder().tls_certs_only([]).build()
     })
@@ -254,7 +254,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// An error and what is behind it, in one line.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

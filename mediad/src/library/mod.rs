@@ -23,6 +23,7 @@ use futures_util::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(crate) use fetch::{client, told};
 pub(crate) use public::may;
 
 use cache::{Cache, Origin};
@@ -73,7 +74,7 @@ impl Clip {
 #[derive(Debug, Error)]
 pub enum LibraryError {
     /// No client for HTTP could be made.
-    #[error("cannot set up an HTTP client for audio: {0}")]
+    #[error("cannot set up an HTTP client for audio and speech: {0}")]
     Client(#[from] reqwest::Error),
 }
 

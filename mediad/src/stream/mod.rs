@@ -10,6 +10,7 @@ mod playout;
 pub mod port;
 mod speech;
 mod task;
+mod utterance;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use control::media::{Listen, NewStream, VoiceEvent};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::library::{self, LibraryError};
 #[cfg(test)]
 pub(crate) use port::Line;
 pub use port::{Bell, FRAME, Port, Track, Wake};
@@ -42,12 +44,31 @@ pub struct Settings {
 }
 
 /// An endpoint that understands speech.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Hearing {
-    /// `ws:` or `wss:`.
-    pub url: String,
-    /// Samples a second: 8,000 or 16,000.
-    pub rate: u32,
+    url: String,
+    rate: u32,
+    /// For `http:` and `https:`.
+    client: Option<reqwest::Client>,
+}
+
+impl Hearing {
+    /// At a `ws:` or `wss:` URL, which hears so many samples a second (8,000 or 16,000); or at an `http:` or `https:`
+    /// one, which gets whole utterances.
+    ///
+    /// # Errors
+    /// There is no client for HTTP.
+    pub fn new(url: &str, rate: u32) -> Result<Self, LibraryError> {
+        let client = url.starts_with("http").then(|| {
+            let nowhere = reqwest::redirect::Policy::none;
+            library::client(|client| client.redirect(nowhere()))
+        });
+        Ok(Self {
+            url: url.to_owned(),
+            rate,
+            client: client.transpose()?,
+        })
+    }
 }
 
 /// What is to be understood.
@@ -56,11 +77,18 @@ pub struct Listening {
     /// By which its endpoint hears.
     pub stream: NewStream,
     partials: bool,
+    /// Where it is asked over HTTP.
+    asking: Option<utterance::Asking>,
 }
 
 impl Listening {
     /// By an endpoint.
     pub fn new(listen: Listen, hearing: &Hearing) -> Self {
+        let asking = hearing.client.clone().map(|client| utterance::Asking {
+            client,
+            silence_ms: listen.speech_timeout_ms,
+            longest_ms: listen.max_speech_ms,
+        });
         let seconds = |ms: u32| (f64::from(ms) / 1_000.0).to_string();
         let speech_timeout = listen
             .speech_timeout_ms
@@ -96,6 +124,7 @@ impl Listening {
         Self {
             stream,
             partials: listen.partials,
+            asking,
         }
     }
 }
@@ -150,9 +179,13 @@ pub fn open(
 
 /// Has an endpoint hear a party until it has understood an utterance: [`VoiceEvent::Heard`] follows, the last of which
 /// is final or failed. To drop the port ends it without an event. Must be called inside a tokio runtime.
-pub fn hear(listening: Listening, settings: Settings, bell: &Bell, report: Report) -> Port {
+pub fn hear(mut listening: Listening, settings: Settings, bell: &Bell, report: Report) -> Port {
     // It says nothing to the party.
     let (port, line) = bell.connect(Wake::new(|| {}));
+    if let Some(asking) = listening.asking.take() {
+        tokio::spawn(utterance::run(listening, asking, line, report));
+        return port;
+    }
     // Where its endpoint is, is the operator's choice.
     let settings = Settings {
         plain: true,

@@ -23,13 +23,15 @@ use super::task::{CLOSE, Mode, Teller};
 use super::{Listening, Report, Settings};
 
 /// Characters of what was understood that are told of at most.
-const LONGEST: usize = 4_096;
+pub(super) const LONGEST: usize = 4_096;
 /// Who takes no audio any more may have said so much before.
 const LAST: Duration = Duration::from_millis(200);
 
 /// Listens until the utterance is over, or nobody wants it any more.
 pub(super) async fn run(listening: Listening, settings: Settings, line: Line, report: Report) {
-    let Listening { stream, partials } = listening;
+    let Listening {
+        stream, partials, ..
+    } = listening;
     let job = stream.job;
     let tell = |heard| report(VoiceEvent::Heard { job, heard });
     let socket = tokio::select! {
@@ -152,7 +154,7 @@ fn read(text: &str) -> Result<Option<Heard>, String> {
 }
 
 /// Who does not say how sure he is, is.
-fn thousandths(confidence: Option<f64>) -> u16 {
+pub(super) fn thousandths(confidence: Option<f64>) -> u16 {
     let sure = confidence.unwrap_or(1.0).clamp(0.0, 1.0);
     #[expect(
         clippy::cast_possible_truncation,

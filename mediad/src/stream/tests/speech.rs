@@ -8,11 +8,12 @@ use super::*;
 use crate::stream::{Hearing, Listening, hear};
 
 fn listening(url: &str, partials: bool) -> Listening {
-    let hearing = Hearing {
-        url: url.to_owned(),
-        rate: 16_000,
-    };
-    let listen = control::media::Listen {
+    let hearing = Hearing::new(url, 16_000).expect("a client");
+    Listening::new(order(partials), &hearing)
+}
+
+pub(super) fn order(partials: bool) -> control::media::Listen {
+    control::media::Listen {
         job: 7,
         side: Side::A,
         account_sid: "AC1".to_owned(),
@@ -24,11 +25,10 @@ fn listening(url: &str, partials: bool) -> Listening {
         speech_timeout_ms: None,
         max_speech_ms: 60_000,
         partials,
-    };
-    Listening::new(listen, &hearing)
+    }
 }
 
-fn begin(listening: Listening) -> Shard {
+pub(super) fn begin(listening: Listening) -> Shard {
     let bell = Bell::start();
     let (report, events) = mpsc::unbounded_channel();
     let report = Box::new(move |event| {
@@ -38,7 +38,7 @@ fn begin(listening: Listening) -> Shard {
     Shard { port, bell, events }
 }
 
-async fn heard(shard: &mut Shard) -> Heard {
+pub(super) async fn heard(shard: &mut Shard) -> Heard {
     match shard.event().await {
         VoiceEvent::Heard { job: 7, heard } => heard,
         event => unreachable!("{event:?}"),
