@@ -56,11 +56,9 @@ fn measure(count: usize, raw: bool) -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("ws://{}", listener.local_addr()?);
     server.spawn(serve(listener, Arc::clone(&clocks)));
 
-    let tasks = runtime("streams")?;
     let settings = Settings::new(true, Arc::new(|_| true))?;
     let (report, mut events) = tokio::sync::mpsc::unbounded_channel();
-    let entered = tasks.enter();
-    let bell = Bell::start();
+    let bell = Bell::start(0)?;
     let mut ports: Vec<Port> = (0..count)
         .map(|stream| {
             let report = report.clone();
@@ -76,15 +74,14 @@ fn measure(count: usize, raw: bool) -> Result<(), Box<dyn std::error::Error>> {
             )
         })
         .collect();
-    drop(entered);
     for _ in 0..count {
         let event = events.blocking_recv();
         assert_eq!(event, Some(VoiceEvent::StreamStarted { job: 0 }));
     }
-    let before = cpu("streams")?;
+    let before = cpu("streams-0")?;
     let begin = Instant::now();
     run(&mut ports, &bell, &clocks);
-    let (ran, passed) = (cpu("streams")? - before, begin.elapsed());
+    let (ran, passed) = (cpu("streams-0")? - before, begin.elapsed());
     let share = ran.as_secs_f64() / passed.as_secs_f64() * 100.0;
     println!(
         "{count:7}  {}   {share:10.1} %  {:6.3} %  {:>23}  {:>18}",

@@ -179,7 +179,7 @@ impl Engine {
             shards.push(ShardHandle::start(
                 config,
                 events.clone(),
-                Bell::start(),
+                Arc::new(Bell::start(number).map_err(ShardError::from)?),
                 offload.clone(),
             )?);
         }

@@ -136,7 +136,7 @@ pub enum ShardError {
     /// io_uring is not usable.
     #[error(transparent)]
     Uring(#[from] UringError),
-    /// The thread, its wake-up or its epoll instance could not be made.
+    /// A thread, its wake-up or its epoll instance could not be made.
     #[error("cannot start a media thread: {0}")]
     Io(#[from] io::Error),
     /// The thread ended while it started; its log says why.

@@ -20,9 +20,9 @@ use control::media::{Listen, NewStream, VoiceEvent};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::library::{self, LibraryError};
-#[cfg(test)]
-pub(crate) use port::Line;
 pub use port::{Bell, FRAME, Port, Track, Wake};
+#[cfg(test)]
+pub(crate) use port::{Line, connect as connect_port};
 
 /// Whether an address may be asked by a stream that is only for public ones.
 pub type Admit = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
@@ -164,7 +164,7 @@ impl Settings {
 }
 
 /// Begins a stream: [`VoiceEvent::StreamStarted`] or [`VoiceEvent::StreamEnded`] follow. To drop the port ends it
-/// without an event. Must be called inside a tokio runtime.
+/// without an event.
 pub fn open(
     stream: NewStream,
     settings: Settings,
@@ -173,17 +173,17 @@ pub fn open(
     report: Report,
 ) -> Port {
     let (port, line) = bell.connect(wake);
-    tokio::spawn(task::run(stream, settings, line, report));
+    bell.spawn(task::run(stream, settings, line, report));
     port
 }
 
 /// Has an endpoint hear a party until it has understood an utterance: [`VoiceEvent::Heard`] follows, the last of which
-/// is final or failed. To drop the port ends it without an event. Must be called inside a tokio runtime.
+/// is final or failed. To drop the port ends it without an event.
 pub fn hear(mut listening: Listening, settings: Settings, bell: &Bell, report: Report) -> Port {
     // It says nothing to the party.
     let (port, line) = bell.connect(Wake::new(|| {}));
     if let Some(asking) = listening.asking.take() {
-        tokio::spawn(utterance::run(listening, asking, line, report));
+        bell.spawn(utterance::run(listening, asking, line, report));
         return port;
     }
     // Where its endpoint is, is the operator's choice.
@@ -191,7 +191,7 @@ pub fn hear(mut listening: Listening, settings: Settings, bell: &Bell, report: R
         plain: true,
         ..settings
     };
-    tokio::spawn(speech::run(listening, settings, line, report));
+    bell.spawn(speech::run(listening, settings, line, report));
     port
 }
 

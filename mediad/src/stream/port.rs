@@ -9,12 +9,13 @@
 //! A shard wakes the tasks of all its streams with one [`Bell`] a turn: waking a task from outside of its runtime is a
 //! system call. A task that has nothing more to write, and no mark that waits, is not told of what is taken.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use std::{fmt, io};
 
 use crossbeam_queue::ArrayQueue;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
 /// Samples of a frame: 20 ms at 8,000 Hz.
@@ -23,8 +24,8 @@ pub const FRAME: usize = 160;
 const HEARD: usize = 100;
 /// Keys that wait for the task at most.
 const DIGITS: usize = 64;
-/// A bell that nobody has is let go of after this.
-const LET_GO: Duration = Duration::from_secs(5);
+/// Streams of a bell that is gone have so long to stop.
+const LET_GO: Duration = Duration::from_secs(2);
 /// Samples in the ring; a power of two.
 const RING: usize = 8_192;
 /// Pieces in the ring whose times are known: all of 300 ms that come by 2.5 ms.
@@ -400,34 +401,88 @@ impl Ring {
     }
 }
 
-/// Wakes the tasks of a shard's streams.
-#[derive(Debug, Default)]
+/// Wakes the tasks of a shard's streams, which have a thread of their own: between threads that share them, most of a
+/// node's time would go into waking one another.
+#[derive(Debug)]
 pub struct Bell {
+    table: Arc<Table>,
+    runtime: Handle,
+}
+
+/// The streams of a bell.
+#[derive(Debug, Default)]
+struct Table {
     rung: Notify,
     /// Somebody is to be woken.
     rings: Arc<AtomicBool>,
+    /// The bell is gone.
+    is_gone: AtomicBool,
     /// Not touched by the shard.
     streams: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Bell {
-    /// A bell, and a task that serves it for as long as it is kept. Must be called inside a tokio runtime.
-    pub fn start() -> Arc<Self> {
-        let bell = Arc::new(Self::default());
-        tokio::spawn(serve(Arc::downgrade(&bell)));
-        bell
+    /// A bell, and the thread of its streams, which ends when the bell is dropped, and they with it.
+    ///
+    /// # Errors
+    /// The thread or its event queue could not be made.
+    pub fn start(shard: u16) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let bell = Self {
+            table: Arc::default(),
+            runtime: runtime.handle().clone(),
+        };
+        let table = Arc::clone(&bell.table);
+        std::thread::Builder::new()
+            .name(format!("streams-{shard}"))
+            .spawn(move || {
+                runtime.block_on(table.serve());
+                // A name that is being looked up is not waited for.
+                runtime.shutdown_background();
+            })?;
+        Ok(bell)
     }
 
     /// Rings, where that is of use: once, after the ports of a shard's turn have been heard and played.
     pub fn ring(&self) {
-        if self.rings.load(Ordering::Relaxed) {
-            self.rings.store(false, Ordering::Relaxed);
-            self.rung.notify_one();
+        if self.table.rings.load(Ordering::Relaxed) {
+            self.table.rings.store(false, Ordering::Relaxed);
+            self.table.rung.notify_one();
         }
     }
 
+    /// Runs the task of a stream.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// The two ends of a new stream of this bell's shard, which `wake` wakes.
+    pub(super) fn connect(&self, wake: Wake) -> (Port, Line) {
+        let (port, line) = connect(wake, Arc::clone(&self.table.rings));
+        self.table.streams().push(Arc::downgrade(&line.shared));
+        (port, line)
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.table.is_gone.store(true, Ordering::Release);
+        self.table.rung.notify_one();
+    }
+}
+
+impl Table {
     fn streams(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the bell is gone, and for as long after it as streams say that they stop.
+    async fn serve(&self) {
+        while !self.is_gone.load(Ordering::Acquire) {
+            self.rung.notified().await;
+            self.wake();
+        }
+        tokio::time::sleep(LET_GO).await;
     }
 
     fn wake(&self) {
@@ -439,41 +494,30 @@ impl Bell {
             true
         });
     }
-
-    /// The two ends of a new stream of this bell's shard, which `wake` wakes.
-    pub(crate) fn connect(&self, wake: Wake) -> (Port, Line) {
-        let shared = Arc::new(Shared {
-            heard: ArrayQueue::new(HEARD),
-            digits: ArrayQueue::new(DIGITS),
-            lost: AtomicU64::new(0),
-            ring: Ring::new(),
-            stirred: AtomicU8::new(0),
-            rings: Arc::clone(&self.rings),
-            wants: AtomicBool::new(false),
-            idle: AtomicBool::new(false),
-            wake,
-            heard_wake: Notify::new(),
-            played_wake: Notify::new(),
-            gone_wake: Notify::new(),
-            gone: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-        });
-        self.streams().push(Arc::downgrade(&shared));
-        let port = Port {
-            shared: Arc::clone(&shared),
-            numbers: [0; 2],
-            piece: Piece::default(),
-        };
-        (port, Line { shared })
-    }
 }
 
-/// Serves a bell until nobody else has it; that is looked at every few seconds.
-async fn serve(bell: Weak<Bell>) {
-    while let Some(bell) = bell.upgrade() {
-        tokio::select! {
-            () = bell.rung.notified() => bell.wake(),
-            () = tokio::time::sleep(LET_GO) => {}
-        }
-    }
+/// The two ends of a stream. `rings` is set when its task is to be woken, `wake` wakes its shard.
+pub(crate) fn connect(wake: Wake, rings: Arc<AtomicBool>) -> (Port, Line) {
+    let shared = Arc::new(Shared {
+        heard: ArrayQueue::new(HEARD),
+        digits: ArrayQueue::new(DIGITS),
+        lost: AtomicU64::new(0),
+        ring: Ring::new(),
+        stirred: AtomicU8::new(0),
+        rings,
+        wants: AtomicBool::new(false),
+        idle: AtomicBool::new(false),
+        wake,
+        heard_wake: Notify::new(),
+        played_wake: Notify::new(),
+        gone_wake: Notify::new(),
+        gone: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+    });
+    let port = Port {
+        shared: Arc::clone(&shared),
+        numbers: [0; 2],
+        piece: Piece::default(),
+    };
+    (port, Line { shared })
 }

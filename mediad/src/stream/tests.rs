@@ -42,13 +42,13 @@ fn settings() -> Settings {
 /// A stream with the shard's side of it.
 struct Shard {
     port: Port,
-    bell: Arc<Bell>,
+    bell: Bell,
     events: mpsc::UnboundedReceiver<VoiceEvent>,
 }
 
 impl Shard {
     fn open(stream: NewStream, settings: Settings) -> Self {
-        let bell = Bell::start();
+        let bell = Bell::start(0).expect("a thread");
         let (report, events) = mpsc::unbounded_channel();
         let report = Box::new(move |event| {
             let _ = report.send(event);

@@ -29,7 +29,7 @@ pub(super) fn order(partials: bool) -> control::media::Listen {
 }
 
 pub(super) fn begin(listening: Listening) -> Shard {
-    let bell = Bell::start();
+    let bell = Bell::start(0).expect("a thread");
     let (report, events) = mpsc::unbounded_channel();
     let report = Box::new(move |event| {
         let _ = report.send(event);

@@ -8,7 +8,7 @@ use rtp::g711;
 
 use super::*;
 use crate::stream::tests::new_stream;
-use crate::stream::{Bell, Line, Wake};
+use crate::stream::{Line, Wake, connect_port};
 use crate::voice::{Law, LegVoice, Sound};
 
 const MS: u64 = 1_000_000;
@@ -34,7 +34,7 @@ impl Bed {
         let woken = Arc::new(AtomicBool::new(false));
         let wakes = Arc::clone(&woken);
         let wake = Wake::new(move || wakes.store(true, Ordering::Relaxed));
-        let (port, line) = Bell::default().connect(wake);
+        let (port, line) = connect_port(wake, Arc::default());
         let mut voice = LegVoice::new(0);
         voice.begin_stream(&new_stream("ws://127.0.0.1:1"), 0);
         voice.connect(JOB, port);
