@@ -365,7 +365,7 @@ pub(crate) struct FlowQuality {
     late: u64,
     /// How much longer the runs of lost packets are than loss by chance would make them (G.107's BurstR): 1 and more.
     burst_ratio: f32,
-    /// The longest time between two packets; 0 where it never was more than 30 ms.
+    /// The longest time between two packets, pauses in which the party had nothing to say among them.
     longest_gap_ms: u32,
     /// Interarrival jitter (RFC 3550 section 6.4.1).
     jitter_ms: f64,

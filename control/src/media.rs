@@ -466,7 +466,7 @@ pub struct FlowStats {
     pub late: u64,
     /// How much longer the runs of lost packets are than loss by chance would make them (G.107's BurstR): 1.0 and more.
     pub burst_ratio: f32,
-    /// The longest time between two packets, in milliseconds; 0 where it never was more than 30.
+    /// The longest time between two packets, in milliseconds; pauses in which the party had nothing to say are among them.
     pub longest_gap_ms: u32,
     /// Interarrival jitter (RFC 3550 6.4.1), in microseconds.
     pub jitter_us: u32,
@@ -478,7 +478,7 @@ pub struct FlowStats {
     pub silent_ms: Option<u64>,
     /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` before enough packets came.
     pub mos: Option<f32>,
-    /// Packets from strangers, and what else was refused on this leg's ports.
+    /// Packets from strangers or beyond the cap, and what else was refused on this leg's ports.
     pub refused: u64,
 }
 

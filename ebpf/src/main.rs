@@ -27,6 +27,7 @@ use ebpf_abi::{Counter, CounterKind};
 
 /// The media program.
 #[xdp]
+#[inline(always)]
 fn tandem_xdp(context: XdpContext) -> u32 {
     let outcome = match parse::frame(&context) {
         Ok(Sent::AsItIs(verdict, counter)) => Ok((verdict, counter)),

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray},
 };
@@ -43,6 +44,32 @@ pub(crate) static ALLOWED: LpmTrie<SourceKey, u32> =
 
 #[map]
 static COUNTERS: PerCpuArray<[u64; COUNTERS_LEN]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Whether the flows have RFC 3550's statistics. mediad leaves it as it is; the bench turns it off
+/// when it loads the program, to see what they cost.
+#[unsafe(no_mangle)]
+static MEASURE: u8 = 1;
+
+#[inline(always)]
+pub(crate) fn measures() -> bool {
+    // SAFETY: it is there; volatile, because another value may be loaded in its place. The verifier
+    // knows that one, and removes what it makes unreachable.
+    unsafe { core::ptr::read_volatile(&raw const MEASURE) != 0 }
+}
+
+/// CLOCK_MONOTONIC in ns. Most of what statistics cost is this clock: without them it is the kernel's
+/// tick (4 ms, about), which is enough for the cap.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: helpers without arguments.
+    unsafe {
+        if measures() {
+            bpf_ktime_get_ns()
+        } else {
+            bpf_jiffies64() << 22
+        }
+    }
+}
 
 /// Counts one packet.
 #[inline(always)]

@@ -29,6 +29,7 @@ const TWO_TAGS: usize = ETHERNET_LEN + 2 * TAG_LEN;
 pub(crate) struct Plan {
     packet: Admitted,
     flow: *mut Flow,
+    now: u64,
     verdict: u32,
     /// Octets in front of the UDP header as it came.
     before: usize,
@@ -48,6 +49,7 @@ pub(crate) fn from_ipv4<const L3: usize>(
     frame: Frame,
     packet: Admitted,
     flow: *mut Flow,
+    now: u64,
     verdict: u32,
 ) -> Outcome {
     let live = packet.live;
@@ -99,7 +101,7 @@ pub(crate) fn from_ipv4<const L3: usize>(
         };
         (words, udp_checksum)
     };
-    plan::<L3>(frame, packet, flow, verdict, l4, ip, udp_checksum)
+    plan::<L3>(frame, packet, flow, now, verdict, l4, ip, udp_checksum)
 }
 
 /// What becomes of a packet that came over IPv6, its header at `L3`.
@@ -108,6 +110,7 @@ pub(crate) fn from_ipv6<const L3: usize>(
     frame: Frame,
     packet: Admitted,
     flow: *mut Flow,
+    now: u64,
     verdict: u32,
     udp_checksum: u16,
 ) -> Outcome {
@@ -148,7 +151,7 @@ pub(crate) fn from_ipv6<const L3: usize>(
         ]
     };
     let udp_checksum = checksum::apply_udp(udp_checksum, field!(live, udp_delta));
-    plan::<L3>(frame, packet, flow, verdict, l4, ip, udp_checksum)
+    plan::<L3>(frame, packet, flow, now, verdict, l4, ip, udp_checksum)
 }
 
 /// An IPv6 header up to its addresses, without a flow label.
@@ -168,6 +171,7 @@ fn plan<const L3: usize>(
     frame: Frame,
     packet: Admitted,
     flow: *mut Flow,
+    now: u64,
     verdict: u32,
     before: usize,
     ip: [u32; 3],
@@ -187,6 +191,7 @@ fn plan<const L3: usize>(
     }
     let plan = Plan {
         flow,
+        now,
         verdict,
         before,
         headers: Headers::read(live),
@@ -217,7 +222,7 @@ pub(crate) fn send(context: &XdpContext, plan: &Plan) -> Result<(u32, Counter), 
         (true, 1) => ipv6::<ONE_TAG>(context, plan),
         (true, _) => ipv6::<TWO_TAGS>(context, plan),
     }?;
-    record(plan.flow, &plan.packet);
+    record(plan.flow, plan.now, &plan.packet);
     Ok((plan.verdict, sent(plan.verdict, plan.packet.rtcp)))
 }
 

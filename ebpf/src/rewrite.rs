@@ -5,7 +5,6 @@
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_PASS, XDP_REDIRECT, XDP_TX},
-    helpers::bpf_ktime_get_ns,
     programs::XdpContext,
 };
 use ebpf::packet::Frame;
@@ -17,7 +16,7 @@ use ebpf_abi::{
 use crate::{
     Outcome, Sent,
     gate::{Admitted, Live, field},
-    maps::{DEVICES, FLOWS},
+    maps::{self, DEVICES, FLOWS},
     reshape,
 };
 
@@ -33,10 +32,10 @@ pub(crate) fn ipv4<const L3: usize>(
 ) -> Outcome {
     let l4 = L3 + IPV4_LEN;
     let live = packet.live;
-    let flow = flow(packet.port)?;
+    let (flow, now) = take(&packet)?;
     let verdict = egress(context, live)?;
     if !live.keeps_shape::<L3>(false) {
-        return reshape::from_ipv4::<L3>(frame, packet, flow, verdict);
+        return reshape::from_ipv4::<L3>(frame, packet, flow, now, verdict);
     }
     let source = field!(live, source[0]) as u32;
     let destination = field!(live, destination[0]) as u32;
@@ -69,7 +68,7 @@ pub(crate) fn ipv4<const L3: usize>(
         frame.write(L3 + 16, destination);
         headers.write::<L3>(frame, l4);
     }
-    record(flow, &packet);
+    record(flow, now, &packet);
     Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
 }
 
@@ -87,10 +86,10 @@ pub(crate) fn ipv6<const L3: usize>(
     if udp_checksum == 0 {
         return Err(Counter::PassChecksum);
     }
-    let flow = flow(packet.port)?;
+    let (flow, now) = take(&packet)?;
     let verdict = egress(context, live)?;
     if !live.keeps_shape::<L3>(true) {
-        return reshape::from_ipv6::<L3>(frame, packet, flow, verdict, udp_checksum);
+        return reshape::from_ipv6::<L3>(frame, packet, flow, now, verdict, udp_checksum);
     }
     let source: Address = [field!(live, source[0]), field!(live, source[1])];
     let destination: Address = [field!(live, destination[0]), field!(live, destination[1])];
@@ -117,7 +116,7 @@ pub(crate) fn ipv6<const L3: usize>(
         frame.write(L3 + 32, destination[1]);
         headers.write::<L3>(frame, l4);
     }
-    record(flow, &packet);
+    record(flow, now, &packet);
     Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
 }
 
@@ -181,11 +180,18 @@ unsafe fn write_tag(frame: Frame, at: usize, [tpid, id]: [u16; 2]) {
     }
 }
 
+/// The flow of the packet's port, if the packet is within the slot's cap, and the time.
 #[inline(always)]
-fn flow(port: u16) -> Result<*mut Flow, Counter> {
-    FLOWS
-        .get_ptr_mut(u32::from(port))
-        .ok_or(Counter::PassNoSlot)
+fn take(packet: &Admitted) -> Result<(*mut Flow, u64), Counter> {
+    let flow = FLOWS
+        .get_ptr_mut(u32::from(packet.port))
+        .ok_or(Counter::PassNoSlot)?;
+    let now = maps::now();
+    // SAFETY: as in `record`.
+    if !unsafe { &mut *flow }.admits(now, field!(packet.live, spacing)) {
+        return Err(Counter::DropRate);
+    }
+    Ok((flow, now))
 }
 
 /// The verdict that sends out of the slot's interface.
@@ -203,9 +209,7 @@ fn egress(context: &XdpContext, live: Live) -> Result<u32, Counter> {
 
 /// Counts the packet into the flow of its port.
 #[inline(always)]
-pub(crate) fn record(flow: *mut Flow, packet: &Admitted) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+pub(crate) fn record(flow: *mut Flow, now: u64, packet: &Admitted) {
     // SAFETY: a map value, never freed while the program runs. Packets of one flow arrive on one
     // queue, so no other CPU writes it; readers in userspace allow for a half-counted packet.
     let flow = unsafe { &mut *flow };
@@ -215,6 +219,10 @@ pub(crate) fn record(flow: *mut Flow, packet: &Admitted) {
     }
     // RTCP on RTP's port has no sequence number and belongs to no stream.
     if packet.rtcp {
+        return;
+    }
+    if !maps::measures() {
+        flow.record_other(packet.octets, now);
         return;
     }
     flow.record_rtp(packet.rtp, packet.octets, now, field!(packet.live, tick));

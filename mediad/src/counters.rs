@@ -26,11 +26,13 @@ pub enum Outcome {
     Replaced,
     /// From a peer whom the other party does not hear: something is played to it, or they are not joined.
     Apart,
+    /// From a peer that sends more than its leg's cap.
+    Limited,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
@@ -40,6 +42,7 @@ impl Outcome {
         Self::Muted,
         Self::Replaced,
         Self::Apart,
+        Self::Limited,
     ];
 
     /// Its label on the metrics page.
@@ -55,6 +58,7 @@ impl Outcome {
             Self::Muted => "muted",
             Self::Replaced => "replaced",
             Self::Apart => "apart",
+            Self::Limited => "limited",
         }
     }
 }

@@ -174,6 +174,7 @@ impl Engine {
                 ports: ports.clone(),
                 addresses: media.address.pairs().to_vec(),
                 timeout: Duration::from_secs(media.timeout.into()),
+                rate_cap: media.rate_cap,
                 io: datapath.io,
             };
             shards.push(ShardHandle::start(

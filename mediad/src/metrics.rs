@@ -248,13 +248,15 @@ impl Metrics {
                 .with_label_values(&[path, Outcome::Forwarded.name()]),
             forwarded,
         );
-        let strangers = counters.of(Counter::DropSource);
-        raise(
-            &self
-                .packets
-                .with_label_values(&[path, Outcome::Stranger.name()]),
-            strangers,
-        );
+        for (outcome, counter) in [
+            (Outcome::Stranger, Counter::DropSource),
+            (Outcome::Limited, Counter::DropRate),
+        ] {
+            raise(
+                &self.packets.with_label_values(&[path, outcome.name()]),
+                counters.of(counter),
+            );
+        }
     }
 
     /// The page in Prometheus' text format.

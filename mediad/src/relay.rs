@@ -202,6 +202,7 @@ fn on_media_port(
                     note(packet.source);
                 },
             )?;
+            within_cap(leg, packet)?;
             let fields = Rtp {
                 sequence: header.sequence(),
                 timestamp: header.timestamp(),
@@ -249,6 +250,7 @@ fn on_media_port(
             if !leg.learner.other(packet.source) {
                 return Err(Outcome::Stranger);
             }
+            within_cap(leg, packet)?;
             leg.received.rtcp.record_other(octets, packet.arrival);
             if other.is_closed() {
                 return Err(Outcome::Apart);
@@ -263,6 +265,7 @@ fn on_media_port(
             if !leg.learner.other(packet.source) {
                 return Err(Outcome::Stranger);
             }
+            within_cap(leg, packet)?;
             if kind == rtp::Kind::Zrtp {
                 note_zrtp(leg, other);
             }
@@ -349,6 +352,7 @@ fn on_control_port(
             }
         }
     }
+    within_cap(leg, packet)?;
     if other.is_closed() {
         return Err(Outcome::Apart);
     }
@@ -396,6 +400,14 @@ fn control_way(leg: &Leg) -> Option<(PortIndex, SocketAddr)> {
         return Some((leg.port, leg.learner.destination()?));
     }
     Some((leg.control_port(), leg.control.destination(rtp)?))
+}
+
+fn within_cap(leg: &mut Leg, packet: &Packet<'_>) -> Result<(), Outcome> {
+    let received = &mut leg.received;
+    if received.bucket.admits(packet.arrival, received.spacing) {
+        return Ok(());
+    }
+    Err(Outcome::Limited)
 }
 
 fn accept(answer: Answer, learned: impl FnOnce()) -> Result<(), Outcome> {

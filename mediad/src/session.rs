@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use control::media::{
     FlowSample, FlowStats, Handling, Local, Remote, SessionId, SessionInfo, Side, Surveyed,
 };
-use ebpf_abi::Flow;
+use ebpf_abi::{Bucket, Flow, spacing};
 use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
 
@@ -19,6 +19,11 @@ const MOS_PACKETS: u64 = 50;
 /// What is added to the measured jitter for the delay of the E-model: packet time and codec, in
 /// milliseconds. The network's share is not known from one place; below 100 ms it does not count.
 const BASE_DELAY_MS: f64 = 40.0;
+
+/// The RTP clock of video (RFC 3551 section 5), in Hz.
+const VIDEO_CLOCK: u32 = 90_000;
+/// Milliseconds of speech in a packet where nothing else was said (RFC 3551 section 4.2).
+const USUAL_PACKET_TIME: u16 = 20;
 
 /// A session and its two legs.
 #[derive(Debug)]
@@ -92,6 +97,10 @@ pub(crate) struct Reception {
     pub(crate) rtcp: Flow,
     /// Unit of the RTP clock, for [`Flow::record_rtp`].
     pub(crate) tick: u32,
+    /// The least time between packets, for [`Bucket::admits`].
+    pub(crate) spacing: u16,
+    /// The cap on what comes to the shard; the program keeps one of its own.
+    pub(crate) bucket: Bucket,
     /// RTP packets that came to the shard while the XDP program kept `rtp`, and their octets.
     pub(crate) beside: u64,
     pub(crate) beside_octets: u64,
@@ -147,6 +156,13 @@ impl Session {
         // A new description is a sign of life, and starts the silence anew.
         self.expect_from(now);
         moved || mux_changed
+    }
+
+    /// Caps what each party may send, at so many `times` what it needs to.
+    pub(crate) fn cap(&mut self, times: u32) {
+        let [a, b] = &mut self.legs;
+        a.received.spacing = spacing(a.packet_time(b), times);
+        b.received.spacing = spacing(b.packet_time(a), times);
     }
 
     /// Says whose media is not handed on.
@@ -269,6 +285,21 @@ impl Leg {
             .is_none_or(|remote| remote.format.clock_rate != 0)
     }
 
+    /// The time of speech in a packet of the party, in milliseconds, by what both have said; not more than the usual,
+    /// as not all keep to it. 0 where the time tells nothing of the number of packets: video, T.38.
+    fn packet_time(&self, other: &Self) -> u16 {
+        let remotes = [self.remote.as_ref(), other.remote.as_ref()];
+        let formats = remotes.into_iter().flatten().map(|remote| &remote.format);
+        let is_speech = |rate| rate != 0 && rate != VIDEO_CLOCK;
+        if !formats.clone().all(|format| is_speech(format.clock_rate)) {
+            return 0;
+        }
+        let times = formats.map(|format| format.ptime_ms);
+        times
+            .filter(|time| *time != 0)
+            .fold(USUAL_PACKET_TIME, u16::min)
+    }
+
     fn shown(&self) -> Local {
         let port = self.local.port();
         Local {
@@ -296,13 +327,13 @@ impl Leg {
             reordered: u64::from(flow.reordered),
             late: losses.late,
             burst_ratio,
-            longest_gap_ms: u32::try_from(flow.longest_gap / 1_000_000).unwrap_or(u32::MAX),
+            longest_gap_ms: flow.longest_gap_ms(),
             jitter_us: flow.jitter / 1000,
             ssrc: (has_come && self.is_rtp()).then_some(flow.ssrc),
             highest_sequence: flow.highest,
             silent_ms: has_come.then(|| now.saturating_sub(flow.last_arrival) / 1_000_000),
             mos: self.mos(losses),
-            refused: self.refused,
+            refused: self.refused + flow.limited + received.rtcp.limited,
         }
     }
 

@@ -251,6 +251,9 @@ pub struct Media {
     pub shards: u16,
     /// Seconds without a packet from either side until the call is ended; 0 for never. Default 60.
     pub timeout: u32,
+    /// How many times the packets that its codec and packet time need a party may send; 0 for any number. Default 4.
+    /// A second's worth may come at once; what is beyond is dropped and counted. Video has no cap.
+    pub rate_cap: u32,
     /// Where rtpengine's NG protocol is served: `udp:IP:PORT`, `tcp:IP:PORT`, `http:IP:PORT`, or a list of such.
     /// Default: nowhere. The protocol has no authentication: who reaches it commands the calls.
     #[serde(deserialize_with = "ng::one_or_more")]
@@ -274,6 +277,7 @@ impl Default for Media {
             datapath: DatapathMode::Auto,
             shards: 0,
             timeout: 60,
+            rate_cap: 4,
             ng: Vec::new(),
             ng_allow: Vec::new(),
             control: None,
@@ -300,6 +304,12 @@ impl Media {
             errors.push(format!(
                 "[media] datapath = \"{}\" needs interface = \"DEVICE\"",
                 self.datapath.name()
+            ));
+        }
+        if self.rate_cap > 1_000 {
+            errors.push(format!(
+                "[media] rate_cap = {}: write 0 to 1000, the times of what a codec needs; 0 is no cap",
+                self.rate_cap
             ));
         }
         if let Some(folder) = self

@@ -404,3 +404,17 @@ proptest! {
         drop(parse(&text, &[("TANDEM_SIP_LISTEN", &text)]));
     }
 }
+
+#[test]
+fn the_cap_of_a_party_has_a_bound() {
+    let of = |times: u32| parse(&format!("[media]\nrate_cap = {times}\n"), &[]);
+    assert_eq!(parse("", &[]).unwrap().config.media.rate_cap, 4);
+    assert_eq!(of(0).unwrap().config.media.rate_cap, 0);
+    let ConfigError::Invalid(errors) = of(1_001).unwrap_err() else {
+        panic!("it could be read");
+    };
+    assert!(
+        errors[0].starts_with("[media] rate_cap = 1001"),
+        "{errors:?}"
+    );
+}

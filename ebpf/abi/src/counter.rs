@@ -101,6 +101,8 @@ counters! {
     DropBanned = 24, Dropped, "drop_banned";
     /// From IPv4, and too long for a link with IPv6's longer header.
     PassTooLong = 25, Passed, "pass_too_long";
+    /// Beyond the cap of the slot.
+    DropRate = 26, Dropped, "drop_rate";
 }
 
 #[cfg(test)]

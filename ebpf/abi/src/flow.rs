@@ -22,13 +22,12 @@ const CALM_JITTER: u32 = 1_000_000;
 const CALM_CHANGE: u64 = 10_000_000;
 /// A jitter buffer follows a longer way by 1/2^8 a packet: in 5 s of packets of 20 ms.
 const FOLLOW_SHIFT: u32 = 8;
-/// Shorter gaps between two packets are not looked at, in ns.
-const SHORT_GAP: u64 = 30_000_000;
+/// How far the bucket of a port may be ahead of its time, in units of 2^10 ns: a second.
+const BURST: u32 = 1_000_000_000 >> ARRIVAL_SHIFT;
 /// Gaps longer than this (ns) wrap the short arrival time; the jitter restarts after them.
 const MAX_GAP: u64 = 1 << 41;
 
-/// The reception state of one port: a cache line for every packet, and one that only packets which do not come as they
-/// should make the program look at.
+/// The reception state of one port, two cache lines: what each packet changes is in the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Flow {
@@ -46,32 +45,60 @@ pub struct Flow {
     pub highest: u32,
     /// The first sequence number of this source, extended.
     pub base: u32,
-    /// Packets that earlier sources, or this one before it restarted, should have sent.
-    pub expected_before: u32,
     /// The RTP timestamp that transit time was last measured with.
     pub timestamp: u32,
     /// When it arrived, in units of 2^10 ns.
     pub timestamp_arrival: u32,
-    /// Packets that came after a later one.
-    pub reordered: u32,
-    /// Packets that came again.
-    pub duplicates: u32,
     /// Bit `n` says that `highest - n` was received.
     pub window: u32,
+    /// What the cap lets through.
+    pub bucket: Bucket,
+    /// The longest time between two packets, in units of 2^10 ns.
+    pub longest_gap: u32,
+    /// Packets that came after a later one.
+    pub reordered: u32,
+    /// Packets that the cap refused, RTCP among them.
+    pub limited: u64,
+    /// Packets that earlier sources, or this one before it restarted, should have sent.
+    pub expected_before: u32,
+    /// Packets that came again.
+    pub duplicates: u32,
     /// Runs of packets that did not come; [`lost`](Self::lost) over this is their mean length.
     pub gaps: u32,
     /// Packets that came, and too late for a jitter buffer of 60 ms to play them.
     pub late: u32,
-    /// The longest time between two packets, in ns; 0 where it never was more than 30 ms.
-    pub longest_gap: u64,
     /// How much later than at the best packets come now, in ns: what a jitter buffer has to wait for.
     pub lateness: u64,
-    /// Always 0.
-    pub reserved: [u64; 5],
+    /// Zero, for a later use.
+    pub reserved: [u32; 8],
 }
 
-const _: () = assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 64);
-const _: () = assert!(core::mem::offset_of!(Flow, gaps) == 64);
+const _: () = {
+    assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 64);
+    assert!(core::mem::offset_of!(Flow, limited) == 64);
+};
+
+/// A token bucket, kept as the time at which it will be full again (in units of 2^10 ns).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bucket(u32);
+
+impl Bucket {
+    /// Whether a packet at `now` (CLOCK_MONOTONIC, ns) is within the cap of one packet each `spacing` (see
+    /// [`spacing()`]), of which a second's worth may come at once.
+    #[inline(always)]
+    pub const fn admits(&mut self, now: u64, spacing: u16) -> bool {
+        let now = short(now);
+        let ahead = self.0.wrapping_sub(now);
+        // A time in the past looks like one far ahead.
+        let taken = if ahead > BURST { 0 } else { ahead } + spacing as u32;
+        let admits = taken <= BURST;
+        if admits {
+            self.0 = now.wrapping_add(taken);
+        }
+        admits
+    }
+}
 
 /// The fields of an RTP header that statistics need, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +124,50 @@ pub const fn tick(clock_rate: u32) -> u32 {
     tick
 }
 
+/// The least time between packets that a cap of `times` the rate of packets of `ptime` milliseconds
+/// leaves, for [`Flow::admits`]: in units of 2^10 ns, 67 ms at most. 0, which is no cap, where either is 0.
+#[must_use]
+pub const fn spacing(ptime: u16, times: u32) -> u16 {
+    if times == 0 {
+        return 0;
+    }
+    let units = (ptime as u64 * 1_000_000 / times as u64) >> ARRIVAL_SHIFT;
+    match (ptime, units) {
+        (0, _) => 0,
+        (_, 0) => 1,
+        (_, 1..=0xffff) => {
+            #[expect(clippy::cast_possible_truncation, reason = "16 bits by the match")]
+            let units = units as u16;
+            units
+        }
+        _ => u16::MAX,
+    }
+}
+
 impl Flow {
+    /// As [`Bucket::admits`]; what is not is counted.
+    #[inline(always)]
+    pub const fn admits(&mut self, now: u64, spacing: u16) -> bool {
+        let admits = self.bucket.admits(now, spacing);
+        if !admits {
+            self.limited = self.limited.wrapping_add(1);
+        }
+        admits
+    }
+
+    /// The longest time between two packets, in milliseconds.
+    #[must_use]
+    pub const fn longest_gap_ms(&self) -> u32 {
+        let ns = (self.longest_gap as u64) << ARRIVAL_SHIFT;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 73 minutes")]
+        let ms = (ns / 1_000_000) as u32;
+        ms
+    }
+
     /// Counts a packet that is not RTP.
     #[inline(always)]
     pub const fn record_other(&mut self, octets: u32, now: u64) {
         self.octets = self.octets.wrapping_add(octets as u64);
-        let gap = now.wrapping_sub(self.last_arrival);
-        // A clock of another CPU may be a little behind.
-        if gap > SHORT_GAP && self.packets != 0 && gap.cast_signed() > 0 && gap > self.longest_gap {
-            self.longest_gap = gap;
-        }
         self.last_arrival = now;
         self.packets = self.packets.wrapping_add(1);
     }
@@ -118,6 +179,11 @@ impl Flow {
         if self.packets == 0 || self.ssrc != rtp.ssrc {
             self.restart(rtp, now);
         } else {
+            // The clock of another CPU, or path, may be a little behind.
+            let gap = short(now.saturating_sub(self.last_arrival));
+            if gap > self.longest_gap {
+                self.longest_gap = gap;
+            }
             let ahead = rtp.sequence.wrapping_sub(self.highest_sequence());
             let behind = ahead.wrapping_neg();
             if ahead == 0 {

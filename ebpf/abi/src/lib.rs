@@ -18,7 +18,7 @@ mod slot;
 
 pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
 pub use counter::{COUNTERS_LEN, Counter, CounterKind};
-pub use flow::{Flow, Rtp, burst_ratio, tick};
+pub use flow::{Bucket, Flow, Rtp, burst_ratio, spacing, tick};
 pub use slot::{
     Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
     flags,
@@ -67,6 +67,12 @@ pub mod map {
     pub const BAN_RANGES: &str = "BAN_RANGES";
     /// The same of those who are never banned; the value says nothing.
     pub const ALLOWED: &str = "ALLOWED";
+}
+
+/// The names of the settings that the program is loaded with.
+pub mod global {
+    /// A `u8`: whether the flows have statistics.
+    pub const MEASURE: &str = "MEASURE";
 }
 
 /// The names of the programs in the objects.

@@ -67,8 +67,8 @@ pub struct Slot {
     /// From IPv4 to IPv4, the change of the header checksum, TTL included; from IPv6 to IPv4, the sum of all of the new
     /// header but TOS, length and TTL.
     pub ip_delta: u16,
-    /// Zero, for a later use.
-    pub reserved: u16,
+    /// The least time between packets (see [`spacing`](crate::spacing())); 0 for any.
+    pub spacing: u16,
     /// The Ethernet header's first 12 bytes as sent, in memory order: destination, then source.
     pub macs: [u32; 3],
     /// The tags as sent, outer first: TPID and VLAN id, in memory order. A packet keeps its own
@@ -265,6 +265,13 @@ impl Slot {
             self.flags |= flags::TOS;
             self.tos = tos;
         }
+        self
+    }
+
+    /// The same slot with a cap (see [`spacing`](crate::spacing())).
+    #[must_use]
+    pub const fn cap(mut self, spacing: u16) -> Self {
+        self.spacing = spacing;
         self
     }
 

@@ -126,6 +126,10 @@ impl<I: PacketIo> Shard<I> {
                 self.unlearn(index, side);
             }
         }
+        let rate_cap = self.config.rate_cap;
+        if let Some(session) = self.relay.session_mut(index) {
+            session.cap(rate_cap);
+        }
         // Directions and formats reach the datapath too.
         self.program(index);
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;

@@ -62,6 +62,8 @@ pub(crate) struct ShardConfig {
     pub(crate) addresses: Vec<(IpAddr, IpAddr)>,
     /// Silence until [`Event::Timeout`]; zero for never.
     pub(crate) timeout: Duration,
+    /// Times of what a codec needs that a party may send; 0 for any number.
+    pub(crate) rate_cap: u32,
     pub(crate) io: IoMode,
 }
 

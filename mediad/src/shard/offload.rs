@@ -93,11 +93,12 @@ impl Offload {
             && leg.is_rtp()
             && other.is_rtp();
         let may = !silent && !leg.received.strayed;
-        let tos = other.handling.tos;
+        let (tos, spacing) = (other.handling.tos, leg.received.spacing);
         let forwarding = (may && is_plain)
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
-            .map(|slot| if muxed { slot } else { slot.pass_rtcp() }.mark(tos));
+            .map(|slot| if muxed { slot } else { slot.pass_rtcp() })
+            .map(|slot| slot.mark(tos).cap(spacing));
         let passing = Slot::passing(identity, &route, clock_rate);
         let passing = if leg.muted { passing.muted() } else { passing };
         let port = leg.local.port();
@@ -121,7 +122,7 @@ impl Offload {
         let forwarding = may
             .then(|| self.forwarding(identity, &route, 0))
             .flatten()
-            .map(|slot| slot.mark(tos));
+            .map(|slot| slot.mark(tos).cap(spacing));
         let passing = Slot::passing(identity, &route, 0);
         self.put(local.port(), forwarding, passing, &mut leg.received, true);
     }
@@ -420,6 +421,7 @@ impl<I: PacketIo> Shard<I> {
             }
             if let Some((port, slot)) = by_place.get(&(number, false)) {
                 leg.received.tick = slot.tick;
+                leg.received.spacing = slot.spacing;
                 leg.muted = slot.is_muted();
                 if slot.is_forwarding() {
                     leg.received.rtp = offload.flows.read(*port);

@@ -24,13 +24,14 @@ use aya::{
     maps::{DevMapHash, Map, MapData, PerCpuArray},
     programs::{Xdp as Program, links::FdLink},
 };
-use ebpf_abi::{COUNTERS_LEN, map, program};
+use ebpf_abi::{COUNTERS_LEN, global, map, program};
 use tracing::info;
 
 pub use attach::{ProgramGuard, attach_floor, attach_pass};
 pub use counters::Counters;
 pub use ebpf_abi::{
-    Counter, CounterKind, Flow, Hop, Identity, Route, Rtp, Slot, SlotError, VlanTag, flags, tick,
+    Counter, CounterKind, Flow, Hop, Identity, Route, Rtp, Slot, SlotError, VlanTag, flags,
+    spacing, tick,
 };
 pub use error::XdpError;
 pub use tables::{FlowTable, SlotTable};
@@ -139,7 +140,7 @@ impl Xdp {
             Some(root) => Pins::open(root, &options.node)?,
             None => None,
         };
-        let mut xdp = Self::open(options.mode, pins)?;
+        let mut xdp = Self::open(options.mode, pins, true)?;
         for interface in &interfaces {
             xdp.allow_device(interface.index, interface.index)?;
         }
@@ -166,11 +167,23 @@ impl Xdp {
     /// When the kernel refuses the program or its maps.
     pub fn load() -> Result<Self, XdpError> {
         attach::raise_memlock();
-        Self::open(Mode::Native, None)
+        Self::open(Mode::Native, None, true)
     }
 
-    fn open(mode: Mode, pins: Option<Pins>) -> Result<Self, XdpError> {
+    /// As [`load`](Self::load), for the bench: the flows have no statistics of RFC 3550, and no times of arrival, to show
+    /// what these cost.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_without_statistics() -> Result<Self, XdpError> {
+        attach::raise_memlock();
+        Self::open(Mode::Native, None, false)
+    }
+
+    fn open(mode: Mode, pins: Option<Pins>, measure: bool) -> Result<Self, XdpError> {
         let mut loader = EbpfLoader::new();
+        let measure = u8::from(measure);
+        loader.override_global(global::MEASURE, &measure, true);
         if let Some(pins) = &pins {
             for name in [map::SLOTS, map::FLOWS, map::COUNTERS, map::DEVICES] {
                 loader.map_pin_path(name, pins.map(name));

@@ -1,11 +1,11 @@
 //! What the program counts of a flow, against the same function on the host.
 
-use mediad::xdp::{Flow, Identity, Rtp, tick};
+use mediad::xdp::{Counter, Flow, Identity, Rtp, spacing, tick};
 
 use super::{
     Bed, LOOPBACK,
     common::{Packet, XDP_DROP, XDP_TX, permitted, rtcp, rtp},
-    pair,
+    pair, slot,
 };
 
 const OCTETS: u32 = 172;
@@ -65,6 +65,7 @@ fn statistics_in_the_kernel_are_those_of_the_host() {
                 ssrc,
             };
             host.record_rtp(rtp, OCTETS, kernel.last_arrival, tick(8_000));
+            host.bucket = kernel.bucket;
             assert_eq!(kernel, host, "after packet {nth}");
         }
         assert_eq!(host.packets, 17);
@@ -86,6 +87,44 @@ fn the_arrival_clock_is_the_monotonic_one() {
     bed.xdp.test_run(&packet.frame(), 1).unwrap();
     let arrival = bed.xdp.flows().last_arrival(packet.to.port());
     assert!((before..=monotonic()).contains(&arrival));
+}
+
+/// The cap is 4 x 50 packets a second, and a second's worth may come at once: the test is far quicker.
+#[test]
+fn what_is_beyond_the_cap_is_dropped_and_counted() {
+    if !permitted() {
+        return;
+    }
+    let bed = Bed::new();
+    for v6 in [false, true] {
+        let (packet, sent) = pair(v6);
+        let port = packet.to.port();
+        let capped = slot(&packet, &sent, LOOPBACK, Identity::default()).cap(spacing(20, 4));
+        bed.xdp.slots().write(port, &capped);
+        bed.xdp.flows().write(port, &Flow::default());
+        let before = bed.xdp.counters().unwrap();
+        let report = Packet {
+            payload: rtcp(1),
+            ..packet.clone()
+        };
+        let frames = [packet.frame(), report.frame()];
+        let mut verdicts = [0_u64; 2];
+        for nth in 0..600 {
+            let frame = &frames[usize::from(nth % 50 == 49)];
+            match bed.xdp.test_run(frame, 1).unwrap().verdict {
+                XDP_TX => verdicts[0] += 1,
+                XDP_DROP => verdicts[1] += 1,
+                other => panic!("verdict {other}"),
+            }
+        }
+        let [sent, dropped] = verdicts;
+        assert!(sent >= 200 && dropped > 0, "{sent} sent, {dropped} dropped");
+        let counted = bed.xdp.counters().unwrap().since(&before);
+        assert_eq!(counted.of(Counter::DropRate), dropped);
+        let flow = bed.xdp.flows().read(port);
+        assert_eq!(flow.limited, dropped);
+        assert!(flow.packets <= sent && flow.lost() == 0);
+    }
 }
 
 #[test]
@@ -110,7 +149,11 @@ fn only_what_is_forwarded_counts_into_a_flow() {
         ..packet.clone()
     };
     assert_eq!(run(&report), XDP_TX);
-    assert_eq!(bed.xdp.flows().read(port), Flow::default());
+    let counted = Flow {
+        bucket: bed.xdp.flows().read(port).bucket,
+        ..Flow::default()
+    };
+    assert_eq!(bed.xdp.flows().read(port), counted);
 
     // On its own port it keeps that port's flow alive.
     bed.forward(

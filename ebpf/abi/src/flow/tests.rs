@@ -234,17 +234,6 @@ fn loss_in_runs_is_told_from_loss_by_chance() {
 }
 
 #[test]
-fn the_longest_gap_is_that_between_two_packets() {
-    let mut sender = Sender::new(1);
-    (0..50).for_each(|nth| sender.receive(nth, 0));
-    assert_eq!(sender.flow.longest_gap, 0);
-    (80..90).for_each(|nth| sender.receive(nth, 0));
-    assert_eq!(sender.flow.longest_gap, 31 * 20 * MS);
-    sender.receive(95, 0);
-    assert_eq!(sender.flow.longest_gap, 31 * 20 * MS);
-}
-
-#[test]
 fn what_a_jitter_buffer_would_not_wait_for_is_late() {
     let late = |delay: &dyn Fn(u32) -> u64| {
         let mut sender = Sender::new(1);
@@ -271,4 +260,69 @@ fn what_a_jitter_buffer_would_not_wait_for_is_late() {
     // A way that is 100 ms longer from now on: the buffer follows.
     let moved = late(&|nth| if nth < 500 { 0 } else { 100_000 });
     assert!((1..200).contains(&moved), "{moved}");
+}
+
+#[test]
+fn a_cap_is_a_multiple_of_what_a_codec_needs() {
+    // 4 x 50 packets a second is one each 5 ms.
+    assert_eq!(u64::from(spacing(20, 4)) << 10, 4_999_168);
+    assert_eq!((spacing(20, 0), spacing(0, 4)), (0, 0));
+    assert_eq!((spacing(1, u32::MAX), spacing(1000, 1)), (1, u16::MAX));
+}
+
+#[test]
+fn a_stream_within_its_cap_is_never_limited_and_a_flood_is() {
+    let mut flow = Flow::default();
+    let spacing = spacing(20, 4);
+    // Ten times over the wrap of the short clock, with a pause in it.
+    let mut now = 5_000 * MS;
+    for nth in 0..100_000_u64 {
+        assert!(flow.admits(now, spacing), "packet {nth}");
+        now += if nth % 10_000 == 0 {
+            7_000_000 * MS
+        } else {
+            20 * MS
+        };
+    }
+    // What was held up for a second comes at once.
+    let burst = (0..1_000).filter(|_| flow.admits(now, spacing)).count();
+    assert_eq!(burst, 200);
+    assert_eq!(flow.limited, 800);
+    // A flood gets four times the codec's packets, and no cap none.
+    let flood = (0..10_000_u64).filter(|nth| flow.admits(now + nth * MS / 10, spacing));
+    assert_eq!(flood.count(), 200);
+    assert!((0..10_000).all(|_| flow.admits(now, 0)));
+}
+
+proptest! {
+    #[test]
+    fn no_span_of_time_has_more_than_the_cap(
+        gaps in prop::collection::vec(0..40 * MS, 1..2_000),
+        spacing in 1..=u16::MAX,
+        from in any::<prop::sample::Index>(),
+    ) {
+        let mut flow = Flow::default();
+        let mut now = u64::from(u32::MAX) << 10;
+        let mut admitted = Vec::new();
+        for gap in gaps {
+            now += gap;
+            if flow.admits(now, spacing) {
+                admitted.push(now);
+            }
+        }
+        let from = from.index(admitted.len());
+        let (first, last) = (admitted[from], admitted[admitted.len() - 1]);
+        let most = ((last - first + 1_000 * MS) >> 10) / u64::from(spacing) + 1;
+        prop_assert!((admitted.len() - from) as u64 <= most);
+    }
+}
+
+#[test]
+fn the_longest_gap_is_kept() {
+    let mut sender = Sender::new(0);
+    for nth in [0, 1, 2, 52, 53] {
+        sender.receive(nth, 0);
+    }
+    let gap = sender.flow.longest_gap_ms();
+    assert!((999..=1_000).contains(&gap), "{gap} ms");
 }

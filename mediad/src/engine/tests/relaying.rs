@@ -13,6 +13,7 @@ on_both_backends! {
     muxed_rtcp_reaches_a_peer_that_does_not_mux;
     v6_and_v4_are_bridged;
     each_party_is_sent_with_the_tos_of_its_leg;
+    a_party_that_sends_too_much_is_held_to_its_cap;
     a_peer_that_closes_its_port_does_no_harm;
     hold_by_an_unspecified_address_sends_nowhere;
     who_is_muted_is_received_and_not_heard;
@@ -48,7 +49,7 @@ async fn octets_arrive_unchanged_both_ways(datapath: &str) {
 
 /// More packets than there are buffers, in bursts: each is forwarded once, in order.
 async fn thousands_of_packets_go_through_a_small_buffer_ring(datapath: &str) {
-    let bed = Bed::new(datapath).await;
+    let bed = Bed::with(datapath, 40, "rate_cap = 0\n").await;
     let (mut alice, bob) = (Party::new(1), Party::new(2));
     let info = bed
         .create(1, Some(alice.described()), Some(bob.described()))
@@ -296,6 +297,31 @@ async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
         bed.ask(Request::Modify(modify)).await.unwrap();
         exchange(0x88, heard);
     }
+}
+
+/// One packet each 20 ms, and a second's worth at once.
+async fn a_party_that_sends_too_much_is_held_to_its_cap(datapath: &str) {
+    let bed = Bed::with(datapath, 40, "rate_cap = 1\n").await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    for _ in 0..150 {
+        alice.send(info.a.rtp);
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    let stats = loop {
+        let stats = bed.stats(1).await;
+        if stats.from_a.packets + stats.from_a.refused == 150 {
+            break stats;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    // Those of the time that it took are among them.
+    assert!((50..120).contains(&stats.from_a.packets), "{stats:?}");
+    assert_eq!(stats.from_a.forwarded, stats.from_a.packets);
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent, "the other party is not concerned");
 }
 
 fn hear_tos(socket: &UdpSocket) {
