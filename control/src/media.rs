@@ -9,12 +9,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+mod sources;
 mod voice;
 
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Protocol;
 
+pub use sources::SourcePolicy;
 pub use voice::{
     Audio, AudioTrouble, Heard, Listen, NewStream, Pause, Play, Recorded, StreamTrouble, Voice,
     VoiceEvent, VoiceOrder, VoiceRecord,
@@ -211,11 +213,30 @@ pub struct Leg {
 }
 
 /// How a leg is treated, beyond where its packets go. The default is what most calls want.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handling {
     /// The TOS byte (IPv4) or the traffic class (IPv6) of what this leg's party is sent, its two bits of ECN included
     /// (RFC 3168). `None`: on XDP what the packet came with, from a shard's socket 0.
     pub tos: Option<u8>,
+    /// Where this leg's party may send from. The default is [`SourcePolicy::Heuristic`].
+    pub sources: SourcePolicy,
+    /// A party that fell silent may go on from another host, where it continues its very stream: a phone that
+    /// changed networks. The default is `true`.
+    pub handover: bool,
+    /// The host that the party's signaling comes from. Where the party's SDP has no public address, media from there
+    /// is believed before media from elsewhere.
+    pub seen_at: Option<IpAddr>,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self {
+            tos: None,
+            sources: SourcePolicy::default(),
+            handover: true,
+            seen_at: None,
+        }
+    }
 }
 
 /// Whose media is not handed on, until this is said anew: its RTP (or what the stream has instead) is

@@ -190,7 +190,10 @@ fn admit(
     }
     let same_port = field!(live, peer_port) == port;
     if !same_port || field!(live, peer[0]) != peer[0] || (v6 && field!(live, peer[1]) != peer[1]) {
-        return Err(Counter::DropSource);
+        return Err(match live.flags & flags::PASS_SOURCES {
+            0 => Counter::DropSource,
+            _ => Counter::PassUserspace,
+        });
     }
     // Packet types 192 to 223 are RTCP's on a shared port (RFC 5761 section 4).
     if live.flags & flags::RTCP != 0 || second & 0xe0 == 0xc0 {

@@ -10,7 +10,7 @@ use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
 
 use crate::io::PortIndex;
-use crate::learn::{ControlLearner, Learner};
+use crate::learn::{ControlLearner, Learner, Policy};
 use crate::record::Tap;
 use crate::voice::LegVoice;
 
@@ -73,6 +73,8 @@ pub(crate) struct Leg {
     pub(crate) received: Reception,
     /// RTP packets from the party that were handed on, by the shard.
     pub(crate) forwarded: u64,
+    /// The program passes on whom it does not know on the RTP port.
+    pub(crate) contested: bool,
     /// Packets on this leg's ports that were not taken.
     pub(crate) refused: u64,
     /// What had become of its packets at the last survey.
@@ -152,6 +154,7 @@ impl Session {
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
         leg.received.strayed = false;
         leg.remote = Some(remote);
+        self.let_in();
         self.follow_keys(side);
         // A new description is a sign of life, and starts the silence anew.
         self.expect_from(now);
@@ -163,6 +166,24 @@ impl Session {
         let [a, b] = &mut self.legs;
         a.received.spacing = spacing(a.packet_time(b), times);
         b.received.spacing = spacing(b.packet_time(a), times);
+    }
+
+    /// Says how a leg is treated; `true` when its packets will come from, or go to, elsewhere.
+    pub(crate) fn handle(&mut self, side: Side, handling: Handling) -> bool {
+        let leg = self.split(side).0;
+        leg.handling = handling;
+        let policy = leg.policy();
+        leg.learner.follow(policy) | leg.control.follow(policy)
+    }
+
+    /// Lets sources be learned from when media can be due: both parties are described, or the session is one of
+    /// programmable voice.
+    pub(crate) fn let_in(&mut self) {
+        let is_due = self.legs.iter().all(|leg| leg.remote.is_some());
+        let is_due = is_due || self.legs.iter().any(|leg| leg.voice.is_some());
+        for leg in &mut self.legs {
+            leg.learner.open(is_due);
+        }
     }
 
     /// Says whose media is not handed on.
@@ -240,9 +261,28 @@ impl Leg {
             control: ControlLearner::default(),
             received: Reception::default(),
             forwarded: 0,
+            contested: false,
             refused: 0,
             surveyed: Losses::default(),
         }
+    }
+
+    /// How its sources are found.
+    pub(crate) const fn policy(&self) -> Policy {
+        Policy {
+            sources: self.handling.sources,
+            handover: self.handling.handover,
+            seen_at: self.handling.seen_at,
+        }
+    }
+
+    /// Forgets where the party is.
+    pub(crate) fn forget_sources(&mut self) {
+        let policy = self.policy();
+        self.learner = Learner::default();
+        self.learner.follow(policy);
+        self.control = ControlLearner::default();
+        self.control.follow(policy);
     }
 
     /// The local RTCP port.

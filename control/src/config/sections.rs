@@ -15,9 +15,13 @@ use super::{
     net::{Cidr, Listen, MediaAddress, ParseError, PortRange, Transport},
     ng::{self, NgListen, NgTransport},
     transport::{Connections, Keepalive, Tls, WebSocket},
+    trunk::Trunk,
     user::{self, Auth, Registrar},
 };
-use crate::Endpoint;
+use crate::{
+    Endpoint,
+    media::{Handling, SourcePolicy},
+};
 
 /// `[node]`: this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -249,6 +253,11 @@ pub struct Media {
     pub datapath: DatapathMode,
     /// Threads that move packets. Default 0: one for each core.
     pub shards: u16,
+    /// Where parties may send from, as `docs/sources.md` has it; a trunk may have its own. Default `heuristic`.
+    pub sources: SourcePolicy,
+    /// A party that fell silent may go on from another host with the very stream that it sent: a phone that changed
+    /// networks. A trunk may have its own. Default true.
+    pub handover: bool,
     /// Seconds without a packet from either side until the call is ended; 0 for never. Default 60.
     pub timeout: u32,
     /// How many times the packets that its codec and packet time need a party may send; 0 for any number. Default 4.
@@ -276,6 +285,8 @@ impl Default for Media {
             interface: String::new(),
             datapath: DatapathMode::Auto,
             shards: 0,
+            sources: SourcePolicy::default(),
+            handover: true,
             timeout: 60,
             rate_cap: 4,
             ng: Vec::new(),
@@ -296,6 +307,17 @@ impl Media {
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// How a party is treated: as its trunk says, where it has one that does.
+    pub fn handling(&self, trunk: Option<&Trunk>) -> Handling {
+        let own = trunk.map(|trunk| (trunk.sources, trunk.handover));
+        let (sources, handover) = own.unwrap_or_default();
+        Handling {
+            sources: sources.unwrap_or(self.sources),
+            handover: handover.unwrap_or(self.handover),
+            ..Handling::default()
+        }
     }
 
     pub(super) fn check(&self, errors: &mut Vec<String>) {

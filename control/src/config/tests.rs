@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::SourcePolicy;
 
 /// The file that the documentation shows.
 const EXAMPLE: &str = r#"
@@ -357,6 +358,32 @@ fn what_secures_and_bounds_connections_is_read_and_checked() {
         panic!("accepted");
     };
     assert_eq!(errors.len(), 8, "{errors:#?}");
+}
+
+#[test]
+fn sources_are_the_nodes_or_a_trunks_own() {
+    let text = "[media]\nsources = \"once\"\n\
+                [[trunks]]\nname = \"a\"\nhosts = [\"192.0.2.1\"]\nsources = \"strict\"\n\
+                [[trunks]]\nname = \"b\"\nhosts = [\"192.0.2.2\"]\nhandover = false\n";
+    let config = parse(text, &[]).unwrap().config;
+    let of = |trunk| {
+        let handling = config.media.handling(trunk);
+        (handling.sources, handling.handover)
+    };
+    assert_eq!(of(None), (SourcePolicy::Once, true));
+    assert_eq!(of(config.trunks.first()), (SourcePolicy::Strict, true));
+    assert_eq!(of(config.trunks.last()), (SourcePolicy::Once, false));
+    for policy in SourcePolicy::ALL {
+        let loaded = parse("", &[("TANDEM_MEDIA_SOURCES", policy.name())]).unwrap();
+        assert_eq!(loaded.config.media.sources, policy);
+    }
+    let error = parse("[media]\nsources = \"lax\"\n", &[]).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("line 2: [media] sources: unknown variant `lax`"),
+        "{error}"
+    );
+    assert!(error.contains("strict"), "{error}");
 }
 
 #[test]

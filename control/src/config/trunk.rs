@@ -9,6 +9,7 @@ use super::{
     checks::{self, Checks},
     voice::is_webhook,
 };
+use crate::media::SourcePolicy;
 
 /// A carrier or a switch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +80,12 @@ pub struct Trunk {
     /// Seconds that a call through it may last. Default: no bound of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<u32>,
+    /// Where it may send media from, as `docs/sources.md` has it. Default: as `[media] sources` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<SourcePolicy>,
+    /// It may go on from another host after silence. Default: as `[media] handover` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<bool>,
     /// Calls from it lead to an application of this account, with `voice_url` or `application`, whatever number they
     /// are to; but those to one of `[[numbers]]` and to a user lead there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -383,6 +390,8 @@ impl Trunk {
             calls: None,
             cps: None,
             longest: None,
+            sources: None,
+            handover: None,
             account: None,
             application: None,
             voice_url: None,

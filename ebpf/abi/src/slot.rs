@@ -36,6 +36,9 @@ pub mod flags {
     pub const OUT_IPV6: u16 = 1 << 6;
     /// What is sent has the TOS byte of [`Slot::tos`](super::Slot::tos); without it, the one that it came with.
     pub const TOS: u16 = 1 << 7;
+    /// Packets from another source than the peer go to userspace, which may find that the peer has
+    /// moved. Without it they are dropped.
+    pub const PASS_SOURCES: u16 = 1 << 8;
 }
 
 /// An address as the program compares it: 16 bytes in memory order, an IPv4 address in the first
@@ -280,6 +283,13 @@ impl Slot {
     #[must_use]
     pub const fn changes_family(&self) -> bool {
         (self.flags & flags::IPV6 != 0) != (self.flags & flags::OUT_IPV6 != 0)
+    }
+
+    /// The same slot, with packets from others than the peer left to userspace.
+    #[must_use]
+    pub const fn pass_sources(mut self) -> Self {
+        self.flags |= flags::PASS_SOURCES;
+        self
     }
 
     /// The same slot of a party that is muted: everything is left to userspace, which hands on

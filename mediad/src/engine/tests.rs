@@ -15,6 +15,7 @@ mod keys;
 mod recording;
 mod relaying;
 mod socket;
+mod sources;
 mod speech;
 mod streams;
 mod voice;

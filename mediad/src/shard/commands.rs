@@ -113,10 +113,14 @@ impl<I: PacketIo> Shard<I> {
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
             let leg = session.split(side).0;
             let ports = [leg.port, leg.control_port()];
-            let before = std::mem::replace(&mut leg.handling, handling);
-            let tos = leg.handling.tos;
-            if tos != before.tos {
+            let before = leg.handling.tos;
+            let tos = handling.tos;
+            let has_moved = session.handle(side, handling);
+            if tos != before {
                 self.mark(id, ports, tos.unwrap_or(0));
+            }
+            if has_moved {
+                self.unlearn(index, side);
             }
         }
         for (side, remote) in [(Side::A, a), (Side::B, b)] {

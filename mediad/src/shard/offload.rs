@@ -77,6 +77,7 @@ impl Offload {
             .as_ref()
             .map_or(0, |remote| remote.format.clock_rate);
         let silent = leg.learner.is_silent(now);
+        leg.contested = leg.learner.is_contested(now);
         let peer = leg.learner.source();
 
         let identity = Identity {
@@ -98,7 +99,14 @@ impl Offload {
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
             .map(|slot| if muxed { slot } else { slot.pass_rtcp() })
-            .map(|slot| slot.mark(tos).cap(spacing));
+            .map(|slot| slot.mark(tos).cap(spacing))
+            .map(|slot| {
+                if leg.contested {
+                    slot.pass_sources()
+                } else {
+                    slot
+                }
+            });
         let passing = Slot::passing(identity, &route, clock_rate);
         let passing = if leg.muted { passing.muted() } else { passing };
         let port = leg.local.port();
@@ -322,7 +330,7 @@ impl<I: PacketIo> Shard<I> {
                     && leg.learner.source().is_some()
                     && !leg.learner.is_silent(now)
                     && !leg.received.strayed;
-                leg.received.handed_over != may
+                leg.received.handed_over != may || leg.contested != leg.learner.is_contested(now)
             });
             if changed {
                 offload.sync(session, now);

@@ -17,7 +17,6 @@ use super::commands::not_found;
 use super::keys::{event_format, is_secret};
 use super::recordings;
 use crate::io::{PacketIo, monotonic_ns};
-use crate::learn::{ControlLearner, Learner};
 use crate::library::Clip;
 use crate::session::{Leg, Session};
 use crate::stream::Port;
@@ -381,6 +380,7 @@ impl Session {
             leg.voice
                 .get_or_insert_with(|| Box::new(LegVoice::new(now)));
         }
+        self.let_in();
         self.expect_from(now);
     }
 
@@ -389,8 +389,7 @@ impl Session {
         leg.remote = None;
         leg.keys = None;
         leg.zrtp = false;
-        leg.learner = Learner::default();
-        leg.control = ControlLearner::default();
+        leg.forget_sources();
         if let Some(voice) = &mut leg.voice {
             voice.stop_all();
         }

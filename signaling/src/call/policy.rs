@@ -6,12 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::config::{Config, Nat, Sip, Transport, Trunk};
+use control::{
+    config::{self, Config, Nat, Sip, Transport, Trunk},
+    media::Handling,
+};
 use sip::{proxy::Identity, session_timer, transaction::Timers, uri::Host};
 
 use super::{Families, Hop, voice::Pace};
 use crate::{
     defence::Defence,
+    directory::Caller,
     keepalive::Answers,
     net::{Certified, Flow, Local, Names, Open},
     watch::Watches,
@@ -97,6 +101,8 @@ pub(crate) struct Policy {
     pub(crate) watches: Arc<Watches>,
     /// Where mediad can relay.
     pub(crate) families: Families,
+    /// How parties' media is treated where no trunk says otherwise.
+    pub(crate) media: config::Media,
     /// Bytes of messages that each worker keeps for a trace.
     pub(crate) trace_limit: usize,
     /// The node's name.
@@ -148,6 +154,7 @@ impl Policy {
             terms: Terms::new(&config.sip),
             watches: Arc::default(),
             families: Families::of(&config.media.address),
+            media: config.media.clone(),
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             node: config.node.name.clone(),
             keep_quality: config.store.keep_quality,
@@ -161,6 +168,24 @@ impl Policy {
             certified: Certified::default(),
             open: Open::default(),
         }
+    }
+
+    /// How the media of somebody is treated.
+    pub(crate) fn handling(&self, of: &Caller) -> Handling {
+        match of {
+            Caller::Trunk(trunk) => self.media.handling(Some(&trunk.config)),
+            Caller::User(_) | Caller::Node => self.media.handling(None),
+        }
+    }
+
+    /// The same of a caller, who is heard at an address, and of a callee that is not known yet.
+    pub(crate) fn handlings(&self, caller: Option<(&Caller, IpAddr)>) -> [Handling; 2] {
+        let nobody = self.media.handling(None);
+        let caller = caller.map(|(caller, at)| Handling {
+            seen_at: Some(at),
+            ..self.handling(caller)
+        });
+        [caller.unwrap_or_else(|| nobody.clone()), nobody]
     }
 
     /// Our addresses that can send over `transport` to `remote`'s family.

@@ -113,7 +113,11 @@ impl Core {
             call.route = plan.route.clone();
             if plan.relays() {
                 let family = Family::of(&flow.local);
-                call.media = Some(Media::new(self.policy.families, family, family));
+                let mut media = Media::new(self.policy.families, family, family);
+                media.handling = self
+                    .policy
+                    .handlings(Some((&call.caller, flow.remote.ip())));
+                call.media = Some(media);
             }
             let mut course = Course::new(plan);
             course.set_steps(steps);

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use control::config::MediaAddress;
 use control::media::{
-    self, Create, EventFormat, Family, Format, Modify, Remote, SessionId, SessionInfo,
+    self, Create, EventFormat, Family, Format, Handling, Modify, Remote, SessionId, SessionInfo,
 };
 use sip::{
     dialog::Side,
@@ -70,6 +70,8 @@ pub(super) struct Media {
     /// offer which one it has media in.
     pub(super) caller: Family,
     pub(super) callee: Family,
+    /// How the media of each is treated, the caller's first.
+    pub(super) handling: [Handling; 2],
     /// Whose media is not handed on.
     pub(super) muted: Muted,
     /// By the index of their `m=` lines.
@@ -164,6 +166,7 @@ impl Media {
             meant_for: families.nearest(callee),
             caller: families.nearest(caller),
             callee: families.nearest(callee),
+            handling: Default::default(),
             muted: Muted::default(),
             streams: Vec::new(),
             offer: None,
@@ -309,6 +312,7 @@ impl Media {
 
     /// What opens a session as it was, after mediad was restarted.
     pub(super) fn reopen(&self, session: &Session) -> media::Request {
+        let [caller, callee] = self.handling.clone();
         let port = |local: fn(&SessionInfo) -> media::Local| {
             session.info.as_ref().map(|info| local(info).rtp.port())
         };
@@ -320,14 +324,14 @@ impl Media {
                 port: port(|info| info.a),
                 remote: session.caller.clone(),
                 muted: self.muted.caller,
-                handling: media::Handling::default(),
+                handling: caller,
             },
             b: media::Leg {
                 family: self.callee,
                 port: port(|info| info.b),
                 remote: session.callee.clone(),
                 muted: self.muted.callee,
-                handling: media::Handling::default(),
+                handling: callee,
             },
             apart: false,
         })
@@ -413,6 +417,7 @@ impl Media {
         let Some(offer) = self.offer.as_ref().filter(|offer| offer.by != by) else {
             return needs;
         };
+        let handling = self.handling.clone().map(Some);
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let answered = answer.get(index).unwrap_or(&refused);
             let offered = offer.lines.get(index).unwrap_or(&refused);
@@ -440,7 +445,14 @@ impl Media {
             session.set_line(by, answered, offered, agreed);
             session.set_line(by.other(), offered, answered, agreed);
             session.fresh = false;
-            needs.requests.extend(session.modify(&before));
+            let request = session.modify(&before);
+            // Who answers may be another than was meant at first.
+            needs.requests.extend(request.map(|modify| {
+                media::Request::Modify(Modify {
+                    handling: handling.clone(),
+                    ..modify
+                })
+            }));
         }
         needs
     }
@@ -456,13 +468,13 @@ impl Session {
     }
 
     /// All that is known, where mediad did not take it when it was new.
-    pub(super) fn refresh(&self) -> media::Request {
-        media::Request::Modify(Modify {
+    fn refresh(&self) -> Modify {
+        Modify {
             id: self.id,
             a: self.caller.clone(),
             b: self.callee.clone(),
             handling: [None, None],
-        })
+        }
     }
 
     fn party(&self, side: Side) -> Option<&Remote> {
@@ -502,7 +514,7 @@ impl Session {
     }
 
     /// What has changed; nothing of a party that is as it was, whose source need not be learned anew.
-    fn modify(&self, before: &(Option<Remote>, Option<Remote>)) -> Option<media::Request> {
+    fn modify(&self, before: &(Option<Remote>, Option<Remote>)) -> Option<Modify> {
         if self.stale {
             return Some(self.refresh());
         }
@@ -513,12 +525,12 @@ impl Session {
             changed(&self.callee, &before.1),
         );
         let is_new = a.is_some() || b.is_some();
-        is_new.then_some(media::Request::Modify(Modify {
+        is_new.then_some(Modify {
             id: self.id,
             a,
             b,
             handling: [None, None],
-        }))
+        })
     }
 }
 

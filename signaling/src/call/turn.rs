@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use control::media::{self, Family};
+use control::media::{self, Family, Handling};
 use sip::{
     dialog::Side,
     message::{Message, Method},
@@ -18,6 +18,7 @@ use super::{
     state::{CallKey, Failure, Waiting, Work},
     stream::{Media, Needs, Turn},
 };
+use crate::directory::Caller;
 
 impl Core {
     /// Puts a message into its call's queue.
@@ -103,7 +104,7 @@ impl Core {
         let Some(call) = self.calls.get(&key).filter(|call| !call.is_answered()) else {
             return;
         };
-        let way = match work {
+        let (way, callee) = match work {
             Work::Send { exchange, branch }
             | Work::Respond {
                 exchange, branch, ..
@@ -112,14 +113,20 @@ impl Core {
                 let exchange = exchange.filter(|exchange| exchange.role == Role::Setup);
                 let branch = exchange.and_then(|exchange| exchange.branches.get(branch.0));
                 let branch = branch.filter(|branch| branch.target.relay);
-                branch.and_then(|branch| branch.way)
+                let host = branch.and_then(|branch| branch.target.host());
+                let trunk = host.map(|host| Caller::Trunk(host.trunk.clone()));
+                (branch.and_then(|branch| branch.way), trunk)
             }
             Work::Request { received, .. } | Work::Ack { received, .. } => {
                 let mut legs = call.dialogs.iter().filter(|leg| leg.relay);
                 let leg = legs.find(|leg| leg.dialog.sender(received).is_some());
-                leg.and_then(|leg| leg.way)
+                let callee = leg.and_then(|leg| leg.callee.clone());
+                (leg.and_then(|leg| leg.way), callee)
             }
         };
+        let handling = self
+            .policy
+            .handling(callee.as_ref().unwrap_or(&Caller::Node));
         let source = Family::of(&call.source.local);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
@@ -129,13 +136,20 @@ impl Core {
         };
         let families = media.families;
         let family = families.nearest(Family::of(&way.local));
+        let [caller, _] = &media.handling;
+        let callee = Handling {
+            seen_at: Some(way.remote.ip()),
+            ..handling
+        };
+        let handling = [caller.clone(), callee];
         if media.meant_for == family {
+            media.handling = handling;
             return;
         }
         let muted = media.muted;
         let other = call.spare.take();
         let mut other = other.unwrap_or_else(|| Media::new(families, source, family));
-        other.muted = muted;
+        (other.muted, other.handling) = (muted, handling);
         call.spare = Some(std::mem::replace(media, other));
     }
 

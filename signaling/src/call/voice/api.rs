@@ -167,6 +167,7 @@ impl Core {
             ring_timeout: Duration::from_secs(order.ring_timeout_s.into()),
             digits: order.send_digits.clone().filter(|keys| !keys.is_empty()),
             call: Some(Call::queued(setup, now)),
+            handling: self.policy.handlings(None),
             ..Hosted::new(key, application, terms, family, origin)
         };
         let id = self.number();

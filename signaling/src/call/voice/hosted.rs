@@ -40,20 +40,25 @@ impl Hosted {
 
     /// What opens its session, with the ports that it had.
     pub(super) fn create(&self, id: media::SessionId) -> media::Request {
-        let leg = |port: Option<u16>, remote| media::Leg {
+        let [party, other] = self.handling.clone();
+        let leg = |port: Option<u16>, remote, handling| media::Leg {
             family: self.family,
             port,
             remote,
             muted: false,
-            handling: media::Handling::default(),
+            handling,
         };
         let remote = self.agreed.as_ref().map(|agreed| agreed.remote.clone());
         let info = self.info.as_ref();
         media::Request::Create(Create {
             id,
             owner: OWNER.to_owned(),
-            a: leg(info.map(|info| info.a.rtp.port()), remote),
-            b: leg(info.map(|info| info.b.rtp.port()), self.other.clone()),
+            a: leg(info.map(|info| info.a.rtp.port()), remote, party),
+            b: leg(
+                info.map(|info| info.b.rtp.port()),
+                self.other.clone(),
+                other,
+            ),
             apart: true,
         })
     }

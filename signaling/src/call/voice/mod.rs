@@ -116,6 +116,8 @@ struct Hosted {
     /// Once mediad has opened it.
     info: Option<SessionInfo>,
     family: Family,
+    /// How the media of the party and of the other side is treated.
+    handling: [media::Handling; 2],
     /// What was made of the party's last description.
     agreed: Option<Agreed>,
     /// Whom it dials.
@@ -350,12 +352,16 @@ impl Core {
         let tag = server.tag().to_owned();
         // Only then may it be cancelled (RFC 3261 section 9.1).
         self.tell_proxy(server.respond(invite, 100));
+        let caller = self.calls.get(&key);
+        let caller = caller.map(|call| (&call.caller, call.source.remote.ip()));
+        let handling = self.policy.handlings(caller);
         let hosted = Box::new(Hosted {
             server: Some(server),
             promised,
             agreed,
             depth,
             session: Some(session),
+            handling,
             ..Hosted::new(key, application, terms, family, self.tokens.bits())
         });
         self.voices.by_tag.insert(tag, id);
@@ -562,6 +568,7 @@ impl Hosted {
             session: None,
             info: None,
             family,
+            handling: Default::default(),
             agreed: None,
             legs: BTreeMap::new(),
             answered: None,
