@@ -35,6 +35,9 @@ else
   echo "skipped the side-by-side runs: they need root for network namespaces and XDP"
 fi
 echo
+echo "== calls set up and torn down: by the control channel, and by NG beside rtpengine"
+measure "$bin/setup" --seconds "${SECONDS_EACH:-5}" --rounds "${ROUNDS:-3}"
+echo
 echo "== SIP proxies side by side: Kamailio, and signaling"
 "$bin/sip_proxy" --rate "${CALL_RATE:-600}" --seconds "${SECONDS_EACH:-15}" --rounds "${ROUNDS:-5}"
 echo

@@ -11,6 +11,7 @@ pub mod register;
 pub mod relay;
 pub mod rest;
 pub mod server;
+pub mod setup;
 mod spread;
 pub mod storm;
 pub mod voice;

@@ -1,0 +1,65 @@
+//! Calls set up and torn down a second: sessions made and deleted over the control channel by one client on one
+//! connection, and calls of offer, answer and delete over NG, of mediad and of rtpengine in turns.
+//!
+//! The client has the first core and the server the second, on loopback. No media flows.
+
+mod channel;
+mod ng;
+mod report;
+mod subject;
+
+use std::{io, path::Path, time::Duration};
+
+use loadtest::process::ProcessError;
+
+pub use report::Report;
+pub use subject::Subject;
+
+/// How much to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How long each run is measured.
+    pub time: Duration,
+    /// How often each subject has its turn.
+    pub rounds: u32,
+    /// Calls that are under way at once.
+    pub window: u16,
+    /// mediad's `--datapath`.
+    pub datapath: String,
+}
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A server could not be started.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A socket or a file failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A server did not do what it was asked for.
+    #[error("{0}")]
+    Server(String),
+}
+
+/// Runs every subject in turn, `plan.rounds` times. `programs` is the folder with mediad; `told` hears what is being
+/// done.
+pub fn run(plan: &Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+    let mut report = Report::new(plan);
+    for round in 1..=plan.rounds {
+        for subject in Subject::ALL {
+            let folder = tempfile::tempdir()?;
+            let server = subject.start(plan, programs, folder.path())?;
+            let rate = match subject {
+                Subject::Channel => channel::measure(plan, server.control())?,
+                Subject::Ng | Subject::Rtpengine => ng::measure(plan, server.ng())?,
+            };
+            let (name, rounds) = (subject.name(), plan.rounds);
+            told(&format!(
+                "round {round} of {rounds}: {name:<18} {rate:>9.0} a second"
+            ));
+            report.add(round, subject, rate);
+        }
+    }
+    Ok(report)
+}
