@@ -93,8 +93,7 @@ pub async fn run(
         if ng.is_empty() {
             return std::future::pending().await;
         }
-        let allow = config.media.ng_allow.clone();
-        ng::serve(ng, allow, Client::connect(endpoint), &registry).await
+        ng::serve(ng, &config.media, Client::connect(endpoint), &registry).await
     };
     let page = async {
         match metrics {

@@ -239,10 +239,10 @@ impl Reader {
                 self.refuse(key, value, "SRTP is passed through, never made here");
             }
             "sdes" => self.each(value, |reader, word| {
-                reader.flag(format!("sdes-{word}").as_bytes())
+                reader.flag(format!("sdes-{word}").as_bytes());
             }),
             "osrtp" => self.each(value, |reader, word| {
-                reader.flag(format!("osrtp-{word}").as_bytes())
+                reader.flag(format!("osrtp-{word}").as_bytes());
             }),
             "t.38" | "t38" => self.refuse(key, value, "T.38 is passed through, never made here"),
             "record-call" => self.options.record = !keys::is_off(value),

@@ -5,7 +5,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use control::media::{FlowStats, Remote, SessionId, SessionInfo, SessionStats, Side};
+use control::media::{FlowStats, Handling, Remote, SessionId, SessionInfo, SessionStats, Side};
 use ng::{description::Face, options::Mux};
 
 /// A call, from its first offer to its deletion.
@@ -47,6 +47,8 @@ pub(super) struct Branch {
     pub(super) since: Instant,
     /// By index of the `m=` line; `None` for one that was refused all along.
     pub(super) streams: Vec<Option<Stream>>,
+    /// How the legs of A and B are treated.
+    pub(super) handling: [Handling; 2],
     /// Of the last offer: whose, what was said of RTCP, and whether the call is recorded.
     pub(super) offer: Offer,
     /// What streams that are gone have carried.
@@ -269,6 +271,7 @@ impl Call {
             created: SystemTime::now(),
             since: Instant::now(),
             streams: Vec::new(),
+            handling: Default::default(),
             offer: Offer {
                 by: Side::A,
                 mux: Mux::default(),

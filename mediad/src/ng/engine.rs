@@ -30,20 +30,20 @@ pub(super) async fn create(
     media: &Client<Media>,
     families: [Family; 2],
     [a, b]: [Option<Remote>; 2],
-    handling: Handling,
+    [of_a, of_b]: [Handling; 2],
 ) -> Result<SessionInfo> {
-    let leg = |family, remote| Leg {
+    let leg = |family, remote, handling| Leg {
         family,
         port: None,
         remote,
         muted: false,
-        handling: handling.clone(),
+        handling,
     };
     let create = Create {
         id: SessionId(rand::random()),
         owner: OWNER.to_owned(),
-        a: leg(families[0], a),
-        b: leg(families[1], b),
+        a: leg(families[0], a, of_a),
+        b: leg(families[1], b, of_b),
         apart: false,
     };
     session(media.request(Request::Create(create)).await?)
@@ -54,14 +54,9 @@ pub(super) async fn modify(
     media: &Client<Media>,
     id: SessionId,
     [a, b]: [Option<Remote>; 2],
-    handling: Option<Handling>,
+    handling: [Option<Handling>; 2],
 ) -> Result<SessionInfo> {
-    let modify = Modify {
-        id,
-        a,
-        b,
-        handling: [handling.clone(), handling],
-    };
+    let modify = Modify { id, a, b, handling };
     session(media.request(Request::Modify(modify)).await?)
 }
 

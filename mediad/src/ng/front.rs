@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::{Client, media::Media};
+use control::{
+    Client,
+    media::{Handling, Media},
+};
 use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary};
 use prometheus::IntCounterVec;
 use tracing::{info, warn};
@@ -35,6 +38,8 @@ pub(super) struct Front {
     requests: IntCounterVec,
     counts: Counts,
     started: Instant,
+    /// How legs are treated unless a request says otherwise.
+    handling: Handling,
     /// By which descriptions that were here before are known.
     mark: String,
     /// Names orders to the engine.
@@ -81,13 +86,14 @@ enum Refusal {
 type Answer = Result<Dictionary, Refusal>;
 
 impl Front {
-    pub(super) fn new(media: Client<Media>, requests: IntCounterVec) -> Self {
+    pub(super) fn new(media: Client<Media>, handling: Handling, requests: IntCounterVec) -> Self {
         Self {
             media,
             calls: Calls::default(),
             requests,
             counts: Counts::default(),
             started: Instant::now(),
+            handling,
             mark: format!("{:012x}", rand::random::<u64>() >> 16),
             orders: AtomicU64::new(rand::random::<u64>() >> 1),
             own: Weak::new(),

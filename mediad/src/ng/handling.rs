@@ -1,42 +1,85 @@
-//! How the legs are treated beyond where their packets go, as far as an offer or an answer says.
+//! How the legs of a call are treated beyond where their packets go, as its offers and answers say.
 
-use control::media::Handling;
+use control::media::{Handling, Side, SourcePolicy};
 use ng::{Options, options::Learning};
 
-/// How both legs are treated from now on; `None` where the options say nothing of it.
-pub(super) fn of(options: &Options) -> Option<Handling> {
-    let tos = options.tos?;
-    Some(Handling { tos: Some(tos) })
+use super::call::index;
+
+/// Takes in what `side` has said; what is new for each leg.
+pub(super) fn apply(
+    both: &mut [Handling; 2],
+    side: Side,
+    options: &Options,
+) -> [Option<Handling>; 2] {
+    let before = both.clone();
+    if let Some(tos) = options.tos {
+        both.iter_mut().for_each(|leg| leg.tos = Some(tos));
+    }
+    let leg = &mut both[index(side)];
+    let said = options.sources;
+    if options.received_from.is_some() {
+        leg.seen_at = options.received_from;
+    }
+    match said.learning {
+        // Who may send from nowhere else, and who is sent nowhere else.
+        Some(Learning::Off) if said.strict => leg.sources = SourcePolicy::Strict,
+        Some(Learning::Off) => leg.sources = SourcePolicy::Off,
+        Some(Learning::Immediate) => leg.sources = SourcePolicy::Once,
+        Some(Learning::Delayed | Learning::Heuristic) => leg.sources = SourcePolicy::Heuristic,
+        None => {}
+    }
+    // Strangers are dropped anyway once a source is known: what is left is who may come after it.
+    if said.handover || said.strict {
+        leg.handover = said.handover;
+    }
+    let [a, b] = both;
+    let [was_a, was_b] = before;
+    let new = |now: &Handling, was| (*now != was).then(|| now.clone());
+    [new(a, was_a), new(b, was_b)]
 }
 
-/// What of the options the engine has no ear for yet: what would be unsafe or plainly wrong to leave out is an error,
-/// the rest a warning.
-pub(super) fn check(options: &mut Options) -> Result<(), String> {
-    let sources = options.sources;
-    let mut missing = Vec::new();
-    if sources.strict {
-        missing.push("strict-source");
-    }
-    if sources.handover {
-        missing.push("media-handover");
-    }
-    if matches!(sources.learning, Some(Learning::Off)) {
-        missing.push("asymmetric, endpoint-learning=off");
-    }
-    if !missing.is_empty() {
-        return Err(format!(
-            "not supported by mediad yet: {}",
-            missing.join("; ")
-        ));
-    }
-    if matches!(
-        sources.learning,
-        Some(Learning::Immediate | Learning::Delayed)
-    ) {
-        options.warn("endpoint-learning: heuristic in its place".to_owned());
-    }
+/// Warns of what the engine has no ear for yet.
+pub(super) fn check(options: &mut Options) {
     if options.interfaces.iter().flatten().next().is_some() {
-        options.warn("direction: mediad has one interface, and uses that".to_owned());
+        options.warn("direction: the default interface is used for both".to_owned());
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ng::options::Sources;
+
+    use super::*;
+
+    #[test]
+    fn sources_are_of_who_sent_it_and_tos_is_of_both() {
+        let mut both = [Handling::default(), Handling::default()];
+        let mut options = Options {
+            tos: Some(184),
+            received_from: Some([192, 0, 2, 7].into()),
+            sources: Sources {
+                learning: Some(Learning::Off),
+                strict: false,
+                handover: false,
+            },
+            ..Options::default()
+        };
+        let [a, b] = apply(&mut both, Side::B, &options);
+        assert_eq!(
+            a.unwrap(),
+            Handling {
+                tos: Some(184),
+                ..Handling::default()
+            }
+        );
+        let b = b.unwrap();
+        assert_eq!((b.sources, b.handover), (SourcePolicy::Off, true));
+        assert_eq!(b.seen_at, options.received_from);
+        // What is said again is nothing new.
+        assert_eq!(apply(&mut both, Side::B, &options), [None, None]);
+        options.sources.strict = true;
+        let [_, b] = apply(&mut both, Side::B, &options);
+        let b = b.unwrap();
+        assert_eq!((b.sources, b.handover), (SourcePolicy::Strict, false));
+    }
 }

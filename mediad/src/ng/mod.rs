@@ -23,7 +23,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use control::{
     Client,
-    config::{Cidr, NgListen, NgTransport},
+    config::{self, Cidr, NgListen, NgTransport},
     media::Media,
 };
 use futures_util::future::select_all;
@@ -75,14 +75,14 @@ impl Bound {
     }
 }
 
-/// Answers the requests that come to `bound` from this machine and from `allow` (from anywhere, where that is empty),
-/// until the future is dropped.
+/// Answers the requests that come to `bound` from this machine and from those that `config` allows, until the future is
+/// dropped.
 ///
 /// # Errors
 /// When the metrics cannot be registered, or a socket cannot be used any more.
 pub async fn serve(
     bound: Vec<Bound>,
-    allow: Vec<Cidr>,
+    config: &config::Media,
     media: Client<Media>,
     registry: &Registry,
 ) -> Result<(), ServeError> {
@@ -94,10 +94,12 @@ pub async fn serve(
         &["command", "result"],
     )?;
     registry.register(Box::new(requests.clone()))?;
+    let allow = config.ng_allow.clone();
     for one in &bound {
         announce(one, &allow)?;
     }
-    let desk = Arc::new(Desk::new(Front::new(media, requests), allow));
+    let front = Front::new(media, config.handling(None), requests);
+    let desk = Arc::new(Desk::new(front, allow));
     let watch = tokio::spawn(Arc::clone(desk.front()).watch());
     let _stop_watching = AbortOnDrop(watch);
     let stop = CancellationToken::new();

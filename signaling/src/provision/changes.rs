@@ -71,7 +71,10 @@ impl Changes {
         take_over!(
             changes, "media.", Media, running.media, read.media,
             live: [],
-            restart: [address, ports, interface, datapath, shards, sources, handover, timeout, ng, control, recordings, metrics],
+            restart: [
+                address, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, ng, ng_allow, control,
+                recordings, metrics,
+            ],
             apart: [],
         );
         take_over!(

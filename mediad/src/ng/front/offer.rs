@@ -60,7 +60,10 @@ impl Front {
             mux: options.mux,
             record: options.record,
         };
-        let treated = handling::of(&options);
+        if branch.streams.is_empty() {
+            branch.handling = [self.handling.clone(), self.handling.clone()];
+        }
+        let treated = handling::apply(&mut branch.handling, side, &options);
         let media = sdp.media();
         let count = remotes.len().max(branch.streams.len());
         branch.streams.resize(count, None);
@@ -78,8 +81,7 @@ impl Front {
                     let other = options.family.map_or(own, family);
                     let families = ordered(side, [own, other]);
                     let pair = pair(side, remote.clone());
-                    let treated = treated.clone().unwrap_or_default();
-                    engine::create(&self.media, families, pair, treated).await?
+                    engine::create(&self.media, families, pair, branch.handling.clone()).await?
                 }
             };
             self.calls.enter(session.id, id);
@@ -135,7 +137,7 @@ impl Front {
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
-        let treated = handling::of(&options);
+        let treated = handling::apply(&mut branch.handling, offerer.other(), &options);
         for (slot, remote) in branch.streams.iter_mut().zip(remotes) {
             let (Some(stream), Some(remote)) = (slot.as_mut(), remote) else {
                 // A stream that was refused carries nothing any more.
@@ -298,7 +300,7 @@ fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
             )));
         }
     }
-    handling::check(&mut options).map_err(Refusal::Other)?;
+    handling::check(&mut options);
     Ok(options)
 }
 

@@ -41,7 +41,7 @@ impl Bed {
     pub(super) async fn with(more: &str) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let pid = u16::try_from(std::process::id() % 25).unwrap();
-        let first = 6_000 + pid * 240 + NEXT.fetch_add(24, Relaxed);
+        let first = 5_200 + pid * 240 + NEXT.fetch_add(24, Relaxed);
         let text = format!(
             "[media]\naddress = \"127.0.0.1, ::1\"\nports = \"{first}-{}\"\ndatapath = \"sockets\"\nshards = 1\n{more}",
             first + 23
@@ -64,7 +64,7 @@ impl Bed {
         let server = tokio::spawn(async move {
             tokio::select! {
                 () = control => {}
-                result = front::serve(bound, config.media.ng_allow, media, &registry) => result.unwrap(),
+                result = front::serve(bound, &config.media, media, &registry) => result.unwrap(),
             }
         });
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

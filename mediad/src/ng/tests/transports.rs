@@ -180,7 +180,11 @@ async fn strangers_are_not_answered() {
         let (_, endpoint) = control::Endpoint::memory();
         let opts = prometheus::Opts::new("x", "x");
         let requests = prometheus::IntCounterVec::new(opts, &["command", "result"]).unwrap();
-        let front = super::super::front::Front::new(control::Client::connect(endpoint), requests);
+        let front = super::super::front::Front::new(
+            control::Client::connect(endpoint),
+            Default::default(),
+            requests,
+        );
         let allow = allow.split(',').filter(|block| !block.is_empty());
         super::super::desk::Desk::new(front, allow.map(|block| block.parse().unwrap()).collect())
     };

@@ -218,7 +218,7 @@ async fn raw_audio_is_binary_both_ways() {
     }
     // All of it is there, so that no frame is filled up.
     while shard.port.ahead() < 2 * FRAME {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     shard.until_played().await;
     let second = shard.until_played().await;
