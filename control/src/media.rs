@@ -216,7 +216,8 @@ pub struct Leg {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handling {
     /// The TOS byte (IPv4) or the traffic class (IPv6) of what this leg's party is sent, its two bits of ECN included
-    /// (RFC 3168). `None`: on XDP what the packet came with, from a shard's socket 0.
+    /// (RFC 3168). `None`: as `[media] tos` of the node says; where that is not set, on XDP what the packet came with, from a
+    /// shard's socket 0.
     pub tos: Option<u8>,
     /// Where this leg's party may send from. The default is [`SourcePolicy::Heuristic`].
     pub sources: SourcePolicy,

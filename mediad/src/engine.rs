@@ -175,6 +175,7 @@ impl Engine {
                 addresses: media.address.pairs().to_vec(),
                 timeout: Duration::from_secs(media.timeout.into()),
                 rate_cap: media.rate_cap,
+                tos: media.tos,
                 io: datapath.io,
             };
             shards.push(ShardHandle::start(

@@ -57,6 +57,8 @@ pub(crate) struct Leg {
     pub(crate) muted: bool,
     /// How the leg is treated otherwise.
     pub(crate) handling: Handling,
+    /// The TOS byte of what the party is sent, by the order or by the configuration.
+    pub(crate) tos: Option<u8>,
     /// The recording of what the party says.
     pub(crate) tap: Option<Tap>,
     /// Telephone keys that the party hears.
@@ -252,6 +254,7 @@ impl Leg {
             remote: None,
             muted: false,
             handling: Handling::default(),
+            tos: None,
             tap: None,
             keys: None,
             voice: None,

@@ -169,9 +169,13 @@ async fn start() -> Engine {
 }
 
 async fn start_with(more: &str) -> Engine {
+    start_on("xdp", more).await
+}
+
+async fn start_on(datapath: &str, more: &str) -> Engine {
     let text = format!(
         "[media]\naddress = \"10.9.9.9, 2001:db8:9::9\"\nports = \"30000-30099\"\n\
-         interface = \"a0, b0\"\ndatapath = \"xdp\"\nshards = 1\n{more}"
+         interface = \"a0, b0\"\ndatapath = \"{datapath}\"\nshards = 1\n{more}"
     );
     let config = Config::parse(&text, []).unwrap().config;
     let engine = Engine::start(&config, &Registry::new()).await;
@@ -522,6 +526,22 @@ async fn a_call_between_the_families_is_on_xdp(bed: &Bed) {
     engine.stop().await;
 }
 
+/// There the kernel makes the room itself.
+async fn the_families_meet_in_generic_mode_too(bed: &Bed) {
+    let engine = start_on("xdp-generic", "").await;
+    let mut alice = bed.party(&bed.caller, 1);
+    let mut bob = Bed::party_of(&bed.callee, 2, !bed.v6);
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let before = stats(&engine).await;
+    talk(&mut alice, &mut bob, &info, 20);
+    let after = stats(&engine).await;
+    assert_eq!(after.path, Path::XdpGeneric);
+    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 20);
+    assert_eq!(after.from_b.packets_xdp - before.from_b.packets_xdp, 20);
+    engine.stop().await;
+}
+
 /// Without UDP checksums, which IPv6 must have, the program cannot carry what comes over IPv4: the shard does, and the
 /// call's path says so.
 async fn what_the_program_passes_is_the_shards_call(bed: &Bed) {
@@ -657,6 +677,11 @@ on_both_families! {
     calls_that_are_each_others_party_stay_in_the_node
     keys_are_pressed_in_a_call_on_xdp
     a_call_on_xdp_is_recorded
+}
+
+#[test]
+fn generic_mode_between_the_families() {
+    on_a_node(false, the_families_meet_in_generic_mode_too);
 }
 
 #[test]

@@ -263,6 +263,9 @@ pub struct Media {
     /// How many times the packets that its codec and packet time need a party may send; 0 for any number. Default 4.
     /// A second's worth may come at once; what is beyond is dropped and counted. Video has no cap.
     pub rate_cap: u32,
+    /// The TOS byte (IPv4) or traffic class (IPv6) of what is sent, where a call's own says nothing: 184 is expedited
+    /// forwarding (RFC 3246). Default: none, and then XDP keeps what packets came with, and the rest is sent with 0.
+    pub tos: Option<u8>,
     /// Where rtpengine's NG protocol is served: `udp:IP:PORT`, `tcp:IP:PORT`, `http:IP:PORT`, or a list of such.
     /// Default: nowhere. The protocol has no authentication: who reaches it commands the calls.
     #[serde(deserialize_with = "ng::one_or_more")]
@@ -289,6 +292,7 @@ impl Default for Media {
             handover: true,
             timeout: 60,
             rate_cap: 4,
+            tos: None,
             ng: Vec::new(),
             ng_allow: Vec::new(),
             control: None,

@@ -113,11 +113,11 @@ impl<I: PacketIo> Shard<I> {
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
             let leg = session.split(side).0;
             let ports = [leg.port, leg.control_port()];
-            let before = leg.handling.tos;
-            let tos = handling.tos;
+            let tos = handling.tos.or(self.config.tos);
+            let is_marked_anew = std::mem::replace(&mut leg.tos, tos) != tos;
             let has_moved = session.handle(side, handling);
-            if tos != before {
-                self.mark(id, ports, tos.unwrap_or(0));
+            if is_marked_anew {
+                self.mark(ports, tos);
             }
             if has_moved {
                 self.unlearn(index, side);
@@ -141,10 +141,10 @@ impl<I: PacketIo> Shard<I> {
     }
 
     /// Sets the TOS byte of what leaves by these ports' sockets.
-    fn mark(&mut self, id: SessionId, ports: [PortIndex; 2], tos: u8) {
+    fn mark(&mut self, ports: [PortIndex; 2], tos: Option<u8>) {
         for port in ports {
-            if let Err(error) = self.io.mark(port, tos) {
-                warn!(session = %id, %error, tos, "cannot set the TOS byte of a media socket");
+            if let Err(error) = self.io.mark(port, tos.unwrap_or(0)) {
+                warn!(%error, ?tos, "cannot set the TOS byte of a media socket");
             }
         }
     }
@@ -364,11 +364,15 @@ impl<I: PacketIo> Shard<I> {
         let local = SocketAddr::new(bind, port);
         let rtp = packet_io::bind(local)?;
         let rtcp = packet_io::bind(SocketAddr::new(bind, port + 1))?;
-        let leg = Leg::new(self.index_of(port), local, advertised);
+        let mut leg = Leg::new(self.index_of(port), local, advertised);
         self.io.open(leg.port, rtp)?;
         if let Err(error) = self.io.open(leg.control_port(), rtcp) {
             self.io.close(leg.port);
             return Err(error);
+        }
+        leg.tos = self.config.tos;
+        if leg.tos.is_some() {
+            self.mark([leg.port, leg.control_port()], leg.tos);
         }
         Ok(leg)
     }

@@ -64,6 +64,8 @@ pub(crate) struct ShardConfig {
     pub(crate) timeout: Duration,
     /// Times of what a codec needs that a party may send; 0 for any number.
     pub(crate) rate_cap: u32,
+    /// The TOS byte of what is sent, where a leg says nothing.
+    pub(crate) tos: Option<u8>,
     pub(crate) io: IoMode,
 }
 

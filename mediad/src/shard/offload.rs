@@ -94,7 +94,7 @@ impl Offload {
             && leg.is_rtp()
             && other.is_rtp();
         let may = !silent && !leg.received.strayed;
-        let (tos, spacing) = (other.handling.tos, leg.received.spacing);
+        let (tos, spacing) = (other.tos, leg.received.spacing);
         let forwarding = (may && is_plain)
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()

@@ -247,9 +247,9 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
     }
 }
 
-/// Connected sockets too, and again when it is changed.
+/// By the order, or by the configuration; connected sockets too, and again when it is changed.
 async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
-    let bed = Bed::new(datapath).await;
+    let bed = Bed::with(datapath, 40, "tos = 104\n").await;
     let (mut alice, mut bob) = (Party::on("::1", 1), Party::new(2));
     let leg = |party: &Party, tos| Leg {
         family: Family::of(&party.address()),
@@ -264,7 +264,7 @@ async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
     let create = Create {
         id: session(1),
         owner: String::new(),
-        a: leg(&alice, Some(0x88)),
+        a: leg(&alice, None),
         b: leg(&bob, Some(0xb8)),
         apart: false,
     };
@@ -280,8 +280,8 @@ async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
             assert_eq!(receive_tos(&alice.rtp), to_alice);
         }
     };
-    exchange(0x88, 0xb8);
-    for (tos, heard) in [(Some(0x2c), 0x2c), (None, 0)] {
+    exchange(104, 0xb8);
+    for (tos, heard) in [(Some(0x2c), 0x2c), (Some(0), 0), (None, 104)] {
         let modify = Modify {
             id: session(1),
             a: None,
@@ -295,7 +295,7 @@ async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
             ],
         };
         bed.ask(Request::Modify(modify)).await.unwrap();
-        exchange(0x88, heard);
+        exchange(104, heard);
     }
 }
 
@@ -413,7 +413,8 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
 }
 
 async fn a_survey_tells_what_is_new_since_the_one_before(datapath: &str) {
-    let bed = Bed::new(datapath).await;
+    // It talks faster than time goes.
+    let bed = Bed::with(datapath, 40, "rate_cap = 0\n").await;
     let (mut alice, bob) = (Party::new(1), Party::new(2));
     let info = bed
         .create(1, Some(alice.described()), Some(bob.described()))
