@@ -36,6 +36,9 @@ const OTHER: u32 = 2;
 /// How many runs a frame lasts: its TTL goes from 255 to 5.
 const BATCH: u32 = 250;
 
+/// A cap that lets all through: a microsecond between packets.
+const CAP: u16 = 1;
+
 const CLOCK_RATE: u32 = 8_000;
 
 /// Why nothing was measured.
@@ -134,6 +137,7 @@ pub fn measure(rounds: usize, batches: u32) -> Result<Vec<Cost>, CostError> {
 enum Path {
     Floor,
     Tx,
+    Bare,
     Redirect,
     Gate,
     NoSlot,
@@ -144,6 +148,7 @@ impl Path {
     const ALL: &[Self] = &[
         Self::Floor,
         Self::Tx,
+        Self::Bare,
         Self::Redirect,
         Self::Gate,
         Self::NoSlot,
@@ -153,6 +158,7 @@ impl Path {
         match self {
             Self::Floor => "floor: swap addresses, send back",
             Self::Tx => "RTP forwarded, same interface",
+            Self::Bare => "the same without quality counters",
             Self::Redirect => "RTP forwarded, other interface",
             Self::Gate => "RTP of a stranger, dropped",
             Self::NoSlot => "UDP to another port, passed",
@@ -161,7 +167,7 @@ impl Path {
 
     const fn verdict(self) -> u32 {
         match self {
-            Self::Floor | Self::Tx => XDP_TX,
+            Self::Floor | Self::Tx | Self::Bare => XDP_TX,
             Self::Redirect => XDP_REDIRECT,
             Self::Gate => XDP_DROP,
             Self::NoSlot => XDP_PASS,
@@ -171,6 +177,8 @@ impl Path {
 
 struct Bed {
     xdp: Xdp,
+    /// The program without statistics.
+    bare: Xdp,
     floor: Floor,
 }
 
@@ -183,6 +191,7 @@ impl Bed {
 
     fn new() -> Result<Self, CostError> {
         let mut xdp = Xdp::load()?;
+        let bare = Xdp::load_without_statistics()?;
         xdp.allow_device(OTHER, INGRESS)?;
         for (local, ifindex) in [(Self::TX, INGRESS), (Self::REDIRECT, OTHER)] {
             let (peer, source, destination) = (Self::PEER, Self::PEER, local);
@@ -198,11 +207,13 @@ impl Bed {
                 destination: [4; 6],
                 tags: [None, None],
             };
-            let slot = Slot::forwarding(Identity::default(), &route, &hop, CLOCK_RATE)?;
+            let slot = Slot::forwarding(Identity::default(), &route, &hop, CLOCK_RATE)?.cap(CAP);
             xdp.slots().write(local.port(), &slot);
+            bare.slots().write(local.port(), &slot);
         }
         Ok(Self {
             xdp,
+            bare,
             floor: Floor::load()?,
         })
     }
@@ -210,7 +221,7 @@ impl Bed {
     /// The mean time a packet in ns.
     fn run(&self, path: Path, batches: u32) -> Result<f64, CostError> {
         let frame = match path {
-            Path::Floor | Path::Tx => frame(Self::PEER, Self::TX),
+            Path::Floor | Path::Tx | Path::Bare => frame(Self::PEER, Self::TX),
             Path::Redirect => frame(Self::PEER, Self::REDIRECT),
             Path::Gate => frame(Self::STRANGER, Self::TX),
             Path::NoSlot => frame(Self::PEER, Self::NO_SLOT),
@@ -233,6 +244,7 @@ impl Bed {
     fn batch(&self, path: Path, frame: &[u8]) -> Result<TestRun, XdpError> {
         match path {
             Path::Floor => self.floor.test_run(frame, BATCH),
+            Path::Bare => self.bare.test_run(frame, BATCH),
             _ => self.xdp.test_run(frame, BATCH),
         }
     }
