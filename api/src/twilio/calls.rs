@@ -7,7 +7,7 @@ use control::signal::{Request, Response as Told, VoiceDone, VoiceOrder, VoiceUpd
 use serde_json::{Value, json};
 use store::{Timestamp, VoiceCallFilter, VoiceCallRow, VoiceDirection, VoiceStatus};
 
-pub(super) use self::order::{link, party, recording};
+pub(super) use self::order::{link, recording};
 use super::{
     Call, Error, VERSION, Verb, created,
     date::{self, rfc2822, span},

@@ -9,14 +9,21 @@ use store::{
 
 use super::{
     Call, Error, VERSION, Verb,
-    calls::{ask, between, link, party},
+    calls::{ask, between, link},
     created,
     date::rfc2822,
-    gone, numbers,
+    gone,
     page::Asked,
+    parties::{Codes, parties},
     shown, time,
 };
 
+/// What is wrong with whom a message is from and to.
+const CODES: Codes = Codes {
+    no_to: (21604, "A 'To' phone number is required"),
+    no_from: (21603, "A 'From' phone number is required"),
+    not_own: 21606,
+};
 /// Characters of a text at most.
 const MOST: usize = 1_600;
 /// What Twilio sends by, and this node does not.
@@ -140,20 +147,7 @@ async fn order(call: &Call<'_>) -> Result<VoiceMessage, Error> {
         let message = format!("{name} is not built: leave it out");
         return Err(Error::unsupported(message));
     }
-    let to = form.text("To");
-    let to = to.ok_or_else(|| Error::bad(21604, "A 'To' phone number is required"))?;
-    let wrong = || Error::bad(21211, format!("Invalid 'To' Phone Number: {to}"));
-    let to = party(to).ok_or_else(wrong)?;
-    let from = form.text("From");
-    let from = from.ok_or_else(|| Error::bad(21603, "A 'From' phone number is required"))?;
-    let wrong = || Error::bad(21212, format!("Invalid 'From' Phone Number: {from}"));
-    let from = party(from).ok_or_else(wrong)?;
-    // Whoever shares the node shows its own numbers.
-    let is_shared = call.account.tenant.is_some();
-    if is_shared && from.starts_with('+') && !numbers::has(call, &from).await? {
-        let message = format!("'From' phone number {from} is not this account's");
-        return Err(Error::bad(21606, message));
-    }
+    let (from, to) = parties(call, &CODES).await?;
     let body = form.text("Body");
     let body = body.ok_or_else(|| Error::bad(21602, "Message body is required"))?;
     if body.chars().count() > MOST {

@@ -17,6 +17,7 @@ mod keys;
 mod messages;
 mod numbers;
 mod page;
+mod parties;
 mod recordings;
 mod streams;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
-use super::{ROWS, Stated, latest, page, place};
+use super::{ROWS, Stated, latest};
 use crate::{
     Cursor, Page, Store, StoreError, Timestamp,
     engine::{on_engine, within},
@@ -182,14 +182,7 @@ impl Store {
     /// # Errors
     /// If the database fails, or the row is damaged.
     pub async fn voice_call(&self, sid: &str) -> Result<Option<VoiceCallRow>, StoreError> {
-        let row: Option<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let query = sqlx::query_as("SELECT * FROM voice_calls WHERE sid = $1");
-                Ok(query.bind(sid).fetch_optional(pool).await?)
-            })
-        })
-        .await?;
-        row.map(VoiceCallRow::try_from).transpose()
+        self.voice_row(sid).await
     }
 
     /// A page of the calls that `filter` lets through, newest first.
@@ -202,40 +195,20 @@ impl Store {
         limit: u32,
         after: Option<Cursor>,
     ) -> Result<Page<VoiceCallRow>, StoreError> {
-        let before = place(after, "CA");
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let mut query = QueryBuilder::new("SELECT * FROM voice_calls WHERE account = ");
-                query.push_bind(filter.account.as_str());
-                query.push(" AND (created_ms, sid) < (").push_bind(before.0);
-                query.push(", ").push_bind(before.1.as_str()).push(")");
-                for (column, text) in [
-                    ("from_party", filter.from.as_deref()),
-                    ("to_party", filter.to.as_deref()),
-                    ("parent", filter.parent.as_deref()),
-                    ("status", filter.status.map(VoiceStatus::name)),
-                ] {
-                    if let Some(text) = text {
-                        query.push(" AND ").push(column).push(" = ").push_bind(text);
-                    }
-                }
-                for (bound, time) in [
-                    ("started_ms >= ", filter.started_since),
-                    ("started_ms < ", filter.started_until),
-                    ("ended_ms >= ", filter.ended_since),
-                    ("ended_ms < ", filter.ended_until),
-                ] {
-                    if let Some(time) = time {
-                        query.push(" AND ").push(bound).push_bind(time.millis());
-                    }
-                }
-                query.push(" ORDER BY created_ms DESC, sid DESC LIMIT ");
-                query.push_bind(i64::from(limit) + 1);
-                Ok(query.build_query_as().fetch_all(pool).await?)
-            })
-        })
-        .await?;
-        page(rows, limit)
+        let texts = [
+            ("from_party = ", filter.from.as_deref()),
+            ("to_party = ", filter.to.as_deref()),
+            ("parent = ", filter.parent.as_deref()),
+            ("status = ", filter.status.map(VoiceStatus::name)),
+        ];
+        let times = [
+            ("started_ms >= ", filter.started_since),
+            ("started_ms < ", filter.started_until),
+            ("ended_ms >= ", filter.ended_since),
+            ("ended_ms < ", filter.ended_until),
+        ];
+        self.voice_page(&filter.account, &texts, &times, limit, after)
+            .await
     }
 
     /// Removes a call of an account, where it is over. Tells whether there was one.
@@ -264,6 +237,10 @@ fn bounded(count: u64) -> i64 {
 }
 
 impl Stated for VoiceCallRow {
+    type Row = Row;
+    const TABLE: &str = "voice_calls";
+    const PREFIX: &str = "CA";
+
     fn sid(&self) -> &str {
         &self.sid
     }
@@ -278,7 +255,7 @@ impl Stated for VoiceCallRow {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     sid: String,
     account: String,
     tenant: Option<String>,

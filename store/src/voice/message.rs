@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::{ROWS, Stated, latest, page, place};
+use super::{ROWS, Stated, latest};
 use crate::{
     Cursor, Page, Store, StoreError, Timestamp,
     engine::{on_engine, within},
@@ -157,14 +157,7 @@ impl Store {
     /// # Errors
     /// If the database fails, or the row is damaged.
     pub async fn voice_message(&self, sid: &str) -> Result<Option<VoiceMessageRow>, StoreError> {
-        let row: Option<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let query = sqlx::query_as("SELECT * FROM voice_messages WHERE sid = $1");
-                Ok(query.bind(sid).fetch_optional(pool).await?)
-            })
-        })
-        .await?;
-        row.map(VoiceMessageRow::try_from).transpose()
+        self.voice_row(sid).await
     }
 
     /// A page of the messages that `filter` lets through, newest first.
@@ -177,36 +170,16 @@ impl Store {
         limit: u32,
         after: Option<Cursor>,
     ) -> Result<Page<VoiceMessageRow>, StoreError> {
-        let before = place(after, "SM");
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let mut query = QueryBuilder::new("SELECT * FROM voice_messages WHERE account = ");
-                query.push_bind(filter.account.as_str());
-                query.push(" AND (created_ms, sid) < (").push_bind(before.0);
-                query.push(", ").push_bind(before.1.as_str()).push(")");
-                for (column, text) in [
-                    ("from_party", filter.from.as_deref()),
-                    ("to_party", filter.to.as_deref()),
-                ] {
-                    if let Some(text) = text {
-                        query.push(" AND ").push(column).push(" = ").push_bind(text);
-                    }
-                }
-                for (bound, time) in [
-                    ("sent_ms >= ", filter.sent_since),
-                    ("sent_ms < ", filter.sent_until),
-                ] {
-                    if let Some(time) = time {
-                        query.push(" AND ").push(bound).push_bind(time.millis());
-                    }
-                }
-                query.push(" ORDER BY created_ms DESC, sid DESC LIMIT ");
-                query.push_bind(i64::from(limit) + 1);
-                Ok(query.build_query_as().fetch_all(pool).await?)
-            })
-        })
-        .await?;
-        page(rows, limit)
+        let texts = [
+            ("from_party = ", filter.from.as_deref()),
+            ("to_party = ", filter.to.as_deref()),
+        ];
+        let times = [
+            ("sent_ms >= ", filter.sent_since),
+            ("sent_ms < ", filter.sent_until),
+        ];
+        self.voice_page(&filter.account, &texts, &times, limit, after)
+            .await
     }
 
     /// Empties the text of an account's message that is not on its way. Tells whether there was one.
@@ -250,6 +223,10 @@ fn signed(number: u32) -> i32 {
 }
 
 impl Stated for VoiceMessageRow {
+    type Row = Row;
+    const TABLE: &str = "voice_messages";
+    const PREFIX: &str = "SM";
+
     fn sid(&self) -> &str {
         &self.sid
     }
@@ -264,7 +241,7 @@ impl Stated for VoiceMessageRow {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     sid: String,
     account: String,
     tenant: Option<String>,

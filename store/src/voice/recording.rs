@@ -3,7 +3,7 @@
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
-use super::{ROWS, Stated, latest, page, place};
+use super::{ROWS, Stated, latest};
 use crate::{
     Cursor, Page, Store, StoreError, Timestamp,
     engine::{on_engine, within},
@@ -121,14 +121,7 @@ impl Store {
         &self,
         sid: &str,
     ) -> Result<Option<VoiceRecordingRow>, StoreError> {
-        let row: Option<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let query = sqlx::query_as("SELECT * FROM voice_recordings WHERE sid = $1");
-                Ok(query.bind(sid).fetch_optional(pool).await?)
-            })
-        })
-        .await?;
-        row.map(VoiceRecordingRow::try_from).transpose()
+        self.voice_row(sid).await
     }
 
     /// A page of the recordings that `filter` lets through, newest first.
@@ -141,28 +134,13 @@ impl Store {
         limit: u32,
         after: Option<Cursor>,
     ) -> Result<Page<VoiceRecordingRow>, StoreError> {
-        let before = place(after, "RE");
-        let rows: Vec<Row> = within(async {
-            on_engine!(self.reader(), pool => {
-                let mut query = QueryBuilder::new("SELECT * FROM voice_recordings WHERE account = ");
-                query.push_bind(filter.account.as_str());
-                query.push(" AND (created_ms, sid) < (").push_bind(before.0);
-                query.push(", ").push_bind(before.1.as_str()).push(")");
-                if let Some(call) = filter.call.as_deref() {
-                    query.push(" AND call = ").push_bind(call);
-                }
-                for (bound, time) in [("created_ms >= ", filter.since), ("created_ms < ", filter.until)] {
-                    if let Some(time) = time {
-                        query.push(" AND ").push(bound).push_bind(time.millis());
-                    }
-                }
-                query.push(" ORDER BY created_ms DESC, sid DESC LIMIT ");
-                query.push_bind(i64::from(limit) + 1);
-                Ok(query.build_query_as().fetch_all(pool).await?)
-            })
-        })
-        .await?;
-        page(rows, limit)
+        let texts = [("call = ", filter.call.as_deref())];
+        let times = [
+            ("created_ms >= ", filter.since),
+            ("created_ms < ", filter.until),
+        ];
+        self.voice_page(&filter.account, &texts, &times, limit, after)
+            .await
     }
 
     /// Forgets a recording of an account, and has its file go. Tells whether there was one.
@@ -191,6 +169,10 @@ impl Store {
 }
 
 impl Stated for VoiceRecordingRow {
+    type Row = Row;
+    const TABLE: &str = "voice_recordings";
+    const PREFIX: &str = "RE";
+
     fn sid(&self) -> &str {
         &self.sid
     }

@@ -91,7 +91,7 @@ impl Store {
             })
         })
         .await?;
-        Ok(rows.into_iter().map(VoiceStreamRow::from).collect())
+        rows.into_iter().map(VoiceStreamRow::try_from).collect()
     }
 }
 
@@ -99,6 +99,10 @@ const UP: &str = "in-progress";
 const DOWN: &str = "stopped";
 
 impl Stated for VoiceStreamRow {
+    type Row = Row;
+    const TABLE: &str = "voice_streams";
+    const PREFIX: &str = "MZ";
+
     fn sid(&self) -> &str {
         &self.sid
     }
@@ -113,7 +117,7 @@ impl Stated for VoiceStreamRow {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     sid: String,
     account: String,
     call: String,
@@ -124,9 +128,11 @@ struct Row {
     sequence: i64,
 }
 
-impl From<Row> for VoiceStreamRow {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<Row> for VoiceStreamRow {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
             sid: row.sid,
             account: row.account,
             call: row.call,
@@ -135,6 +141,6 @@ impl From<Row> for VoiceStreamRow {
             created: Timestamp::from_millis(row.created_ms),
             updated: Timestamp::from_millis(row.updated_ms),
             sequence: row.sequence.unsigned_abs(),
-        }
+        })
     }
 }

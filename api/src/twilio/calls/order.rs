@@ -3,9 +3,9 @@
 use control::signal::{Secret, VoiceCall, VoiceEntry, VoiceLink, VoiceRecording, VoiceUpdate};
 use store::{DEFAULT_TENANT, Hook, HttpMethod, Uuid};
 
-use super::{
-    super::{Call, Error, numbers},
-    Error as Wrong,
+use super::super::{
+    Call, Error,
+    parties::{Codes, parties},
 };
 use crate::rules;
 
@@ -16,6 +16,13 @@ const LIMITS: std::ops::RangeInclusive<u32> = 1..=86_400;
 /// Octets of a document at most.
 const MOST_DOCUMENT: usize = 64 << 10;
 
+/// What is wrong with whom a call is from and to.
+const CODES: Codes = Codes {
+    no_to: (21201, "No 'To' number is specified"),
+    no_from: (21213, "No 'From' number is specified"),
+    not_own: 21210,
+};
+
 pub(super) async fn call(call: &Call<'_>) -> Result<VoiceCall, Error> {
     let form = &call.form;
     if form.text("MachineDetection").is_some() || form.text("AsyncAmd") == Some("true") {
@@ -23,20 +30,7 @@ pub(super) async fn call(call: &Call<'_>) -> Result<VoiceCall, Error> {
             "MachineDetection is not built: leave it out",
         ));
     }
-    let to = form
-        .text("To")
-        .ok_or_else(|| Wrong::bad(21201, "No 'To' number is specified"))?;
-    let to =
-        party(to).ok_or_else(|| Wrong::bad(21211, format!("Invalid 'To' Phone Number: {to}")))?;
-    let from = form.text("From");
-    let from = from.ok_or_else(|| Wrong::bad(21213, "No 'From' number is specified"))?;
-    let wrong = || Wrong::bad(21212, format!("Invalid 'From' Phone Number: {from}"));
-    let from = party(from).ok_or_else(wrong)?;
-    // Whoever shares the node shows its own numbers.
-    if call.account.tenant.is_some() && from.starts_with('+') && !numbers::has(call, &from).await? {
-        let message = format!("'From' phone number {from} is not this account's");
-        return Err(Error::bad(21210, message));
-    }
+    let (from, to) = parties(call, &CODES).await?;
     let (entry, fallback, status) = match form.text("ApplicationSid") {
         Some(sid) => application(call, sid).await?,
         None => (
@@ -227,58 +221,9 @@ async fn application(call: &Call<'_>, sid: &str) -> Result<Webhooks, Error> {
     Ok((VoiceEntry::Url(entry), fallback, status))
 }
 
-/// Whom a call or a message is from or to: a number, `client:name` or `sip:user@host`.
-pub(in super::super) fn party(text: &str) -> Option<String> {
-    if let Some(name) = text.strip_prefix("client:") {
-        let is_name = !name.is_empty() && name.len() <= 121;
-        return (is_name && name.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned());
-    }
-    if let Some(rest) = text
-        .strip_prefix("sip:")
-        .or_else(|| text.strip_prefix("sips:"))
-    {
-        let (user, host) = rest.split_once('@')?;
-        let is_good = !user.is_empty()
-            && !host.is_empty()
-            && text.len() <= 2_048
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b));
-        return is_good.then(|| text.to_owned());
-    }
-    let digits: String = text.chars().filter(|c| !" -().".contains(*c)).collect();
-    let bare = digits.strip_prefix('+').unwrap_or(&digits);
-    let is_number = (2..=15).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_digit());
-    is_number.then_some(digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_party_is_a_number_a_client_or_a_sip_uri() {
-        for (text, wanted) in [
-            ("+1 (555) 010-0", "+15550100"),
-            ("100", "100"),
-            ("client:alice", "client:alice"),
-            ("sip:a@b.test?X-A=1", "sip:a@b.test?X-A=1"),
-        ] {
-            assert_eq!(party(text).as_deref(), Some(wanted));
-        }
-        for wrong in [
-            "",
-            "+",
-            "abc",
-            "client:",
-            "sip:host",
-            "sip:@host",
-            "sip:a@b>",
-            "+1234567890123456",
-        ] {
-            assert_eq!(party(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn a_webhook_has_a_host_and_may_have_a_password() {
