@@ -1,26 +1,19 @@
 //! A core with everything around it played: time, parties, mediad, the resolver.
 
+mod mediad;
+mod parties;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use control::{
-    Config, Fault, FaultCode,
-    channel::{Events, RequestError},
-    config::Transport,
-    media::{
-        self, Create, Family, FlowStats, Local as Leg, Path, SessionId, SessionInfo, SessionStats,
-    },
-    signal,
-};
+use control::{Config, Fault, channel::Events, config::Transport, media, signal};
 use sip::{
-    dialog::Dialog,
     digest::{Ha1, Hash, NonceSecret},
-    header::HeaderName,
     message::{Message, Method},
     transaction::TransactionId,
 };
@@ -28,13 +21,15 @@ use store::{CallEvent, Cdr, Timestamp};
 
 use crate::{
     accounts::Access,
-    call::{Authority, Core, Hop, Kept, MediaToken, Output, Policy, ResolveToken, WebhookToken},
+    call::{Authority, Core, Hop, Kept, Output, Policy, ResolveToken, WebhookToken},
     defence::Standing,
     directory::{Aor, Directory},
     metrics::Metrics,
     net::{ConnectionId, Flow, Local, Names},
     rows::Row,
 };
+
+pub(super) use self::{mediad::Mediad, parties::*};
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
 pub(super) const NODE6: &str = "[2001:db8::1]:5060";
@@ -210,28 +205,6 @@ pub(super) struct Bed {
     pub(super) cancelled: Vec<WebhookToken>,
 }
 
-/// A mediad that is played.
-#[derive(Default)]
-pub(super) struct Mediad {
-    pub(super) sessions: BTreeMap<[u8; 16], (Create, SessionInfo)>,
-    pub(super) asked: Vec<media::Request>,
-    /// Answers wait here while `holds`.
-    pub(super) held: VecDeque<(MediaToken, Result<media::Response, RequestError>)>,
-    pub(super) holds: bool,
-    pub(super) fails: bool,
-    /// Orders of programmable voice that get no answer, from now on.
-    pub(super) unheard: u32,
-    pub(super) silent_ms: u64,
-    /// How often it was asked how calls sound.
-    pub(super) surveys: u64,
-    /// The files of sessions that are recorded.
-    pub(super) recorded: BTreeMap<[u8; 16], String>,
-    /// What was to be done in sessions of programmable voice.
-    pub(super) orders: Vec<media::VoiceOrder>,
-    files: u32,
-    next_port: u16,
-}
-
 impl Bed {
     pub(super) fn new() -> Self {
         let config = Config::parse(CONFIG, []).unwrap().config;
@@ -285,10 +258,7 @@ impl Bed {
             metrics,
             now,
             sent: VecDeque::new(),
-            mediad: Mediad {
-                next_port: 20_000,
-                ..Mediad::default()
-            },
+            mediad: Mediad::new(20_000),
             cdrs: Vec::new(),
             #[cfg(feature = "otel")]
             traced: Vec::new(),
@@ -583,327 +553,4 @@ impl Bed {
         };
         self.mediad.asked.drain(..).map(word).collect()
     }
-}
-
-/// As mediad has it: a leg is of the family that it was made for.
-fn foreign(leg: &media::Leg, remote: Option<&media::Remote>) -> bool {
-    remote.is_some_and(|remote| Family::of(&remote.rtp) != leg.family)
-}
-
-impl Mediad {
-    fn answer(&mut self, request: media::Request) -> Result<media::Response, RequestError> {
-        let missing = || Fault::new(FaultCode::NotFound, "there is no such session").into();
-        match request {
-            media::Request::Create(_) if self.fails => {
-                Err(Fault::new(FaultCode::Exhausted, "no port is free").into())
-            }
-            media::Request::Create(create)
-                if foreign(&create.a, create.a.remote.as_ref())
-                    || foreign(&create.b, create.b.remote.as_ref()) =>
-            {
-                Err(Fault::new(FaultCode::Invalid, "not of that family").into())
-            }
-            media::Request::Create(create) => {
-                let (a, b) = (self.leg(&create.a), self.leg(&create.b));
-                let info = SessionInfo {
-                    id: create.id,
-                    a,
-                    b,
-                };
-                let key = create.id.0;
-                let muted = (create.a.muted, create.b.muted);
-                let entry = self.sessions.entry(key).or_insert((create, info));
-                (entry.0.a.muted, entry.0.b.muted) = muted;
-                Ok(media::Response::Session(entry.1.clone()))
-            }
-            media::Request::Modify(modify) => match self.sessions.get_mut(&modify.id.0) {
-                Some((create, _))
-                    if foreign(&create.a, modify.a.as_ref())
-                        || foreign(&create.b, modify.b.as_ref()) =>
-                {
-                    Err(Fault::new(FaultCode::Invalid, "not of that family").into())
-                }
-                Some((create, info)) => {
-                    create.a.remote = modify.a.or_else(|| create.a.remote.take());
-                    create.b.remote = modify.b.or_else(|| create.b.remote.take());
-                    Ok(media::Response::Session(info.clone()))
-                }
-                None => Err(missing()),
-            },
-            media::Request::Mute(_) if self.fails => {
-                Err(Fault::new(FaultCode::Unavailable, "stopping").into())
-            }
-            media::Request::Mute(mute) => match self.sessions.get_mut(&mute.id.0) {
-                Some((create, info)) => {
-                    (create.a.muted, create.b.muted) = (mute.a, mute.b);
-                    Ok(media::Response::Session(info.clone()))
-                }
-                None => Err(missing()),
-            },
-            media::Request::Delete(id) => match self.sessions.remove(&id.0) {
-                Some(_) => Ok(media::Response::Stats(self.stats(id))),
-                None => Ok(media::Response::Gone),
-            },
-            media::Request::Query(id) => match self.sessions.contains_key(&id.0) {
-                true => Ok(media::Response::Stats(self.stats(id))),
-                false => Err(missing()),
-            },
-            media::Request::Record(record) => match self.sessions.contains_key(&record.id.0) {
-                true => {
-                    let file = record.name.map(|name| {
-                        let number = &mut self.files;
-                        let known = self.recorded.entry(record.id.0);
-                        known
-                            .or_insert_with(|| {
-                                *number += 1;
-                                format!("/recordings/{name}-{number}.wav")
-                            })
-                            .clone()
-                    });
-                    if file.is_none() {
-                        self.recorded.remove(&record.id.0);
-                    }
-                    Ok(media::Response::Recording(file))
-                }
-                false => Err(missing()),
-            },
-            media::Request::Dtmf(dtmf) => match self.sessions.get(&dtmf.id.0) {
-                Some((create, info)) => {
-                    let (a, b) = (&create.a, &create.b);
-                    let hearer = if dtmf.hears == media::Side::A { a } else { b };
-                    let events = hearer.remote.as_ref().and_then(|remote| remote.events);
-                    match events {
-                        Some(_) => Ok(media::Response::Session(info.clone())),
-                        None => Err(Fault::new(FaultCode::Conflict, "no telephone-event").into()),
-                    }
-                }
-                None => Err(missing()),
-            },
-            media::Request::Voice(_) if self.unheard > 0 => {
-                self.unheard -= 1;
-                Err(RequestError::Timeout)
-            }
-            media::Request::Voice(voice) => match self.sessions.get(&voice.id.0) {
-                Some((_, info)) => {
-                    self.orders.extend(voice.orders);
-                    Ok(media::Response::Session(info.clone()))
-                }
-                None => Err(missing()),
-            },
-            media::Request::Survey(ids) => {
-                self.surveys += 1;
-                let here = ids.iter().filter(|id| self.sessions.contains_key(&id.0));
-                let flow = |packets| media::FlowSample {
-                    packets,
-                    lost: 1,
-                    jitter_us: 1500,
-                    mos: Some(4.0),
-                };
-                let surveyed = here.map(|id| media::Surveyed {
-                    id: *id,
-                    from_a: flow(500 * self.surveys),
-                    from_b: flow(400 * self.surveys),
-                });
-                Ok(media::Response::Survey(surveyed.collect()))
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn leg(&mut self, leg: &media::Leg) -> Leg {
-        let ip = match leg.family {
-            Family::V4 => "198.51.100.1",
-            Family::V6 => "2001:db8:ffff::1",
-        };
-        let port = leg.port.unwrap_or(self.next_port);
-        self.next_port = self.next_port.wrapping_add(2);
-        let address = |port| SocketAddr::new(ip.parse().unwrap(), port);
-        Leg {
-            rtp: address(port),
-            rtcp: address(port + 1),
-        }
-    }
-
-    fn stats(&self, id: SessionId) -> SessionStats {
-        let flow = |packets| FlowStats {
-            packets,
-            bytes: packets * 172,
-            forwarded: packets,
-            lost: 3,
-            jitter_us: 1500,
-            mos: Some(4.4),
-            ..FlowStats::default()
-        };
-        SessionStats {
-            id,
-            from_a: flow(1000),
-            from_b: flow(900),
-            path: Path::Xdp,
-            silent_ms: self.silent_ms,
-        }
-    }
-
-    /// The only session's description.
-    pub(super) fn only(&self) -> &Create {
-        assert_eq!(self.sessions.len(), 1, "{:?}", self.sessions);
-        &self.sessions.values().next().unwrap().0
-    }
-}
-
-/// SDP with one audio stream, or more for more ports.
-pub(super) fn sdp(address: &str, ports: &[u16], direction: &str) -> String {
-    let family = if address.contains(':') { "IP6" } else { "IP4" };
-    let mut text = format!(
-        "v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
-    );
-    for port in ports {
-        text.push_str(&format!("m=audio {port} RTP/AVP 8\r\na={direction}\r\n"));
-    }
-    text
-}
-
-/// A caller, or a callee, and what it needs to speak within the dialog.
-pub(super) struct Party {
-    pub(super) dialog: Dialog,
-    address: &'static str,
-    count: u32,
-}
-
-/// An INVITE from the caller to a number.
-pub(super) fn invite(number: &str, id: &str, body: &str) -> Message {
-    let content = if body.is_empty() {
-        ""
-    } else {
-        "Content-Type: application/sdp\r\n"
-    };
-    let text = format!(
-        "INVITE sip:{number}@192.0.2.1:5060 SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK{id};rport\r\n\
-         Max-Forwards: 70\r\nFrom: \"A\" <sip:alice@pbx.test>;tag=a{id}\r\n\
-         To: <sip:{number}@node.test>\r\nCall-ID: {id}@pbx.test\r\nCSeq: 1 INVITE\r\n\
-         Contact: <sip:alice@{CALLER}>\r\nX-Custom: kept\r\n{content}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    Message::parse(text.into()).unwrap()
-}
-
-/// A response of the callee to a request that it got.
-pub(super) fn answer(request: &Message, status: u16, contact: &str, body: &str) -> Message {
-    let mut response = request.respond(status).to_tag("callee");
-    response = response.header(HeaderName::Contact, format!("<sip:bob@{contact}>"));
-    if !body.is_empty() {
-        response = response.body("application/sdp", body.to_owned());
-    }
-    response.build().unwrap()
-}
-
-impl Party {
-    pub(super) fn caller(invite: &Message, response: &Message) -> Self {
-        Self {
-            dialog: Dialog::uac(invite, response).unwrap(),
-            address: CALLER,
-            count: 0,
-        }
-    }
-
-    pub(super) fn callee(invite: &Message, address: &'static str) -> Self {
-        Self {
-            dialog: Dialog::uas(invite, "callee").unwrap(),
-            address,
-            count: 0,
-        }
-    }
-
-    fn via(&mut self) -> String {
-        self.count += 1;
-        let (tag, peer) = (self.dialog.local_tag(), self.dialog.remote_tag());
-        format!(
-            "SIP/2.0/UDP {};branch=z9hG4bK{tag}{peer}{};rport",
-            self.address, self.count
-        )
-    }
-
-    pub(super) fn ack(&mut self, body: &str) -> Message {
-        let via = self.via();
-        let ack = self.dialog.ack(&via);
-        let ack = if body.is_empty() {
-            ack
-        } else {
-            ack.body("application/sdp", body.to_owned())
-        };
-        ack.build().unwrap()
-    }
-
-    pub(super) fn send(&mut self, method: &Method, body: &str) -> Message {
-        let via = self.via();
-        let mut request = self.dialog.request(method, &via);
-        if matches!(method, Method::Invite | Method::Update) {
-            request = request.header(HeaderName::Contact, format!("<sip:me@{}>", self.address));
-        }
-        if !body.is_empty() {
-            request = request.body("application/sdp", body.to_owned());
-        }
-        request.build().unwrap()
-    }
-}
-
-/// A call that is up, and its parties.
-pub(super) struct Up {
-    pub(super) caller: Party,
-    pub(super) callee: Party,
-}
-
-/// Sets a call up to `number` (of a route to the carrier): INVITE, 180, 200, ACK.
-pub(super) fn call(bed: &mut Bed, number: &str, id: &str) -> Up {
-    let offer = sdp("192.0.2.10", &[4000], "sendrecv");
-    let answered = sdp("192.0.2.20", &[5000], "sendrecv");
-    call_with(bed, number, id, &offer, &answered)
-}
-
-/// The same, with what both say of their media.
-pub(super) fn call_with(bed: &mut Bed, number: &str, id: &str, offer: &str, answered: &str) -> Up {
-    let request = invite(number, id, offer);
-    bed.receive_message(CALLER, &request);
-    let forwarded = bed.request(CALLEE, &Method::Invite);
-    bed.receive_message(CALLEE, &answer(&forwarded, 180, CALLEE, ""));
-    bed.response(CALLER, 180);
-    let ok = answer(&forwarded, 200, CALLEE, answered);
-    bed.receive_message(CALLEE, &ok);
-    let ok = bed.response(CALLER, 200);
-    let mut caller = Party::caller(&request, &ok);
-    let callee = Party::callee(&forwarded, CALLEE);
-    bed.receive_message(CALLER, &caller.ack(""));
-    bed.request(CALLEE, &Method::Ack);
-    bed.assert_quiet();
-    Up { caller, callee }
-}
-
-/// The caller hangs up, and the callee agrees.
-pub(super) fn hang_up(bed: &mut Bed, up: &mut Up) {
-    bed.receive_message(CALLER, &up.caller.send(&Method::Bye, ""));
-    let bye = bed.request(CALLEE, &Method::Bye);
-    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
-    bed.response(CALLER, 200);
-    bed.assert_quiet();
-}
-
-/// The body as text.
-pub(super) fn body(message: &Message) -> String {
-    String::from_utf8(message.body().to_vec()).unwrap()
-}
-
-/// The CANCEL of an INVITE.
-pub(super) fn cancel_of(invite: &Message) -> String {
-    let text = String::from_utf8(invite.as_bytes().to_vec()).unwrap();
-    let head = text.split("\r\n\r\n").next().unwrap();
-    let lines = head
-        .split("\r\n")
-        .filter(|line| !line.starts_with("Content-"));
-    let text: String = lines.map(|line| format!("{line}\r\n")).collect();
-    format!("{text}Content-Length: 0\r\n\r\n").replace("INVITE", "CANCEL")
-}
-
-/// What is kept of something that happened to a call.
-pub(super) fn data(event: &CallEvent) -> serde_json::Value {
-    serde_json::from_str(&event.data).unwrap()
 }
