@@ -72,7 +72,7 @@ impl Changes {
             changes, "media.", Media, running.media, read.media,
             live: [],
             restart: [
-                address, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, ng, ng_allow, control,
+                address, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, tos, ng, ng_allow, control,
                 recordings, metrics,
             ],
             apart: [],
