@@ -18,6 +18,7 @@ pub mod payload;
 pub mod quality;
 pub mod record;
 pub mod resample;
+pub mod round_trip;
 pub mod rtcp;
 pub mod tone;
 pub mod wav;

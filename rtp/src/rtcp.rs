@@ -1,15 +1,22 @@
 //! RTCP (RFC 3550 section 6): reading compound packets, and writing the reports of a user agent.
+//!
+//! Of extended reports (RFC 3611) the reference times and the VoIP metrics are read.
+
+pub(crate) mod extended;
 
 use thiserror::Error;
 
+pub use self::extended::{ExtendedBlock, LastReference, VoipMetrics};
+
 const VERSION: u8 = 2;
-const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
+pub(crate) const SENDER_REPORT: u8 = 200;
+pub(crate) const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
+pub(crate) const EXTENDED_REPORT: u8 = 207;
 const CNAME: u8 = 1;
 /// Length of a report block.
-const BLOCK: usize = 24;
+pub(crate) const BLOCK: usize = 24;
 
 /// Why a datagram is not RTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -91,7 +98,14 @@ pub enum Packet<'a> {
         /// Why; empty for no reason given.
         reason: &'a [u8],
     },
-    /// Anything else: APP, feedback, extended reports.
+    /// XR (RFC 3611).
+    ExtendedReport {
+        /// Who reports.
+        ssrc: u32,
+        /// What.
+        blocks: Vec<ExtendedBlock<'a>>,
+    },
+    /// Anything else: APP, feedback.
     Other {
         /// Packet type, 192 to 223.
         packet_type: u8,
@@ -205,7 +219,7 @@ fn packet(packet_type: u8, count: usize, out: &mut Vec<u8>, body: impl FnOnce(&m
 }
 
 /// The packet at `at`: its type, count, body without padding, and whole length.
-fn split(datagram: &[u8], at: usize) -> Result<(u8, u8, &[u8], usize), RtcpError> {
+pub(crate) fn split(datagram: &[u8], at: usize) -> Result<(u8, u8, &[u8], usize), RtcpError> {
     let truncated = RtcpError::Truncated { at };
     let rest = datagram.get(at..).ok_or(truncated)?;
     let (head, after) = rest.split_first_chunk::<4>().ok_or(truncated)?;
@@ -255,6 +269,10 @@ fn read(packet_type: u8, count: u8, body: &[u8]) -> Option<Packet<'_>> {
             };
             Packet::Goodbye { sources, reason }
         }
+        EXTENDED_REPORT => Packet::ExtendedReport {
+            ssrc: reader.word()?,
+            blocks: extended::blocks(reader)?,
+        },
         _ => Packet::Other {
             packet_type,
             count,
