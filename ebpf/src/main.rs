@@ -17,6 +17,7 @@ mod maps;
 mod parse;
 mod reshape;
 mod rewrite;
+mod tap;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},

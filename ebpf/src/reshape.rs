@@ -20,6 +20,7 @@ use crate::{
     Outcome, Sent,
     gate::{Admitted, field},
     rewrite::{Headers, PRIORITY, record, sent},
+    tap,
 };
 
 const ONE_TAG: usize = ETHERNET_LEN + TAG_LEN;
@@ -211,6 +212,7 @@ fn plan<const L3: usize>(
 /// Moves the start of the frame, writes the headers and counts.
 #[inline(always)]
 pub(crate) fn send(context: &XdpContext, plan: &Plan) -> Result<(u32, Counter), Counter> {
+    tap::copy(context, Frame::new(context), plan.before, &plan.packet);
     match (
         plan.packet.live.flags & flags::OUT_IPV6 != 0,
         plan.packet.live.tags,

@@ -17,7 +17,7 @@ use crate::{
     Outcome, Sent,
     gate::{Admitted, Live, field},
     maps::{self, DEVICES, FLOWS},
-    reshape,
+    reshape, tap,
 };
 
 /// The priority and drop-eligible bits of a VLAN tag.
@@ -45,6 +45,7 @@ pub(crate) fn ipv4<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
+    tap::copy(context, frame, l4, &packet);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
@@ -98,6 +99,7 @@ pub(crate) fn ipv6<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
+    tap::copy(context, frame, l4, &packet);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {

@@ -234,6 +234,7 @@ impl Metrics {
                 CounterKind::Forwarded => "forwarded",
                 CounterKind::Passed => "passed",
                 CounterKind::Dropped => "dropped",
+                CounterKind::Copied => "copied",
             };
             raise(
                 &self.xdp.with_label_values(&[action, counter.name()]),

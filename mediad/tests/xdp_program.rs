@@ -18,6 +18,8 @@ mod hostile;
 mod reshape;
 #[path = "xdp_program/table.rs"]
 mod table;
+#[path = "xdp_program/tap.rs"]
+mod tap;
 
 use std::net::SocketAddr;
 

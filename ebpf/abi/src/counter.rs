@@ -1,4 +1,4 @@
-//! What the program counts: each packet once, by what became of it and why.
+//! What the program counts: each packet once, by what became of it and why; and copies that were lost.
 
 /// The length of the counter array: a power of two, so that the program masks an index into it.
 pub const COUNTERS_LEN: usize = 32;
@@ -12,6 +12,8 @@ pub enum CounterKind {
     Passed,
     /// Dropped by the program.
     Dropped,
+    /// No packet: the copy of one that was sent on.
+    Copied,
 }
 
 macro_rules! counters {
@@ -103,6 +105,8 @@ counters! {
     PassTooLong = 25, Passed, "pass_too_long";
     /// Beyond the cap of the slot.
     DropRate = 26, Dropped, "drop_rate";
+    /// A copy that the ring had no room for. Its packet was sent on, and is counted there.
+    TapFull = 27, Copied, "tap_full";
 }
 
 #[cfg(test)]

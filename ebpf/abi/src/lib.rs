@@ -15,6 +15,7 @@ pub mod checksum;
 mod counter;
 mod flow;
 mod slot;
+mod tap;
 
 pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
 pub use counter::{COUNTERS_LEN, Counter, CounterKind};
@@ -23,6 +24,7 @@ pub use slot::{
     Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
     flags,
 };
+pub use tap::{LARGE, MEDIUM, SMALL, TAP_BYTES, TapHead, tap_flags};
 
 /// The version of everything in this crate that two builds of Tandem must share.
 ///
@@ -57,7 +59,12 @@ pub mod map {
     /// A device hash map by interface index.
     pub const DEVICES: &str = "DEVICES";
 
-    // These are not pinned: whoever bans says all of it again to a mediad that is new.
+    // These are not pinned: copies are for the process that reads them.
+
+    /// A ring of [`TapHead`](crate::TapHead), each with a frame after it.
+    pub const TAP: &str = "TAP";
+
+    // These neither: whoever bans says all of it again to a mediad that is new.
 
     /// A bitmap of the ports of which bans are: an array of `u64`.
     pub const SIP_PORTS: &str = "SIP_PORTS";
@@ -73,6 +80,8 @@ pub mod map {
 pub mod global {
     /// A `u8`: whether the flows have statistics.
     pub const MEASURE: &str = "MEASURE";
+    /// A `u8`: 0 on kernels that cannot copy frames to the ring (before 5.18).
+    pub const TAPPING: &str = "TAPPING";
 }
 
 /// The names of the programs in the objects.

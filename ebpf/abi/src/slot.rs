@@ -39,6 +39,8 @@ pub mod flags {
     /// Packets from another source than the peer go to userspace, which may find that the peer has
     /// moved. Without it they are dropped.
     pub const PASS_SOURCES: u16 = 1 << 8;
+    /// RTP that is sent on is copied to the ring as it came. RTCP that is sent on always is.
+    pub const TAP: u16 = 1 << 15;
 }
 
 /// An address as the program compares it: 16 bytes in memory order, an IPv4 address in the first
@@ -289,6 +291,13 @@ impl Slot {
     #[must_use]
     pub const fn pass_sources(mut self) -> Self {
         self.flags |= flags::PASS_SOURCES;
+        self
+    }
+
+    /// The same slot with copies of its RTP for the ring.
+    #[must_use]
+    pub const fn tapped(mut self) -> Self {
+        self.flags |= flags::TAP;
         self
     }
 

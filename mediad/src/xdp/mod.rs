@@ -16,6 +16,7 @@ mod counters;
 mod error;
 mod pins;
 mod tables;
+mod tap;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -25,7 +26,7 @@ use aya::{
     programs::{Xdp as Program, links::FdLink},
 };
 use ebpf_abi::{COUNTERS_LEN, global, map, program};
-use tracing::info;
+use tracing::{info, warn};
 
 pub use attach::{ProgramGuard, attach_floor, attach_pass};
 pub use counters::Counters;
@@ -35,6 +36,7 @@ pub use ebpf_abi::{
 };
 pub use error::XdpError;
 pub use tables::{FlowTable, SlotTable};
+pub use tap::TapRing;
 
 use bans::BanTable;
 use pins::Pins;
@@ -122,6 +124,7 @@ pub struct Xdp {
     counters: PerCpuArray<MapData, [u64; COUNTERS_LEN]>,
     devices: DevMapHash<MapData>,
     bans: BanTable,
+    tap: Option<TapRing>,
     pins: Option<Pins>,
     links: Vec<FdLink>,
     object: Ebpf,
@@ -180,11 +183,34 @@ impl Xdp {
         Self::open(Mode::Native, None, false)
     }
 
+    /// With copies of frames, which kernels before 5.18 cannot make, or else without.
     fn open(mode: Mode, pins: Option<Pins>, measure: bool) -> Result<Self, XdpError> {
+        let pins_of = pins.as_ref();
+        let opened = match Self::open_with(mode, pins_of, measure, true) {
+            Err(XdpError::Program(error)) => {
+                let opened = Self::open_with(mode, pins_of, measure, false);
+                if opened.is_ok() {
+                    warn!(%error, "this kernel (5.18 and later can) copies no frames for the XDP program: calls that \
+                        are recorded go by io_uring, and the round-trip time of calls on XDP is not known");
+                }
+                opened
+            }
+            opened => opened,
+        };
+        opened.map(|xdp| Self { pins, ..xdp })
+    }
+
+    fn open_with(
+        mode: Mode,
+        pins: Option<&Pins>,
+        measure: bool,
+        tapping: bool,
+    ) -> Result<Self, XdpError> {
         let mut loader = EbpfLoader::new();
-        let measure = u8::from(measure);
+        let (measure, tapping) = (u8::from(measure), u8::from(tapping));
         loader.override_global(global::MEASURE, &measure, true);
-        if let Some(pins) = &pins {
+        loader.override_global(global::TAPPING, &tapping, true);
+        if let Some(pins) = pins {
             for name in [map::SLOTS, map::FLOWS, map::COUNTERS, map::DEVICES] {
                 loader.map_pin_path(name, pins.map(name));
             }
@@ -197,6 +223,8 @@ impl Xdp {
         let counters = take(map::COUNTERS)?.try_into()?;
         let devices = take(map::DEVICES)?.try_into()?;
 
+        let tap = take(map::TAP)?;
+        let tap = tapping.then(|| TapRing::new(tap)).transpose()?;
         let bans = BanTable::new(&mut object)?;
         media_program(&mut object)?.load()?;
         Ok(Self {
@@ -207,7 +235,8 @@ impl Xdp {
             counters,
             devices,
             bans,
-            pins,
+            tap,
+            pins: None,
             links: Vec::new(),
             object,
         })
@@ -241,6 +270,13 @@ impl Xdp {
     #[must_use]
     pub fn adopted(&self) -> Vec<(u16, Slot)> {
         self.slots.live()
+    }
+
+    /// The ring of copies of frames, for the one who reads it; `None` where the kernel cannot fill it, and when it was
+    /// taken.
+    #[must_use]
+    pub const fn take_tap(&mut self) -> Option<TapRing> {
+        self.tap.take()
     }
 
     /// What the program has counted since its maps were made, over all CPUs.
