@@ -579,7 +579,7 @@ fn send_no_checksums(socket: &UdpSocket) {
             libc::SOL_SOCKET,
             libc::SO_NO_CHECK,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            libc::socklen_t::try_from(size_of_val(&on)).unwrap(),
         )
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
