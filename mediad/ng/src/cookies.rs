@@ -11,6 +11,9 @@ const KEEP: Duration = Duration::from_secs(30);
 /// How many answers are kept at most.
 const MOST: usize = 100_000;
 
+/// How many bytes they may have altogether.
+const BYTES: usize = 64 << 20;
+
 /// What is known of a cookie.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Seen<'a> {
@@ -27,6 +30,8 @@ pub enum Seen<'a> {
 pub struct Cookies {
     answers: HashMap<Vec<u8>, Option<Vec<u8>>>,
     order: VecDeque<(Instant, Vec<u8>)>,
+    /// Of all answers.
+    bytes: usize,
 }
 
 impl Cookies {
@@ -47,18 +52,21 @@ impl Cookies {
     /// Keeps the answer to `cookie`.
     pub fn answer(&mut self, cookie: &[u8], answer: Vec<u8>) {
         if let Some(entry) = self.answers.get_mut(cookie) {
-            *entry = Some(answer);
+            self.bytes += answer.len();
+            let before = entry.replace(answer);
+            self.bytes -= before.map_or(0, |before| before.len());
         }
     }
 
     fn expire(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
             let old = now.saturating_duration_since(*since) > KEEP;
-            if !old && self.order.len() < MOST {
+            if !old && self.order.len() < MOST && self.bytes < BYTES {
                 return;
             }
             if let Some((_, cookie)) = self.order.pop_front() {
-                self.answers.remove(&cookie);
+                let answer = self.answers.remove(&cookie).flatten();
+                self.bytes -= answer.map_or(0, |answer| answer.len());
             }
         }
     }
@@ -78,6 +86,20 @@ mod tests {
         let later = now + KEEP + Duration::from_secs(1);
         assert_eq!(cookies.see(later, b"a"), Seen::New);
         assert_eq!(cookies.answers.len(), cookies.order.len());
+    }
+
+    #[test]
+    fn long_answers_are_bounded() {
+        let (mut cookies, now) = (Cookies::default(), Instant::now());
+        for number in 0..100_u32 {
+            let cookie = number.to_string();
+            assert_eq!(cookies.see(now, cookie.as_bytes()), Seen::New);
+            cookies.answer(cookie.as_bytes(), vec![0; 1 << 20]);
+            cookies.answer(cookie.as_bytes(), vec![0; 1 << 20]);
+        }
+        assert!(cookies.bytes <= BYTES && cookies.order.len() == 64);
+        cookies.see(now + KEEP + KEEP, b"x");
+        assert_eq!(cookies.bytes, 0);
     }
 
     #[test]
