@@ -6,7 +6,7 @@ use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use control::{
     FaultCode,
     channel::RequestError,
-    media::{self, FlowSample, FlowStats, SessionStats},
+    media::{self, FlowSample, FlowStats, RecordFormat, SessionStats},
     signal::{
         CallChange, CallInfo, CallOrder, CallState, DtmfOrder, Originate, Party, QualitySample,
         RecordOrder, Request, Response, TracePage, TransferOrder,
@@ -201,6 +201,23 @@ pub(crate) struct Hold {
 pub(crate) struct Record {
     /// `false`: no longer.
     on: bool,
+    /// Of a recording that is begun.
+    #[serde(default)]
+    format: RecordingFormat,
+    /// Nothing is recorded until it is said again without this: silence in a WAV file, no packets in a pcap file.
+    #[serde(default)]
+    paused: bool,
+}
+
+/// What a recording is.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RecordingFormat {
+    /// What both say: 16 bit at 8 kHz, the caller left and the callee right. Of G.711 alone.
+    #[default]
+    Wav,
+    /// The packets of both as they came, RTP and RTCP, of whatever codec, for Wireshark.
+    Pcap,
 }
 
 /// Telephone keys, and who hears them.
@@ -374,6 +391,8 @@ pub(crate) struct FlowQuality {
     /// Estimated mean opinion score (G.107) by the codec, loss and its bursts, what a jitter buffer would not have waited
     /// for, and jitter; `null` before enough packets came.
     mos: Option<f32>,
+    /// From this node to the party and back, by the RTCP that it relays; `null` before a report was answered.
+    rtt_ms: Option<f64>,
 }
 
 impl From<SessionStats> for SessionQuality {
@@ -404,6 +423,7 @@ impl From<FlowStats> for FlowQuality {
             jitter_ms: f64::from(flow.jitter_us) / 1000.0,
             ssrc: flow.ssrc,
             mos: flow.mos,
+            rtt_ms: flow.rtt_us.map(|us| f64::from(us) / 1000.0),
         }
     }
 }
@@ -643,8 +663,9 @@ async fn dtmf(
 }
 
 /// Records what both parties say from now on, to a WAV file in the folder that `[media] recordings` names: the caller left,
-/// the callee right. `recording` says which, while it lasts; it ends with the call, or when it is turned off, and another one is
-/// another file. Who is muted is not recorded. G.711 alone, and not for calls whose media bypasses the node or is SRTP.
+/// the callee right; or their packets to a pcap file, with `"format": "pcap"`. Asked again, it pauses (`"paused": true`) or goes on. `recording` says which, while it lasts; it ends with the call, or when it is turned off, and another one is
+/// another file. Who is muted is not recorded. What they say of G.711 alone, and not of SRTP; nothing of calls whose media bypasses
+/// the node.
 /// Nobody is told: whether parties have to be is the operator's to know.
 #[utoipa::path(post, path = "/calls/{id}/recording", tag = "calls", params(("id" = Uuid, Path)), request_body = Record,
     security(("bearer" = ["operator"])), responses(
@@ -655,10 +676,19 @@ async fn record(
     extract::State(state): extract::State<Arc<State>>,
     extract::Path(id): extract::Path<String>,
     editor: Editor,
-    Body(Record { on }): Body<Record>,
+    Body(Record { on, format, paused }): Body<Record>,
 ) -> Result<Json<Call>, Problem> {
     let CallInfo { id, tenant, .. } = find(&state, &editor.caller, &id).await?;
-    let call: Call = match state.ask(Request::Record(RecordOrder { id, on })).await? {
+    let order = RecordOrder {
+        id,
+        on,
+        format: match format {
+            RecordingFormat::Wav => RecordFormat::Wav,
+            RecordingFormat::Pcap => RecordFormat::Pcap,
+        },
+        paused,
+    };
+    let call: Call = match state.ask(Request::Record(order)).await? {
         Response::Call(call) => (*call).into(),
         other => return Err(unexpected(&other)),
     };
@@ -667,7 +697,7 @@ async fn record(
         kind: "calls",
         target: &call.id,
         tenant: tenant.as_deref(),
-        detail: json!({ "on": on, "file": call.recording }),
+        detail: json!({ "on": on, "paused": paused, "file": call.recording }),
     };
     editor.record(&state, change).await;
     Ok(Json(call))

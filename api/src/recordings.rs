@@ -3,6 +3,7 @@
 use std::{
     fs::{File, Metadata},
     io::{self, Read as _},
+    path::Path,
     sync::Arc,
 };
 
@@ -41,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(list))
         .routes(routes!(one, remove))
         .routes(routes!(audio))
+        .routes(routes!(packets))
 }
 
 /// A sound file of a call.
@@ -61,7 +63,7 @@ pub(crate) struct RecordingView {
     bytes: u64,
     /// The node that has the file, and whose API has its audio.
     node: String,
-    /// Where it is heard.
+    /// Where it is heard; of packets, where they are.
     #[schema(example = "/v1/recordings/019a2f6e-7d7c-7c5e-9c57-0f3b1d3c2a11/audio.wav")]
     audio: String,
 }
@@ -69,7 +71,7 @@ pub(crate) struct RecordingView {
 impl From<Recording> for RecordingView {
     fn from(recording: Recording) -> Self {
         Self {
-            audio: format!("/v1/recordings/{}/audio.wav", recording.id),
+            audio: format!("/v1/recordings/{}/{}", recording.id, part(&recording)),
             id: recording.id,
             call: recording.call,
             tenant: recording.tenant,
@@ -80,6 +82,18 @@ impl From<Recording> for RecordingView {
             node: recording.node,
         }
     }
+}
+
+/// What a recording is, in the path that it is fetched by.
+fn part(recording: &Recording) -> &'static str {
+    match is_pcap(recording) {
+        true => "packets.pcap",
+        false => "audio.wav",
+    }
+}
+
+fn is_pcap(recording: &Recording) -> bool {
+    Path::new(&recording.file).extension() == Some("pcap".as_ref())
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -154,6 +168,19 @@ async fn audio(
     })
 }
 
+/// The packets of a call that was recorded so, as a pcap file.
+#[utoipa::path(get, path = "/recordings/{id}/packets.pcap", tag = "recordings", params(("id" = Uuid, Path)),
+    security(("bearer" = ["operator"])), responses(
+        (status = 200, description = "The file", body = Vec<u8>, content_type = "application/vnd.tcpdump.pcap"),
+        (status = 404, description = "There is none of this id, or its file is not on this node")))]
+async fn packets(
+    state: extract::State<Arc<State>>,
+    id: extract::Path<String>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    audio(state, id, caller).await
+}
+
 /// The answer that has what was said, where the file is here.
 pub(crate) async fn file(state: &State, recording: &Recording) -> Option<Response> {
     let folder = state.recordings.as_deref();
@@ -176,9 +203,13 @@ pub(crate) async fn file(state: &State, recording: &Recording) -> Option<Respons
         let part = Some(part).filter(|part| !part.is_empty());
         Ok::<_, io::Error>(part.map(|part| (Bytes::from(part), file)))
     });
-    let name = format!("attachment; filename=\"{id}.wav\"", id = recording.id);
+    let (ending, content) = match is_pcap(recording) {
+        true => ("pcap", "application/vnd.tcpdump.pcap"),
+        false => ("wav", "audio/wav"),
+    };
+    let name = format!("attachment; filename=\"{}.{ending}\"", recording.id);
     let headers = [
-        ("content-type", "audio/wav".to_owned()),
+        ("content-type", content.to_owned()),
         ("content-length", length.to_string()),
         ("content-disposition", name),
         ("cache-control", "no-store".to_owned()),

@@ -270,13 +270,27 @@ pub struct Dtmf {
     pub gap_ms: u16,
 }
 
-/// Whether a session is recorded: as a WAV file, the caller left and the callee right.
+/// Whether a session is recorded, and how. Said again, it changes `pause` alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The session.
     pub id: SessionId,
     /// The name of the file without its ending: letters, digits, `-` and `_`. `None` to record no longer.
     pub name: Option<String>,
+    /// What the file is to be.
+    pub format: RecordFormat,
+    /// Whether it goes on or pauses. Of packets nothing is kept in either kind of pause.
+    pub pause: Pause,
+}
+
+/// What a session is recorded as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecordFormat {
+    /// What the parties say, as a WAV file: the caller left, the callee right. Of G.711 alone.
+    #[default]
+    Wav,
+    /// Their packets, RTP and RTCP, as they came, with their headers: a pcap file of Ethernet frames with nanoseconds.
+    Pcap,
 }
 
 /// A party's media as its SDP describes it.
@@ -502,6 +516,9 @@ pub struct FlowStats {
     pub mos: Option<f32>,
     /// Packets from strangers or beyond the cap, and what else was refused on this leg's ports.
     pub refused: u64,
+    /// The time from this node to the party and back, in microseconds, by the RTCP that it has relayed; `None` before a
+    /// report was answered.
+    pub rtt_us: Option<u32>,
 }
 
 /// How a session sounds.
@@ -594,6 +611,13 @@ pub enum Event {
         id: SessionId,
         /// How long, in seconds.
         silent: u32,
+    },
+    /// A recording of a session has ended because it could not be written. What was written is there.
+    RecordingFailed {
+        /// The session, which goes on.
+        id: SessionId,
+        /// Why.
+        reason: String,
     },
     /// Something happened in a session of programmable voice.
     Voice {

@@ -24,6 +24,7 @@ use tracing::{error, warn};
 use crate::hops;
 use crate::io::uring::{Uring, UringError};
 use crate::shard::{IoMode, Offload};
+use crate::tap::{self, Unread};
 use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError};
 
 /// Why the datapath that was asked for is not to be had.
@@ -46,7 +47,7 @@ pub enum DatapathError {
     /// io_uring was asked for by name.
     #[error("datapath = \"io-uring\": {0}")]
     Uring(#[from] UringError),
-    /// Next hops for XDP cannot be asked for.
+    /// Next hops for XDP cannot be asked for, or there are no more file descriptors.
     #[error("XDP needs netlink, which cannot be used: {0}")]
     Netlink(#[from] io::Error),
 }
@@ -61,6 +62,8 @@ pub(crate) struct Datapath {
     /// Why it is not a better one; empty for the best, and for the one asked for.
     pub(crate) stepped_down: String,
     xdp: Mutex<Option<Xdp>>,
+    /// What XDP copies, until somebody reads it.
+    unread: Mutex<Option<Unread>>,
     hops_changed: Arc<Notify>,
 }
 
@@ -96,7 +99,7 @@ pub(crate) fn choose(
         DatapathMode::XdpGeneric => Some(Mode::Generic),
         DatapathMode::IoUring | DatapathMode::Sockets => None,
     };
-    let xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
+    let mut xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
         None => None,
         Some(Ok(xdp)) => Some(xdp),
         Some(Err(error)) if mode == DatapathMode::Auto => {
@@ -117,12 +120,15 @@ pub(crate) fn choose(
         None => io.path(),
     };
     let hops_changed = Arc::new(Notify::new());
+    let ring = xdp.as_mut().and_then(Xdp::take_tap);
+    let (tapper, unread) = ring.map(tap::prepare).transpose()?.unzip();
     let offload = match &xdp {
         Some(xdp) => Some(Offload {
             slots: xdp.slots(),
             flows: xdp.flows(),
             mode: xdp.mode(),
             hops: hops::start(xdp.interfaces(), hops_changed.clone())?,
+            tapper,
         }),
         None => None,
     };
@@ -133,6 +139,7 @@ pub(crate) fn choose(
             io,
             stepped_down,
             xdp: Mutex::new(xdp),
+            unread: Mutex::new(unread),
             hops_changed,
         },
         offload,
@@ -183,6 +190,14 @@ impl Datapath {
                 None
             }
         }
+    }
+
+    /// What XDP copies, for the one who reads it.
+    pub(crate) fn take_unread(&self) -> Option<Unread> {
+        self.unread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Bans sources from the SIP ports; `None` without XDP.

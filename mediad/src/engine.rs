@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::media::{
-    Bans, Create, MAX_SURVEY, MAX_TOP, Media, MediaStatus, Record, Request, Response, SessionId,
-    Top,
+    Bans, Create, MAX_SURVEY, MAX_TOP, Media, MediaStatus, Request, Response, SessionId, Top,
 };
 use control::{Config, Fault, FaultCode, config};
 use prometheus::Registry;
@@ -26,10 +25,12 @@ use crate::library::{self, Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
-use crate::record::{Recorder, Tap};
+use crate::record::Recorder;
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
 use crate::stream::{self, Bell};
+use crate::tap::Reader;
 
+mod record;
 mod voice;
 
 /// Bans in one request at most.
@@ -46,6 +47,8 @@ struct Inner {
     events: Events<Media>,
     metrics: Metrics,
     datapath: Datapath,
+    /// Of what XDP copies.
+    reader: Option<Reader>,
     recorder: Option<Recorder>,
     /// What is played.
     library: Library,
@@ -185,6 +188,13 @@ impl Engine {
                 offload.clone(),
             )?);
         }
+        let unread = datapath.take_unread();
+        let reader = unread.map(|unread| {
+            let ends = parts.iter().map(|part| *part.end());
+            let shards = ends.zip(shards.iter().map(ShardHandle::commands));
+            unread.start(shards.collect())
+        });
+        let reader = reader.transpose().map_err(ShardError::from)?;
         let mut directory = Directory {
             load: vec![0; shards.len()],
             ..Directory::default()
@@ -211,6 +221,7 @@ impl Engine {
             events,
             metrics,
             datapath,
+            reader,
             recorder,
             library,
             streams,
@@ -307,6 +318,9 @@ impl Engine {
         let stopped = tokio::task::spawn_blocking(move || {
             inner.shards.iter().for_each(|shard| shard.stop(true));
             inner.datapath.detach();
+            if let Some(reader) = &inner.reader {
+                reader.stop();
+            }
             if let Some(recorder) = &inner.recorder {
                 recorder.stop();
             }
@@ -432,44 +446,6 @@ impl Engine {
                 warn!(%error, "cannot tell the XDP program who is banned");
                 Err(Fault::new(FaultCode::Internal, error.to_string()))
             }
-        }
-    }
-
-    /// The disk is waited for, but not by a shard.
-    async fn record(self, record: Record) -> Result<Response, Fault> {
-        let id = record.id;
-        let taps = match record.name {
-            None => None,
-            Some(name) => Some(self.begin_recording(name).await?),
-        };
-        let begun = taps.as_ref().map(|[tap, _]| tap.clone());
-        let answer = self.of_session(id, move |reply| Command::Record(id, taps, reply));
-        let path = answer.await;
-        if let Some(tap) = begun
-            && path.as_ref().ok().and_then(Option::as_deref) != Some(tap.path())
-        {
-            // The session has a recording already, or can have none.
-            tap.discard();
-        }
-        let path = path?.map(|path| path.display().to_string());
-        Ok(Response::Recording(path))
-    }
-
-    async fn begin_recording(&self, name: String) -> Result<[Tap; 2], Fault> {
-        let conflict = |why: String| Fault::new(FaultCode::Conflict, why);
-        if self.0.recorder.is_none() {
-            let why = "calls cannot be recorded here: set [media] recordings to a folder";
-            return Err(conflict(why.to_owned()));
-        }
-        let inner = self.0.clone();
-        let begun = tokio::task::spawn_blocking(move || {
-            let recorder = inner.recorder.as_ref();
-            recorder.map(|recorder| recorder.begin(&name))
-        });
-        match begun.await {
-            Ok(Some(Ok(taps))) => Ok(taps),
-            Ok(Some(Err(error))) => Err(conflict(format!("no recording can be made: {error}"))),
-            Ok(None) | Err(_) => Err(conflict("no recording can be made".to_owned())),
         }
     }
 

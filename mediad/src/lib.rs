@@ -6,6 +6,7 @@
 //! - [`learn`]: who a leg's peer is, and who is a stranger.
 //! - [`library`]: what is played to calls: files, URLs, texts.
 //! - [`xdp`]: the program that forwards established streams in the driver.
+//! - `tap`: what that program copies, on its way to recordings.
 //! - [`stream`]: audio to and from WebSocket servers, by Twilio's Media Streams.
 //! - [`datapath`](DatapathError): which of these a node uses.
 //! - [`server`]: the control socket, the metrics page, and the end of it all.
@@ -30,6 +31,7 @@ mod record;
 mod relay;
 mod session;
 mod shard;
+mod tap;
 mod voice;
 
 pub use datapath::DatapathError;

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use control::media::Side;
 use ebpf_abi::Rtp;
 use rtp::dtmf::{self, Action};
+use rtp::round_trip::{Report, reports};
 
 use crate::counters::{Outcome, Outcomes};
 use crate::io::{Packet, PortIndex, Sink, Verdict};
 use crate::learn::{Answer, Position};
+use crate::record::Datagram;
 use crate::session::{Leg, Session};
 
 /// Whose port it is.
@@ -113,6 +115,18 @@ impl Relay {
         (0..)
             .zip(&mut self.sessions)
             .filter_map(|(index, place)| Some((index, place.as_mut()?)))
+    }
+
+    /// RTCP came to this port that went on without the shard.
+    pub(crate) fn overhear(&mut self, port: PortIndex, report: Report, arrival: u64) {
+        let Some(owner) = self.ports.get(port.index()).copied().flatten() else {
+            return;
+        };
+        if let Some(session) = self.session_mut(owner.session) {
+            let (leg, other) = session.split(owner.side);
+            leg.trip.heard(report, arrival);
+            other.trip.told(report, arrival);
+        }
     }
 
     fn decide(&mut self, packet: &mut Packet<'_>) -> MediaDecision {
@@ -238,10 +252,8 @@ fn on_media_port(
                 return Ok((other.port, to, dtmf::PACKET));
             }
             leg.forwarded += 1;
-            if let Some(tap) = &leg.tap
-                && let Ok(heard) = rtp::Packet::parse(packet.data)
-            {
-                tap.take(&heard, packet.arrival);
+            if let Some(tap) = &leg.tap {
+                tap.take(&datagram(packet, leg.local));
             }
             Ok((other.port, to, packet.data.len()))
         }
@@ -255,8 +267,9 @@ fn on_media_port(
             if other.is_closed() {
                 return Err(Outcome::Apart);
             }
-            let way = control_way(other).ok_or(Outcome::NoDestination);
-            way.map(whole(packet))
+            let way = control_way(other).ok_or(Outcome::NoDestination)?;
+            hear_report(leg, other, packet, leg.local);
+            Ok(whole(packet)(way))
         }
         kind => {
             if !rtp::demux::is_whole(kind, packet.data) {
@@ -288,7 +301,8 @@ fn note_zrtp(leg: &mut Leg, other: &mut Leg) {
     leg.zrtp = true;
     if other.zrtp {
         (leg.keys, other.keys) = (None, None);
-        (leg.tap, other.tap) = (None, None);
+        leg.end_speech();
+        other.end_speech();
         for voice in [leg, other]
             .into_iter()
             .filter_map(|leg| leg.voice.as_mut())
@@ -328,11 +342,12 @@ fn insert_keys(hearer: &mut Leg, rtp: Rtp, packet: &mut Packet<'_>) -> Result<bo
 /// A packet on a leg's RTCP port.
 fn on_control_port(
     leg: &mut Leg,
-    other: &Leg,
+    other: &mut Leg,
     packet: &Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
 ) -> Decision {
-    match rtp::demux::classify(packet.data) {
+    let kind = rtp::demux::classify(packet.data);
+    match kind {
         rtp::Kind::Rtcp => {
             rtp::rtcp::validate(packet.data).map_err(|_| Outcome::Malformed)?;
             accept(
@@ -356,7 +371,31 @@ fn on_control_port(
     if other.is_closed() {
         return Err(Outcome::Apart);
     }
-    control_way(other).ok_or(Outcome::NoDestination)
+    let way = control_way(other).ok_or(Outcome::NoDestination)?;
+    if kind == rtp::Kind::Rtcp {
+        hear_report(leg, other, packet, leg.control_local());
+    }
+    Ok(way)
+}
+
+/// Takes note of RTCP that goes on.
+fn hear_report(leg: &mut Leg, other: &mut Leg, packet: &Packet<'_>, local: SocketAddr) {
+    for report in reports(packet.data) {
+        leg.trip.heard(report, packet.arrival);
+        other.trip.told(report, packet.arrival);
+    }
+    if let Some(tap) = &leg.tap {
+        tap.take_other(&datagram(packet, local));
+    }
+}
+
+fn datagram<'a>(packet: &'a Packet<'_>, local: SocketAddr) -> Datagram<'a> {
+    Datagram {
+        source: packet.source,
+        local,
+        payload: packet.data,
+        arrival: packet.arrival,
+    }
 }
 
 /// A packet of a stream that is not RTP: nothing in it proves anything, so only the SDP's address

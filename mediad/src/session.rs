@@ -8,16 +8,18 @@ use control::media::{
 use ebpf_abi::{Bucket, Flow, spacing};
 use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
+use rtp::round_trip::RoundTrip;
 
 use crate::io::PortIndex;
 use crate::learn::{ControlLearner, Learner, Policy};
 use crate::record::Tap;
+use crate::tap::Ear;
 use crate::voice::LegVoice;
 
 /// Packets that an opinion score needs: a second of speech.
 const MOS_PACKETS: u64 = 50;
 /// What is added to the measured jitter for the delay of the E-model: packet time and codec, in
-/// milliseconds. The network's share is not known from one place; below 100 ms it does not count.
+/// milliseconds. The network's share is known where the parties' RTCP tells; below 100 ms it does not count.
 const BASE_DELAY_MS: f64 = 40.0;
 
 /// The RTP clock of video (RFC 3551 section 5), in Hz.
@@ -61,6 +63,8 @@ pub(crate) struct Leg {
     pub(crate) tos: Option<u8>,
     /// The recording of what the party says.
     pub(crate) tap: Option<Tap>,
+    /// It goes by what XDP copies, too.
+    pub(crate) ear: Option<Ear>,
     /// Telephone keys that the party hears.
     pub(crate) keys: Option<Box<Inserter>>,
     /// What is played to the party, where the session is one of programmable voice.
@@ -71,6 +75,8 @@ pub(crate) struct Leg {
     pub(crate) zrtp: bool,
     pub(crate) learner: Learner,
     pub(crate) control: ControlLearner,
+    /// How long it is to the party and back.
+    pub(crate) trip: RoundTrip,
     /// What came from the party.
     pub(crate) received: Reception,
     /// RTP packets from the party that were handed on, by the shard.
@@ -230,8 +236,8 @@ impl Session {
         let [a, b] = &mut self.legs;
         Surveyed {
             id: self.id,
-            from_a: a.survey(),
-            from_b: b.survey(),
+            from_a: a.survey(b),
+            from_b: b.survey(a),
         }
     }
 
@@ -256,12 +262,14 @@ impl Leg {
             handling: Handling::default(),
             tos: None,
             tap: None,
+            ear: None,
             keys: None,
             voice: None,
             keys_order: None,
             zrtp: false,
             learner: Learner::default(),
             control: ControlLearner::default(),
+            trip: RoundTrip::default(),
             received: Reception::default(),
             forwarded: 0,
             contested: false,
@@ -351,7 +359,15 @@ impl Leg {
         }
     }
 
-    pub(crate) fn stats(&self, now: u64) -> FlowStats {
+    /// What the party says can be understood no longer; its packets may still be recorded.
+    pub(crate) fn end_speech(&mut self) {
+        if self.tap.as_ref().is_some_and(Tap::wants_speech) {
+            self.end_recording();
+        }
+    }
+
+    /// `other` is who hears the party.
+    pub(crate) fn stats(&self, other: &Self, now: u64) -> FlowStats {
         let received = &self.received;
         let flow = &received.rtp;
         let packets_xdp = received.packets_xdp();
@@ -375,24 +391,30 @@ impl Leg {
             ssrc: (has_come && self.is_rtp()).then_some(flow.ssrc),
             highest_sequence: flow.highest,
             silent_ms: has_come.then(|| now.saturating_sub(flow.last_arrival) / 1_000_000),
-            mos: self.mos(losses),
+            mos: self.mos(other, losses),
             refused: self.refused + flow.limited + received.rtcp.limited,
+            rtt_us: self.trip.us(),
         }
     }
 
+    /// Nothing of what the party says is recorded any more.
+    pub(crate) fn end_recording(&mut self) {
+        (self.tap, self.ear) = (None, None);
+    }
+
     /// How it sounds, and has since the last survey.
-    fn survey(&mut self) -> FlowSample {
+    fn survey(&mut self, other: &Self) -> FlowSample {
         let losses = self.received.losses();
         let before = std::mem::replace(&mut self.surveyed, losses);
         FlowSample {
             packets: self.received.packets(),
             lost: losses.lost,
             jitter_us: self.received.rtp.jitter / 1000,
-            mos: self.mos(losses.since(before)),
+            mos: self.mos(other, losses.since(before)),
         }
     }
 
-    fn mos(&self, losses: Losses) -> Option<f32> {
+    fn mos(&self, other: &Self, losses: Losses) -> Option<f32> {
         if !self.is_rtp() || losses.expected < MOS_PACKETS {
             return None;
         }
@@ -408,7 +430,7 @@ impl Leg {
         let measured = Measured {
             loss,
             burst_ratio: losses.burst_ratio(),
-            delay_ms: BASE_DELAY_MS + 2.0 * jitter_ms,
+            delay_ms: BASE_DELAY_MS + 2.0 * jitter_ms + one_way_ms(&[&self.trip, &other.trip]),
         };
         #[expect(clippy::cast_possible_truncation, reason = "1 to 4.5")]
         let mos = quality::mos(quality::r_factor(codec, measured)) as f32;
@@ -455,6 +477,12 @@ impl Reception {
             late: self.rtp.late as u64,
         }
     }
+}
+
+/// Half of the way between the parties and back, as far as it is known, in milliseconds.
+fn one_way_ms(trips: &[&RoundTrip]) -> f64 {
+    let known = trips.iter().filter_map(|trip| trip.us());
+    known.map(f64::from).sum::<f64>() / 2_000.0
 }
 
 /// Where a side's leg stands in [`Session::legs`].

@@ -65,6 +65,12 @@ impl Hub {
                             drop(worker.send(Command::News(MediaNews::Silent(id))));
                         }
                     }
+                    Ok(Notice::Event(media::Event::RecordingFailed { id, reason })) => {
+                        if let Some(worker) = self.worker(id) {
+                            let news = MediaNews::RecordingFailed(id, reason);
+                            drop(worker.send(Command::News(news)));
+                        }
+                    }
                     Ok(Notice::Event(media::Event::Voice { id, event })) => {
                         if let Some(worker) = self.worker(id) {
                             drop(worker.send(Command::News(MediaNews::Voice(id, event))));

@@ -248,7 +248,8 @@ async fn no_operation_shows_or_touches_what_is_another_tenants() {
                 .await;
             assert_eq!(answer.status, 404, "{method} {theirs}: {}", answer.body);
             // The file of a recording is in no folder here.
-            if method == "GET" && !path.ends_with("/audio.wav") {
+            if method == "GET" && !path.ends_with("/audio.wav") && !path.ends_with("/packets.pcap")
+            {
                 // What is the tenant's own is there, where the daemons of this bed know of it.
                 let answer = bed.ask(&admin, method, &at(&own), None).await;
                 assert!(

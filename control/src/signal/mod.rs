@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     channel::Protocol,
-    media::{FlowSample, MediaStatus},
+    media::{FlowSample, MediaStatus, RecordFormat},
 };
 
 pub use log::{LogOrder, LogState, Subject};
@@ -324,6 +324,10 @@ pub struct RecordOrder {
     pub id: String,
     /// `false` to record it no longer.
     pub on: bool,
+    /// What the file is to be, where one is begun.
+    pub format: RecordFormat,
+    /// Nothing is recorded for now: silence in what is heard, and no packets.
+    pub paused: bool,
 }
 
 /// Telephone keys for a party of a call to hear.

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "eventfd has no safe wrapper in std")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// An eventfd: one end in the shard's ring, clones of it with whoever sends commands.
@@ -39,7 +39,7 @@ impl Waker {
     }
 
     /// Takes the pending wake-ups.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut count = [0_u8; 8];
         // SAFETY: `count` is 8 writable octets, which is what an eventfd gives.
         unsafe {
@@ -49,5 +49,11 @@ impl Waker {
 
     pub(super) fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }

@@ -1,25 +1,29 @@
 //! Recordings of calls, and of parties of programmable voice.
 //!
-//! Shards copy what parties say into a queue of fixed length, from which a thread writes WAV files. A disk that is too
-//! slow or full costs audio, which is counted, and never holds a call up.
+//! Shards, and the reader of what XDP copies, put what parties say into a queue of fixed length, from which a thread
+//! writes WAV files; or their packets, for pcap files. A disk that is too slow costs audio, which is counted; one that is
+//! full ends the recording. Neither holds a call up.
 //!
 //! - [`Recorder`]: the handle; [`Tap`]: a party's way into a recording; [`Reel`]: both ways into one that orders begin.
-//! - `writing`: the thread, and how files are made and completed.
+//! - `writing`: the thread, and how files are made and completed; `pcap`: that format.
 
+mod pcap;
 mod writing;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use control::media::{Recorded, Remote, VoiceRecord};
+use control::media::{RecordFormat, Recorded, Remote, VoiceRecord};
 use crossbeam_channel::Sender;
+use ebpf_abi::{LARGE, TapHead};
 use rtp::record::{Form, Pause};
 use tracing::warn;
 
-use self::writing::{Ended, Order, Writing};
+use self::writing::{Content, Ended, Order, Told, Writing};
 use crate::io::monotonic_ns;
 use crate::voice::Law;
 
@@ -27,6 +31,8 @@ use crate::voice::Law;
 const QUEUE: usize = 8192;
 /// The longest packet that is recorded, in octets: 100 ms of G.711.
 const LONGEST: usize = 800;
+/// Packets that wait to be written to pcap files at most, of all calls: 800 calls' of 25 ms.
+const FRAMES: usize = 2048;
 /// Files that are completed at once: each waits for the disk.
 const CLOSERS: usize = 4;
 /// What tells the folder from a place where it is not mounted.
@@ -37,11 +43,15 @@ const SAME_NAME: u32 = 99;
 /// Is told once what became of a recording, or why there is none.
 pub(crate) type Report = Box<dyn FnOnce(Result<Recorded, String>) + Send>;
 
+/// Is told the number of a recording of a call that has ended before it was to, and why.
+pub(crate) type Trouble = Box<dyn FnOnce(u64, String) + Send>;
+
 /// The threads that write, and how they are reached.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     folder: PathBuf,
     audio: Sender<Audio>,
+    frames: Sender<Captured>,
     orders: Sender<Order>,
     next: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -51,6 +61,8 @@ pub(crate) struct Recorder {
 #[derive(Debug, Clone)]
 pub(crate) struct Tap {
     audio: Sender<Audio>,
+    frames: Sender<Captured>,
+    format: RecordFormat,
     channel: usize,
     recording: Arc<Recording>,
 }
@@ -87,6 +99,26 @@ struct Audio {
     payload: [u8; LONGEST],
 }
 
+/// A frame.
+struct Captured {
+    recording: u64,
+    arrival: u64,
+    /// How long it was, and how much of it is here.
+    len: u16,
+    kept: usize,
+    frame: [u8; LARGE],
+}
+
+/// A datagram that came to a shard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Datagram<'a> {
+    pub(crate) source: SocketAddr,
+    /// The local port that it came to.
+    pub(crate) local: SocketAddr,
+    pub(crate) payload: &'a [u8],
+    pub(crate) arrival: u64,
+}
+
 impl Recorder {
     /// Starts the threads; `folder` is made where it is missing.
     ///
@@ -97,10 +129,11 @@ impl Recorder {
         // Who removes files looks for it: in an empty place where a volume should be nothing is gone.
         std::fs::File::create(folder.join(MARK))?;
         let (audio, heard) = crossbeam_channel::bounded(QUEUE);
+        let (frames, captured) = crossbeam_channel::bounded(FRAMES);
         let (orders, told) = crossbeam_channel::unbounded();
         let (closing, ended) = crossbeam_channel::unbounded::<Ended>();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let writer = move || writing::write(&told, &heard, &closing);
+        let writer = move || writing::write(&told, &heard, &captured, &closing);
         let mut threads = vec![named("recordings").spawn(writer)?];
         for number in 0..CLOSERS {
             let ended = ended.clone();
@@ -110,6 +143,7 @@ impl Recorder {
         Ok(Self {
             folder: folder.to_owned(),
             audio,
+            frames,
             orders,
             next: AtomicU64::new(0),
             threads: Mutex::new(threads),
@@ -117,16 +151,27 @@ impl Recorder {
     }
 
     /// Begins a recording of a call under this name, or under the first that is free after it. Waits for the disk.
+    /// `trouble` is told where the disk ends it later on.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub(crate) fn begin(&self, name: &str) -> io::Result<[Tap; 2]> {
-        let recording = self.open(name, SAME_NAME, Form::CALL, None)?;
+    pub(crate) fn begin(
+        &self,
+        name: &str,
+        format: RecordFormat,
+        trouble: Trouble,
+    ) -> io::Result<[Tap; 2]> {
+        let content = match format {
+            RecordFormat::Wav => Content::wav(Form::CALL),
+            RecordFormat::Pcap => Content::pcap(),
+        };
+        let told = |number| Told::Call(Box::new(move |why| trouble(number, why)));
+        let recording = self.open(name, SAME_NAME, content, told)?;
         recording.order(Order::Start {
             number: recording.number,
             at: monotonic_ns(),
         });
-        Ok([0, 1].map(|channel| self.tap(channel, &recording)))
+        Ok([0, 1].map(|channel| self.tap(channel, format, &recording)))
     }
 
     /// Makes a recording of one party, which begins with [`Reel::start`]. Waits for the disk. `report` is told what
@@ -141,8 +186,9 @@ impl Recorder {
             tracks: [record.says, record.hears],
             trim: record.trim,
         };
-        let recording = self.open(&record.name, 1, form, Some(report))?;
-        let tap = |channel| self.tap(channel, &recording);
+        let told = |_| Told::Order(report);
+        let recording = self.open(&record.name, 1, Content::wav(form), told)?;
+        let tap = |channel| self.tap(channel, RecordFormat::Wav, &recording);
         Ok(Reel {
             says: record.says.then(|| tap(0)),
             hears: record.hears.then(|| tap(1)),
@@ -154,13 +200,14 @@ impl Recorder {
         &self,
         name: &str,
         same_name: u32,
-        form: Form,
-        report: Option<Report>,
+        content: Content,
+        told: impl FnOnce(u64) -> Told,
     ) -> io::Result<Arc<Recording>> {
-        let (path, file) = writing::create(&self.folder, name, same_name, form.channels)?;
+        let (path, file) = writing::create(&self.folder, name, same_name, &content)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let told = told(number);
         let lost = Arc::new(AtomicU64::new(0));
-        let writing = Writing::new(file, path.clone(), form, lost.clone(), report);
+        let writing = Writing::new(file, path.clone(), content, lost.clone(), told);
         let begin = Order::Begin(number, Box::new(writing));
         if self.orders.send(begin).is_err() {
             return Err(io::Error::other(
@@ -176,9 +223,11 @@ impl Recorder {
         }))
     }
 
-    fn tap(&self, channel: usize, recording: &Arc<Recording>) -> Tap {
+    fn tap(&self, channel: usize, format: RecordFormat, recording: &Arc<Recording>) -> Tap {
         Tap {
             audio: self.audio.clone(),
+            frames: self.frames.clone(),
+            format,
             channel,
             recording: recording.clone(),
         }
@@ -198,12 +247,85 @@ impl Recorder {
 }
 
 impl Tap {
-    /// Takes a packet, if there is room.
-    pub(crate) fn take(&self, packet: &rtp::Packet<'_>, arrival: u64) {
+    /// Takes RTP that came to a shard, if there is room.
+    pub(crate) fn take(&self, datagram: &Datagram<'_>) {
+        match self.format {
+            RecordFormat::Wav => self.take_rtp(datagram.payload, datagram.arrival),
+            RecordFormat::Pcap => self.take_other(datagram),
+        }
+    }
+
+    /// Takes what is no audio, where that is recorded.
+    pub(crate) fn take_other(&self, datagram: &Datagram<'_>) {
+        if self.format != RecordFormat::Pcap {
+            return;
+        }
+        self.capture(datagram.arrival, |place| {
+            let Datagram {
+                source,
+                local,
+                payload,
+                ..
+            } = *datagram;
+            let kept = pcap::frame(source, local, payload, place)?;
+            Some((u16::try_from(kept).ok()?, kept))
+        });
+    }
+
+    /// Takes a frame that XDP has copied, with its UDP payload.
+    pub(crate) fn take_frame(&self, head: &TapHead, frame: &[u8], payload: &[u8]) {
+        match self.format {
+            RecordFormat::Pcap => self.capture(head.arrival, |place| {
+                place.get_mut(..frame.len())?.copy_from_slice(frame);
+                Some((head.len, frame.len()))
+            }),
+            RecordFormat::Wav if head.is_rtcp() => {}
+            RecordFormat::Wav => self.take_rtp(payload, head.arrival),
+        }
+    }
+
+    /// Which recording it is the way to.
+    pub(crate) fn number(&self) -> u64 {
+        self.recording.number
+    }
+
+    /// It is recorded what the parties say, and not what they send.
+    pub(crate) fn wants_speech(&self) -> bool {
+        self.format == RecordFormat::Wav
+    }
+
+    /// It goes on in another way.
+    pub(crate) fn pause(&self, at: u64, how: Pause) {
+        let number = self.recording.number;
+        self.recording.order(Order::Pause { number, at, how });
+    }
+
+    fn capture(&self, arrival: u64, fill: impl FnOnce(&mut [u8]) -> Option<(u16, usize)>) {
+        let mut captured = Captured {
+            recording: self.recording.number,
+            arrival,
+            len: 0,
+            kept: 0,
+            frame: [0; LARGE],
+        };
+        let filled = fill(&mut captured.frame);
+        let is_taken = filled.is_some_and(|(len, kept)| {
+            (captured.len, captured.kept) = (len, kept);
+            self.frames.try_send(captured).is_ok()
+        });
+        if !is_taken {
+            self.recording.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_rtp(&self, payload: &[u8], arrival: u64) {
+        let Ok(packet) = rtp::Packet::parse(payload) else {
+            return;
+        };
         // Events, comfort noise and what else is not G.711 are silence.
         match packet.payload_type() {
-            0 => self.take_as(Law::Mu, packet, arrival),
-            8 => self.take_as(Law::A, packet, arrival),
+            0 => self.take_as(Law::Mu, &packet, arrival),
+            8 => self.take_as(Law::A, &packet, arrival),
             _ => {}
         }
     }
@@ -305,6 +427,16 @@ pub(crate) fn check(remotes: [Option<&Remote>; 2], is_secret: bool) -> Result<()
 mod tests {
     use super::*;
 
+    fn datagram(payload: &[u8]) -> Datagram<'_> {
+        let address = SocketAddr::from(([192, 0, 2, 1], 4000));
+        Datagram {
+            source: address,
+            local: address,
+            payload,
+            arrival: 0,
+        }
+    }
+
     #[test]
     fn a_queue_that_is_full_loses_packets_and_holds_nobody_up() {
         let (audio, _heard) = crossbeam_channel::bounded(1);
@@ -316,8 +448,11 @@ mod tests {
             unwanted: AtomicBool::new(false),
             orders,
         });
+        let (frames, _captured) = crossbeam_channel::bounded(1);
         let tap = Tap {
             audio,
+            frames,
+            format: RecordFormat::Wav,
             channel: 0,
             recording: recording.clone(),
         };
@@ -328,7 +463,15 @@ mod tests {
             let mut octets = Vec::new();
             let mut stream = rtp::Packetizer::new(payload_type, 1, 1, 1);
             stream.packet(&vec![0; len], 160, &mut octets);
-            tap.take(&rtp::Packet::parse(&octets).unwrap(), 0);
+            tap.take(&datagram(&octets));
+            assert_eq!(lost(), expected);
+        }
+        let tap = Tap {
+            format: RecordFormat::Pcap,
+            ..tap
+        };
+        for (len, expected) in [(160, 2), (160, 3), (LARGE, 4)] {
+            tap.take(&datagram(&vec![0x80; len]));
             assert_eq!(lost(), expected);
         }
     }

@@ -1,26 +1,28 @@
 //! The thread that writes recordings, and those that complete their files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::media::Recorded;
 use crossbeam_channel::{Receiver, Sender};
 use rtp::record::{self, Form, Pause, Tape};
 use tracing::{info, warn};
 
-use super::{Audio, LONGEST, Report};
+use super::{Audio, Captured, LONGEST, Report, pcap};
 use crate::io::monotonic_ns;
 
 /// How often the queue is looked at.
 const PACE: Duration = Duration::from_millis(20);
 /// How often a recording is written to its file, in nanoseconds.
 const EVERY: u64 = 250_000_000;
+/// Frames are written in the order in which they came, though they come by two ways: so long they are waited for.
+const HOLD: u64 = 100_000_000;
 /// After so many octets the header says how long the file is: 5 s of a call.
 const PATCH: u64 = 160_000;
 
@@ -46,9 +48,7 @@ pub(super) enum Order {
 pub(super) struct Writing {
     file: File,
     path: PathBuf,
-    form: Form,
-    /// Once it has begun.
-    tape: Option<Tape>,
+    content: Content,
     /// When it is written next.
     due: u64,
     octets: u64,
@@ -57,17 +57,45 @@ pub(super) struct Writing {
     unwritten: u64,
     late: u64,
     lost: Arc<AtomicU64>,
-    /// Of a recording that somebody waits for: it ends where the disk does not take it.
-    report: Option<Report>,
+    told: Told,
+    /// Why the disk has ended it.
     failed: Option<String>,
+}
+
+/// Who is told what became of a recording.
+pub(super) enum Told {
+    /// Who has ordered it, when it is over. Where the disk does not take it, nothing is left.
+    Order(Report),
+    /// Whose call it is, where the disk has ended it. What was written is left.
+    Call(Box<dyn FnOnce(String) + Send>),
+}
+
+/// What is written.
+pub(super) enum Content {
+    /// A WAV file; with a tape, once it has begun.
+    Wav { form: Form, tape: Option<Box<Tape>> },
+    /// A pcap file.
+    Pcap(Capture),
+}
+
+/// Frames that are to be written.
+pub(super) struct Capture {
+    /// Since when; `None` before it has begun.
+    began: Option<u64>,
+    /// From when on it is paused (`true`) or goes on; of those that are past, the last.
+    pauses: VecDeque<(u64, bool)>,
+    /// Nanoseconds from 1970 to the beginning of this machine's time.
+    epoch: u64,
+    waiting: Vec<Captured>,
 }
 
 /// A recording that is written but for its header, for a thread that may wait for the disk.
 pub(super) struct Ended {
     file: File,
     path: PathBuf,
-    channels: u8,
-    /// Octets of samples that are kept, and milliseconds.
+    /// Of a WAV file.
+    channels: Option<u8>,
+    /// Octets after the header that are kept, and milliseconds of audio.
     octets: u64,
     ms: u64,
     result: Result<(), String>,
@@ -77,7 +105,7 @@ pub(super) struct Ended {
     unwritten: u64,
     late: u64,
     lost: u64,
-    report: Option<Report>,
+    told: Told,
 }
 
 /// Makes the file of a recording of this name, or, for as many of the same name as may be, of the first that is free
@@ -86,7 +114,7 @@ pub(super) fn create(
     folder: &Path,
     name: &str,
     same_name: u32,
-    channels: u8,
+    content: &Content,
 ) -> io::Result<(PathBuf, File)> {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
     if name.is_empty() || name.len() > 100 || !name.bytes().all(is_plain) {
@@ -95,14 +123,15 @@ pub(super) fn create(
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
+    let ending = content.ending();
     for number in 1..=same_name {
         let path = match number {
-            1 => folder.join(format!("{name}.wav")),
-            number => folder.join(format!("{name}-{number}.wav")),
+            1 => folder.join(format!("{name}.{ending}")),
+            number => folder.join(format!("{name}-{number}.{ending}")),
         };
         match options.open(&path) {
             Ok(mut file) => {
-                if let Err(error) = file.write_all(&record::header(channels, 0)) {
+                if let Err(error) = file.write_all(&content.header()) {
                     drop(std::fs::remove_file(&path));
                     return Err(error);
                 }
@@ -116,7 +145,12 @@ pub(super) fn create(
 }
 
 /// The thread.
-pub(super) fn write(orders: &Receiver<Order>, audio: &Receiver<Audio>, closing: &Sender<Ended>) {
+pub(super) fn write(
+    orders: &Receiver<Order>,
+    audio: &Receiver<Audio>,
+    frames: &Receiver<Captured>,
+    closing: &Sender<Ended>,
+) {
     let mut desk = Desk::default();
     let mut out = Vec::new();
     let close = |ended| {
@@ -140,6 +174,14 @@ pub(super) fn write(orders: &Receiver<Order>, audio: &Receiver<Audio>, closing: 
             }
             if let Some(writing) = desk.all.get_mut(&heard.recording) {
                 writing.put(&heard);
+            }
+        }
+        while let Ok(captured) = frames.try_recv() {
+            if !desk.has_begun(captured.recording) {
+                desk.obey_all(orders);
+            }
+            if let Some(writing) = desk.all.get_mut(&captured.recording) {
+                writing.capture(captured);
             }
         }
         for (number, at, is_unwanted) in desk.ended.drain(..) {
@@ -185,13 +227,12 @@ impl Desk {
             Order::Begin(number, writing) => drop(self.all.insert(number, *writing)),
             Order::Start { number, at } => {
                 if let Some(writing) = self.all.get_mut(&number) {
-                    writing.tape = Some(Tape::new(writing.form, at));
+                    writing.content.start(at);
                 }
             }
             Order::Pause { number, at, how } => {
-                let writing = self.all.get_mut(&number);
-                if let Some(tape) = writing.and_then(|writing| writing.tape.as_mut()) {
-                    tape.pause(at, how);
+                if let Some(writing) = self.all.get_mut(&number) {
+                    writing.content.pause(at, how);
                 }
             }
             Order::End {
@@ -205,7 +246,7 @@ impl Desk {
 
     fn has_begun(&self, number: u64) -> bool {
         let writing = self.all.get(&number);
-        writing.is_some_and(|writing| writing.tape.is_some())
+        writing.is_some_and(|writing| writing.content.has_begun())
     }
 }
 
@@ -213,28 +254,30 @@ impl Writing {
     pub(super) fn new(
         file: File,
         path: PathBuf,
-        form: Form,
+        content: Content,
         lost: Arc<AtomicU64>,
-        report: Option<Report>,
+        told: Told,
     ) -> Self {
         Self {
             file,
             path,
-            form,
-            tape: None,
+            content,
             due: 0,
             octets: 0,
             patched: 0,
             unwritten: 0,
             late: 0,
             lost,
-            report,
+            told,
             failed: None,
         }
     }
 
     fn put(&mut self, heard: &Audio) {
-        let Some(tape) = &mut self.tape else {
+        let Content::Wav {
+            tape: Some(tape), ..
+        } = &mut self.content
+        else {
             return;
         };
         let decode = heard.law.decoder();
@@ -248,10 +291,15 @@ impl Writing {
         self.late += u64::from(!is_in_time);
     }
 
+    fn capture(&mut self, captured: Captured) {
+        if let Content::Pcap(capture) = &mut self.content {
+            capture.put(captured);
+        }
+    }
+
     /// Silence has ended it, or the disk.
     fn is_over(&self, now: u64) -> bool {
-        let is_silent = self.tape.as_ref().is_some_and(|tape| tape.is_silent(now));
-        is_silent || self.failed.is_some()
+        self.content.is_silent(now) || self.failed.is_some()
     }
 
     /// Writes what is complete, when it is time to.
@@ -261,96 +309,199 @@ impl Writing {
         }
         self.due = now + EVERY;
         out.clear();
-        if let Some(tape) = &mut self.tape {
-            tape.take(now, out);
-        }
+        self.content.take(now, out);
         if let Err(error) = self.append(out) {
             self.give_up(out, &error);
         }
     }
 
-    /// The disk takes nothing now. It may do so again, which is waited for where nobody is to be told.
+    /// The disk takes no more.
     fn give_up(&mut self, out: &[u8], error: &io::Error) {
-        if self.report.is_some() {
-            self.failed = Some(error.to_string());
-            return;
-        }
-        if self.unwritten == 0 {
-            warn!(path = %self.path.display(), %error, "a recording cannot be written, and loses what comes until it can");
-        }
         self.unwritten += out.len() as u64;
-        // A part may have been written.
-        if let Err(error) = self.file.seek(SeekFrom::Start(self.end())) {
-            warn!(path = %self.path.display(), %error, "a recording may be damaged");
-        }
-    }
-
-    const fn end(&self) -> u64 {
-        record::HEADER as u64 + self.octets
+        self.failed = Some(error.to_string());
     }
 
     fn finish(mut self, at: u64, by_itself: bool, is_unwanted: bool, out: &mut Vec<u8>) -> Ended {
         out.clear();
-        let mut kept = 0;
-        if let Some(tape) = self.tape.as_mut().filter(|_| self.failed.is_none()) {
-            tape.finish(at, out);
-            // Without a report nothing is cut, and what the disk did not take may lie in between.
-            kept = match self.report {
-                Some(_) => tape.kept() * tape.frame(),
-                None => u64::MAX,
-            };
+        if self.failed.is_none() {
+            self.content.finish(at, out);
+            if let Err(error) = self.append(out) {
+                self.give_up(out, &error);
+            }
         }
-        if let Err(error) = self.append(out) {
-            self.give_up(out, &error);
-        }
-        let octets = self.octets.min(kept);
-        let per_ms = u64::from(record::RATE) / 1000 * u64::from(self.form.channels) * 2;
-        Ended {
+        let mut ended = Ended {
             file: self.file,
             path: self.path,
-            channels: self.form.channels,
-            octets,
-            ms: octets / per_ms,
+            channels: None,
+            octets: self.octets,
+            ms: 0,
             result: self.failed.map_or(Ok(()), Err),
             by_itself,
             is_unwanted,
             unwritten: self.unwritten,
             late: self.late,
             lost: self.lost.load(Ordering::Relaxed),
-            report: self.report,
+            told: self.told,
+        };
+        if let Content::Wav { form, tape } = &self.content {
+            // Of a call's nothing is cut.
+            if let Told::Order(_) = ended.told {
+                let kept = tape.as_ref().map_or(0, |tape| tape.kept() * tape.frame());
+                ended.octets = ended.octets.min(kept);
+            }
+            let per_ms = u64::from(record::RATE) / 1000 * u64::from(form.channels) * 2;
+            ended.ms = ended.octets / per_ms;
+            ended.channels = Some(form.channels);
         }
+        ended
     }
 
     fn append(&mut self, out: &[u8]) -> io::Result<()> {
         self.file.write_all(out)?;
         self.octets += out.len() as u64;
         // What was written is heard even where this process does not live to finish it.
-        if self.octets - self.patched >= PATCH {
+        if let Content::Wav { form, .. } = &self.content
+            && self.octets - self.patched >= PATCH
+        {
             self.patched = self.octets;
-            patch(&mut self.file, self.form.channels, self.octets)?;
+            patch(&mut self.file, form.channels, self.octets)?;
         }
         Ok(())
+    }
+}
+
+impl Content {
+    pub(super) const fn wav(form: Form) -> Self {
+        Self::Wav { form, tape: None }
+    }
+
+    pub(super) fn pcap() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(0));
+        Self::Pcap(Capture {
+            began: None,
+            pauses: VecDeque::from([(0, false)]),
+            epoch: now.saturating_sub(monotonic_ns()),
+            waiting: Vec::new(),
+        })
+    }
+
+    const fn ending(&self) -> &'static str {
+        match self {
+            Self::Wav { .. } => "wav",
+            Self::Pcap(_) => "pcap",
+        }
+    }
+
+    fn header(&self) -> Vec<u8> {
+        match self {
+            Self::Wav { form, .. } => record::header(form.channels, 0).to_vec(),
+            Self::Pcap(_) => pcap::header().to_vec(),
+        }
+    }
+
+    fn start(&mut self, at: u64) {
+        match self {
+            Self::Wav { form, tape } => *tape = Some(Box::new(Tape::new(*form, at))),
+            Self::Pcap(capture) => capture.began = Some(at),
+        }
+    }
+
+    const fn has_begun(&self) -> bool {
+        match self {
+            Self::Wav { tape, .. } => tape.is_some(),
+            Self::Pcap(capture) => capture.began.is_some(),
+        }
+    }
+
+    fn pause(&mut self, at: u64, how: Pause) {
+        match self {
+            Self::Wav { tape, .. } => {
+                if let Some(tape) = tape {
+                    tape.pause(at, how);
+                }
+            }
+            Self::Pcap(capture) => capture.pauses.push_back((at, how != Pause::Resume)),
+        }
+    }
+
+    fn is_silent(&self, now: u64) -> bool {
+        match self {
+            Self::Wav { tape, .. } => tape.as_ref().is_some_and(|tape| tape.is_silent(now)),
+            Self::Pcap(_) => false,
+        }
+    }
+
+    /// Appends what is complete.
+    fn take(&mut self, now: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::Wav { tape, .. } => {
+                if let Some(tape) = tape {
+                    tape.take(now, out);
+                }
+            }
+            Self::Pcap(capture) => capture.take(now.saturating_sub(HOLD), out),
+        }
+    }
+
+    /// Appends what is left.
+    fn finish(&mut self, at: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::Wav { tape, .. } => {
+                if let Some(tape) = tape {
+                    tape.finish(at, out);
+                }
+            }
+            Self::Pcap(capture) => capture.take(u64::MAX, out),
+        }
+    }
+}
+
+impl Capture {
+    fn put(&mut self, captured: Captured) {
+        let at = captured.arrival;
+        let mut turns = self.pauses.iter().rev();
+        let turn = turns.find(|(from, _)| *from <= at);
+        let is_paused = turn.is_some_and(|(_, is_paused)| *is_paused);
+        if !is_paused && self.began.is_some_and(|began| at >= began) {
+            self.waiting.push(captured);
+        }
+    }
+
+    /// Appends what came until a time, in order.
+    fn take(&mut self, until: u64, out: &mut Vec<u8>) {
+        while self.pauses.get(1).is_some_and(|(from, _)| *from <= until) {
+            self.pauses.pop_front();
+        }
+        self.waiting.sort_by_key(|captured| captured.arrival);
+        let complete = self
+            .waiting
+            .partition_point(|captured| captured.arrival <= until);
+        for captured in self.waiting.drain(..complete) {
+            let frame = captured.frame.get(..captured.kept).unwrap_or_default();
+            pcap::write(self.epoch + captured.arrival, captured.len, frame, out);
+        }
     }
 }
 
 impl Ended {
     /// Completes the file, or removes it, and tells who waits for that.
     pub(super) fn close(mut self) {
-        let is_empty = self.report.is_some() && self.octets == 0;
-        if self.is_unwanted || is_empty || self.result.is_err() {
-            if let Err(error) = std::fs::remove_file(&self.path) {
-                warn!(path = %self.path.display(), %error, "cannot remove a recording");
-            }
+        let is_ordered = matches!(self.told, Told::Order(_));
+        let is_empty = is_ordered && self.octets == 0;
+        if self.is_unwanted || is_empty || (is_ordered && self.result.is_err()) {
+            self.remove();
         } else if let Err(error) = self.complete() {
             warn!(path = %self.path.display(), %error, "a recording cannot be written to its end");
             self.result = Err(error.to_string());
             // Nobody would know of what is left of it.
-            if self.report.is_some()
-                && let Err(error) = std::fs::remove_file(&self.path)
-            {
-                warn!(path = %self.path.display(), %error, "cannot remove a recording");
+            if is_ordered {
+                self.remove();
             }
         } else {
+            if let Err(error) = &self.result {
+                warn!(path = %self.path.display(), error, "a recording has ended, as it cannot be written: make room on the disk");
+            }
             info!(
                 path = %self.path.display(),
                 unwritten = self.unwritten,
@@ -360,18 +511,34 @@ impl Ended {
                 "a recording is complete"
             );
         }
-        let Some(report) = self.report else { return };
-        let header = if is_empty { 0 } else { record::HEADER as u64 };
-        report(self.result.map(|()| Recorded {
-            ms: self.ms,
-            octets: header + self.octets,
-            by_itself: self.by_itself,
-        }));
+        match (self.told, self.result) {
+            (Told::Order(report), result) => {
+                let header = if is_empty { 0 } else { record::HEADER as u64 };
+                report(result.map(|()| Recorded {
+                    ms: self.ms,
+                    octets: header + self.octets,
+                    by_itself: self.by_itself,
+                }));
+            }
+            (Told::Call(trouble), Err(why)) if !self.is_unwanted => trouble(why),
+            (Told::Call(_), _) => {}
+        }
+    }
+
+    fn remove(&self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "cannot remove a recording");
+        }
     }
 
     fn complete(&mut self) -> io::Result<()> {
-        self.file.set_len(record::HEADER as u64 + self.octets)?;
-        patch(&mut self.file, self.channels, self.octets)?;
+        match self.channels {
+            Some(channels) => {
+                self.file.set_len(record::HEADER as u64 + self.octets)?;
+                patch(&mut self.file, channels, self.octets)?;
+            }
+            None => self.file.set_len(pcap::HEADER as u64 + self.octets)?,
+        }
         self.file.sync_all()?;
         // The file's name lasts with its folder.
         match self.path.parent() {
@@ -393,35 +560,99 @@ fn patch(file: &mut File, channels: u8, octets: u64) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn on_a_full_disk(report: Option<Report>) -> Writing {
+    fn on_a_full_disk(content: Content, told: Told) -> Writing {
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let lost = Arc::new(AtomicU64::new(0));
-        Writing {
-            tape: Some(Tape::new(Form::CALL, 0)),
-            ..Writing::new(file, "/dev/full".into(), Form::CALL, lost, report)
+        let mut writing = Writing::new(file, "/dev/full".into(), content, lost, told);
+        writing.content.start(0);
+        writing
+    }
+
+    fn frame(arrival: u64) -> Captured {
+        Captured {
+            recording: 0,
+            arrival,
+            len: 60,
+            kept: 60,
+            frame: [7; ebpf_abi::LARGE],
         }
     }
 
     #[test]
-    fn a_full_disk_loses_what_it_does_not_take() {
-        let mut writing = on_a_full_disk(None);
+    fn a_full_disk_ends_a_calls_recording_and_leaves_what_is_written() {
+        for content in [Content::wav(Form::CALL), Content::pcap()] {
+            let (tell, told) = std::sync::mpsc::channel();
+            let told_of = Told::Call(Box::new(move |why| tell.send(why).unwrap()));
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            let header = content.header();
+            std::fs::write(&path, &header).unwrap();
+            let mut writing = on_a_full_disk(content, told_of);
+            writing.path = path.clone();
+            let mut out = Vec::new();
+            writing.go_on(2 * EVERY, &mut out);
+            assert!(
+                !writing.is_over(2 * EVERY),
+                "there is nothing to be written yet"
+            );
+            writing.capture(frame(3 * EVERY));
+            writing.go_on(6 * EVERY, &mut out);
+            assert!(writing.is_over(6 * EVERY));
+            // A file on that disk can be truncated still.
+            writing.file = OpenOptions::new().write(true).open(&path).unwrap();
+            writing.finish(6 * EVERY, true, false, &mut out).close();
+            let why = told.try_recv().unwrap();
+            assert!(why.contains("No space left"), "{why}");
+            assert_eq!(std::fs::read(&path).unwrap().len(), header.len());
+        }
+    }
+
+    #[test]
+    fn frames_are_written_in_order_and_not_in_pauses() {
+        let mut content = Content::pcap();
+        let put = |content: &mut Content, at| {
+            let Content::Pcap(capture) = content else {
+                unreachable!("it was made so");
+            };
+            capture.put(frame(at));
+        };
+        // What comes before it has begun is not in it.
+        put(&mut content, 6);
+        content.start(5);
+        for at in [7, 6, 4] {
+            put(&mut content, at);
+        }
+        content.pause(10, Pause::Skip);
+        for at in [11, 9] {
+            put(&mut content, at);
+        }
+        content.pause(20, Pause::Resume);
+        for at in [HOLD + 30, 21, 19] {
+            put(&mut content, at);
+        }
+        let epoch = match &content {
+            Content::Pcap(capture) => capture.epoch,
+            Content::Wav { .. } => 0,
+        };
+        let times = |out: &[u8]| -> Vec<u64> {
+            let word = |octets: &[u8]| u64::from(u32::from_le_bytes(octets.try_into().unwrap()));
+            let frames = out.chunks(16 + 60);
+            let time = |frame: &[u8]| word(&frame[..4]) * 1_000_000_000 + word(&frame[4..8]);
+            frames.map(|frame| time(frame) - epoch).collect()
+        };
         let mut out = Vec::new();
-        writing.go_on(2 * EVERY, &mut out);
-        assert_eq!(writing.unwritten, 0, "there is nothing to be written yet");
-        writing.go_on(6 * EVERY, &mut out);
-        // A second, of which half is held back, in stereo.
-        assert_eq!((writing.unwritten, writing.octets), (4 * 8_000, 0));
-        writing.file = tempfile::tempfile().unwrap();
-        writing.file.seek(SeekFrom::Start(writing.end())).unwrap();
-        writing.go_on(10 * EVERY, &mut out);
-        assert_eq!((writing.unwritten, writing.octets), (4 * 8_000, 4 * 8_000));
+        content.take(HOLD + 25, &mut out);
+        assert_eq!(times(&out), [6, 7, 9, 21]);
+        out.clear();
+        content.finish(0, &mut out);
+        assert_eq!(times(&out), [HOLD + 30]);
     }
 
     #[test]
     fn a_full_disk_ends_a_recording_that_somebody_waits_for() {
         let (tell, told) = std::sync::mpsc::channel();
         let report: Report = Box::new(move |result| tell.send(result).unwrap());
-        let mut writing = on_a_full_disk(Some(report));
+        let mut writing = on_a_full_disk(Content::wav(Form::CALL), Told::Order(report));
         let folder = tempfile::tempdir().unwrap();
         writing.path = folder.path().join("a.wav");
         std::fs::write(&writing.path, b"RIFF").unwrap();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use control::media::{
@@ -12,9 +11,8 @@ use control::media::{
 use control::{Fault, FaultCode};
 use tracing::{debug, warn};
 
-use super::{Command, IoMode, Shard, keys};
+use super::{Command, IoMode, Shard};
 use crate::io::{self as packet_io, PacketIo, PortIndex, monotonic_ns};
-use crate::record::{self, Tap};
 use crate::session::{Leg, Reception, Session, side_index};
 
 /// Pairs that are tried for a leg, when other processes have their ports.
@@ -28,7 +26,11 @@ impl<I: PacketIo> Shard<I> {
             Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
             Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
             Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
-            Command::Record(id, taps, reply) => drop(reply.send(self.record(id, taps))),
+            Command::Record(id, taps, how, reply) => {
+                drop(reply.send(self.record(id, taps, how)));
+            }
+            Command::Unrecord(id, number) => self.unrecord(id, number),
+            Command::Overheard(reports) => self.overhear(&reports),
             Command::Voice(id, orders, reply) => drop(reply.send(self.voice(id, orders))),
             Command::Clip(id, job, clip) => self.clip(id, job, &clip),
             Command::Stream(id, job, port) => self.connect(id, job, port),
@@ -162,29 +164,6 @@ impl<I: PacketIo> Shard<I> {
         Ok(info)
     }
 
-    fn record(&mut self, id: SessionId, taps: Option<[Tap; 2]>) -> Result<Option<PathBuf>, Fault> {
-        let index = self.find(id)?;
-        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
-        let [a, b] = &mut session.legs;
-        match taps {
-            None => (a.tap, b.tap) = (None, None),
-            Some([caller, callee]) if a.tap.is_none() => {
-                record::check(
-                    [a.remote.as_ref(), b.remote.as_ref()],
-                    keys::is_secret([a, b]),
-                )
-                .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
-                (a.tap, b.tap) = (Some(caller), Some(callee));
-            }
-            Some(_) => {}
-        }
-        let path = a.tap.as_ref().map(|tap| tap.path().to_owned());
-        if !session.unclaimed {
-            self.program(index);
-        }
-        Ok(path)
-    }
-
     fn query(&mut self, id: SessionId) -> Result<SessionStats, Fault> {
         let index = self.find(id)?;
         self.read_flows(index);
@@ -262,8 +241,8 @@ impl<I: PacketIo> Shard<I> {
         let now = monotonic_ns();
         SessionStats {
             id: session.id,
-            from_a: a.stats(now),
-            from_b: b.stats(now),
+            from_a: a.stats(b, now),
+            from_b: b.stats(a, now),
             path: self.path_of(session),
             silent_ms: now.saturating_sub(session.last_activity) / 1_000_000,
         }

@@ -100,7 +100,8 @@ impl Session {
             // The numbers of SRTP are authenticated: they have to go on as they came.
             (a.keys, b.keys) = (None, None);
             // What is encrypted is noise in a recording.
-            (a.tap, b.tap) = (None, None);
+            a.end_speech();
+            b.end_speech();
             for voice in [a, b].into_iter().filter_map(|leg| leg.voice.as_mut()) {
                 voice.recordings.clear();
             }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use control::Fault;
 use control::channel::Events;
 use control::media::{
-    AudioTrouble, Create, Dtmf, Event, Media, Modify, Mute, SessionId, SessionInfo, SessionStats,
-    Side, Surveyed, Top, VoiceOrder,
+    AudioTrouble, Create, Dtmf, Event, Media, Modify, Mute, Pause, SessionId, SessionInfo,
+    SessionStats, Side, Surveyed, Top, VoiceOrder,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ use crate::ports::PortPool;
 use crate::record::{Reel, Tap};
 use crate::relay::{Learned, Relay};
 use crate::stream::{Bell, Port};
+use crate::tap::Overheard;
 
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};
@@ -79,8 +80,12 @@ pub(crate) enum Command {
     Modify(Modify, Reply<SessionInfo>),
     Mute(Mute, Reply<SessionInfo>),
     Dtmf(Dtmf, Reply<SessionInfo>),
-    /// Record both parties, or neither; answered with where that is.
-    Record(SessionId, Option<[Tap; 2]>, Reply<Option<PathBuf>>),
+    /// Record both parties, or neither, and in which way it goes on; answered with where that is.
+    Record(SessionId, Option<[Tap; 2]>, Pause, Reply<Option<PathBuf>>),
+    /// The recording of this number has ended by itself.
+    Unrecord(SessionId, u64),
+    /// RTCP that XDP has forwarded.
+    Overheard(Vec<Overheard>),
     /// Orders of programmable voice.
     Voice(SessionId, Vec<VoiceOrder>, Reply<voice::Begun>),
     /// The audio that a job of them plays.

@@ -20,7 +20,9 @@ use tracing::{info, warn};
 use super::Shard;
 use crate::io::{PacketIo, monotonic_ns};
 use crate::learn::Position;
+use crate::record::Tap;
 use crate::session::{Leg, Reception, Session, side_index};
+use crate::tap::{Ear, Overheard, Tapper};
 use crate::xdp::{FlowTable, Mode, SlotTable};
 
 /// Adopted sessions that nobody has asked for since are dropped after this much silence, in
@@ -45,6 +47,8 @@ pub(crate) struct Offload {
     pub(crate) flows: FlowTable,
     pub(crate) mode: Mode,
     pub(crate) hops: Arc<dyn Hops>,
+    /// Where the program can copy packets.
+    pub(crate) tapper: Option<Tapper>,
 }
 
 /// A session as its slots tell it.
@@ -87,12 +91,9 @@ impl Offload {
         };
         let route = route(leg.local, peer, other.local, other.learner.destination());
         let muxed = leg.muxes() && other.muxes();
-        let is_plain = !leg.muted
-            && !leg.listens()
-            && leg.tap.is_none()
-            && !other.is_spoken_to()
-            && leg.is_rtp()
-            && other.is_rtp();
+        let is_plain = self.is_plain(leg, other) && leg.is_rtp() && other.is_rtp();
+        self.tap(leg);
+        let tapped = leg.ear.is_some();
         let may = !silent && !leg.received.strayed;
         let (tos, spacing) = (other.tos, leg.received.spacing);
         let forwarding = (may && is_plain)
@@ -100,6 +101,7 @@ impl Offload {
             .flatten()
             .map(|slot| if muxed { slot } else { slot.pass_rtcp() })
             .map(|slot| slot.mark(tos).cap(spacing))
+            .map(|slot| if tapped { slot.tapped() } else { slot })
             .map(|slot| {
                 if leg.contested {
                     slot.pass_sources()
@@ -133,6 +135,24 @@ impl Offload {
             .map(|slot| slot.mark(tos).cap(spacing));
         let passing = Slot::passing(identity, &route, 0);
         self.put(local.port(), forwarding, passing, &mut leg.received, true);
+    }
+
+    /// Whether the program can do all that is to be done with what the party sends.
+    fn is_plain(&self, leg: &Leg, other: &Leg) -> bool {
+        !leg.muted
+            && !leg.listens()
+            && (leg.tap.is_none() || self.tapper.is_some())
+            && !other.is_spoken_to()
+    }
+
+    /// Lets a recording have what the program copies of the party's packets; before a slot asks for copies.
+    fn tap(&self, leg: &mut Leg) {
+        let wanted = leg.tap.as_ref().map(Tap::number);
+        if leg.ear.as_ref().map(Ear::number) == wanted {
+            return;
+        }
+        let tapper = self.tapper.as_ref().zip(leg.tap.as_ref());
+        leg.ear = tapper.map(|(tapper, tap)| tapper.hear(leg.local.port(), tap));
     }
 
     fn forwarding(&self, identity: Identity, route: &Route, clock_rate: u32) -> Option<Slot> {
@@ -299,6 +319,15 @@ impl<I: PacketIo> Shard<I> {
         }
     }
 
+    /// What RTCP that the program has forwarded says of the ways to the parties.
+    pub(super) fn overhear(&mut self, reports: &[Overheard]) {
+        for overheard in reports {
+            let port = self.index_of(overheard.port);
+            self.relay
+                .overhear(port, overheard.report, overheard.arrival);
+        }
+    }
+
     pub(super) fn read_flows(&mut self, index: u32) {
         let Some(offload) = &self.offload else { return };
         if let Some(session) = self.relay.session_mut(index) {
@@ -324,9 +353,7 @@ impl<I: PacketIo> Shard<I> {
             }
             let [a, b] = &session.legs;
             let changed = [(a, b), (b, a)].into_iter().any(|(leg, other)| {
-                let is_plain =
-                    !leg.muted && !leg.listens() && leg.tap.is_none() && !other.is_spoken_to();
-                let may = is_plain
+                let may = offload.is_plain(leg, other)
                     && leg.learner.source().is_some()
                     && !leg.learner.is_silent(now)
                     && !leg.received.strayed;

@@ -1,19 +1,79 @@
-//! Recordings of parties of programmable voice.
+//! Recordings of calls, and of parties of programmable voice.
 //!
-//! An order makes an entry of the leg; the engine has the file made, for a shard waits for no disk, and hands over the
+//! Of the latter an order makes an entry of the leg; the engine has the file made, for a shard waits for no disk, and hands over the
 //! [`Reel`]; then the tone is played, where there is to be one, and the recording begins. What became of it is told by
 //! the thread that has completed the file, whoever has ended it.
 
+use std::path::PathBuf;
+
 use control::media::{AudioTrouble, Pause as PauseOrder, SessionId, Side, VoiceEvent, VoiceRecord};
+use control::{Fault, FaultCode};
 use rtp::record::Pause;
 
-use super::Shard;
+use super::commands::not_found;
 use super::voice::fault_of;
+use super::{Shard, keys};
 use crate::io::{PacketIo, monotonic_ns};
-use crate::record::Reel;
+use crate::record::{self, Reel, Tap};
 use crate::voice::Loaded;
 
 impl<I: PacketIo> Shard<I> {
+    /// Begins the recording of a call, unless it has one, or ends it. Where that is.
+    pub(super) fn record(
+        &mut self,
+        id: SessionId,
+        taps: Option<[Tap; 2]>,
+        how: PauseOrder,
+    ) -> Result<Option<PathBuf>, Fault> {
+        let index = self.find(id)?;
+        let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+        let [a, b] = &mut session.legs;
+        match taps {
+            None => {
+                a.end_recording();
+                b.end_recording();
+            }
+            Some([caller, callee]) => {
+                if a.tap.is_none() {
+                    if caller.wants_speech() {
+                        record::check(
+                            [a.remote.as_ref(), b.remote.as_ref()],
+                            keys::is_secret([a, b]),
+                        )
+                        .map_err(|why| Fault::new(FaultCode::Conflict, why))?;
+                    }
+                    (a.tap, b.tap) = (Some(caller), Some(callee));
+                }
+                if let Some(tap) = &a.tap {
+                    tap.pause(monotonic_ns(), pause(how));
+                }
+            }
+        }
+        let path = a.tap.as_ref().map(|tap| tap.path().to_owned());
+        if !session.unclaimed {
+            self.program(index);
+        }
+        Ok(path)
+    }
+
+    /// The recording of a call has ended by itself.
+    pub(super) fn unrecord(&mut self, id: SessionId, number: u64) {
+        let Some(&index) = self.by_id.get(&id) else {
+            return;
+        };
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        for leg in &mut session.legs {
+            if leg.tap.as_ref().is_some_and(|tap| tap.number() == number) {
+                leg.end_recording();
+            }
+        }
+        if !session.unclaimed {
+            self.program(index);
+        }
+    }
+
     /// Begins a recording; its file is to be made, unless it was begun before or cannot be.
     pub(super) fn begin_record(
         &mut self,

@@ -207,9 +207,9 @@ impl Xdp {
         tapping: bool,
     ) -> Result<Self, XdpError> {
         let mut loader = EbpfLoader::new();
-        let (measure, tapping) = (u8::from(measure), u8::from(tapping));
-        loader.override_global(global::MEASURE, &measure, true);
-        loader.override_global(global::TAPPING, &tapping, true);
+        let (measured, copied) = (u8::from(measure), u8::from(tapping));
+        loader.override_global(global::MEASURE, &measured, true);
+        loader.override_global(global::TAPPING, &copied, true);
         if let Some(pins) = pins {
             for name in [map::SLOTS, map::FLOWS, map::COUNTERS, map::DEVICES] {
                 loader.map_pin_path(name, pins.map(name));
@@ -411,4 +411,19 @@ fn run(object: &Ebpf, name: &'static str, frame: &[u8], repeat: u32) -> Result<T
         frame: out,
         duration: result.duration,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_loads_where_the_kernel_cannot_copy() {
+        attach::raise_memlock();
+        match Xdp::open_with(Mode::Native, None, false) {
+            // Not as root.
+            Err(XdpError::Permission(_)) => {}
+            opened => assert!(opened.unwrap().take_tap().is_none()),
+        }
+    }
 }

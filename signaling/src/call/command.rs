@@ -31,6 +31,8 @@ pub(crate) enum MediaNews {
     Down,
     /// A session of this worker has been silent for the media timeout.
     Silent(SessionId),
+    /// The recording of a session has ended because it could not be written, and why.
+    RecordingFailed(SessionId, String),
     /// Something happened in a session of programmable voice.
     Voice(SessionId, VoiceEvent),
     /// mediad has sessions in this worker's name.
@@ -108,6 +110,7 @@ impl Core {
             }
             MediaNews::Down => self.media_up = false,
             MediaNews::Voice(id, event) => self.on_voice_event(now, id, event),
+            MediaNews::RecordingFailed(id, reason) => self.on_recording_failed(now, id, &reason),
             MediaNews::Silent(id) => self.on_silent_session(now, id),
             MediaNews::Listed(ids) => {
                 for id in ids {

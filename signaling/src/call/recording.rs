@@ -5,7 +5,7 @@ use std::time::Instant;
 use control::{
     Fault, FaultCode,
     channel::RequestError,
-    media::{self, Record, SessionId},
+    media::{self, Pause, Record, RecordFormat, SessionId},
     signal::RecordOrder,
 };
 use store::{Recording, Timestamp, Uuid};
@@ -26,6 +26,13 @@ pub(super) struct Recorded {
     /// Where mediad writes it.
     pub(super) file: String,
     since: Timestamp,
+}
+
+/// How a call is recorded, where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RecordedAs {
+    format: RecordFormat,
+    paused: bool,
 }
 
 impl Call {
@@ -89,11 +96,34 @@ impl Core {
             let why = "nobody has answered this call yet";
             return Some(Err(Fault::new(FaultCode::Conflict, why)));
         };
-        info!(call = %call.id, on = order.on, "an operator changes whether a call is recorded");
+        info!(call = %call.id, on = order.on, paused = order.paused, "an operator changes whether a call is recorded");
         let token = OrderToken(self.number());
+        if let Some(call) = self.calls.get_mut(&key) {
+            // What is recorded stays what it is.
+            let format = match recorded {
+                Some(_) => call.recorded_as.format,
+                None => order.format,
+            };
+            let paused = order.paused;
+            call.recorded_as = RecordedAs { format, paused };
+        }
         self.ask_to_record(key, session, order.on, Some(token));
         self.drain(now);
         Some(Ok(token))
+    }
+
+    /// mediad cannot write the recording of a session any more. The call goes on without.
+    pub(super) fn on_recording_failed(&mut self, now: Instant, id: SessionId, reason: &str) {
+        let Some(key) = self.by_session.get(&id).copied() else {
+            return;
+        };
+        let (time, node) = (self.time_of_day(), &self.policy.node);
+        if let Some(call) = self.calls.get_mut(&key) {
+            warn!(call = %call.id, reason, "the recording of a call has ended, as it cannot be written");
+            call.end_recording(Some(id), time, node);
+        }
+        self.tell_call(key);
+        self.try_forget(now, key);
     }
 
     /// A session that is recorded was opened anew, as mediad had lost it.
@@ -112,7 +142,15 @@ impl Core {
         // Its record waits for the answer: what is in a file is in the list.
         call.closing += 1;
         let name = on.then(|| call.id.to_string());
-        let request = media::Request::Record(Record { id, name });
+        let request = media::Request::Record(Record {
+            id,
+            name,
+            format: call.recorded_as.format,
+            pause: match call.recorded_as.paused {
+                true => Pause::Silence,
+                false => Pause::Resume,
+            },
+        });
         self.ask(key, id, Purpose::Record(token), request);
     }
 

@@ -21,7 +21,7 @@ use super::{
     course::Course,
     exchange::ExchangeId,
     quality::Series,
-    recording::Recorded,
+    recording::{Recorded, RecordedAs},
     stream::{Media, Muted, Turn},
     transfer::Transfer,
 };
@@ -102,6 +102,8 @@ pub(super) struct Call {
     pub(super) events: Vec<CallEvent>,
     /// What is recorded of it now.
     pub(super) recording: Option<Recorded>,
+    /// How.
+    pub(super) recorded_as: RecordedAs,
     /// What was recorded of it, to be kept with its record.
     pub(super) recordings: Vec<Recording>,
     /// What must not overtake what waits for mediad.

@@ -2,6 +2,7 @@
 
 use control::{
     FaultCode,
+    media::{Pause, RecordFormat},
     signal::{CallInfo, RecordOrder},
 };
 
@@ -11,8 +12,21 @@ use super::bed::*;
 use crate::call::MediaNews;
 
 fn record(bed: &mut Bed, on: bool) -> Result<CallInfo, FaultCode> {
-    let id = bed.core.list(None)[0].id.clone();
-    let begun = bed.core.record_call(bed.now, &RecordOrder { id, on });
+    let order = order(bed, on);
+    obey(bed, &order)
+}
+
+fn order(bed: &Bed, on: bool) -> RecordOrder {
+    RecordOrder {
+        id: bed.core.list(None)[0].id.clone(),
+        on,
+        format: RecordFormat::Wav,
+        paused: false,
+    }
+}
+
+fn obey(bed: &mut Bed, order: &RecordOrder) -> Result<CallInfo, FaultCode> {
+    let begun = bed.core.record_call(bed.now, order);
     begun.unwrap().map_err(|fault| fault.code)?;
     bed.settle();
     let outcome = bed.obeyed.pop().expect("mediad has answered");
@@ -77,9 +91,8 @@ fn a_recording_goes_on_when_mediad_has_lost_it() {
 fn a_call_that_ends_while_mediad_begins_to_record_it_has_the_file_in_its_record() {
     let mut bed = Bed::new();
     let mut up = call(&mut bed, "+2555", "c1");
-    let id = bed.core.list(None)[0].id.clone();
+    let order = order(&bed, true);
     bed.mediad.holds = true;
-    let order = RecordOrder { id, on: true };
     bed.core.record_call(bed.now, &order).unwrap().unwrap();
     bed.settle();
     let bye = up.caller.send(&Method::Bye, "");
@@ -105,6 +118,54 @@ fn a_call_that_cannot_be_recorded_says_so() {
     hang_up(&mut bed, &mut up);
     let mut up = call(&mut bed, "+1555", "c2");
     assert_eq!(record(&mut bed, true), Err(FaultCode::Conflict));
+    hang_up(&mut bed, &mut up);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_recording_that_the_disk_has_ended_is_told_and_leaves_the_call() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    let recorded = record(&mut bed, true).unwrap();
+    let id = *bed.mediad.recorded.keys().next().unwrap();
+    let failed = MediaNews::RecordingFailed(control::media::SessionId(id), "No space left".into());
+    bed.core.handle_media_news(bed.now, failed);
+    bed.settle();
+    assert_eq!(file(&bed), None);
+    hang_up(&mut bed, &mut up);
+    // What was written until then.
+    let files: Vec<_> = bed.recordings.iter().map(|kept| &kept.file).collect();
+    assert_eq!(files, [&format!("{}-1.wav", recorded.id)]);
+    bed.assert_empty();
+}
+
+#[test]
+fn a_recording_of_packets_pauses_and_stays_what_it_is() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    let mut order = order(&bed, true);
+    let mut asked = |bed: &mut Bed, format, paused| {
+        (order.format, order.paused) = (format, paused);
+        obey(bed, &order).unwrap();
+        bed.mediad.records.pop().unwrap()
+    };
+    let first = asked(&mut bed, RecordFormat::Pcap, false);
+    assert_eq!(
+        (first.format, first.pause),
+        (RecordFormat::Pcap, Pause::Resume)
+    );
+    let second = asked(&mut bed, RecordFormat::Wav, true);
+    assert_eq!(
+        (second.format, second.pause),
+        (RecordFormat::Pcap, Pause::Silence)
+    );
+    // So it is in a mediad that is new.
+    bed.mediad.sessions.clear();
+    bed.mediad.recorded.clear();
+    let restarted = MediaNews::Up { restarted: true };
+    bed.core.handle_media_news(bed.now, restarted);
+    bed.settle();
+    assert_eq!(bed.mediad.records.pop().unwrap().pause, Pause::Silence);
     hang_up(&mut bed, &mut up);
     bed.assert_empty();
 }

@@ -31,6 +31,8 @@ pub(in super::super) struct Mediad {
     pub(in super::super) surveys: u64,
     /// The files of sessions that are recorded.
     pub(in super::super) recorded: BTreeMap<[u8; 16], String>,
+    /// What was said of recordings.
+    pub(in super::super) records: Vec<media::Record>,
     /// What was to be done in sessions of programmable voice.
     pub(in super::super) orders: Vec<media::VoiceOrder>,
     files: u32,
@@ -108,6 +110,7 @@ impl Mediad {
             },
             media::Request::Record(record) => match self.sessions.contains_key(&record.id.0) {
                 true => {
+                    self.records.push(record.clone());
                     let file = record.name.map(|name| {
                         let number = &mut self.files;
                         let known = self.recorded.entry(record.id.0);

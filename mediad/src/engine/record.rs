@@ -1,0 +1,64 @@
+//! Recordings of calls: their files are made before a shard hears of them, and who waits for them hears of their end.
+
+use control::media::{Event, Record, Response, SessionId};
+use control::{Fault, FaultCode};
+
+use super::Engine;
+use crate::record::{Tap, Trouble};
+use crate::shard::Command;
+
+impl Engine {
+    /// The disk is waited for, but not by a shard.
+    pub(super) async fn record(self, record: Record) -> Result<Response, Fault> {
+        let (id, pause) = (record.id, record.pause);
+        let taps = match record.name.is_some() {
+            false => None,
+            true => Some(self.begin_recording(record).await?),
+        };
+        let begun = taps.as_ref().map(|[tap, _]| tap.clone());
+        let answer = self.of_session(id, move |reply| Command::Record(id, taps, pause, reply));
+        let path = answer.await;
+        if let Some(tap) = begun
+            && path.as_ref().ok().and_then(Option::as_deref) != Some(tap.path())
+        {
+            // The session has a recording already, or can have none.
+            tap.discard();
+        }
+        let path = path?.map(|path| path.display().to_string());
+        Ok(Response::Recording(path))
+    }
+
+    async fn begin_recording(&self, record: Record) -> Result<[Tap; 2], Fault> {
+        let conflict = |why: String| Fault::new(FaultCode::Conflict, why);
+        if self.0.recorder.is_none() {
+            let why = "calls cannot be recorded here: set [media] recordings to a folder";
+            return Err(conflict(why.to_owned()));
+        }
+        let inner = self.0.clone();
+        let trouble = self.trouble(record.id);
+        let begun = tokio::task::spawn_blocking(move || {
+            let name = record.name.unwrap_or_default();
+            let recorder = inner.recorder.as_ref();
+            recorder.map(|recorder| recorder.begin(&name, record.format, trouble))
+        });
+        match begun.await {
+            Ok(Some(Ok(taps))) => Ok(taps),
+            Ok(Some(Err(error))) => Err(conflict(format!("no recording can be made: {error}"))),
+            Ok(None) | Err(_) => Err(conflict("no recording can be made".to_owned())),
+        }
+    }
+
+    /// What follows where the disk ends a recording: the shard takes no more packets for it, and clients are told.
+    fn trouble(&self, id: SessionId) -> Trouble {
+        // Not the engine itself, which waits for the thread that holds this.
+        let events = self.events();
+        let shard = self.directory().entries.get(&id).map(|entry| entry.shard);
+        let commands = shard.and_then(|shard| Some(self.0.shards.get(shard)?.commands()));
+        Box::new(move |number, reason| {
+            if let Some(commands) = commands {
+                commands.send(Command::Unrecord(id, number));
+            }
+            events.push(Event::RecordingFailed { id, reason });
+        })
+    }
+}
