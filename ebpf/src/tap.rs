@@ -35,10 +35,6 @@ pub(crate) fn copy(context: &XdpContext, frame: Frame, l4: usize, packet: &Admit
     if !packet.rtcp && packet.live.flags & flags::TAP == 0 {
         return;
     }
-    // SAFETY: a constant of the program; volatile, because it may be another one than the compiler knows.
-    if unsafe { core::ptr::read_volatile(&raw const TAPPING) } == 0 {
-        return;
-    }
     let payload = l4 + ebpf_abi::wire::UDP_LEN;
     let flags = if packet.rtcp { tap_flags::RTCP } else { 0 };
     let what = u64::from(packet.port) | (payload as u64) << 16 | u64::from(flags) << 32;
@@ -47,9 +43,14 @@ pub(crate) fn copy(context: &XdpContext, frame: Frame, l4: usize, packet: &Admit
     }
 }
 
-/// 0 where there is no room. A function of its own, so that the places that ask do not each hold a copy.
+/// 0 where there was room needed and none left. A function of its own, so that the places that ask do not each hold a copy.
 #[inline(never)]
 fn store(context: *mut xdp_md, what: u64, len: u64) -> u64 {
+    // Here, and not where it is called: kernels that lack the helper verify each function by itself.
+    // SAFETY: a constant of the program; volatile, because it may be another one than the compiler knows.
+    if unsafe { core::ptr::read_volatile(&raw const TAPPING) } == 0 {
+        return 1;
+    }
     let head = TapHead {
         // SAFETY: a helper without arguments.
         arrival: unsafe { bpf_ktime_get_ns() },

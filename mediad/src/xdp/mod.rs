@@ -223,10 +223,11 @@ impl Xdp {
         let counters = take(map::COUNTERS)?.try_into()?;
         let devices = take(map::DEVICES)?.try_into()?;
 
-        let tap = take(map::TAP)?;
-        let tap = tapping.then(|| TapRing::new(tap)).transpose()?;
+        let ring = take(map::TAP)?;
         let bans = BanTable::new(&mut object)?;
+        // From here on the program keeps its maps, the ring too where nobody reads it.
         media_program(&mut object)?.load()?;
+        let tap = tapping.then(|| TapRing::new(ring)).transpose()?;
         Ok(Self {
             mode,
             interfaces: Vec::new(),
