@@ -4,7 +4,7 @@ mod audio;
 mod bad;
 pub(crate) mod server;
 mod speech;
-mod utterance;
+pub(crate) mod utterance;
 
 use std::net::IpAddr;
 use std::sync::Arc;

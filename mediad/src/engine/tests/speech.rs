@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::stream::tests::server::{accept, listen};
+use crate::stream::tests::utterance::{endpoint, ok, serve};
 
 on_both_backends! {
     an_endpoint_hears_the_party_and_is_told_of;
@@ -110,6 +111,48 @@ async fn an_endpoint_hears_the_party_and_is_told_of(datapath: &str) {
     say(&bed, vec![order(6)]).await;
     let again = timeout(Duration::from_millis(100), listener.accept()).await;
     assert!(again.is_err(), "it was opened twice");
+}
+
+#[tokio::test]
+async fn an_endpoint_over_http_gets_what_was_said() {
+    let (listener, url) = endpoint("/hear").await;
+    let more = format!("[voice]\nhearing = \"{url}\"\n");
+    let bed = Bed::with("sockets", 40, &more).await;
+    let mut ears = bed.listen().await;
+    let alice = Party::new(1);
+    let info = bed.create(1, Some(alice.described()), None).await;
+    let VoiceOrder::Listen(mut listen) = order(5) else {
+        unreachable!("it is an order to listen")
+    };
+    listen.speech_timeout_ms = Some(300);
+    say(&bed, vec![VoiceOrder::Attach, VoiceOrder::Listen(listen)]).await;
+    // She says something loud, and then nothing.
+    let mut stream = rtp::Packetizer::new(0, 1, 0, 0);
+    for _ in 0..20 {
+        let mut packet = Vec::new();
+        stream.packet(&[g711::encode_ulaw(8_000); 160], 160, &mut packet);
+        alice.rtp.send_to(&packet, info.a.rtp).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = ok(r#"{"text": "loud", "confidence": 0.5}"#);
+    let served = timeout(Duration::from_secs(10), serve(&listener, &answer)).await;
+    let (_, body) = served.unwrap();
+    let wav = rtp::wav::Wav::parse(&body).unwrap();
+    assert_eq!(wav.rate, 8_000);
+    let loud = wav.mono().filter(|sample| *sample > 7_000).count();
+    // Some of it may be lost, or made up for.
+    assert!((1_600..=4_800).contains(&loud), "{loud}");
+    let expected = Heard::Final {
+        text: "loud".to_owned(),
+        confidence: 500,
+    };
+    let mut all = Vec::new();
+    until("it is told", async || {
+        all.extend(heard(&mut ears));
+        all.contains(&(5, expected.clone()))
+    })
+    .await;
+    assert_eq!(all, [(5, Heard::Speaking), (5, expected)]);
 }
 
 #[tokio::test]

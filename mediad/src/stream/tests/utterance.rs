@@ -19,14 +19,14 @@ fn listening(url: &str) -> Listening {
     Listening::new(listen, &hearing)
 }
 
-async fn endpoint(path: &str) -> (TcpListener, String) {
+pub(crate) async fn endpoint(path: &str) -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     (listener, format!("http://{address}{path}"))
 }
 
 /// Answers one request: its head and body.
-async fn serve(listener: &TcpListener, answer: &[u8]) -> (String, Vec<u8>) {
+pub(crate) async fn serve(listener: &TcpListener, answer: &[u8]) -> (String, Vec<u8>) {
     let (mut socket, _) = listener.accept().await.expect("a client");
     let mut all = Vec::new();
     loop {
@@ -53,7 +53,7 @@ async fn serve(listener: &TcpListener, answer: &[u8]) -> (String, Vec<u8>) {
     }
 }
 
-fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").into()
 }
