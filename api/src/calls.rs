@@ -809,7 +809,7 @@ async fn quality(
     let mut sessions = Vec::new();
     for session in call.media {
         match state.media.request(media::Request::Query(session)).await {
-            Ok(media::Response::Stats(stats)) => sessions.push(stats.into()),
+            Ok(media::Response::Stats(stats)) => sessions.push((*stats).into()),
             Ok(other) => {
                 return Err(Problem::internal(&format!("mediad answered {other:?}")));
             }

@@ -359,7 +359,7 @@ pub enum Response {
     /// The session is there.
     Session(SessionInfo),
     /// What it has carried.
-    Stats(SessionStats),
+    Stats(Box<SessionStats>),
     /// How each of them sounds.
     Survey(Vec<Surveyed>),
     /// What is carried, and what sounds worst.

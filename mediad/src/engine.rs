@@ -402,7 +402,7 @@ impl Engine {
             Ok(match answer.await? {
                 Some(stats) => {
                     engine.0.metrics.ended(&stats);
-                    Response::Stats(stats)
+                    Response::Stats(Box::new(stats))
                 }
                 None => Response::Gone,
             })
@@ -542,7 +542,7 @@ impl Handler<Media> for Engine {
             Request::Top(most) => Box::pin(self.top(most)),
             Request::Query(id) => {
                 let answer = self.of_session(id, move |reply| Command::Query(id, reply));
-                Box::pin(async move { answer.await.map(Response::Stats) })
+                Box::pin(async move { answer.await.map(Box::new).map(Response::Stats) })
             }
             Request::Delete(id) => Box::pin(self.delete(id)),
             Request::List { owner } => Box::pin(self.list(&owner)),

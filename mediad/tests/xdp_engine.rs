@@ -209,7 +209,7 @@ async fn create(engine: &Engine, alice: &Party, bob: &Party) -> SessionInfo {
 
 async fn stats(engine: &Engine) -> SessionStats {
     match engine.handle(Request::Query(ID)).await.unwrap() {
-        Response::Stats(stats) => stats,
+        Response::Stats(stats) => *stats,
         other => panic!("{other:?}"),
     }
 }

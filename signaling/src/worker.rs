@@ -96,7 +96,7 @@ pub(crate) enum Command {
     /// Wait for no party any more; tell how many calls were left.
     GiveUp(oneshot::Sender<usize>),
     /// mediad answered.
-    Media(MediaToken, Box<Result<media::Response, RequestError>>),
+    Media(MediaToken, Result<media::Response, RequestError>),
     /// The resolver answered.
     Resolved(ResolveToken, Vec<Hop>),
     /// The store has kept a message, or has not.
@@ -338,7 +338,7 @@ fn obey(core: &mut Core, now: Instant, command: Command, worker: &Worker) {
             core.give_up(now);
             let _ = answer.send(left);
         }
-        Command::Media(token, answer) => core.handle_media(now, token, *answer),
+        Command::Media(token, answer) => core.handle_media(now, token, answer),
         Command::Resolved(token, hops) => core.handle_resolved(now, token, &hops),
         Command::Kept(token, kept) => core.handle_kept(now, token, kept),
         Command::Collected(aor, messages) => core.handle_collected(now, &aor, messages),
@@ -516,7 +516,7 @@ async fn ask_media(
                 pending.push(async move { (token, client.request(request).await) });
             }
             Some((token, answer)) = pending.next(), if !pending.is_empty() => {
-                drop(commands.send(Command::Media(token, Box::new(answer))));
+                drop(commands.send(Command::Media(token, answer)));
             }
         }
     }

@@ -80,7 +80,7 @@ pub(super) async fn record(
 /// What a session has carried so far.
 pub(super) async fn query(media: &Client<Media>, id: SessionId) -> Result<SessionStats> {
     match media.request(Request::Query(id)).await? {
-        Response::Stats(stats) => Ok(stats),
+        Response::Stats(stats) => Ok(*stats),
         _ => Err(EngineError::OutOfTurn),
     }
 }
@@ -88,7 +88,7 @@ pub(super) async fn query(media: &Client<Media>, id: SessionId) -> Result<Sessio
 /// Closes a session; what it carried, if it was there.
 pub(super) async fn delete(media: &Client<Media>, id: SessionId) -> Result<Option<SessionStats>> {
     match media.request(Request::Delete(id)).await? {
-        Response::Stats(stats) => Ok(Some(stats)),
+        Response::Stats(stats) => Ok(Some(*stats)),
         Response::Gone => Ok(None),
         _ => Err(EngineError::OutOfTurn),
     }

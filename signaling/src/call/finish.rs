@@ -72,7 +72,7 @@ impl Core {
         };
         call.closing = call.closing.saturating_sub(1);
         if let Ok(media::Response::Stats(stats)) = answer {
-            call.stats.push(stats);
+            call.stats.push(*stats);
         }
         self.try_forget(now, key);
     }

@@ -126,7 +126,7 @@ impl Bed {
 
     pub(super) async fn stats(&self, id: u8) -> SessionStats {
         match self.ask(Request::Query(session(id))).await.unwrap() {
-            Response::Stats(stats) => stats,
+            Response::Stats(stats) => *stats,
             other => panic!("{other:?}"),
         }
     }

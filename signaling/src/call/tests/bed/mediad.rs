@@ -101,11 +101,11 @@ impl Mediad {
                 None => Err(missing()),
             },
             media::Request::Delete(id) => match self.sessions.remove(&id.0) {
-                Some(_) => Ok(media::Response::Stats(self.stats(id))),
+                Some(_) => Ok(media::Response::Stats(Box::new(self.stats(id)))),
                 None => Ok(media::Response::Gone),
             },
             media::Request::Query(id) => match self.sessions.contains_key(&id.0) {
-                true => Ok(media::Response::Stats(self.stats(id))),
+                true => Ok(media::Response::Stats(Box::new(self.stats(id)))),
                 false => Err(missing()),
             },
             media::Request::Record(record) => match self.sessions.contains_key(&record.id.0) {
