@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "functions that only tests call, which clippy does not see"
 )]
 

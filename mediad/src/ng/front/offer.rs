@@ -224,7 +224,7 @@ impl Front {
         let streams: Vec<_> = streams.take(count).collect();
         let media = sdp.media();
         let is_live = |at: usize| media.get(at).is_some_and(|media| !media.is_refused());
-        let address = |local: &Local| options.media_address.unwrap_or(local.rtp.ip());
+        let address = |local: &Local| options.media_address.unwrap_or_else(|| local.rtp.ip());
         let relays: Vec<_> = (0..count)
             .map(|at| {
                 let (local, _) = streams
