@@ -5,7 +5,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use control::media::{FlowStats, Handling, Remote, SessionId, SessionInfo, SessionStats, Side};
+use control::media::{
+    FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
+};
 use ng::{description::Face, options::Mux};
 
 /// A call, from its first offer to its deletion.
@@ -60,7 +62,7 @@ pub(super) struct Branch {
 pub(super) struct Offer {
     pub(super) by: Side,
     pub(super) mux: Mux,
-    pub(super) record: bool,
+    pub(super) record: Option<RecordFormat>,
 }
 
 /// An `m=` line.
@@ -78,6 +80,8 @@ pub(super) struct Stream {
     pub(super) blocked: [bool; 2],
     /// It is said to be silent.
     pub(super) silent: bool,
+    /// What it is recorded as.
+    pub(super) recorded: Option<RecordFormat>,
 }
 
 /// What flows carried, in rtpengine's words.
@@ -275,7 +279,7 @@ impl Call {
             offer: Offer {
                 by: Side::A,
                 mux: Mux::default(),
-                record: false,
+                record: None,
             },
             gone: Totals::default(),
         });

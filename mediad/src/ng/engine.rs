@@ -65,13 +65,9 @@ pub(super) async fn mute(media: &Client<Media>, id: SessionId, [a, b]: [bool; 2]
     session(media.request(Request::Mute(Mute { id, a, b })).await?).map(drop)
 }
 
-/// Records a session to a file of this name, or no longer; the file.
-pub(super) async fn record(
-    media: &Client<Media>,
-    id: SessionId,
-    name: Option<String>,
-) -> Result<Option<String>> {
-    match media.request(Request::Record(Record { id, name })).await? {
+/// Records a session as this says, or no longer; the file.
+pub(super) async fn record(media: &Client<Media>, record: Record) -> Result<Option<String>> {
+    match media.request(Request::Record(record)).await? {
         Response::Recording(path) => Ok(path),
         _ => Err(EngineError::OutOfTurn),
     }

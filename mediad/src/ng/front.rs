@@ -55,7 +55,7 @@ enum Refusal {
     Request(#[from] RequestError),
     #[error(
         "Unrecognized command: mediad knows ping, offer, answer, delete, query, list, statistics, \
-             block media, unblock media, play DTMF, start recording and stop recording"
+             block media, unblock media, play DTMF, start recording, pause recording and stop recording"
     )]
     Unrecognized,
     #[error("'{command}' is not supported by mediad: {why}")]
@@ -163,11 +163,9 @@ impl Front {
             Command::BlockMedia => self.block(request, true).await,
             Command::UnblockMedia => self.block(request, false).await,
             Command::PlayDtmf => self.play_dtmf(request).await,
-            Command::StartRecording => self.record(request, true).await,
-            Command::StopRecording => self.record(request, false).await,
-            Command::PauseRecording => {
-                no("stop the recording and start it again, which begins another file")
-            }
+            Command::StartRecording => self.start_recording(request).await,
+            Command::PauseRecording => self.pause_recording(request, false).await,
+            Command::StopRecording => self.pause_recording(request, true).await,
             Command::SilenceMedia | Command::UnsilenceMedia => {
                 no("it does not change payloads; use 'block media'")
             }

@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn the_program_loads_where_the_kernel_cannot_copy() {
         attach::raise_memlock();
-        match Xdp::open_with(Mode::Native, None, false) {
+        match Xdp::open_with(Mode::Native, None, true, false) {
             // Not as root.
             Err(XdpError::Permission(_)) => {}
             opened => assert!(opened.unwrap().take_tap().is_none()),

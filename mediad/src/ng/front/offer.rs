@@ -7,7 +7,7 @@ use ng::{Dictionary, Options, Request, Value, description, dictionary, options};
 use sip::sdp::{Relay, Sdp};
 use tracing::{info, warn};
 
-use super::{Answer, Front, Refusal};
+use super::{Answer, Front, Refusal, treat};
 use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine, handling,
@@ -50,6 +50,7 @@ impl Front {
     ) -> Answer {
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let via = request.text("via-branch");
+        let format = treat::format(request)?;
         if let Some(delay) = options.delete_delay {
             call.delete_delay = delay;
         }
@@ -58,7 +59,7 @@ impl Front {
         branch.offer = Offer {
             by: side,
             mux: options.mux,
-            record: options.record,
+            record: options.record.then_some(format),
         };
         if branch.streams.is_empty() {
             branch.handling = [self.handling.clone(), self.handling.clone()];
@@ -93,6 +94,7 @@ impl Front {
                 mux: [false; 2],
                 blocked: [false; 2],
                 silent: false,
+                recorded: None,
             });
             stream.session = session;
             stream.remotes[index(side)] = Some(remote);
@@ -124,6 +126,7 @@ impl Front {
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let call = &mut *call;
         call.signal();
+        let format = treat::format(request)?;
         let (offerer, at) = call.answered(from, to, request.text("via-branch"))?;
         if remotes.len() > call.branches[at].streams.len() {
             return Err(Refusal::MoreStreams);
@@ -170,7 +173,7 @@ impl Front {
             stream.remotes[index(offerer)] = asked;
             stream.mux = [muxes, told];
         }
-        let record = branch.offer.record || options.record;
+        let wanted = options.record.then_some(format).or(branch.offer.record);
         let sender = if offerer == Side::A {
             &mut branch.b
         } else {
@@ -180,9 +183,14 @@ impl Front {
             sender.label = Some(label);
         }
         let mut answer = self.shown(call, at, offerer, &sdp, options)?;
-        if record {
-            let recordings = self.record_branch(&call.branches[at], id).await?;
-            answer.insert(b"recordings".to_vec(), recordings);
+        let branch = &mut call.branches[at];
+        // Who has it paused says so when it is to go on.
+        let is_new = |stream: &Stream| stream.recorded.is_none();
+        if let Some(format) = wanted
+            && branch.streams.iter().flatten().any(is_new)
+        {
+            let recordings = self.record_branch(branch, id, format).await?;
+            answer.insert(b"recordings".to_vec(), Value::List(recordings));
         }
         Ok(answer)
     }

@@ -1,11 +1,11 @@
 //! What is done to a call that is up: blocked, recorded, keys pressed.
 
-use control::media::{Dtmf, Request as Ask, Side};
+use control::media::{Dtmf, Pause, Record, RecordFormat, Request as Ask, Side};
 use ng::{Dictionary, Request, Value, dictionary};
 
 use super::{Answer, Front, Refusal};
 use crate::ng::{
-    call::{Branch, Call, index},
+    call::{Branch, Call, Stream, index},
     engine::{self, EngineError},
 };
 
@@ -71,51 +71,86 @@ impl Front {
         }
     }
 
-    /// Records a call's streams, a WAV file each, or does so no longer.
-    pub(super) async fn record(&self, request: &Request, wanted: bool) -> Answer {
+    /// Records a call's streams, a file each, or goes on after a pause.
+    pub(super) async fn start_recording(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
-        let method = request.text("recording-method").unwrap_or(b"wav");
-        if !method.eq_ignore_ascii_case(b"wav") {
-            let method = String::from_utf8_lossy(method);
-            let why = "mediad writes WAV files, the offerer left and the answerer right";
-            return Err(Refusal::Other(format!("recording-method={method}: {why}")));
-        }
-        let call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let format = format(request)?;
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let mut files = Vec::new();
-        for branch in &call.branches {
-            match wanted {
-                true => {
-                    if let Value::List(more) = self.record_branch(branch, id).await? {
-                        files.extend(more);
-                    }
-                }
-                false => {
-                    for session in branch.sessions() {
-                        engine::record(&self.media, session, None).await?;
-                    }
-                }
-            }
+        for branch in &mut call.branches {
+            files.extend(self.record_branch(branch, id, format).await?);
         }
-        match (wanted, files.is_empty()) {
-            (true, true) => Err(Refusal::Other("the call has no audio yet".to_owned())),
-            (true, false) => Ok(dictionary([("recordings", Value::List(files))])),
-            (false, _) => Ok(Dictionary::new()),
+        match files.is_empty() {
+            true => Err(Refusal::Other("the call has no audio yet".to_owned())),
+            false => Ok(dictionary([("recordings", Value::List(files))])),
         }
     }
 
-    /// Records the audio of a branch that is answered; the files.
-    pub(super) async fn record_branch(&self, branch: &Branch, id: &[u8]) -> Result<Value, Refusal> {
-        let mut files = Vec::new();
-        for (at, stream) in branch.streams.iter().enumerate() {
-            let Some(stream) = stream.as_ref().filter(|stream| stream.kind == "audio") else {
+    /// Lets a call's recordings wait for [`start_recording`](Self::start_recording), or ends them.
+    pub(super) async fn pause_recording(&self, request: &Request, ends: bool) -> Answer {
+        let id = request.need("call-id")?;
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let branches = call.branches.iter_mut();
+        for (at, stream) in branches.flat_map(|branch| branch.streams.iter_mut().enumerate()) {
+            let Some(stream) = stream else { continue };
+            let Some(format) = stream.recorded else {
                 continue;
             };
-            let session = stream.session.id;
-            let name = file_name(id, &session.to_string(), at);
-            let file = engine::record(&self.media, session, Some(name)).await?;
+            let name = file_name(id, stream, at);
+            engine::record(
+                &self.media,
+                Record {
+                    id: stream.session.id,
+                    name: (!ends).then_some(name),
+                    format,
+                    pause: Pause::Silence,
+                },
+            )
+            .await?;
+            if ends {
+                stream.recorded = None;
+            }
+        }
+        Ok(Dictionary::new())
+    }
+
+    /// Records the audio of a branch; the files.
+    pub(super) async fn record_branch(
+        &self,
+        branch: &mut Branch,
+        id: &[u8],
+        format: RecordFormat,
+    ) -> Result<Vec<Value>, Refusal> {
+        let mut files = Vec::new();
+        for (at, stream) in branch.streams.iter_mut().enumerate() {
+            let Some(stream) = stream.as_mut().filter(|stream| stream.kind == "audio") else {
+                continue;
+            };
+            let record = Record {
+                id: stream.session.id,
+                name: Some(file_name(id, stream, at)),
+                format,
+                pause: Pause::Resume,
+            };
+            let file = engine::record(&self.media, record).await?;
+            stream.recorded.get_or_insert(format);
             files.extend(file.map(Value::from_text));
         }
-        Ok(Value::List(files))
+        Ok(files)
+    }
+}
+
+/// What a request wants recordings to be.
+pub(super) fn format(request: &Request) -> Result<RecordFormat, Refusal> {
+    let method = request.text("recording-method").unwrap_or(b"wav");
+    match method.to_ascii_lowercase().as_slice() {
+        b"wav" => Ok(RecordFormat::Wav),
+        b"pcap" => Ok(RecordFormat::Pcap),
+        _ => {
+            let method = String::from_utf8_lossy(method);
+            let why = "mediad writes wav (the offerer left and the answerer right) and pcap";
+            Err(Refusal::Other(format!("recording-method={method}: {why}")))
+        }
     }
 }
 
@@ -156,12 +191,12 @@ fn keys(request: &Request) -> Result<String, Refusal> {
 }
 
 /// Of letters that a file's name may have.
-fn file_name(id: &[u8], session: &str, stream: usize) -> String {
+fn file_name(id: &[u8], stream: &Stream, at: usize) -> String {
     let letters = id.iter().take(80).map(|byte| match byte {
         byte if byte.is_ascii_alphanumeric() || *byte == b'-' => char::from(*byte),
         _ => '_',
     });
     let call: String = letters.collect();
-    let session: String = session.chars().take(8).collect();
-    format!("ng-{call}-{session}-{}", stream + 1)
+    let session: String = stream.session.id.to_string().chars().take(8).collect();
+    format!("ng-{call}-{session}-{}", at + 1)
 }

@@ -105,10 +105,10 @@ async fn a_call_is_recorded_while_that_is_wanted() {
     assert!(size() > 800, "{} octets", size());
     let error = bed
         .refused(
-            "{\"command\":\"start recording\",\"call-id\":\"c/1\",\"recording-method\":\"pcap\"}",
+            "{\"command\":\"start recording\",\"call-id\":\"c/1\",\"recording-method\":\"proc\"}",
         )
         .await;
-    assert!(error.contains("WAV"), "{error}");
+    assert!(error.contains("pcap"), "{error}");
     // From the first on, where the offer says so.
     let tags = "\"call-id\":\"r\",\"from-tag\":\"a\"";
     bed.sdp(
@@ -127,6 +127,41 @@ async fn a_call_is_recorded_while_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn packets_are_recorded_and_a_pause_keeps_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = format!("recordings = {:?}\n", folder.path().display().to_string());
+    let bed = Bed::with(&recordings).await;
+    let (a, b) = (Party::new(), Party::new());
+    let [for_a, _] = bed.call("c", &a, &b).await;
+    let say = |command: &str| {
+        format!("{{\"command\":\"{command}\",\"call-id\":\"c\",\"recording-method\":\"pcap\"}}")
+    };
+    let file = |answer: &Dictionary| {
+        let text = at(answer, "recordings/0").text().unwrap().to_vec();
+        String::from_utf8(text).unwrap()
+    };
+    let started = file(&bed.done(&say("start recording")).await);
+    assert!(started.ends_with(".pcap"), "{started}");
+    assert!(a.reaches(for_a, &b));
+    bed.done(&say("pause recording")).await;
+    assert!((0..5).all(|_| a.reaches(for_a, &b)));
+    // It goes on in the same file.
+    assert_eq!(file(&bed.done(&say("start recording")).await), started);
+    assert!(a.reaches(for_a, &b));
+    bed.done(&say("stop recording")).await;
+    // Two packets of 172 octets, with their heads and that of the file.
+    let two = 24 + 2 * (16 + 14 + 20 + 8 + 172);
+    let len = || std::fs::metadata(&started).map_or(0, |file| file.len());
+    for _ in 0..100 {
+        if len() >= two {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(len(), two);
+}
+
+#[tokio::test]
 async fn without_a_folder_nothing_is_recorded() {
     let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
     bed.call("c", &a, &b).await;
@@ -140,7 +175,6 @@ async fn without_a_folder_nothing_is_recorded() {
 async fn what_is_not_there_is_refused_with_the_reason() {
     let bed = Bed::new().await;
     for command in [
-        "pause recording",
         "silence media",
         "unsilence media",
         "block DTMF",
