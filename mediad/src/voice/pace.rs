@@ -221,17 +221,18 @@ pub(super) fn leave_out(samples: &[i16], frame: &mut [i16; FRAME]) {
 /// Leaves one sample out where that is heard least: within the 16 samples that change least, each is moved by a part of a
 /// sample more than the one before.
 fn leave_one_out(samples: &[i16], out: &mut [i16]) {
-    const OVER: usize = 16;
+    const OVER: u8 = 16;
+    let over = usize::from(OVER);
     let changes = samples
         .array_windows()
         .map(|[a, b]| u32::from(a.abs_diff(*b)));
-    let sums = (0..samples.len() - OVER).map(|at| changes.clone().skip(at).take(OVER).sum::<u32>());
+    let sums = (0..samples.len() - over).map(|at| changes.clone().skip(at).take(over).sum::<u32>());
     let from = (0..).zip(sums).min_by_key(|(_, sum)| *sum);
     let from = from.map_or(0, |(at, _)| at);
     for (at, (out, [here, next])) in out.iter_mut().zip(samples.array_windows()).enumerate() {
-        let parts = i32::try_from(at.saturating_sub(from).min(OVER)).unwrap_or(0);
+        let parts = i32::try_from(at.saturating_sub(from).min(over)).unwrap_or(0);
         let [here, next] = [*here, *next].map(i32::from);
-        let sample = here + (next - here) * parts / OVER as i32;
+        let sample = here + (next - here) * parts / i32::from(OVER);
         *out = i16::try_from(sample).unwrap_or(0);
     }
 }

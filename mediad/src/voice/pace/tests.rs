@@ -337,7 +337,9 @@ fn voice(at: u32) -> i16 {
         .map(|n| (TAU * pitch * n * seconds).sin() / n)
         .sum();
     let loudness = 4_000.0 * (1.2 + (TAU * 3.0 * seconds).sin());
-    (sum * loudness) as i16
+    #[expect(clippy::cast_possible_truncation, reason = "it is within 16 bits")]
+    let sample = (sum * loudness) as i16;
+    sample
 }
 
 fn correlation(a: &[i16], b: &[i16]) -> f64 {
