@@ -227,6 +227,10 @@ pub struct Handling {
     /// The host that the party's signaling comes from. Where the party's SDP has no public address, media from there
     /// is believed before media from elsewhere.
     pub seen_at: Option<IpAddr>,
+    /// Which of the node's media interfaces the leg has its ports on, by name; `None` for the default one. It is
+    /// looked at when the leg is made; a name that the node has not is refused with
+    /// [`FaultCode::Invalid`](crate::FaultCode).
+    pub interface: Option<String>,
 }
 
 impl Default for Handling {
@@ -236,6 +240,7 @@ impl Default for Handling {
             sources: SourcePolicy::default(),
             handover: true,
             seen_at: None,
+            interface: None,
         }
     }
 }

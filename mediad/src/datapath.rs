@@ -85,7 +85,7 @@ pub(crate) fn choose(
     node: &str,
 ) -> Result<(Datapath, Option<Offload>), DatapathError> {
     let mut reasons = Vec::new();
-    let interfaces = media.interfaces();
+    let interfaces = media.devices();
     let mode = media.datapath;
     let wanted = match mode {
         DatapathMode::Auto if interfaces.is_empty() => {

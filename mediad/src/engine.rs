@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::datapath::{self, Datapath, DatapathError};
+use crate::interfaces::Interfaces;
 use crate::library::{self, Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -170,12 +171,13 @@ impl Engine {
         (datapath, offload): (Datapath, Option<Offload>),
         (recorder, library, streams): (Option<Recorder>, Library, stream::Settings),
     ) -> Result<Self, EngineError> {
+        let interfaces = Interfaces::new(media);
         let mut shards = Vec::new();
         for (number, ports) in (0..).zip(&parts) {
             let config = ShardConfig {
                 number,
                 ports: ports.clone(),
-                addresses: media.address.pairs().to_vec(),
+                interfaces: interfaces.clone(),
                 timeout: Duration::from_secs(media.timeout.into()),
                 rate_cap: media.rate_cap,
                 tos: media.tos,

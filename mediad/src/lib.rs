@@ -26,6 +26,7 @@ pub mod xdp;
 
 mod datapath;
 mod hops;
+mod interfaces;
 mod metrics;
 mod record;
 mod relay;

@@ -8,6 +8,7 @@ mod checks;
 mod codes;
 mod defence;
 mod env;
+mod interface;
 mod net;
 mod ng;
 mod number;
@@ -43,6 +44,7 @@ use crate::Endpoint;
 pub use api::{Api, ForwardedBy, Jwks, Jwt};
 pub use codes::Codes;
 pub use defence::Defence;
+pub use interface::{DEFAULT_INTERFACE, InterfaceArg, MediaInterface};
 pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport};
 pub use ng::{NgListen, NgTransport};
 pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Number, Strategy};
@@ -205,6 +207,7 @@ impl Config {
         self.node.check(&mut errors);
         self.sip.check(&mut errors);
         self.media.check(&mut errors);
+        self.check_interfaces(&mut errors);
         self.api.check(&mut errors);
         self.voice.check(&mut errors);
         let mut sids = HashSet::new();
@@ -237,6 +240,25 @@ impl Config {
         routing.unread_groups = &unread.groups;
         errors.extend(routing.errors());
         errors
+    }
+
+    /// Whether the media interfaces are there that users and trunks are to have.
+    fn check_interfaces(&self, errors: &mut Vec<String>) {
+        let users = self.sip.interface.as_deref();
+        let users = users.map(|name| ("[sip]".to_owned(), name));
+        let trunks = self.trunks.iter().filter_map(|trunk| {
+            let name = trunk.interface.as_deref()?;
+            Some((format!("trunk '{}',", trunk.name), name))
+        });
+        for (place, name) in users.into_iter().chain(trunks) {
+            if self.media.address_of(Some(name)).is_none() {
+                let known: Vec<_> = self.media.addresses().map(|(known, _)| known).collect();
+                errors.push(format!(
+                    "{place} interface = \"{name}\": no [[media.interfaces]] has this name, but {}",
+                    known.join(", ")
+                ));
+            }
+        }
     }
 
     /// What its author should know, one line each.

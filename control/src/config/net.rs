@@ -370,6 +370,20 @@ impl MediaAddress {
     pub fn pairs(&self) -> &[(IpAddr, IpAddr)] {
         &self.0
     }
+
+    /// Takes the other's addresses in beside its own.
+    ///
+    /// # Errors
+    /// Both have one of the same family; nothing has changed.
+    pub fn join(&mut self, other: Self) -> Result<(), Self> {
+        let is_new =
+            |pair: &(IpAddr, IpAddr)| self.0.iter().all(|own| own.0.is_ipv4() != pair.0.is_ipv4());
+        if !other.0.iter().all(is_new) {
+            return Err(other);
+        }
+        self.0.extend(other.0);
+        Ok(())
+    }
 }
 
 impl Default for MediaAddress {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{
     checks,
     defence::Defence,
+    interface::{self, DEFAULT_INTERFACE, MediaInterface},
     net::{Cidr, Listen, MediaAddress, ParseError, PortRange, Transport},
     ng::{self, NgListen, NgTransport},
     transport::{Connections, Keepalive, Tls, WebSocket},
@@ -102,6 +103,8 @@ pub struct Sip {
     /// When requests within a call go to where a party sends from, instead of to its Contact. Default
     /// `auto`.
     pub nat: Nat,
+    /// The media interface of users, by its name in `[[media.interfaces]]`. Default: `[media] address`.
+    pub interface: Option<String>,
     /// signaling's control socket. Default `unix:` and `signal.sock` in the data directory.
     pub control: Option<Endpoint>,
     /// `[sip.tls]`
@@ -139,6 +142,7 @@ impl Default for Sip {
             udp_limit: 1300,
             trace: 16,
             nat: Nat::Auto,
+            interface: None,
             control: None,
             tls: Tls::default(),
             websocket: WebSocket::default(),
@@ -245,9 +249,12 @@ pub struct Media {
     /// The address that RTP comes to; `IP/PUBLIC_IP` where peers see another. An IPv4 and an IPv6 one
     /// may stand side by side after a comma. Default 127.0.0.1.
     pub address: MediaAddress,
-    /// UDP ports. Default `20000-59999`: 10,000 sessions.
+    /// `[[media.interfaces]]`: further addresses, by name. Default: none.
+    pub interfaces: Vec<MediaInterface>,
+    /// UDP ports, of all addresses together. Default `20000-59999`: 10,000 sessions.
     pub ports: PortRange,
-    /// Where the XDP program is attached, several with commas between. Default: none, and then no XDP.
+    /// Where the XDP program is attached, several with commas between, beside the devices of `interfaces`. Default:
+    /// none, and then no XDP.
     pub interface: String,
     /// The path that packets take. Default `auto`.
     pub datapath: DatapathMode,
@@ -284,6 +291,7 @@ impl Default for Media {
     fn default() -> Self {
         Self {
             address: MediaAddress::default(),
+            interfaces: Vec::new(),
             ports: PortRange::default(),
             interface: String::new(),
             datapath: DatapathMode::Auto,
@@ -303,14 +311,31 @@ impl Default for Media {
 }
 
 impl Media {
-    /// The names in `interface`.
-    pub fn interfaces(&self) -> Vec<String> {
-        self.interface
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect()
+    /// The devices that the XDP program is attached to.
+    pub fn devices(&self) -> Vec<String> {
+        let named = self.interfaces.iter().map(|interface| &interface.device);
+        let lists = std::iter::once(&self.interface).chain(named);
+        let mut devices: Vec<String> = Vec::new();
+        for device in lists.flat_map(|list| list.split(',')).map(str::trim) {
+            if !device.is_empty() && devices.iter().all(|known| known != device) {
+                devices.push(device.to_owned());
+            }
+        }
+        devices
+    }
+
+    /// The addresses by the names of their interfaces, the default one's first.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &MediaAddress)> {
+        let named = self.interfaces.iter();
+        let named = named.map(|interface| (interface.name.as_str(), &interface.address));
+        std::iter::once((DEFAULT_INTERFACE, &self.address)).chain(named)
+    }
+
+    /// The addresses of the interface of this name, `None` for the default one's.
+    pub fn address_of(&self, name: Option<&str>) -> Option<&MediaAddress> {
+        let name = name.unwrap_or(DEFAULT_INTERFACE);
+        let mut all = self.addresses();
+        all.find_map(|(known, address)| (known == name).then_some(address))
     }
 
     /// How a party is treated: as its trunk says, where it has one that does.
@@ -320,13 +345,15 @@ impl Media {
         Handling {
             sources: sources.unwrap_or(self.sources),
             handover: handover.unwrap_or(self.handover),
+            interface: trunk.and_then(|trunk| trunk.interface.clone()),
             ..Handling::default()
         }
     }
 
     pub(super) fn check(&self, errors: &mut Vec<String>) {
         let wants_xdp = matches!(self.datapath, DatapathMode::Xdp | DatapathMode::XdpGeneric);
-        if wants_xdp && self.interfaces().is_empty() {
+        interface::check(&self.interfaces, errors);
+        if wants_xdp && self.devices().is_empty() {
             errors.push(format!(
                 "[media] datapath = \"{}\" needs interface = \"DEVICE\"",
                 self.datapath.name()

@@ -48,7 +48,7 @@ fn the_documented_file_is_understood() {
     assert_eq!(loaded.warnings, Vec::<String>::new());
     let config = loaded.config;
     assert_eq!(config.trunks[0].hosts[0].to_string(), "127.0.0.1:5090");
-    assert_eq!(config.media.interfaces(), ["eth0"]);
+    assert_eq!(config.media.devices(), ["eth0"]);
     assert_eq!(
         config.media_endpoint().to_string(),
         "unix:/var/lib/tandem/media.sock"
@@ -384,6 +384,87 @@ fn sources_are_the_nodes_or_a_trunks_own() {
         "{error}"
     );
     assert!(error.contains("strict"), "{error}");
+}
+
+#[test]
+fn media_interfaces_have_names_addresses_and_devices() {
+    let text = "[media]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n\
+                [[media.interfaces]]\nname = \"outside\"\naddress = \"10.0.1.1/192.0.2.1, fd00::1\"\n\
+                device = \"eth1, eth0\"\n";
+    let media = parse(text, &[]).unwrap().config.media;
+    assert_eq!(media.devices(), ["eth0", "eth1"]);
+    let shown = |name| media.address_of(name).map(ToString::to_string);
+    assert_eq!(shown(None).as_deref(), Some("10.0.0.1"));
+    assert_eq!(shown(Some("default")), shown(None));
+    assert_eq!(
+        shown(Some("outside")).as_deref(),
+        Some("10.0.1.1/192.0.2.1,fd00::1")
+    );
+    assert_eq!(shown(Some("inside")), None);
+
+    let error = parse(
+        "[sip]\ninterface = \"in\"\n[[trunks]]\nname = \"t\"\nhosts = [\"192.0.2.1\"]\ninterface = \"out\"\n",
+        &[],
+    );
+    let error = error.unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().collect();
+    assert!(
+        lines[0].starts_with("[sip] interface = \"in\": no [[media.interfaces]]"),
+        "{error}"
+    );
+    assert!(
+        lines[1].starts_with("trunk 't', interface = \"out\""),
+        "{error}"
+    );
+
+    let of =
+        |name: &str| format!("[[media.interfaces]]\nname = \"{name}\"\naddress = \"10.0.0.1\"\n");
+    let Err(ConfigError::Invalid(errors)) =
+        parse(&(of("default") + &of("a") + &of("a") + &of("a b")), &[])
+    else {
+        panic!("accepted");
+    };
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(errors[0].contains("choose another"), "{errors:#?}");
+    assert!(errors[1].contains("twice"), "{errors:#?}");
+    let error = parse(
+        "[[media.interfaces]]\nname = \"a\"\naddress = \"10.0.0\"\n",
+        &[],
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("line 3: [media.interfaces] address"),
+        "{error}"
+    );
+}
+
+#[test]
+fn addresses_of_the_command_line_may_have_names() {
+    let read = |text: &str| {
+        let arg: InterfaceArg = text.parse().ok()?;
+        Some((arg.name, arg.address.to_string()))
+    };
+    let named = |name: &str, address: &str| Some((Some(name.to_owned()), address.to_owned()));
+    let plain = |address: &str| Some((None, address.to_owned()));
+    assert_eq!(read("10.0.0.1"), plain("10.0.0.1"));
+    assert_eq!(read("10.0.0.1/192.0.2.1"), plain("10.0.0.1/192.0.2.1"));
+    assert_eq!(read("10.0.0.1!192.0.2.1"), plain("10.0.0.1/192.0.2.1"));
+    assert_eq!(read("fd00::1"), plain("fd00::1"));
+    assert_eq!(read("out/10.0.0.1"), named("out", "10.0.0.1"));
+    assert_eq!(
+        read("out/10.0.0.1!192.0.2.1"),
+        named("out", "10.0.0.1/192.0.2.1")
+    );
+    for wrong in [
+        "",
+        "out",
+        "out/",
+        "out/10.0.0.1!",
+        "a b/10.0.0.1",
+        "10.0.0.1!fd00::1",
+    ] {
+        assert_eq!(read(wrong), None, "{wrong}");
+    }
 }
 
 #[test]

@@ -86,6 +86,9 @@ pub struct Trunk {
     /// It may go on from another host after silence. Default: as `[media] handover` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<bool>,
+    /// The media interface of calls with it, by its name in `[[media.interfaces]]`. Default: `[media] address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Calls from it lead to an application of this account, with `voice_url` or `application`, whatever number they
     /// are to; but those to one of `[[numbers]]` and to a user lead there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -392,6 +395,7 @@ impl Trunk {
             longest: None,
             sources: None,
             handover: None,
+            interface: None,
             account: None,
             application: None,
             voice_url: None,

@@ -11,6 +11,7 @@ use super::*;
 
 mod bed;
 mod faults;
+mod interfaces;
 mod keys;
 mod recording;
 mod relaying;

@@ -113,7 +113,16 @@ impl<I: PacketIo> Shard<I> {
         for (side, handling) in [(Side::A, handling_a), (Side::B, handling_b)] {
             let Some(handling) = handling else { continue };
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
+            // Of an adopted leg only the bound address is known.
+            let name = handling.interface.as_deref();
+            let family = Family::of(&session.split(side).0.local);
+            let found = self.config.interfaces.find(name, family);
             let leg = session.split(side).0;
+            if let Ok((bind, advertised)) = found
+                && bind == leg.local.ip()
+            {
+                leg.advertised = advertised;
+            }
             let ports = [leg.port, leg.control_port()];
             let tos = handling.tos.or(self.config.tos);
             let is_marked_anew = std::mem::replace(&mut leg.tos, tos) != tos;
@@ -275,21 +284,8 @@ impl<I: PacketIo> Shard<I> {
 
     /// Takes ports for a leg and opens them.
     fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
-        let v4 = request.family == Family::V4;
-        let pair = self
-            .config
-            .addresses
-            .iter()
-            .find(|(bind, _)| bind.is_ipv4() == v4);
-        let Some(&(bind, advertised)) = pair else {
-            return Err(Fault::new(
-                FaultCode::Unsupported,
-                format!(
-                    "this node has no {:?} media address: add one to [media] address",
-                    request.family
-                ),
-            ));
-        };
+        let name = request.handling.interface.as_deref();
+        let (bind, advertised) = self.config.interfaces.find(name, request.family)?;
         if let Some(port) = request.port
             && self.pool.take_this(port)
         {
@@ -364,18 +360,14 @@ impl<I: PacketIo> Shard<I> {
 
     /// Takes back the ports of a leg that an earlier process had.
     pub(super) fn reopen_leg(&mut self, local: SocketAddr) -> Result<Leg, Fault> {
-        let pair = self
-            .config
-            .addresses
-            .iter()
-            .find(|(bind, _)| *bind == local.ip());
+        let pair = self.config.interfaces.bound_to(local.ip());
         let gone = || {
             Fault::new(
                 FaultCode::Invalid,
                 format!("{local} is not of this shard any more"),
             )
         };
-        let &(bind, advertised) = pair.ok_or_else(gone)?;
+        let (bind, advertised) = pair.ok_or_else(gone)?;
         if !self.pool.take_this(local.port()) {
             return Err(gone());
         }
@@ -435,7 +427,7 @@ fn open_fault(error: &io::Error, bind: IpAddr) -> Fault {
         ),
         Some(libc::EADDRNOTAVAIL) => Fault::new(
             FaultCode::Unavailable,
-            format!("{bind} is no address of this machine: check [media] address"),
+            format!("{bind} is no address of this machine: check [media] address and interfaces"),
         ),
         _ => Fault::new(
             FaultCode::Internal,

@@ -10,7 +10,6 @@ mod voice;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -29,6 +28,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use crate::counters::ShardGauges;
+use crate::interfaces::Interfaces;
 use crate::io::sockets::Sockets;
 use crate::io::uring::{Uring, UringError};
 use crate::io::{PacketIo, PortIndex, Waker, monotonic_ns};
@@ -59,8 +59,8 @@ pub(crate) struct ShardConfig {
     pub(crate) number: u16,
     /// Whole pairs; its part of the node's range.
     pub(crate) ports: RangeInclusive<u16>,
-    /// Addresses to bind and to tell the parties; one of each family at most.
-    pub(crate) addresses: Vec<(IpAddr, IpAddr)>,
+    /// Addresses to bind and to tell the parties.
+    pub(crate) interfaces: Interfaces,
     /// Silence until [`Event::Timeout`]; zero for never.
     pub(crate) timeout: Duration,
     /// Times of what a codec needs that a party may send; 0 for any number.

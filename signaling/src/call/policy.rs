@@ -99,10 +99,10 @@ pub(crate) struct Policy {
     pub(crate) terms: Terms,
     /// Whose debug lines are wanted.
     pub(crate) watches: Arc<Watches>,
-    /// Where mediad can relay.
-    pub(crate) families: Families,
     /// How parties' media is treated where no trunk says otherwise.
     pub(crate) media: config::Media,
+    /// The media interface of users.
+    pub(crate) interface: Option<String>,
     /// Bytes of messages that each worker keeps for a trace.
     pub(crate) trace_limit: usize,
     /// The node's name.
@@ -153,8 +153,8 @@ impl Policy {
             },
             terms: Terms::new(&config.sip),
             watches: Arc::default(),
-            families: Families::of(&config.media.address),
             media: config.media.clone(),
+            interface: config.sip.interface.clone(),
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             node: config.node.name.clone(),
             keep_quality: config.store.keep_quality,
@@ -174,8 +174,19 @@ impl Policy {
     pub(crate) fn handling(&self, of: &Caller) -> Handling {
         match of {
             Caller::Trunk(trunk) => self.media.handling(Some(&trunk.config)),
-            Caller::User(_) | Caller::Node => self.media.handling(None),
+            Caller::User(_) => Handling {
+                interface: self.interface.clone(),
+                ..self.media.handling(None)
+            },
+            Caller::Node => self.media.handling(None),
         }
+    }
+
+    /// The families of the media interface that somebody has; of one that is not there those of the default one, as mediad
+    /// will say so.
+    pub(crate) fn families(&self, handling: &Handling) -> Families {
+        let address = self.media.address_of(handling.interface.as_deref());
+        Families::of(address.unwrap_or(&self.media.address))
     }
 
     /// The same of a caller, who is heard at an address, and of a callee that is not known yet.

@@ -429,11 +429,9 @@ impl Core {
         call.answered = Some(time);
         let tag = response.to_tag();
         call.winner = tag.map(str::to_owned);
-        // What was for callees of the other family.
-        let mut unused = call
-            .spare
-            .take()
-            .map_or_else(Vec::new, |mut spare| spare.clear());
+        // What was for callees of another family or interface.
+        let spare = std::mem::take(&mut call.spare).into_iter();
+        let mut unused: Vec<_> = spare.flat_map(|mut spare| spare.clear()).collect();
         let mut longest = None;
         if let Some(branch) = branch {
             call.trunk = branch.target.host().map(|host| host.trunk.clone());

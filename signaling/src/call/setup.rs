@@ -114,10 +114,11 @@ impl Core {
             call.route = plan.route.clone();
             if plan.relays() {
                 let family = Family::of(&flow.local);
-                let mut media = Media::new(self.policy.families, family, family);
-                media.handling = self
+                let handling = self
                     .policy
                     .handlings(Some((&call.caller, flow.remote.ip())));
+                let families = handling.each_ref().map(|of| self.policy.families(of));
+                let media = Media::new(families, handling, family, family);
                 call.media = Some(media);
             }
             let mut course = Course::new(plan);
@@ -384,7 +385,7 @@ impl Core {
             setup: None,
             dialogs: Vec::new(),
             media: None,
-            spare: None,
+            spare: Vec::new(),
             muted: Muted::default(),
             held: false,
             transfer: None,

@@ -90,8 +90,8 @@ pub(super) struct Call {
     pub(super) dialogs: Vec<Leg>,
     /// `None` where the route bypasses mediad.
     pub(super) media: Option<Media>,
-    /// The media with callees of the other family, while some of each are being called.
-    pub(super) spare: Option<Media>,
+    /// The media with callees of other families and interfaces, while some of each are being called.
+    pub(super) spare: Vec<Media>,
     /// Whom an operator has muted.
     pub(super) muted: Muted,
     /// An operator has put both on hold.

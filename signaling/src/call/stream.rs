@@ -63,15 +63,16 @@ impl Families {
 /// The media of one call.
 #[derive(Debug)]
 pub(super) struct Media {
-    pub(super) families: Families,
-    /// The family of the signaling of the callees that these sessions are for.
-    pub(super) meant_for: Family,
+    /// Those that mediad has addresses of for each party, the caller first.
+    families: [Families; 2],
     /// The family that each party is given, by its side: that of its signaling, until it shows by an
     /// offer which one it has media in.
     pub(super) caller: Family,
     pub(super) callee: Family,
     /// How the media of each is treated, the caller's first.
     pub(super) handling: [Handling; 2],
+    /// The family of the signaling of the callees that these sessions are for.
+    family: Family,
     /// Whose media is not handed on.
     pub(super) muted: Muted,
     /// By the index of their `m=` lines.
@@ -160,19 +161,33 @@ pub(super) struct Needs {
 }
 
 impl Media {
-    pub(super) fn new(families: Families, caller: Family, callee: Family) -> Self {
+    /// `caller` and `callee` are the families of their signaling.
+    pub(super) fn new(
+        families: [Families; 2],
+        handling: [Handling; 2],
+        caller: Family,
+        callee: Family,
+    ) -> Self {
+        let [of_caller, of_callee] = families;
         Self {
             families,
-            meant_for: families.nearest(callee),
-            caller: families.nearest(caller),
-            callee: families.nearest(callee),
-            handling: Default::default(),
+            family: of_callee.nearest(callee),
+            caller: of_caller.nearest(caller),
+            callee: of_callee.nearest(callee),
+            handling,
             muted: Muted::default(),
             streams: Vec::new(),
             offer: None,
             owed: None,
             forks: Vec::new(),
         }
+    }
+
+    /// Whether these sessions are for a callee whose signaling is of this family, on this interface.
+    pub(super) fn is_meant_for(&self, family: Family, handling: &Handling) -> bool {
+        let [_, callee] = &self.handling;
+        let [_, families] = self.families;
+        self.family == families.nearest(family) && callee.interface == handling.interface
     }
 
     /// Whether a description can be relayed.
@@ -348,7 +363,12 @@ impl Media {
         let mut places = lines.iter().filter_map(|line| line.remote.as_ref());
         let place = places.find(|remote| !remote.rtp.ip().is_unspecified());
         let family = place.map(|remote| Family::of(&remote.rtp));
-        let Some(family) = family.filter(|family| self.families.has(*family)) else {
+        let [of_caller, of_callee] = self.families;
+        let families = match by {
+            Side::Caller => of_caller,
+            Side::Callee => of_callee,
+        };
+        let Some(family) = family.filter(|family| families.has(*family)) else {
             return;
         };
         if self.sessions().next().is_none() {

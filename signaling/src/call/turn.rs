@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// Brings forward the media with the callee that a message goes to or comes from. Phones of both
-    /// families may ring at once: each family has sessions of its own, until one phone has answered.
+    /// families, or on other interfaces, may ring at once: each has sessions of its own, until one has answered.
     fn face(&mut self, key: CallKey, work: &Work) {
         let Some(call) = self.calls.get(&key).filter(|call| !call.is_answered()) else {
             return;
@@ -115,7 +115,8 @@ impl Core {
                 let branch = branch.filter(|branch| branch.target.relay);
                 let host = branch.and_then(|branch| branch.target.host());
                 let trunk = host.map(|host| Caller::Trunk(host.trunk.clone()));
-                (branch.and_then(|branch| branch.way), trunk)
+                let user = || branch?.target.user.clone().map(Caller::User);
+                (branch.and_then(|branch| branch.way), trunk.or_else(user))
             }
             Work::Request { received, .. } | Work::Ack { received, .. } => {
                 let mut legs = call.dialogs.iter().filter(|leg| leg.relay);
@@ -134,23 +135,28 @@ impl Core {
         let (Some(way), Some(media)) = (way, &mut call.media) else {
             return;
         };
-        let families = media.families;
-        let family = families.nearest(Family::of(&way.local));
+        let family = Family::of(&way.local);
         let [caller, _] = &media.handling;
         let callee = Handling {
             seen_at: Some(way.remote.ip()),
             ..handling
         };
-        let handling = [caller.clone(), callee];
-        if media.meant_for == family {
-            media.handling = handling;
-            return;
+        let is_meant = |media: &Media| media.is_meant_for(family, &callee);
+        if !is_meant(media) {
+            let muted = media.muted;
+            let mut other = match call.spare.iter().position(is_meant) {
+                Some(at) => call.spare.swap_remove(at),
+                None => {
+                    let handling = [caller.clone(), callee.clone()];
+                    let families = handling.each_ref().map(|of| self.policy.families(of));
+                    Media::new(families, handling, source, family)
+                }
+            };
+            other.muted = muted;
+            call.spare.push(std::mem::replace(media, other));
         }
-        let muted = media.muted;
-        let other = call.spare.take();
-        let mut other = other.unwrap_or_else(|| Media::new(families, source, family));
-        (other.muted, other.handling) = (muted, handling);
-        call.spare = Some(std::mem::replace(media, other));
+        let [_, known] = &mut media.handling;
+        *known = callee;
     }
 
     /// What part the SDP of a message plays, if it has any.

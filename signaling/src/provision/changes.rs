@@ -53,7 +53,7 @@ impl Changes {
             ],
             restart: [
                 listen, advertise, workers, t1, resolver, trace, control, websocket, connections,
-                keepalive,
+                keepalive, interface,
             ],
             apart: [auth],
         );
@@ -72,7 +72,7 @@ impl Changes {
             changes, "media.", Media, running.media, read.media,
             live: [],
             restart: [
-                address, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, tos, ng, ng_allow, control,
+                address, interfaces, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, tos, ng, ng_allow, control,
                 recordings, metrics,
             ],
             apart: [],

@@ -10,7 +10,7 @@ use std::{
 
 use control::{
     Config,
-    config::{DatapathMode, Jwks, Listen, Transport},
+    config::{DEFAULT_INTERFACE, DatapathMode, Jwks, Listen, Transport},
 };
 
 /// Capabilities (capabilities(7)) that attaching XDP needs.
@@ -50,15 +50,19 @@ fn sip(config: &Config, warnings: &mut Vec<String>) {
 }
 
 fn media(config: &Config, warnings: &mut Vec<String>) {
-    for (address, _) in config.media.address.pairs() {
-        if let Err(error) = UdpSocket::bind((*address, 0)) {
-            warnings.push(format!(
-                "[media] address = \"{address}\": {}",
-                explain(&error)
-            ));
+    for (name, addresses) in config.media.addresses() {
+        let place = match name {
+            DEFAULT_INTERFACE => "[media]".to_owned(),
+            name => format!("[[media.interfaces]] '{name}':"),
+        };
+        for (address, _) in addresses.pairs() {
+            if let Err(error) = UdpSocket::bind((*address, 0)) {
+                let why = explain(&error);
+                warnings.push(format!("{place} address = \"{address}\": {why}"));
+            }
         }
     }
-    let interfaces = config.media.interfaces();
+    let interfaces = config.media.devices();
     for name in &interfaces {
         if !Path::new("/sys/class/net").join(name).exists() {
             warnings.push(format!(

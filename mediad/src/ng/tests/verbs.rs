@@ -1,5 +1,7 @@
 //! What is done to calls that are up, and what is refused.
 
+use ng::Dictionary;
+
 use super::bed::{Bed, Party, at, number, text};
 
 #[tokio::test]

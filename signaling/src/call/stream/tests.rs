@@ -44,7 +44,7 @@ fn media() -> Media {
         v4: true,
         v6: false,
     };
-    Media::new(families, Family::V4, Family::V4)
+    Media::new([families; 2], Default::default(), Family::V4, Family::V4)
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_party_without_an_address_yet_waits_for_one() {
 fn a_party_gets_the_family_of_its_media_where_there_is_an_address_of_it() {
     let six = sdp("m=audio 4000 RTP/AVP 0\r\n").replace("IP4 192.0.2.1", "IP6 2001:db8::9");
     let offer = |families, sip: Family| {
-        let mut media = Media::new(families, sip, sip);
+        let mut media = Media::new([families; 2], Default::default(), sip, sip);
         let id = || SessionId([1; 16]);
         let needs = media.take(&message(&six), Turn::Offer(Side::Caller), id);
         assert_eq!(needs.unwrap().requests.len(), 1);

@@ -50,6 +50,9 @@ algorithms = ["MD5", "SHA-256"]
 [media]
 address = "198.51.100.1,2001:db8:ffff::1"
 timeout = 60
+[[media.interfaces]]
+name = "outside"
+address = "198.51.100.2"
 [[trunks]]
 name = "pbx"
 hosts = ["192.0.2.10"]
@@ -64,6 +67,11 @@ hosts = ["gw.carrier.test"]
 [[trunks]]
 name = "six"
 hosts = ["[2001:db8::20]", "192.0.2.20"]
+[[trunks]]
+name = "outer"
+hosts = ["192.0.2.21"]
+sources = "strict"
+interface = "outside"
 [[trunks]]
 name = "tcp"
 hosts = ["tcp:192.0.2.20"]
@@ -118,6 +126,9 @@ ring_timeout = 30
 prefix = "+2"
 trunks = ["carrier"]
 ring_timeout = 30
+[[routes]]
+prefix = "+299"
+trunks = ["shown", "outer"]
 [[routes]]
 prefix = "+3"
 trunks = ["named"]

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use control::media::{Handling, SourcePolicy};
+
 use sip::{
     header::HeaderName,
     message::{Message, Method},
@@ -83,6 +85,44 @@ fn an_offer_and_its_answer_lead_to_mediad_and_the_record_has_the_quality() {
     assert!((from_caller.jitter_ms - 1.5).abs() < 1e-9);
     assert!((from_caller.mos.unwrap() - 4.4).abs() < 1e-6);
     assert_eq!(bed.metrics.media_mos.get_sample_count(), 2);
+    bed.assert_empty();
+}
+
+/// Each trunk has the interface and the sources that it says, the next one that is tried its own.
+#[test]
+fn trunks_have_interfaces_and_sources_of_their_own() {
+    let mut bed = Bed::new();
+    let request = invite("+2995", "c1", &sdp("192.0.2.10", &[4000], "sendrecv"));
+    bed.receive_message(CALLER, &request);
+    let first = bed.request(CALLEE, &Method::Invite);
+    let create = bed.mediad.only().clone();
+    let seen_at = |address: &str| Some(at(address).ip());
+    let usual = Handling {
+        seen_at: seen_at(CALLEE),
+        ..Handling::default()
+    };
+    assert_eq!(create.b.handling, usual);
+    assert_eq!(create.a.handling.seen_at, seen_at(CALLER));
+    bed.receive_message(CALLEE, &answer(&first, 503, CALLEE, ""));
+    bed.request(CALLEE, &Method::Ack);
+
+    let second = bed.request(SECOND, &Method::Invite);
+    let outside = Handling {
+        interface: Some("outside".to_owned()),
+        sources: SourcePolicy::Strict,
+        seen_at: seen_at(SECOND),
+        ..Handling::default()
+    };
+    let mut all = bed.mediad.sessions.values();
+    assert!(all.any(|(create, _)| create.b.handling == outside));
+    let answered = sdp("192.0.2.21", &[5000], "sendrecv");
+    bed.receive_message(SECOND, &answer(&second, 200, SECOND, &answered));
+    bed.response(CALLER, 200);
+    let create = bed.mediad.only();
+    assert_eq!(create.b.handling, outside);
+    assert_eq!(create.b.remote.as_ref().unwrap().rtp, at("192.0.2.21:5000"));
+    bed.core.stop(bed.now);
+    bed.settle();
     bed.assert_empty();
 }
 

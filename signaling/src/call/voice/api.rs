@@ -158,7 +158,8 @@ impl Core {
         };
         // The proxy has no call yet.
         let key = CallKey(0);
-        let family = self.policy.families.nearest(Family::V4);
+        let handling = self.policy.handlings(None);
+        let family = self.policy.families(&handling[0]).nearest(Family::V4);
         let origin = self.tokens.bits();
         let hosted = Hosted {
             order: Some(Box::new(party)),
@@ -167,7 +168,7 @@ impl Core {
             ring_timeout: Duration::from_secs(order.ring_timeout_s.into()),
             digits: order.send_digits.clone().filter(|keys| !keys.is_empty()),
             call: Some(Call::queued(setup, now)),
-            handling: self.policy.handlings(None),
+            handling,
             ..Hosted::new(key, application, terms, family, origin)
         };
         let id = self.number();

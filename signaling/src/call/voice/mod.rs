@@ -331,7 +331,10 @@ impl Core {
             warn!("refused a call to an application: mediad cannot be reached; is it running?");
             return self.tell_proxy(server.refuse(503, None));
         }
-        let families = self.policy.families;
+        let caller = self.calls.get(&key);
+        let caller = caller.map(|call| (&call.caller, call.source.remote.ip()));
+        let handling = self.policy.handlings(caller);
+        let families = self.policy.families(&handling[0]);
         let agreed = match super::bridge::description_of(invite).map(|offer| Agreed::of(&offer)) {
             Some(Ok(agreed)) => Some(agreed),
             Some(Err(why)) => return self.tell_proxy(server.refuse(488, Some(&why))),
@@ -352,9 +355,6 @@ impl Core {
         let tag = server.tag().to_owned();
         // Only then may it be cancelled (RFC 3261 section 9.1).
         self.tell_proxy(server.respond(invite, 100));
-        let caller = self.calls.get(&key);
-        let caller = caller.map(|call| (&call.caller, call.source.remote.ip()));
-        let handling = self.policy.handlings(caller);
         let hosted = Box::new(Hosted {
             server: Some(server),
             promised,

@@ -84,6 +84,9 @@ impl Mediad {
                     Err(Fault::new(FaultCode::Invalid, "not of that family").into())
                 }
                 Some((create, info)) => {
+                    let [a, b] = modify.handling;
+                    create.a.handling = a.unwrap_or_else(|| create.a.handling.clone());
+                    create.b.handling = b.unwrap_or_else(|| create.b.handling.clone());
                     create.a.remote = modify.a.or_else(|| create.a.remote.take());
                     create.b.remote = modify.b.or_else(|| create.b.remote.take());
                     Ok(media::Response::Session(info.clone()))
