@@ -273,3 +273,104 @@ fn a_peer_with_a_public_address_is_where_its_sdp_says() {
         assert_eq!(stream(&mut learner, other, 1, 4, 4, later), Answer::Learned);
     }
 }
+
+#[test]
+fn a_hold_by_an_unspecified_address_keeps_the_source() {
+    let stranger = at("203.0.113.9:9");
+    let mut learner = learner();
+    stream(&mut learner, sdp(), 1, 0, 10, 0);
+    assert!(learner.signal(at("0.0.0.0:4000")));
+    assert_eq!(learner.destination(), None);
+    assert_eq!(
+        stream(&mut learner, sdp(), 1, 10, 1, 300 * MS),
+        Answer::Accept,
+        "music on hold"
+    );
+    assert_eq!(
+        stream(&mut learner, stranger, 9, 0, 8, 400 * MS),
+        Answer::Stranger
+    );
+    assert!(learner.signal(sdp()));
+    assert_eq!(learner.destination(), Some(sdp()));
+
+    let mut unknown = Learner::default();
+    unknown.signal(at("0.0.0.0:4000"));
+    assert_eq!(stream(&mut unknown, stranger, 9, 0, 8, 0), Answer::Stranger);
+}
+
+#[test]
+fn who_took_a_silent_sources_place_gives_it_back() {
+    let mut learner = learner();
+    stream(&mut learner, sdp(), 1, 0, 10, 0);
+    assert!(!learner.is_contested(10_000 * MS));
+    let other = at("192.0.2.1:5555");
+    assert_eq!(
+        stream(&mut learner, other, 5, 0, 4, 5_000 * MS),
+        Answer::Learned
+    );
+    let later = 60_000 * MS;
+    assert!(learner.is_contested(later), "as long as it may come back");
+    assert_eq!(
+        stream(&mut learner, sdp(), 1, 300, 1, later),
+        Answer::Learned
+    );
+    assert_eq!(
+        stream(&mut learner, other, 5, 4, 8, later + 20 * MS),
+        Answer::Stranger
+    );
+    assert!(!learner.is_contested(later));
+}
+
+#[test]
+fn rtcp_follows_the_policy() {
+    let signalled = at("192.0.2.1:4001");
+    let (rtp, beside) = (at("198.51.100.7:61000"), at("198.51.100.7:62222"));
+    for sources in SourcePolicy::ALL {
+        let mut control = ControlLearner::default();
+        control.follow(Policy {
+            sources,
+            ..Policy::default()
+        });
+        control.signal(signalled);
+        let stranger = control.rtcp(at("203.0.113.9:9"), Some(rtp));
+        assert_eq!(stranger, Answer::Stranger);
+        let (first, destination, second) = match sources {
+            SourcePolicy::Strict => (Answer::Stranger, signalled, Answer::Learned),
+            SourcePolicy::Heuristic => (Answer::Learned, beside, Answer::Learned),
+            SourcePolicy::Once => (Answer::Learned, beside, Answer::Stranger),
+            SourcePolicy::Off => (Answer::Learned, signalled, Answer::Learned),
+        };
+        let name = sources.name();
+        assert_eq!(control.rtcp(beside, Some(rtp)), first, "{name}");
+        assert_eq!(control.destination(Some(rtp)), Some(destination), "{name}");
+        assert_eq!(control.rtcp(signalled, Some(rtp)), second, "{name}");
+    }
+}
+
+#[test]
+fn a_process_that_adopts_a_call_changes_nothing_before_it_is_told_again() {
+    let (source, sent_to) = (at("198.51.100.7:61000"), at("192.0.2.1:4000"));
+    let mut learner = Learner::default();
+    learner.restore(source, 0);
+    learner.assume(sent_to);
+    assert_eq!(
+        learner.destination(),
+        Some(sent_to),
+        "an asymmetric party's"
+    );
+    let neighbour = at("198.51.100.7:9");
+    assert_eq!(
+        stream(&mut learner, neighbour, 1, 0, 8, 5_000 * MS),
+        Answer::Stranger
+    );
+    assert_eq!(
+        stream(&mut learner, source, 1, 0, 1, 6_000 * MS),
+        Answer::Accept
+    );
+    learner.follow(Policy {
+        sources: SourcePolicy::Strict,
+        ..Policy::default()
+    });
+    assert!(learner.signal(sent_to), "it was not of the SDP");
+    assert_eq!(learner.source(), None);
+}
