@@ -15,6 +15,12 @@ pub(super) fn apply(
     if let Some(tos) = options.tos {
         both.iter_mut().for_each(|leg| leg.tos = Some(tos));
     }
+    let sides = [index(side), index(side.other())];
+    for (at, name) in sides.into_iter().zip(&options.interfaces) {
+        if name.is_some() {
+            both[at].interface.clone_from(name);
+        }
+    }
     let leg = &mut both[index(side)];
     let said = options.sources;
     if options.received_from.is_some() {
@@ -38,18 +44,23 @@ pub(super) fn apply(
     [new(a, was_a), new(b, was_b)]
 }
 
-/// Warns of what the engine has no ear for yet.
-pub(super) fn check(options: &mut Options) {
-    if options.interfaces.iter().flatten().next().is_some() {
-        options.warn("direction: the default interface is used for both".to_owned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ng::options::Sources;
 
     use super::*;
+
+    #[test]
+    fn a_direction_is_from_who_sent_it_to_the_other() {
+        let mut both = [Handling::default(), Handling::default()];
+        let options = Options {
+            interfaces: [Some("inside".to_owned()), Some("outside".to_owned())],
+            ..Options::default()
+        };
+        let [a, b] = apply(&mut both, Side::B, &options);
+        assert_eq!(a.unwrap().interface.as_deref(), Some("outside"));
+        assert_eq!(b.unwrap().interface.as_deref(), Some("inside"));
+    }
 
     #[test]
     fn sources_are_of_who_sent_it_and_tos_is_of_both() {

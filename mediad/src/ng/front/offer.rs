@@ -281,7 +281,7 @@ impl Front {
 
 /// The options, as far as they can be had for this SDP.
 fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
-    let mut options = options::read(request)?;
+    let options = options::read(request)?;
     for media in sdp
         .media()
         .iter()
@@ -308,7 +308,6 @@ fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
             )));
         }
     }
-    handling::check(&mut options);
     Ok(options)
 }
 
