@@ -1,6 +1,6 @@
 //! SIDs: two letters for the kind of thing and 32 hexadecimal digits.
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use sha1::{Digest as _, Sha1};
 
@@ -103,6 +103,13 @@ impl Sid {
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&digest[..16]);
         uuid
+    }
+}
+
+/// So that a table by SIDs is asked with what somebody wrote.
+impl Borrow<str> for Sid {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

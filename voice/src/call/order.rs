@@ -149,9 +149,10 @@ impl Call {
         Ok(sid)
     }
 
-    /// Whether a leg of this SID was dialled, and is not over.
-    pub fn has_dialled(&self, sid: &str) -> bool {
-        self.dialled(sid).is_some()
+    /// Its own SID, and then those of the legs that it has dialled and that are not over.
+    pub fn sids(&self) -> impl Iterator<Item = &Sid> {
+        let others = self.legs.iter().filter(|(id, _)| **id != LegId::PARTY);
+        std::iter::once(self.sid()).chain(others.map(|(_, leg)| &leg.sid))
     }
 
     /// Hangs up who was dialled: the party's document goes on as if he had done so himself.

@@ -25,7 +25,7 @@ use voice::{
 };
 
 use super::{
-    Core, Hosted, MOST, Purpose, Terms, VoicePurpose, pace,
+    Core, Hosted, Purpose, Terms, VoicePurpose, pace,
     setup::{LONGEST, link},
 };
 use crate::{call::state::CallKey, directory::Application};
@@ -77,7 +77,7 @@ impl Core {
             );
         }
         let voices = &self.voices;
-        if voices.is_full() || voices.by_id.len() >= MOST && voices.queued() >= MOST {
+        if voices.is_full() || voices.is_queue_full() {
             return refuse(
                 FaultCode::Exhausted,
                 "too many calls of applications are up",
@@ -172,7 +172,7 @@ impl Core {
             ..Hosted::new(key, application, terms, family, origin)
         };
         let id = self.number();
-        self.voices.by_id.insert(id, Box::new(hosted));
+        self.voices.put(id, Box::new(hosted));
         self.with_voice(now, id, |hosted, core| hosted.on_time(now, id, core));
         Ok(VoiceDone::Queued {
             sid: sid.as_str().to_owned(),
@@ -285,12 +285,7 @@ impl Core {
 
     /// The call of a SID, or that whose document has dialled the one of the SID.
     fn voice_of(&self, sid: &str) -> Option<u64> {
-        let mut all = self.voices.by_id.iter();
-        let found = all.find(|(_, hosted)| {
-            let call = hosted.call.as_ref();
-            call.is_some_and(|call| call.sid().as_str() == sid || call.has_dialled(sid))
-        });
-        found.map(|(id, _)| *id)
+        self.voices.by_sid.get(sid).copied()
     }
 }
 

@@ -36,7 +36,10 @@ use ::control::{
 use sip::message::{Message, Method};
 use store::{Cause, Uuid};
 use tracing::{debug, warn};
-use voice::call::{self, Call, LegId, NewLeg, RequestId};
+use voice::{
+    call::{self, Call, LegId, NewLeg, RequestId},
+    sid::Sid,
+};
 
 use self::{
     hosted::key_of,
@@ -76,6 +79,10 @@ const DEEPEST: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Voices {
     by_id: HashMap<u64, Box<Hosted>>,
+    /// By the SIDs of the call and of whom it has dialled.
+    by_sid: HashMap<Sid, u64>,
+    /// How many wait for the rate of their accounts.
+    queued: usize,
     /// By our tag.
     by_tag: HashMap<String, u64>,
     /// By Call-ID and the caller's tag, while the INVITE has no final response.
@@ -132,6 +139,8 @@ struct Hosted {
     attending: bool,
     /// Once the session is there.
     call: Option<Call>,
+    /// The SIDs by which it is found.
+    sids: Vec<Sid>,
     /// What is played and not over.
     playing: BTreeSet<u32>,
     /// The same of streams.
@@ -168,6 +177,8 @@ impl Voices {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+            && self.by_sid.is_empty()
+            && self.queued == 0
             && self.by_tag.is_empty()
             && self.early.is_empty()
             && self.by_session.is_empty()
@@ -175,16 +186,43 @@ impl Voices {
             && self.legs.is_empty()
     }
 
-    /// How many wait for the rate of their accounts.
-    fn queued(&self) -> usize {
-        let all = self.by_id.values();
-        all.filter(|hosted| hosted.queued.is_some()).count()
-    }
-
     /// Whether as many are up as may be. Those that wait take nobody's room.
     fn is_full(&self) -> bool {
-        let all = self.by_id.len();
-        all >= MOST && all - self.queued() >= MOST
+        self.by_id.len() - self.queued >= MOST
+    }
+
+    /// Whether as many wait as may.
+    const fn is_queue_full(&self) -> bool {
+        self.queued >= MOST
+    }
+
+    /// Keeps a call, which is found by its SIDs from now on.
+    fn put(&mut self, id: u64, mut hosted: Box<Hosted>) {
+        self.queued += usize::from(hosted.queued.is_some());
+        if let Some(call) = hosted
+            .call
+            .as_ref()
+            .filter(|call| !call.sids().eq(&hosted.sids))
+        {
+            let sids = call.sids().cloned().collect();
+            self.forget(&std::mem::replace(&mut hosted.sids, sids));
+            let sids = hosted.sids.iter().cloned();
+            self.by_sid.extend(sids.map(|sid| (sid, id)));
+        }
+        self.by_id.insert(id, hosted);
+    }
+
+    /// Takes a call out, for it to be put back, or for its SIDs to be forgotten.
+    fn take(&mut self, id: u64) -> Option<Box<Hosted>> {
+        let hosted = self.by_id.remove(&id)?;
+        self.queued -= usize::from(hosted.queued.is_some());
+        Some(hosted)
+    }
+
+    fn forget(&mut self, sids: &[Sid]) {
+        for sid in sids {
+            self.by_sid.remove(sid);
+        }
     }
 
     /// Whom a call of this node's own is to, where a document has dialled it.
@@ -370,7 +408,7 @@ impl Core {
         self.voices.by_session.insert(session, id);
         self.by_session.insert(session, key);
         let create = hosted.create(session);
-        self.voices.by_id.insert(id, hosted);
+        self.voices.put(id, hosted);
         self.ask(key, session, Purpose::Voice(VoicePurpose::Open), create);
     }
 
@@ -490,7 +528,7 @@ impl Core {
 
     /// Has a call take something in, and does what it wants then.
     fn with_voice(&mut self, now: Instant, id: u64, work: impl FnOnce(&mut Hosted, &mut Self)) {
-        let Some(mut hosted) = self.voices.by_id.remove(&id) else {
+        let Some(mut hosted) = self.voices.take(id) else {
             return;
         };
         work(&mut hosted, self);
@@ -512,8 +550,9 @@ impl Core {
                 self.voices.by_tag.remove(server.tag());
             }
             self.voices.asking.retain(|_, (of, _)| *of != id);
+            self.voices.forget(&hosted.sids);
         } else {
-            self.voices.by_id.insert(id, hosted);
+            self.voices.put(id, hosted);
         }
     }
 
@@ -576,6 +615,7 @@ impl Hosted {
             joined: false,
             attending: false,
             call: None,
+            sids: Vec::new(),
             playing: BTreeSet::new(),
             streaming: BTreeSet::new(),
             listening: BTreeSet::new(),
@@ -594,7 +634,7 @@ impl Terms {
     fn of(application: &Application) -> Result<Self, ::voice::sid::SidError> {
         let sid = &application.account.sid;
         Ok(Self {
-            account: ::voice::sid::Sid::parse(::voice::sid::Kind::Account, sid)?,
+            account: Sid::parse(::voice::sid::Kind::Account, sid)?,
             public: application.is_abroad(),
         })
     }

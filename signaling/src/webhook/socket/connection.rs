@@ -34,6 +34,7 @@ use super::{
     IDLE, Place, Saying, Shared, State, Trouble,
     message::{self, Said},
     order::{Order, Outcome},
+    rate::{A_SECOND, AT_ONCE, Rate},
 };
 use crate::webhook::{connect, target::Target};
 
@@ -70,6 +71,8 @@ pub(super) struct Keeper {
     pub(super) said: mpsc::Receiver<Saying>,
     pub(super) state: watch::Sender<(u64, State)>,
     pub(super) poke: Arc<Notify>,
+    /// One that is opened again has no more of it.
+    pub(super) rate: Rate,
 }
 
 /// Why a socket is not open any more.
@@ -169,6 +172,7 @@ impl Keeper {
             replies,
             orders,
             free: Arc::new(Semaphore::new(MOST_ORDERS)),
+            rate: &self.rate,
         };
         let is_idle = || {
             let shared = self.shared.upgrade();
@@ -240,6 +244,7 @@ struct Listener<'a> {
     replies: mpsc::Sender<String>,
     orders: mpsc::UnboundedSender<Doing>,
     free: Arc<Semaphore>,
+    rate: &'a Rate,
 }
 
 /// An order, which is one of those that are not done yet.
@@ -336,6 +341,13 @@ impl Listener<'_> {
             let why = format!("{MOST_ORDERS} orders are not done yet: wait for them");
             return self.reply(message::error(id.as_deref(), &why));
         };
+        if let Err(wait) = self.rate.take(Instant::now()) {
+            let why = format!(
+                "too many orders: {AT_ONCE} at once and {A_SECOND} a second are taken; the next one in {} ms",
+                wait.as_millis().max(1)
+            );
+            return self.reply(message::error(id.as_deref(), &why));
+        }
         let outcome = orders(self.place.clone(), order);
         // It is followed as long as anything can be said.
         let _ = self.orders.send(Doing {

@@ -8,6 +8,7 @@
 mod connection;
 mod message;
 mod order;
+mod rate;
 #[cfg(test)]
 mod tests;
 
@@ -216,6 +217,7 @@ impl Sockets {
             said,
             state: told,
             poke: handle.poke.clone(),
+            rate: rate::Rate::new(Instant::now()),
         };
         let stop = self.stop.clone();
         tokio::spawn(async move {

@@ -362,6 +362,41 @@ async fn orders_of_a_socket_are_done_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn who_orders_too_much_is_told_to_wait() {
+    let (listener, url) = listen().await;
+    let client = client();
+    client.set_orders(Arc::new(|_, order| {
+        Box::pin(async move { Ok(order.call().unwrap_or_default().to_owned()) })
+    }));
+    let place = Place {
+        url: url.clone(),
+        account: "AC1".to_owned(),
+        signature: sign(TOKEN, &url, &Params::new()),
+        public: false,
+    };
+    client.keep_open([place].into());
+    let mut server = accept(&listener, &url).await;
+    let order = json!({"type": "call.hangup", "id": 1, "call": "CA1"});
+    let mut refused = None;
+    for _ in 0..1_000 {
+        say(&mut server, &order).await;
+        let reply = hear(&mut server).await;
+        if reply["type"] == "error" {
+            refused = Some(reply);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(refused["id"], "1");
+    let why = refused["message"].as_str().unwrap();
+    assert!(why.contains("50 a second"), "{why}");
+    // The socket stays, and takes orders again.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    say(&mut server, &order).await;
+    assert_eq!(hear(&mut server).await["type"], "ok");
+}
+
+#[tokio::test]
 async fn no_account_takes_all_sockets() {
     let (_listener, url) = listen().await;
     let client = client();

@@ -345,7 +345,10 @@ fn who_was_dialled_is_hung_up_and_the_document_goes_on() {
         });
         let sid = sid.last().unwrap();
         host.did();
-        assert!(host.call.has_dialled(sid.as_str()));
+        assert_eq!(
+            host.call.sids().collect::<Vec<_>>(),
+            [host.call.sid(), &sid]
+        );
         assert_eq!(host.call.end_dialled(host.now, sid.as_str()), Ok(()));
         assert!(host.call.end_dialled(host.now, sid.as_str()).is_err());
         host.drain();
