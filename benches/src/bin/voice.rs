@@ -1,6 +1,6 @@
 //! Callers who talk with an application over Media Streams (see [`benches::voice`]).
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     outcome,
@@ -30,6 +30,9 @@ struct Arguments {
     /// The folder with Tandem's programs: this one's own unless told.
     #[arg(long)]
     programs: Option<PathBuf>,
+    /// Be the bare program that calls are compared with, for the server there.
+    #[arg(long, hide = true, value_name = "IP:PORT")]
+    bare: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    if let (Some(to), [calls]) = (arguments.bare, &*arguments.calls) {
+        voice::bare(*calls, to)?;
+        return Ok(true);
+    }
     let plan = Plan {
         calls: arguments
             .calls
@@ -48,9 +55,9 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         soak: Duration::from_secs(60 * arguments.soak),
     };
     let own = std::env::current_exe()?;
-    let own = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = voice::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
+    let folder = own.parent().ok_or("this program is in no folder")?;
+    let programs = arguments.programs.as_deref().unwrap_or(folder);
+    let report = voice::run(&plan, programs, &own, &mut |line| eprintln!("{line}"))?;
     println!("\n{report}");
     if let Some(folder) = arguments.report.parent() {
         fs::create_dir_all(folder)?;

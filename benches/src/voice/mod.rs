@@ -5,6 +5,7 @@
 //! back from there to the phone's socket: what both ends take themselves, and the kernel, are in it.
 
 mod app;
+mod floor;
 mod phones;
 mod probe;
 mod report;
@@ -22,12 +23,12 @@ use loadtest::{
     process::Interrupt,
 };
 
-pub use self::report::Report;
 use self::{
     app::{FLOOD, Mode, Shared},
     phones::Phones,
     probe::Histogram,
 };
+pub use self::{floor::bare, report::Report};
 use crate::{cpu, server::BenchError, spread::Rounds};
 
 const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 93, 0, 1));
@@ -101,14 +102,25 @@ struct Soak {
     memory: [u64; 2],
 }
 
-/// Runs it all. `programs` is the folder of Tandem's programs.
+/// Runs it all. `programs` is the folder of Tandem's programs, `own` the program that has [`bare`].
 ///
 /// # Errors
 /// A program is missing or fails, or calls are refused.
-pub fn run(plan: &Plan, programs: &Path, tell: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+pub fn run(
+    plan: &Plan,
+    programs: &Path,
+    own: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Report, BenchError> {
     let mut rounds = Rounds::new();
+    let mut floors = Rounds::new();
     for round in 1..=plan.rounds {
         for &calls in &plan.calls {
+            let floor = floor::measure(own, calls, plan.time)?;
+            tell(&format!(
+                "round {round}: {calls} calls of a bare program: {floor:.2} % of a core each"
+            ));
+            floors.add(round, calls, floor);
             for audio in Audio::ALL {
                 let figures = measure(audio, calls, plan.time, programs, &mut |_, _| ())?;
                 tell(&format!(
@@ -144,6 +156,7 @@ pub fn run(plan: &Plan, programs: &Path, tell: &mut dyn FnMut(&str)) -> Result<R
     Ok(Report {
         plan: plan.clone(),
         rounds,
+        floors,
         soak,
     })
 }

@@ -22,7 +22,7 @@ use crate::server::BenchError;
 
 const SIP: SocketAddr = SocketAddr::new(CALLER, 5070);
 const RTP: SocketAddr = SocketAddr::new(CALLER, 5072);
-const TURN: Duration = Duration::from_millis(20);
+pub(super) const TURN: Duration = Duration::from_millis(20);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -218,6 +218,7 @@ fn listen(
     shared: &Shared,
 ) {
     let mut buffer = [0; 2_048];
+    let mut probes: HashMap<usize, probe::Heard> = HashMap::new();
     while run.load(Ordering::Acquire) {
         let Ok((len, source)) = socket.recv_from(&mut buffer) else {
             continue;
@@ -233,7 +234,8 @@ fn listen(
         let at = (packet.timestamp(), now);
         clocks.entry(call).or_insert([at, at])[1] = at;
         drop(clocks);
-        if let Some((of, number)) = probe::read(packet.payload()) {
+        let probe = probes.entry(call).or_default().read(packet.payload());
+        if let Some((of, number)) = probe {
             heard.returned.fetch_add(1, Ordering::Relaxed);
             if let Some(ns) = shared.echoed.since(of, number) {
                 heard.back.add(ns);

@@ -12,6 +12,8 @@ use std::{
 pub(super) const FRAME: usize = 160;
 /// The first octets of a frame that is a probe. Every octet here survives being decoded and encoded.
 const MAGIC: [u8; 4] = [0x11, 0x52, 0x13, 0x54];
+/// Octets of a probe.
+const PROBE: usize = 16;
 /// What is played until it is cleared.
 pub(super) const LOUD: u8 = 0x40;
 /// Probes of a call whose times are kept.
@@ -40,6 +42,23 @@ pub(super) fn read(octets: &[u8]) -> Option<(usize, usize)> {
         nibbles.fold(0, |value, nibble| value << 4 | usize::from(nibble & 0xf))
     };
     Some((value(&rest[..4]), value(&rest[4..])))
+}
+
+/// What a phone hears, in which a probe may begin anywhere: what is played to it is shortened by single samples where it
+/// was late.
+#[derive(Debug, Default)]
+pub(super) struct Heard(Vec<u8>);
+
+impl Heard {
+    /// The next packet's payload; the probe whose last octet is in it.
+    pub(super) fn read(&mut self, payload: &[u8]) -> Option<(usize, usize)> {
+        // A probe that ended before is not found again.
+        let kept = self.0.len().saturating_sub(PROBE - 1);
+        self.0.drain(..kept);
+        self.0.extend_from_slice(payload);
+        let mut begins = self.0.windows(PROBE);
+        begins.find_map(read)
+    }
 }
 
 /// When what happened, in nanoseconds since the beginning of the run: the latest of each call's probes.
@@ -128,6 +147,18 @@ mod tests {
         }
         assert_eq!(read(&[0xff; FRAME]), None);
         assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn a_frame_is_found_wherever_it_begins() {
+        let all: Vec<u8> = (0..50).flat_map(|number| frame(7, number)).collect();
+        for begin in [0, 1, 100, 150, 159] {
+            let mut heard = Heard::default();
+            let found = all[begin..].chunks(FRAME).filter_map(|it| heard.read(it));
+            let first = usize::from(begin > 0);
+            let expected: Vec<_> = (first..50).map(|number| (7, number)).collect();
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{begin}");
+        }
     }
 
     #[test]

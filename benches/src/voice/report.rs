@@ -24,6 +24,8 @@ const GROWTH: f64 = 1.05;
 pub struct Report {
     pub(super) plan: Plan,
     pub(super) rounds: Rounds<(Audio, usize), Figures>,
+    /// Hundredths of a core of a call of the bare program.
+    pub(super) floors: Rounds<usize, f64>,
     pub(super) soak: Option<Soak>,
 }
 
@@ -113,6 +115,8 @@ impl Report {
                 for (name, figure) in FIGURES {
                     run.insert(name.to_owned(), self.of(audio, *calls, figure).json());
                 }
+                let floor = self.floors.of(*calls, |share| *share).json();
+                run.insert("cpu_percent_bare".to_owned(), floor);
                 Value::Object(run)
             })
         });
@@ -134,12 +138,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "calls  audio  {:>27}  {:>27}  {:>20}  {:>20}  {:>19}  {:>7}",
+            "calls  audio  {:>27}  {:>27}  {:>20}  {:>20}  {:>19}  {:>9}  {:>7}",
             "to the server p50 / p99 ms",
             "to the phone p50 / p99 ms",
             "clear p99 ms",
             "INVITE to 200 p99 ms",
             "% of a core a call",
+            "bare one",
             "lost"
         )?;
         for &calls in &self.plan.calls {
@@ -148,7 +153,7 @@ impl fmt::Display for Report {
                 let median = |figure: Figure| of(figure).median().unwrap_or(f64::NAN);
                 writeln!(
                     f,
-                    "{calls:>5}  {:<5}  {:>27}  {:>27}  {:>20}  {:>20}  {:>19}  {:>7}",
+                    "{calls:>5}  {:<5}  {:>27}  {:>27}  {:>20}  {:>20}  {:>19}  {:>9}  {:>7}",
                     audio.name(),
                     format!(
                         "{:.2} / {:.2}",
@@ -163,6 +168,13 @@ impl fmt::Display for Report {
                     format!("{:.1}", of(|it| it.clear[1])),
                     format!("{:.1}", of(|it| it.setup[1])),
                     format!("{:.2}", of(|it| it.cpu)),
+                    format!(
+                        "{:.2}",
+                        self.floors
+                            .of(calls, |share| *share)
+                            .median()
+                            .unwrap_or(f64::NAN)
+                    ),
                     median(|it| (it.lost_there + it.lost_back) as f64),
                 )?;
             }
