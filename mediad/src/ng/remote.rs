@@ -50,7 +50,10 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
         .formats()
         .next()
         .and_then(|format| format.parse().ok());
-    let clock_rate = codec.map_or(8000, |codec| codec.clock_rate);
+    // UDPTL has no clock, which is how it is known.
+    let clock_rate = codec.map_or(if media.is_rtp() { 8000 } else { 0 }, |codec| {
+        codec.clock_rate
+    });
     let event = media.codecs().find(|codec| {
         codec.name.eq_ignore_ascii_case("telephone-event") && codec.clock_rate == clock_rate
     });

@@ -636,7 +636,10 @@ fn format(media: &sdp::Media<'_, '_>) -> Format {
         encoding: codec
             .map_or(Cow::Borrowed(""), |codec| codec.name.into())
             .into_owned(),
-        clock_rate: codec.map_or(8000, |codec| codec.clock_rate),
+        // UDPTL has no clock, which is how the media plane knows it.
+        clock_rate: codec.map_or(if media.is_rtp() { 8000 } else { 0 }, |codec| {
+            codec.clock_rate
+        }),
         ptime_ms: media.ptime().unwrap_or(20),
     }
 }

@@ -18,6 +18,7 @@ on_both_backends! {
     hold_by_an_unspecified_address_sends_nowhere;
     who_is_muted_is_received_and_not_heard;
     a_survey_tells_what_is_new_since_the_one_before;
+    a_fax_takes_the_place_of_speech;
 }
 
 async fn octets_arrive_unchanged_both_ways(datapath: &str) {
@@ -506,4 +507,44 @@ async fn who_is_muted_is_received_and_not_heard(datapath: &str) {
         b: true,
     }));
     assert_eq!(fault.await.unwrap_err().code, FaultCode::NotFound);
+}
+
+/// T.38 over UDPTL, which starts like STUN and has no clock.
+async fn a_fax_takes_the_place_of_speech(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    let fax = |party: &Party| Remote {
+        format: Format {
+            payload_type: 0,
+            encoding: String::new(),
+            clock_rate: 0,
+            ptime_ms: 20,
+        },
+        events: None,
+        ..party.described()
+    };
+    bed.modify(1, Some(fax(&alice)), Some(fax(&bob))).await;
+    let mallory = Party::new(3);
+    for sequence in 0..6_u8 {
+        // A sequence number, an indicator, and no error recovery.
+        let packet = [0, sequence, 1, 2, 0, 0];
+        alice.rtp.send_to(&packet, info.a.rtp).unwrap();
+        assert_eq!(bob.receive(), (packet.to_vec(), info.b.rtp));
+        bob.rtp.send_to(&packet, info.b.rtp).unwrap();
+        assert_eq!(alice.receive(), (packet.to_vec(), info.a.rtp));
+        mallory.rtp.send_to(&packet, info.a.rtp).unwrap();
+    }
+    assert_silent(&bob.rtp);
+    until("the stranger is refused", async || {
+        bed.stats(1).await.from_a.refused == 6
+    })
+    .await;
+    let stats = bed.stats(1).await;
+    assert_eq!((stats.from_a.packets, stats.from_b.packets), (7, 6));
+    assert_eq!((stats.from_a.lost, stats.from_a.mos), (0, None));
 }

@@ -227,6 +227,9 @@ fn a_fax_takes_the_place_of_audio_and_gives_it_back() {
         bed.request(CALLER, &Method::Ack);
         let port = if offer.contains("image") { 5500 } else { 5000 };
         assert_eq!(callee_media(&bed), format!("192.0.2.20:{port}"));
+        // UDPTL has no clock: what is told to have one is checked as RTP.
+        let remote = bed.mediad.only().b.remote.as_ref().unwrap();
+        assert_eq!(remote.format.clock_rate == 0, offer.contains("image"));
         assert!(body(&passed).contains("20000"), "the same port throughout");
     }
     // One that has no fax refuses: the audio goes on.
