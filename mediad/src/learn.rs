@@ -15,10 +15,10 @@
 //!
 //! A fixed source is given up for one of two reasons: new SDP, or [`SILENCE`] from it. After silence
 //! the same host, or, with `handover`, whoever continues the very stream (same SSRC, sequence going on:
-//! a phone that changed networks), may take over; another host with another stream may not, because
-//! silence is also what a muted peer sends. For the same reason the source that was silent has its
-//! place back with its next packet. A source of another host that fell silent before it was fixed has
-//! proven nothing: then it is as if none was known.
+//! a phone that changed networks), may take over; another host with another stream, or with media that
+//! is no RTP, may not, because silence is also what a muted peer sends. For the same reason the source
+//! that was silent has its place back with its next packet. A source of another host that fell silent
+//! before it was fixed has proven nothing: then it is as if none was known.
 //!
 //! That is [`SourcePolicy::Heuristic`]. With the other policies less may happen:
 //!
@@ -186,9 +186,13 @@ impl Learner {
             return false;
         }
         let (before, known) = (self.destination(), self.source());
+        let was_off = self.policy.sources == SourcePolicy::Off;
         self.policy = policy;
         self.candidate = None;
         self.drop_unsignalled();
+        if was_off && policy.sources != SourcePolicy::Off {
+            self.drop_foreign();
+        }
         before != self.destination() || known != self.source()
     }
 
@@ -239,6 +243,18 @@ impl Learner {
         let is_strict = self.policy.sources == SourcePolicy::Strict && self.signalled.is_some();
         let stale = |peer: &mut Peer| is_strict && peer.rank != Rank::Signalled;
         self.peer.take_if(stale).is_some()
+    }
+
+    /// What only [`SourcePolicy::Off`] has let in would now be sent to: other hosts than the SDP's, where that names a
+    /// public one, or none as yet.
+    fn drop_foreign(&mut self) {
+        let is_barred = |at: SocketAddr| at.ip().is_unspecified() || is_public(at.ip());
+        if self.signalled.is_some_and(is_barred) {
+            let is_foreign = |peer: &mut Peer| peer.rank == Rank::Foreign;
+            self.peer.take_if(is_foreign);
+            self.displaced.take_if(is_foreign);
+            self.before = None;
+        }
     }
 
     /// Takes back where an earlier process sent packets for the peer, as long as no SDP says better.
@@ -353,8 +369,10 @@ impl Learner {
                 return Answer::Learned;
             }
             let silent = now.saturating_sub(peer.last_seen) >= SILENCE;
+            // UDPTL has no SSRC, and whoever guesses a sequence number would go on with it.
             continues = silent
                 && self.policy.handover
+                && position.ssrc != 0
                 && peer
                     .position
                     .is_some_and(|p| p.goes_on(position, MAX_CONTINUATION));

@@ -159,6 +159,9 @@ impl Session {
             .remote
             .as_ref()
             .is_some_and(|before| before.rtcp_mux != remote.rtcp_mux);
+        if moved {
+            leg.trip = RoundTrip::default();
+        }
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
         leg.received.strayed = false;
         leg.remote = Some(remote);
@@ -181,7 +184,12 @@ impl Session {
         let leg = self.split(side).0;
         leg.handling = handling;
         let policy = leg.policy();
-        leg.learner.follow(policy) | leg.control.follow(policy)
+        let known = leg.learner.source();
+        let moved = leg.learner.follow(policy) | leg.control.follow(policy);
+        if leg.learner.source() != known {
+            leg.control.follow_rtp(None);
+        }
+        moved
     }
 
     /// Lets sources be learned from when media can be due: both parties are described, or the session is one of

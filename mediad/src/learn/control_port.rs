@@ -38,15 +38,26 @@ impl ControlLearner {
         self.source = Some(source);
     }
 
-    /// Forgets the source: the RTP peer has moved, so RTCP will come from its new place.
-    pub const fn forget(&mut self) {
-        self.source = None;
+    /// The source of RTP is another one: RTCP will come from there. What came from elsewhere, or from a port that only
+    /// the host spoke for, was of whoever was there before.
+    pub fn follow_rtp(&mut self, rtp: Option<SocketAddr>) {
+        let signalled = self.signalled;
+        let is_of = |source: SocketAddr| rtp.is_some_and(|rtp| rtp.ip() == source.ip());
+        let stale = |source: &mut SocketAddr| signalled != Some(*source) || !is_of(*source);
+        self.source.take_if(stale);
     }
 
     /// The learned source.
     #[must_use]
     pub const fn source(&self) -> Option<SocketAddr> {
         self.source
+    }
+
+    /// Whether the SDP's address may take the learned one's place, so that the packets of others have to be looked at.
+    #[must_use]
+    pub fn is_contested(&self) -> bool {
+        let is_final = self.policy.sources == SourcePolicy::Once;
+        !is_final && self.source.is_some() && self.source != self.signalled
     }
 
     /// Decides about an RTCP packet, knowing where the leg's RTP comes from. The SDP's address is
@@ -68,18 +79,21 @@ impl ControlLearner {
     }
 
     /// Where to send RTCP: the learned source; else beside the learned source of RTP if that is on
-    /// another host than the SDP said; else the SDP's address, and always that where the policy says so.
+    /// another host than the SDP said; else the SDP's address, and always that where the policy says so. `None` where
+    /// the SDP names no host, as on hold.
     #[must_use]
     pub fn destination(&self, rtp: Option<SocketAddr>) -> Option<SocketAddr> {
+        let is_nowhere = |at: SocketAddr| at.ip().is_unspecified() || at.port() == 0;
+        if self.signalled.is_some_and(is_nowhere) {
+            return None;
+        }
         let learned = || {
             if self.policy.sends_to_sdp() && self.signalled.is_some() {
                 return None;
             }
             self.source.or_else(|| self.beside(rtp?))
         };
-        learned()
-            .or(self.signalled)
-            .filter(|address| !address.ip().is_unspecified() && address.port() != 0)
+        learned().or(self.signalled)
     }
 
     fn beside(&self, rtp: SocketAddr) -> Option<SocketAddr> {

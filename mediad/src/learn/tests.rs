@@ -374,3 +374,77 @@ fn a_process_that_adopts_a_call_changes_nothing_before_it_is_told_again() {
     assert!(learner.signal(sent_to), "it was not of the SDP");
     assert_eq!(learner.source(), None);
 }
+
+#[test]
+fn a_silent_fax_is_not_for_who_guesses_its_number() {
+    let other = at("203.0.113.9:9");
+    let mut fax = Learner::default();
+    fax.signal(at("8.8.8.8:4000"));
+    // UDPTL has no SSRC.
+    stream(&mut fax, at("8.8.8.8:4000"), 0, 0, 10, 0);
+    assert_eq!(
+        stream(&mut fax, other, 0, 10, 8, 5_000 * MS),
+        Answer::Stranger
+    );
+    let mapped = at("8.8.8.8:61000");
+    assert_eq!(
+        stream(&mut fax, mapped, 0, 10, 4, 6_000 * MS),
+        Answer::Learned
+    );
+}
+
+#[test]
+fn who_was_only_let_in_by_off_goes_with_it() {
+    let (signalled, other) = (at("8.8.8.8:4000"), at("203.0.113.9:9"));
+    let off = Policy {
+        sources: SourcePolicy::Off,
+        ..Policy::default()
+    };
+    for sources in [SourcePolicy::Heuristic, SourcePolicy::Once] {
+        let mut learner = Learner::default();
+        learner.follow(off);
+        learner.signal(signalled);
+        assert_eq!(stream(&mut learner, other, 1, 0, 4, 0), Answer::Learned);
+        assert_eq!(learner.destination(), Some(signalled));
+        learner.follow(Policy { sources, ..off });
+        assert_eq!(learner.destination(), Some(signalled), "{}", sources.name());
+        assert_eq!(stream(&mut learner, other, 1, 4, 8, 0), Answer::Stranger);
+
+        // On hold, and taken up again.
+        let mut held = Learner::default();
+        held.follow(off);
+        held.signal(signalled);
+        stream(&mut held, other, 1, 0, 4, 0);
+        held.signal(at("0.0.0.0:4000"));
+        held.follow(Policy { sources, ..off });
+        held.signal(signalled);
+        assert_eq!(held.destination(), Some(signalled), "{}", sources.name());
+    }
+}
+
+#[test]
+fn rtcp_of_a_neighbour_gives_way_and_goes_with_rtp() {
+    let mut control = ControlLearner::default();
+    let signalled = at("192.0.2.1:4001");
+    control.signal(signalled);
+    let rtp = Some(sdp());
+    assert!(!control.is_contested());
+    assert_eq!(control.rtcp(at("192.0.2.1:9"), rtp), Answer::Learned);
+    assert!(control.is_contested());
+    // Another port of the same host: the neighbour's RTP was displaced.
+    control.follow_rtp(rtp);
+    assert_eq!(control.source(), None);
+    assert_eq!(control.rtcp(signalled, rtp), Answer::Learned);
+    assert!(!control.is_contested());
+    control.follow_rtp(rtp);
+    assert_eq!(control.source(), Some(signalled));
+    control.follow_rtp(Some(at("198.51.100.7:61000")));
+    assert_eq!(control.source(), None);
+}
+
+#[test]
+fn hold_by_an_unspecified_address_has_no_destination_of_rtcp() {
+    let mut control = ControlLearner::default();
+    control.signal(at("0.0.0.0:4001"));
+    assert_eq!(control.destination(Some(sdp())), None);
+}

@@ -430,14 +430,7 @@ impl<I: PacketIo> Shard<I> {
             self.program(index);
             return;
         }
-        // RTCP of a peer that has moved will come from its new place.
-        if leg
-            .control
-            .source()
-            .is_some_and(|control| control.ip() != source.ip())
-        {
-            leg.control.forget();
-        }
+        leg.control.follow_rtp(Some(source));
         let port = leg.port;
         debug!(session = %id, ?side, %source, "learned where a party sends from");
         self.events.push(Event::Learned { id, side, source });

@@ -91,7 +91,7 @@ impl Offload {
         };
         let route = route(leg.local, peer, other.local, other.learner.destination());
         let muxed = leg.muxes() && other.muxes();
-        let is_plain = self.is_plain(leg, other) && leg.is_rtp() && other.is_rtp();
+        let is_plain = self.is_plain(leg, other);
         self.tap(leg);
         let tapped = leg.ear.is_some();
         let may = !silent && !leg.received.strayed;
@@ -129,10 +129,17 @@ impl Offload {
         };
         let local = leg.control_local();
         let route = self::route(local, leg.control.source(), source, destination);
-        let forwarding = may
+        let forwarding = (may && !other.is_closed())
             .then(|| self.forwarding(identity, &route, 0))
             .flatten()
-            .map(|slot| slot.mark(tos).cap(spacing));
+            .map(|slot| slot.mark(tos).cap(spacing))
+            .map(|slot| {
+                if leg.control.is_contested() {
+                    slot.pass_sources()
+                } else {
+                    slot
+                }
+            });
         let passing = Slot::passing(identity, &route, 0);
         self.put(local.port(), forwarding, passing, &mut leg.received, true);
     }
@@ -140,6 +147,8 @@ impl Offload {
     /// Whether the program can do all that is to be done with what the party sends.
     fn is_plain(&self, leg: &Leg, other: &Leg) -> bool {
         !leg.muted
+            && leg.is_rtp()
+            && other.is_rtp()
             && !leg.listens()
             && (leg.tap.is_none() || self.tapper.is_some())
             && !other.is_spoken_to()

@@ -9,6 +9,7 @@ use control::media::{
     StreamTrouble, VoiceEvent, VoiceOrder, VoiceRecord,
 };
 use rtp::dtmf;
+use rtp::round_trip::RoundTrip;
 
 use tokio::sync::oneshot;
 
@@ -389,6 +390,7 @@ impl Session {
         leg.remote = None;
         leg.keys = None;
         leg.zrtp = false;
+        leg.trip = RoundTrip::default();
         leg.forget_sources();
         if let Some(voice) = &mut leg.voice {
             voice.stop_all();
