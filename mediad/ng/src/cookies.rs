@@ -43,10 +43,14 @@ impl Cookies {
             self.order.push_back((now, cookie.to_vec()));
             return Seen::New;
         }
-        match self.answers.get(cookie) {
-            Some(Some(answer)) => Seen::Answered(answer),
-            _ => Seen::Working,
-        }
+        self.find(cookie).unwrap_or(Seen::Working)
+    }
+
+    /// What is known of `cookie`; `None` where that is nothing (any more).
+    pub fn find(&self, cookie: &[u8]) -> Option<Seen<'_>> {
+        let answer = self.answers.get(cookie)?;
+        let answered = answer.as_deref().map(Seen::Answered);
+        Some(answered.unwrap_or(Seen::Working))
     }
 
     /// Keeps the answer to `cookie`.
@@ -79,8 +83,10 @@ mod tests {
     #[test]
     fn a_repeated_request_gets_the_answer_it_had() {
         let (mut cookies, now) = (Cookies::default(), Instant::now());
+        assert_eq!(cookies.find(b"a"), None);
         assert_eq!(cookies.see(now, b"a"), Seen::New);
         assert_eq!(cookies.see(now, b"a"), Seen::Working);
+        assert_eq!(cookies.find(b"a"), Some(Seen::Working));
         cookies.answer(b"a", b"pong".to_vec());
         assert_eq!(cookies.see(now, b"a"), Seen::Answered(b"pong"));
         let later = now + KEEP + Duration::from_secs(1);

@@ -8,18 +8,22 @@ use std::{
 
 use control::config::Cidr;
 use ng::{Cookies, Seen};
+use tokio::sync::Semaphore;
 
 use super::front::Front;
 
 /// How often it is looked whether the first copy of a request has its answer, and for how long.
 const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(6);
+/// Requests of all connections that are worked on at once; further ones wait.
+const ROOM: usize = 4096;
 
 /// Takes messages and gives answers.
 #[derive(Debug)]
 pub(super) struct Desk {
     front: Arc<Front>,
     cookies: Mutex<Cookies>,
+    room: Arc<Semaphore>,
     allow: Vec<Cidr>,
 }
 
@@ -38,6 +42,7 @@ impl Desk {
         Self {
             front: Front::share(front),
             cookies: Mutex::default(),
+            room: Arc::new(Semaphore::new(ROOM)),
             allow,
         }
     }
@@ -85,30 +90,53 @@ impl Desk {
     }
 
     /// The answer to a message over a connection: a copy waits for the first one's.
+    ///
+    /// The work has a task of its own. Who hangs up, or does not read, would otherwise stop it half-way: sessions would
+    /// be made that nobody knows of, and the call be locked for as long as the client likes.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         client: IpAddr,
-        cookie: &[u8],
-        body: &[u8],
+        cookie: Vec<u8>,
+        body: Vec<u8>,
     ) -> Option<Vec<u8>> {
-        let key = match self.look(client, cookie) {
-            Ticket::New(key) => return Some(self.work(&key, cookie, body).await),
+        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        let key = match self.look(client, &cookie) {
+            Ticket::New(key) => {
+                let desk = Arc::clone(self);
+                let work = tokio::spawn(async move {
+                    let answer = desk.work(&key, &cookie, &body).await;
+                    drop(room);
+                    answer
+                });
+                return work.await.ok();
+            }
             Ticket::Answered(answer) => return Some(answer),
             Ticket::Working(key) => key,
         };
+        drop(room);
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             tokio::time::sleep(LOOK).await;
-            if let Seen::Answered(answer) = self.cookies().see(Instant::now(), &key) {
-                return Some(answer.to_vec());
+            match self.cookies().find(&key) {
+                Some(Seen::Answered(answer)) => return Some(answer.to_vec()),
+                Some(_) => {}
+                // There were too many others since.
+                None => return None,
             }
         }
         None
     }
 
     /// The answer to a message without a cookie.
-    pub(super) async fn plain(&self, body: &[u8]) -> Vec<u8> {
-        self.front.answer(body).await
+    pub(super) async fn plain(&self, body: Vec<u8>) -> Option<Vec<u8>> {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        let front = Arc::clone(&self.front);
+        let work = tokio::spawn(async move {
+            let answer = front.answer(&body).await;
+            drop(room);
+            answer
+        });
+        work.await.ok()
     }
 
     fn cookies(&self) -> MutexGuard<'_, Cookies> {

@@ -18,7 +18,7 @@ use axum::{
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use ng::frame;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::desk::Desk;
+use super::{desk::Desk, tcp::WRITE_TIMEOUT};
 
 /// The sub-protocol, and the content type of messages.
 const PROTOCOL: &str = "ng.rtpengine.com";
@@ -108,6 +108,7 @@ async fn cookie(
         )
             .into_response();
     };
+    let (cookie, body) = (cookie.to_vec(), body.to_vec());
     match http.desk.answer(client.ip(), cookie, body).await {
         Some(answer) => ([(header::CONTENT_TYPE, CONTENT)], answer).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -122,8 +123,10 @@ async fn plain(State(http): State<Http>, headers: HeaderMap, body: Bytes) -> Res
         ng::Encoding::Json => "application/json",
         ng::Encoding::Bencode => CONTENT,
     };
-    let answer = http.desk.plain(&body).await;
-    ([(header::CONTENT_TYPE, kind)], answer).into_response()
+    match http.desk.plain(body.into()).await {
+        Some(answer) => ([(header::CONTENT_TYPE, kind)], answer).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 fn refused(headers: &HeaderMap) -> Option<Response> {
@@ -190,7 +193,7 @@ async fn websocket(
 }
 
 /// Answers messages in their order.
-async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr, desk: &Desk) {
+async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr, desk: &Arc<Desk>) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(frame::MAX_MESSAGE))
         .max_frame_size(Some(frame::MAX_MESSAGE));
@@ -207,6 +210,7 @@ async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr,
             desk.malformed();
             return;
         };
+        let (cookie, body) = (cookie.to_vec(), body.to_vec());
         let Some(answer) = desk.answer(client.ip(), cookie, body).await else {
             return;
         };
@@ -215,8 +219,9 @@ async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr,
             Some(Ok(text)) => Message::text(text),
             _ => Message::binary(answer),
         };
-        if socket.send(answer).await.is_err() {
-            return;
+        match timeout(WRITE_TIMEOUT, socket.send(answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }

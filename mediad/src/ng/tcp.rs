@@ -4,10 +4,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ng::frame::Framer;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -18,6 +20,10 @@ use super::desk::Desk;
 const CONNECTIONS: usize = 1024;
 /// Requests of a connection that are worked on at once; further ones wait in it.
 const PIPELINE: usize = 256;
+/// How long a client may leave an answer unread.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that says nothing for so long is asked whether it is there, and then this often.
+const KEEPALIVE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(10)];
 /// Read at once, in bytes.
 const CHUNK: usize = 16 << 10;
 
@@ -56,8 +62,9 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> io::Result<()> {
+async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let (mut reader, mut writer) = stream.split();
     let mut frames = Framer::default();
     let mut working = FuturesUnordered::new();
@@ -73,13 +80,13 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> i
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             };
-            let answer = async move { desk.answer(client.ip(), &frame.cookie, &frame.body).await };
+            let answer = async move { desk.answer(client.ip(), frame.cookie, frame.body).await };
             working.push(answer);
         }
         tokio::select! {
             Some(answer) = working.next(), if !working.is_empty() => {
                 if let Some(answer) = answer {
-                    writer.write_all(&answer).await?;
+                    timeout(WRITE_TIMEOUT, writer.write_all(&answer)).await??;
                 }
             }
             length = reader.read(&mut buffer), if open && working.len() < PIPELINE => {
@@ -91,4 +98,11 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Desk) -> i
             else => return Ok(()),
         }
     }
+}
+
+/// Lets the connection end whose client is there no more, so that it takes no room for ever.
+pub(super) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let [time, interval] = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

@@ -1,6 +1,6 @@
 //! A message a datagram.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use ng::frame;
 use tokio::{net::UdpSocket, sync::Semaphore};
@@ -26,7 +26,12 @@ pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) -> io::Result<()> 
             Ok(received) => received,
             // An ICMP error of an answer that went nowhere.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-            Err(error) => return Err(error),
+            // Calls go on without the proxy for as long as this lasts.
+            Err(error) => {
+                warn!(%error, "cannot read NG requests");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
         };
         if !desk.allows(client.ip()) {
             continue;

@@ -12,7 +12,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use super::bed::Bed;
+use super::bed::{Bed, Party};
 
 const PING: &[u8] = b"c1 d7:command4:pinge";
 const PONG: &[u8] = b"c1 d6:result4:ponge";
@@ -60,6 +60,79 @@ async fn a_connection_carries_messages_one_after_the_other() {
     let mut answer = Vec::new();
     other.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, PONG);
+}
+
+/// Whoever hangs up or does not read harms nobody: what was begun is done to its end, and the call stays free for others.
+#[tokio::test]
+async fn a_client_that_hangs_up_or_does_not_read_holds_no_call() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    let body = a.sdp("").replace("\r\n", "\\r\\n");
+    // It resets the connection once the offer is read.
+    for at in 0..5 {
+        let mut stream = TcpStream::connect(bed.addresses[1]).await.unwrap();
+        let offer = format!(
+            "o{at} {{\"command\":\"offer\",\"call-id\":\"h{at}\",\"from-tag\":\"a\",\"sdp\":\"{body}\"}}"
+        );
+        stream.write_all(offer.as_bytes()).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        for _ in 0..at {
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let list = bed.done("{\"command\":\"list\"}").await;
+    let ids: Vec<_> = list[b"calls".as_slice()].texts().collect();
+    assert_eq!(
+        u64::try_from(ids.len()).unwrap(),
+        bed.engine.status().sessions
+    );
+    for id in ids {
+        let id = std::str::from_utf8(id).unwrap();
+        bed.done(&format!("{{\"command\":\"delete\",\"call-id\":\"{id}\"}}"))
+            .await;
+    }
+    assert_eq!(bed.engine.status().sessions, 0);
+
+    // It asks much, and reads nothing.
+    let mut deaf = TcpStream::connect(bed.addresses[1]).await.unwrap();
+    bed.sdp("offer", "\"call-id\":\"c\",\"from-tag\":\"a\"", &a.sdp(""))
+        .await;
+    let pour = async {
+        for number in 0_u64.. {
+            let query = format!("q{number} {{\"command\":\"query\",\"call-id\":\"c\"}}");
+            if deaf.write_all(query.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    // Until nothing more goes into the connection.
+    tokio::time::timeout(Duration::from_secs(3), pour)
+        .await
+        .ok();
+    let query = bed.raw(b"q {\"command\":\"query\",\"call-id\":\"c\"}");
+    assert!(query.await.is_some(), "the call is locked");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_request_waits_for_the_first_ones_answer() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    let body = a.sdp("").replace("\r\n", "\\r\\n");
+    let offer = format!(
+        "same {{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"a\",\"sdp\":\"{body}\"}}"
+    );
+    // In one write, so that the second is read while the first is worked on.
+    let mut stream = TcpStream::connect(bed.addresses[1]).await.unwrap();
+    stream
+        .write_all(format!("{offer}{offer}").as_bytes())
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).await.unwrap();
+    let (first, second) = answers.split_at(answers.len() / 2);
+    assert_eq!(first, second);
+    assert!(first.starts_with(b"same {") && bed.engine.status().sessions == 1);
 }
 
 async fn http(server: SocketAddr, head: &str, body: &[u8]) -> String {
