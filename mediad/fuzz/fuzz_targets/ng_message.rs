@@ -50,6 +50,7 @@ fuzz_target!(|data: &[u8]| {
         .map(|media| {
             (!media.is_refused()).then_some(Shown {
                 address,
+                rtp: 20_000,
                 rtcp: 20_001,
                 mux: true,
             })

@@ -11,7 +11,9 @@ use crate::options::{Mux, Options, RtcpAttribute};
 pub struct Shown {
     /// The address of `c=`.
     pub address: IpAddr,
-    /// The port for RTCP.
+    /// The port for RTP.
+    pub rtp: u16,
+    /// The port for RTCP where it does not mux.
     pub rtcp: u16,
     /// Whether it may send RTCP on RTP's port.
     pub mux: bool,
@@ -215,6 +217,11 @@ impl Writer<'_> {
             (None, _) => {}
         }
         let mut connection = unheld.then(|| format!("c={address}"));
+        // Who said by zeros that it hears nothing says it so.
+        let held = match media.direction() {
+            Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
+            Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
+        };
         let mut directed = false;
         for line in lines {
             if !line.starts_with(b"i=")
@@ -222,7 +229,9 @@ impl Writer<'_> {
             {
                 self.add(&line);
             }
-            directed |= attribute(line).and_then(Direction::parse).is_some();
+            let direction = attribute(line).and_then(Direction::parse);
+            let is_held = direction == Some(held);
+            directed |= is_held;
             let is_gone = ["rtpmap", "fmtp", "rtcp-fb"].iter().any(|name| {
                 let value =
                     attribute(line).and_then(|value| value.strip_prefix(name)?.strip_prefix(':'));
@@ -234,7 +243,8 @@ impl Writer<'_> {
                 || is_attribute(line, "rtcp")
                 || is_attribute(line, "rtcp-mux")
                 || (self.options.strip_extmap && is_attribute(line, "extmap"))
-                || (unheld && line.starts_with(b"c="));
+                || (unheld && line.starts_with(b"c="))
+                || (unheld && direction.is_some() && !is_held);
             if !is_void {
                 self.out.extend_from_slice(line);
             }
@@ -242,14 +252,14 @@ impl Writer<'_> {
         if let Some(line) = connection {
             self.add(&line);
         }
-        // Who said by zeros that it hears nothing says it so.
         if unheld && !directed {
-            self.add("a=sendonly");
+            self.add(&format!("a={}", held.as_str()));
         }
         if media.is_rtp() {
+            let rtcp = if shown.mux { shown.rtp } else { shown.rtcp };
             match self.options.rtcp_attribute {
-                RtcpAttribute::Port => self.add(&format!("a=rtcp:{}", shown.rtcp)),
-                RtcpAttribute::Full => self.add(&format!("a=rtcp:{} {address}", shown.rtcp)),
+                RtcpAttribute::Port => self.add(&format!("a=rtcp:{rtcp}")),
+                RtcpAttribute::Full => self.add(&format!("a=rtcp:{rtcp} {address}")),
                 RtcpAttribute::None => {}
             }
             if shown.mux {

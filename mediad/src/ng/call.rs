@@ -47,7 +47,9 @@ pub(super) struct Branch {
     pub(super) former: Vec<Vec<u8>>,
     pub(super) created: SystemTime,
     pub(super) since: Instant,
-    /// By index of the `m=` line; `None` for one that was refused all along.
+    /// When it was last offered or answered.
+    pub(super) signalled: Instant,
+    /// By index of the `m=` line; `None` for one that was not offered, or has been freed.
     pub(super) streams: Vec<Option<Stream>>,
     /// How the legs of A and B are treated.
     pub(super) handling: [Handling; 2],
@@ -74,12 +76,15 @@ pub(super) struct Stream {
     pub(super) profile: String,
     /// What A and B have described.
     pub(super) remotes: [Option<Remote>; 2],
-    /// Whether the last offerer offered to mux, and whether the answerer was offered it.
+    /// What the last offerer has described, as it came: each answer is judged by it, also one after another. `None`
+    /// where it offered no such stream.
+    pub(super) offered: Option<Remote>,
+    /// Whether the last offerer and the answerer are shown to mux.
     pub(super) mux: [bool; 2],
     /// Whose media is not handed on.
     pub(super) blocked: [bool; 2],
-    /// It is said to be silent.
-    pub(super) silent: bool,
+    /// Since when the last answer has refused it: it waits for another phone's answer, and carries nothing.
+    pub(super) refused: Option<Instant>,
     /// What it is recorded as.
     pub(super) recorded: Option<RecordFormat>,
 }
@@ -274,6 +279,7 @@ impl Call {
             former: Vec::new(),
             created: SystemTime::now(),
             since: Instant::now(),
+            signalled: Instant::now(),
             streams: Vec::new(),
             handling: Default::default(),
             offer: Offer {

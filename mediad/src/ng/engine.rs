@@ -1,7 +1,7 @@
 //! What the front asks of the engine, over the control channel.
 
 use control::{
-    Client,
+    Client, FaultCode,
     channel::RequestError,
     media::{
         Create, Family, Handling, Leg, Media, Modify, Mute, Record, Remote, Request, Response,
@@ -21,6 +21,13 @@ pub(super) enum EngineError {
     /// It answered something else.
     #[error("the media engine answered out of turn")]
     OutOfTurn,
+}
+
+impl EngineError {
+    /// There is no such session (any more).
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound)
+    }
 }
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -46,7 +53,14 @@ pub(super) async fn create(
         b: leg(families[1], b, of_b),
         apart: false,
     };
-    session(media.request(Request::Create(create)).await?)
+    let id = create.id;
+    let created = media.request(Request::Create(create)).await;
+    if matches!(created, Err(RequestError::Timeout)) {
+        // It may be made yet, and nobody would know of it.
+        let media = media.clone();
+        tokio::spawn(async move { media.request(Request::Delete(id)).await });
+    }
+    session(created?)
 }
 
 /// Tells a session of new descriptions, and how its legs are treated from now on, where that is new.
@@ -86,6 +100,15 @@ pub(super) async fn delete(media: &Client<Media>, id: SessionId) -> Result<Optio
     match media.request(Request::Delete(id)).await? {
         Response::Stats(stats) => Ok(Some(*stats)),
         Response::Gone => Ok(None),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// The front's sessions.
+pub(super) async fn list(media: &Client<Media>) -> Result<Vec<SessionId>> {
+    let owner = OWNER.to_owned();
+    match media.request(Request::List { owner }).await? {
+        Response::Sessions(sessions) => Ok(sessions),
         _ => Err(EngineError::OutOfTurn),
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use control::{
-    Client,
+    Client, config,
     media::{Handling, Media},
 };
 use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary};
@@ -38,6 +38,8 @@ pub(super) struct Front {
     requests: IntCounterVec,
     counts: Counts,
     started: Instant,
+    /// How long a call may be silent; `None` for ever.
+    timeout: Option<Duration>,
     /// How legs are treated unless a request says otherwise.
     handling: Handling,
     /// By which descriptions that were here before are known.
@@ -86,14 +88,20 @@ enum Refusal {
 type Answer = Result<Dictionary, Refusal>;
 
 impl Front {
-    pub(super) fn new(media: Client<Media>, handling: Handling, requests: IntCounterVec) -> Self {
+    pub(super) fn new(
+        media: Client<Media>,
+        config: &config::Media,
+        requests: IntCounterVec,
+    ) -> Self {
+        let timeout = Duration::from_secs(config.timeout.into());
         Self {
             media,
+            timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
             calls: Calls::default(),
             requests,
             counts: Counts::default(),
             started: Instant::now(),
-            handling,
+            handling: config.handling(None),
             mark: format!("{:012x}", rand::random::<u64>() >> 16),
             orders: AtomicU64::new(rand::random::<u64>() >> 1),
             own: Weak::new(),

@@ -98,7 +98,7 @@ pub async fn serve(
     for one in &bound {
         announce(one, &allow)?;
     }
-    let front = Front::new(media, config.handling(None), requests);
+    let front = Front::new(media, config, requests);
     let desk = Arc::new(Desk::new(front, allow));
     let watch = tokio::spawn(Arc::clone(desk.front()).watch());
     let _stop_watching = AbortOnDrop(watch);

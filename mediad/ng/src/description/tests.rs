@@ -26,6 +26,7 @@ fn shown(body: &str, options: &Options, mux: bool, face: &mut Face) -> String {
     let streams = vec![
         Some(Shown {
             address,
+            rtp: 20_000,
             rtcp: 20_001,
             mux
         });
@@ -99,6 +100,7 @@ fn rtcp_is_told_of_as_asked() {
     assert!(!once("\"flags\":[\"strip-extmap\"]").contains("extmap"));
     let muxed = shown(OFFER, &Options::default(), true, &mut Face::default());
     assert_eq!(muxed.matches("a=rtcp-mux\r\n").count(), 1);
+    assert!(muxed.contains("a=rtcp:20000\r\n"), "{muxed}");
 }
 
 /// What rtpengine 10.5.3 answers: words, offered, answered; to the answerer, to the offerer.
@@ -140,6 +142,21 @@ fn a_hold_by_zeros_is_kept_or_said_otherwise() {
         "{said}"
     );
     assert!(said.contains("101\r\nc=IN IP4 198.51.100.1\r\n"), "{said}");
+    // What the phone says beside the zeros does not undo the hold.
+    for (own, becomes) in [
+        ("sendrecv", "sendonly"),
+        ("sendonly", "sendonly"),
+        ("recvonly", "inactive"),
+        ("inactive", "inactive"),
+    ] {
+        let held = format!("{held}a={own}\r\n");
+        let said = shown(&held, &options, false, &mut Face::default());
+        let directions = said
+            .lines()
+            .filter_map(|line| Direction::parse(line.strip_prefix("a=")?));
+        let directions: Vec<_> = directions.map(Direction::as_str).collect();
+        assert_eq!(directions, [becomes], "{own}: {said}");
+    }
     assert!(Sdp::parse(said.as_bytes()).is_ok());
 }
 
@@ -171,7 +188,7 @@ proptest! {
             let count = sdp.media().len();
             let relay = Relay { address, rtp: 20_000, rtcp: 20_001 };
             if let Ok(rewritten) = sdp.rewrite(&vec![Some(relay); count]) {
-                let streams = vec![Some(Shown { address, rtcp: 1, mux: true }); count];
+                let streams = vec![Some(Shown { address, rtp: 2, rtcp: 1, mux: true }); count];
                 let out = finish(&sdp, &rewritten, &options, &streams, &mut Face::default(), Some("x"));
                 prop_assert!(Sdp::parse(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
             }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use control::media::SessionId;
 use ng::{Request, Value, dictionary, options::MAX_DELAY};
 use tracing::warn;
 
 use super::{Answer, Front, Refusal, query};
 use crate::ng::{
-    call::{Branch, Call, Part, Totals},
+    call::{Call, Part, Totals},
     engine::{self, EngineError},
 };
 
@@ -84,11 +85,15 @@ impl Front {
         }
     }
 
-    /// Frees a branch that is out of its call already.
-    pub(super) async fn free(&self, branch: &Branch) -> Result<(), EngineError> {
-        for session in branch.sessions() {
-            self.calls.leave(session);
-            engine::delete(&self.media, session).await?;
+    /// Frees a session that no stream has any more, and adds what it has carried.
+    pub(super) async fn free(
+        &self,
+        session: SessionId,
+        gone: &mut Totals,
+    ) -> Result<(), EngineError> {
+        self.calls.leave(session);
+        if let Some(stats) = engine::delete(&self.media, session).await? {
+            gone.add_session(&stats);
         }
         Ok(())
     }

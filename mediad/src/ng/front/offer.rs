@@ -1,6 +1,9 @@
 //! Offers and answers.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
 
 use control::media::{Family, Local, Remote, SessionInfo, Side};
 use ng::{Dictionary, Options, Request, Value, description, dictionary, options};
@@ -56,6 +59,7 @@ impl Front {
         }
         let (side, at) = call.offerer(from, request.text("to-tag"), via)?;
         let branch = &mut call.branches[at];
+        branch.signalled = Instant::now();
         branch.offer = Offer {
             by: side,
             mux: options.mux,
@@ -69,11 +73,22 @@ impl Front {
         let count = remotes.len().max(branch.streams.len());
         branch.streams.resize(count, None);
         for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
-            let Some(remote) = remote else { continue };
-            let offered = remote.rtcp_mux;
-            let told = options.mux.to_answerer(offered);
+            let Some(remote) = remote else {
+                // What nobody wanted and is not offered again is gone. What flows may go on: the offer may fail.
+                if let Some(old) = slot.take_if(|stream| stream.refused.is_some()) {
+                    self.free(old.session.id, &mut branch.gone).await?;
+                }
+                if let Some(stream) = slot {
+                    stream.offered = None;
+                }
+                continue;
+            };
             let session = match slot {
                 Some(stream) => {
+                    if stream.refused.is_some() {
+                        engine::mute(&self.media, stream.session.id, stream.blocked).await?;
+                        stream.refused = None;
+                    }
                     let pair = pair(side, remote.clone());
                     engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
                 }
@@ -91,15 +106,16 @@ impl Front {
                 kind: media.kind().to_owned(),
                 profile: media.proto().to_owned(),
                 remotes: [None, None],
+                offered: None,
                 mux: [false; 2],
                 blocked: [false; 2],
-                silent: false,
+                refused: None,
                 recorded: None,
             });
             stream.session = session;
-            stream.remotes[index(side)] = Some(remote);
-            stream.mux = [offered, told];
-            stream.silent = false;
+            stream.remotes[index(side)] = Some(remote.clone());
+            stream.mux = [remote.rtcp_mux, options.mux.to_answerer(remote.rtcp_mux)];
+            stream.offered = Some(remote);
         }
         let sender = if side == Side::A {
             &mut call.a
@@ -117,7 +133,7 @@ impl Front {
         let sdp = Sdp::parse(body)?;
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let to = request.need("to-tag")?;
-        let options = options(request, &sdp)?;
+        let mut options = options(request, &sdp)?;
         if let Some(answer) = self.looped(body, &sdp, &options) {
             return Ok(answer);
         }
@@ -136,42 +152,43 @@ impl Front {
             Side::B => at,
         };
         let branch = &mut call.branches[at];
+        branch.signalled = Instant::now();
         if offerer == Side::A {
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
         let treated = handling::apply(&mut branch.handling, offerer.other(), &options);
         for (slot, remote) in branch.streams.iter_mut().zip(remotes) {
-            let (Some(stream), Some(remote)) = (slot.as_mut(), remote) else {
-                // A stream that was refused carries nothing any more.
-                if let Some(stream) = slot.take() {
-                    let stats = engine::delete(&self.media, stream.session.id).await?;
-                    stats
-                        .iter()
-                        .for_each(|stats| branch.gone.add_session(stats));
-                    self.calls.leave(stream.session.id);
+            let Some(stream) = slot else { continue };
+            let (Some(remote), Some(mut asked)) = (remote, stream.offered.clone()) else {
+                // It carries nothing any more. Where a proxy behind us forks, another phone's answer may take it: it
+                // is freed later.
+                if stream.refused.is_none() {
+                    engine::mute(&self.media, stream.session.id, [true; 2]).await?;
+                    stream.refused = Some(Instant::now());
                 }
                 continue;
             };
-            let [offered, told] = stream.mux;
-            let muxes = words.to_offerer(offered, remote.rtcp_mux);
+            if stream.refused.is_some() {
+                engine::mute(&self.media, stream.session.id, stream.blocked).await?;
+                stream.refused = None;
+            }
+            let told = stream.mux[1];
+            let muxes = words.to_offerer(asked.rtcp_mux, remote.rtcp_mux);
             let answerer = offerer.other();
             let remote = muxing_where(remote, told);
             // Both use what was agreed on, and that stands first in the answer.
-            let asked = stream.remotes[index(offerer)].take().map(|mut asked| {
-                asked.format.clone_from(&remote.format);
-                asked.events = asked.events.filter(|_| remote.events.is_some());
-                match asked.rtcp_mux && !muxes {
-                    true => unmuxed(asked),
-                    false => muxing(asked, muxes),
-                }
-            });
-            let both = ordered(answerer, [Some(remote.clone()), asked.clone()]);
+            asked.format.clone_from(&remote.format);
+            asked.events = asked.events.filter(|_| remote.events.is_some());
+            let asked = match asked.rtcp_mux && !muxes {
+                true => unmuxed(asked),
+                false => muxing(asked, muxes),
+            };
+            let both = ordered(answerer, [Some(remote.clone()), Some(asked.clone())]);
             stream.session =
                 engine::modify(&self.media, stream.session.id, both, treated.clone()).await?;
-            stream.remotes[index(answerer)] = Some(remote);
-            stream.remotes[index(offerer)] = asked;
-            stream.mux = [muxes, told];
+            stream.remotes = ordered(answerer, [Some(remote), Some(asked)]);
+            stream.mux[0] = muxes;
         }
         let wanted = options.record.then_some(format).or(branch.offer.record);
         let sender = if offerer == Side::A {
@@ -182,15 +199,22 @@ impl Front {
         if let Some(label) = label(request) {
             sender.label = Some(label);
         }
-        let mut answer = self.shown(call, at, offerer, &sdp, options)?;
-        let branch = &mut call.branches[at];
         // Who has it paused says so when it is to go on.
+        let branch = &mut call.branches[at];
         let is_new = |stream: &Stream| stream.recorded.is_none();
+        let mut recordings = None;
         if let Some(format) = wanted
             && branch.streams.iter().flatten().any(is_new)
         {
-            let recordings = self.record_branch(branch, id, format).await?;
-            answer.insert(b"recordings".to_vec(), Value::List(recordings));
+            match self.record_branch(branch, id, format).await {
+                Ok(files) => recordings = Some(Value::List(files)),
+                // The call is up. An error would let the proxy pass the phone's own description on.
+                Err(error) => options.warn(format!("the call is not recorded: {error}")),
+            }
+        }
+        let mut answer = self.shown(call, at, offerer, &sdp, options)?;
+        if let Some(files) = recordings {
+            answer.insert(b"recordings".to_vec(), files);
         }
         Ok(answer)
     }
@@ -204,10 +228,15 @@ impl Front {
         else {
             return at;
         };
-        for branch in call.take(Part::Branch(number)) {
-            if let Err(error) = self.free(&branch).await {
-                warn!(%error, "cannot free what an NG call had before");
+        for mut branch in call.take(Part::Branch(number)) {
+            for session in branch.sessions().collect::<Vec<_>>() {
+                if let Err(error) = self.free(session, &mut branch.gone).await {
+                    warn!(%error, "cannot free what an NG call had before");
+                }
             }
+            call.branches[at - usize::from(other < at)]
+                .gone
+                .add_all(branch.gone);
         }
         at - usize::from(other < at)
     }
@@ -223,43 +252,44 @@ impl Front {
     ) -> Answer {
         let branch = &mut call.branches[at];
         let by = branch.offer.by;
-        let streams = branch.streams.iter().map(|stream| {
-            let stream = stream.as_ref()?;
-            let mux = stream.mux[usize::from(side != by)];
-            Some((local(&stream.session, side), mux))
-        });
-        let count = sdp.media().len();
-        let streams: Vec<_> = streams.take(count).collect();
         let media = sdp.media();
-        let is_live = |at: usize| media.get(at).is_some_and(|media| !media.is_refused());
         let address = |local: &Local| options.media_address.unwrap_or_else(|| local.rtp.ip());
-        let relays: Vec<_> = (0..count)
-            .map(|at| {
-                let (local, _) = streams
-                    .get(at)
-                    .and_then(Option::as_ref)
-                    .filter(|_| is_live(at))?;
-                Some(Relay {
-                    address: address(local),
-                    rtp: local.rtp.port(),
-                    rtcp: local.rtcp.port(),
-                })
-            })
-            .collect();
+        let (mut relays, mut shown) = (Vec::new(), Vec::new());
+        for (at, media) in media.iter().enumerate() {
+            let stream = branch.streams.get(at).and_then(Option::as_ref);
+            let stream = stream.filter(|stream| stream.offered.is_some());
+            match (stream, media.is_refused()) {
+                (_, true) => {
+                    relays.push(None);
+                    shown.push(None);
+                }
+                (Some(stream), false) => {
+                    let local = local(&stream.session, side);
+                    relays.push(Some(Relay {
+                        address: address(&local),
+                        rtp: local.rtp.port(),
+                        rtcp: local.rtcp.port(),
+                    }));
+                    shown.push(Some(description::Shown {
+                        address: address(&local),
+                        rtp: local.rtp.port(),
+                        rtcp: local.rtcp.port(),
+                        mux: stream.mux[usize::from(side != by)],
+                    }));
+                }
+                // An answer cannot revive what was not offered. As it came it would lead media past this server.
+                (None, false) => {
+                    relays.push(Some(REFUSED));
+                    shown.push(None);
+                }
+            }
+        }
+        let mut known = relays.iter().flatten().filter(|relay| relay.rtp > 0);
+        if let Some(address) = known.next().map(|relay| relay.address) {
+            let refused = relays.iter_mut().flatten().filter(|relay| relay.rtp == 0);
+            refused.for_each(|relay| relay.address = address);
+        }
         let rewritten = sdp.rewrite(&relays)?;
-        let shown: Vec<_> = (0..count)
-            .map(|at| {
-                let (local, mux) = streams
-                    .get(at)
-                    .and_then(Option::as_ref)
-                    .filter(|_| is_live(at))?;
-                Some(description::Shown {
-                    address: address(local),
-                    rtcp: local.rtcp.port(),
-                    mux: *mux,
-                })
-            })
-            .collect();
         let mark = options.loop_protect.then_some(self.mark.as_str());
         let face = if side == Side::A {
             &mut call.a.face
@@ -278,6 +308,13 @@ impl Front {
         is_own.then(|| dictionary([("sdp", Value::from_text(body))]))
     }
 }
+
+/// A stream without a relay: with port 0, and no word of where its party is.
+const REFUSED: Relay = Relay {
+    address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    rtp: 0,
+    rtcp: 1,
+};
 
 /// The options, as far as they can be had for this SDP.
 fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {

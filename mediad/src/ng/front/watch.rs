@@ -1,6 +1,10 @@
 //! Calls that nobody ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use control::{
     Notice,
@@ -10,38 +14,78 @@ use tokio::{sync::broadcast::error::RecvError, time::MissedTickBehavior};
 use tracing::warn;
 
 use super::Front;
-use crate::ng::call::Part;
+use crate::ng::{
+    call::{Branch, Call, Part, Stream},
+    engine,
+};
 
 /// How long an offer may wait for its answer: as rtpengine's `offer-timeout`.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a call may be silent of which nobody is to send, or that has no media: as rtpengine's `silent-timeout`.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a stream that an answer has refused waits for another phone's answer: as long as a phone may ring.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(180);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
 impl Front {
     /// Deletes calls that have gone silent, and offers that nobody answers, as rtpengine does by itself.
     pub(in crate::ng) async fn watch(self: Arc<Self>) {
+        tokio::join!(self.listen(), self.look());
+    }
+
+    /// Hears of sessions that have gone silent.
+    async fn listen(&self) {
         let mut notices = self.media.notices();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let notice = tokio::select! {
-                notice = notices.recv() => notice,
-                _ = look.tick() => {
-                    self.end_unanswered(OFFER_TIMEOUT).await;
-                    continue;
-                }
-            };
-            match notice {
+            match notices.recv().await {
                 Ok(Notice::Event(Event::Timeout { id, .. })) => self.end_silent(id).await,
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
-                    warn!(missed, "media events were missed; silent NG calls may stay");
+                    warn!(
+                        missed,
+                        "media events were missed; silent NG calls end later"
+                    );
                 }
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
+    /// Looks at all calls each minute.
+    async fn look(&self) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unknown = HashSet::new();
+        loop {
+            look.tick().await;
+            for id in self.calls.ids(usize::MAX) {
+                if let Some(mut call) = self.calls.get(&id).await {
+                    self.look_at(&id, &mut call).await;
+                }
+            }
+            unknown = self.free_unknown(&unknown).await;
+        }
+    }
+
+    async fn look_at(&self, id: &[u8], call: &mut Call) {
+        let numbers: Vec<_> = call.branches.iter().map(|branch| branch.number).collect();
+        for number in numbers {
+            let Some(branch) = call.branch(number) else {
+                continue;
+            };
+            self.free_refused(branch).await;
+            let over = match branch.b.tag {
+                None => (branch.since.elapsed() > OFFER_TIMEOUT).then_some("unanswered"),
+                Some(_) => self.is_silent(branch, None).await.then_some("silent"),
+            };
+            if let Some(why) = over {
+                self.end(id, call, number, why).await;
+            }
+        }
+    }
+
+    /// The engine has said that a session is silent.
     async fn end_silent(&self, session: SessionId) {
         // The session may be another client's, or of a call that is gone.
         let Some(id) = self.calls.of_session(session) else {
@@ -50,38 +94,92 @@ impl Front {
         let Some(mut call) = self.calls.get(&id).await else {
             return;
         };
-        let branch = call.branches.iter_mut().find_map(|branch| {
-            let mut streams = branch.streams.iter_mut().flatten();
-            let stream = streams.find(|stream| stream.session.id == session)?;
-            stream.silent = true;
-            let all = branch.streams.iter().flatten().all(|stream| stream.silent);
-            // A branch with a stream that still flows is not silent.
-            all.then_some(branch.number)
-        });
-        if let Some(number) = branch {
-            let part = Part::Branch(number);
-            if let Err(error) = self.delete_part(&id, &mut call, part, "silent").await {
-                warn!(%error, "cannot free a silent NG call's media");
+        let mut branches = call.branches.iter();
+        let Some(branch) = branches.find(|branch| branch.sessions().any(|own| own == session))
+        else {
+            return;
+        };
+        let number = branch.number;
+        if self.is_silent(branch, Some(session)).await {
+            self.end(&id, &mut call, number, "silent").await;
+        }
+    }
+
+    async fn end(&self, id: &[u8], call: &mut Call, number: u32, why: &'static str) {
+        if let Err(error) = self.delete_part(id, call, Part::Branch(number), why).await {
+            warn!(%error, why, "cannot free an NG call's media");
+        }
+    }
+
+    /// Whether nothing has come in any of a branch's streams for so long that its call is over. `told`: one that is known
+    /// to be silent.
+    async fn is_silent(&self, branch: &Branch, told: Option<SessionId>) -> bool {
+        let Some(timeout) = self.timeout else {
+            return false;
+        };
+        let streams = branch.streams.iter().flatten();
+        let live: Vec<_> = streams.filter(|stream| stream.refused.is_none()).collect();
+        let limit = match live.iter().any(|stream| expects_media(stream)) {
+            true => timeout,
+            false => timeout.max(HOLD_TIMEOUT),
+        };
+        // Who comes back from hold needs time to begin.
+        if branch.signalled.elapsed() < limit {
+            return false;
+        }
+        for stream in live {
+            let session = stream.session.id;
+            if told != Some(session) && !self.is_silent_for(session, limit).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn is_silent_for(&self, session: SessionId, limit: Duration) -> bool {
+        match engine::query(&self.media, session).await {
+            Ok(stats) => Duration::from_millis(stats.silent_ms) >= limit,
+            Err(error) => error.is_gone(),
+        }
+    }
+
+    /// Frees streams that nobody has taken after an answer refused them.
+    async fn free_refused(&self, branch: &mut Branch) {
+        for slot in &mut branch.streams {
+            let is_old = |since: Instant| since.elapsed() > REFUSED_TIMEOUT;
+            let Some(old) = slot.take_if(|stream| stream.refused.is_some_and(is_old)) else {
+                continue;
+            };
+            if let Err(error) = self.free(old.session.id, &mut branch.gone).await {
+                warn!(%error, "cannot free a stream of an NG call that was refused");
             }
         }
     }
 
-    async fn end_unanswered(&self, after: Duration) {
-        for id in self.calls.ids(usize::MAX) {
-            let Some(mut call) = self.calls.get(&id).await else {
+    /// Frees the front's sessions that were of no call the last time, and are of none now; those of none now. The engine
+    /// may have done what nobody heard of any more. One that carries something is of a mediad before this one.
+    async fn free_unknown(&self, before: &HashSet<SessionId>) -> HashSet<SessionId> {
+        let Ok(sessions) = engine::list(&self.media).await else {
+            return before.clone();
+        };
+        let mut unknown = HashSet::new();
+        for session in sessions {
+            if self.calls.of_session(session).is_some() {
                 continue;
-            };
-            let old = call.branches.iter().filter(|branch| {
-                let is_open = branch.b.tag.is_none();
-                is_open && branch.since.elapsed() > after
-            });
-            let old: Vec<_> = old.map(|branch| branch.number).collect();
-            for number in old {
-                let part = Part::Branch(number);
-                if let Err(error) = self.delete_part(&id, &mut call, part, "unanswered").await {
-                    warn!(%error, "cannot free the media of an offer that nobody answered");
+            }
+            unknown.insert(session);
+            if before.contains(&session) && self.is_silent_for(session, HOLD_TIMEOUT).await {
+                warn!(%session, "freeing a session that is of no NG call");
+                if let Err(error) = engine::delete(&self.media, session).await {
+                    warn!(%error, "cannot free a session that is of no NG call");
                 }
             }
         }
+        unknown
     }
+}
+
+/// Whether either party is to send.
+fn expects_media(stream: &Stream) -> bool {
+    stream.remotes.iter().flatten().any(|remote| remote.sends)
 }

@@ -228,21 +228,104 @@ async fn a_description_that_was_here_is_let_pass() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_refused_is_freed() {
-    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
-    let two = a.sdp("m=video 4000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
-    bed.sdp("offer", "\"call-id\":\"v\",\"from-tag\":\"a\"", &two)
-        .await;
+async fn a_stream_that_is_refused_waits_for_another_phones_answer_and_is_freed() {
+    let (bed, a, b, camera) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+    let port = |party: &Party| rtp_of(&party.sdp("")).port().to_string();
+    let video = format!(
+        "m=video {} RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n",
+        port(&camera)
+    );
+    let tags = "\"call-id\":\"v\",\"from-tag\":\"a\"";
+    let answer = |tag: &str| format!("{tags},\"to-tag\":\"{tag}\"");
+    bed.sdp("offer", tags, &a.sdp(&video)).await;
     assert_eq!(bed.engine.status().sessions, 2);
-    let answer = b.sdp("m=video 0 RTP/AVP 96\r\n");
+    let no_video = b.sdp("m=video 0 RTP/AVP 96\r\n");
+    let (sdp, _) = bed.sdp("answer", &answer("x"), &no_video).await;
+    assert!(sdp.contains("m=video 0 "), "{sdp}");
+    assert!(rtp_of(&sdp).port() > 0);
+    // A proxy behind us forks: another phone takes it, and its media comes here all the same.
+    let (phone, screen) = (Party::new(), Party::new());
+    let both = |party: &Party, screen: &Party| {
+        party.sdp(&format!("m=video {} RTP/AVP 96\r\n", port(screen)))
+    };
     let (sdp, _) = bed
+        .sdp("answer", &answer("y"), &both(&phone, &screen))
+        .await;
+    assert!(!sdp.contains(&port(&screen)), "{sdp}");
+    let parsed = sip::sdp::Sdp::parse(sdp.as_bytes()).unwrap();
+    assert!(camera.reaches(parsed.media()[1].rtp().unwrap(), &screen));
+    // Refused again, and not offered again: it is gone.
+    bed.sdp("answer", &answer("y"), &no_video).await;
+    bed.sdp("offer", &answer("y"), &a.sdp("m=video 0 RTP/AVP 96\r\n"))
+        .await;
+    assert_eq!(bed.engine.status().sessions, 1);
+    // What was not offered cannot be had.
+    let (sdp, _) = bed
+        .sdp("answer", &answer("y"), &both(&phone, &screen))
+        .await;
+    assert!(
+        sdp.contains("m=video 0 ") && !sdp.contains(&port(&screen)),
+        "{sdp}"
+    );
+}
+
+#[tokio::test]
+async fn each_answer_is_judged_by_the_offer_and_not_by_the_answer_before() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"e\",\"from-tag\":\"a\"";
+    bed.sdp("offer", tags, &a.sdp("a=rtcp-mux\r\n")).await;
+    // An early answer without telephone events and mux, and another phone's with both.
+    let plain = b.sdp("").replace(" 101\r\n", "\r\n");
+    let plain = plain.replace("a=rtpmap:101 telephone-event/8000\r\n", "");
+    let (early, _) = bed
+        .sdp("answer", &format!("{tags},\"to-tag\":\"x\""), &plain)
+        .await;
+    assert!(!early.contains("rtcp-mux"), "{early}");
+    let (late, _) = bed
         .sdp(
             "answer",
-            "\"call-id\":\"v\",\"from-tag\":\"a\",\"to-tag\":\"b\"",
-            &answer,
+            &format!("{tags},\"to-tag\":\"y\""),
+            &b.sdp("a=rtcp-mux\r\n"),
         )
         .await;
-    assert!(sdp.contains("m=video 0 "), "{sdp}");
-    assert_eq!(bed.engine.status().sessions, 1);
-    assert!(rtp_of(&sdp).port() > 0);
+    assert!(late.contains("a=rtcp-mux\r\n"), "{late}");
+    bed.done("{\"command\":\"play DTMF\",\"call-id\":\"e\",\"from-tag\":\"y\",\"code\":\"5\"}")
+        .await;
+}
+
+#[tokio::test]
+async fn silence_is_that_of_all_streams() {
+    let bed = Bed::with("timeout = 1\n").await;
+    let (a, b) = (Party::new(), Party::new());
+    let (camera, screen) = (Party::new(), Party::new());
+    let port = |party: &Party| rtp_of(&party.sdp("")).port().to_string();
+    let line = |party: &Party| format!("m=video {} RTP/AVP 96\r\n", port(party));
+    let tags = "\"call-id\":\"s\",\"from-tag\":\"a\"";
+    bed.sdp("offer", tags, &a.sdp(&line(&camera))).await;
+    let to = format!("{tags},\"to-tag\":\"b\"");
+    let (sdp, for_a) = bed.sdp("answer", &to, &b.sdp(&line(&screen))).await;
+    let parsed = sip::sdp::Sdp::parse(sdp.as_bytes()).unwrap();
+    let for_camera = parsed.media()[1].rtp().unwrap();
+    // Video pauses until it is said to be silent, and comes back; then audio is silent.
+    for packet in 0..40 {
+        match packet < 18 {
+            true => a.send(for_a),
+            false => camera.send(for_camera),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(bed.engine.status().sessions, 2);
+    // A stream on hold keeps no dead call.
+    let held = format!("{}a=inactive\r\n", line(&camera));
+    bed.sdp("offer", &to, &a.sdp(&held)).await;
+    let held = format!("{}a=inactive\r\n", line(&screen));
+    bed.sdp("answer", &to, &b.sdp(&held)).await;
+    a.send(for_a);
+    for _ in 0..100 {
+        if bed.engine.status().sessions == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(bed.engine.status().sessions, 0);
 }

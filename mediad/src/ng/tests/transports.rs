@@ -255,7 +255,7 @@ async fn strangers_are_not_answered() {
         let requests = prometheus::IntCounterVec::new(opts, &["command", "result"]).unwrap();
         let front = super::super::front::Front::new(
             control::Client::connect(endpoint),
-            Default::default(),
+            &Default::default(),
             requests,
         );
         let allow = allow.split(',').filter(|block| !block.is_empty());

@@ -166,6 +166,23 @@ async fn packets_are_recorded_and_a_pause_keeps_none() {
 #[tokio::test]
 async fn without_a_folder_nothing_is_recorded() {
     let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    // A call that was to be recorded goes on without.
+    let tags = "\"call-id\":\"r\",\"from-tag\":\"a\"";
+    bed.sdp(
+        "offer",
+        &format!("{tags},\"record-call\":\"yes\""),
+        &a.sdp(""),
+    )
+    .await;
+    let body = b.sdp("").replace("\r\n", "\\r\\n");
+    let answer = bed
+        .done(&format!(
+            "{{\"command\":\"answer\",{tags},\"to-tag\":\"b\",\"sdp\":\"{body}\"}}"
+        ))
+        .await;
+    let warning = text(&answer, "warning");
+    assert!(warning.contains("[media] recordings"), "{warning}");
+    assert!(a.reaches(super::bed::rtp_of(&text(&answer, "sdp")), &b));
     bed.call("c", &a, &b).await;
     let error = bed
         .refused("{\"command\":\"start recording\",\"call-id\":\"c\"}")
