@@ -309,7 +309,7 @@ async fn a_call_is_recorded_and_no_longer() {
     let audit = bed.admin("/v1/audit").await.json();
     assert_eq!(
         audit["items"][1]["detail"],
-        json!({ "on": true, "file": file })
+        json!({ "on": true, "file": file, "paused": false })
     );
 }
 
