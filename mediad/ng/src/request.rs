@@ -28,6 +28,9 @@ pub enum RequestError {
     /// A key that the command needs is missing.
     #[error("No {0} in message")]
     Missing(&'static str),
+    /// A name is too long.
+    #[error("'{0}' is longer than {MAX_NAME} bytes")]
+    TooLong(&'static str),
     /// A key has a value that makes no sense.
     #[error("Invalid value of '{key}': {value}")]
     Value {
@@ -37,6 +40,21 @@ pub enum RequestError {
         value: String,
     },
 }
+
+/// The longest Call-ID, tag, branch or label, in bytes. Each is kept for as long as its call.
+const MAX_NAME: usize = 512;
+
+/// The keys that have one.
+const NAMES: [&str; 8] = [
+    "call-id",
+    "from-tag",
+    "to-tag",
+    "via-branch",
+    "label",
+    "set-label",
+    "from-label",
+    "to-label",
+];
 
 macro_rules! commands {
     ($($(#[doc = $doc:literal])* $command:ident $name:literal,)*) => {
@@ -143,6 +161,12 @@ impl Request {
         for (key, value) in written {
             fields.insert(keys::plain(&key).into_bytes(), value);
         }
+        for name in NAMES {
+            let text = fields.get(name.as_bytes()).and_then(Value::text);
+            if text.is_some_and(|text| text.len() > MAX_NAME) {
+                return Err(RequestError::TooLong(name));
+            }
+        }
         let command = fields.get(b"command".as_slice()).and_then(Value::text);
         let command = keys::plain(command.ok_or(RequestError::NoCommand)?);
         let known = Command::ALL.iter();
@@ -246,6 +270,17 @@ mod tests {
         assert_eq!(
             error(b"{\"command\":"),
             "Invalid NG data format: there is no JSON at line 1, column 11"
+        );
+        let long = |length: usize| {
+            format!(
+                "{{\"command\":\"ping\",\"label\":\"{}\"}}",
+                "x".repeat(length)
+            )
+        };
+        assert!(Request::parse(Encoding::Json, long(MAX_NAME).as_bytes()).is_ok());
+        assert_eq!(
+            error(long(MAX_NAME + 1).as_bytes()),
+            "'label' is longer than 512 bytes"
         );
         let unknown = Request::parse(Encoding::Bencode, b"d7:command3:fooe").unwrap();
         assert_eq!(unknown.command, Command::Unknown);

@@ -17,8 +17,10 @@ pub(super) struct Call {
     pub(super) branches: Vec<Branch>,
     pub(super) created: SystemTime,
     pub(super) last_signal: SystemTime,
-    /// Counts what was signalled: a deletion that was put off is called off by it.
-    pub(super) signals: u64,
+    /// Somebody has answered it.
+    pub(super) answered: bool,
+    /// When all of it is to be deleted. An offer or an answer calls that off.
+    pub(super) delete_at: Option<Instant>,
     /// Seconds that a deletion is put off where it does not say.
     pub(super) delete_delay: u32,
     /// It is in the table of calls no more.
@@ -46,9 +48,10 @@ pub(super) struct Branch {
     /// Tags that answered this branch before `b` did.
     pub(super) former: Vec<Vec<u8>>,
     pub(super) created: SystemTime,
-    pub(super) since: Instant,
     /// When it was last offered or answered.
     pub(super) signalled: Instant,
+    /// When it is to be deleted. An offer or an answer for it calls that off.
+    pub(super) delete_at: Option<Instant>,
     /// By index of the `m=` line; `None` for one that was not offered, or has been freed.
     pub(super) streams: Vec<Option<Stream>>,
     /// How the legs of A and B are treated.
@@ -125,17 +128,54 @@ impl Call {
             branches: Vec::new(),
             created: now,
             last_signal: now,
-            signals: 0,
+            answered: false,
+            delete_at: None,
             delete_delay: 0,
             ended: false,
             next_branch: 0,
         }
     }
 
-    /// Notes that something was signalled.
-    pub(super) fn signal(&mut self) {
-        self.signals += 1;
+    /// Notes an offer or an answer for the branch at `at`: what was put off of it is called off.
+    pub(super) fn signal(&mut self, at: usize) {
         self.last_signal = SystemTime::now();
+        self.delete_at = None;
+        if let Some(branch) = self.branches.get_mut(at) {
+            branch.signalled = Instant::now();
+            branch.delete_at = None;
+        }
+    }
+
+    /// Has a part deleted at a later time.
+    pub(super) fn put_off(&mut self, part: Part, until: Instant) {
+        match part {
+            Part::Whole => self.delete_at = Some(until),
+            Part::Branch(number) => {
+                if let Some(branch) = self.branch(number) {
+                    branch.delete_at = Some(until);
+                }
+            }
+            Part::Former => {}
+        }
+    }
+
+    /// When something of it is to be deleted next.
+    pub(super) fn next_deletion(&self) -> Option<Instant> {
+        let branches = self.branches.iter().filter_map(|branch| branch.delete_at);
+        branches.chain(self.delete_at).min()
+    }
+
+    /// What of it is to be deleted now.
+    pub(super) fn due(&self, now: Instant) -> Vec<Part> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.delete_at) {
+            return vec![Part::Whole];
+        }
+        let due = self
+            .branches
+            .iter()
+            .filter(|branch| is_due(branch.delete_at));
+        due.map(|branch| Part::Branch(branch.number)).collect()
     }
 
     /// Who offers, and the branch that the offer is for; a new one where it is for none that is there.
@@ -207,6 +247,12 @@ impl Call {
             now.or_else(former)
         };
         if let Some(to) = to {
+            // The callee's BYE: phones that were called beside it ring no more. The caller's may be of an early dialog.
+            let is_bye = self.a.is(to) && self.position(|branch| branch.b.is(from)).is_some();
+            let mut answered = self.branches.iter().filter(|branch| branch.b.tag.is_some());
+            if is_bye && answered.nth(1).is_none() {
+                return Ok(Part::Whole);
+            }
             let is_a = self.a.is(from) || self.a.is(to);
             let part = of(to).or_else(|| of(from)).filter(|_| is_a);
             // An answer that never came here has a tag that nobody knows.
@@ -278,8 +324,8 @@ impl Call {
             b: Party::default(),
             former: Vec::new(),
             created: SystemTime::now(),
-            since: Instant::now(),
             signalled: Instant::now(),
+            delete_at: None,
             streams: Vec::new(),
             handling: Default::default(),
             offer: Offer {
@@ -398,6 +444,10 @@ mod tests {
         assert_eq!(call.part(Some(b"n"), Some(b"x"), None), Err(UnknownTags));
         assert_eq!(call.take(Part::Branch(1)).len(), 1);
         assert_eq!(call.branches.len(), 1);
+        // The last who has answered ends it for those who have not.
+        assert_eq!(call.offerer(b"a", None, Some(b"3")), Ok((Side::A, 1)));
+        assert_eq!(call.part(Some(b"a"), Some(b"y"), None), Ok(Part::Branch(2)));
+        assert_eq!(call.part(Some(b"y"), Some(b"a"), None), Ok(Part::Whole));
     }
 
     #[test]

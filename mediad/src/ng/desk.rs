@@ -40,7 +40,7 @@ pub(super) enum Ticket {
 impl Desk {
     pub(super) fn new(front: Front, allow: Vec<Cidr>) -> Self {
         Self {
-            front: Front::share(front),
+            front: Arc::new(front),
             cookies: Mutex::default(),
             room: Arc::new(Semaphore::new(ROOM)),
             allow,

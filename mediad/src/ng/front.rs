@@ -8,10 +8,7 @@ mod treat;
 mod watch;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -30,6 +27,9 @@ use super::{
     engine::{self, EngineError},
 };
 
+/// Calls beyond one for each port: of those, many have no media.
+const SPARE_CALLS: usize = 10_000;
+
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Front {
@@ -46,8 +46,6 @@ pub(super) struct Front {
     mark: String,
     /// Names orders to the engine.
     orders: AtomicU64,
-    /// For what is done later.
-    own: Weak<Self>,
 }
 
 /// Why a request is refused, as its client is told. Where rtpengine has words for it, these are they.
@@ -67,6 +65,10 @@ enum Refusal {
     },
     #[error(transparent)]
     Options(#[from] Refused),
+    #[error("there are too many calls: see [media] ports")]
+    TooManyCalls,
+    #[error("the call has too many branches")]
+    TooManyBranches,
     #[error("Unknown call-id")]
     UnknownCall,
     #[error("From-tag given, but no such tag exists")]
@@ -97,23 +99,14 @@ impl Front {
         Self {
             media,
             timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
-            calls: Calls::default(),
+            calls: Calls::new(config.ports.ports().len() + SPARE_CALLS),
             requests,
             counts: Counts::default(),
             started: Instant::now(),
             handling: config.handling(None),
             mark: format!("{:012x}", rand::random::<u64>() >> 16),
             orders: AtomicU64::new(rand::random::<u64>() >> 1),
-            own: Weak::new(),
         }
-    }
-
-    /// The same, for many.
-    pub(super) fn share(self) -> Arc<Self> {
-        Arc::new_cyclic(|own| Self {
-            own: own.clone(),
-            ..self
-        })
     }
 
     /// Answers the request that `body` holds, in the encoding that it came in.

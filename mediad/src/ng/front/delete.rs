@@ -1,6 +1,6 @@
 //! Deletions, at once or after a while.
 
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, Instant, SystemTime};
 
 use control::media::SessionId;
 use ng::{Request, Value, dictionary, options::MAX_DELAY};
@@ -30,19 +30,32 @@ impl Front {
         let Ok(part) = call.part(from, to, request.text("via-branch")) else {
             return unknown();
         };
-        call.signal();
+        call.last_signal = SystemTime::now();
         let delay = delay.unwrap_or(call.delete_delay);
         if delay == 0 {
             return self.delete_part(id, &mut call, part, "deleted").await;
         }
-        let answer = self.describe(&call).await?;
-        let later = Later {
-            id: id.to_vec(),
-            signals: call.signals,
-            part,
-        };
-        self.later(later, Duration::from_secs(delay.into()));
-        Ok(answer)
+        call.put_off(part, Instant::now() + Duration::from_secs(delay.into()));
+        self.calls.put_off(id, call.next_deletion());
+        self.describe(&call).await
+    }
+
+    /// Carries out the deletions that were put off until now.
+    pub(super) async fn delete_due(&self) {
+        let now = Instant::now();
+        for id in self.calls.due(now) {
+            let Some(mut call) = self.calls.get(&id).await else {
+                continue;
+            };
+            for part in call.due(now) {
+                if let Err(error) = self.delete_part(&id, &mut call, part, "deleted").await {
+                    warn!(%error, "cannot free an NG call's media");
+                }
+            }
+            if !call.ended {
+                self.calls.put_off(&id, call.next_deletion());
+            }
+        }
     }
 
     /// Deletes a part of a call; what is told of it.
@@ -97,37 +110,4 @@ impl Front {
         }
         Ok(())
     }
-
-    fn later(&self, later: Later, delay: Duration) {
-        let front = self.own.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            if let Some(front) = front.upgrade() {
-                front.carry_out(later).await;
-            }
-        });
-    }
-
-    async fn carry_out(self: Arc<Self>, later: Later) {
-        let Some(mut call) = self.calls.get(&later.id).await else {
-            return;
-        };
-        // Whatever was signalled meanwhile has called it off.
-        if call.signals != later.signals {
-            return;
-        }
-        if let Err(error) = self
-            .delete_part(&later.id, &mut call, later.part, "deleted")
-            .await
-        {
-            warn!(%error, "cannot free an NG call's media");
-        }
-    }
-}
-
-/// A deletion that was put off.
-struct Later {
-    id: Vec<u8>,
-    signals: u64,
-    part: Part,
 }

@@ -28,13 +28,14 @@ impl Front {
         }
         let remotes = remotes(&sdp, instead(&options))?;
 
-        let mut call = self.calls.get_or_begin(id, from).await;
-        call.signal();
+        let begun = self.calls.get_or_begin(id, from).await;
+        let mut call = begun.ok_or(Refusal::TooManyCalls)?;
+        let is_new = call.branches.is_empty();
         let answer = self
             .offer_in(&mut call, request, &sdp, options, remotes)
             .await;
         // Of a call that never was nothing stays, whatever of it was made.
-        if answer.is_err() && call.signals == 1 {
+        if answer.is_err() && is_new {
             let part = Part::Whole;
             if let Err(error) = self.delete_part(id, &mut call, part, "refused").await {
                 warn!(%error, "cannot free what was made of an NG offer that failed");
@@ -58,8 +59,12 @@ impl Front {
             call.delete_delay = delay;
         }
         let (side, at) = call.offerer(from, request.text("to-tag"), via)?;
+        if at >= BRANCHES {
+            call.branches.truncate(BRANCHES);
+            return Err(Refusal::TooManyBranches);
+        }
+        call.signal(at);
         let branch = &mut call.branches[at];
-        branch.signalled = Instant::now();
         branch.offer = Offer {
             by: side,
             mux: options.mux,
@@ -141,7 +146,6 @@ impl Front {
 
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let call = &mut *call;
-        call.signal();
         let format = treat::format(request)?;
         let (offerer, at) = call.answered(from, to, request.text("via-branch"))?;
         if remotes.len() > call.branches[at].streams.len() {
@@ -151,9 +155,10 @@ impl Front {
             Side::A => self.replaced(call, at, to).await,
             Side::B => at,
         };
+        call.signal(at);
         let branch = &mut call.branches[at];
-        branch.signalled = Instant::now();
         if offerer == Side::A {
+            call.answered = true;
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
@@ -308,6 +313,9 @@ impl Front {
         is_own.then(|| dictionary([("sdp", Value::from_text(body))]))
     }
 }
+
+/// Branches of a call at most.
+const BRANCHES: usize = 64;
 
 /// A stream without a relay: with port 0, and no word of where its party is.
 const REFUSED: Relay = Relay {

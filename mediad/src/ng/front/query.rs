@@ -45,7 +45,12 @@ impl Front {
     pub(super) async fn describe(&self, call: &Call) -> Answer {
         let mut known = Known::new();
         for session in call.sessions() {
-            known.insert(session, engine::query(&self.media, session).await?);
+            match engine::query(&self.media, session).await {
+                Ok(stats) => drop(known.insert(session, stats)),
+                // It is not there any more; the rest of the call is.
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(described(call, &call.branches, &known))
     }

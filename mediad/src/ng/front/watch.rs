@@ -21,17 +21,21 @@ use crate::ng::{
 
 /// How long an offer may wait for its answer: as rtpengine's `offer-timeout`.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The same where another phone has answered the call: the proxy has cancelled the others without a word.
+const FORK_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a call may be silent of which nobody is to send, or that has no media: as rtpengine's `silent-timeout`.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a stream that an answer has refused waits for another phone's answer: as long as a phone may ring.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(180);
+/// How often it is looked for deletions that were put off.
+const TICK: Duration = Duration::from_millis(250);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
 impl Front {
     /// Deletes calls that have gone silent, and offers that nobody answers, as rtpengine does by itself.
     pub(in crate::ng) async fn watch(self: Arc<Self>) {
-        tokio::join!(self.listen(), self.look());
+        tokio::join!(self.listen(), self.look(), self.carry_out());
     }
 
     /// Hears of sessions that have gone silent.
@@ -52,6 +56,16 @@ impl Front {
         }
     }
 
+    /// Does what was put off.
+    async fn carry_out(&self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.delete_due().await;
+        }
+    }
+
     /// Looks at all calls each minute.
     async fn look(&self) {
         let mut look = tokio::time::interval(LOOK);
@@ -69,6 +83,10 @@ impl Front {
     }
 
     async fn look_at(&self, id: &[u8], call: &mut Call) {
+        let patience = match call.answered {
+            true => FORK_TIMEOUT,
+            false => OFFER_TIMEOUT,
+        };
         let numbers: Vec<_> = call.branches.iter().map(|branch| branch.number).collect();
         for number in numbers {
             let Some(branch) = call.branch(number) else {
@@ -76,7 +94,7 @@ impl Front {
             };
             self.free_refused(branch).await;
             let over = match branch.b.tag {
-                None => (branch.since.elapsed() > OFFER_TIMEOUT).then_some("unanswered"),
+                None => (branch.signalled.elapsed() > patience).then_some("unanswered"),
                 Some(_) => self.is_silent(branch, None).await.then_some("silent"),
             };
             if let Some(why) = over {

@@ -148,12 +148,36 @@ async fn a_deletion_is_put_off_and_called_off() {
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     assert!(a.reaches(for_a, &b), "what was signalled called it off");
     bed.done(delete).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1600)).await;
     assert_eq!(
         bed.refused("{\"command\":\"query\",\"call-id\":\"d\"}")
             .await,
         "Unknown call-id"
     );
+    assert_eq!(bed.engine.status().sessions, 0);
+}
+
+#[tokio::test]
+async fn a_branch_that_is_to_go_goes_whatever_the_others_do() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let branch =
+        |via: &str| format!("\"call-id\":\"f\",\"from-tag\":\"a\",\"via-branch\":\"{via}\"");
+    bed.sdp("offer", &branch("1"), &a.sdp("")).await;
+    bed.sdp("offer", &branch("2"), &a.sdp("")).await;
+    bed.done(&format!(
+        "{{\"command\":\"delete\",{},\"delete-delay\":1}}",
+        branch("1")
+    ))
+    .await;
+    let tags = format!("{},\"to-tag\":\"b\"", branch("2"));
+    bed.sdp("answer", &tags, &b.sdp("")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1600)).await;
+    assert_eq!(bed.engine.status().sessions, 1);
+    // And the callee's BYE takes who has not answered too.
+    bed.sdp("offer", &branch("3"), &a.sdp("")).await;
+    assert_eq!(bed.engine.status().sessions, 2);
+    let bye = "{\"command\":\"delete\",\"call-id\":\"f\",\"from-tag\":\"b\",\"to-tag\":\"a\"}";
+    bed.done(bye).await;
     assert_eq!(bed.engine.status().sessions, 0);
 }
 
