@@ -2,23 +2,36 @@
 //! WebSocket on any path.
 //!
 //! A browser asks whatever page it shows to, also from this machine, where requests need no permission. So a request
-//! with another page's `Origin` is refused, and so is a content type that a page may send without being asked.
+//! with an `Origin` is refused (a page can make its own name mean this machine), and so is a content type that a page may send without being asked.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State, connect_info::Connected},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::{IncomingStream, Listener},
 };
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use ng::frame;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -28,9 +41,12 @@ use tokio_tungstenite::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::{desk::Desk, tcp::WRITE_TIMEOUT};
+use super::{
+    desk::Desk,
+    tcp::{CONNECTIONS, WRITE_TIMEOUT, keep_alive},
+};
 
 /// The sub-protocol, and the content type of messages.
 const PROTOCOL: &str = "ng.rtpengine.com";
@@ -48,52 +64,124 @@ pub(super) async fn serve(
     desk: Arc<Desk>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let http = Http {
-        desk,
-        stop: stop.clone(),
+    let door = Door {
+        listener,
+        desk: Arc::clone(&desk),
+        room: Arc::new(Semaphore::new(CONNECTIONS)),
     };
+    let http = Http { desk, stop };
     let routes = Router::new()
-        .route("/ng", post(cookie))
-        .route("/ng-plain", post(plain))
+        .route("/ng", post(cookie).get(websocket))
+        .route("/ng-plain", post(plain).get(websocket))
         .route("/ping", get(|| async { "pong\n" }))
         .route("/metrics", get(metrics))
         .fallback(websocket)
-        .layer(middleware::from_fn_with_state(http.clone(), admit))
+        .layer(middleware::from_fn(no_page))
         .layer(DefaultBodyLimit::max(frame::MAX_MESSAGE))
         .with_state(http);
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).await
+    let service = routes.into_make_service_with_connect_info::<Client>();
+    axum::serve(door, service).await
 }
 
-/// Lets those in who may ask.
-async fn admit(
-    State(http): State<Http>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if !http.desk.allows(client.ip()) {
-        return (StatusCode::FORBIDDEN, "not in [media] ng_allow\n").into_response();
+/// Lets those in who may ask, as many as there is room for.
+struct Door {
+    listener: TcpListener,
+    desk: Arc<Desk>,
+    room: Arc<Semaphore>,
+}
+
+impl Listener for Door {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+                std::future::pending().await
+            };
+            match self.listener.accept().await {
+                Ok((stream, client)) if self.desk.allows(client.ip()) => {
+                    if let Err(error) = keep_alive(&stream) {
+                        debug!(%client, %error, "an NG connection was dropped");
+                        continue;
+                    }
+                    return (
+                        Connection {
+                            stream,
+                            _room: room,
+                        },
+                        client,
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(%error, "cannot accept an NG connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
     }
-    let headers = request.headers();
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let is_other = text(header::ORIGIN).is_some_and(|origin| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host != text(header::HOST)
-    });
-    match is_other {
-        true => (StatusCode::FORBIDDEN, "asked by a page of another host\n").into_response(),
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection, and its place among them.
+struct Connection {
+    stream: TcpStream,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Who has connected.
+#[derive(Clone, Copy)]
+struct Client(SocketAddr);
+
+impl Connected<IncomingStream<'_, Door>> for Client {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Refuses what a page in a browser asks; clients of NG have no origin.
+async fn no_page(request: Request, next: Next) -> Response {
+    match request.headers().contains_key(header::ORIGIN) {
+        true => (StatusCode::FORBIDDEN, "asked by a page in a browser\n").into_response(),
         false => next.run(request).await,
     }
 }
 
 async fn cookie(
     State(http): State<Http>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    ConnectInfo(Client(client)): ConnectInfo<Client>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -151,7 +239,7 @@ async fn metrics(State(http): State<Http>) -> Response {
 
 async fn websocket(
     State(http): State<Http>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    ConnectInfo(Client(client)): ConnectInfo<Client>,
     mut request: Request,
 ) -> Response {
     let headers = request.headers();

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::desk::Desk;
 
 /// Connections at once; further ones wait to be accepted.
-const CONNECTIONS: usize = 1024;
+pub(super) const CONNECTIONS: usize = 1024;
 /// Requests of a connection that are worked on at once; further ones wait in it.
 const PIPELINE: usize = 256;
 /// How long a client may leave an answer unread.

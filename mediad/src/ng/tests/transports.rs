@@ -180,7 +180,7 @@ async fn http_has_messages_a_ping_and_metrics() {
     assert!(
         http(server, "GET /ng HTTP/1.1", b"")
             .await
-            .starts_with("HTTP/1.1 405")
+            .starts_with("HTTP/1.1 404")
     );
     assert!(
         http(server, "GET /nope HTTP/1.1", b"")
@@ -202,6 +202,14 @@ async fn http_has_messages_a_ping_and_metrics() {
     )
     .await;
     assert!(page.starts_with("HTTP/1.1 403"), "{page}");
+    // Also one that has made its own name mean this machine.
+    let page = http(
+        server,
+        &format!("POST /ng HTTP/1.1\r\nOrigin: http://{server}{kind}"),
+        PING,
+    )
+    .await;
+    assert!(page.starts_with("HTTP/1.1 403"), "{page}");
     let long = http(
         server,
         &format!("POST /ng HTTP/1.1{kind}"),
@@ -217,7 +225,7 @@ async fn a_websocket_carries_messages() {
     let server = bed.addresses[2];
     let open = async |protocol: Option<&'static str>, origin: Option<&'static str>| {
         let stream = TcpStream::connect(server).await.unwrap();
-        let mut request = format!("ws://{server}/").into_client_request().unwrap();
+        let mut request = format!("ws://{server}/ng").into_client_request().unwrap();
         let headers = request.headers_mut();
         if let Some(protocol) = protocol {
             headers.insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
