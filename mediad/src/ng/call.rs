@@ -6,7 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use control::media::{
-    FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
+    Family, FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
 };
 use ng::{description::Face, options::Mux};
 
@@ -364,6 +364,13 @@ impl Branch {
         {
             self.former.push(before);
         }
+    }
+}
+
+impl Stream {
+    /// The address families of the legs of A and B.
+    pub(super) fn families(&self) -> [Family; 2] {
+        [self.session.a, self.session.b].map(|leg| Family::of(&leg.rtp))
     }
 }
 

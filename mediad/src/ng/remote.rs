@@ -8,7 +8,8 @@ use sip::sdp::{Direction, Media, Sdp, SdpError};
 /// Milliseconds of audio in a packet where the SDP does not say.
 const PTIME: u16 = 20;
 
-/// What each stream's party is, in the order of the `m=` lines; `None` for a stream that is refused. Its media goes
+/// What each stream's party is, in the order of the `m=` lines; `None` for a stream that is refused, or that
+/// is none of UDP. Its media goes
 /// to `instead`, where that is given, at the ports of the SDP.
 pub(super) fn remotes(
     sdp: &Sdp<'_>,
@@ -22,7 +23,8 @@ pub(super) fn remotes(
         .iter()
         .map(|media| match media.is_refused() {
             true => Ok(None),
-            false if !media.is_udp() => Err(SdpError::Transport),
+            // It goes past this server, as with rtpengine.
+            false if !media.is_udp() => Ok(None),
             false => remote(media, instead).map(Some),
         })
         .collect()

@@ -88,7 +88,14 @@ impl Front {
                 }
                 continue;
             };
-            let session = match slot {
+            let own = Family::of(&remote.rtp);
+            let other = match (options.family, &*slot) {
+                (Some(wanted), _) => family(wanted),
+                (None, Some(stream)) => Family::of(&local(&stream.session, side.other()).rtp),
+                (None, None) => own,
+            };
+            let families = ordered(side, [own, other]);
+            let session = match slot.as_mut().filter(|stream| stream.families() == families) {
                 Some(stream) => {
                     if stream.refused.is_some() {
                         engine::mute(&self.media, stream.session.id, stream.blocked).await?;
@@ -97,15 +104,28 @@ impl Front {
                     let pair = pair(side, remote.clone());
                     engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
                 }
+                // A leg has one family: who comes with another one has a new session.
                 None => {
-                    let own = Family::of(&remote.rtp);
-                    let other = options.family.map_or(own, family);
-                    let families = ordered(side, [own, other]);
-                    let pair = pair(side, remote.clone());
-                    engine::create(&self.media, families, pair, branch.handling.clone()).await?
+                    let before = slot.as_mut();
+                    let other_was =
+                        before.and_then(|stream| stream.remotes[index(side.other())].take());
+                    let known = other_was.filter(|known| Family::of(&known.rtp) == other);
+                    let both = ordered(side, [Some(remote.clone()), known]);
+                    let handling = branch.handling.clone();
+                    engine::create(&self.media, families, both, handling).await?
                 }
             };
             self.calls.enter(session.id, id);
+            if let Some(stream) = slot.as_mut().filter(|old| old.session.id != session.id) {
+                let old = stream.session.id;
+                stream.refused = None;
+                // What was recorded goes on in another file, with the answer.
+                branch.offer.record = branch.offer.record.or(stream.recorded.take());
+                if stream.blocked != [false; 2] {
+                    engine::mute(&self.media, session.id, stream.blocked).await?;
+                }
+                self.free(old, &mut branch.gone).await?;
+            }
             let stream = slot.get_or_insert_with(|| Stream {
                 session: session.clone(),
                 kind: media.kind().to_owned(),
@@ -263,7 +283,8 @@ impl Front {
         for (at, media) in media.iter().enumerate() {
             let stream = branch.streams.get(at).and_then(Option::as_ref);
             let stream = stream.filter(|stream| stream.offered.is_some());
-            match (stream, media.is_refused()) {
+            // What is not UDP goes past this server.
+            match (stream, media.is_refused() || !media.is_udp()) {
                 (_, true) => {
                     relays.push(None);
                     shown.push(None);

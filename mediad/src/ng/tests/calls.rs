@@ -240,6 +240,29 @@ async fn addresses_are_shown_and_taken_as_asked() {
     assert!(sdp.contains("o=- 1 1 IN IP4 203.0.113.5"), "{sdp}");
 }
 
+/// A proxy that forks one after the other without naming branches, and a phone that changes networks.
+#[tokio::test]
+async fn a_call_changes_its_address_family() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"x\",\"from-tag\":\"a\"";
+    let (_, first) = bed.sdp("offer", tags, &a.sdp("")).await;
+    assert!(first.is_ipv4());
+    let six = format!("{tags},\"address-family\":\"IP6\"");
+    let (sdp, second) = bed.sdp("offer", &six, &a.sdp("")).await;
+    assert!(second.is_ipv6(), "{sdp}");
+    let answer = b.sdp("").replace("IN IP4 127.0.0.1", "IN IP6 ::1");
+    let to = format!("{tags},\"to-tag\":\"b\"");
+    let (sdp, for_a) = bed.sdp("answer", &to, &answer).await;
+    assert!(for_a.is_ipv4(), "{sdp}");
+    assert_eq!(bed.engine.status().sessions, 1);
+    // A comes back by IPv6; B is still sent to where it was.
+    let moved = a.sdp("").replace("IN IP4 127.0.0.1", "IN IP6 ::1");
+    bed.sdp("offer", &to, &moved).await;
+    let (sdp, for_a) = bed.sdp("answer", &to, &answer).await;
+    assert!(for_a.is_ipv6(), "{sdp}");
+    assert_eq!(bed.engine.status().sessions, 1);
+}
+
 #[tokio::test]
 async fn a_description_that_was_here_is_let_pass() {
     let (bed, a) = (Bed::new().await, Party::new());
@@ -291,6 +314,19 @@ async fn a_stream_that_is_refused_waits_for_another_phones_answer_and_is_freed()
         sdp.contains("m=video 0 ") && !sdp.contains(&port(&screen)),
         "{sdp}"
     );
+}
+
+#[tokio::test]
+async fn a_stream_of_tcp_is_let_pass() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"t\",\"from-tag\":\"a\"";
+    let chat = "m=message 7394 TCP/MSRP *\r\na=path:msrp://192.0.2.1:7394/x;tcp\r\n";
+    let (sdp, for_b) = bed.sdp("offer", tags, &a.sdp(chat)).await;
+    assert!(sdp.ends_with(chat), "{sdp}");
+    let to = format!("{tags},\"to-tag\":\"b\"");
+    let (sdp, _) = bed.sdp("answer", &to, &b.sdp(chat)).await;
+    assert!(sdp.ends_with(chat), "{sdp}");
+    assert!(b.reaches(for_b, &a));
 }
 
 #[tokio::test]
