@@ -63,7 +63,8 @@ impl Store {
         Ok(numbers)
     }
 
-    /// The application of this name or id, where there is one alone: of a tenant, or of all.
+    /// The application of this name or id. A name is that of an application of this tenant, or of the default one where
+    /// none is given; an id is of this tenant's, or of any.
     ///
     /// # Errors
     /// If the database fails, or the row is damaged.
@@ -75,10 +76,11 @@ impl Store {
         let mut rows: Vec<application::Row> = within(async {
             on_engine!(self.reader(), pool => {
                 let query = sqlx::query_as(
-                    "SELECT * FROM applications WHERE (name = $1 OR id = $1) \
-                     AND (CAST($2 AS TEXT) IS NULL OR tenant = $2) LIMIT 2",
+                    "SELECT * FROM applications WHERE (name = $1 AND tenant = $3) \
+                     OR (id = $1 AND (CAST($2 AS TEXT) IS NULL OR tenant = $2)) LIMIT 2",
                 );
-                Ok(query.bind(name).bind(tenant).fetch_all(pool).await?)
+                let query = query.bind(name).bind(tenant);
+                Ok(query.bind(tenant.unwrap_or(DEFAULT_TENANT)).fetch_all(pool).await?)
             })
         })
         .await?;

@@ -224,18 +224,29 @@ impl Programs {
         ))
     }
 
-    /// The application of this name or id: the tenant's of a tenant's number, else anybody's where there is one alone.
+    /// The application of this name or id. A name is that of the tenant's own, and of who runs the node where no other
+    /// tenant is meant: anybody may give his own a name that a number of the node has. Such a number may lead to
+    /// another's by its id.
     fn stored(&self, name: &str, tenant: Option<&str>) -> Result<&store::Application, String> {
+        let whose = foreign(tenant).unwrap_or(DEFAULT_TENANT);
         let is_meant = |stored: &&store::Application| {
-            (stored.name == name || stored.id.to_string() == name)
-                && foreign(tenant).is_none_or(|tenant| stored.tenant == tenant)
+            let by_name = stored.name == name && stored.tenant == whose;
+            let by_id = || stored.id.to_string() == name;
+            by_name || by_id() && foreign(tenant).is_none_or(|tenant| stored.tenant == tenant)
         };
         let mut found = self.applications.iter().filter(is_meant);
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
-            (None, _) => Err(format!("there is no application '{name}'")),
+            (None, _) => {
+                let of_another = self.applications.iter().any(|other| other.name == name);
+                let hint = match of_another && foreign(tenant).is_none() {
+                    true => ": another tenant's is reached by its id",
+                    false => "",
+                };
+                Err(format!("there is no application '{name}'{hint}"))
+            }
             (Some(_), Some(_)) => Err(format!(
-                "several tenants have an application '{name}': write its id"
+                "'{name}' is the name of an application and the id of another: write the id of the one that is meant"
             )),
         }
     }

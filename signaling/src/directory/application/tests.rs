@@ -92,6 +92,12 @@ fn an_application_of_the_store_is_found_by_name_and_by_id() {
         ("https://us.test/voice", NODES)
     );
     assert!(!ours.is_abroad());
+    // Whatever others call theirs.
+    let ours = programs.of_number(&by_name, None, true).unwrap();
+    assert_eq!(ours.voice.url, "https://us.test/voice");
+    let acmes = number(&format!(r#""application": "{}""#, Uuid::from_u128(1)));
+    let acmes = programs.of_number(&acmes, None, true).unwrap();
+    assert_eq!(acmes.account.sid, ACMES);
 }
 
 #[test]
@@ -122,13 +128,21 @@ fn what_keeps_a_number_from_its_application_is_told() {
             "there is no application 'lone'",
         ),
         (
-            format!(r#""application": "lone", "account": "{NODES}""#),
+            format!(
+                r#""application": "{}", "account": "{NODES}""#,
+                Uuid::from_u128(4)
+            ),
             None,
             "is not of tenant 'other'",
         ),
-        (r#""application": "ivr""#.to_owned(), None, "write its id"),
+        // A name of the node's number is no other tenant's to take.
         (
             r#""application": "lone""#.to_owned(),
+            None,
+            "there is no application 'lone': another tenant's is reached by its id",
+        ),
+        (
+            format!(r#""application": "{}""#, Uuid::from_u128(4)),
             None,
             "tenant 'other' has no account",
         ),
