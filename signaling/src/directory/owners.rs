@@ -92,6 +92,10 @@ impl Directory {
     }
 
     fn owner_of_called(&self, named: &Named, number: &str) -> Option<Arc<str>> {
+        // Who is called elsewhere has nothing to do with whose number is written the same here.
+        if matches!(named, Named::Elsewhere(_)) {
+            return None;
+        }
         let given = self.owners.numbers.get(number).cloned();
         given.or_else(|| {
             let domain = match named {

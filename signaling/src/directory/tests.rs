@@ -639,6 +639,14 @@ fn a_call_is_the_tenants_who_pays_for_it() {
     assert_eq!(named(Named::User, "x", "+4930105").as_deref(), Some("beta"));
     // Of a number that is written with the domain, not who has the domain.
     assert_eq!(named(Named::Unknown, "+49151", "+49151"), None);
+    // Nor whose number is written as somebody's elsewhere.
+    for called in ["+4930105", "+4930100"] {
+        let elsewhere = Query {
+            named: Named::Elsewhere("sip.partner.test".to_owned()),
+            ..query(&Caller::Node, "1", called)
+        };
+        assert_eq!(owner(&elsewhere), None, "{called}");
+    }
 
     // A node that could not read its store shows nobody's calls to anybody.
     assert_eq!(unread.decide(&query(&bob, "1", "+4930100")).tenant, None);
