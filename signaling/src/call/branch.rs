@@ -1,6 +1,6 @@
 //! The branches of an exchange: to which address a request goes, and to which one next.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use sip::{
     header::Transport,
@@ -97,10 +97,29 @@ impl Core {
                 info!("a request that has to stay encrypted has no way over TLS");
             }
         }
+        if self
+            .branch(id, index)
+            .is_some_and(|branch| branch.target.beyond)
+        {
+            let found = ways.len();
+            ways.retain(|way| !self.is_near(way.remote));
+            if ways.is_empty() && found > 0 {
+                info!(
+                    "a document calls a host of [voice] sip_domains whose address is a trunk's or this node's: it is \
+                     not called"
+                );
+            }
+        }
         if let Some(branch) = self.branch(id, index) {
             branch.ways = ways.into();
         }
         self.try_next_way(now, id, index);
+    }
+
+    /// Whether an address is a trunk's or the node's own.
+    fn is_near(&self, address: SocketAddr) -> bool {
+        let mut own = self.policy.locals.iter();
+        self.directory.has_trunk_in(address.ip()) || own.any(|local| local.address == address)
     }
 
     /// The transaction of a branch failed: nobody answered, or nobody could be reached.

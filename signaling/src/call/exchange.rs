@@ -88,6 +88,8 @@ pub(super) struct Target {
     pub(super) place: Place,
     /// Whether its RTP goes through mediad.
     pub(super) relay: bool,
+    /// No way leads there that is a trunk's or the node's own: what goes there has gone round routes and limits.
+    pub(super) beyond: bool,
     /// The user part of the Request-URI as the trunk wants it, escaped.
     pub(super) number: Option<Arc<str>>,
     /// What the request is changed in.
@@ -125,6 +127,7 @@ impl Target {
         Self {
             place,
             relay: false,
+            beyond: false,
             number: None,
             edits: None,
             follows: false,

@@ -222,6 +222,13 @@ impl Core {
                 carriers.map(step).collect()
             }
             Destination::Uri(uri) => vec![phones(vec![at_uri(uri, &like, patience)])],
+            Destination::Beyond(uri) => {
+                let like = Target {
+                    beyond: true,
+                    ..like
+                };
+                vec![phones(vec![at_uri(uri, &like, patience)])]
+            }
         };
         if secure {
             leave_out_the_clear(&mut steps);
@@ -246,9 +253,10 @@ impl Core {
                 Vec::new()
             }
             Destination::Uri(uri) => vec![at_uri(uri, like, Some(patience))],
-            Destination::Disabled(_) | Destination::Group(_) | Destination::Application(_) => {
-                Vec::new()
-            }
+            Destination::Disabled(_)
+            | Destination::Group(_)
+            | Destination::Beyond(_)
+            | Destination::Application(_) => Vec::new(),
         };
         for group in &mut groups {
             group.failover = Failover::Listed(StatusSet::FAILURE);

@@ -218,6 +218,8 @@ pub(crate) enum Destination {
     Carriers(Vec<Carrier>),
     /// To a URI outside.
     Uri(String),
+    /// To one that is a document's, which may go beyond the node but neither to a trunk nor back.
+    Beyond(String),
     /// To an application, that answers it.
     Application(Arc<Application>),
 }
@@ -233,7 +235,7 @@ impl fmt::Display for Destination {
                 let names = carriers.iter().map(|carrier| carrier.trunk.name.as_str());
                 write!(f, "trunks {}", names.collect::<Vec<_>>().join(", "))
             }
-            Self::Uri(uri) => f.write_str(uri),
+            Self::Uri(uri) | Self::Beyond(uri) => f.write_str(uri),
             // A URL may have a password in it.
             Self::Application(application) => {
                 write!(f, "an application of account {}", application.account.sid)
@@ -301,7 +303,11 @@ impl Destination {
                     carrier.ring_timeout = carrier.ring_timeout.min(most);
                 }
             }
-            Self::User(_) | Self::Disabled(_) | Self::Uri(_) | Self::Application(_) => {}
+            Self::User(_)
+            | Self::Disabled(_)
+            | Self::Uri(_)
+            | Self::Beyond(_)
+            | Self::Application(_) => {}
         }
     }
 }

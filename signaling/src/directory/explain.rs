@@ -219,7 +219,7 @@ fn shown(stage: &Stage, now: Instant) -> RouteStage {
                 let carriers = carriers.iter().map(|carrier| carried(carrier, now));
                 RouteTo::Carriers(carriers.collect())
             }
-            Destination::Uri(uri) => RouteTo::Uri(uri.clone()),
+            Destination::Uri(uri) | Destination::Beyond(uri) => RouteTo::Uri(uri.clone()),
             Destination::Application(application) => RouteTo::Application {
                 account: application.account.sid.clone(),
                 voice_url: application.shown(),
@@ -242,8 +242,10 @@ fn called(member: &Member) -> String {
             })
         }
         Destination::Uri(uri) => uri.clone(),
-        // Neither is a member.
-        Destination::Group(_) | Destination::Application(_) => member.destination.to_string(),
+        // None is a member.
+        Destination::Group(_) | Destination::Beyond(_) | Destination::Application(_) => {
+            member.destination.to_string()
+        }
     }
 }
 

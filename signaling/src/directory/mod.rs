@@ -31,7 +31,12 @@ mod trunk;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use control::config::{Cidr, Config, Number, Numbering, SipDomain, Transport};
 use sip::uri::{Host, Uri};
@@ -199,17 +204,24 @@ impl Directory {
         let Some(host) = uri.host() else {
             return false;
         };
-        let mut hosts = self.trunks.iter().flat_map(|trunk| &trunk.hosts);
-        let is_host = hosts.any(|own| match own.ip() {
-            Some(ip) => host
-                .ip()
-                .is_some_and(|host| host.to_canonical() == ip.to_canonical()),
-            None => host == Host::Name(&own.name),
-        });
-        is_host
-            || host
-                .ip()
-                .is_some_and(|ip| self.allowed().any(|block| block.contains(ip)))
+        match host.ip() {
+            Some(ip) => self.has_trunk_in(ip),
+            None => self
+                .hosts_of_trunks()
+                .any(|own| host == Host::Name(&own.name)),
+        }
+    }
+
+    /// The same of an address.
+    pub(crate) fn has_trunk_in(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let is_it =
+            |own: &control::config::Host| own.ip().is_some_and(|own| own.to_canonical() == ip);
+        self.hosts_of_trunks().any(is_it) || self.allowed().any(|block| block.contains(ip))
+    }
+
+    fn hosts_of_trunks(&self) -> impl Iterator<Item = &control::config::Host> {
+        self.trunks.iter().flat_map(|trunk| &trunk.hosts)
     }
 
     /// The addresses of trunks, which nothing is held against.

@@ -17,6 +17,12 @@ impl Directory {
             return Err("a document may not say by maddr where a call goes".to_owned());
         }
         let host = uri.host().map(|host| host.to_string()).unwrap_or_default();
+        // What leads there are routes, with their limits, numbers and prices.
+        if self.is_trunk_at(&host) {
+            return Err(format!(
+                "'{host}' is a trunk's: [voice] sip_domains lets nobody go round its routes and limits"
+            ));
+        }
         let has = |domain: &SipDomain| domain.has(&host);
         match self.outside.iter().any(has) {
             true => Ok(()),
@@ -25,5 +31,12 @@ impl Directory {
                  in [voice] sip_domains"
             )),
         }
+    }
+
+    /// Whether a host is a trunk's, with or without the dot at its end.
+    fn is_trunk_at(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let uri = format!("sip:{host}");
+        Uri::parse(&uri).is_ok_and(|uri| self.has_trunk_at(&uri))
     }
 }

@@ -85,7 +85,7 @@ impl Draft<'_, '_> {
 
     /// The call goes to a URI beyond this node.
     pub(super) fn outside(&mut self, uri: &str) {
-        let destination = Destination::Uri(uri.to_owned());
+        let destination = Destination::Beyond(uri.to_owned());
         let chain = Chain::default();
         self.push(destination, USER_RING_TIMEOUT, true, When::First, &chain);
     }

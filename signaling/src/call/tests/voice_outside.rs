@@ -15,11 +15,13 @@ use store::VoiceMessageStatus;
 use super::{
     bed::*,
     voice::{WAIT, begin, offer, pick_up},
-    voice_api::{answered, call as call_out, to_carrier},
+    voice_api::{answered, to_carrier},
     voice_auth::{challenge, proves},
 };
 use crate::directory::Directory;
 
+/// Where that is.
+const PARTNER: &str = "192.0.2.77:5060";
 const FAR: &str = "sip:bob@sip.far.test";
 
 /// A bed whose documents may call these.
@@ -29,7 +31,7 @@ fn bed(domains: &str) -> Bed {
     let config = Config::parse(&config, []).unwrap().config;
     bed.core.directory = Arc::new(Directory::new(&config, None));
     for name in ["sip.far.test", "10.1.2.3", "evil.test"] {
-        bed.names.insert(name.to_owned(), vec![at(CALLEE)]);
+        bed.names.insert(name.to_owned(), vec![at(PARTNER)]);
     }
     bed
 }
@@ -54,7 +56,7 @@ fn a_document_dials_a_domain_that_is_allowed_with_its_credentials() {
         let mut bed = bed(domains);
         let sip = format!("<Sip username=\"bob\" password=\"secret\">{FAR}?X-A=7</Sip>");
         let request = dial(&mut bed, &sip);
-        let invite = bed.request(CALLEE, &Method::Invite);
+        let invite = bed.request(PARTNER, &Method::Invite);
         assert_eq!(invite.request_uri().unwrap().as_str(), FAR);
         assert_eq!(invite.header("X-A").unwrap().text(), "7");
         assert!(
@@ -62,12 +64,12 @@ fn a_document_dials_a_domain_that_is_allowed_with_its_credentials() {
             "{}",
             body(&invite)
         );
-        bed.receive_message(CALLEE, &challenge(&invite, 401, "far.test"));
-        bed.request(CALLEE, &Method::Ack);
-        let again = bed.request(CALLEE, &Method::Invite);
+        bed.receive_message(PARTNER, &challenge(&invite, 401, "far.test"));
+        bed.request(PARTNER, &Method::Ack);
+        let again = bed.request(PARTNER, &Method::Invite);
         assert!(proves(&again, HeaderName::Authorization, "far.test"));
-        bed.receive_message(CALLEE, &answer(&again, 486, CALLEE, ""));
-        bed.request(CALLEE, &Method::Ack);
+        bed.receive_message(PARTNER, &answer(&again, 486, PARTNER, ""));
+        bed.request(PARTNER, &Method::Ack);
         hang_up(&mut bed, &request);
     }
 }
@@ -83,6 +85,13 @@ fn what_is_not_allowed_is_refused_and_says_what_to_set() {
             "sip:bob@sip.far.test;maddr=10.1.2.3",
             "maddr",
         ),
+        // Its routes and limits are not gone round.
+        (
+            "\"*.carrier.test\"",
+            "sip:+1900@GW.carrier.test.",
+            "a trunk's",
+        ),
+        ("\"192.0.2.20\"", "sip:+1900@192.0.2.20:5070", "a trunk's"),
     ] {
         let mut bed = bed(domains);
         let request = dial(&mut bed, &format!("<Sip>{sip}</Sip>"));
@@ -90,6 +99,20 @@ fn what_is_not_allowed_is_refused_and_says_what_to_set() {
         assert!(!bed.sent.iter().any(is_invite), "{sip}");
         assert_eq!(bed.cdrs[0].status, 403);
         assert!(bed.cdrs[0].reason.contains(why), "{}", bed.cdrs[0].reason);
+        hang_up(&mut bed, &request);
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_a_trunk_or_back_is_not_called() {
+    for address in [CALLEE, NODE] {
+        let mut bed = bed("\"*.far.test\"");
+        bed.names
+            .insert("sip.far.test".to_owned(), vec![at(address)]);
+        let request = dial(&mut bed, &format!("<Sip>{FAR}</Sip>"));
+        let is_invite = |sent: &Sent| sent.message.method() == Some(&Method::Invite);
+        assert!(!bed.sent.iter().any(is_invite), "{address}");
+        assert!(bed.cdrs[0].status >= 400);
         hang_up(&mut bed, &request);
     }
 }
@@ -115,13 +138,16 @@ fn the_rest_api_calls_and_writes_to_a_domain_that_is_allowed() {
         auth: Some(("bob".to_owned(), Secret::new("secret"))),
         ..to_carrier()
     };
-    let (_, invite) = call_out(&mut bed, order);
+    let order = VoiceOrder::Call(Box::new(order));
+    bed.core.order_voice(bed.now, &order).unwrap().unwrap();
+    bed.settle();
+    let invite = bed.request(PARTNER, &Method::Invite);
     assert_eq!(invite.request_uri().unwrap().as_str(), FAR);
-    bed.receive_message(CALLEE, &answer(&invite, 200, CALLEE, &answered()));
-    bed.request(CALLEE, &Method::Ack);
+    bed.receive_message(PARTNER, &answer(&invite, 200, PARTNER, &answered()));
+    bed.request(PARTNER, &Method::Ack);
     bed.reply("http://app.test/out", "<Hangup/>");
-    let bye = bed.request(CALLEE, &Method::Bye);
-    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
+    let bye = bed.request(PARTNER, &Method::Bye);
+    bed.receive_message(PARTNER, &bye.respond(200).build().unwrap());
     bed.assert_told("completed");
 
     for (to, status) in [
@@ -138,10 +164,10 @@ fn the_rest_api_calls_and_writes_to_a_domain_that_is_allowed() {
         bed.core.order_voice(bed.now, &order).unwrap().unwrap();
         bed.settle();
         if status == VoiceMessageStatus::Delivered {
-            let sent = bed.request(CALLEE, &Method::Message);
+            let sent = bed.request(PARTNER, &Method::Message);
             assert_eq!(sent.request_uri().unwrap().as_str(), FAR);
             let taken = sent.respond(200).to_tag("b").build().unwrap();
-            bed.receive_message(CALLEE, &taken);
+            bed.receive_message(PARTNER, &taken);
         }
         assert_eq!(bed.texts.last().unwrap().status, status);
     }
