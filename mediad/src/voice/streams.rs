@@ -41,6 +41,8 @@ pub(crate) struct Streams {
     told: u64,
     /// The last turn had nothing of the server that the party hears.
     is_dry: bool,
+    /// Samples of a beginning, less than a frame, that the last turn left there.
+    tail: usize,
     /// How often that one has taken back what it said.
     cleared: u64,
     pace: Pace,
@@ -80,6 +82,7 @@ impl Streams {
             clock: now,
             told: now,
             is_dry: false,
+            tail: 0,
             cleared: 0,
             pace: Pace::default(),
         }
@@ -272,6 +275,7 @@ impl Streams {
             self.pace.interrupt();
         }
         self.is_dry = port.lacks();
+        let tail = std::mem::take(&mut self.tail);
         if self.is_dry {
             match self.pace.misses(due) {
                 Missed::Waits => {
@@ -280,7 +284,14 @@ impl Streams {
                 }
                 // The clock goes on as if nobody had waited.
                 Missed::Waited => self.due -= PATIENCE_NS,
-                Missed::Nothing => {}
+                Missed::Nothing => {
+                    // A beginning that is still coming is not torn: what stays as it is has nothing to wait for.
+                    let ahead = port.ahead();
+                    if ahead > tail {
+                        self.tail = ahead;
+                        return Spoken::Silence;
+                    }
+                }
             }
         }
         let spare = self.pace.spare();

@@ -227,6 +227,63 @@ fn a_clock_that_is_slower_or_faster_is_followed() {
 }
 
 #[test]
+fn a_clock_that_is_slower_makes_no_beginning_late() {
+    let mut bed = Bed::new();
+    let mut comes = BEGIN;
+    // Five minutes, 0.1 % slower.
+    for _ in 0..15_000 {
+        bed.until(comes);
+        bed.say(comes, &[0x40; FRAME]);
+        comes += 20_020_000;
+    }
+    comes += 2_007 * MS;
+    bed.until(comes);
+    bed.say(comes, &frame(1));
+    bed.until(comes + 100 * MS);
+    let is_it = |packet: &&Packet| packet.octets == frame(1);
+    let at = bed.packets.iter().find(is_it).expect("the frame").at;
+    assert!(at - comes <= 5 * MS, "{} us", (at - comes) / 1_000);
+}
+
+#[test]
+fn a_beginning_in_pieces_of_less_than_a_frame_is_not_torn() {
+    for (piece, phase) in [40, 80, 100]
+        .into_iter()
+        .flat_map(|piece| (0..20).map(move |ms| (piece, ms)))
+    {
+        let mut bed = Bed::new();
+        for number in 0..2_400 / piece {
+            let at = BEGIN + phase * MS + number * piece * MS / 8;
+            bed.until(at);
+            bed.say(at, &vec![0x40; piece as usize]);
+        }
+        bed.until(BEGIN + 1_000 * MS);
+        let heard = bed.packets.iter().flat_map(|packet| packet.octets.iter());
+        let heard: Vec<_> = heard.collect();
+        let is_said = |octet: &&u8| **octet == 0x40;
+        let from = heard.iter().position(is_said).unwrap();
+        let to = heard.iter().rposition(is_said).unwrap();
+        // All of it, and nothing between.
+        assert_eq!(
+            to + 1 - from,
+            2_400 / piece as usize * piece as usize,
+            "{piece} {phase}"
+        );
+        assert!(heard[from..=to].iter().all(is_said), "{piece} {phase}");
+    }
+}
+
+#[test]
+fn a_short_word_is_said_though_nothing_follows() {
+    let mut bed = Bed::new();
+    bed.until(BEGIN);
+    bed.say(BEGIN, &[0x40; 100]);
+    bed.until(BEGIN + 60 * MS);
+    let is_said = |packet: &Packet| packet.octets.iter().filter(|octet| **octet == 0x40).count();
+    assert_eq!(bed.packets.iter().map(is_said).sum::<usize>(), 100);
+}
+
+#[test]
 fn a_long_speech_is_played_to_the_sample() {
     // 30 s that are there at once, and 10 s that come by twice what is played.
     let long: Vec<u8> = (0..240_000_u32).map(|at| (at % 127) as u8).collect();
