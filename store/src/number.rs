@@ -34,11 +34,16 @@ impl RoutingDocument {
 
 impl Store {
     /// The numbers that name one of these accounts, by SID, or one of these applications, by name or id, and no account:
-    /// by number. Names are as they are written: whose application is meant has to be seen by the number's tenant.
+    /// by number; those of this tenant alone, and of none. Names are as they are written: whose application is meant has
+    /// to be seen by the number's tenant.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn numbers_of(&self, owners: &[&str]) -> Result<Vec<RoutingDocument>, StoreError> {
+    pub async fn numbers_of(
+        &self,
+        owners: &[&str],
+        tenant: &str,
+    ) -> Result<Vec<RoutingDocument>, StoreError> {
         let mut numbers = Vec::new();
         for owners in owners.chunks(OWNERS) {
             let rows: Vec<routing::Row> = within(async {
@@ -51,7 +56,7 @@ impl Store {
                     for owner in owners {
                         list.push_bind(*owner);
                     }
-                    query.push(")");
+                    query.push(") AND (tenant IS NULL OR tenant = ").push_bind(tenant).push(")");
                     Ok(query.build_query_as().fetch_all(pool).await?)
                 })
             })

@@ -1,6 +1,8 @@
 //! `IncomingPhoneNumbers`: the numbers that lead to the account, by its name or by that of an application whose calls
 //! are of it.
 
+use std::collections::HashMap;
+
 use axum::response::Response;
 use control::signal::{
     NewDocument, Request, Response as Told, RoutingEdit, RoutingKind, RoutingOrder, RoutingOutcome,
@@ -30,6 +32,9 @@ const MEMBERS: [(&str, &str); 11] = [
     ("SmsFallbackMethod", "message_fallback_method"),
     ("VoiceApplicationSid", "application"),
 ];
+
+/// The accounts of applications that were asked for: by name or id, and the tenant of the number.
+type Named = HashMap<(String, Option<String>), Option<String>>;
 
 /// A number of the account's.
 struct Number {
@@ -264,7 +269,7 @@ async fn order(call: &Call<'_>, number: &str, edit: RoutingEdit) -> Result<Routi
 async fn find(call: &Call<'_>, number: &str) -> Result<Option<Number>, Error> {
     let stored = call.state.store.routing_document(Kind::Number, number);
     match stored.await? {
-        Some(stored) => Ok(Number::of(stored, call).await?),
+        Some(stored) => Ok(Number::of(stored, call, &mut Named::new()).await?),
         None => Ok(None),
     }
 }
@@ -289,16 +294,20 @@ async fn own(call: &Call<'_>) -> Result<Vec<Number>, Error> {
         }
     }
     let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
-    let mut own = Vec::new();
-    for stored in store.numbers_of(&owners).await? {
-        own.extend(Number::of(stored, call).await?);
+    let (mut own, mut named) = (Vec::new(), Named::new());
+    for stored in store.numbers_of(&owners, tenant).await? {
+        own.extend(Number::of(stored, call, &mut named).await?);
     }
     Ok(own)
 }
 
 impl Number {
     /// A number, where it leads to the account.
-    async fn of(stored: RoutingDocument, call: &Call<'_>) -> Result<Option<Self>, StoreError> {
+    async fn of(
+        stored: RoutingDocument,
+        call: &Call<'_>,
+        named: &mut Named,
+    ) -> Result<Option<Self>, StoreError> {
         let Ok(document) = serde_json::from_str::<Map<String, Value>>(&stored.document) else {
             return Ok(None);
         };
@@ -310,7 +319,17 @@ impl Number {
         let text = |member: &str| document.get(member).and_then(Value::as_str);
         let account = match (text("account"), text("application")) {
             (Some(account), _) => Some(account.to_owned()),
-            (None, Some(name)) => account_of(call, name, tenant).await?,
+            (None, Some(name)) => {
+                let key = (name.to_owned(), foreign(tenant).map(str::to_owned));
+                match named.get(&key) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let account = account_of(call, name, tenant).await?;
+                        named.insert(key, account.clone());
+                        account
+                    }
+                }
+            }
             (None, None) => None,
         };
         Ok(

@@ -518,7 +518,7 @@ pub(crate) async fn an_older_schema_is_upgraded(place: Place) {
     let kept = store.routing(RoutingKind::Route, "", 9).await.unwrap();
     assert_eq!((kept.len(), kept[0].id.as_str()), (1, "old"));
     assert_eq!((kept[0].updated.millis(), &kept[0].tenant), (0, &None));
-    let numbers = store.numbers_of(&["AC1", "crm", "a"]).await.unwrap();
+    let numbers = store.numbers_of(&["AC1", "crm", "a"], "x").await.unwrap();
     let numbers: Vec<_> = numbers.iter().map(|number| number.id.as_str()).collect();
     assert_eq!(numbers, ["100", "101"]);
 }

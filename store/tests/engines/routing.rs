@@ -152,7 +152,7 @@ pub(crate) async fn numbers_are_found_by_whom_they_lead_to(place: Place) {
     ];
     store.put_routing(kind, &some).await.unwrap();
     let found = async |owners: &[&str]| -> Vec<String> {
-        let numbers = store.numbers_of(owners).await.unwrap();
+        let numbers = store.numbers_of(owners, "default").await.unwrap();
         numbers.into_iter().map(|number| number.id).collect()
     };
     assert_eq!(found(&["AC1"]).await, ["3"]);
