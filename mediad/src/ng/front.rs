@@ -3,6 +3,7 @@
 mod delete;
 mod offer;
 mod query;
+mod shown;
 mod statistics;
 mod treat;
 mod watch;

@@ -1,16 +1,13 @@
 //! Offers and answers.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Instant,
-};
+use std::{net::IpAddr, time::Instant};
 
-use control::media::{Family, Local, Remote, SessionInfo, Side};
+use control::media::{Family, Remote, Side};
 use ng::{Dictionary, Options, Request, Value, description, dictionary, options};
-use sip::sdp::{Relay, Sdp};
-use tracing::{info, warn};
+use sip::sdp::Sdp;
+use tracing::warn;
 
-use super::{Answer, Front, Refusal, treat};
+use super::{Answer, Front, Refusal, shown::local, treat};
 use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine, handling,
@@ -120,7 +117,8 @@ impl Front {
                 let old = stream.session.id;
                 stream.refused = None;
                 // What was recorded goes on in another file, with the answer.
-                branch.offer.record = branch.offer.record.or(stream.recorded.take());
+                let before = stream.recorded.take();
+                branch.offer.record = branch.offer.record.or(before);
                 if stream.blocked != [false; 2] {
                     engine::mute(&self.media, session.id, stream.blocked).await?;
                 }
@@ -266,68 +264,6 @@ impl Front {
         at - usize::from(other < at)
     }
 
-    /// The answer with the SDP as `side` is to see it.
-    fn shown(
-        &self,
-        call: &mut Call,
-        at: usize,
-        side: Side,
-        sdp: &Sdp<'_>,
-        mut options: Options,
-    ) -> Answer {
-        let branch = &mut call.branches[at];
-        let by = branch.offer.by;
-        let media = sdp.media();
-        let address = |local: &Local| options.media_address.unwrap_or_else(|| local.rtp.ip());
-        let (mut relays, mut shown) = (Vec::new(), Vec::new());
-        for (at, media) in media.iter().enumerate() {
-            let stream = branch.streams.get(at).and_then(Option::as_ref);
-            let stream = stream.filter(|stream| stream.offered.is_some());
-            // What is not UDP goes past this server.
-            match (stream, media.is_refused() || !media.is_udp()) {
-                (_, true) => {
-                    relays.push(None);
-                    shown.push(None);
-                }
-                (Some(stream), false) => {
-                    let local = local(&stream.session, side);
-                    relays.push(Some(Relay {
-                        address: address(&local),
-                        rtp: local.rtp.port(),
-                        rtcp: local.rtcp.port(),
-                    }));
-                    shown.push(Some(description::Shown {
-                        address: address(&local),
-                        rtp: local.rtp.port(),
-                        rtcp: local.rtcp.port(),
-                        mux: stream.mux[usize::from(side != by)],
-                    }));
-                }
-                // An answer cannot revive what was not offered. As it came it would lead media past this server.
-                (None, false) => {
-                    relays.push(Some(REFUSED));
-                    shown.push(None);
-                }
-            }
-        }
-        let mut known = relays.iter().flatten().filter(|relay| relay.rtp > 0);
-        if let Some(address) = known.next().map(|relay| relay.address) {
-            let refused = relays.iter_mut().flatten().filter(|relay| relay.rtp == 0);
-            refused.for_each(|relay| relay.address = address);
-        }
-        let rewritten = sdp.rewrite(&relays)?;
-        let mark = options.loop_protect.then_some(self.mark.as_str());
-        let face = if side == Side::A {
-            &mut call.a.face
-        } else {
-            &mut branch.b.face
-        };
-        let body = description::finish(sdp, &rewritten, &options, &shown, face, mark);
-        let mut answer = dictionary([("sdp", Value::Text(body))]);
-        warn_of(&mut options, &mut answer);
-        Ok(answer)
-    }
-
     /// A description that was here before is let pass, where that was asked for.
     fn looped(&self, body: &[u8], sdp: &Sdp<'_>, options: &Options) -> Option<Dictionary> {
         let is_own = options.loop_protect && description::is_marked(sdp, &self.mark);
@@ -337,13 +273,6 @@ impl Front {
 
 /// Branches of a call at most.
 const BRANCHES: usize = 64;
-
-/// A stream without a relay: with port 0, and no word of where its party is.
-const REFUSED: Relay = Relay {
-    address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    rtp: 0,
-    rtcp: 1,
-};
 
 /// The options, as far as they can be had for this SDP.
 fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
@@ -375,16 +304,6 @@ fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
         }
     }
     Ok(options)
-}
-
-/// Tells the client and the log what was not understood, or is done otherwise.
-fn warn_of(options: &mut Options, answer: &mut Dictionary) {
-    if options.warnings.is_empty() {
-        return;
-    }
-    let warnings = options.warnings.join("; ");
-    info!(warnings, "an NG request wanted what is not there");
-    answer.insert(b"warning".to_vec(), Value::from_text(warnings));
 }
 
 fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
@@ -432,13 +351,6 @@ fn ordered<T>(side: Side, [own, other]: [T; 2]) -> [T; 2] {
 
 fn pair(side: Side, remote: Remote) -> [Option<Remote>; 2] {
     ordered(side, [Some(remote), None])
-}
-
-fn local(session: &SessionInfo, side: Side) -> Local {
-    match side {
-        Side::A => session.a,
-        Side::B => session.b,
-    }
 }
 
 const fn family(family: options::Family) -> Family {

@@ -1,0 +1,75 @@
+//! Whose an offer, an answer or a deletion is.
+
+use super::*;
+
+fn answered(call: &mut Call, to: &[u8], via: Option<&[u8]>) -> usize {
+    let (side, at) = call.answered(b"a", to, via).unwrap();
+    assert_eq!(side, Side::A);
+    call.branches[at].answer(to);
+    at
+}
+
+#[test]
+fn either_party_offers_anew_on_its_branch() {
+    let mut call = Call::new(b"a");
+    assert_eq!(call.offerer(b"a", None, None), Ok((Side::A, 0)));
+    assert_eq!(answered(&mut call, b"b", None), 0);
+    assert_eq!(call.offerer(b"b", Some(b"a"), None), Ok((Side::B, 0)));
+    assert_eq!(call.answered(b"b", b"a", None), Ok((Side::B, 0)));
+    assert_eq!(
+        call.offerer(b"a", Some(b"b"), Some(b"new")),
+        Ok((Side::A, 0))
+    );
+    assert_eq!(call.offerer(b"c", None, None), Err(UnknownTags));
+    assert_eq!(call.answered(b"c", b"d", None), Err(UnknownTags));
+    assert_eq!(call.branches.len(), 1);
+}
+
+#[test]
+fn forks_have_branches() {
+    let mut call = Call::new(b"a");
+    assert_eq!(call.offerer(b"a", None, Some(b"1")), Ok((Side::A, 0)));
+    assert_eq!(call.offerer(b"a", None, Some(b"2")), Ok((Side::A, 1)));
+    assert_eq!(call.offerer(b"a", None, Some(b"1")), Ok((Side::A, 0)));
+    assert_eq!(answered(&mut call, b"y", Some(b"2")), 1);
+    // Who does not say which branch answers the one that is open.
+    assert_eq!(answered(&mut call, b"x", None), 0);
+    assert_eq!(answered(&mut call, b"y", None), 1);
+    assert_eq!(call.part(Some(b"a"), Some(b"x"), None), Ok(Part::Branch(1)));
+    assert_eq!(call.part(Some(b"y"), Some(b"a"), None), Ok(Part::Branch(2)));
+    assert_eq!(call.part(Some(b"a"), None, Some(b"2")), Ok(Part::Branch(2)));
+    assert_eq!(call.part(Some(b"a"), None, Some(b"9")), Ok(Part::Whole));
+    assert_eq!(call.part(Some(b"y"), None, None), Ok(Part::Whole));
+    assert_eq!(call.part(None, None, None), Ok(Part::Whole));
+    assert_eq!(call.part(Some(b"n"), None, None), Err(UnknownTags));
+    assert_eq!(call.part(Some(b"n"), Some(b"x"), None), Err(UnknownTags));
+    assert_eq!(call.take(Part::Branch(1)).len(), 1);
+    assert_eq!(call.branches.len(), 1);
+    // The last who has answered ends it for those who have not.
+    assert_eq!(call.offerer(b"a", None, Some(b"3")), Ok((Side::A, 1)));
+    assert_eq!(call.part(Some(b"a"), Some(b"y"), None), Ok(Part::Branch(2)));
+    assert_eq!(call.part(Some(b"y"), Some(b"a"), None), Ok(Part::Whole));
+}
+
+#[test]
+fn the_last_to_answer_has_the_media_of_a_fork_that_is_not_told_of() {
+    let mut call = Call::new(b"a");
+    call.offerer(b"a", None, None).unwrap();
+    answered(&mut call, b"x", None);
+    answered(&mut call, b"y", None);
+    assert_eq!(call.part(Some(b"a"), Some(b"x"), None), Ok(Part::Former));
+    assert!(call.take(Part::Former).is_empty());
+    assert_eq!(call.part(Some(b"a"), Some(b"y"), None), Ok(Part::Branch(1)));
+}
+
+#[test]
+fn parties_are_named_by_tag_or_label() {
+    let mut call = Call::new(b"a");
+    call.a.label = Some(b"caller".to_vec());
+    call.offerer(b"a", None, None).unwrap();
+    answered(&mut call, b"b", None);
+    assert_eq!(call.parties(Some(b"b"), None), [(1, Side::B)]);
+    assert_eq!(call.parties(None, Some(b"caller")), [(1, Side::A)]);
+    assert_eq!(call.parties(None, None).len(), 2);
+    assert!(call.parties(Some(b"z"), None).is_empty());
+}
