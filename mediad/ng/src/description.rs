@@ -1,6 +1,10 @@
 //! What is done to an SDP beyond its addresses and ports, which are [`sip`]'s business.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hasher},
+    net::IpAddr,
+};
 
 use sip::sdp::{Direction, Sdp};
 
@@ -27,8 +31,8 @@ pub struct Face {
     /// The first `s=` line.
     session_name: Option<Vec<u8>>,
     version: Option<u64>,
-    /// All but the version of the last one.
-    last: Vec<u8>,
+    /// Of all but the version of the last one: whole descriptions of every call would be much to keep.
+    last: u64,
 }
 
 impl Mux {
@@ -142,10 +146,13 @@ fn origin(
         let counted = face
             .version
             .unwrap_or_else(|| own.version.parse().unwrap_or(1));
-        let changed = face.version.is_some() && face.last != rest;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(rest);
+        let digest = hasher.finish();
+        let changed = face.version.is_some() && face.last != digest;
         let counted = counted.wrapping_add(u64::from(changed));
         face.version = Some(counted);
-        face.last = rest.to_vec();
+        face.last = digest;
         version = counted.to_string();
     }
     let family = if address.contains(':') { "IP6" } else { "IP4" };
