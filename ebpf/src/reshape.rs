@@ -212,7 +212,14 @@ fn plan<const L3: usize>(
 /// Moves the start of the frame, writes the headers and counts.
 #[inline(always)]
 pub(crate) fn send(context: &XdpContext, plan: &Plan) -> Result<(u32, Counter), Counter> {
-    tap::copy(context, Frame::new(context), plan.before, &plan.packet);
+    tap::copy(
+        context,
+        Frame::new(context),
+        plan.before,
+        &plan.packet,
+        plan.flow,
+        plan.now,
+    );
     match (
         plan.packet.live.flags & flags::OUT_IPV6 != 0,
         plan.packet.live.tags,

@@ -45,7 +45,7 @@ pub(crate) fn ipv4<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
-    tap::copy(context, frame, l4, &packet);
+    tap::copy(context, frame, l4, &packet, flow, now);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
@@ -99,7 +99,7 @@ pub(crate) fn ipv6<const L3: usize>(
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
     }
-    tap::copy(context, frame, l4, &packet);
+    tap::copy(context, frame, l4, &packet, flow, now);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use ebpf::packet::Frame;
-use ebpf_abi::{Counter, LARGE, MEDIUM, SMALL, TAP_BYTES, TapHead, flags, tap_flags};
+use ebpf_abi::{Counter, Flow, LARGE, MEDIUM, SMALL, TAP_BYTES, TapHead, flags, tap_flags};
 
 use crate::{gate::Admitted, maps};
 
@@ -29,10 +29,23 @@ struct Entry<const LEN: usize> {
     frame: [u8; LEN],
 }
 
-/// Copies a frame with its UDP header at `l4` that is about to be written and sent, if somebody wants it.
+/// Copies a frame with its UDP header at `l4` that is about to be written and sent, if somebody wants it. Of RTCP, which is
+/// always wanted, no more than `flow` allows: a flood to one port would leave the others' recordings no room.
 #[inline(always)]
-pub(crate) fn copy(context: &XdpContext, frame: Frame, l4: usize, packet: &Admitted) {
-    if !packet.rtcp && packet.live.flags & flags::TAP == 0 {
+pub(crate) fn copy(
+    context: &XdpContext,
+    frame: Frame,
+    l4: usize,
+    packet: &Admitted,
+    flow: *mut Flow,
+    now: u64,
+) {
+    // SAFETY: as in `rewrite::record`.
+    let is_wanted = match packet.rtcp {
+        true => unsafe { &mut *flow }.admits_copy(now),
+        false => packet.live.flags & flags::TAP != 0,
+    };
+    if !is_wanted {
         return;
     }
     let payload = l4 + ebpf_abi::wire::UDP_LEN;

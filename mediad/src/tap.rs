@@ -30,6 +30,9 @@ const REST: Duration = Duration::from_millis(500);
 /// Copies in a turn at most: more than the ring has room for.
 const MOST: usize = (TAP_BYTES as usize) / SMALL;
 
+/// What is heard of one datagram at most: blocks of a report are of one party each, and a shard's queue has no bound.
+const REPORTS: usize = 8;
+
 /// How the thread is told what is recorded.
 #[derive(Debug, Clone)]
 pub(crate) struct Tapper {
@@ -248,7 +251,7 @@ impl Desk {
         let Some(told) = shard.and_then(|shard| self.reports.get_mut(shard)) else {
             return;
         };
-        told.extend(reports(payload).map(|report| Overheard {
+        told.extend(reports(payload).take(REPORTS).map(|report| Overheard {
             port: head.port,
             arrival: head.arrival,
             report,

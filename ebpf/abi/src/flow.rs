@@ -69,8 +69,10 @@ pub struct Flow {
     pub late: u32,
     /// How much later than at the best packets come now, in ns: what a jitter buffer has to wait for.
     pub lateness: u64,
+    /// What is copied of the port's RTCP.
+    pub copies: Bucket,
     /// Zero, for a later use.
-    pub reserved: [u32; 8],
+    pub reserved: [u32; 7],
 }
 
 const _: () = {
@@ -144,7 +146,17 @@ pub const fn spacing(ptime: u16, times: u32) -> u16 {
     }
 }
 
+/// The least time between copies of one port's RTCP, as by [`spacing()`]: 200 in a second, more than any party has to say.
+/// All ports share the ring, also those without a cap.
+const COPY_SPACING: u16 = spacing(20, 4);
+
 impl Flow {
+    /// Whether RTCP that is sent on at `now` (CLOCK_MONOTONIC, ns) may be copied.
+    #[inline(always)]
+    pub const fn admits_copy(&mut self, now: u64) -> bool {
+        self.copies.admits(now, COPY_SPACING)
+    }
+
     /// As [`Bucket::admits`]; what is not is counted.
     #[inline(always)]
     pub const fn admits(&mut self, now: u64, spacing: u16) -> bool {

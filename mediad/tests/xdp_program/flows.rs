@@ -151,6 +151,7 @@ fn only_what_is_forwarded_counts_into_a_flow() {
     assert_eq!(run(&report), XDP_TX);
     let counted = Flow {
         bucket: bed.xdp.flows().read(port).bucket,
+        copies: bed.xdp.flows().read(port).copies,
         ..Flow::default()
     };
     assert_eq!(bed.xdp.flows().read(port), counted);

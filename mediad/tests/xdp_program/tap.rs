@@ -146,3 +146,30 @@ fn a_ring_that_is_full_costs_copies_and_no_packets() {
     bed.expect("after", &came, &expected);
     assert!(next(&mut ring).is_some());
 }
+
+/// The ring is everybody's: a flood of RTCP to one port is sent on, and copied no more than its party has to say.
+#[test]
+fn rtcp_is_not_copied_without_end() {
+    if !permitted() {
+        return;
+    }
+    for identity in [RTP, Identity { rtcp: true, ..RTP }] {
+        let (bed, mut ring) = bed();
+        let (mut packet, mut sent) = pair(false);
+        (packet.payload, sent.payload) = (rtcp(5), rtcp(5));
+        bed.forward(&packet, &sent, LOOPBACK, identity);
+        let before = bed.xdp.counters().unwrap();
+        let start = std::time::Instant::now();
+        for _ in 0..1_000 {
+            bed.xdp.test_run(&packet.frame(), 1).unwrap();
+        }
+        let seconds = start.elapsed().as_secs();
+        let counted = bed.xdp.counters().unwrap().since(&before);
+        assert_eq!(counted.of(Counter::RtcpTx), 1_000);
+        let mut copies = 0;
+        while next(&mut ring).is_some() {
+            copies += 1;
+        }
+        assert!((200..=200 * (seconds + 2)).contains(&copies), "{copies}");
+    }
+}
