@@ -8,9 +8,15 @@ use crate::record::{Tap, Trouble};
 use crate::shard::Command;
 
 impl Engine {
-    /// The disk is waited for, but not by a shard.
+    /// The disk is waited for, but not by a shard, nor by who wants a recording to pause: it would go on meanwhile.
     pub(super) async fn record(self, record: Record) -> Result<Response, Fault> {
         let (id, pause) = (record.id, record.pause);
+        if record.name.is_some() {
+            let order = self.of_session(id, move |reply| Command::Pause(id, pause, reply));
+            if let Some(path) = order.await? {
+                return Ok(Response::Recording(Some(path.display().to_string())));
+            }
+        }
         let taps = match record.name.is_some() {
             false => None,
             true => Some(self.begin_recording(record).await?),
@@ -21,7 +27,7 @@ impl Engine {
         if let Some(tap) = begun
             && path.as_ref().ok().and_then(Option::as_deref) != Some(tap.path())
         {
-            // The session has a recording already, or can have none.
+            // Somebody else has begun one meanwhile, or the session can have none.
             tap.discard();
         }
         let path = path?.map(|path| path.display().to_string());

@@ -29,6 +29,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Record(id, taps, how, reply) => {
                 drop(reply.send(self.record(id, taps, how)));
             }
+            Command::Pause(id, how, reply) => drop(reply.send(self.pause(id, how))),
             Command::Unrecord(id, number) => self.unrecord(id, number),
             Command::Overheard(reports) => self.overhear(&reports),
             Command::Voice(id, orders, reply) => drop(reply.send(self.voice(id, orders))),

@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Dtmf(Dtmf, Reply<SessionInfo>),
     /// Record both parties, or neither, and in which way it goes on; answered with where that is.
     Record(SessionId, Option<[Tap; 2]>, Pause, Reply<Option<PathBuf>>),
+    /// Let the recording that there is go on in this way; answered with where it is, `None` where there is none.
+    Pause(SessionId, Pause, Reply<Option<PathBuf>>),
     /// The recording of this number has ended by itself.
     Unrecord(SessionId, u64),
     /// RTCP that XDP has forwarded.

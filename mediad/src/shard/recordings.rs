@@ -56,6 +56,21 @@ impl<I: PacketIo> Shard<I> {
         Ok(path)
     }
 
+    /// Lets the recording of a call go on in another way, if it has one. Where that is.
+    pub(super) fn pause(
+        &mut self,
+        id: SessionId,
+        how: PauseOrder,
+    ) -> Result<Option<PathBuf>, Fault> {
+        let index = self.find(id)?;
+        let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
+        let tap = session.legs[0].tap.as_ref();
+        Ok(tap.map(|tap| {
+            tap.pause(monotonic_ns(), pause(how));
+            tap.path().to_owned()
+        }))
+    }
+
     /// The recording of a call has ended by itself.
     pub(super) fn unrecord(&mut self, id: SessionId, number: u64) {
         let Some(&index) = self.by_id.get(&id) else {

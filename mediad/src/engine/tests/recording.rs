@@ -9,6 +9,7 @@ on_both_backends! {
     what_cannot_be_recorded_is_refused;
     packets_are_recorded_as_they_came_and_not_in_pauses;
     a_paused_recording_is_silent_or_shorter;
+    a_disk_that_takes_no_file_refuses_no_pause;
     the_way_to_each_party_is_known_by_the_rtcp_that_passes;
 }
 
@@ -234,6 +235,27 @@ async fn a_paused_recording_is_silent_or_shorter(datapath: &str) {
     // 200 ms of stereo, but for what was before the pause.
     assert!(lengths[0] > HEADER + 180 * 32, "{lengths:?}");
     assert!(lengths[1] < HEADER + 100 * 32, "{lengths:?}");
+}
+
+/// A pause makes no file, so that nothing of the disk is in its way.
+async fn a_disk_that_takes_no_file_refuses_no_pause(datapath: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = folder.path().join("made");
+    let more = format!("recordings = \"{}\"\n", recordings.display());
+    let bed = Bed::with(datapath, 40, &more).await;
+    let (alice, bob) = (Party::new(1), Party::new(2));
+    bed.create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let path = record(&bed, Some("call")).await.unwrap();
+    std::fs::rename(&recordings, folder.path().join("gone")).unwrap();
+    for pause in [Pause::Silence, Pause::Resume] {
+        let paused = record_as(&bed, Some("call"), RecordFormat::Wav, pause).await;
+        assert_eq!(paused.unwrap(), path);
+    }
+    record(&bed, None).await.unwrap();
+    let fault = record(&bed, Some("call")).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Conflict);
+    bed.engine.stop().await;
 }
 
 async fn the_way_to_each_party_is_known_by_the_rtcp_that_passes(datapath: &str) {
