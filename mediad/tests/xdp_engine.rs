@@ -12,6 +12,8 @@ mod bpffs;
 mod netns;
 #[path = "xdp_common/permitted.rs"]
 mod permission;
+#[path = "xdp_engine/rtcp.rs"]
+mod rtcp;
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -990,6 +992,13 @@ on_both_families! {
     a_call_crosses_from_inside_to_outside
     a_full_disk_ends_a_recording_and_no_call
     the_round_trip_is_known_on_xdp
+}
+
+use rtcp::{a_neighbour_does_not_keep_the_rtcp_of_a_party, rtcp_of_parties_that_are_apart_stays};
+
+on_both_families! {
+    a_neighbour_does_not_keep_the_rtcp_of_a_party
+    rtcp_of_parties_that_are_apart_stays
 }
 
 #[test]

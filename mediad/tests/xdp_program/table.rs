@@ -265,6 +265,36 @@ fn the_source_gate_is_exact() {
     }
 }
 
+/// While another source may take the peer's place, it is for userspace to judge, whatever it sends; the peer's own goes on.
+#[test]
+fn the_source_gate_is_open_where_the_slot_says_so() {
+    if !permitted() {
+        return;
+    }
+    let bed = Bed::new();
+    for (name, packet, sent) in shapes() {
+        for identity in [RTP, RTCP] {
+            let slot = slot(&packet, &sent, LOOPBACK, identity).pass_sources();
+            bed.xdp.slots().write(packet.to.port(), &slot);
+            let report = |packet: &Packet| Packet {
+                payload: rtcp(1),
+                ..packet.clone()
+            };
+            let mut stranger = packet.clone();
+            stranger.from.set_port(4001);
+            let mut elsewhere = packet.clone();
+            elsewhere.from.set_ip(sent.to.ip());
+            for other in [stranger, elsewhere] {
+                for frame in [other.frame(), report(&other).frame()] {
+                    bed.expect(&name, &frame, &Expected::Pass(Counter::PassUserspace));
+                }
+            }
+            let own = Expected::Sent(Counter::RtcpTx, report(&sent).frame());
+            bed.expect(&name, &report(&packet).frame(), &own);
+        }
+    }
+}
+
 #[test]
 fn slots_that_do_not_forward() {
     if !permitted() {
