@@ -226,6 +226,7 @@ fn on_media_port(
             if received.xdp_since.is_some() {
                 received.beside += 1;
                 received.beside_octets += u64::from(octets);
+                received.beside_at = packet.arrival;
             } else {
                 received
                     .rtp

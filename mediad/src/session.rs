@@ -83,6 +83,8 @@ pub(crate) struct Leg {
     pub(crate) forwarded: u64,
     /// The program passes on whom it does not know on the RTP port.
     pub(crate) contested: bool,
+    /// It copies what the party says.
+    pub(crate) copied: bool,
     /// Packets on this leg's ports that were not taken.
     pub(crate) refused: u64,
     /// What had become of its packets at the last survey.
@@ -114,6 +116,8 @@ pub(crate) struct Reception {
     /// RTP packets that came to the shard while the XDP program kept `rtp`, and their octets.
     pub(crate) beside: u64,
     pub(crate) beside_octets: u64,
+    /// When the last of them came.
+    pub(crate) beside_at: u64,
     /// RTP packets that the XDP program received in earlier turns at this flow.
     pub(crate) xdp_before: u64,
     /// `rtp.packets` when the XDP program took over, while it has the flow.
@@ -163,7 +167,8 @@ impl Session {
             leg.trip = RoundTrip::default();
         }
         leg.received.tick = ebpf_abi::tick(remote.format.clock_rate);
-        leg.received.strayed = false;
+        // Described again as it was, it would stray again.
+        leg.received.strayed &= !(moved || mux_changed);
         leg.remote = Some(remote);
         self.let_in();
         self.follow_keys(side);
@@ -281,6 +286,7 @@ impl Leg {
             received: Reception::default(),
             forwarded: 0,
             contested: false,
+            copied: false,
             refused: 0,
             surveyed: Losses::default(),
         }

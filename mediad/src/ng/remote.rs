@@ -53,9 +53,8 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
         .next()
         .and_then(|format| format.parse().ok());
     // UDPTL has no clock, which is how it is known.
-    let clock_rate = codec.map_or(if media.is_rtp() { 8000 } else { 0 }, |codec| {
-        codec.clock_rate
-    });
+    let usual_rate = if media.is_rtp() { 8000 } else { 0 };
+    let clock_rate = codec.map_or(usual_rate, |codec| codec.clock_rate);
     let event = media.codecs().find(|codec| {
         codec.name.eq_ignore_ascii_case("telephone-event") && codec.clock_rate == clock_rate
     });

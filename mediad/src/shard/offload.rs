@@ -93,7 +93,8 @@ impl Offload {
         let muxed = leg.muxes() && other.muxes();
         let is_plain = self.is_plain(leg, other);
         self.tap(leg);
-        let tapped = leg.ear.is_some();
+        leg.copied = leg.ear.is_some();
+        let tapped = leg.copied;
         let may = !silent && !leg.received.strayed;
         let (tos, spacing) = (other.tos, leg.received.spacing);
         let forwarding = (may && is_plain)
@@ -169,6 +170,15 @@ impl Offload {
             return None;
         }
         let hop = self.hops.hop(route.source.ip(), route.destination.ip())?;
+        // The kernel keeps the tag that it, or the card, has taken off a packet beside it, where the generic program neither
+        // sees nor changes it: what is sent on would have that one too.
+        if self.mode == Mode::Generic {
+            let back = self.hops.hop(route.local.ip(), route.peer.ip());
+            let is_tagged = |hop: &Hop| hop.tags.iter().any(Option::is_some);
+            if is_tagged(&hop) || back.as_ref().is_some_and(is_tagged) {
+                return None;
+            }
+        }
         Slot::forwarding(identity, route, &hop, clock_rate).ok()
     }
 
@@ -288,6 +298,8 @@ impl Reception {
         } else if let Some(since) = self.xdp_since.take() {
             self.rtp = flows.read(port);
             self.xdp_before += self.rtp.packets.saturating_sub(since);
+            // What came beside the program was no gap.
+            self.rtp.last_arrival = self.rtp.last_arrival.max(self.beside_at);
         }
     }
 }
@@ -366,7 +378,9 @@ impl<I: PacketIo> Shard<I> {
                     && leg.learner.source().is_some()
                     && !leg.learner.is_silent(now)
                     && !leg.received.strayed;
-                leg.received.handed_over != may || leg.contested != leg.learner.is_contested(now)
+                leg.received.handed_over != may
+                    || leg.contested != leg.learner.is_contested(now)
+                    || leg.copied != leg.ear.is_some()
             });
             if changed {
                 offload.sync(session, now);

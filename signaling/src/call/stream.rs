@@ -631,15 +631,14 @@ fn format(media: &sdp::Media<'_, '_>) -> Format {
         .and_then(|format| format.parse().ok())
         .unwrap_or(0);
     let codec = media.codec(payload_type).filter(|_| media.is_rtp());
+    // UDPTL has no clock, which is how the media plane knows it.
+    let usual_rate = if media.is_rtp() { 8000 } else { 0 };
     Format {
         payload_type,
         encoding: codec
             .map_or(Cow::Borrowed(""), |codec| codec.name.into())
             .into_owned(),
-        // UDPTL has no clock, which is how the media plane knows it.
-        clock_rate: codec.map_or(if media.is_rtp() { 8000 } else { 0 }, |codec| {
-            codec.clock_rate
-        }),
+        clock_rate: codec.map_or(usual_rate, |codec| codec.clock_rate),
         ptime_ms: media.ptime().unwrap_or(20),
     }
 }
