@@ -718,8 +718,11 @@ async fn what_the_program_passes_is_the_shards_call(bed: &Bed) {
     send_no_checksums(&alice.rtp);
     let info = create(&engine, &alice, &bob).await;
     let start = Instant::now();
+    let (mut last, mut pause) = (start, Duration::ZERO);
     loop {
         let sent = alice.send(info.a.rtp);
+        pause = pause.max(last.elapsed());
+        last = Instant::now();
         assert_eq!(receive(&bob.rtp), (sent, info.b.rtp));
         let now = stats(&engine).await;
         assert_eq!(now.from_a.packets_xdp, 0);
@@ -732,6 +735,8 @@ async fn what_the_program_passes_is_the_shards_call(bed: &Bed) {
     let now = stats(&engine).await;
     assert_eq!(now.from_a.packets, u64::from(alice.sequence));
     assert_eq!(now.from_a.lost, 0);
+    let gap = Duration::from_millis(now.from_a.longest_gap_ms.into());
+    assert!(gap < pause + Duration::from_millis(40), "{gap:?} {pause:?}");
     engine.stop().await;
 }
 

@@ -41,12 +41,12 @@ pub(crate) async fn rtcp_of_parties_that_are_apart_stays(bed: &Bed) {
     let Response::Session(info) = answer else {
         panic!("{answer:?}");
     };
-    for _ in 0..3 {
+    // Long enough for the next hops to be found.
+    for _ in 0..25 {
         for (party, local) in [(&mut alice, info.a), (&mut bob, info.b)] {
             party.send(local.rtp);
             party.rtcp.send_to(&REPORT, local.rtcp).unwrap();
         }
-        // The shard learns in a moment.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!hears(&alice.rtcp) && !hears(&bob.rtcp));
