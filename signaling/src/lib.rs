@@ -11,6 +11,7 @@ mod defence;
 mod directory;
 mod ids;
 mod keepalive;
+mod lasting;
 mod location;
 mod media;
 mod metrics;
@@ -222,7 +223,8 @@ pub async fn start(
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
     let post = Post::new(store.clone());
     vitals.spawn(post.clone().run());
-    let (rows, rows_writer) = rows::Rows::new(store.clone(), config.node.name.clone());
+    let id = lasting::node_id(&config.node.data_dir);
+    let (rows, rows_writer) = rows::Rows::new(store.clone(), id, config.node.name.clone());
     vitals.spawn_to_end(rows_writer.run(vitals.stop.clone()));
     let resolver = Resolver::new(&config.sip.resolver, served, metrics.clone());
     let (asker, asking) = accounts::ask(store.clone(), access.accounts.clone(), {

@@ -6,10 +6,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use store::{
-    Recording, Store, StoreError, Timestamp, VoiceCallRow, VoiceLeft, VoiceMessageRow,
+    Recording, Store, StoreError, Timestamp, Uuid, VoiceCallRow, VoiceLeft, VoiceMessageRow,
     VoiceRecordingRow, VoiceStreamRow,
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,6 +22,8 @@ const MOST: usize = 100_000;
 const BATCH: usize = 500;
 /// Until the store is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is noted that the node lives, beside what it tells.
+const LIVES: Duration = Duration::from_secs(10);
 /// How long the last ones may take when the node stops.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -45,8 +50,10 @@ pub(crate) struct Rows(mpsc::UnboundedSender<Row>);
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Store,
-    /// Whose rows they are.
+    /// Whose rows they are: an id that the node keeps.
     node: String,
+    /// What people call it.
+    name: String,
     news: mpsc::UnboundedReceiver<Row>,
     waiting: HashMap<String, Row>,
     lost: u64,
@@ -75,12 +82,13 @@ impl Row {
 }
 
 impl Rows {
-    /// `node` is the name of this one.
-    pub(crate) fn new(store: Store, node: String) -> (Self, Writer) {
+    /// `node` is the id that this one keeps, and `name` what people call it.
+    pub(crate) fn new(store: Store, node: Uuid, name: String) -> (Self, Writer) {
         let (sender, news) = mpsc::unbounded_channel();
         let writer = Writer {
             store,
-            node,
+            node: node.to_string(),
+            name,
             news,
             waiting: HashMap::new(),
             lost: 0,
@@ -103,9 +111,12 @@ impl Writer {
             pause(&shutdown).await;
             self.take_all();
         }
+        let mut lives = interval(LIVES);
+        lives.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                _ = lives.tick() => self.note_life().await,
                 row = self.news.recv() => match row {
                     Some(row) => self.take(row),
                     None => break,
@@ -123,6 +134,14 @@ impl Writer {
         let last = async { while !self.waiting.is_empty() && self.write().await {} };
         if tokio::time::timeout(PATIENCE, last).await.is_err() {
             warn!("the store did not take the last states of programmable calls in time");
+        }
+    }
+
+    async fn note_life(&self) {
+        let (node, name) = (&self.node, &self.name);
+        let noted = self.store.note_voice_node(node, name, Timestamp::now());
+        if let Err(error) = noted.await {
+            warn!(%error, "it cannot be noted that the node lives");
         }
     }
 
@@ -145,15 +164,23 @@ impl Writer {
                 recordings,
                 messages,
             }) => info!(
+                node = self.name,
+                id = self.node,
                 calls,
                 streams,
                 recordings,
                 messages,
-                "ended what the node had under way of applications when it was killed"
+                "ended what was under way of applications when its node was killed"
             ),
             Err(error) => {
-                warn!(%error, "what the node had under way before cannot be ended yet");
-                return false;
+                // What it refuses now it refuses later too, and what is to be written does not wait for that.
+                let is_over = matches!(error, StoreError::Rejected(_) | StoreError::Corrupt { .. });
+                warn!(
+                    %error,
+                    again = !is_over,
+                    "what the node had under way before cannot be ended"
+                );
+                return is_over;
             }
         }
         true

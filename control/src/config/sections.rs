@@ -30,7 +30,8 @@ use crate::{
 pub struct Node {
     /// A name for logs, metrics and pinned maps; letters, digits, `-`, `_` and `.`. Default `tandem`.
     pub name: String,
-    /// Where the database and the control sockets are. Default `/var/lib/tandem`.
+    /// Where the database and the control sockets are, and `node.id`, by which a node knows what is its own in a database
+    /// that it shares: not to be copied to another node. Default `/var/lib/tandem`.
     pub data_dir: PathBuf,
 }
 

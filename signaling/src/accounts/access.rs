@@ -2,11 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,7 +20,7 @@ use sip::{
 };
 
 use super::Cache;
-use crate::location::Location;
+use crate::{lasting, location::Location};
 
 /// Parts of the memory of used nonces, each behind a lock of its own.
 const GUARDS: usize = 16;
@@ -225,48 +223,13 @@ pub(crate) fn secret(config: &Config) -> Result<NonceSecret, SecretError> {
         return Ok(NonceSecret(key));
     }
     let path = config.node.data_dir.join("nonce.secret");
-    kept(&path)
-        .map(NonceSecret)
-        .map_err(|error| SecretError { path, error })
-}
-
-fn kept(path: &Path) -> io::Result<[u8; 32]> {
-    let mut key = [0; 32];
-    match File::open(path) {
-        Ok(mut file) => {
-            file.read_exact(&mut key)?;
-            return Ok(key);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
-    // Under another name first: a file that is there is whole.
-    let unfinished = path.with_extension(format!("{:08x}", rand::random::<u32>()));
     let random: [[u8; 16]; 2] = [rand::random(), rand::random()];
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(random.as_flattened())?;
-    file.sync_all()?;
-    // Where another process was quicker, its secret counts.
-    let linked = std::fs::hard_link(&unfinished, path);
-    std::fs::remove_file(&unfinished)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => {
-            File::open(path)?.read_exact(&mut key)?;
-            Ok(key)
-        }
-    }
+    let key = lasting::kept(&path, random.as_flattened()).and_then(|kept| {
+        let key = kept.first_chunk().copied();
+        key.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    });
+    key.map(NonceSecret)
+        .map_err(|error| SecretError { path, error })
 }
 
 fn lock<'g>(guards: &'g [Mutex<ReplayGuard>], nonce: &Nonce) -> MutexGuard<'g, ReplayGuard> {

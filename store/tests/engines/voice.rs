@@ -479,9 +479,8 @@ pub(crate) async fn what_a_killed_node_had_under_way_is_ended_and_nothing_else(p
         updated: Timestamp::from_millis(ms),
         sequence: 1,
     };
-    // The latest sign of life.
     store
-        .upsert_voice_streams(own, &[stream(1, 20_500)])
+        .upsert_voice_streams(own, &[stream(1, 1)])
         .await
         .unwrap();
     store
@@ -522,6 +521,11 @@ pub(crate) async fn what_a_killed_node_had_under_way_is_ended_and_nothing_else(p
         .await
         .unwrap();
 
+    // The latest signs of life, though nothing of the first was under way then.
+    for (node, ms) in [("n1", 20_500), ("n2", 90_000)] {
+        let lived = Timestamp::from_millis(ms);
+        store.note_voice_node(node, "x", lived).await.unwrap();
+    }
     let now = Timestamp::from_millis(100_000);
     let left = VoiceLeft {
         calls: 4,
@@ -581,4 +585,27 @@ pub(crate) async fn what_a_killed_node_had_under_way_is_ended_and_nothing_else(p
     let row = store.voice_call(&sid(6)).await.unwrap().unwrap();
     let end = row.ended.map(Timestamp::millis);
     assert_eq!((row.status, end), (VoiceStatus::Failed, Some(6_001)));
+
+    // A state of somebody who lives after all counts.
+    let alive = VoiceCallRow {
+        sequence: 4,
+        ..up(1)
+    };
+    store.upsert_voice_calls(own, &[alive]).await.unwrap();
+    let row = store.voice_call(&sid(1)).await.unwrap().unwrap();
+    assert_eq!((row.status, row.ended), (VoiceStatus::InProgress, None));
+
+    // A node that has told nothing for a day does not come back.
+    let later = Timestamp::from_millis(86_400_000 + 90_001);
+    let left = VoiceLeft {
+        calls: 1,
+        streams: 1,
+        recordings: 1,
+        messages: 1,
+    };
+    store.note_voice_node("n1", "x", later).await.unwrap();
+    assert_eq!(store.end_left_voice("n3", later).await.unwrap(), left);
+    let row = store.voice_call(&sid(5)).await.unwrap().unwrap();
+    let end = row.ended.map(Timestamp::millis);
+    assert_eq!((row.status, end), (VoiceStatus::Completed, Some(90_000)));
 }
