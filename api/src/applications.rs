@@ -167,7 +167,7 @@ async fn list(
     Ok(wanted.page(applications.await?))
 }
 
-/// Adds an application. It is kept; that numbers lead to applications is not built yet.
+/// Adds an application, to which numbers and trunks may lead.
 #[utoipa::path(post, path = "/applications", tag = "applications", request_body = NewApplication,
     security(("bearer" = ["developer"])), responses(
         (status = 201, body = ApplicationView),
