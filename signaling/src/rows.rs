@@ -11,7 +11,7 @@ use store::{
 };
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -57,6 +57,8 @@ pub(crate) struct Writer {
     news: mpsc::UnboundedReceiver<Row>,
     waiting: HashMap<String, Row>,
     lost: u64,
+    /// When it was last noted that the node lives.
+    noted: Option<Instant>,
 }
 
 impl Row {
@@ -92,6 +94,7 @@ impl Rows {
             news,
             waiting: HashMap::new(),
             lost: 0,
+            noted: None,
         };
         (Self(sender), writer)
     }
@@ -111,12 +114,11 @@ impl Writer {
             pause(&shutdown).await;
             self.take_all();
         }
-        let mut lives = interval(LIVES);
-        lives.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
+            self.note_life().await;
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                _ = lives.tick() => self.note_life().await,
+                () = sleep(LIVES) => {}
                 row = self.news.recv() => match row {
                     Some(row) => self.take(row),
                     None => break,
@@ -127,6 +129,7 @@ impl Writer {
                 if !self.write().await {
                     pause(&shutdown).await;
                 }
+                self.note_life().await;
                 self.take_all();
             }
         }
@@ -137,7 +140,12 @@ impl Writer {
         }
     }
 
-    async fn note_life(&self) {
+    /// Notes from time to time that the node lives, however much there is to be written.
+    async fn note_life(&mut self) {
+        if self.noted.is_some_and(|at| at.elapsed() < LIVES) {
+            return;
+        }
+        self.noted = Some(Instant::now());
         let (node, name) = (&self.node, &self.name);
         let noted = self.store.note_voice_node(node, name, Timestamp::now());
         if let Err(error) = noted.await {
