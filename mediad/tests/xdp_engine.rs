@@ -8,12 +8,18 @@
 
 #[path = "xdp_common/bpffs.rs"]
 mod bpffs;
+#[path = "xdp_engine/families.rs"]
+mod families;
 #[path = "xdp_common/netns.rs"]
 mod netns;
 #[path = "xdp_common/permitted.rs"]
 mod permission;
+#[path = "xdp_engine/recording.rs"]
+mod recording;
 #[path = "xdp_engine/rtcp.rs"]
 mod rtcp;
+#[path = "xdp_engine/sources.rs"]
+mod sources;
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -28,6 +34,7 @@ use control::{
     channel::{self, Handler},
     media::*,
 };
+use families::*;
 use mediad::{
     Engine,
     xdp::{ProgramGuard, attach_pass},
@@ -35,6 +42,9 @@ use mediad::{
 use netns::Namespace;
 use permission::permitted;
 use prometheus::Registry;
+use recording::*;
+use rtcp::*;
+use sources::*;
 
 /// Caller - node - callee.
 struct Bed {
@@ -460,306 +470,6 @@ async fn keys_are_pressed_in_a_call_on_xdp(bed: &Bed) {
     engine.stop().await;
 }
 
-async fn record(engine: &Engine, name: Option<&str>, format: RecordFormat) -> Option<String> {
-    let request = Request::Record(Record {
-        id: ID,
-        name: name.map(str::to_owned),
-        format,
-        pause: Pause::Resume,
-    });
-    match engine.handle(request).await.unwrap() {
-        Response::Recording(path) => path,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Talks at the pace of speech; what both have said.
-fn speak(alice: &mut Party, bob: &mut Party, info: &SessionInfo, count: u16) -> [Vec<Vec<u8>>; 2] {
-    let mut said = [Vec::new(), Vec::new()];
-    for _ in 0..count {
-        said[0].push(alice.send(info.a.rtp));
-        said[1].push(bob.send(info.b.rtp));
-        assert_eq!(receive(&bob.rtp).0, *said[0].last().unwrap());
-        assert_eq!(receive(&alice.rtp).0, *said[1].last().unwrap());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    said
-}
-
-/// A call that is recorded stays on the program, sample for sample and frame for frame.
-async fn a_call_on_xdp_is_recorded(bed: &Bed) {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = start_with(&format!("recordings = \"{}\"\n", folder.path().display())).await;
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let info = create(&engine, &alice, &bob).await;
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let before = stats(&engine).await;
-    let wav = record(&engine, Some("call"), RecordFormat::Wav).await;
-    let said = speak(&mut alice, &mut bob, &info, 35);
-    assert_eq!(record(&engine, None, RecordFormat::Wav).await, None);
-    talk(&mut alice, &mut bob, &info, 5);
-    let pcap = record(&engine, Some("call"), RecordFormat::Pcap).await;
-    let sent = speak(&mut alice, &mut bob, &info, 5);
-    assert_eq!(record(&engine, None, RecordFormat::Wav).await, None);
-    let after = stats(&engine).await;
-    for (before, after) in [(before.from_a, after.from_a), (before.from_b, after.from_b)] {
-        assert_eq!(after.packets_xdp - before.packets_xdp, 45);
-        assert_eq!(after.packets - before.packets, 45);
-        assert_eq!(after.lost, 0);
-    }
-    let page = engine.metrics();
-    assert!(page.contains("reason=\"tap_full\"} 0\n"), "{page}");
-    engine.stop().await;
-
-    let wav = std::fs::read(wav.unwrap()).unwrap();
-    for (channel, said) in said.iter().enumerate() {
-        let frames = wav[rtp::record::HEADER..].chunks_exact(4);
-        let heard: Vec<_> = frames
-            .map(|frame| i16::from_le_bytes([frame[channel * 2], frame[channel * 2 + 1]]))
-            .collect();
-        let payload = said.iter().flat_map(|packet| &packet[12..]);
-        let said: Vec<_> = payload
-            .map(|octet| rtp::g711::decode_ulaw(*octet))
-            .collect();
-        let start = heard.iter().position(|sample| *sample != 0).unwrap();
-        assert_eq!(heard[start..start + said.len()], said, "{channel}");
-        let rest = &heard[start + said.len()..];
-        assert!(rest.iter().all(|sample| *sample == 0), "{channel}");
-    }
-    let pcap = std::fs::read(pcap.unwrap()).unwrap();
-    let frames = frames(&pcap);
-    assert_eq!(frames.len(), 10);
-    let header = if bed.v6 { 62 } else { 42 };
-    for (local, said) in [info.a.rtp, info.b.rtp].iter().zip(sent) {
-        let port = local.port().to_be_bytes();
-        let came = frames
-            .iter()
-            .filter(|frame| frame[header - 6..header - 4] == port);
-        let payloads: Vec<_> = came.clone().map(|frame| frame[header..].to_vec()).collect();
-        assert_eq!(payloads, said);
-        // As they were on the wire: with addresses that only the link knows.
-        let known = came.filter(|frame| frame[..6] != [0; 6] && frame[6..12] != [0; 6]);
-        assert_eq!(known.count(), 5);
-    }
-}
-
-/// A disk without room for a second of audio ends the recording, and nothing else.
-async fn a_full_disk_ends_a_recording_and_no_call(bed: &Bed) {
-    let folder = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"])
-        .arg(folder.path())
-        .status();
-    assert!(mounted.unwrap().success());
-    let engine = start_with(&format!("recordings = \"{}\"\n", folder.path().display())).await;
-    let (listener, endpoint) = control::Endpoint::memory();
-    let server = channel::serve(listener, Arc::new(engine.clone()), engine.events());
-    tokio::spawn(server);
-    let client = control::Client::<Media>::connect(endpoint);
-    let mut notices = client.notices();
-    notices.recv().await.unwrap();
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let info = create(&engine, &alice, &bob).await;
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let before = stats(&engine).await;
-    let path = record(&engine, Some("call"), RecordFormat::Wav).await;
-    let mut said = 0;
-    let reason = loop {
-        speak(&mut alice, &mut bob, &info, 5);
-        said += 5;
-        // The client's task, and the events of the call before.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        match notices.try_recv() {
-            Ok(control::Notice::Event(Event::RecordingFailed { id: ID, reason })) => break reason,
-            _ => assert!(said < 200, "a recording that the disk did not take goes on"),
-        }
-    };
-    assert!(reason.contains("No space left"), "{reason}");
-    speak(&mut alice, &mut bob, &info, 5);
-    let after = stats(&engine).await;
-    let by_xdp = after.from_a.packets_xdp - before.from_a.packets_xdp;
-    assert_eq!((by_xdp, after.from_a.lost), (said + 5, 0));
-    engine.stop().await;
-    // What there was room for is a file.
-    let wav = std::fs::read(path.unwrap()).unwrap();
-    assert_eq!(&wav[..4], b"RIFF");
-    let octets = u32::from_le_bytes(wav[40..44].try_into().unwrap());
-    assert_eq!(octets as usize, wav.len() - rtp::record::HEADER);
-    let unmounted = Command::new("umount").arg(folder.path()).status();
-    assert!(unmounted.unwrap().success());
-}
-
-fn frames(pcap: &[u8]) -> Vec<Vec<u8>> {
-    let mut rest = &pcap[24..];
-    let mut frames = Vec::new();
-    while let Some((head, after)) = rest.split_first_chunk::<16>() {
-        let len = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
-        let (frame, after) = after.split_at(len);
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    frames
-}
-
-/// RTCP that the program forwards tells the time to a party and back.
-async fn the_round_trip_is_known_on_xdp(bed: &Bed) {
-    let engine = start().await;
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let info = create(&engine, &alice, &bob).await;
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let report = |ntp: u64, last_sr: u32| {
-        let info = rtp::rtcp::SenderInfo {
-            ntp,
-            ..rtp::rtcp::SenderInfo::default()
-        };
-        let block = rtp::rtcp::ReportBlock {
-            last_sr,
-            ..rtp::rtcp::ReportBlock::default()
-        };
-        let mut octets = Vec::new();
-        rtp::rtcp::write_report(1, Some(info), &[block], &mut octets);
-        octets
-    };
-    let exchange = |ntp: u64, last_sr: u32| {
-        let sent = report(ntp, 0);
-        alice.rtcp.send_to(&sent, info.a.rtcp).unwrap();
-        assert_eq!(receive(&bob.rtcp).0, sent);
-        std::thread::sleep(Duration::from_millis(40));
-        let answer = report(1, last_sr);
-        bob.rtcp.send_to(&answer, info.b.rtcp).unwrap();
-        assert_eq!(receive(&alice.rtcp).0, answer);
-    };
-    // The first of each is learned from.
-    exchange(7 << 16, 0);
-    exchange(8 << 16, 0);
-    assert_eq!(stats(&engine).await.from_b.rtt_us, None);
-    let forwarded = || {
-        let page = engine.metrics();
-        let label = "tandem_xdp_packets_total{action=\"forwarded\",reason=\"rtcp_redirect\"} ";
-        let line = page.lines().find_map(|line| line.strip_prefix(label));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    let before = forwarded();
-    exchange(9 << 16, 9);
-    assert_eq!(forwarded() - before, 2);
-    let start = Instant::now();
-    let rtt = loop {
-        if let Some(rtt) = stats(&engine).await.from_b.rtt_us {
-            break rtt;
-        }
-        assert!(start.elapsed() < Duration::from_secs(3));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert!((40_000..400_000).contains(&rtt), "{rtt}");
-    engine.stop().await;
-}
-
-/// The caller has the bed's family, the callee the other one.
-async fn a_call_between_the_families_is_on_xdp(bed: &Bed) {
-    let engine = start().await;
-    let mut alice = bed.party(&bed.caller, 1);
-    let mut bob = Bed::party_of(&bed.callee, 2, !bed.v6);
-    let info = create(&engine, &alice, &bob).await;
-    assert_ne!(info.a.rtp.is_ipv6(), info.b.rtp.is_ipv6());
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let before = stats(&engine).await;
-    talk(&mut alice, &mut bob, &info, 50);
-    let after = stats(&engine).await;
-    assert_eq!(after.path, Path::Xdp);
-    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 50);
-    assert_eq!(after.from_b.packets_xdp - before.from_b.packets_xdp, 50);
-    assert_eq!((after.from_a.lost, after.from_b.lost), (0, 0));
-    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
-    for _ in 0..3 {
-        alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
-        assert_eq!(receive(&bob.rtcp), (report.to_vec(), info.b.rtcp));
-        bob.rtcp.send_to(&report, info.b.rtcp).unwrap();
-        assert_eq!(receive(&alice.rtcp), (report.to_vec(), info.a.rtcp));
-    }
-
-    // Over a crash too: a slot says the family of each side.
-    tokio::task::spawn_blocking(move || engine.abandon())
-        .await
-        .unwrap();
-    talk(&mut alice, &mut bob, &info, 5);
-    let engine = start().await;
-    talk(&mut alice, &mut bob, &info, 5);
-    let adopted = stats(&engine).await;
-    assert_eq!(adopted.path, Path::Xdp);
-    assert_eq!(adopted.from_a.packets, after.from_a.packets + 10);
-    assert_eq!(adopted.from_b.source, Some(bob.rtp.local_addr().unwrap()));
-    assert_eq!(create(&engine, &alice, &bob).await, info);
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    engine.stop().await;
-}
-
-/// There the kernel makes the room itself.
-async fn the_families_meet_in_generic_mode_too(bed: &Bed) {
-    let engine = start_on("xdp-generic", "").await;
-    let mut alice = bed.party(&bed.caller, 1);
-    let mut bob = Bed::party_of(&bed.callee, 2, !bed.v6);
-    let info = create(&engine, &alice, &bob).await;
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let before = stats(&engine).await;
-    talk(&mut alice, &mut bob, &info, 20);
-    let after = stats(&engine).await;
-    assert_eq!(after.path, Path::XdpGeneric);
-    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 20);
-    assert_eq!(after.from_b.packets_xdp - before.from_b.packets_xdp, 20);
-    engine.stop().await;
-}
-
-/// Without UDP checksums, which IPv6 must have, the program cannot carry what comes over IPv4: the shard does, and the
-/// call's path says so.
-async fn what_the_program_passes_is_the_shards_call(bed: &Bed) {
-    let engine = start().await;
-    let mut alice = Bed::party_of(&bed.caller, 1, false);
-    let bob = Bed::party_of(&bed.callee, 2, true);
-    send_no_checksums(&alice.rtp);
-    let info = create(&engine, &alice, &bob).await;
-    let start = Instant::now();
-    let (mut last, mut pause) = (start, Duration::ZERO);
-    loop {
-        let sent = alice.send(info.a.rtp);
-        pause = pause.max(last.elapsed());
-        last = Instant::now();
-        assert_eq!(receive(&bob.rtp), (sent, info.b.rtp));
-        let now = stats(&engine).await;
-        assert_eq!(now.from_a.packets_xdp, 0);
-        if alice.sequence > 30 && now.path == Path::IoUring {
-            break;
-        }
-        assert!(start.elapsed() < Duration::from_secs(3), "{now:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // The first that the shard counts by itself again.
-    alice.send(info.a.rtp);
-    receive(&bob.rtp);
-    let now = stats(&engine).await;
-    assert_eq!(now.from_a.packets, u64::from(alice.sequence));
-    assert_eq!(now.from_a.lost, 0);
-    let gap = Duration::from_millis(now.from_a.longest_gap_ms.into());
-    assert!(gap < pause + Duration::from_millis(40), "{gap:?} {pause:?}");
-    engine.stop().await;
-}
-
-#[expect(unsafe_code, reason = "std has no SO_NO_CHECK")]
-fn send_no_checksums(socket: &UdpSocket) {
-    use std::os::fd::AsRawFd as _;
-    let on: libc::c_int = 1;
-    // SAFETY: the option is an int, alive through the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            libc::socklen_t::try_from(size_of_val(&on)).unwrap(),
-        )
-    };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// Two calls, each the far side of the other: alice - call 1 - call 2 - bob. What one of them sends to the other must
 /// not leave the node.
 async fn calls_that_are_each_others_party_stay_in_the_node(bed: &Bed) {
@@ -828,149 +538,6 @@ async fn calls_that_are_each_others_party_stay_in_the_node(bed: &Bed) {
     engine.stop().await;
 }
 
-/// A stranger of the caller's host that is first, and is on XDP by then, loses the call to the caller's first packet;
-/// one that comes later gets nothing; one that takes a silent caller's place loses it again.
-async fn a_stranger_that_is_on_xdp_gives_way_to_the_peer(bed: &Bed) {
-    let engine = start().await;
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let info = create(&engine, &alice, &bob).await;
-    let mut mallory = bed.party(&bed.caller, 1);
-    for _ in 0..mediad::learn::EVIDENCE {
-        mallory.send(info.a.rtp);
-    }
-    receive(&bob.rtp);
-    talk_until_offloaded(&engine, &mut mallory, &mut bob, &info).await;
-    talk(&mut alice, &mut bob, &info, 1);
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    mallory.send(info.a.rtp);
-    talk(&mut alice, &mut bob, &info, 20);
-    assert_eq!(
-        stats(&engine).await.from_a.source,
-        Some(alice.rtp.local_addr().unwrap())
-    );
-
-    // Her phone is muted.
-    tokio::time::sleep(Duration::from_millis(2600)).await;
-    for _ in 0..mediad::learn::EVIDENCE {
-        mallory.send(info.a.rtp);
-    }
-    receive(&bob.rtp);
-    talk_until_offloaded(&engine, &mut mallory, &mut bob, &info).await;
-    talk(&mut alice, &mut bob, &info, 1);
-    mallory.send(info.a.rtp);
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    assert_eq!(
-        stats(&engine).await.from_a.source,
-        Some(alice.rtp.local_addr().unwrap())
-    );
-    engine.stop().await;
-}
-
-/// By `strict` nobody else is taken, before and after, whatever path packets take.
-async fn strict_is_strict_on_xdp(bed: &Bed) {
-    let engine = start().await;
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let strict = Handling {
-        sources: SourcePolicy::Strict,
-        ..Handling::default()
-    };
-    let create = Create {
-        id: ID,
-        owner: "test".into(),
-        a: Leg {
-            handling: strict.clone(),
-            ..alice.leg()
-        },
-        b: Leg {
-            handling: strict,
-            ..bob.leg()
-        },
-        apart: false,
-    };
-    let answer = engine.handle(Request::Create(create)).await.unwrap();
-    let Response::Session(info) = answer else {
-        panic!("{answer:?}");
-    };
-    let mut mallory = bed.party(&bed.caller, 1);
-    for _ in 0..8 {
-        mallory.send(info.a.rtp);
-    }
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    // Longer than any other policy waits for.
-    tokio::time::sleep(Duration::from_millis(2600)).await;
-    for _ in 0..8 {
-        mallory.send(info.a.rtp);
-    }
-    let before = stats(&engine).await;
-    talk(&mut alice, &mut bob, &info, 20);
-    let after = stats(&engine).await;
-    assert_eq!(after.from_a.source, Some(alice.rtp.local_addr().unwrap()));
-    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 20);
-    engine.stop().await;
-}
-
-/// Legs on two interfaces, each on the device of its network, and told another address than is bound.
-async fn a_call_crosses_from_inside_to_outside(bed: &Bed) {
-    let (inside, outside) = match bed.v6 {
-        false => ("198.51.1.1", "198.51.2.1/203.0.113.7"),
-        true => ("2001:db8:1::1", "2001:db8:2::1/2001:db8:77::7"),
-    };
-    let text = format!(
-        "[media]\naddress = \"10.9.9.9, 2001:db8:9::9\"\nports = \"30000-30099\"\ndatapath = \"xdp\"\nshards = 1\n\
-         [[media.interfaces]]\nname = \"inside\"\naddress = \"{inside}\"\ndevice = \"a0\"\n\
-         [[media.interfaces]]\nname = \"outside\"\naddress = \"{outside}\"\ndevice = \"b0\"\n"
-    );
-    let config = Config::parse(&text, []).unwrap().config;
-    let start = async || {
-        let engine = Engine::start(&config, &Registry::new()).await.unwrap();
-        let watched = engine.clone();
-        tokio::spawn(async move { watched.watch_hops().await });
-        engine
-    };
-    let engine = start().await;
-    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
-    let on = |leg: Leg, name: &str| Leg {
-        handling: Handling {
-            interface: Some(name.to_owned()),
-            ..Handling::default()
-        },
-        ..leg
-    };
-    let create = Create {
-        id: ID,
-        owner: "test".into(),
-        a: on(alice.leg(), "inside"),
-        b: on(bob.leg(), "outside"),
-        apart: false,
-    };
-    let open = async |engine: &Engine| match engine.handle(Request::Create(create.clone())).await {
-        Ok(Response::Session(info)) => info,
-        other => panic!("{other:?}"),
-    };
-    let told = open(&engine).await;
-    let (bound, public) = outside.split_once('/').unwrap();
-    assert_eq!(told.b.rtp.ip().to_string(), public);
-    let mut info = told.clone();
-    info.b.rtp.set_ip(bound.parse().unwrap());
-    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
-    let before = stats(&engine).await;
-    talk(&mut alice, &mut bob, &info, 50);
-    let after = stats(&engine).await;
-    assert_eq!(after.from_a.packets_xdp - before.from_a.packets_xdp, 50);
-    assert_eq!(after.from_b.packets_xdp - before.from_b.packets_xdp, 50);
-
-    // The next process finds both legs where they were.
-    tokio::task::spawn_blocking(move || engine.abandon())
-        .await
-        .unwrap();
-    talk(&mut alice, &mut bob, &info, 5);
-    let engine = start().await;
-    assert_eq!(engine.status().adopted, 1);
-    assert_eq!(open(&engine).await, told);
-    talk(&mut alice, &mut bob, &info, 5);
-    engine.stop().await;
-}
-
 macro_rules! on_both_families {
     ($($test:ident)*) => {$(
         mod $test {
@@ -1000,11 +567,6 @@ on_both_families! {
     a_call_crosses_from_inside_to_outside
     a_full_disk_ends_a_recording_and_no_call
     the_round_trip_is_known_on_xdp
-}
-
-use rtcp::{a_neighbour_does_not_keep_the_rtcp_of_a_party, rtcp_of_parties_that_are_apart_stays};
-
-on_both_families! {
     a_neighbour_does_not_keep_the_rtcp_of_a_party
     rtcp_of_parties_that_are_apart_stays
 }
