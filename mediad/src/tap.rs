@@ -4,7 +4,7 @@
 //! recording, where it holds packets). Shards tell it which ports are recorded by a channel, so that no packet of theirs
 //! ever waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -17,7 +17,7 @@ use ebpf_abi::{SMALL, TAP_BYTES, TapHead};
 use rtp::round_trip::{Report, reports};
 use tracing::warn;
 
-use crate::io::Waker;
+use crate::io::{Waker, monotonic_ns};
 use crate::record::Tap;
 use crate::shard::{Command, Commands};
 use crate::xdp::TapRing;
@@ -68,7 +68,7 @@ pub(crate) struct Reader {
 
 /// What the thread is told.
 enum Order {
-    Hear { port: u16, tap: Tap },
+    Hear { port: u16, tap: Tap, since: u64 },
     Leave { port: u16, number: u64 },
     Stop,
 }
@@ -102,8 +102,8 @@ impl Tapper {
     /// Lets copies of what comes to `port` go to a recording.
     pub(crate) fn hear(&self, port: u16, tap: &Tap) -> Ear {
         let number = tap.number();
-        let tap = tap.clone();
-        self.tell(Order::Hear { port, tap });
+        let (tap, since) = (tap.clone(), monotonic_ns());
+        self.tell(Order::Hear { port, tap, since });
         Ear {
             tapper: self.clone(),
             port,
@@ -143,6 +143,7 @@ impl Unread {
             told: self.told,
             taps: HashMap::new(),
             leaving: Vec::new(),
+            obeyed: 0,
             reports: shards.iter().map(|_| Vec::new()).collect(),
             shards,
             is_over: false,
@@ -181,11 +182,21 @@ impl Drop for Reader {
     }
 }
 
+/// Who has the copies of a port: a recording that begins may find some of the one before it still in the ring.
+struct Listeners {
+    tap: Tap,
+    /// From when on copies are its own, as in [`monotonic_ns`](crate::io::monotonic_ns).
+    since: u64,
+    before: Option<Tap>,
+}
+
 struct Desk {
     told: Receiver<Order>,
-    taps: HashMap<u16, Tap>,
+    taps: HashMap<u16, Listeners>,
     /// Ports that are recorded no longer, once all is read that was copied before.
     leaving: Vec<(u16, u64)>,
+    /// When orders were last looked for.
+    obeyed: u64,
     /// The last port of each shard.
     shards: Vec<(u16, Commands)>,
     /// What each of them is to be told.
@@ -208,12 +219,12 @@ impl Desk {
                 }
             }
             for (port, number) in leaving {
-                if self
-                    .taps
-                    .get(&port)
-                    .is_some_and(|tap| tap.number() == number)
-                {
-                    self.taps.remove(&port);
+                if let Entry::Occupied(mut listeners) = self.taps.entry(port) {
+                    let heard = listeners.get_mut();
+                    heard.before = heard.before.take().filter(|tap| tap.number() != number);
+                    if heard.tap.number() == number {
+                        listeners.remove();
+                    }
                 }
             }
             self.report();
@@ -221,9 +232,14 @@ impl Desk {
     }
 
     fn obey(&mut self) {
+        self.obeyed = monotonic_ns();
         while let Ok(order) = self.told.try_recv() {
             match order {
-                Order::Hear { port, tap } => drop(self.taps.insert(port, tap)),
+                Order::Hear { port, tap, since } => {
+                    let before = self.taps.remove(&port).map(|heard| heard.tap);
+                    let listeners = Listeners { tap, since, before };
+                    self.taps.insert(port, listeners);
+                }
                 Order::Leave { port, number } => self.leaving.push((port, number)),
                 Order::Stop => self.is_over = true,
             }
@@ -231,8 +247,8 @@ impl Desk {
     }
 
     fn take(&mut self, head: &TapHead, frame: &[u8]) {
-        // The order came before the first copy was made, wherever it is by now.
-        if !head.is_rtcp() && !self.taps.contains_key(&head.port) {
+        // An order comes before the first copy that it is about.
+        if head.arrival >= self.obeyed {
             self.obey();
         }
         let payload = frame.get(usize::from(head.payload)..).unwrap_or_default();
@@ -241,8 +257,14 @@ impl Desk {
         }
         // RTCP's own port is the one above.
         let of_pair = || self.taps.get(&(head.port & !1)).filter(|_| head.is_rtcp());
-        if let Some(tap) = self.taps.get(&head.port).or_else(of_pair) {
-            tap.take_frame(head, frame, payload);
+        if let Some(heard) = self.taps.get(&head.port).or_else(of_pair) {
+            let tap = match head.arrival < heard.since {
+                false => Some(&heard.tap),
+                true => heard.before.as_ref(),
+            };
+            if let Some(tap) = tap {
+                tap.take_frame(head, frame, payload);
+            }
         }
     }
 
