@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (3 by default). A target begins with its
+# Builds every fuzz target and runs each for SECONDS_EACH (2 by default). A target begins with its
 # seeds, where it has any; what it finds beyond them is kept below target/ for the next run.
 # A compiler with sanitizers is not needed: coverage comes from flags that stable has. For long runs
 # use cargo-fuzz, which finds the same targets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${SECONDS_EACH:-3}
+seconds=${SECONDS_EACH:-2}
 target=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
