@@ -13,6 +13,10 @@ use crate::learn::{Answer, Position};
 use crate::record::Datagram;
 use crate::session::{Leg, Session};
 
+/// What is heard of one RTCP datagram at most: blocks of a report are of one party each, and who sends a hundred of them
+/// means no good.
+pub(crate) const REPORTS_HEARD: usize = 8;
+
 /// Whose port it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
@@ -381,7 +385,7 @@ fn on_control_port(
 
 /// Takes note of RTCP that goes on.
 fn hear_report(leg: &mut Leg, other: &mut Leg, packet: &Packet<'_>, local: SocketAddr) {
-    for report in reports(packet.data) {
+    for report in reports(packet.data).take(REPORTS_HEARD) {
         leg.trip.heard(report, packet.arrival);
         other.trip.told(report, packet.arrival);
     }

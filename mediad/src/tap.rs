@@ -19,6 +19,7 @@ use tracing::warn;
 
 use crate::io::{Waker, monotonic_ns};
 use crate::record::Tap;
+use crate::relay::REPORTS_HEARD;
 use crate::shard::{Command, Commands};
 use crate::xdp::TapRing;
 
@@ -29,9 +30,6 @@ const REST: Duration = Duration::from_millis(500);
 
 /// Copies in a turn at most: more than the ring has room for.
 const MOST: usize = (TAP_BYTES as usize) / SMALL;
-
-/// What is heard of one datagram at most: blocks of a report are of one party each, and a shard's queue has no bound.
-const REPORTS: usize = 8;
 
 /// How the thread is told what is recorded.
 #[derive(Debug, Clone)]
@@ -273,11 +271,15 @@ impl Desk {
         let Some(told) = shard.and_then(|shard| self.reports.get_mut(shard)) else {
             return;
         };
-        told.extend(reports(payload).take(REPORTS).map(|report| Overheard {
-            port: head.port,
-            arrival: head.arrival,
-            report,
-        }));
+        told.extend(
+            reports(payload)
+                .take(REPORTS_HEARD)
+                .map(|report| Overheard {
+                    port: head.port,
+                    arrival: head.arrival,
+                    report,
+                }),
+        );
     }
 
     fn report(&mut self) {
