@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
 # What a debugger would need is most of what is written and linked.
 export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG-0}
+# Most of what the slow ones do is to wait: for audio, for timers of protocols, for a peer.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS-4}
 flags=(--locked --workspace --exclude ebpf)
 
 step() {

@@ -39,6 +39,20 @@ pub(crate) struct Stage {
     _turn: File,
 }
 
+/// Waits until fewer than two tests of this machine have a stage. Most of what one does is to wait
+/// for audio, but media of one must not be late because many others have the processor.
+fn turn() -> File {
+    loop {
+        for name in ["tandem-e2e.0.lock", "tandem-e2e.1.lock"] {
+            let turn = File::create(env::temp_dir().join(name)).unwrap();
+            if turn.try_lock().is_ok() {
+                return turn;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// What was captured at both parties.
 pub(crate) struct Recorded {
     at_caller: Vec<u8>,
@@ -49,9 +63,7 @@ impl Stage {
     /// `None` where this machine cannot have one.
     pub(crate) fn new(layout: Layout, family: Family, datapath: &str) -> Option<Self> {
         let missing = Tool::require(&[Tool::SIPP, Tool::TCPDUMP]).map_err(BedError::from);
-        // Media of one test must not be late because another test has the processor.
-        let turn = File::create(env::temp_dir().join("tandem-e2e.lock")).unwrap();
-        turn.lock().unwrap();
+        let turn = turn();
         let bed = match missing.and_then(|()| Bed::new(layout)) {
             Ok(bed) => bed,
             Err(why @ BedError::NoVlan) => {
