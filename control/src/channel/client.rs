@@ -1,9 +1,8 @@
 //! The client's end: connects, repeats what was not answered, and reports what it sees.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use tokio::{
-    io::{AsyncWriteExt, BufReader},
     sync::{broadcast, mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
@@ -12,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::{
     Endpoint, Fault, Protocol,
     endpoint::Stream,
-    wire::{self, ClientFrame, Hello, ServerFrame, Welcome, WireError},
+    wire::{self, ClientFrame, FrameReader, Hello, ServerFrame, Welcome, WireError},
 };
 
 /// How long a request may wait for its answer, a lost connection included.
@@ -156,10 +155,6 @@ struct Task<P: Protocol> {
     listening: bool,
 }
 
-/// What the reading half of a connection hands on: a frame, the end, or why it failed.
-type Arrival<P> =
-    Result<Option<ServerFrame<<P as Protocol>::Response, <P as Protocol>::Event>>, WireError>;
-
 /// Why a connection's loop ended.
 enum End {
     Lost(WireError),
@@ -175,7 +170,7 @@ impl<P: Protocol> Task<P> {
                     info!(protocol = P::NAME, endpoint = %self.endpoint, "control channel up");
                     (wait, told) = (BACKOFF.0, false);
                     drop(self.notices.send(Notice::Connected { instance }));
-                    match self.drive(stream).await {
+                    match self.exchange(stream).await {
                         End::Dropped => return,
                         End::Lost(error) if self.is_within() => {
                             debug!(protocol = P::NAME, %error, "control channel lost");
@@ -246,33 +241,9 @@ impl<P: Protocol> Task<P> {
         }
     }
 
-    async fn drive(&mut self, stream: Stream) -> End {
+    async fn exchange(&mut self, stream: Stream) -> End {
         let (reader, mut writer) = tokio::io::split(stream);
-        let (frames, mut arrived) = mpsc::channel(256);
-        let reading = tokio::spawn(async move {
-            let (mut reader, mut buffer) = (BufReader::new(reader), Vec::new());
-            loop {
-                let frame = wire::read_frame::<ServerFrame<P::Response, P::Event>>(
-                    &mut reader,
-                    &mut buffer,
-                )
-                .await;
-                let last = !matches!(frame, Ok(Some(_)));
-                if frames.send(frame).await.is_err() || last {
-                    return;
-                }
-            }
-        });
-        let end = self.exchange(&mut writer, &mut arrived).await;
-        reading.abort();
-        end
-    }
-
-    async fn exchange(
-        &mut self,
-        writer: &mut (impl AsyncWriteExt + Unpin),
-        arrived: &mut mpsc::Receiver<Arrival<P>>,
-    ) -> End {
+        let mut frames = FrameReader::new(reader);
         // What the last connection left unanswered, in the order in which it was asked.
         let mut ids: Vec<u64> = self.pending.keys().copied().collect();
         ids.sort_unstable();
@@ -284,37 +255,52 @@ impl<P: Protocol> Task<P> {
         }
         loop {
             self.tell_listening(&mut out);
-            if !out.is_empty() {
-                if let Err(error) = writer.write_all(&out).await {
-                    return End::Lost(error.into());
-                }
-                out.clear();
-            }
+            // A server that is busy writing reads nothing: so this reads on while it writes.
             tokio::select! {
-                order = self.queue.recv() => {
+                order = self.queue.recv(), if out.len() < wire::BACKLOG => {
                     let Some(order) = order else { return End::Dropped };
                     self.obey(order, &mut out);
                     // A burst goes out in one write.
-                    while let Ok(order) = self.queue.try_recv() {
+                    while out.len() < wire::BACKLOG
+                        && let Ok(order) = self.queue.try_recv()
+                    {
                         self.obey(order, &mut out);
                     }
                 }
-                frame = arrived.recv() => match frame {
-                    Some(Ok(Some(ServerFrame::Response { id, body }))) => {
-                        if let Some(call) = self.pending.remove(&id) {
-                            // The asker may have given up.
-                            drop(call.answer.send(body.map_err(RequestError::Fault)));
+                more = frames.fill() => {
+                    match more {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            return End::Lost(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                        }
+                        Err(error) => return End::Lost(error),
+                    }
+                    loop {
+                        match frames.next() {
+                            Ok(Some(frame)) => self.take(frame),
+                            Ok(None) => break,
+                            Err(error) => return End::Lost(error),
                         }
                     }
-                    Some(Ok(Some(ServerFrame::Event(event)))) => {
-                        drop(self.notices.send(Notice::Event(event)));
+                }
+                written = wire::write(&mut writer, &mut out), if !out.is_empty() => {
+                    if let Err(error) = written {
+                        return End::Lost(error);
                     }
-                    Some(Err(error)) => return End::Lost(error),
-                    Some(Ok(None)) | None => {
-                        return End::Lost(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-                    }
-                },
+                }
             }
+        }
+    }
+
+    fn take(&mut self, frame: ServerFrame<P::Response, P::Event>) {
+        match frame {
+            ServerFrame::Response { id, body } => {
+                if let Some(call) = self.pending.remove(&id) {
+                    // The asker may have given up.
+                    drop(call.answer.send(body.map_err(RequestError::Fault)));
+                }
+            }
+            ServerFrame::Event(event) => drop(self.notices.send(Notice::Event(event))),
         }
     }
 
@@ -372,5 +358,5 @@ async fn handshake<P: Protocol>(endpoint: &Endpoint) -> Result<(Stream, u64), Wi
     };
     timeout(HANDSHAKE, shake)
         .await
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }

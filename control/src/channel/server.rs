@@ -9,18 +9,14 @@ use std::{
     },
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::{
-    io::{AsyncWriteExt, BufReader},
-    sync::{broadcast, mpsc},
-    task::JoinSet,
-};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::{sync::broadcast, task::JoinSet};
 use tracing::{debug, info, warn};
 
 use super::{
     Fault, Listener, Protocol,
     endpoint::Stream,
-    wire::{self, ClientFrame, Hello, ServerFrame, ServerInfo, Welcome, WireError},
+    wire::{self, ClientFrame, FrameReader, Hello, ServerFrame, ServerInfo, Welcome, WireError},
 };
 
 /// How many events a client may lag behind before it loses the oldest.
@@ -153,53 +149,46 @@ async fn client<P: Protocol, H: Handler<P>>(
     info!(protocol = P::NAME, "a control client connected");
 
     let (reader, mut writer) = tokio::io::split(stream);
-    // Reading a frame is not cancel-safe, so a task of its own does it; the set ends it with this future.
-    let (requests, mut arrived) = mpsc::channel::<ClientFrame<P::Request>>(64);
-    let mut reading = JoinSet::new();
-    reading.spawn(async move {
-        let (mut reader, mut buffer) = (BufReader::new(reader), Vec::new());
-        while let Some(frame) = wire::read_frame(&mut reader, &mut buffer).await? {
-            if requests.send(frame).await.is_err() {
-                break;
-            }
-        }
-        Ok::<_, WireError>(())
-    });
-
+    let mut frames = FrameReader::new(reader);
     let mut pending = FuturesUnordered::new();
     let mut out = Vec::new();
     let mut heard = None;
     loop {
-        tokio::select! {
-            frame = arrived.recv(), if pending.len() < PIPELINE => match frame {
-                Some(ClientFrame::Events(on)) => {
-                    heard = on.then(|| events.listen());
-                    continue;
-                }
-                Some(ClientFrame::Request { id, body }) => {
+        while pending.len() < PIPELINE
+            && let Some(frame) = frames.next()?
+        {
+            match frame {
+                ClientFrame::Events(on) => heard = on.then(|| events.listen()),
+                ClientFrame::Request { id, body } => {
                     let answer = handler.handle(body);
                     pending.push(async move { (id, answer.await) });
-                    continue;
                 }
-                None => return match reading.join_next().await {
-                    Some(Ok(end)) => end,
-                    _ => Ok(()),
-                },
-            },
-            Some((id, body)) = pending.next(), if !pending.is_empty() => {
-                encode_answer::<P>(id, body, &mut out)?;
             }
-            event = next(&mut heard) => match event {
+        }
+        // A client that is busy writing reads nothing: so this reads on while it writes.
+        let has_room = out.len() < wire::BACKLOG;
+        tokio::select! {
+            more = frames.fill(), if pending.len() < PIPELINE => if !more? {
+                return Ok(());
+            },
+            Some((id, body)) = pending.next(), if has_room && !pending.is_empty() => {
+                encode_answer::<P>(id, body, &mut out)?;
+                // Those that are there as well go out in the same write.
+                while out.len() < wire::BACKLOG
+                    && let Some(Some((id, body))) = pending.next().now_or_never()
+                {
+                    encode_answer::<P>(id, body, &mut out)?;
+                }
+            }
+            event = next(&mut heard), if has_room => match event {
                 Ok(event) => wire::encode(&ServerFrame::<P::Response, _>::Event(event), &mut out)?,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     warn!(protocol = P::NAME, missed, "a control client is slow and lost events");
-                    continue;
                 }
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
+            written = wire::write(&mut writer, &mut out), if !out.is_empty() => written?,
         }
-        writer.write_all(&out).await?;
-        out.clear();
     }
 }
 

@@ -84,6 +84,60 @@ async fn requests_are_pipelined_and_answered_in_any_order() {
 }
 
 #[tokio::test]
+async fn neither_end_waits_for_the_other_to_read() {
+    let (listener, endpoint) = Endpoint::memory();
+    let (_task, _events) = start(listener);
+    let client = Client::<Echo>::connect(endpoint);
+    // Several times what the pipe holds, in both directions at once.
+    let long = "x".repeat(100_000);
+    let requests = (0..100).map(|_| client.request(long.clone()));
+    for answer in futures_util::future::join_all(requests).await {
+        assert!(answer.unwrap().ends_with(&long));
+    }
+}
+
+#[tokio::test]
+async fn frames_come_in_pieces_and_several_at_once() {
+    let (mut one_by_one, pieces) = tokio::io::duplex(1);
+    let mut bytes = Vec::new();
+    for text in ["one", "", "three"] {
+        wire::encode(&text, &mut bytes).unwrap();
+    }
+    let mut at_once = wire::FrameReader::new(bytes.as_slice());
+    let writing = async {
+        one_by_one
+            .write_all(&bytes[..bytes.len() - 1])
+            .await
+            .unwrap();
+        drop(one_by_one);
+    };
+    let reading = async {
+        let mut frames = wire::FrameReader::new(pieces);
+        let mut seen = Vec::new();
+        let end = loop {
+            match frames.fill().await {
+                Ok(true) => {
+                    while let Some(frame) = frames.next::<String>().unwrap() {
+                        seen.push(frame);
+                    }
+                }
+                end => break end,
+            }
+        };
+        assert_eq!(seen, ["one", ""]);
+        // The last one was cut short.
+        assert!(matches!(end, Err(WireError::Io(_))), "{end:?}");
+    };
+    tokio::join!(writing, reading);
+    assert!(at_once.fill().await.unwrap());
+    for text in ["one", "", "three"] {
+        assert_eq!(at_once.next().unwrap(), Some(text.to_owned()));
+    }
+    assert_eq!(at_once.next::<String>().unwrap(), None);
+    assert!(!at_once.fill().await.unwrap());
+}
+
+#[tokio::test]
 async fn who_makes_events_knows_whether_anybody_listens() {
     let (listener, endpoint) = Endpoint::memory();
     let (_task, events) = start(listener);
@@ -197,8 +251,7 @@ async fn who_leaves_with_something_unread_has_left_and_not_failed() {
     let (mut server, client) = UnixStream::pair().unwrap();
     server.write_all(b"an event").await.unwrap();
     drop(client);
-    let mut buffer = Vec::new();
-    let read = wire::read_frame::<String>(&mut server, &mut buffer).await;
+    let read = wire::FrameReader::new(&mut server).fill().await;
     assert!(read.unwrap_err().is_farewell());
     let written = server.write_all(b"another").await.unwrap_err();
     assert!(WireError::from(written).is_farewell());

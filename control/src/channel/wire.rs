@@ -9,6 +9,10 @@ use super::Fault;
 
 /// The largest frame either side accepts, in bytes: a list of 100,000 sessions fits.
 pub const MAX_FRAME: usize = 16 << 20;
+/// Room for what is read at once, in bytes.
+const READ: usize = 16 << 10;
+/// Bytes that wait to be written, from which on nothing is added to them.
+pub(super) const BACKLOG: usize = 1 << 20;
 /// The longest protocol name or refusal in a handshake, in bytes.
 const MAX_TEXT: usize = 1024;
 const MAGIC: [u8; 4] = *b"TNDM";
@@ -140,22 +144,68 @@ pub(super) fn encode<T: Serialize>(body: &T, out: &mut Vec<u8>) -> Result<(), Wi
     Ok(())
 }
 
-/// Reads one frame; `Ok(None)` when the peer closed between two frames.
-pub(super) async fn read_frame<T: DeserializeOwned>(
-    io: &mut (impl AsyncRead + Unpin),
-    buffer: &mut Vec<u8>,
-) -> Result<Option<T>, WireError> {
-    let length = match io.read_u32_le().await {
-        Ok(length) => length as usize,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    if length > MAX_FRAME {
-        return Err(WireError::TooLong(length));
+/// Writes as much of `out` as goes, and takes that off it. Where it is cancelled, nothing is written.
+pub(super) async fn write(
+    io: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    match io.write(out).await? {
+        0 => Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+        count => {
+            out.drain(..count);
+            Ok(())
+        }
     }
-    buffer.resize(length, 0);
-    io.read_exact(buffer).await?;
-    Ok(Some(postcard::from_bytes(buffer)?))
+}
+
+/// Takes frames out of a byte stream: as many at once as have come.
+pub(super) struct FrameReader<R> {
+    io: R,
+    buffer: Vec<u8>,
+    /// Octets of `buffer` that were frames before.
+    taken: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(super) const fn new(io: R) -> Self {
+        Self {
+            io,
+            buffer: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// The next frame that has come; `Ok(None)` where more has to be [`read`](Self::fill) for it.
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
+        let rest = self.buffer.get(self.taken..).unwrap_or_default();
+        let Some((length, rest)) = rest.split_first_chunk() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > MAX_FRAME {
+            return Err(WireError::TooLong(length));
+        }
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let frame = postcard::from_bytes(body)?;
+        self.taken += size_of::<u32>() + length;
+        Ok(Some(frame))
+    }
+
+    /// Reads what there is, and waits where that is nothing; `Ok(false)` when the peer closed between two frames. Where it
+    /// is cancelled, nothing is lost.
+    pub(super) async fn fill(&mut self) -> Result<bool, WireError> {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        self.buffer.reserve(READ);
+        let count = self.io.read_buf(&mut self.buffer).await?;
+        match (count, self.buffer.is_empty()) {
+            (0, true) => Ok(false),
+            (0, false) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(true),
+        }
+    }
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
