@@ -87,6 +87,8 @@ pub struct ShardGauges {
     pub sessions: AtomicU64,
     /// Ports in use now.
     pub ports_used: AtomicU32,
+    /// Free ports with sockets that are kept for the next sessions.
+    pub ports_kept: AtomicU32,
     /// RTP and RTCP sources learned.
     pub learned: AtomicU64,
     /// Silences reported.
@@ -102,13 +104,14 @@ pub struct ShardGauges {
 type ReadCounter = fn(&IoCounters) -> u64;
 
 /// The I/O counters by their label.
-const IO: [(&str, ReadCounter); 6] = [
+const IO: [(&str, ReadCounter); 7] = [
     ("received", |io| io.received),
     ("sent", |io| io.sent),
     ("send_failed", |io| io.send_failed),
     ("peer_unreachable", |io| io.peer_unreachable),
     ("oversized", |io| io.oversized),
     ("out_of_buffers", |io| io.out_of_buffers),
+    ("left_over", |io| io.left_over),
 ];
 
 impl ShardGauges {

@@ -157,6 +157,7 @@ impl Engine {
             metrics,
             (datapath, offload),
             (recorder, library, streams),
+            files,
         )
         .await?;
         engine.announce();
@@ -170,6 +171,7 @@ impl Engine {
         metrics: Metrics,
         (datapath, offload): (Datapath, Option<Offload>),
         (recorder, library, streams): (Option<Recorder>, Library, stream::Settings),
+        files: u64,
     ) -> Result<Self, EngineError> {
         let interfaces = Interfaces::new(media);
         let mut shards = Vec::new();
@@ -177,6 +179,7 @@ impl Engine {
             let config = ShardConfig {
                 number,
                 ports: ports.clone(),
+                kept: ports::most_kept(files, parts.len()),
                 interfaces: interfaces.clone(),
                 timeout: Duration::from_secs(media.timeout.into()),
                 rate_cap: media.rate_cap,

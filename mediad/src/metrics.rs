@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     adopted: IntGauge,
     ports: IntGauge,
     ports_used: IntGauge,
+    ports_kept: IntGauge,
     ports_busy: IntCounter,
     learned: IntCounter,
     timeouts: IntCounter,
@@ -128,6 +129,10 @@ impl Metrics {
             )?,
             ports: gauge("tandem_media_ports", "UDP ports configured for media")?,
             ports_used: gauge("tandem_media_ports_used", "UDP ports in use for media")?,
+            ports_kept: gauge(
+                "tandem_media_ports_kept",
+                "Free UDP ports whose sockets are kept for the next sessions",
+            )?,
             ports_busy: counter(
                 "tandem_media_ports_busy_total",
                 "Times that another process had a media port",
@@ -208,6 +213,9 @@ impl Metrics {
         self.adopted.set(signed(status.adopted));
         self.ports.set(status.ports.into());
         self.ports_used.set(status.ports_used.into());
+        self.ports_kept.set(signed(sum(&|shard| {
+            shard.ports_kept.load(Ordering::Relaxed).into()
+        })));
         raise(
             &self.ports_busy,
             sum(&|shard| shard.ports_busy.load(Ordering::Relaxed)),

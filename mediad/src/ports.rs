@@ -1,45 +1,118 @@
 //! The UDP ports of a shard: pairs of an even RTP port and the odd RTCP port above it
-//! (RFC 3550 section 11).
+//! (RFC 3550 section 11), and which free ones still have their sockets.
+//!
+//! To make four sockets and to close them is most of what a session without media costs. So a pair that is given back
+//! keeps its sockets, bound and received from, for a later session on the same address. Its ports stay the node's
+//! meanwhile, and what a party of the last session still sends there is taken and dropped.
+//!
+//! Two things stand against a call that meets packets of another one. Which pair is next cannot be foretold: it is
+//! drawn from the half that has been free the longest. And a pair that has kept its sockets rests for [`REST`] first,
+//! unless nothing else is free, or so many are kept that half of them is a rest.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// Hands out pairs, least recently used first, so that packets of a call that has ended do not meet
-/// the next one.
+/// How long a pair that has kept its sockets is left alone, in nanoseconds: packets that are under way have arrived by
+/// then, and a phone has been told that the call is over.
+pub const REST: u64 = 2_000_000_000;
+
+/// Sockets that nobody has needed for so long are closed, in nanoseconds.
+pub const KEPT_FOR: u64 = 60_000_000_000;
+
+/// Pairs that a shard keeps sockets of at most. The kernel takes about 3 KiB for each of the two.
+const MOST_KEPT: usize = 4096;
+
+/// Pairs that each of `shards` shards may keep sockets of, in a process that may have `files` files open: they take a
+/// quarter of these at most.
+#[must_use]
+pub fn most_kept(files: u64, shards: usize) -> usize {
+    let share = usize::try_from(files / 8).unwrap_or(usize::MAX) / shards.max(1);
+    share.min(MOST_KEPT)
+}
+
+/// The sockets of a free pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// What they are bound to.
+    pub address: IpAddr,
+    /// The TOS byte of what they send.
+    pub tos: u8,
+}
+
+/// A pair that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The RTP port, which is even.
+    pub port: u16,
+    /// Its sockets, where it has some: perhaps on another address than the one that was asked for.
+    pub kept: Option<Kept>,
+}
+
+/// Hands out pairs.
 #[derive(Debug)]
 pub struct PortPool {
     /// The even port of pair 0.
     first: u16,
     pairs: Vec<Pair>,
-    queue: VecDeque<u16>,
+    /// Free pairs without sockets.
+    bare: VecDeque<Free>,
+    /// Free pairs with sockets, by what these are bound to.
+    kept: Vec<(IpAddr, VecDeque<Free>)>,
+    /// Pairs in `kept`, and how many there may be.
+    count: usize,
+    most: usize,
     used: u16,
+    /// When the last pair was given back.
+    last: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Pair {
-    taken: bool,
-    queued: bool,
+    place: Place,
+    /// When it was given back, in nanoseconds. No two are at the same time.
+    since: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Taken,
+    Bare,
+    Kept {
+        /// Index of its address in [`PortPool::kept`].
+        address: u8,
+        tos: u8,
+    },
+}
+
+/// A place in a queue, about the longest free first. It counts for nothing once its pair was taken by its number.
+#[derive(Debug, Clone, Copy)]
+struct Free {
+    index: u16,
+    since: u64,
 }
 
 impl PortPool {
-    /// A pool of the whole pairs within `ports`.
+    /// A pool of the whole pairs within `ports`, which keeps the sockets of `most` free ones.
     #[must_use]
-    pub fn new(ports: &RangeInclusive<u16>) -> Self {
+    pub fn new(ports: &RangeInclusive<u16>, most: usize) -> Self {
         let first = ports.start().next_multiple_of(2);
         let end = u32::from(*ports.end()) + 1;
         let count = end.saturating_sub(u32::from(first)) / 2;
         let count = u16::try_from(count).unwrap_or(u16::MAX);
+        let pair = Pair {
+            place: Place::Bare,
+            since: 0,
+        };
         Self {
             first,
-            pairs: vec![
-                Pair {
-                    taken: false,
-                    queued: true
-                };
-                usize::from(count)
-            ],
-            queue: (0..count).collect(),
+            pairs: vec![pair; usize::from(count)],
+            bare: (0..count).map(|index| Free { index, since: 0 }).collect(),
+            kept: Vec::new(),
+            count: 0,
+            most,
             used: 0,
+            last: 0,
         }
     }
 
@@ -49,62 +122,151 @@ impl PortPool {
         self.used as u32 * 2
     }
 
+    /// Free ports that have kept their sockets, two for each pair.
+    #[must_use]
+    pub fn kept(&self) -> u32 {
+        u32::try_from(self.count * 2).unwrap_or(u32::MAX)
+    }
+
     /// Ports in all.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.pairs.len() * 2
     }
 
-    /// Takes the even port of the next free pair.
-    pub fn take(&mut self) -> Option<u16> {
-        loop {
-            let index = self.queue.pop_front()?;
-            let pair = self.pairs.get_mut(usize::from(index))?;
-            pair.queued = false;
-            // Taken by its number while it was queued.
-            if !pair.taken {
-                pair.taken = true;
-                self.used += 1;
-                return Some(self.port(index));
-            }
-        }
+    /// Takes a free pair, at `now`, for sockets on `address`.
+    pub fn take(&mut self, address: IpAddr, now: u64) -> Option<Taken> {
+        let is_plenty = self.count > self.most / 4 * 3;
+        let has_rested = |since| is_plenty || now.saturating_sub(since) >= REST;
+        let own = self.kept.iter().position(|(known, _)| *known == address);
+        let pairs = &self.pairs;
+        let own = &mut own.and_then(|own| self.kept.get_mut(own));
+        let mut of_own = |accept: &dyn Fn(u64) -> bool| {
+            let (_, queue) = own.as_mut()?;
+            draw(queue, pairs, accept)
+        };
+        let free = of_own(&has_rested)
+            .or_else(|| draw(&mut self.bare, pairs, &|_| true))
+            .or_else(|| of_own(&|_| true));
+        let index = match free {
+            Some(free) => free.index,
+            None => self.pop_kept(u64::MAX)?,
+        };
+        self.occupy(index)
     }
 
-    /// Takes the pair of a certain even port; `false` if it is not of this pool or not free.
-    pub fn take_this(&mut self, port: u16) -> bool {
-        let Some(pair) = self.pair(port) else {
-            return false;
-        };
-        if pair.taken {
-            return false;
-        }
-        pair.taken = true;
-        self.used += 1;
-        true
-    }
-
-    /// Gives a pair back.
-    pub fn give(&mut self, port: u16) {
-        let Some(index) = self.index(port) else {
-            return;
-        };
-        let Some(pair) = self.pairs.get_mut(usize::from(index)) else {
-            return;
-        };
-        if !pair.taken {
-            return;
-        }
-        pair.taken = false;
-        self.used -= 1;
-        if !pair.queued {
-            pair.queued = true;
-            self.queue.push_back(index);
-        }
-    }
-
-    fn pair(&mut self, port: u16) -> Option<&mut Pair> {
+    /// Takes the pair of a certain even port; `None` if it is not of this pool or not free.
+    pub fn take_this(&mut self, port: u16) -> Option<Taken> {
         let index = self.index(port)?;
-        self.pairs.get_mut(usize::from(index))
+        self.occupy(index)
+    }
+
+    /// Takes a pair back, at `now`. With `true` its `sockets` are to be kept open; otherwise they are to be closed.
+    #[must_use]
+    pub fn give(&mut self, port: u16, sockets: Option<Kept>, now: u64) -> bool {
+        let Some(index) = self.index(port) else {
+            return false;
+        };
+        let kept = sockets.and_then(|sockets| self.room_for(sockets));
+        let Some(pair) = self.pairs.get_mut(usize::from(index)) else {
+            return false;
+        };
+        if pair.place != Place::Taken {
+            return false;
+        }
+        let since = now.max(self.last + 1);
+        *pair = Pair {
+            place: kept.unwrap_or(Place::Bare),
+            since,
+        };
+        self.last = since;
+        self.used -= 1;
+        self.count += usize::from(kept.is_some());
+        self.enqueue(Free { index, since });
+        kept.is_some()
+    }
+
+    /// Has the sockets of a pair closed that nobody has needed for [`KEPT_FOR`]; its RTP port.
+    pub fn forget_idle(&mut self, now: u64) -> Option<u16> {
+        self.forget(now.checked_sub(KEPT_FOR)?)
+    }
+
+    /// Has the sockets of a free pair closed, of one that has been free for long; its RTP port.
+    pub fn forget_any(&mut self) -> Option<u16> {
+        self.forget(u64::MAX)
+    }
+
+    fn forget(&mut self, until: u64) -> Option<u16> {
+        let index = self.pop_kept(until)?;
+        let pair = self.pairs.get_mut(usize::from(index))?;
+        let since = pair.since;
+        pair.place = Place::Bare;
+        self.count -= 1;
+        self.enqueue(Free { index, since });
+        Some(self.port(index))
+    }
+
+    /// Takes a pair that was given back at `until` or before out of its queue, whatever its address is.
+    fn pop_kept(&mut self, until: u64) -> Option<u16> {
+        let pairs = &self.pairs;
+        for (_, queue) in &mut self.kept {
+            drop_stale(queue, pairs);
+        }
+        let fronts = self.kept.iter_mut().map(|(_, queue)| queue);
+        let fronts = fronts.filter_map(|queue| Some((queue.front()?.since, queue)));
+        let (since, queue) = fronts.min_by_key(|(since, _)| *since)?;
+        let free = (since <= until).then(|| queue.pop_front()).flatten()?;
+        Some(free.index)
+    }
+
+    fn occupy(&mut self, index: u16) -> Option<Taken> {
+        let pair = self.pairs.get_mut(usize::from(index))?;
+        let kept = match pair.place {
+            Place::Taken => return None,
+            Place::Bare => None,
+            Place::Kept { address, tos } => {
+                self.count -= 1;
+                let address = self.kept.get(usize::from(address));
+                address.map(|(address, _)| Kept {
+                    address: *address,
+                    tos,
+                })
+            }
+        };
+        pair.place = Place::Taken;
+        self.used += 1;
+        let port = self.port(index);
+        Some(Taken { port, kept })
+    }
+
+    /// Where a pair with such sockets is kept, if one more may be.
+    fn room_for(&mut self, sockets: Kept) -> Option<Place> {
+        if self.count >= self.most {
+            return None;
+        }
+        let Kept { address, tos } = sockets;
+        let known = self.kept.iter().position(|(known, _)| *known == address);
+        let at = known.unwrap_or_else(|| {
+            self.kept.push((address, VecDeque::new()));
+            self.kept.len() - 1
+        });
+        let address = u8::try_from(at).ok()?;
+        Some(Place::Kept { address, tos })
+    }
+
+    fn enqueue(&mut self, free: Free) {
+        let pairs = &self.pairs;
+        let place = pairs.get(usize::from(free.index)).map(|pair| pair.place);
+        let queue = match place {
+            Some(Place::Kept { address, .. }) => self.kept.get_mut(usize::from(address)),
+            _ => None,
+        };
+        let queue = queue.map_or(&mut self.bare, |(_, queue)| queue);
+        // Of those that were taken by their number.
+        if queue.len() >= pairs.len() * 2 {
+            queue.retain(|free| is_current(pairs, *free));
+        }
+        queue.push_back(free);
     }
 
     const fn index(&self, port: u16) -> Option<u16> {
@@ -120,6 +282,38 @@ impl PortPool {
     const fn port(&self, index: u16) -> u16 {
         self.first + index * 2
     }
+}
+
+/// Takes a pair out of the half of a queue that has been free the longest; `accept` is asked about when it was given
+/// back, and where that one will not do, the first may.
+fn draw(queue: &mut VecDeque<Free>, pairs: &[Pair], accept: &dyn Fn(u64) -> bool) -> Option<Free> {
+    loop {
+        drop_stale(queue, pairs);
+        let first = *queue.front()?;
+        let at = rand::random_range(0..queue.len().div_ceil(2));
+        let drawn = *queue.get(at)?;
+        if !is_current(pairs, drawn) {
+            queue.swap_remove_front(at);
+        } else if accept(drawn.since) {
+            return queue.swap_remove_front(at);
+        } else if accept(first.since) {
+            return queue.pop_front();
+        } else {
+            return None;
+        }
+    }
+}
+
+fn drop_stale(queue: &mut VecDeque<Free>, pairs: &[Pair]) {
+    while queue.front().is_some_and(|free| !is_current(pairs, *free)) {
+        queue.pop_front();
+    }
+}
+
+/// Whether a place in a queue is still its pair's. A pair is in one queue at a time, and at another time after each use.
+fn is_current(pairs: &[Pair], free: Free) -> bool {
+    let pair = pairs.get(usize::from(free.index));
+    pair.is_some_and(|pair| pair.place != Place::Taken && pair.since == free.since)
 }
 
 /// Splits a range into `shards` contiguous parts of whole pairs, of sizes as equal as can be. Parts
@@ -141,89 +335,4 @@ pub fn split(ports: &RangeInclusive<u16>, shards: u16) -> Vec<RangeInclusive<u16
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn pairs_are_even_and_within_the_range() {
-        let mut pool = PortPool::new(&(20_001..=20_008));
-        assert_eq!(pool.capacity(), 6);
-        assert_eq!(
-            [pool.take(), pool.take(), pool.take(), pool.take()],
-            [Some(20_002), Some(20_004), Some(20_006), None]
-        );
-        assert_eq!(pool.used(), 6);
-    }
-
-    #[test]
-    fn the_least_recently_used_pair_is_next() {
-        let mut pool = PortPool::new(&(100..=107));
-        let first = pool.take().unwrap();
-        pool.give(first);
-        pool.give(first);
-        assert_eq!(pool.take(), Some(102));
-        assert_eq!(
-            (0..4).map(|_| pool.take()).collect::<Vec<_>>(),
-            [Some(104), Some(106), Some(100), None]
-        );
-    }
-
-    #[test]
-    fn a_certain_pair_can_be_had_once() {
-        let mut pool = PortPool::new(&(100..=107));
-        assert!(pool.take_this(104));
-        assert!(!pool.take_this(104));
-        assert!(!pool.take_this(105), "RTP ports are even");
-        assert!(!pool.take_this(98));
-        assert!(!pool.take_this(108));
-        assert_eq!(
-            (0..4).map(|_| pool.take()).collect::<Vec<_>>(),
-            [Some(100), Some(102), Some(106), None]
-        );
-        pool.give(104);
-        assert_eq!(pool.take(), Some(104));
-    }
-
-    proptest! {
-        #[test]
-        fn no_pair_is_lost_or_handed_out_twice(ops in prop::collection::vec(any::<u8>(), 1..300)) {
-            let mut pool = PortPool::new(&(100..=131));
-            let mut held: Vec<u16> = Vec::new();
-            for op in ops {
-                match op % 4 {
-                    0 | 1 => if let Some(port) = pool.take() {
-                        prop_assert!(!held.contains(&port));
-                        held.push(port);
-                    } else {
-                        prop_assert_eq!(held.len(), 16);
-                    },
-                    2 => {
-                        let port = 100 + u16::from(op / 4 % 16) * 2;
-                        prop_assert_eq!(pool.take_this(port), !held.contains(&port));
-                        if !held.contains(&port) { held.push(port); }
-                    }
-                    _ => if !held.is_empty() {
-                        pool.give(held.remove(usize::from(op) % held.len()));
-                    },
-                }
-                prop_assert_eq!(pool.used() as usize, held.len() * 2);
-            }
-        }
-
-        #[test]
-        fn parts_cover_the_range_in_order(first in 1024_u16..60_000, len in 4_u16..5000, shards in 1_u16..64) {
-            let range = first..=first + len;
-            let parts = split(&range, shards);
-            prop_assert!(!parts.is_empty() && parts.len() <= usize::from(shards));
-            let mut next = first.next_multiple_of(2);
-            for part in &parts {
-                prop_assert_eq!(*part.start(), next);
-                prop_assert!(PortPool::new(part).capacity() >= 2);
-                next = part.end() + 1;
-            }
-            prop_assert!(next >= first + len, "at most the odd port at the end is left over");
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use super::*;
 mod bed;
 mod faults;
 mod interfaces;
+mod kept;
 mod keys;
 mod recording;
 mod relaying;

@@ -98,6 +98,8 @@ pub struct IoCounters {
     pub oversized: u64,
     /// Times that the receive buffers ran out (the packets wait in their sockets).
     pub out_of_buffers: u64,
+    /// Packets that waited on a port when it was handed on, dropped.
+    pub left_over: u64,
 }
 
 /// A batch received, a batch sent.
@@ -110,6 +112,13 @@ pub trait PacketIo {
 
     /// Stops receiving on `port` and closes its sockets. A port that is not open is left alone.
     fn close(&mut self, port: PortIndex);
+
+    /// Hands an open port on to another owner: undoes [`connect`](Self::connect), and drops what has come until now, so
+    /// that the sink sees nothing of it. What else was set on the sockets, such as by [`mark`](Self::mark), stays.
+    ///
+    /// # Errors
+    /// The port is not open, or it cannot be said that nothing is left. It is to be closed then.
+    fn hand_on(&mut self, port: PortIndex) -> io::Result<()>;
 
     /// Makes the traffic between `port` and `peer` cheaper; other sources are still received.
     /// Packets that are waiting at this moment go to `sink`, in order.

@@ -9,8 +9,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::address::RawAddr;
 use super::{MAX_PACKET, Packet, PortIndex, Sink, Verdict, monotonic_ns};
 
-/// Packets taken from a socket by hand at most, when it gets a connected companion.
-const DRAIN_LIMIT: usize = 256;
+/// Packets taken from a socket by hand at most, when it gets a connected companion or another owner.
+const DRAIN_LIMIT: u64 = 256;
 
 /// Binds a media port for one owner: if anybody else has it, this fails with `AddrInUse`.
 ///
@@ -96,6 +96,22 @@ pub(super) fn drain<'s>(
         }
     }
     received
+}
+
+/// Drops what waits in `socket`; how many packets that were.
+///
+/// # Errors
+/// Packets come faster than they are dropped, or what the kernel says.
+pub(super) fn empty(socket: &UdpSocket) -> io::Result<u64> {
+    let mut buffer = [0_u8; 1];
+    for dropped in 0..DRAIN_LIMIT {
+        match receive_waiting(socket, &mut buffer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(dropped),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("its packets come too fast"))
 }
 
 /// `sendto` that never waits, on a socket that is not connected.

@@ -237,6 +237,16 @@ impl PacketIo for Sockets {
         }
     }
 
+    fn hand_on(&mut self, port: PortIndex) -> io::Result<()> {
+        self.disconnect(port);
+        let sockets = self.ports.get(port.index());
+        let Some(open) = sockets.and_then(|sockets| sockets.open.as_ref()) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        self.counters.left_over += socket::empty(open)?;
+        Ok(())
+    }
+
     fn connect(
         &mut self,
         port: PortIndex,

@@ -188,6 +188,63 @@ fn a_closed_port_is_silent_and_free() {
 }
 
 #[test]
+fn a_port_that_is_handed_on_tells_nothing_of_before() {
+    both(|io, _| {
+        let address = open(io, PORT);
+        open(io, OTHER);
+        let ((alice, from), (bob, to)) = (peer(), peer());
+        let mut sink = Onward {
+            to,
+            seen: Vec::new(),
+        };
+        io.mark(PORT, 0xb8).unwrap();
+        io.connect(PORT, from, &mut sink).unwrap();
+        io.turn(Duration::ZERO, &mut sink).unwrap();
+        io.disconnect(PORT);
+        // Taken by the kernel for a receive, as it does when another port is closed, and not read.
+        alice.send_to(&[1], address).unwrap();
+        io.close(PortIndex(2));
+        io.open(PortIndex(2), any()).unwrap();
+        io.close(PortIndex(2));
+        // In the socket.
+        alice.send_to(&[2], address).unwrap();
+        io.hand_on(PORT).unwrap();
+        // Of the next owner.
+        bob.send_to(&[3], address).unwrap();
+        turn_until(io, &mut sink, 1);
+        io.turn(Duration::from_millis(20), &mut sink).unwrap();
+        assert_eq!(sink.seen, [(PORT, to)]);
+        assert_eq!(io.counters().left_over, 2);
+        // It can be connected like a new one.
+        io.connect(PORT, to, &mut sink).unwrap();
+        bob.send_to(&[4], address).unwrap();
+        turn_until(io, &mut sink, 2);
+        io.close(PORT);
+        assert!(io.hand_on(PORT).is_err());
+        assert!(io.hand_on(PortIndex(3)).is_err());
+        bind(address).expect("the port is free");
+    });
+}
+
+#[test]
+fn a_flooded_port_is_not_handed_on() {
+    both(|io, _| {
+        let socket = any();
+        socket2::SockRef::from(&socket)
+            .set_recv_buffer_size(1 << 20)
+            .unwrap();
+        let address = socket.local_addr().unwrap();
+        io.open(PORT, socket).unwrap();
+        let (alice, _) = peer();
+        for _ in 0..300 {
+            // Without a turn nothing is read.
+            alice.send_to(&[0; 8], address).unwrap();
+        }
+        assert!(io.hand_on(PORT).is_err());
+    });
+}
+
+#[test]
 fn the_waker_ends_a_wait_and_a_wait_ends_by_itself() {
     both(|io, waker| {
         let mut sink = Onward {

@@ -5,11 +5,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An eventfd: one end in the shard's ring, clones of it with whoever sends commands.
 #[derive(Debug, Clone)]
-pub struct Waker {
-    fd: Arc<OwnedFd>,
+pub struct Waker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fd: OwnedFd,
+    /// It was used and the shard has not seen that yet: once more says nothing new.
+    is_pending: AtomicBool,
 }
 
 impl Waker {
@@ -25,16 +31,23 @@ impl Waker {
         }
         // SAFETY: `fd` was just made and belongs to nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd: Arc::new(fd) })
+        Ok(Self(Arc::new(Inner {
+            fd,
+            is_pending: AtomicBool::new(false),
+        })))
     }
 
-    /// Wakes the shard; if it is awake, its next turn returns at once.
+    /// Wakes the shard; if it is awake, its next turn returns at once. What was done before is seen by the shard when it
+    /// has cleared the wake-up. Costs a system call only where nobody has woken it since.
     pub fn wake(&self) {
+        if self.0.is_pending.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is 8 readable octets, which is what an eventfd takes. It can only fail when
         // the counter is full, and then the shard is being woken anyway.
         unsafe {
-            libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len());
+            libc::write(self.as_raw_fd(), one.as_ptr().cast(), one.len());
         }
     }
 
@@ -43,17 +56,19 @@ impl Waker {
         let mut count = [0_u8; 8];
         // SAFETY: `count` is 8 writable octets, which is what an eventfd gives.
         unsafe {
-            libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len());
+            libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len());
         }
+        // After the read: who comes in between finds it pending, and what he has to say is read after this.
+        self.0.is_pending.swap(false, Ordering::AcqRel);
     }
 
     pub(super) fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.0.fd.as_raw_fd()
     }
 }
 
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.fd.as_fd()
     }
 }

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::{Command, IoMode, Shard};
 use crate::io::{self as packet_io, PacketIo, PortIndex, monotonic_ns};
+use crate::ports::{Kept, Taken};
 use crate::session::{Leg, Reception, Session, side_index};
 
 /// Pairs that are tried for a leg, when other processes have their ports.
@@ -152,11 +153,12 @@ impl<I: PacketIo> Shard<I> {
         Ok(session.info())
     }
 
-    /// Sets the TOS byte of what leaves by these ports' sockets.
+    /// Sets the TOS byte of what leaves by these ports' sockets, the first of which is for RTP.
     fn mark(&mut self, ports: [PortIndex; 2], tos: Option<u8>) {
         for port in ports {
             if let Err(error) = self.io.mark(port, tos.unwrap_or(0)) {
                 warn!(%error, ?tos, "cannot set the TOS byte of a media socket");
+                self.unmarked.insert(ports[0]);
             }
         }
     }
@@ -287,41 +289,44 @@ impl<I: PacketIo> Shard<I> {
     fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
         let name = request.handling.interface.as_deref();
         let (bind, advertised) = self.config.interfaces.find(name, request.family)?;
-        if let Some(port) = request.port
-            && self.pool.take_this(port)
-        {
-            match self.open_pair(bind, advertised, port) {
+        let place = Place {
+            bind,
+            advertised,
+            tos: request.handling.tos.or(self.config.tos),
+        };
+        if let Some(taken) = request.port.and_then(|port| self.pool.take_this(port)) {
+            match self.open_pair(place, taken) {
                 Ok(leg) => return Ok(leg),
                 // Another process has it by now: any other will do.
-                Err(error) => debug!(port, %error, "a media port that was asked for is not free"),
+                Err(error) => {
+                    debug!(port = taken.port, %error, "a media port that was asked for is not free");
+                }
             }
-            self.pool.give(port);
+            self.give_bare(taken.port);
         }
         let mut busy = Vec::new();
-        let leg = self.open_any(bind, advertised, &mut busy);
+        let leg = self.open_any(place, &mut busy);
         for port in busy {
-            self.pool.give(port);
+            self.give_bare(port);
         }
         leg
     }
 
-    fn open_any(
-        &mut self,
-        bind: IpAddr,
-        advertised: IpAddr,
-        busy: &mut Vec<u16>,
-    ) -> Result<Leg, Fault> {
+    fn open_any(&mut self, place: Place, busy: &mut Vec<u16>) -> Result<Leg, Fault> {
         while busy.len() < MAX_TRIES {
-            let Some(port) = self.pool.take() else { break };
-            match self.open_pair(bind, advertised, port) {
+            let taken = self.pool.take(place.bind, monotonic_ns());
+            let Some(taken) = taken else { break };
+            match self.open_pair(place, taken) {
                 Ok(leg) => return Ok(leg),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     self.gauges.ports_busy.fetch_add(1, Ordering::Relaxed);
-                    busy.push(port);
+                    busy.push(taken.port);
                 }
                 Err(error) => {
-                    self.pool.give(port);
-                    return Err(open_fault(&error, bind));
+                    self.give_bare(taken.port);
+                    if !(is_exhaustion(&error) && self.close_any()) {
+                        return Err(open_fault(&error, place.bind));
+                    }
                 }
             }
         }
@@ -336,27 +341,81 @@ impl<I: PacketIo> Shard<I> {
         ))
     }
 
-    fn open_pair(&mut self, bind: IpAddr, advertised: IpAddr, port: u16) -> io::Result<Leg> {
-        let local = SocketAddr::new(bind, port);
-        let rtp = packet_io::bind(local)?;
-        let rtcp = packet_io::bind(SocketAddr::new(bind, port + 1))?;
-        let mut leg = Leg::new(self.index_of(port), local, advertised);
-        self.io.open(leg.port, rtp)?;
-        if let Err(error) = self.io.open(leg.control_port(), rtcp) {
-            self.io.close(leg.port);
-            return Err(error);
+    /// Lets a leg have a pair with the sockets that it has kept, or with new ones.
+    fn open_pair(&mut self, place: Place, taken: Taken) -> io::Result<Leg> {
+        let local = SocketAddr::new(place.bind, taken.port);
+        let mut leg = Leg::new(self.index_of(taken.port), local, place.advertised);
+        let is_handed_on = self.hand_on(&leg, taken.kept);
+        if !is_handed_on {
+            let rtp = packet_io::bind(local)?;
+            let rtcp = packet_io::bind(leg.control_local())?;
+            self.io.open(leg.port, rtp)?;
+            if let Err(error) = self.io.open(leg.control_port(), rtcp) {
+                self.io.close(leg.port);
+                return Err(error);
+            }
         }
-        leg.tos = self.config.tos;
-        if leg.tos.is_some() {
+        leg.tos = place.tos;
+        let marked = taken
+            .kept
+            .filter(|_| is_handed_on)
+            .map_or(0, |kept| kept.tos);
+        if leg.tos.unwrap_or(0) != marked {
             self.mark([leg.port, leg.control_port()], leg.tos);
         }
         Ok(leg)
     }
 
+    /// Lets a leg have the sockets that its pair has kept. `false` where it has none on the leg's address, or one that
+    /// packets for somebody else may be left in: it has none then.
+    fn hand_on(&mut self, leg: &Leg, kept: Option<Kept>) -> bool {
+        let Some(kept) = kept else {
+            return false;
+        };
+        let ports = [leg.port, leg.control_port()];
+        let mut empty = ports.iter().map(|port| self.io.hand_on(*port));
+        let is_ready = kept.address == leg.local.ip() && empty.all(|empty| empty.is_ok());
+        if !is_ready {
+            self.close_pair(leg.local.port());
+        }
+        is_ready
+    }
+
+    /// Gives a leg's pair back. Its sockets, of which nothing is left but the TOS byte, are kept for another leg or closed;
+    /// one that is connected to its peer is closed in any case.
     pub(super) fn close_leg(&mut self, leg: &Leg) {
-        self.io.close(leg.port);
-        self.io.close(leg.control_port());
-        self.pool.give(leg.local.port());
+        let port = leg.local.port();
+        self.io.disconnect(leg.port);
+        self.io.disconnect(leg.control_port());
+        let is_marked = self.unmarked.is_empty() || !self.unmarked.remove(&leg.port);
+        let kept = is_marked.then(|| Kept {
+            address: leg.local.ip(),
+            tos: leg.tos.unwrap_or(0),
+        });
+        if !self.pool.give(port, kept, monotonic_ns()) {
+            self.close_pair(port);
+        }
+    }
+
+    /// Closes the sockets of a pair.
+    pub(super) fn close_pair(&mut self, port: u16) {
+        self.io.close(self.index_of(port));
+        self.io.close(self.index_of(port + 1));
+    }
+
+    /// Closes sockets of a free pair, for somebody who needs their descriptors; `false` where there are none.
+    fn close_any(&mut self) -> bool {
+        let port = self.pool.forget_any();
+        if let Some(port) = port {
+            self.close_pair(port);
+        }
+        port.is_some()
+    }
+
+    /// Gives a pair back that has no sockets.
+    fn give_bare(&mut self, port: u16) {
+        let is_kept = self.pool.give(port, None, monotonic_ns());
+        debug_assert!(!is_kept, "there is nothing to keep");
     }
 
     /// Takes back the ports of a leg that an earlier process had.
@@ -369,15 +428,26 @@ impl<I: PacketIo> Shard<I> {
             )
         };
         let (bind, advertised) = pair.ok_or_else(gone)?;
-        if !self.pool.take_this(local.port()) {
-            return Err(gone());
-        }
-        self.open_pair(bind, advertised, local.port())
-            .map_err(|error| {
-                self.pool.give(local.port());
-                open_fault(&error, bind)
-            })
+        let taken = self.pool.take_this(local.port()).ok_or_else(gone)?;
+        let place = Place {
+            bind,
+            advertised,
+            tos: self.config.tos,
+        };
+        self.open_pair(place, taken).map_err(|error| {
+            self.give_bare(local.port());
+            open_fault(&error, bind)
+        })
     }
+}
+
+/// Where a leg has its ports.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    bind: IpAddr,
+    /// What its party is told.
+    advertised: IpAddr,
+    tos: Option<u8>,
 }
 
 pub(super) fn not_found(id: SessionId) -> Fault {
@@ -420,9 +490,18 @@ fn check_remote(session: &Session, side: Side, leg: &Leg, remote: &Remote) -> Re
     Ok(())
 }
 
+/// Whether a socket could not be made because there are too many.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    matches!(
+        code,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
 fn open_fault(error: &io::Error, bind: IpAddr) -> Fault {
     match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::new(
+        Some(_) if is_exhaustion(error) => Fault::new(
             FaultCode::Exhausted,
             format!("no more sockets can be opened ({error}): raise the limit of open files"),
         ),

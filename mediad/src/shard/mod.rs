@@ -8,7 +8,7 @@ mod recordings;
 mod tick;
 mod voice;
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -59,6 +59,8 @@ pub(crate) struct ShardConfig {
     pub(crate) number: u16,
     /// Whole pairs; its part of the node's range.
     pub(crate) ports: RangeInclusive<u16>,
+    /// Free pairs whose sockets it keeps at most.
+    pub(crate) kept: usize,
     /// Addresses to bind and to tell the parties.
     pub(crate) interfaces: Interfaces,
     /// Silence until [`Event::Timeout`]; zero for never.
@@ -280,6 +282,8 @@ struct Shard<I> {
     io: I,
     relay: Relay,
     pool: PortPool,
+    /// RTP ports whose TOS byte is not the one that it should be.
+    unmarked: HashSet<PortIndex>,
     by_id: HashMap<SessionId, u32>,
     queue: Receiver<Command>,
     events: Events<Media>,
@@ -320,7 +324,8 @@ impl<I: PacketIo> Shard<I> {
         } = seed;
         let ports = usize::from(config.ports.end() - config.ports.start()) + 1;
         Self {
-            pool: PortPool::new(&config.ports),
+            pool: PortPool::new(&config.ports, config.kept),
+            unmarked: HashSet::new(),
             relay: Relay::new(ports),
             config,
             io,
@@ -388,6 +393,9 @@ impl<I: PacketIo> Shard<I> {
                 session.legs.iter().for_each(|leg| self.close_leg(leg));
             }
         }
+        while let Some(port) = self.pool.forget_any() {
+            self.close_pair(port);
+        }
         // Receives that were cancelled end with the next turn.
         if let Err(error) = self.io.turn(Duration::ZERO, &mut self.relay) {
             warn!(%error, "a media thread could not close its sockets");
@@ -402,6 +410,9 @@ impl<I: PacketIo> Shard<I> {
         self.gauges
             .ports_used
             .store(self.pool.used(), Ordering::Relaxed);
+        self.gauges
+            .ports_kept
+            .store(self.pool.kept(), Ordering::Relaxed);
     }
 
     /// Does what follows from sources that were learned in this turn.

@@ -10,12 +10,26 @@ use crate::io::PacketIo;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Pairs whose sockets are closed on a tick at most, when nobody has needed them for long: less than a millisecond.
+const CLOSED: usize = 16;
+
 impl<I: PacketIo> Shard<I> {
     pub(super) fn tick(&mut self, now: u64) {
         self.look_after_slots(now);
         self.report_silence(now);
+        self.close_idle(now);
         self.gauges
             .publish(&self.relay.outcomes, &self.io.counters());
+    }
+
+    fn close_idle(&mut self, now: u64) {
+        for _ in 0..CLOSED {
+            let Some(port) = self.pool.forget_idle(now) else {
+                break;
+            };
+            self.close_pair(port);
+            self.publish_load();
+        }
     }
 
     /// Tells of sessions in which neither party has sent although one should.

@@ -15,6 +15,8 @@ pub(super) fn free_ports(count: u16) -> u16 {
 
 pub(super) struct Bed {
     pub(super) engine: Engine,
+    /// Of its ports. Even.
+    pub(super) first: u16,
 }
 
 impl Bed {
@@ -31,7 +33,7 @@ impl Bed {
         );
         let config = Config::parse(&text, []).unwrap().config;
         let engine = Engine::start(&config, &Registry::new()).await.unwrap();
-        Self { engine }
+        Self { engine, first }
     }
 
     pub(super) async fn ask(&self, request: Request) -> Result<Response, Fault> {

@@ -325,7 +325,7 @@ async fn a_party_that_sends_too_much_is_held_to_its_cap(datapath: &str) {
     assert_eq!(alice.receive().0, sent, "the other party is not concerned");
 }
 
-fn hear_tos(socket: &UdpSocket) {
+pub(super) fn hear_tos(socket: &UdpSocket) {
     let socket2 = socket2::SockRef::from(socket);
     if socket.local_addr().unwrap().is_ipv6() {
         socket2.set_recv_tclass_v6(true).unwrap();
@@ -336,7 +336,7 @@ fn hear_tos(socket: &UdpSocket) {
 
 /// The TOS byte or traffic class of the next packet.
 #[expect(unsafe_code, reason = "std shows no control messages")]
-fn receive_tos(socket: &UdpSocket) -> u8 {
+pub(super) fn receive_tos(socket: &UdpSocket) -> u8 {
     use std::os::fd::AsRawFd as _;
     let (mut data, mut control) = ([0_u8; 2048], [0_u64; 16]);
     let mut vector = libc::iovec {

@@ -94,6 +94,8 @@ pub struct Uring {
     waker_armed: bool,
     /// The kernel can wait for a batch with a short deadline (Linux 6.12).
     batches: bool,
+    /// Completions taken so far.
+    completed: u64,
     counters: IoCounters,
 }
 
@@ -130,6 +132,7 @@ impl Uring {
             sending: Vec::with_capacity(usize::from(COUNT)),
             waker,
             waker_armed: false,
+            completed: 0,
             counters: IoCounters::default(),
         })
     }
@@ -237,6 +240,7 @@ impl Uring {
             return;
         };
         let (port, peer) = (slot.port, slot.peer);
+        let is_left_over = self.completed <= slot.owned_from;
         if ended {
             self.table.arm_again(index);
         }
@@ -251,6 +255,11 @@ impl Uring {
             }
             return;
         };
+        if is_left_over {
+            self.counters.left_over += 1;
+            self.buffers.give(id);
+            return;
+        }
         self.counters.received += 1;
         // SAFETY: the completion gave the buffer to this side; it goes back below or after the send.
         let contents = unsafe { self.buffers.contents(id, len) };
@@ -363,6 +372,25 @@ impl PacketIo for Uring {
         }
     }
 
+    /// The receive stays armed, so this costs no more than a look at the socket.
+    fn hand_on(&mut self, port: PortIndex) -> io::Result<()> {
+        self.disconnect(port);
+        let (Some(open), _) = self.table.of_port(port) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let Some(socket) = self.table.socket(open) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        self.counters.left_over += socket::empty(socket)?;
+        // What the kernel has taken from it before waits in the queue of completions, or beside it where that is full.
+        if self.ring.submission().cq_overflow() {
+            return Err(io::Error::other("its packets cannot be told from others"));
+        }
+        let waiting = self.ring.completion().len() as u64;
+        self.table.hand_on(open, self.completed + waiting);
+        Ok(())
+    }
+
     fn connect(
         &mut self,
         port: PortIndex,
@@ -432,6 +460,7 @@ impl PacketIo for Uring {
             let Some(cqe) = self.ring.completion().next() else {
                 break;
             };
+            self.completed += 1;
             match Op::of(cqe.user_data()) {
                 Some(Op::Receive) => self.received(&cqe, arrival, sink),
                 Some(Op::Send) => match -cqe.result() {

@@ -15,6 +15,8 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     /// The peer, if this is the connected socket of its port.
     pub(super) peer: Option<SocketAddr>,
+    /// The first completion of its present owner, counted over all of the ring: those before it are of another one.
+    pub(super) owned_from: u64,
     /// Its receive is not armed and waits in the list for it.
     waits_for_arm: bool,
     socket: UdpSocket,
@@ -26,6 +28,7 @@ impl Slot {
             port,
             generation: 0,
             peer,
+            owned_from: 0,
             waits_for_arm: true,
             socket,
         }
@@ -112,6 +115,13 @@ impl Table {
             .get(index as usize)?
             .as_ref()
             .map(|slot| &slot.socket)
+    }
+
+    /// Gives a slot to another owner, to whom the completions from number `from` on belong.
+    pub(super) fn hand_on(&mut self, index: u32, from: u64) {
+        if let Some(Some(slot)) = self.slots.get_mut(index as usize) {
+            slot.owned_from = from;
+        }
     }
 
     /// The open slot and the connected slot of a port.
