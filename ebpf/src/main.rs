@@ -15,6 +15,7 @@ mod gate;
 mod guard;
 mod maps;
 mod parse;
+mod renumber;
 mod reshape;
 mod rewrite;
 mod tap;

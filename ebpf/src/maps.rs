@@ -7,8 +7,8 @@ use aya_ebpf::{
     maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray},
 };
 use ebpf_abi::{
-    BANS as BANS_LEN, BLOCKS, Ban, COUNTERS_LEN, Counter, DEVICES as DEVICES_LEN, Flow, PORT_WORDS,
-    PORTS, Slot, SourceKey,
+    BANS as BANS_LEN, BLOCKS, Ban, COUNTERS_LEN, Counter, DEVICES as DEVICES_LEN, Flow, Numbers,
+    PORT_WORDS, PORTS, Slot, SourceKey,
 };
 
 /// What to do, by local port. mediad maps it into its memory and writes it there.
@@ -18,6 +18,10 @@ pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(PORTS, BPF_F_MMAP
 /// What was received, by local port. mediad reads it in its memory.
 #[map]
 pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(PORTS, BPF_F_MMAPABLE);
+
+/// What RTP leaves with, by local port. mediad maps it into its memory and reads and writes it there.
+#[map]
+pub(crate) static NUMBERS: Array<Numbers> = Array::with_max_entries(PORTS, BPF_F_MMAPABLE);
 
 /// The interfaces that the program may send from, by index.
 #[map]

@@ -12,14 +12,15 @@ use ebpf_abi::{
     Address, Counter, Flow, checksum, flags,
     wire::{
         ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_DONT_FRAGMENT, IPV4_LEN, IPV4_VERSION,
-        IPV6_LEN, IPV6_VERSION, MTU, PROTOCOL_UDP, TAG_LEN, UDP_LEN,
+        IPV6_LEN, IPV6_VERSION, MTU, PROTOCOL_UDP, RTP_LEN, TAG_LEN, UDP_LEN,
     },
 };
 
 use crate::{
     Outcome, Sent,
     gate::{Admitted, field},
-    rewrite::{Headers, PRIORITY, record, sent},
+    renumber::Renumbered,
+    rewrite::{Headers, PRIORITY, numbers, record, sent},
     tap,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Plan {
     source: Address,
     destination: Address,
     udp_checksum: u16,
+    /// The RTP header, where it is another one.
+    renumbered: Option<Renumbered>,
 }
 
 /// What becomes of a packet that came over IPv4, its header at `L3`.
@@ -190,7 +193,7 @@ fn plan<const L3: usize>(
         let tag: u16 = unsafe { frame.read(ONE_TAG) };
         priorities[1] = tag & PRIORITY;
     }
-    let plan = Plan {
+    let mut plan = Plan {
         flow,
         now,
         verdict,
@@ -201,10 +204,17 @@ fn plan<const L3: usize>(
         source: [field!(live, source[0]), field!(live, source[1])],
         destination: [field!(live, destination[0]), field!(live, destination[1])],
         udp_checksum,
+        renumbered: None,
         packet,
     };
     if !live.is_unchanged() {
         return Err(Counter::PassBusy);
+    }
+    plan.renumbered = numbers(frame, before, &plan.packet, flow, now)?;
+    if let Some(header) = plan.renumbered
+        && udp_checksum != 0
+    {
+        plan.udp_checksum = checksum::apply_udp(udp_checksum, header.delta);
     }
     Ok(Sent::Moved(plan))
 }
@@ -289,6 +299,11 @@ unsafe fn link<const L3: usize>(frame: Frame, plan: &Plan, l4: usize, ethertype:
         frame.write(L3 - 2, ethertype.to_be());
         frame.write(l4, plan.headers.ports);
         frame.write(l4 + 6, plan.udp_checksum);
+        if let Some(header) = plan.renumbered
+            && frame.has(l4 + UDP_LEN + RTP_LEN)
+        {
+            header.write(frame, l4);
+        }
     }
 }
 

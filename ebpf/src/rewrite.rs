@@ -17,6 +17,7 @@ use crate::{
     Outcome, Sent,
     gate::{Admitted, Live, field},
     maps::{self, DEVICES, FLOWS},
+    renumber::{Renumbered, renumber},
     reshape, tap,
 };
 
@@ -46,6 +47,8 @@ pub(crate) fn ipv4<const L3: usize>(
         return Err(Counter::PassBusy);
     }
     tap::copy(context, frame, l4, &packet, flow, now);
+    let renumbered = numbers(frame, l4, &packet, flow, now)?;
+    let udp_delta = with_numbers(udp_delta, renumbered);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
@@ -68,6 +71,9 @@ pub(crate) fn ipv4<const L3: usize>(
         frame.write(L3 + 12, source);
         frame.write(L3 + 16, destination);
         headers.write::<L3>(frame, l4);
+        if let Some(header) = renumbered {
+            header.write(frame, l4);
+        }
     }
     record(flow, now, &packet);
     Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
@@ -100,6 +106,8 @@ pub(crate) fn ipv6<const L3: usize>(
         return Err(Counter::PassBusy);
     }
     tap::copy(context, frame, l4, &packet, flow, now);
+    let renumbered = numbers(frame, l4, &packet, flow, now)?;
+    let udp_delta = with_numbers(udp_delta, renumbered);
 
     // SAFETY: the Ethernet, IP and UDP headers are there, as `parse` has checked.
     unsafe {
@@ -117,6 +125,9 @@ pub(crate) fn ipv6<const L3: usize>(
         frame.write(L3 + 24, destination[0]);
         frame.write(L3 + 32, destination[1]);
         headers.write::<L3>(frame, l4);
+        if let Some(header) = renumbered {
+            header.write(frame, l4);
+        }
     }
     record(flow, now, &packet);
     Ok(Sent::AsItIs(verdict, sent(verdict, packet.rtcp)))
@@ -194,6 +205,31 @@ fn take(packet: &Admitted) -> Result<(*mut Flow, u64), Counter> {
         return Err(Counter::DropRate);
     }
     Ok((flow, now))
+}
+
+/// The packet's RTP header, where it leaves with another; one that is too late is counted as received.
+#[inline(always)]
+pub(crate) fn numbers(
+    frame: Frame,
+    l4: usize,
+    packet: &Admitted,
+    flow: *mut Flow,
+    now: u64,
+) -> Result<Option<Renumbered>, Counter> {
+    let renumbered = renumber(frame, l4, packet, now);
+    if matches!(renumbered, Err(Counter::DropStale)) {
+        record(flow, now, packet);
+    }
+    renumbered
+}
+
+/// The change of the UDP checksum, with that of the RTP header.
+#[inline(always)]
+fn with_numbers(delta: u16, renumbered: Option<Renumbered>) -> u16 {
+    match renumbered {
+        Some(header) => checksum::combine(delta, header.delta),
+        None => delta,
+    }
 }
 
 /// The verdict that sends out of the slot's interface.

@@ -76,6 +76,13 @@ pub const fn replace(old: u16, new: u16) -> u16 {
     fold(!old as u32 + new as u32)
 }
 
+/// What one 32-bit word that becomes another adds to a sum for [`fold`].
+#[inline(always)]
+#[must_use]
+pub const fn replace_word(old: u32, new: u32) -> u32 {
+    (!old & 0xffff) + (!old >> 16) + (new & 0xffff) + (new >> 16)
+}
+
 /// The checksum field after a change: `HC' = ~(~HC + ~m + m')` (RFC 1624 equation 3).
 #[inline(always)]
 #[must_use]

@@ -107,6 +107,8 @@ counters! {
     DropRate = 26, Dropped, "drop_rate";
     /// A copy that the ring had no room for. Its packet was sent on, and is counted there.
     TapFull = 27, Copied, "tap_full";
+    /// Of a source that another one has taken the place of, and too late.
+    DropStale = 28, Dropped, "drop_stale";
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! half counted.
 
 /// A packet this far ahead is still the same sequence (RFC 3550 appendix A.1, MAX_DROPOUT).
-const MAX_DROPOUT: u16 = 3000;
+pub(crate) const MAX_DROPOUT: u16 = 3000;
 /// A packet this far behind is late; further behind, the sender has restarted (MAX_MISORDER).
-const MAX_MISORDER: u16 = 100;
+pub(crate) const MAX_MISORDER: u16 = 100;
 /// How many of the last sequence numbers are remembered to tell a late packet from a repeated one.
 const WINDOW: u16 = 32;
 /// A change in transit time beyond this is a sender's clock that jumped, not jitter. In ns.

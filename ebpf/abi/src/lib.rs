@@ -5,8 +5,9 @@
 //! So there is one definition of a slot, of a flow's statistics and of a checksum update.
 //!
 //! A *slot* tells the program what to do with packets to one local port: it is one direction of one
-//! leg of a session. A *flow* is what was received on that port. Both live in arrays indexed by the
-//! port, so finding them costs no hashing.
+//! leg of a session. A *flow* is what was received on that port. Its *numbers* are what RTP of it leaves
+//! with where that is not what it came with. They live in arrays indexed by the port, so finding them
+//! costs no hashing.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -14,12 +15,15 @@ mod ban;
 pub mod checksum;
 mod counter;
 mod flow;
+mod numbers;
 mod slot;
 mod tap;
 
 pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
 pub use counter::{COUNTERS_LEN, Counter, CounterKind};
 pub use flow::{Bucket, Flow, Rtp, burst_ratio, spacing, tick};
+use flow::{MAX_DROPOUT, MAX_MISORDER};
+pub use numbers::{MAX_TYPES, Numbers, numbers_flags};
 pub use slot::{
     Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
     flags,
@@ -54,6 +58,8 @@ pub mod map {
     pub const SLOTS: &str = "SLOTS";
     /// An array of [`Flow`](crate::Flow) by local port.
     pub const FLOWS: &str = "FLOWS";
+    /// An array of [`Numbers`](crate::Numbers) by local port.
+    pub const NUMBERS: &str = "NUMBERS";
     /// A per-CPU array of one entry: `[u64; COUNTERS_LEN]`.
     pub const COUNTERS: &str = "COUNTERS";
     /// A device hash map by interface index.

@@ -39,6 +39,8 @@ pub mod flags {
     /// Packets from another source than the peer go to userspace, which may find that the peer has
     /// moved. Without it they are dropped.
     pub const PASS_SOURCES: u16 = 1 << 8;
+    /// RTP leaves with other numbers than it comes with: see [`Numbers`](crate::Numbers).
+    pub const RENUMBER: u16 = 1 << 9;
     /// RTP that is sent on is copied to the ring as it came. RTCP that is sent on always is.
     pub const TAP: u16 = 1 << 15;
 }
@@ -292,6 +294,19 @@ impl Slot {
     pub const fn pass_sources(mut self) -> Self {
         self.flags |= flags::PASS_SOURCES;
         self
+    }
+
+    /// The same slot, whose RTP leaves with the [`Numbers`](crate::Numbers) of its port.
+    #[must_use]
+    pub const fn renumbered(mut self) -> Self {
+        self.flags |= flags::RENUMBER;
+        self
+    }
+
+    /// Whether its RTP does.
+    #[must_use]
+    pub const fn is_renumbered(&self) -> bool {
+        self.flags & flags::RENUMBER != 0
     }
 
     /// The same slot with copies of its RTP for the ring.

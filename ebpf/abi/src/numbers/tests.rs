@@ -1,0 +1,277 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::tick;
+
+const MS: u64 = 1_000_000;
+const TICK: u32 = tick(8_000);
+const OWN: u32 = 0x0770_0770;
+
+/// A party that sends 20 ms of 8 kHz audio a packet.
+#[derive(Clone, Copy, Debug)]
+struct Speaker {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Speaker {
+    const fn new(ssrc: u32, sequence: u16, timestamp: u32) -> Self {
+        Self {
+            ssrc,
+            sequence,
+            timestamp,
+        }
+    }
+
+    fn packet(&mut self) -> Rtp {
+        let packet = self.at(0);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(160);
+        packet
+    }
+
+    /// One that is so many ahead of the next.
+    fn at(&self, ahead: i16) -> Rtp {
+        let units = i32::from(ahead) * 160;
+        Rtp {
+            sequence: self.sequence.wrapping_add_signed(ahead),
+            timestamp: self.timestamp.wrapping_add_signed(units),
+            ssrc: self.ssrc,
+        }
+    }
+}
+
+fn stream(sequence: u16, timestamp: u32) -> Numbers {
+    let mut numbers = Numbers::default();
+    numbers.begin_stream(OWN, sequence, timestamp);
+    numbers
+}
+
+fn sent(sequence: u16, timestamp: u32) -> Option<Rtp> {
+    Some(Rtp {
+        sequence,
+        timestamp,
+        ssrc: OWN,
+    })
+}
+
+#[test]
+fn one_that_is_asked_for_nothing_changes_nothing() {
+    let mut numbers = Numbers::default();
+    let packet = Speaker::new(1, 2, 3).packet();
+    assert_eq!(numbers.renumber(packet, 5, TICK), Some(packet));
+    assert_eq!(
+        (numbers.payload_type(0x80 | 101), numbers),
+        (0x80 | 101, Numbers::default())
+    );
+    assert!(!numbers.is_active());
+}
+
+#[test]
+fn payload_types_are_changed_and_markers_stay() {
+    let mut numbers = Numbers::default();
+    numbers.set_types([[101, 96], [8, 8], [111, 97]]);
+    let types = |of: &Numbers| [101, 0x80 | 101, 111, 8, 96, 0].map(|octet| of.payload_type(octet));
+    assert_eq!(types(&numbers), [96, 0x80 | 96, 97, 8, 96, 0]);
+    // A stream that begins or ends has nothing to do with it.
+    numbers.begin_stream(OWN, 1, 1);
+    numbers.end_stream();
+    assert_eq!(types(&numbers), [96, 0x80 | 96, 97, 8, 96, 0]);
+    assert!(numbers.is_active() && !numbers.is_one_stream());
+    numbers.set_types([[8, 8]]);
+    assert_eq!(
+        numbers,
+        Numbers {
+            flags: 0,
+            ..numbers
+        }
+    );
+    assert_eq!(types(&numbers), [101, 0x80 | 101, 111, 8, 96, 0]);
+    let many = (0..20).map(|from| [from, from + 100]);
+    numbers.set_types(many);
+    assert_eq!((numbers.payload_type(5), numbers.payload_type(6)), (105, 6));
+}
+
+#[test]
+fn a_stream_goes_on_whoever_speaks() {
+    let mut numbers = stream(0x7fff, u32::MAX - 100);
+    let (mut first, mut second) = (Speaker::new(1, 65_535, 5), Speaker::new(2, 9, 777_777));
+    let mut now = 1_000 * MS;
+    let base = u32::MAX - 100;
+    for nth in 0..3_u16 {
+        let expected = sent(0x7fff + nth, base.wrapping_add(u32::from(nth) * 160));
+        assert_eq!(numbers.renumber(first.packet(), now, TICK), expected);
+        now += 20 * MS;
+    }
+    // 500 ms of nothing, and somebody else: 540 ms after the first packet.
+    now += 480 * MS;
+    let expected = sent(0x8002, base.wrapping_add(540 * 8));
+    assert_eq!(numbers.renumber(second.packet(), now, TICK), expected);
+    // At once, which is no earlier than after a packet's time.
+    let mut third = Speaker::new(3, 30_000, 0);
+    let expected = sent(0x8003, base.wrapping_add(560 * 8));
+    assert_eq!(numbers.renumber(third.packet(), now + MS, TICK), expected);
+    // Its clock is its own from there on.
+    let expected = sent(0x8004, base.wrapping_add(580 * 8));
+    assert_eq!(
+        numbers.renumber(third.packet(), now + 90 * MS, TICK),
+        expected
+    );
+}
+
+#[test]
+fn who_was_heard_before_fills_his_gaps_and_takes_no_number_of_the_next() {
+    let mut numbers = stream(100, 0);
+    let (mut first, mut second) = (Speaker::new(1, 50, 0), Speaker::new(2, 900, 0));
+    let mut now = MS;
+    for _ in 0..5 {
+        numbers.renumber(first.packet(), now, TICK).unwrap();
+        now += 20 * MS;
+    }
+    // The one after next is heard, the next one comes after the change.
+    numbers.renumber(first.at(1), now, TICK).unwrap();
+    let late = first.at(0);
+    let begun = numbers.renumber(second.packet(), now, TICK).unwrap();
+    assert_eq!(begun.sequence, 107);
+    assert_eq!(numbers.renumber(late, now, TICK), sent(105, 5 * 160));
+    // He goes on beside the new one, who has his numbers now.
+    assert_eq!(numbers.renumber(first.at(2), now + MS, TICK), None);
+    // So do those that the new one sent before his first that came.
+    assert_eq!(numbers.renumber(second.at(-2), now + MS, TICK), None);
+    let next = numbers
+        .renumber(second.packet(), now + 20 * MS, TICK)
+        .unwrap();
+    assert_eq!(next.sequence, 108);
+    // He is the one again when the new one has fallen silent.
+    let again = numbers
+        .renumber(first.at(50), now + 300 * MS, TICK)
+        .unwrap();
+    assert_eq!(again.sequence, 109);
+    assert_eq!(again.timestamp, next.timestamp + 280 * 8);
+}
+
+#[test]
+fn a_restart_of_one_source_is_none_of_the_stream() {
+    let mut numbers = stream(7, 0);
+    let mut speaker = Speaker::new(1, 1_000, 50_000);
+    numbers.renumber(speaker.packet(), 0, TICK).unwrap();
+    numbers.renumber(speaker.packet(), 20 * MS, TICK).unwrap();
+    let mut restarted = Speaker::new(1, 40_000, 3);
+    let next = numbers.renumber(restarted.packet(), 1_020 * MS, TICK);
+    assert_eq!(next, sent(9, 160 + 8_000));
+    assert_eq!(
+        numbers.renumber(restarted.packet(), 1_040 * MS, TICK),
+        sent(10, 320 + 8_000)
+    );
+}
+
+#[test]
+fn a_key_that_is_held_does_not_stop_the_clock() {
+    let mut numbers = stream(7, 0);
+    let mut speaker = Speaker::new(1, 1_000, 0);
+    numbers.renumber(speaker.packet(), 0, TICK).unwrap();
+    let event = speaker.packet();
+    for nth in 0..25_u16 {
+        let sequence = event.sequence + nth;
+        let now = u64::from(nth + 1) * 20 * MS;
+        let told = numbers.renumber(Rtp { sequence, ..event }, now, TICK);
+        assert_eq!(told, sent(8 + nth, 160));
+    }
+    let mut next = Speaker::new(2, 5, 5);
+    assert_eq!(
+        numbers.renumber(next.packet(), 520 * MS, TICK),
+        sent(33, 160 + 500 * 8)
+    );
+}
+
+#[test]
+fn a_clock_that_is_not_known_or_stands_still_goes_on_by_packets() {
+    for (tick, now) in [(0, 60_000 * MS), (TICK, u64::MAX), (TICK, 0)] {
+        let mut numbers = stream(7, 0);
+        let mut speaker = Speaker::new(1, 1_000, 0);
+        numbers.renumber(speaker.packet(), 20 * MS, tick).unwrap();
+        numbers.renumber(speaker.packet(), 40 * MS, tick).unwrap();
+        let mut next = Speaker::new(2, 5, 5);
+        assert_eq!(numbers.renumber(next.packet(), now, tick), sent(9, 320));
+    }
+}
+
+/// What the network does to a packet: how many of the next ones come before it; lost; twice.
+fn weather() -> impl Strategy<Value = Vec<(u8, bool, bool)>> {
+    let one = (
+        0..4_u8,
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+    );
+    prop::collection::vec(one, 1..400)
+}
+
+proptest! {
+    /// Any number of sources one after the other, over a network that loses, repeats and reorders: no number is given to
+    /// two packets, those of one source keep their distances, and no timestamp goes back.
+    #[test]
+    fn numbers_are_never_given_twice(
+        weather in weather(),
+        starts in prop::collection::vec(any::<(u16, u32)>(), 1..5),
+        begin in any::<(u16, u32)>(),
+        pauses in prop::collection::vec(0..5_000_u64, 5),
+    ) {
+        let mut numbers = stream(begin.0, begin.1);
+        let mut given = std::collections::HashMap::new();
+        let mut now = MS;
+        let turn = weather.len() / starts.len() + 1;
+        let mut clock = None::<(u32, u32)>;
+        for (nth, (part, start)) in weather.chunks(turn).zip(&starts).enumerate() {
+            let mut speaker = Speaker::new(u32::try_from(nth).unwrap() + 1, start.0, start.1);
+            let mut arrivals = Vec::new();
+            for (at, (late, lost, twice)) in part.iter().enumerate() {
+                let packet = speaker.packet();
+                for copy in 0..=u8::from(*twice) {
+                    if !lost {
+                        arrivals.push((at + usize::from(late + copy), packet));
+                    }
+                }
+            }
+            arrivals.sort_by_key(|(at, _)| *at);
+            now += pauses[nth] * MS;
+            for (_, packet) in arrivals {
+                now += 20 * MS;
+                let Some(sent) = numbers.renumber(packet, now, TICK) else { continue };
+                prop_assert_eq!(sent.ssrc, OWN);
+                let place = given.entry(sent.sequence).or_insert((packet, sent));
+                prop_assert_eq!(*place, (packet, sent));
+                let (source, highest) = *clock.get_or_insert((packet.ssrc, sent.timestamp));
+                let ahead = sent.timestamp.wrapping_sub(highest).cast_signed();
+                prop_assert!(source == packet.ssrc || ahead > 0, "{ahead}");
+                if source != packet.ssrc || ahead > 0 {
+                    clock = Some((packet.ssrc, sent.timestamp));
+                }
+            }
+        }
+    }
+
+    /// What has passed is undone by the offsets: what RTCP needs.
+    #[test]
+    fn numbers_lead_back(sequence in any::<u16>(), timestamp: u32, begin in any::<(u16, u32)>(), packets in 1..3_000_u16) {
+        let mut numbers = stream(begin.0, begin.1);
+        let mut speaker = Speaker::new(1, sequence, timestamp);
+        for nth in 0..packets {
+            let packet = speaker.packet();
+            let sent = numbers.renumber(packet, u64::from(nth) * 20 * MS, TICK).unwrap();
+            prop_assert_eq!(sent.sequence.wrapping_sub(low(numbers.sequence_offset)), packet.sequence);
+            prop_assert_eq!(sent.timestamp.wrapping_sub(numbers.timestamp_offset), packet.timestamp);
+        }
+        let highest = numbers.sequence.wrapping_sub(numbers.sequence_offset);
+        prop_assert_eq!(highest, u32::from(sequence) + u32::from(packets) - 1);
+    }
+
+    #[test]
+    fn nothing_panics(packets in prop::collection::vec(any::<(u16, u32, u8, u64)>(), 0..50), tick: u32) {
+        let mut numbers = stream(1, 1);
+        for (sequence, timestamp, ssrc, now) in packets {
+            let packet = Rtp { sequence, timestamp, ssrc: u32::from(ssrc % 3) };
+            let _ = numbers.renumber(packet, now, tick);
+        }
+    }
+}
