@@ -14,6 +14,8 @@ mod common;
 mod flows;
 #[path = "xdp_program/hostile.rs"]
 mod hostile;
+#[path = "xdp_program/numbers.rs"]
+mod numbers;
 #[path = "xdp_program/reshape.rs"]
 mod reshape;
 #[path = "xdp_program/table.rs"]

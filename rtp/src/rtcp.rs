@@ -3,10 +3,12 @@
 //! Of extended reports (RFC 3611) the reference times and the VoIP metrics are read.
 
 pub(crate) mod extended;
+mod renumber;
 
 use thiserror::Error;
 
 pub use self::extended::{ExtendedBlock, LastReference, VoipMetrics};
+pub use self::renumber::{Source, Stream, renumber};
 
 const VERSION: u8 = 2;
 pub(crate) const SENDER_REPORT: u8 = 200;

@@ -6,7 +6,7 @@
 //! because each port has one owner.
 //!
 //! ```text
-//! /sys/fs/bpf/tandem/NODE/vABI/{SLOTS,FLOWS,COUNTERS,DEVICES}   the maps
+//! /sys/fs/bpf/tandem/NODE/vABI/{SLOTS,FLOWS,NUMBERS,COUNTERS,DEVICES}   the maps
 //!                              link-IFINDEX-MODE                the attachments
 //! ```
 
@@ -31,11 +31,11 @@ use tracing::{info, warn};
 pub use attach::{ProgramGuard, attach_floor, attach_pass};
 pub use counters::Counters;
 pub use ebpf_abi::{
-    Counter, CounterKind, Flow, Hop, Identity, Route, Rtp, Slot, SlotError, VlanTag, flags,
+    Counter, CounterKind, Flow, Hop, Identity, Numbers, Route, Rtp, Slot, SlotError, VlanTag, flags,
     spacing, tick,
 };
 pub use error::XdpError;
-pub use tables::{FlowTable, SlotTable};
+pub use tables::{FlowTable, NumbersTable, SlotTable};
 pub use tap::TapRing;
 
 use bans::BanTable;
@@ -121,6 +121,7 @@ pub struct Xdp {
     interfaces: Vec<Interface>,
     slots: SlotTable,
     flows: FlowTable,
+    numbers: NumbersTable,
     counters: PerCpuArray<MapData, [u64; COUNTERS_LEN]>,
     devices: DevMapHash<MapData>,
     bans: BanTable,
@@ -211,7 +212,13 @@ impl Xdp {
         loader.override_global(global::MEASURE, &measured, true);
         loader.override_global(global::TAPPING, &copied, true);
         if let Some(pins) = pins {
-            for name in [map::SLOTS, map::FLOWS, map::COUNTERS, map::DEVICES] {
+            for name in [
+                map::SLOTS,
+                map::FLOWS,
+                map::NUMBERS,
+                map::COUNTERS,
+                map::DEVICES,
+            ] {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
@@ -220,6 +227,7 @@ impl Xdp {
 
         let slots = array(map::SLOTS, take(map::SLOTS)?)?;
         let flows = array(map::FLOWS, take(map::FLOWS)?)?;
+        let numbers = array(map::NUMBERS, take(map::NUMBERS)?)?;
         let counters = take(map::COUNTERS)?.try_into()?;
         let devices = take(map::DEVICES)?.try_into()?;
 
@@ -233,6 +241,7 @@ impl Xdp {
             interfaces: Vec::new(),
             slots: SlotTable::new(&slots)?,
             flows: FlowTable::new(&flows)?,
+            numbers: NumbersTable::new(&numbers)?,
             counters,
             devices,
             bans,
@@ -265,6 +274,12 @@ impl Xdp {
     #[must_use]
     pub fn flows(&self) -> FlowTable {
         self.flows.clone()
+    }
+
+    /// What RTP leaves with, where a slot asks for it. A clone for each shard, as of the slots.
+    #[must_use]
+    pub fn numbers(&self) -> NumbersTable {
+        self.numbers.clone()
     }
 
     /// The slots that were valid when this process came: calls that kept flowing without it.

@@ -18,14 +18,15 @@ use std::{
 
 use aya::maps::MapData;
 use ebpf_abi::{
-    Flow, PORTS, Slot,
-    map::{FLOWS, SLOTS},
+    Flow, Numbers, PORTS, Slot,
+    map::{FLOWS, NUMBERS, SLOTS},
 };
 
 use super::XdpError;
 
 const SLOT_WORDS: usize = size_of::<Slot>() / size_of::<u32>();
 const FLOW_WORDS: usize = size_of::<Flow>() / size_of::<u64>();
+const NUMBERS_WORDS: usize = size_of::<Numbers>() / size_of::<u64>();
 
 /// How often a flow is read again because a packet came meanwhile.
 const FLOW_READS: usize = 4;
@@ -172,6 +173,51 @@ impl FlowTable {
     }
 }
 
+/// What RTP leaves with that comes to each port.
+///
+/// The program writes it too, as long as the port's slot forwards: whoever takes a packet through it while the other one
+/// does the same at another packet of the port may lose what that one has noted, which costs a packet or two their numbers.
+#[derive(Clone, Debug)]
+pub struct NumbersTable {
+    memory: Arc<Shared<AtomicU64>>,
+}
+
+impl NumbersTable {
+    pub(super) fn new(map: &MapData) -> Result<Self, XdpError> {
+        let memory =
+            Shared::new(map.fd().as_fd(), PORTS as usize * NUMBERS_WORDS).map_err(|error| {
+                XdpError::Mmap {
+                    name: NUMBERS,
+                    error,
+                }
+            })?;
+        Ok(Self {
+            memory: Arc::new(memory),
+        })
+    }
+
+    /// Those of `port`.
+    #[must_use]
+    pub fn read(&self, port: u16) -> Numbers {
+        let mut values = [0; NUMBERS_WORDS];
+        for (value, word) in values.iter_mut().zip(self.words(port)) {
+            *value = word.load(Ordering::Relaxed);
+        }
+        numbers_from_words(values)
+    }
+
+    /// Sets those of `port`.
+    pub fn write(&self, port: u16, numbers: &Numbers) {
+        for (word, value) in self.words(port).iter().zip(numbers_to_words(numbers)) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn words(&self, port: u16) -> &[AtomicU64] {
+        self.memory.entry(usize::from(port), NUMBERS_WORDS)
+    }
+}
+
 /// A map's memory as an array of atomic words.
 #[derive(Debug)]
 struct Shared<T> {
@@ -241,5 +287,15 @@ fn flow_to_words(flow: &Flow) -> [u64; FLOW_WORDS] {
 
 fn flow_from_words(words: [u64; FLOW_WORDS]) -> Flow {
     // SAFETY: same size, and a flow is made of integers, so any bytes are one.
+    unsafe { std::mem::transmute(words) }
+}
+
+fn numbers_to_words(numbers: &Numbers) -> [u64; NUMBERS_WORDS] {
+    // SAFETY: same size, no padding (its size is the sum of its fields'), any bytes are integers.
+    unsafe { std::mem::transmute(*numbers) }
+}
+
+fn numbers_from_words(words: [u64; NUMBERS_WORDS]) -> Numbers {
+    // SAFETY: same size, and numbers are made of integers, so any bytes are such.
     unsafe { std::mem::transmute(words) }
 }

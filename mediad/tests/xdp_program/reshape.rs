@@ -42,7 +42,7 @@ fn between((v6, tags): Wire, (out_v6, out_tags): Wire) -> (Packet, Packet) {
 }
 
 /// Every pair of wires, with a name.
-fn all() -> impl Iterator<Item = (String, Packet, Packet)> {
+pub(super) fn all() -> impl Iterator<Item = (String, Packet, Packet)> {
     let wires = || {
         [false, true]
             .into_iter()
