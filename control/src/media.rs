@@ -9,6 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+mod filter;
 mod sources;
 mod voice;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Protocol;
 
+pub use filter::{Filter, KeyFilter, MAX_MONITORS, MediaFilter, Monitor, Unmonitor};
 pub use sources::SourcePolicy;
 pub use voice::{
     Audio, AudioTrouble, Heard, Listen, NewStream, Pause, Play, Recorded, StreamTrouble, Voice,
@@ -108,6 +110,11 @@ pub enum Request {
     /// Play, record, stream, and hear keys; answered with [`Response::Session`], and with
     /// [`Event::Voice`] of what becomes of each.
     Voice(Voice),
+    /// Let somebody else hear a party, or change where; answered with [`Response::Monitor`], and with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where there are [`MAX_MONITORS`] already. It ends with the session.
+    Monitor(Monitor),
+    /// Let that one hear no more; answered with [`Response::Gone`], whether there was such a one or not.
+    Unmonitor(Unmonitor),
     /// Count so far; answered with [`Response::Stats`].
     Query(SessionId),
     /// How several sound now, [`MAX_SURVEY`] at most; answered with [`Response::Survey`] of those that are there. It is
@@ -231,6 +238,11 @@ pub struct Handling {
     /// looked at when the leg is made; a name that the node has not is refused with
     /// [`FaultCode::Invalid`](crate::FaultCode).
     pub interface: Option<String>,
+    /// What of what this leg's party sends is handed on otherwise than it came. The default is nothing.
+    pub filter: Filter,
+    /// This leg's party hears RTCP that the node makes, of what it has received and sent itself; the other party's is
+    /// taken and not handed on. Where the media is SRTP the node can make none, and hands on what there is.
+    pub makes_rtcp: bool,
 }
 
 impl Default for Handling {
@@ -241,6 +253,8 @@ impl Default for Handling {
             handover: true,
             seen_at: None,
             interface: None,
+            filter: Filter::default(),
+            makes_rtcp: false,
         }
     }
 }
@@ -371,7 +385,9 @@ pub enum Response {
     Top(Top),
     /// The file that the session is recorded to, if it is.
     Recording(Option<String>),
-    /// There was no such session, as the client wanted.
+    /// Where copies of a party's packets come from.
+    Monitor(Local),
+    /// There is no such session or monitor (any more), as the client wanted.
     Gone,
     /// Ids, in no order.
     Sessions(Vec<SessionId>),

@@ -28,11 +28,15 @@ pub enum Outcome {
     Apart,
     /// From a peer that sends more than its leg's cap.
     Limited,
+    /// From the peer, and of what is not to be handed on of it.
+    Filtered,
+    /// RTCP of the peer, in whose place the other party has the node's own.
+    Consumed,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
@@ -43,6 +47,8 @@ impl Outcome {
         Self::Replaced,
         Self::Apart,
         Self::Limited,
+        Self::Filtered,
+        Self::Consumed,
     ];
 
     /// Its label on the metrics page.
@@ -59,6 +65,8 @@ impl Outcome {
             Self::Replaced => "replaced",
             Self::Apart => "apart",
             Self::Limited => "limited",
+            Self::Filtered => "filtered",
+            Self::Consumed => "consumed",
         }
     }
 }
@@ -97,6 +105,10 @@ pub struct ShardGauges {
     pub ports_busy: AtomicU64,
     /// Legs whose packets the XDP program forwards now.
     pub offloaded: AtomicU64,
+    /// Copies sent to those who hear a party beside the other one.
+    pub copied: AtomicU64,
+    /// Those that there was no room for.
+    pub copies_lost: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     io: [AtomicU64; IO.len()],
 }

@@ -538,6 +538,21 @@ impl Handler<Media> for Engine {
                 let answer = self.of_session(order.id, move |reply| Command::Dtmf(order, reply));
                 Box::pin(async move { answer.await.map(Response::Session) })
             }
+            Request::Monitor(monitor) => {
+                let answer =
+                    self.of_session(monitor.id, move |reply| Command::Monitor(monitor, reply));
+                Box::pin(async move { answer.await.map(Response::Monitor) })
+            }
+            Request::Unmonitor(monitor) => {
+                let answer =
+                    self.of_session(monitor.id, move |reply| Command::Unmonitor(monitor, reply));
+                Box::pin(async move {
+                    match answer.await {
+                        Err(fault) if fault.code != FaultCode::NotFound => Err(fault),
+                        Ok(()) | Err(_) => Ok(Response::Gone),
+                    }
+                })
+            }
             Request::Voice(voice) => Box::pin(self.voice(voice)),
             Request::Record(record) => Box::pin(self.clone().record(record)),
             Request::Survey(ids) => match self.survey(&ids) {

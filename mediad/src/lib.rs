@@ -24,7 +24,9 @@ pub mod server;
 pub mod stream;
 pub mod xdp;
 
+mod copies;
 mod datapath;
+mod filter;
 mod hops;
 mod interfaces;
 mod metrics;

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     learned: IntCounter,
     timeouts: IntCounter,
     offloaded: IntGauge,
+    copies: IntCounterVec,
     mos: Histogram,
     jitter: Histogram,
     loss: Histogram,
@@ -149,6 +150,11 @@ impl Metrics {
                 "tandem_media_legs_offloaded",
                 "Legs whose packets the XDP program forwards now",
             )?,
+            copies: counters(
+                "tandem_media_copies_total",
+                "Copies of packets for those who hear a party beside the other one, by result",
+                &["result"],
+            )?,
             registry: registry.clone(),
             refreshing: Mutex::new(()),
         })
@@ -231,6 +237,14 @@ impl Metrics {
         self.offloaded.set(signed(sum(&|shard| {
             shard.offloaded.load(Ordering::Relaxed)
         })));
+        raise(
+            &self.copies.with_label_values(&["sent"]),
+            sum(&|shard| shard.copied.load(Ordering::Relaxed)),
+        );
+        raise(
+            &self.copies.with_label_values(&["lost"]),
+            sum(&|shard| shard.copies_lost.load(Ordering::Relaxed)),
+        );
     }
 
     fn refresh_xdp(&self, datapath: &Datapath) {

@@ -7,7 +7,9 @@ use ebpf_abi::Rtp;
 use rtp::dtmf::{self, Action};
 use rtp::round_trip::{Report, reports};
 
+use crate::copies::Copies;
 use crate::counters::{Outcome, Outcomes};
+use crate::filter::Deed;
 use crate::io::{Packet, PortIndex, Sink, Verdict};
 use crate::learn::{Answer, Position};
 use crate::record::Datagram;
@@ -43,6 +45,8 @@ pub(crate) struct Relay {
     sessions: Vec<Option<Session>>,
     free: Vec<u32>,
     pub(crate) outcomes: Outcomes,
+    /// For who hears a party beside the other one.
+    pub(crate) copies: Copies,
     /// What was learned in this turn.
     pub(crate) learned: Vec<Learned>,
     /// Keys that were pressed in this turn: in which session, and by whom.
@@ -64,6 +68,7 @@ impl Relay {
             sessions: Vec::new(),
             free: Vec::new(),
             outcomes: Outcomes::default(),
+            copies: Copies::default(),
             learned: Vec::with_capacity(64),
             keys: Vec::with_capacity(64),
             streamed: false,
@@ -151,16 +156,25 @@ impl Relay {
                 source,
             });
         };
+        let copies = &mut self.copies;
         let decision = if owner.control {
-            on_control_port(leg, other, packet, &mut note).map(whole(packet))
+            on_control_port(leg, other, packet, &mut note, copies).map(whole(packet))
         } else {
             let keys = &mut self.keys;
             let tell = |key| keys.push((owner.session, owner.side, key));
-            on_media_port(leg, other, packet, &mut note, tell, &mut self.streamed)
+            let told = (tell, &mut self.streamed);
+            on_media_port(leg, other, packet, &mut note, told, copies)
         };
         match decision {
             Ok(_)
-            | Err(Outcome::NoDestination | Outcome::Muted | Outcome::Replaced | Outcome::Apart) => {
+            | Err(
+                Outcome::NoDestination
+                | Outcome::Muted
+                | Outcome::Replaced
+                | Outcome::Apart
+                | Outcome::Filtered
+                | Outcome::Consumed,
+            ) => {
                 session.last_activity = packet.arrival;
                 session.timed_out = false;
             }
@@ -200,8 +214,8 @@ fn on_media_port(
     other: &mut Leg,
     packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
-    tell: impl FnOnce(char),
-    streamed: &mut bool,
+    (tell, streamed): (impl FnOnce(char), &mut bool),
+    copies: &mut Copies,
 ) -> MediaDecision {
     if !leg.is_rtp() {
         return on_opaque_port(leg, other, packet, note).map(whole(packet));
@@ -242,25 +256,39 @@ fn on_media_port(
             if let Some(voice) = leg.voice.as_mut().filter(|_| !leg.muted) {
                 *streamed |= voice.says(leg.remote.as_ref(), &header, packet.arrival);
             }
+            let deed = Deed::of(leg, other, &header, packet.data.len());
             if other.is_closed() {
+                if leg.is_monitored() && !leg.muted {
+                    deed.apply(packet.data)?;
+                    copies.rtp(leg, packet.data);
+                }
                 return Err(Outcome::Apart);
             }
             if let Some(voice) = other.voice.as_mut().filter(|_| !leg.muted) {
                 *streamed |= voice.hears(leg.remote.as_ref(), &header, packet.arrival);
             }
             let is_key = insert_keys(other, fields, packet)?;
-            if leg.muted && !is_key {
-                return Err(Outcome::Muted);
+            if !is_key {
+                if leg.muted {
+                    return Err(Outcome::Muted);
+                }
+                deed.apply(packet.data)?;
             }
+            let len = if is_key {
+                dtmf::PACKET
+            } else {
+                packet.data.len()
+            };
+            copies.rtp(leg, packet.data.get(..len).unwrap_or_default());
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
             if is_key {
-                return Ok((other.port, to, dtmf::PACKET));
+                return Ok((other.port, to, len));
             }
             leg.forwarded += 1;
             if let Some(tap) = &leg.tap {
                 tap.take(&datagram(packet, leg.local));
             }
-            Ok((other.port, to, packet.data.len()))
+            Ok((other.port, to, len))
         }
         rtp::Kind::Rtcp => {
             rtp::rtcp::validate(packet.data).map_err(|_| Outcome::Malformed)?;
@@ -269,11 +297,12 @@ fn on_media_port(
             }
             within_cap(leg, packet)?;
             leg.received.rtcp.record_other(octets, packet.arrival);
+            copies.rtcp(leg, packet.data);
             if other.is_closed() {
                 return Err(Outcome::Apart);
             }
-            let way = control_way(other).ok_or(Outcome::NoDestination)?;
-            hear_report(leg, other, packet, leg.local);
+            let local = leg.local;
+            let way = report_way(leg, other, packet, local)?;
             Ok(whole(packet)(way))
         }
         kind => {
@@ -350,6 +379,7 @@ fn on_control_port(
     other: &mut Leg,
     packet: &Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
+    copies: &mut Copies,
 ) -> Decision {
     let kind = rtp::demux::classify(packet.data);
     match kind {
@@ -373,25 +403,42 @@ fn on_control_port(
         }
     }
     within_cap(leg, packet)?;
+    if kind == rtp::Kind::Rtcp {
+        copies.rtcp(leg, packet.data);
+    }
     if other.is_closed() {
         return Err(Outcome::Apart);
     }
-    let way = control_way(other).ok_or(Outcome::NoDestination)?;
     if kind == rtp::Kind::Rtcp {
-        hear_report(leg, other, packet, leg.control_local());
+        let local = leg.control_local();
+        return report_way(leg, other, packet, local);
     }
-    Ok(way)
+    control_way(other).ok_or(Outcome::NoDestination)
 }
 
-/// Takes note of RTCP that goes on.
-fn hear_report(leg: &mut Leg, other: &mut Leg, packet: &Packet<'_>, local: SocketAddr) {
+/// Takes note of RTCP, and says where it goes on.
+fn report_way(leg: &mut Leg, other: &mut Leg, packet: &Packet<'_>, local: SocketAddr) -> Decision {
+    let ends_here = other.hears_ours(leg);
+    let way = match ends_here {
+        true => Err(Outcome::Consumed),
+        false => control_way(other).ok_or(Outcome::NoDestination),
+    };
+    if way.is_err() && !ends_here {
+        return way;
+    }
     for report in reports(packet.data).take(REPORTS_HEARD) {
         leg.trip.heard(report, packet.arrival);
-        other.trip.told(report, packet.arrival);
+        if !ends_here {
+            other.trip.told(report, packet.arrival);
+        }
+        if let Some(reporter) = &mut leg.reporter {
+            reporter.heard(report, packet.arrival);
+        }
     }
     if let Some(tap) = &leg.tap {
         tap.take_other(&datagram(packet, local));
     }
+    way
 }
 
 fn datagram<'a>(packet: &'a Packet<'_>, local: SocketAddr) -> Datagram<'a> {
@@ -438,7 +485,7 @@ fn on_opaque_port(
 }
 
 /// How RTCP reaches a party: on its RTP port where it muxes.
-fn control_way(leg: &Leg) -> Option<(PortIndex, SocketAddr)> {
+pub(crate) fn control_way(leg: &Leg) -> Option<(PortIndex, SocketAddr)> {
     let rtp = leg.learner.source();
     if leg.muxes() {
         return Some((leg.port, leg.learner.destination()?));

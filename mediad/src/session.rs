@@ -8,6 +8,7 @@ use control::media::{
 use ebpf_abi::{Bucket, Flow, spacing};
 use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
+use rtp::report::Reporter;
 use rtp::round_trip::RoundTrip;
 
 use crate::io::PortIndex;
@@ -85,6 +86,10 @@ pub(crate) struct Leg {
     pub(crate) contested: bool,
     /// It copies what the party says.
     pub(crate) copied: bool,
+    /// Who hears the party beside the other one.
+    pub(crate) monitors: Vec<Listener>,
+    /// Makes RTCP for the party, where it is to have ours.
+    pub(crate) reporter: Option<Box<Reporter>>,
     /// Packets on this leg's ports that were not taken.
     pub(crate) refused: u64,
     /// What had become of its packets at the last survey.
@@ -100,6 +105,16 @@ struct Losses {
     gaps: u64,
     /// Came, and too late to be played.
     late: u64,
+}
+
+/// Somebody who hears a party, by ports of its own.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) number: u64,
+    /// Its ports alone are used.
+    pub(crate) leg: Leg,
+    /// Where RTP and RTCP go.
+    pub(crate) to: Option<[SocketAddr; 2]>,
 }
 
 /// Reception statistics of a leg, over all paths.
@@ -187,6 +202,7 @@ impl Session {
     /// Says how a leg is treated; `true` when its packets will come from, or go to, elsewhere.
     pub(crate) fn handle(&mut self, side: Side, handling: Handling) -> bool {
         let leg = self.split(side).0;
+        leg.make_reports(handling.makes_rtcp);
         leg.handling = handling;
         let policy = leg.policy();
         let known = leg.learner.source();
@@ -238,7 +254,9 @@ impl Session {
 
     /// Whether `address` is one of the session's own.
     pub(crate) fn owns(&self, address: SocketAddr) -> bool {
-        self.legs.iter().any(|leg| {
+        let monitors = self.legs.iter().flat_map(|leg| &leg.monitors);
+        let monitors = monitors.map(|listener| &listener.leg);
+        self.legs.iter().chain(monitors).any(|leg| {
             let ports = leg.local.port()..=leg.local.port() + 1;
             let own = address.ip() == leg.local.ip() || address.ip() == leg.advertised;
             own && ports.contains(&address.port())
@@ -287,6 +305,8 @@ impl Leg {
             forwarded: 0,
             contested: false,
             copied: false,
+            monitors: Vec::new(),
+            reporter: None,
             refused: 0,
             surveyed: Losses::default(),
         }
@@ -365,7 +385,12 @@ impl Leg {
             .fold(USUAL_PACKET_TIME, u16::min)
     }
 
-    fn shown(&self) -> Local {
+    /// The party is heard by others, too.
+    pub(crate) fn is_monitored(&self) -> bool {
+        self.monitors.iter().any(|listener| listener.to.is_some())
+    }
+
+    pub(crate) fn shown(&self) -> Local {
         let port = self.local.port();
         Local {
             rtp: SocketAddr::new(self.advertised, port),

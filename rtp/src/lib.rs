@@ -17,6 +17,7 @@ pub mod jitter;
 pub mod payload;
 pub mod quality;
 pub mod record;
+pub mod report;
 pub mod resample;
 pub mod round_trip;
 pub mod rtcp;

@@ -20,6 +20,7 @@ mod socket;
 mod sources;
 mod speech;
 mod streams;
+mod treated;
 mod voice;
 mod voice_recording;
 

@@ -27,6 +27,8 @@ impl<I: PacketIo> Shard<I> {
             Command::Modify(modify, reply) => drop(reply.send(self.modify(modify))),
             Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
             Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
+            Command::Monitor(monitor, reply) => drop(reply.send(self.monitor(monitor))),
+            Command::Unmonitor(monitor, reply) => drop(reply.send(Ok(self.unmonitor(monitor)))),
             Command::Record(id, taps, how, reply) => {
                 drop(reply.send(self.record(id, taps, how)));
             }
@@ -227,6 +229,7 @@ impl<I: PacketIo> Shard<I> {
         self.withdraw(index);
         let session = self.relay.remove(index)?;
         session.legs.iter().for_each(|leg| self.close_leg(leg));
+        self.close_monitors(&session);
         self.publish_load();
         debug!(session = %id, "session deleted");
         // Nothing takes a path any more: what counts is the one that was taken.
@@ -286,7 +289,7 @@ impl<I: PacketIo> Shard<I> {
     }
 
     /// Takes ports for a leg and opens them.
-    fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
+    pub(super) fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
         let name = request.handling.interface.as_deref();
         let (bind, advertised) = self.config.interfaces.find(name, request.family)?;
         let place = Place {

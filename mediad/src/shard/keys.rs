@@ -204,7 +204,7 @@ impl Leg {
 }
 
 /// Whether the parties encrypt what they send, as far as is known.
-pub(super) fn is_secret(legs: [&Leg; 2]) -> bool {
+pub(crate) fn is_secret(legs: [&Leg; 2]) -> bool {
     let says_so = |leg: &Leg| leg.remote.as_ref().is_some_and(|remote| remote.secure);
     legs.into_iter().any(says_so) || legs.into_iter().all(|leg| leg.zrtp)
 }

@@ -3,8 +3,10 @@
 
 mod commands;
 mod keys;
+mod monitors;
 mod offload;
 mod recordings;
+mod reports;
 mod tick;
 mod voice;
 
@@ -20,8 +22,8 @@ use std::time::Duration;
 use control::Fault;
 use control::channel::Events;
 use control::media::{
-    AudioTrouble, Create, Dtmf, Event, Media, Modify, Mute, Pause, SessionId, SessionInfo,
-    SessionStats, Side, Surveyed, Top, VoiceOrder,
+    AudioTrouble, Create, Dtmf, Event, Local, Media, Modify, Monitor, Mute, Pause, SessionId,
+    SessionInfo, SessionStats, Side, Surveyed, Top, Unmonitor, VoiceOrder,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -40,6 +42,7 @@ use crate::relay::{Learned, Relay};
 use crate::stream::{Bell, Port};
 use crate::tap::Overheard;
 
+pub(crate) use self::keys::is_secret;
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};
 
@@ -82,6 +85,8 @@ pub(crate) enum Command {
     Modify(Modify, Reply<SessionInfo>),
     Mute(Mute, Reply<SessionInfo>),
     Dtmf(Dtmf, Reply<SessionInfo>),
+    Monitor(Monitor, Reply<Local>),
+    Unmonitor(Unmonitor, Reply<()>),
     /// Record both parties, or neither, and in which way it goes on; answered with where that is.
     Record(SessionId, Option<[Tap; 2]>, Pause, Reply<Option<PathBuf>>),
     /// Let the recording that there is go on in this way; answered with where it is, `None` where there is none.
@@ -352,6 +357,7 @@ impl<I: PacketIo> Shard<I> {
             let next = self.speaking.peek().map_or(next, |due| due.0.0.min(next));
             let wait = Duration::from_nanos(next.saturating_sub(monotonic_ns()));
             let turn = self.io.turn(wait, &mut self.relay)?;
+            self.send_copies();
             self.take_learned();
             self.tell_keys();
             if turn.woken && self.take_commands() == Flow::Stop {
@@ -391,6 +397,7 @@ impl<I: PacketIo> Shard<I> {
         for (_, index) in std::mem::take(&mut self.by_id) {
             if let Some(session) = self.relay.remove(index) {
                 session.legs.iter().for_each(|leg| self.close_leg(leg));
+                self.close_monitors(&session);
             }
         }
         while let Some(port) = self.pool.forget_any() {

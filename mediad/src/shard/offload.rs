@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use control::media::{Path, SessionId, Side};
+use control::media::{MediaFilter, Path, SessionId, Side};
 use ebpf_abi::{Hop, Identity, Route, Slot};
 use tracing::{info, warn};
 
@@ -90,7 +90,9 @@ impl Offload {
             rtcp: false,
         };
         let route = route(leg.local, peer, other.local, other.learner.destination());
-        let muxed = leg.muxes() && other.muxes();
+        // RTCP that ends here, or is to be copied, comes to the shard.
+        let rtcp_goes_on = !other.hears_ours(leg) && !leg.is_monitored();
+        let muxed = leg.muxes() && other.muxes() && rtcp_goes_on;
         let is_plain = self.is_plain(leg, other);
         self.tap(leg);
         leg.copied = leg.ear.is_some();
@@ -111,7 +113,9 @@ impl Offload {
                 }
             });
         let passing = Slot::passing(identity, &route, clock_rate);
-        let passing = if leg.muted { passing.muted() } else { passing };
+        // A process that comes after this one knows of no silence to put in: it hands nothing on.
+        let is_muted = leg.muted || leg.handling.filter.media != MediaFilter::Pass;
+        let passing = if is_muted { passing.muted() } else { passing };
         let port = leg.local.port();
         let received = &mut leg.received;
         received.handed_over = self.put(port, forwarding, passing, received, false);
@@ -130,7 +134,7 @@ impl Offload {
         };
         let local = leg.control_local();
         let route = self::route(local, leg.control.source(), source, destination);
-        let forwarding = (may && !other.is_closed())
+        let forwarding = (may && rtcp_goes_on && !other.is_closed())
             .then(|| self.forwarding(identity, &route, 0))
             .flatten()
             .map(|slot| slot.mark(tos).cap(spacing))
@@ -148,6 +152,8 @@ impl Offload {
     /// Whether the program can do all that is to be done with what the party sends.
     fn is_plain(&self, leg: &Leg, other: &Leg) -> bool {
         !leg.muted
+            && leg.handling.filter.is_off()
+            && !leg.is_monitored()
             && leg.is_rtp()
             && other.is_rtp()
             && !leg.listens()

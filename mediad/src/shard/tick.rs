@@ -18,6 +18,12 @@ impl<I: PacketIo> Shard<I> {
         self.look_after_slots(now);
         self.report_silence(now);
         self.close_idle(now);
+        self.report_to_parties(now);
+        let copies = &self.relay.copies;
+        self.gauges.copied.store(copies.sent, Ordering::Relaxed);
+        self.gauges
+            .copies_lost
+            .store(copies.lost, Ordering::Relaxed);
         self.gauges
             .publish(&self.relay.outcomes, &self.io.counters());
     }
