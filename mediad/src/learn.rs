@@ -477,7 +477,7 @@ impl Learner {
 }
 
 /// Whether an address can be reached over the Internet: not private (RFC 1918, RFC 6598, RFC 4193),
-/// nor of a link, of this host, or for documentation.
+/// nor of a link, of this host, for documentation, or nobody's (RFC 6890, RFC 6666).
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -487,6 +487,7 @@ fn is_public(ip: IpAddr) -> bool {
                 || ip.is_loopback()
                 || ip.is_link_local()
                 || ip.is_unspecified()
+                || ip.octets()[..3] == [192, 0, 0]
                 || ip.is_documentation())
         }
         IpAddr::V6(ip) => {
@@ -495,6 +496,7 @@ fn is_public(ip: IpAddr) -> bool {
                 || ip.is_unicast_link_local()
                 || ip.is_loopback()
                 || ip.is_unspecified()
+                || ip.segments()[..4] == [0x100, 0, 0, 0]
                 || documentation)
         }
     }

@@ -12,12 +12,16 @@ pub struct Codecs {
     pub except: Vec<String>,
     /// Kept all the same; where every codec is stripped, in this order and before others.
     pub offer: Vec<String>,
+    /// Of a publisher's, the first of these that there is; its first one where there is none.
+    pub accept: Vec<String>,
+    /// One codec only, with telephone events and comfort noise beside it.
+    pub single: bool,
 }
 
 impl Codecs {
     /// The formats of `media` that stay, in their order; `None` where that is all of them, or would be none.
     pub(crate) fn kept<'a>(&self, media: &Media<'_, 'a>) -> Option<Vec<&'a str>> {
-        if self.strip.is_empty() || !media.is_rtp() {
+        if (self.strip.is_empty() && !self.single) || !media.is_rtp() {
             return None;
         }
         let all = self
@@ -46,13 +50,24 @@ impl Codecs {
             })
             .collect();
         kept.sort_by_key(|(place, _)| *place);
-        let kept: Vec<_> = kept.into_iter().map(|(_, format)| format).collect();
+        let mut kept: Vec<_> = kept.into_iter().map(|(_, format)| format).collect();
+        if self.single {
+            let is_beside = |format: &str| {
+                let codec = format.parse().ok().and_then(|number| media.codec(number));
+                let is_named =
+                    |name: &str| codec.is_some_and(|codec| codec.name.eq_ignore_ascii_case(name));
+                is_named("telephone-event") || is_named("CN")
+            };
+            let first = kept.iter().position(|format| !is_beside(format));
+            let mut at = 0..;
+            kept.retain(|format| at.next() == first || is_beside(format));
+        }
         let same = kept.iter().copied().eq(media.formats());
         (!kept.is_empty() && !same).then_some(kept)
     }
 }
 
-fn matches(wanted: &str, name: &str, clock: u32) -> bool {
+pub(crate) fn matches(wanted: &str, name: &str, clock: u32) -> bool {
     let mut parts = wanted.split('/');
     let named = parts
         .next()

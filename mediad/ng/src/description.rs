@@ -142,14 +142,15 @@ fn origin(
         (false, false) => now,
     };
     let mut version = own.version.to_owned();
-    if replace.version || replace.origin_full {
+    if replace.version || replace.forced_version || replace.origin_full {
         let counted = face
             .version
             .unwrap_or_else(|| own.version.parse().unwrap_or(1));
         let mut hasher = DefaultHasher::new();
         hasher.write(rest);
         let digest = hasher.finish();
-        let changed = face.version.is_some() && face.last != digest;
+        let is_new = replace.forced_version || face.last != digest;
+        let changed = face.version.is_some() && is_new;
         let counted = counted.wrapping_add(u64::from(changed));
         face.version = Some(counted);
         face.last = digest;

@@ -19,7 +19,6 @@ use Effect::{Nothing, Otherwise, Refuse, Set};
 const TRANSCODE: &str = "mediad does not transcode";
 const SRTP: &str = "SRTP is passed through, never made here";
 const NO_ICE: &str = "mediad is no ICE agent; ICE is removed";
-const NO_PLAYER: &str = "mediad plays nothing over NG";
 const VERB: &str = "use the command of that name";
 
 /// What becomes of the flag or key `name`; `None` where nobody knows it.
@@ -27,8 +26,9 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
     Some(match name {
         // Read by the command itself.
         "sdp" | "call-id" | "from-tag" | "to-tag" | "via-branch" | "label" | "set-label"
-        | "from-label" | "to-label" | "cookie" | "supports" | "template" | "instance" | "fatal"
-        | "debug" | "no-debug" | "debugging" => Nothing,
+        | "from-label" | "to-label" | "from-tags" | "all" | "address" | "cookie" | "supports"
+        | "template" | "instance" | "fatal" | "siprec" | "inactive" | "debug" | "no-debug"
+        | "debugging" => Nothing,
 
         // Addresses and sources.
         "sip-source-address" => Set(|options| options.use_received_from = true),
@@ -46,8 +46,10 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         // RTCP.
         "no-rtcp-attribute" => Set(|options| options.rtcp_attribute = RtcpAttribute::None),
         "full-rtcp-attribute" => Set(|options| options.rtcp_attribute = RtcpAttribute::Full),
-        "generate-rtcp" => Refuse("mediad forwards RTCP and makes none"),
-        "mirror-rtcp" => Refuse("mediad forwards RTCP to the other party only"),
+        "generate-rtcp" => Set(|options| options.generate_rtcp = Some(true)),
+        "mirror-rtcp" | "rtcp-mirror" => {
+            Refuse("mediad hands on RTCP of those who listen to nobody")
+        }
 
         // SDP.
         "loop-protect" => Set(|options| options.loop_protect = true),
@@ -63,8 +65,8 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         | "no-jitter-buffer"
         | "allow-asymmetric-codecs" => Nothing,
         "allow-transcoding" => Otherwise(TRANSCODE),
+        "single-codec" => Set(|options| options.codecs.single = true),
         "always-transcode"
-        | "single-codec"
         | "static-codecs"
         | "reuse-codecs"
         | "no-codec-renegotiation"
@@ -77,15 +79,24 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         // DTMF, media and recordings.
         "inject-dtmf" => Nothing,
         "record-call" => Set(|options| options.record = true),
-        "block-dtmf"
-        | "block-media"
-        | "silence-media"
-        | "dtmf-security"
-        | "dtmf-security-trigger" => Refuse(VERB),
-        "detect-dtmf" | "dtmf-log-dest" | "dtmf-delay" => {
-            Refuse("mediad tells nobody of keys over NG")
+        "block-dtmf" | "block-media" | "silence-media" | "dtmf-security" | "digit" | "code" => {
+            Refuse(VERB)
         }
-        "media-echo" | "blackhole" | "drop-traffic" | "moh" | "music-on-hold" => Refuse(NO_PLAYER),
+        "detect-dtmf"
+        | "dtmf-log-dest"
+        | "dtmf-delay"
+        | "trigger"
+        | "trigger-end"
+        | "end-trigger"
+        | "trigger-end-time"
+        | "trigger-end-digits"
+        | "dtmf-security-trigger"
+        | "dtmf-security-trigger-end"
+        | "frequency"
+        | "frequencies" => Refuse("mediad does nothing about keys by itself over NG"),
+        "block-short" | "block-short-packets" => Refuse("mediad looks at no packet's length"),
+        "blackhole" | "sinkhole" => Set(|options| options.drop_traffic = Some(true)),
+        "moh" | "music-on-hold" => Refuse("use 'play media'"),
         "early-media" | "provisional" | "directional" => Nothing,
         "metadata" | "recording-file" | "recording-dir" | "recording-pattern"
         | "output-destination" | "discard-recording" | "exclude-recording" => {
@@ -94,14 +105,18 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         "xmlrpc-callback" => Refuse("mediad calls nobody back"),
 
         // ICE, SRTP.
-        "trickle-ice" | "ice-lite" | "ice-reject" | "no-ice" => Otherwise(NO_ICE),
+        "reject-ice" | "ice-reject" | "no-ice" => Nothing,
+        "trickle-ice" | "ice-lite" => Otherwise(NO_ICE),
         "osrtp-offer"
         | "osrtp-offer-legacy"
+        | "osrtp-offer-rfc"
         | "osrtp-accept"
+        | "osrtp-accept-rfc"
         | "osrtp-accept-legacy"
         | "recrypt" => Refuse(SRTP),
         "sdes-off" | "sdes-no" | "sdes-disable" | "dtls-fingerprint" | "dtls-reverse"
         | "passive-dtls" => Nothing,
+        "pad-crypto" => Otherwise(SRTP),
         name if name.starts_with("sdes-") => Otherwise(SRTP),
         _ => return None,
     })

@@ -9,6 +9,7 @@
 //! - [`options`]: the flags and keys of offers and answers; what cannot be done is refused, by name.
 //! - [`Cookies`]: answers that are kept for those who ask twice.
 //! - [`description`]: what is done to an SDP beyond its addresses.
+//! - [`made`]: SDP that is made here.
 
 mod bencode;
 mod codecs;
@@ -18,6 +19,7 @@ mod flags;
 pub mod frame;
 mod json;
 mod keys;
+pub mod made;
 pub mod options;
 mod request;
 mod value;

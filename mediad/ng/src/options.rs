@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    Request, Value,
+    Command, Request, Value,
     codecs::Codecs,
     flags::{self, Effect},
     keys,
@@ -53,6 +53,10 @@ pub struct Options {
     pub strip_extmap: bool,
     /// The packet time that is asked for, in milliseconds.
     pub ptime: Option<u16>,
+    /// Whether the parties hear RTCP of the server instead of each other's.
+    pub generate_rtcp: Option<bool>,
+    /// Whether no media of the call is handed on.
+    pub drop_traffic: Option<bool>,
     /// What was not understood, or is done otherwise.
     pub warnings: Vec<String>,
 }
@@ -79,6 +83,8 @@ pub struct Replace {
     pub session_name: bool,
     /// The version of `o=`: raised when the rest changes, and only then.
     pub version: bool,
+    /// The same, and raised each time.
+    pub forced_version: bool,
     /// An address of zeros, by which a party is put on hold, becomes a real one.
     pub zero_address: bool,
 }
@@ -144,7 +150,10 @@ pub struct Refused(pub Vec<String>);
 /// # Errors
 /// All that cannot be done, at once.
 pub fn read(request: &Request) -> Result<Options, Refused> {
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        is_publish: request.command == Command::Publish,
+        ..Reader::default()
+    };
     for (key, value) in request.fields() {
         reader.key(key, value);
     }
@@ -167,6 +176,7 @@ impl Options {
 #[derive(Default)]
 struct Reader {
     options: Options,
+    is_publish: bool,
     refused: Vec<String>,
 }
 
@@ -211,19 +221,37 @@ impl Reader {
                 Some(address) => self.options.media_address = Some(address),
                 None => self.refuse(key, value, "write an IP address"),
             },
-            "tos" => match value.integer().and_then(|tos| u8::try_from(tos).ok()) {
-                Some(tos) => self.options.tos = Some(tos),
-                None => self.refuse(key, value, "write 0 to 255"),
+            "tos" => match value.integer() {
+                // As it was.
+                Some(..0) => {}
+                Some(tos) if u8::try_from(tos).is_ok() => self.options.tos = u8::try_from(tos).ok(),
+                _ => self.refuse(key, value, "write 0 to 255, or -1 for as it was"),
             },
             "delete-delay" => match value.integer().and_then(|delay| u32::try_from(delay).ok()) {
                 Some(delay) if delay <= MAX_DELAY => self.options.delete_delay = Some(delay),
                 _ => self.refuse(key, value, "write seconds, a day at most"),
             },
             "transport-protocol" => {
-                self.options.profile = value
+                let wanted = value
                     .text()
                     .map(|text| String::from_utf8_lossy(text).to_ascii_uppercase());
+                // The profile is the one that was answered anyway.
+                self.options.profile = wanted.filter(|wanted| wanted != "ACCEPT");
             }
+            "generate-rtcp" => self.options.generate_rtcp = Some(!keys::is_off(value)),
+            "drop-traffic" => match value.text().map(keys::plain).as_deref() {
+                Some("stop") => self.options.drop_traffic = Some(false),
+                // Who says both wants it to stop.
+                Some("start") if self.options.drop_traffic.is_none() => {
+                    self.options.drop_traffic = Some(true);
+                }
+                Some("start") => {}
+                _ => self.refuse(key, value, "write start or stop"),
+            },
+            "media-echo" => match value.text().map(keys::plain).as_deref() {
+                Some("blackhole" | "sinkhole") => self.options.drop_traffic = Some(true),
+                _ => self.refuse(key, value, "mediad sends nobody's media back"),
+            },
             "codec" => self.codecs(value),
             "ptime" => match value.integer().and_then(|ptime| u16::try_from(ptime).ok()) {
                 Some(0) => {}
@@ -271,6 +299,10 @@ impl Reader {
             self.replace(&word);
         } else if let Some(word) = part("rtcp-mux-") {
             self.mux(&word);
+        } else if let Some(word) = part("endpoint-learning-") {
+            self.learning(&Value::from_text(word));
+        } else if part("from-tags-").is_some() {
+            // Read by the command itself.
         } else if let Some(rest) = part("codec-") {
             // The codec's name as it was written: it is compared without regard to case.
             match rest.split_once('-') {
@@ -325,6 +357,7 @@ impl Reader {
             "username" => replace.username = true,
             "session-name" => replace.session_name = true,
             "sdp-version" => replace.version = true,
+            "force-increment-sdp-ver" => replace.forced_version = true,
             "zero-address" => replace.zero_address = true,
             other => self
                 .options
@@ -401,6 +434,8 @@ impl Reader {
             }
             "except" => codecs.except.push(name),
             "offer" => codecs.offer.push(name),
+            // Which of a publisher's codecs is taken.
+            "accept" if self.is_publish => codecs.accept.push(name),
             "accept" | "ignore" => {
                 let why = format!("codec {word}: of no effect, since nothing is transcoded");
                 self.options.warn(why);

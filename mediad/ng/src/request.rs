@@ -45,7 +45,7 @@ pub enum RequestError {
 const MAX_NAME: usize = 512;
 
 /// The keys that have one.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "call-id",
     "from-tag",
     "to-tag",
@@ -54,6 +54,7 @@ const NAMES: [&str; 8] = [
     "set-label",
     "from-label",
     "to-label",
+    "address",
 ];
 
 macro_rules! commands {
@@ -184,6 +185,16 @@ impl Request {
             let key = std::str::from_utf8(key).ok()?;
             (key != "command").then_some((key, value))
         })
+    }
+
+    /// The same without some keys.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let mut other = self.clone();
+        for key in keys {
+            other.fields.remove(key.as_bytes());
+        }
+        other
     }
 
     /// The value of `key`, which is written in small letters with dashes.

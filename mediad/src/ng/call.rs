@@ -1,19 +1,26 @@
 //! What is known of a call: its parties by their tags, and the streams between them.
 //!
 //! The first offerer is party A. Whom it calls are branches: one, or several where a proxy forks. Each branch has a
-//! session of the engine for each `m=` line, and so ports of its own.
+//! session of the engine for each `m=` line, and so ports of its own. Where another tag that nobody knows offers with the
+//! same Call-ID, that one is the party A of branches of its own.
 
 use std::time::{Instant, SystemTime};
 
 use control::media::{
     Family, FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
 };
-use ng::{description::Face, options::Mux};
+use ng::{description::Face, made::Sketch, options::Mux};
+
+use super::{
+    subscription::{Source, Subscription},
+    wanted::Wanted,
+};
 
 /// A call, from its first offer to its deletion.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) a: Party,
+    /// Those who called: one, as a rule.
+    pub(super) callers: Vec<Party>,
     pub(super) branches: Vec<Branch>,
     pub(super) created: SystemTime,
     pub(super) last_signal: SystemTime,
@@ -23,6 +30,10 @@ pub(super) struct Call {
     pub(super) delete_at: Option<Instant>,
     /// Seconds that a deletion is put off where it does not say.
     pub(super) delete_delay: u32,
+    /// What is wanted of all media.
+    pub(super) wanted: Wanted,
+    /// Who hears its parties beside.
+    pub(super) subscriptions: Vec<Subscription>,
     /// It is in the table of calls no more.
     pub(super) ended: bool,
     next_branch: u32,
@@ -36,6 +47,8 @@ pub(super) struct Party {
     pub(super) label: Option<Vec<u8>>,
     /// What it was shown.
     pub(super) face: Face,
+    /// What is wanted of its media, whoever hears it.
+    pub(super) wanted: Wanted,
 }
 
 /// Somebody whom party A calls.
@@ -43,6 +56,8 @@ pub(super) struct Party {
 pub(super) struct Branch {
     /// Names it among those of its call.
     pub(super) number: u32,
+    /// Who calls, among the call's [`callers`](Call::callers).
+    pub(super) caller: usize,
     pub(super) via: Option<Vec<u8>>,
     pub(super) b: Party,
     /// Tags that answered this branch before `b` did.
@@ -56,6 +71,10 @@ pub(super) struct Branch {
     pub(super) streams: Vec<Option<Stream>>,
     /// How the legs of A and B are treated.
     pub(super) handling: [Handling; 2],
+    /// What is wanted of their media on this branch.
+    pub(super) wanted: [Wanted; 2],
+    /// Its party A only sends, to those who subscribe to it.
+    pub(super) is_published: bool,
     /// Of the last offer: whose, what was said of RTCP, and whether the call is recorded.
     pub(super) offer: Offer,
     /// What streams that are gone have carried.
@@ -84,8 +103,10 @@ pub(super) struct Stream {
     pub(super) offered: Option<Remote>,
     /// Whether the last offerer and the answerer are shown to mux.
     pub(super) mux: [bool; 2],
-    /// Whose media is not handed on.
-    pub(super) blocked: [bool; 2],
+    /// What A and B have said of its formats.
+    pub(super) sketches: [Option<Sketch>; 2],
+    /// What is played to A and B.
+    pub(super) played: [Option<u32>; 2],
     /// Since when the last answer has refused it: it waits for another phone's answer, and carries nothing.
     pub(super) refused: Option<Instant>,
     /// What it is recorded as.
@@ -110,6 +131,8 @@ pub(super) struct UnknownTags;
 pub(super) enum Part {
     /// All of it.
     Whole,
+    /// The branches of one of several callers.
+    Caller(usize),
     /// The branch of this number.
     Branch(u32),
     /// What a branch was before somebody else answered it: nothing is left of that.
@@ -121,16 +144,15 @@ impl Call {
     pub(super) fn new(tag: &[u8]) -> Self {
         let now = SystemTime::now();
         Self {
-            a: Party {
-                tag: Some(tag.to_vec()),
-                ..Party::default()
-            },
+            callers: vec![Party::of(tag)],
             branches: Vec::new(),
             created: now,
             last_signal: now,
             answered: false,
             delete_at: None,
             delete_delay: 0,
+            wanted: Wanted::default(),
+            subscriptions: Vec::new(),
             ended: false,
             next_branch: 0,
         }
@@ -150,6 +172,11 @@ impl Call {
     pub(super) fn put_off(&mut self, part: Part, until: Instant) {
         match part {
             Part::Whole => self.delete_at = Some(until),
+            Part::Caller(caller) => {
+                let own = self.branches.iter_mut();
+                own.filter(|branch| branch.caller == caller)
+                    .for_each(|branch| branch.delete_at = Some(until));
+            }
             Part::Branch(number) => {
                 if let Some(branch) = self.branch(number) {
                     branch.delete_at = Some(until);
@@ -179,26 +206,36 @@ impl Call {
     }
 
     /// Who offers, and the branch that the offer is for; a new one where it is for none that is there.
+    ///
+    /// A tag that nobody knows begins a dialogue of its own within the call, as a phone behind a B2BUA may, or who is
+    /// called back.
     pub(super) fn offerer(
         &mut self,
         from: &[u8],
         to: Option<&[u8]>,
         via: Option<&[u8]>,
-    ) -> Result<(Side, usize), UnknownTags> {
-        if let Some(at) = self.position(|branch| branch.b.is(from)) {
-            return Ok((Side::B, at));
+    ) -> (Side, usize) {
+        let is_pair = |branch: &Branch| to.is_some_and(|to| self.callers[branch.caller].is(to));
+        let answerers = |branch: &Branch| branch.b.is(from);
+        let of_pair = self.position(|branch| answerers(branch) && is_pair(branch));
+        if let Some(at) = of_pair.or_else(|| self.position(answerers)) {
+            return (Side::B, at);
         }
-        if !self.a.is(from) {
-            return Err(UnknownTags);
-        }
-        let by_tag = to.and_then(|to| self.position(|branch| branch.b.is(to)));
+        let caller = self.caller(from).unwrap_or_else(|| {
+            self.callers.push(Party::of(from));
+            self.callers.len() - 1
+        });
+        let is_own = |branch: &Branch| branch.caller == caller;
+        let by_tag = to.and_then(|to| self.position(|branch| is_own(branch) && branch.b.is(to)));
         let found = match (by_tag, via) {
             (Some(at), _) => Some(at),
-            (None, Some(via)) => self.position(|branch| branch.via.as_deref() == Some(via)),
+            (None, Some(via)) => {
+                self.position(|branch| is_own(branch) && branch.via.as_deref() == Some(via))
+            }
             // Who forks without saying so has one branch for all.
-            (None, None) => self.branches.len().checked_sub(1),
+            (None, None) => self.branches.iter().rposition(is_own),
         };
-        Ok((Side::A, found.unwrap_or_else(|| self.add(via))))
+        (Side::A, found.unwrap_or_else(|| self.add(caller, via)))
     }
 
     /// The branch that an answer of `to` is for, and who has offered there.
@@ -208,21 +245,22 @@ impl Call {
         to: &[u8],
         via: Option<&[u8]>,
     ) -> Result<(Side, usize), UnknownTags> {
-        if self.a.is(to)
-            && let Some(at) = self.position(|branch| branch.b.is(from))
+        if let Some(caller) = self.caller(to)
+            && let Some(at) = self.position(|branch| branch.caller == caller && branch.b.is(from))
         {
             return Ok((Side::B, at));
         }
-        if !self.a.is(from) {
-            return Err(UnknownTags);
-        }
-        let by_via = via.and_then(|via| self.position(|branch| branch.via.as_deref() == Some(via)));
-        let by_tag = self.position(|branch| branch.b.is(to));
+        let caller = self.caller(from).ok_or(UnknownTags)?;
+        let is_own = |branch: &Branch| branch.caller == caller;
+        let by_via = via.and_then(|via| {
+            self.position(|branch| is_own(branch) && branch.via.as_deref() == Some(via))
+        });
+        let by_tag = self.position(|branch| is_own(branch) && branch.b.is(to));
         let open = self
             .branches
             .iter()
-            .rposition(|branch| branch.b.tag.is_none());
-        let last = self.branches.len().checked_sub(1);
+            .rposition(|branch| is_own(branch) && branch.b.tag.is_none());
+        let last = self.branches.iter().rposition(is_own);
         let found = by_via.or(by_tag).or(open).or(last);
         found.map(|at| (Side::A, at)).ok_or(UnknownTags)
     }
@@ -237,54 +275,102 @@ impl Call {
         let Some(from) = from else {
             return Ok(Part::Whole);
         };
-        let of = |tag: &[u8]| {
-            let now = self.branches.iter().find(|branch| branch.b.is(tag));
+        let of = |caller: Option<usize>, tag: &[u8]| {
+            let own = || {
+                let all = self.branches.iter();
+                all.filter(move |branch| caller.is_none_or(|caller| branch.caller == caller))
+            };
+            let now = own().find(|branch| branch.b.is(tag));
             let now = now.map(|branch| Part::Branch(branch.number));
             let former = || {
-                let mut all = self.branches.iter().flat_map(|branch| &branch.former);
+                let mut all = own().flat_map(|branch| &branch.former);
                 all.any(|former| former == tag).then_some(Part::Former)
             };
             now.or_else(former)
         };
         if let Some(to) = to {
+            let callee =
+                |caller: Option<usize>, tag: &[u8]| caller.filter(|_| of(caller, tag).is_some());
+            let (by_to, by_from) = (self.caller(to), self.caller(from));
             // The callee's BYE: phones that were called beside it ring no more. The caller's may be of an early dialog.
-            let is_bye = self.a.is(to) && self.position(|branch| branch.b.is(from)).is_some();
-            let mut answered = self.branches.iter().filter(|branch| branch.b.tag.is_some());
-            if is_bye && answered.nth(1).is_none() {
-                return Ok(Part::Whole);
+            let is_bye = callee(by_to, from).is_some_and(|caller| {
+                let own = self
+                    .branches
+                    .iter()
+                    .filter(|branch| branch.caller == caller);
+                let mut answered = own.filter(|branch| branch.b.tag.is_some());
+                let is_his = |branch: &Branch| branch.caller == caller && branch.b.is(from);
+                self.position(is_his).is_some() && answered.nth(1).is_none()
+            });
+            if let Some(caller) = by_to.filter(|_| is_bye) {
+                return Ok(self.whole(caller));
             }
-            let is_a = self.a.is(from) || self.a.is(to);
-            let part = of(to).or_else(|| of(from)).filter(|_| is_a);
+            let part = by_from.and_then(|_| of(by_from, to));
+            let part = part.or_else(|| by_to.and_then(|_| of(by_to, from)));
             // An answer that never came here has a tag that nobody knows.
+            let caller = by_from.or(by_to);
             return part
-                .or_else(|| is_a.then_some(Part::Whole))
+                .or_else(|| Some(self.whole(caller?)))
                 .ok_or(UnknownTags);
         }
         let is_of = |branch: &&Branch| branch.via.as_deref() == via;
         if let Some(branch) = via.and_then(|_| self.branches.iter().find(is_of)) {
             return Ok(Part::Branch(branch.number));
         }
-        let known = self.a.is(from) || of(from).is_some();
-        known.then_some(Part::Whole).ok_or(UnknownTags)
+        let callee = || {
+            let is_his = |branch: &&Branch| branch.b.is(from);
+            let branch = self.branches.iter().find(is_his);
+            branch.map(|branch| self.whole(branch.caller))
+        };
+        let caller = self.caller(from).map(|caller| self.whole(caller));
+        let former = || of(None, from).map(|_| Part::Whole);
+        caller.or_else(callee).or_else(former).ok_or(UnknownTags)
     }
 
-    /// The parties that a tag or a label names, as branches and sides; all where neither is given.
-    pub(super) fn parties(&self, tag: Option<&[u8]>, label: Option<&[u8]>) -> Vec<(u32, Side)> {
-        let wanted = |party: &Party| match (tag, label) {
-            (Some(tag), _) => party.is(tag),
-            (None, Some(label)) => party.label.as_deref() == Some(label),
-            (None, None) => true,
-        };
+    /// All that is of a caller.
+    const fn whole(&self, caller: usize) -> Part {
+        match self.callers.len() {
+            1 => Part::Whole,
+            _ => Part::Caller(caller),
+        }
+    }
+
+    /// The parties that `is` names, as branches and sides.
+    pub(super) fn parties(&self, is: impl Fn(&Branch, Side, &Party) -> bool) -> Vec<(u32, Side)> {
         let mut found = Vec::new();
         for branch in &self.branches {
-            if wanted(&self.a) {
-                found.push((branch.number, Side::A));
-            }
-            if wanted(&branch.b) {
-                found.push((branch.number, Side::B));
+            for side in [Side::A, Side::B] {
+                if is(branch, side, self.party(branch, side)) {
+                    found.push((branch.number, side));
+                }
             }
         }
         found
+    }
+
+    /// A party of a branch.
+    pub(super) fn party<'a>(&'a self, branch: &'a Branch, side: Side) -> &'a Party {
+        match side {
+            Side::A => &self.callers[branch.caller],
+            Side::B => &branch.b,
+        }
+    }
+
+    /// The same, of the branch at `at`.
+    pub(super) fn party_at(&mut self, at: usize, side: Side) -> &mut Party {
+        let branch = &mut self.branches[at];
+        match side {
+            Side::A => &mut self.callers[branch.caller],
+            Side::B => &mut branch.b,
+        }
+    }
+
+    /// All that is wanted of what the parties of a branch send.
+    pub(super) fn wanted(&self, branch: &Branch) -> [Wanted; 2] {
+        [Side::A, Side::B].map(|side| {
+            let own = branch.wanted[index(side)].with(self.party(branch, side).wanted);
+            own.with(self.wanted)
+        })
     }
 
     pub(super) fn branch(&mut self, number: u32) -> Option<&mut Branch> {
@@ -297,6 +383,12 @@ impl Call {
     pub(super) fn take(&mut self, part: Part) -> Vec<Branch> {
         match part {
             Part::Whole => std::mem::take(&mut self.branches),
+            Part::Caller(caller) => {
+                let taken = self
+                    .branches
+                    .extract_if(.., |branch| branch.caller == caller);
+                taken.collect()
+            }
             Part::Branch(number) => {
                 let taken = self
                     .branches
@@ -316,10 +408,47 @@ impl Call {
         self.branches.iter().position(is)
     }
 
-    fn add(&mut self, via: Option<&[u8]>) -> usize {
+    /// Whether a party that speaks has this tag.
+    pub(super) fn party_of(&self, tag: &[u8]) -> bool {
+        self.caller(tag).is_some() || self.position(|branch| branch.b.is(tag)).is_some()
+    }
+
+    /// The label of the party of this tag.
+    pub(super) fn label_of(&self, tag: &[u8]) -> Option<&[u8]> {
+        let callees = self.branches.iter().map(|branch| &branch.b);
+        let mut all = self.callers.iter().chain(callees);
+        all.find(|party| party.is(tag))?.label.as_deref()
+    }
+
+    /// What the party has said of the formats of a stream that is heard.
+    pub(super) fn sketch(&self, source: &Source) -> Option<&Sketch> {
+        let streams = self.branches.iter().flat_map(|branch| &branch.streams);
+        let mut streams = streams.flatten();
+        let stream = streams.find(|stream| stream.session.id == source.session)?;
+        stream.sketches[index(source.side)].as_ref()
+    }
+
+    /// Notes that a session is over: nobody hears it any more.
+    pub(super) fn silence(&mut self, session: SessionId) {
+        let sources = self
+            .subscriptions
+            .iter_mut()
+            .flat_map(|one| &mut one.sources);
+        sources
+            .filter(|source| source.session == session)
+            .for_each(|source| source.gone = true);
+    }
+
+    /// Who calls with this tag.
+    pub(super) fn caller(&self, tag: &[u8]) -> Option<usize> {
+        self.callers.iter().position(|party| party.is(tag))
+    }
+
+    fn add(&mut self, caller: usize, via: Option<&[u8]>) -> usize {
         self.next_branch += 1;
         self.branches.push(Branch {
             number: self.next_branch,
+            caller,
             via: via.map(<[u8]>::to_vec),
             b: Party::default(),
             former: Vec::new(),
@@ -328,6 +457,8 @@ impl Call {
             delete_at: None,
             streams: Vec::new(),
             handling: Default::default(),
+            wanted: Default::default(),
+            is_published: false,
             offer: Offer {
                 by: Side::A,
                 mux: Mux::default(),
@@ -340,6 +471,14 @@ impl Call {
 }
 
 impl Party {
+    /// One of `tag`.
+    fn of(tag: &[u8]) -> Self {
+        Self {
+            tag: Some(tag.to_vec()),
+            ..Self::default()
+        }
+    }
+
     /// Whether it is the one of `tag`.
     pub(super) fn is(&self, tag: &[u8]) -> bool {
         self.tag.as_deref() == Some(tag)

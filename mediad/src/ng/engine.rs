@@ -4,8 +4,8 @@ use control::{
     Client, FaultCode,
     channel::RequestError,
     media::{
-        Create, Family, Handling, Leg, Media, Modify, Mute, Record, Remote, Request, Response,
-        SessionId, SessionInfo, SessionStats,
+        Create, Family, Handling, Leg, Local, Media, Modify, Monitor, Mute, Record, Remote,
+        Request, Response, SessionId, SessionInfo, SessionStats, Unmonitor, Voice, VoiceOrder,
     },
 };
 
@@ -24,6 +24,11 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
+    /// It has no room left.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::Exhausted)
+    }
+
     /// There is no such session (any more).
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound)
@@ -32,12 +37,13 @@ impl EngineError {
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// Opens a session; the legs in the order of A and B.
+/// Opens a session; the legs in the order of A and B. `apart`: A only sends, to nobody as yet.
 pub(super) async fn create(
     media: &Client<Media>,
     families: [Family; 2],
     [a, b]: [Option<Remote>; 2],
     [of_a, of_b]: [Handling; 2],
+    apart: bool,
 ) -> Result<SessionInfo> {
     let leg = |family, remote, handling| Leg {
         family,
@@ -51,7 +57,7 @@ pub(super) async fn create(
         owner: OWNER.to_owned(),
         a: leg(families[0], a, of_a),
         b: leg(families[1], b, of_b),
-        apart: false,
+        apart,
     };
     let id = create.id;
     let created = media.request(Request::Create(create)).await;
@@ -77,6 +83,31 @@ pub(super) async fn modify(
 /// Says whose media is handed on.
 pub(super) async fn mute(media: &Client<Media>, id: SessionId, [a, b]: [bool; 2]) -> Result<()> {
     session(media.request(Request::Mute(Mute { id, a, b })).await?).map(drop)
+}
+
+/// Lets somebody hear a party, or says where; where it comes from.
+pub(super) async fn monitor(media: &Client<Media>, monitor: Monitor) -> Result<Local> {
+    match media.request(Request::Monitor(monitor)).await? {
+        Response::Monitor(local) => Ok(local),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// Lets somebody hear a party no longer.
+pub(super) async fn unmonitor(media: &Client<Media>, monitor: Unmonitor) -> Result<()> {
+    match media.request(Request::Unmonitor(monitor)).await? {
+        Response::Gone => Ok(()),
+        _ => Err(EngineError::OutOfTurn),
+    }
+}
+
+/// Plays, or stops what is played.
+pub(super) async fn voice(
+    media: &Client<Media>,
+    id: SessionId,
+    orders: Vec<VoiceOrder>,
+) -> Result<()> {
+    session(media.request(Request::Voice(Voice { id, orders })).await?).map(drop)
 }
 
 /// Records a session as this says, or no longer; the file.

@@ -1,10 +1,14 @@
 //! From a request to the calls, and to the answer's dictionary.
 
 mod delete;
+mod filter;
 mod offer;
+mod play;
+mod publish;
 mod query;
 mod shown;
 mod statistics;
+mod subscribe;
 mod treat;
 mod watch;
 
@@ -21,7 +25,7 @@ use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, d
 use prometheus::IntCounterVec;
 use tracing::{info, warn};
 
-use self::statistics::Counts;
+use self::{filter::Change, statistics::Counts};
 use super::{
     call::{Totals, UnknownTags},
     calls::Calls,
@@ -55,8 +59,9 @@ enum Refusal {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(
-        "Unrecognized command: mediad knows ping, offer, answer, delete, query, list, statistics, \
-             block media, unblock media, play DTMF, start recording, pause recording and stop recording"
+        "Unrecognized command: mediad knows ping, offer, answer, delete, query, list, statistics, publish, \
+             subscribe request, subscribe answer, unsubscribe, block, unblock, silence and unsilence media, \
+             block and unblock DTMF, play and stop media, play DTMF, start, pause and stop recording"
     )]
     Unrecognized,
     #[error("'{command}' is not supported by mediad: {why}")]
@@ -68,12 +73,17 @@ enum Refusal {
     Options(#[from] Refused),
     #[error("there are too many calls: see [media] ports")]
     TooManyCalls,
+    /// The client knows this answer, and asks another server.
+    #[error("{0}")]
+    LoadLimit(String),
     #[error("the call has too many branches")]
     TooManyBranches,
     #[error("Unknown call-id")]
     UnknownCall,
     #[error("From-tag given, but no such tag exists")]
     UnknownTag,
+    #[error("To-tag given, but no such tag exists")]
+    UnknownToTag,
     #[error(transparent)]
     Tags(#[from] UnknownTags),
     #[error("Failed to parse SDP: {0}")]
@@ -89,6 +99,25 @@ enum Refusal {
 }
 
 type Answer = Result<Dictionary, Refusal>;
+
+impl Refusal {
+    /// Where there is no room for a call, a client that can go elsewhere is told so in the way that it knows.
+    fn of_load(self, request: &Request) -> Self {
+        let supports = request.get("supports").into_iter().flat_map(Value::texts);
+        let mut supports = supports.map(|word| word.to_ascii_lowercase());
+        let can_go =
+            supports.any(|word| [b"load limit".as_slice(), b"load-limit"].contains(&&*word));
+        let is_full = match &self {
+            Self::TooManyCalls => true,
+            Self::Engine(error) => error.is_full(),
+            _ => false,
+        };
+        match can_go && is_full {
+            true => Self::LoadLimit(self.to_string()),
+            false => self,
+        }
+    }
+}
 
 impl Front {
     pub(super) fn new(
@@ -129,6 +158,12 @@ impl Front {
         self.count(name, if result.is_ok() { "ok" } else { "error" });
         let answer = result.unwrap_or_else(|refusal| {
             warn!(command = name, reason = %refusal, "refused an NG request");
+            if let Refusal::LoadLimit(why) = refusal {
+                return dictionary([
+                    ("result", Value::from_text("load limit")),
+                    ("message", Value::from_text(why)),
+                ]);
+            }
             dictionary([
                 ("result", Value::from_text("error")),
                 ("error-reason", Value::from_text(refusal.to_string())),
@@ -156,32 +191,38 @@ impl Front {
         };
         let mut answer = match request.command {
             Command::Ping => Ok(dictionary([("result", Value::from_text("pong"))])),
-            Command::Offer => self.offer(request).await,
+            Command::Offer => {
+                let offered = self.offer(request).await;
+                offered.map_err(|refusal| refusal.of_load(request))
+            }
             Command::Answer => self.take_answer(request).await,
             Command::Delete => self.delete(request).await,
             Command::Query => self.query(request).await,
             Command::List => self.list(request),
             Command::Statistics => self.statistics().await,
-            Command::BlockMedia => self.block(request, true).await,
-            Command::UnblockMedia => self.block(request, false).await,
+            Command::BlockMedia => self.filter(request, Change::Block(true)).await,
+            Command::UnblockMedia => self.filter(request, Change::Block(false)).await,
+            Command::SilenceMedia => self.filter(request, Change::Silence(true)).await,
+            Command::UnsilenceMedia => self.filter(request, Change::Silence(false)).await,
+            Command::BlockDtmf => self.filter(request, Change::Keys(true)).await,
+            Command::UnblockDtmf => self.filter(request, Change::Keys(false)).await,
+            Command::PlayMedia => self.play_media(request).await,
+            Command::StopMedia => self.stop_media(request).await,
+            Command::SubscribeRequest => self.subscribe(request).await,
+            Command::SubscribeAnswer => self.subscribed(request).await,
+            Command::Unsubscribe => self.unsubscribe(request).await,
+            Command::Publish => self.publish(request).await,
             Command::PlayDtmf => self.play_dtmf(request).await,
             Command::StartRecording => self.start_recording(request).await,
             Command::PauseRecording => self.pause_recording(request, false).await,
-            Command::StopRecording => self.pause_recording(request, true).await,
-            Command::SilenceMedia | Command::UnsilenceMedia => {
-                no("it does not change payloads; use 'block media'")
+            Command::StopRecording => {
+                let ends = !request.has_flag("pause");
+                self.pause_recording(request, ends).await
             }
-            Command::BlockDtmf | Command::UnblockDtmf => {
-                no("it does not look into what it forwards")
-            }
-            Command::PlayMedia | Command::StopMedia => no("it plays nothing over NG"),
             Command::StartForwarding | Command::StopForwarding => {
                 no("record the call, or stream it by a <Stream> of a voice application")
             }
-            Command::SubscribeRequest | Command::SubscribeAnswer | Command::Unsubscribe => {
-                no("a session has two parties; record the call instead")
-            }
-            Command::Publish | Command::Connect | Command::Create | Command::CreateAnswer => {
+            Command::Connect | Command::Create | Command::CreateAnswer => {
                 no("a session has two parties, which an offer and an answer name")
             }
             Command::Mesh | Command::InjectStart | Command::InjectStop => no("it does not mix"),
@@ -202,6 +243,16 @@ impl Front {
             reason = why,
             "an NG call has ended"
         );
+    }
+
+    /// Names something to play.
+    fn job(&self) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any number does that is new to its session"
+        )]
+        let job = self.order() as u32;
+        job
     }
 
     fn order(&self) -> u64 {

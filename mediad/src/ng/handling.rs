@@ -15,6 +15,9 @@ pub(super) fn apply(
     if let Some(tos) = options.tos {
         both.iter_mut().for_each(|leg| leg.tos = Some(tos));
     }
+    if let Some(makes) = options.generate_rtcp {
+        both.iter_mut().for_each(|leg| leg.makes_rtcp = makes);
+    }
     let sides = [index(side), index(side.other())];
     for (at, name) in sides.into_iter().zip(&options.interfaces) {
         if name.is_some() {

@@ -16,8 +16,10 @@ mod front;
 mod handling;
 mod http;
 mod remote;
+mod subscription;
 mod tcp;
 mod udp;
+mod wanted;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -2,6 +2,8 @@
 
 mod bed;
 mod calls;
+mod filters;
 mod hostile;
+mod listening;
 mod transports;
 mod verbs;

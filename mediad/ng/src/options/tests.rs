@@ -53,7 +53,11 @@ fn what_is_not_there_is_refused_by_name() {
         (r#""flags":["always-transcode"]"#, "always-transcode"),
         (r#""T.38":["decode"]"#, "t.38=[decode]"),
         (r#""flags":["T38-decode"]"#, "t38-decode"),
-        (r#""flags":["generate RTCP"]"#, "generate-rtcp"),
+        (r#""flags":["RTCP mirror"]"#, "rtcp-mirror"),
+        (r#""media-echo":"forward""#, "media-echo=forward"),
+        (r#""drop-traffic":"maybe""#, "drop-traffic=maybe"),
+        (r#""trigger":"*1""#, "trigger"),
+        (r#""flags":["block short"]"#, "block-short"),
         (r#""flags":["pierce-NAT"]"#, "pierce-nat"),
         (r#""address-family":"IP5""#, "address-family=IP5"),
         (r#""media-address":"here""#, "media-address=here"),
@@ -69,9 +73,9 @@ fn what_is_not_there_is_refused_by_name() {
         );
     }
     // All of them at once.
-    let error = read(r#""ICE":"force","flags":["generate-RTCP"]"#).unwrap_err();
+    let error = read(r#""ICE":"force","flags":["pierce-NAT"]"#).unwrap_err();
     assert!(
-        error.contains("ice=force") && error.contains("generate-rtcp"),
+        error.contains("ice=force") && error.contains("pierce-nat"),
         "{error}"
     );
 }
@@ -109,6 +113,35 @@ fn sources_are_said_by_flags() {
     let options = read(r#""endpoint-learning":"immediate","TOS":184,"label":"x""#).unwrap();
     assert_eq!(options.sources.learning, Some(Learning::Immediate));
     assert_eq!(options.tos, Some(184));
+}
+
+#[test]
+fn what_is_made_dropped_and_left_out_is_said_by_flags_and_keys() {
+    let options = read(
+        r#""flags":["generate RTCP","single-codec","endpoint-learning-off","reject-ICE","force-increment"],
+           "replace":["force-increment-sdp-ver"],"drop-traffic":"start","TOS":-1,"transport-protocol":"accept""#,
+    )
+    .unwrap();
+    assert_eq!(options.generate_rtcp, Some(true));
+    assert_eq!(options.drop_traffic, Some(true));
+    assert_eq!(options.sources.learning, Some(Learning::Off));
+    assert!(options.codecs.single && options.replace.forced_version);
+    assert_eq!((options.tos, options.profile), (None, None));
+    assert_eq!(
+        options.warnings,
+        ["unknown option ignored: force-increment"]
+    );
+    let off = read(r#""generate RTCP":"off","drop-traffic":"stop""#).unwrap();
+    assert_eq!(
+        (off.generate_rtcp, off.drop_traffic),
+        (Some(false), Some(false))
+    );
+    let flags = read(r#""flags":["drop-traffic=stop","drop-traffic=start"]"#).unwrap();
+    assert_eq!(flags.drop_traffic, Some(false));
+    assert_eq!(
+        read(r#""media echo":"blackhole""#).unwrap().drop_traffic,
+        Some(true)
+    );
 }
 
 proptest! {

@@ -27,6 +27,16 @@ impl Front {
         let Some(mut call) = self.calls.get(id).await else {
             return unknown();
         };
+        // A BYE of who only listens.
+        let listener = [from, to].into_iter().flatten();
+        for tag in listener
+            .filter(|tag| !call.party_of(tag))
+            .collect::<Vec<_>>()
+        {
+            if self.leave(&mut call, tag).await?.is_some() {
+                return self.describe(&call).await;
+            }
+        }
         let Ok(part) = call.part(from, to, request.text("via-branch")) else {
             return unknown();
         };
@@ -75,6 +85,7 @@ impl Front {
             for stream in branch.streams.iter().flatten() {
                 let session = stream.session.id;
                 self.calls.leave(session);
+                call.silence(session);
                 match engine::delete(&self.media, session).await {
                     Ok(Some(last)) => {
                         totals.add_session(&last);

@@ -1,9 +1,12 @@
 //! Offers and answers.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Instant,
+};
 
-use control::media::{Family, Remote, Side};
-use ng::{Dictionary, Options, Request, Value, description, dictionary, options};
+use control::media::{Family, Handling, Local, Remote, Side};
+use ng::{Dictionary, Options, Request, Value, description, dictionary, made::Sketch, options};
 use sip::sdp::Sdp;
 use tracing::warn;
 
@@ -12,6 +15,7 @@ use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine, handling,
     remote::{muxing, remotes},
+    wanted::Wanted,
 };
 
 impl Front {
@@ -55,12 +59,18 @@ impl Front {
         if let Some(delay) = options.delete_delay {
             call.delete_delay = delay;
         }
-        let (side, at) = call.offerer(from, request.text("to-tag"), via)?;
-        if at >= BRANCHES {
+        let (side, at) = call.offerer(from, request.text("to-tag"), via);
+        if at >= BRANCHES || call.callers.len() > BRANCHES {
             call.branches.truncate(BRANCHES);
+            call.callers.truncate(BRANCHES);
             return Err(Refusal::TooManyBranches);
         }
         call.signal(at);
+        if let Some(drop) = options.drop_traffic {
+            call.wanted.dropped = drop;
+            self.refilter(call).await?;
+        }
+        let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
         let branch = &mut call.branches[at];
         branch.offer = Offer {
             by: side,
@@ -68,10 +78,14 @@ impl Front {
             record: options.record.then_some(format),
         };
         if branch.streams.is_empty() {
-            branch.handling = [self.handling.clone(), self.handling.clone()];
+            branch.handling = filters.map(|filter| Handling {
+                filter,
+                ..self.handling.clone()
+            });
         }
         let treated = handling::apply(&mut branch.handling, side, &options);
         let media = sdp.media();
+        let mut gone = Vec::new();
         let count = remotes.len().max(branch.streams.len());
         branch.streams.resize(count, None);
         for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
@@ -95,7 +109,7 @@ impl Front {
             let session = match slot.as_mut().filter(|stream| stream.families() == families) {
                 Some(stream) => {
                     if stream.refused.is_some() {
-                        engine::mute(&self.media, stream.session.id, stream.blocked).await?;
+                        engine::mute(&self.media, stream.session.id, [false; 2]).await?;
                         stream.refused = None;
                     }
                     let pair = pair(side, remote.clone());
@@ -109,7 +123,7 @@ impl Front {
                     let known = other_was.filter(|known| Family::of(&known.rtp) == other);
                     let both = ordered(side, [Some(remote.clone()), known]);
                     let handling = branch.handling.clone();
-                    engine::create(&self.media, families, both, handling).await?
+                    engine::create(&self.media, families, both, handling, false).await?
                 }
             };
             self.calls.enter(session.id, id);
@@ -119,9 +133,7 @@ impl Front {
                 // What was recorded goes on in another file, with the answer.
                 let before = stream.recorded.take();
                 branch.offer.record = branch.offer.record.or(before);
-                if stream.blocked != [false; 2] {
-                    engine::mute(&self.media, session.id, stream.blocked).await?;
-                }
+                gone.push(old);
                 self.free(old, &mut branch.gone).await?;
             }
             let stream = slot.get_or_insert_with(|| Stream {
@@ -131,22 +143,20 @@ impl Front {
                 remotes: [None, None],
                 offered: None,
                 mux: [false; 2],
-                blocked: [false; 2],
+                sketches: [None, None],
+                played: [None, None],
                 refused: None,
                 recorded: None,
             });
             stream.session = session;
             stream.remotes[index(side)] = Some(remote.clone());
+            stream.sketches[index(side)] = Some(Sketch::of(media));
             stream.mux = [remote.rtcp_mux, options.mux.to_answerer(remote.rtcp_mux)];
             stream.offered = Some(remote);
         }
-        let sender = if side == Side::A {
-            &mut call.a
-        } else {
-            &mut branch.b
-        };
+        gone.into_iter().for_each(|session| call.silence(session));
         if let Some(label) = label(request) {
-            sender.label = Some(label);
+            call.party_at(at, side).label = Some(label);
         }
         self.shown(call, at, side.other(), sdp, options)
     }
@@ -174,6 +184,10 @@ impl Front {
             Side::B => at,
         };
         call.signal(at);
+        if let Some(drop) = options.drop_traffic {
+            call.wanted.dropped = drop;
+            self.refilter(call).await?;
+        }
         let branch = &mut call.branches[at];
         if offerer == Side::A {
             call.answered = true;
@@ -181,7 +195,8 @@ impl Front {
         }
         let words = branch.offer.mux.with(options.mux);
         let treated = handling::apply(&mut branch.handling, offerer.other(), &options);
-        for (slot, remote) in branch.streams.iter_mut().zip(remotes) {
+        let media = sdp.media();
+        for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
             let Some(stream) = slot else { continue };
             let (Some(remote), Some(mut asked)) = (remote, stream.offered.clone()) else {
                 // It carries nothing any more. Where a proxy behind us forks, another phone's answer may take it: it
@@ -193,13 +208,21 @@ impl Front {
                 continue;
             };
             if stream.refused.is_some() {
-                engine::mute(&self.media, stream.session.id, stream.blocked).await?;
+                engine::mute(&self.media, stream.session.id, [false; 2]).await?;
                 stream.refused = None;
             }
             let told = stream.mux[1];
             let muxes = words.to_offerer(asked.rtcp_mux, remote.rtcp_mux);
             let answerer = offerer.other();
             let remote = muxing_where(remote, told);
+            let remote = match of_its_leg(remote, &local(&stream.session, answerer), &options) {
+                (remote, false) => remote,
+                (remote, true) => {
+                    options.warn(OTHER_FAMILY.to_owned());
+                    remote
+                }
+            };
+            stream.sketches[index(answerer)] = Some(Sketch::of(media));
             // Both use what was agreed on, and that stands first in the answer.
             asked.format.clone_from(&remote.format);
             asked.events = asked.events.filter(|_| remote.events.is_some());
@@ -214,13 +237,8 @@ impl Front {
             stream.mux[0] = muxes;
         }
         let wanted = options.record.then_some(format).or(branch.offer.record);
-        let sender = if offerer == Side::A {
-            &mut branch.b
-        } else {
-            &mut call.a
-        };
         if let Some(label) = label(request) {
-            sender.label = Some(label);
+            call.party_at(at, offerer.other()).label = Some(label);
         }
         // Who has it paused says so when it is to go on.
         let branch = &mut call.branches[at];
@@ -272,11 +290,11 @@ impl Front {
 }
 
 /// Branches of a call at most.
-const BRANCHES: usize = 64;
+pub(super) const BRANCHES: usize = 64;
 
 /// The options, as far as they can be had for this SDP.
-fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
-    let options = options::read(request)?;
+pub(super) fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
+    let mut options = options::read(request)?;
     for media in sdp
         .media()
         .iter()
@@ -302,21 +320,59 @@ fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refusal> {
                 "ptime={ptime} for a stream of other packets: {why}"
             )));
         }
+        if options.generate_rtcp == Some(true) && media.is_srtp() {
+            let why = "generate RTCP: the media is SRTP, whose RTCP only its parties can make";
+            options.warn(why.to_owned());
+        }
     }
     Ok(options)
 }
 
-fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
+/// What an answer has a warning of that is not of the family that was offered.
+const OTHER_FAMILY: &str = "the answer has an address of another family than was offered: the party's media goes to where its own comes from";
+
+/// The party of an answer as its leg can reach it, and whether its address was of another family than the leg: then it
+/// is behind a translator (RFC 6146, RFC 6877), its packets come from an address of the leg's family, and nobody knows
+/// which but they, or its signaling.
+fn of_its_leg(mut remote: Remote, leg: &Local, options: &Options) -> (Remote, bool) {
+    let family = Family::of(&leg.rtp);
+    if Family::of(&remote.rtp) == family || remote.rtp.ip().is_unspecified() {
+        let is_held = Family::of(&remote.rtp) != family;
+        if is_held {
+            let nowhere: IpAddr = match family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            remote.rtp.set_ip(nowhere);
+            remote.rtcp.set_ip(nowhere);
+        }
+        return (remote, false);
+    }
+    let seen = options
+        .received_from
+        .filter(|ip| ip.is_ipv4() == leg.rtp.is_ipv4());
+    let nobody: IpAddr = match family {
+        // Addresses that nobody has (RFC 7600, RFC 6666), and that are no public ones: anybody may turn out to be the party.
+        Family::V4 => Ipv4Addr::new(192, 0, 0, 8).into(),
+        Family::V6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1).into(),
+    };
+    let ip = seen.unwrap_or(nobody);
+    remote.rtp.set_ip(ip);
+    remote.rtcp.set_ip(ip);
+    (remote, true)
+}
+
+pub(super) fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
     request
         .text("sdp")
         .ok_or_else(|| Refusal::Other("No SDP body in message".to_owned()))
 }
 
-fn instead(options: &Options) -> Option<IpAddr> {
+pub(super) fn instead(options: &Options) -> Option<IpAddr> {
     options.received_from.filter(|_| options.use_received_from)
 }
 
-fn label(request: &Request) -> Option<Vec<u8>> {
+pub(super) fn label(request: &Request) -> Option<Vec<u8>> {
     let label = request.text("set-label").or_else(|| request.text("label"));
     label.map(<[u8]>::to_vec)
 }
@@ -353,7 +409,7 @@ fn pair(side: Side, remote: Remote) -> [Option<Remote>; 2] {
     ordered(side, [Some(remote), None])
 }
 
-const fn family(family: options::Family) -> Family {
+pub(super) const fn family(family: options::Family) -> Family {
     match family {
         options::Family::V4 => Family::V4,
         options::Family::V6 => Family::V6,

@@ -6,13 +6,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use control::media::{FlowStats, SessionId, SessionStats, Side};
+use control::media::{FlowStats, Path, SessionId, SessionStats, Side};
 use ng::{Dictionary, Request, Value, dictionary};
 
 use super::{Answer, Front, Refusal, stats};
 use crate::ng::{
-    call::{Branch, Call, Party, Stream, Totals, index},
+    call::{Branch, Call, Stream, Totals, index},
     engine,
+    subscription::Subscription,
 };
 
 /// Calls of a list where it is not said how many.
@@ -27,7 +28,8 @@ impl Front {
         let call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let tags = [request.text("from-tag"), request.text("to-tag")];
         if let Some(tag) = tags.into_iter().flatten().next()
-            && call.parties(Some(tag), None).is_empty()
+            && !call.party_of(tag)
+            && !call.subscriptions.iter().any(|one| one.tag == tag)
         {
             return Err(Refusal::UnknownTag);
         }
@@ -36,6 +38,11 @@ impl Front {
 
     pub(super) fn list(&self, request: &Request) -> Answer {
         let most = request.number("limit", u32::MAX)?.unwrap_or(LIST);
+        if most == 0 {
+            return Err(Refusal::Other(
+                "limit: write how many, 1 and more".to_owned(),
+            ));
+        }
         let ids = self.calls.ids(usize::try_from(most).unwrap_or(usize::MAX));
         let ids = ids.into_iter().map(Value::Text).collect();
         Ok(dictionary([("calls", Value::List(ids))]))
@@ -65,27 +72,35 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
     known.values().for_each(|stats| totals.add_session(stats));
 
     let mut tags = Dictionary::new();
-    let answered = branches.iter().filter_map(|branch| branch.b.tag.as_ref());
-    let others: Vec<_> = answered.cloned().collect();
-    // The one whose media party A has had last stands for all of them.
-    if let (Some(tag), Some(branch)) = (&call.a.tag, branches.last()) {
-        let view = View {
-            branch,
-            side: Side::A,
-            known,
-        };
-        tags.insert(tag.clone(), view.tag(&call.a, call.created, &others));
+    for (caller, party) in call.callers.iter().enumerate() {
+        let own = branches.iter().filter(|branch| branch.caller == caller);
+        let others = own.clone().filter_map(|branch| branch.b.tag.clone());
+        let others: Vec<_> = others.collect();
+        // The one whose media the caller has had last stands for all of them.
+        if let (Some(tag), Some(branch)) = (&party.tag, own.last()) {
+            let view = View {
+                call,
+                branch,
+                side: Side::A,
+                known,
+            };
+            tags.insert(tag.clone(), view.tag(call.created, &others));
+        }
     }
     for branch in branches {
         if let Some(tag) = &branch.b.tag {
             let view = View {
+                call,
                 branch,
                 side: Side::B,
                 known,
             };
-            let others: Vec<_> = call.a.tag.iter().cloned().collect();
-            tags.insert(tag.clone(), view.tag(&branch.b, branch.created, &others));
+            let others: Vec<_> = call.callers[branch.caller].tag.iter().cloned().collect();
+            tags.insert(tag.clone(), view.tag(branch.created, &others));
         }
+    }
+    for subscription in &call.subscriptions {
+        tags.insert(subscription.tag.clone(), listener(call, subscription));
     }
     dictionary([
         ("created", Value::from_number(seconds(call.created).0)),
@@ -106,12 +121,24 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
     ])
 }
 
+/// What came from a synchronisation source.
+struct Heard<'a> {
+    ssrc: u32,
+    flow: &'a FlowStats,
+}
+
+/// Those of a flow.
+fn heard(flow: &FlowStats) -> impl Iterator<Item = Heard<'_>> {
+    flow.ssrc.map(|ssrc| Heard { ssrc, flow }).into_iter()
+}
+
 /// What came from each synchronisation source.
 fn sources(known: &Known) -> Dictionary {
     let flows = known
         .values()
         .flat_map(|stats| [&stats.from_a, &stats.from_b]);
-    let told = flows.filter_map(|flow| {
+    let told = flows.flat_map(heard).map(|heard| {
+        let flow = heard.flow;
         let mut source = dictionary([
             ("packets", Value::from_number(flow.packets)),
             ("bytes", Value::from_number(flow.bytes)),
@@ -121,7 +148,7 @@ fn sources(known: &Known) -> Dictionary {
         ]);
         if let Some(mos) = flow.mos {
             let expected = flow.packets.saturating_add(flow.lost).max(1);
-            let average = dictionary([
+            let mut average = dictionary([
                 ("MOS", tenths(mos)),
                 ("jitter", Value::from_number(flow.jitter_us / 1000)),
                 (
@@ -130,14 +157,82 @@ fn sources(known: &Known) -> Dictionary {
                 ),
                 ("samples", Value::Integer(1)),
             ]);
+            if let Some(us) = flow.rtt_us {
+                average.insert(b"round-trip time".to_vec(), Value::from_number(us));
+            }
             source.insert(b"average MOS".to_vec(), Value::Dictionary(average));
         }
-        Some((
-            flow.ssrc?.to_string().into_bytes(),
-            Value::Dictionary(source),
-        ))
+        let name = heard.ssrc.to_string().into_bytes();
+        (name, Value::Dictionary(source))
     });
     told.collect()
+}
+
+/// The synchronisation sources of a stream in one direction.
+fn ssrcs(flow: Option<&FlowStats>, packets: fn(&FlowStats) -> u64) -> Value {
+    let all = flow.into_iter().flat_map(heard).map(|heard| {
+        Value::Dictionary(dictionary([
+            ("SSRC", Value::from_number(heard.ssrc)),
+            ("packets", Value::from_number(packets(heard.flow))),
+            ("bytes", Value::from_number(heard.flow.bytes)),
+            (
+                "last RTP seq",
+                Value::from_number(heard.flow.highest_sequence),
+            ),
+        ]))
+    });
+    Value::List(all.collect())
+}
+
+/// A party that only hears others.
+fn listener(call: &Call, subscription: &Subscription) -> Value {
+    let heard = subscription.heard();
+    let medias = subscription.sources.iter().enumerate().map(|(at, source)| {
+        let streams = vec![
+            local_socket(source.local.rtp, "RTP"),
+            local_socket(source.local.rtcp, "RTCP"),
+        ];
+        Value::Dictionary(dictionary([
+            ("index", Value::from_number(at + 1)),
+            ("type", Value::from_text(&source.kind)),
+            ("flags", words(&["initialized", "recv"])),
+            ("streams", Value::List(streams)),
+        ]))
+    });
+    let mut told = dictionary([
+        ("tag", Value::Text(subscription.tag.clone())),
+        ("created", Value::from_number(seconds(call.created).0)),
+        ("subscriptions", related(&heard, SUBSCRIBED)),
+        ("subscribers", Value::List(Vec::new())),
+        ("medias", Value::List(medias.collect())),
+    ]);
+    if let Some(label) = &subscription.label {
+        told.insert(b"label".to_vec(), Value::Text(label.clone()));
+    }
+    Value::Dictionary(told)
+}
+
+fn local_socket(local: SocketAddr, kind: &str) -> Value {
+    Value::Dictionary(dictionary([
+        ("local address", Value::from_text(local.ip().to_string())),
+        ("local port", Value::from_number(local.port())),
+        ("family", Value::from_text(family(local))),
+        ("flags", words(&[kind])),
+    ]))
+}
+
+/// How parties are related that one has offered and the other has answered, and who listens and who is heard.
+const OFFERED: &str = "offer/answer";
+const SUBSCRIBED: &str = "pub/sub";
+
+fn related(tags: &[Vec<u8>], how: &str) -> Value {
+    let all = tags.iter().map(|tag| {
+        Value::Dictionary(dictionary([
+            ("tag", Value::Text(tag.clone())),
+            ("type", Value::from_text(how)),
+        ]))
+    });
+    Value::List(all.collect())
 }
 
 /// A score in tenths, as rtpengine's: bencode has no fractions.
@@ -149,32 +244,38 @@ fn tenths(mos: f32) -> Value {
 
 /// A branch as one of its parties has it.
 struct View<'a> {
+    call: &'a Call,
     branch: &'a Branch,
     side: Side,
     known: &'a Known,
 }
 
 impl View<'_> {
-    fn tag(&self, party: &Party, created: SystemTime, others: &[Vec<u8>]) -> Value {
+    fn tag(&self, created: SystemTime, others: &[Vec<u8>]) -> Value {
+        let party = self.call.party(self.branch, self.side);
         let tag = party.tag.clone().unwrap_or_default();
-        let with: Vec<_> = others
-            .iter()
-            .map(|other| {
-                Value::Dictionary(dictionary([
-                    ("tag", Value::Text(other.clone())),
-                    ("type", Value::from_text("offer/answer")),
-                ]))
-            })
-            .collect();
         let streams = self.branch.streams.iter().enumerate();
         let medias = streams.filter_map(|(at, stream)| Some(self.media(at, stream.as_ref()?)));
+        let listeners = self.call.subscriptions.iter();
+        let listeners = listeners.filter(|one| one.heard().contains(&tag));
+        let listeners: Vec<_> = listeners.map(|one| one.tag.clone()).collect();
+        let mut subscribers = related(others, OFFERED);
+        if let (Value::List(all), Value::List(more)) =
+            (&mut subscribers, related(&listeners, SUBSCRIBED))
+        {
+            all.extend(more);
+        }
         let mut told = dictionary([
             ("tag", Value::Text(tag)),
             ("created", Value::from_number(seconds(created).0)),
-            ("subscriptions", Value::List(with.clone())),
-            ("subscribers", Value::List(with)),
+            ("subscriptions", related(others, OFFERED)),
+            ("subscribers", subscribers),
             ("medias", Value::List(medias.collect())),
         ]);
+        // The word of older versions, which scripts still read.
+        if let [other] = others {
+            told.insert(b"in dialogue with".to_vec(), Value::Text(other.clone()));
+        }
         if let Some(label) = &party.label {
             told.insert(b"label".to_vec(), Value::Text(label.clone()));
         }
@@ -209,17 +310,34 @@ impl View<'_> {
         if remote.is_some_and(|remote| remote.rtcp_mux) {
             flags.push("rtcp-mux");
         }
-        if stream.blocked[index(self.side)] {
-            flags.push("block media");
+        flags.extend(self.call.wanted(self.branch)[index(self.side)].words());
+        if self.branch.handling[index(self.side)].makes_rtcp {
+            flags.push("generate RTCP");
         }
         let last = SystemTime::now() - std::time::Duration::from_millis(silent_ms);
         let rtp = (local.rtp, remote.map(|remote| remote.rtp));
         let rtcp = (local.rtcp, remote.map(|remote| remote.rtcp));
-        let streams = vec![
+        let mut streams = vec![
             socket(rtp, flow, last, "RTP"),
             // RTCP is not counted by itself.
             socket(rtcp, None, last, "RTCP"),
         ];
+        let other = stats.map(|stats| match self.side {
+            Side::A => &stats.from_b,
+            Side::B => &stats.from_a,
+        });
+        if let Some(Value::Dictionary(rtp)) = streams.first_mut() {
+            let ingress = ssrcs(flow, |flow| flow.packets);
+            rtp.insert(b"ingress SSRCs".to_vec(), ingress);
+            let egress = ssrcs(other, |flow| flow.forwarded);
+            rtp.insert(b"egress SSRCs".to_vec(), egress);
+            // Which path the packets take, in the word for the fast one.
+            if stats.is_some_and(|stats| matches!(stats.path, Path::Xdp | Path::XdpGeneric))
+                && let Some(Value::List(flags)) = rtp.get_mut(b"flags".as_slice())
+            {
+                flags.push(Value::from_text("kernelized"));
+            }
+        }
         let mut told = dictionary([
             ("index", Value::from_number(at + 1)),
             ("type", Value::from_text(&stream.kind)),

@@ -20,13 +20,13 @@ impl Front {
         sdp: &Sdp<'_>,
         mut options: Options,
     ) -> Answer {
-        let branch = &mut call.branches[at];
+        let branch = &call.branches[at];
         let by = branch.offer.by;
         let media = sdp.media();
         let address = |local: &Local| options.media_address.unwrap_or_else(|| local.rtp.ip());
         let (mut relays, mut shown) = (Vec::new(), Vec::new());
-        for (at, media) in media.iter().enumerate() {
-            let stream = branch.streams.get(at).and_then(Option::as_ref);
+        for (line, media) in media.iter().enumerate() {
+            let stream = branch.streams.get(line).and_then(Option::as_ref);
             let stream = stream.filter(|stream| stream.offered.is_some());
             // What is not UDP goes past this server.
             match (stream, media.is_refused() || !media.is_udp()) {
@@ -62,11 +62,7 @@ impl Front {
         }
         let rewritten = sdp.rewrite(&relays)?;
         let mark = options.loop_protect.then_some(self.mark.as_str());
-        let face = if side == Side::A {
-            &mut call.a.face
-        } else {
-            &mut branch.b.face
-        };
+        let face = &mut call.party_at(at, side).face;
         let body = description::finish(sdp, &rewritten, &options, &shown, face, mark);
         let mut answer = dictionary([("sdp", Value::Text(body))]);
         warn_of(&mut options, &mut answer);
@@ -82,7 +78,7 @@ const REFUSED: Relay = Relay {
 };
 
 /// Tells the client and the log what was not understood, or is done otherwise.
-fn warn_of(options: &mut Options, answer: &mut Dictionary) {
+pub(super) fn warn_of(options: &mut Options, answer: &mut Dictionary) {
     if options.warnings.is_empty() {
         return;
     }

@@ -1,11 +1,11 @@
-//! What is done to a call that is up: blocked, recorded, keys pressed.
+//! What is done to a call that is up: recorded, keys pressed.
 
-use control::media::{Dtmf, Pause, Record, RecordFormat, Request as Ask, Side};
+use control::media::{Dtmf, Pause, Record, RecordFormat, Request as Ask};
 use ng::{Dictionary, Request, Value, dictionary};
 
-use super::{Answer, Front, Refusal};
+use super::{Answer, Front, Refusal, filter::named};
 use crate::ng::{
-    call::{Branch, Call, Stream, index},
+    call::{Branch, Stream},
     engine::{self, EngineError},
 };
 
@@ -16,24 +16,6 @@ const GAP_MS: u32 = 100;
 const MOST_MS: u32 = 5_000;
 
 impl Front {
-    /// Hands on nothing of what the named party sends, or of what both do; or does so again.
-    pub(super) async fn block(&self, request: &Request, blocked: bool) -> Answer {
-        let id = request.need("call-id")?;
-        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
-        for (number, side) in named(&call, request)? {
-            let Some(branch) = call.branch(number) else {
-                continue;
-            };
-            for stream in branch.streams.iter_mut().flatten() {
-                let mut wanted = stream.blocked;
-                wanted[index(side)] = blocked;
-                engine::mute(&self.media, stream.session.id, wanted).await?;
-                stream.blocked = wanted;
-            }
-        }
-        Ok(Dictionary::new())
-    }
-
     /// Presses a key in the place of the named party: the other one hears it.
     pub(super) async fn play_dtmf(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
@@ -44,7 +26,7 @@ impl Front {
             Ok(u16::try_from(time).unwrap_or(u16::MAX))
         };
         let (duration_ms, gap_ms) = (time("duration", KEY_MS)?, time("pause", GAP_MS)?);
-        let parties = named(&call, request)?;
+        let parties = named(&call, request, true)?;
         let mut pressed = false;
         for (number, side) in parties {
             let branch = call.branches.iter().find(|branch| branch.number == number);
@@ -154,20 +136,8 @@ pub(super) fn format(request: &Request) -> Result<RecordFormat, Refusal> {
     }
 }
 
-/// The parties that a request is about.
-fn named(call: &Call, request: &Request) -> Result<Vec<(u32, Side)>, Refusal> {
-    let is_all = request.has_flag("all");
-    let tag = request.text("from-tag").filter(|_| !is_all);
-    let label = request.text("from-label").or_else(|| request.text("label"));
-    let parties = call.parties(tag, label.filter(|_| !is_all));
-    match parties.is_empty() {
-        true => Err(Refusal::UnknownTag),
-        false => Ok(parties),
-    }
-}
-
 /// The keys of `code` (or `digit`): what is written on them, or their numbers by RFC 4733.
-fn keys(request: &Request) -> Result<String, Refusal> {
+pub(super) fn keys(request: &Request) -> Result<String, Refusal> {
     let wrong = || Refusal::Other("Out of range 'code' specified".to_owned());
     let code = request
         .get("code")

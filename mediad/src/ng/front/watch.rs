@@ -94,8 +94,10 @@ impl Front {
             };
             self.free_refused(branch).await;
             let over = match branch.b.tag {
-                None => (branch.signalled.elapsed() > patience).then_some("unanswered"),
-                Some(_) => self.is_silent(branch, None).await.then_some("silent"),
+                None if !branch.is_published => {
+                    (branch.signalled.elapsed() > patience).then_some("unanswered")
+                }
+                _ => self.is_silent(branch, None).await.then_some("silent"),
             };
             if let Some(why) = over {
                 self.end(id, call, number, why).await;

@@ -121,10 +121,7 @@ impl Bed {
 
     /// Offers or answers; the SDP, and where it wants RTP.
     pub(super) async fn sdp(&self, command: &str, fields: &str, sdp: &str) -> (String, SocketAddr) {
-        let sdp = Value::from_text(sdp);
-        let mut escaped = Vec::new();
-        Encoding::Json.encode(&sdp, &mut escaped);
-        let escaped = String::from_utf8(escaped).unwrap();
+        let escaped = quoted(sdp);
         let answer = self
             .done(&format!(
                 "{{\"command\":\"{command}\",{fields},\"sdp\":{escaped}}}"
@@ -143,6 +140,13 @@ impl Bed {
         let (_, for_a) = self.sdp("answer", &tags, &b.sdp("")).await;
         [for_a, for_b]
     }
+}
+
+/// As a JSON text.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = Vec::new();
+    Encoding::Json.encode(&Value::from_text(text), &mut out);
+    String::from_utf8(out).unwrap()
 }
 
 pub(super) fn rtp_of(sdp: &str) -> SocketAddr {
@@ -213,13 +217,74 @@ impl Party {
     }
 
     pub(super) fn send(&self, to: SocketAddr) {
+        self.speak(0xd5, to);
+    }
+
+    /// Sends a packet of this octet.
+    pub(super) fn speak(&self, octet: u8, to: SocketAddr) {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
         let mut packet = vec![0x80, 8];
         packet.extend(sequence.to_be_bytes());
         packet.extend((u32::from(sequence) * 160).to_be_bytes());
         packet.extend(u32::from(self.rtp.local_addr().unwrap().port()).to_be_bytes());
-        packet.extend([0xd5; 160]);
+        packet.extend([octet; 160]);
+        self.rtp.send_to(&packet, to).unwrap();
+    }
+
+    /// What arrives next.
+    pub(super) fn receives(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 2048];
+        let length = self.rtp.recv(&mut buffer).ok()?;
+        Some(buffer[..length].to_vec())
+    }
+
+    /// The same, where it comes at once.
+    pub(super) fn receives_soon(&self) -> Option<Vec<u8>> {
+        let timeout = |millis| {
+            let timeout = Some(Duration::from_millis(millis));
+            self.rtp.set_read_timeout(timeout).unwrap();
+        };
+        timeout(100);
+        let packet = self.receives();
+        timeout(500);
+        packet
+    }
+
+    /// Whether something has arrived.
+    pub(super) fn is_sent_to(&self) -> bool {
+        self.rtp.set_nonblocking(true).unwrap();
+        let is_there = self.rtp.peek(&mut [0; 1]).is_ok();
+        self.rtp.set_nonblocking(false).unwrap();
+        is_there
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.rtp.local_addr().unwrap().port()
+    }
+
+    pub(super) fn ssrc(&self) -> u32 {
+        self.port().into()
+    }
+
+    /// A socket for RTCP.
+    pub(super) fn rtcp_beside(&self) -> Socket {
+        let socket = Socket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        socket
+    }
+
+    /// Sends a telephone event.
+    pub(super) fn press(&self, event: u8, to: SocketAddr) {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        let mut packet = vec![0x80, 101];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend(u32::from(self.rtp.local_addr().unwrap().port()).to_be_bytes());
+        packet.extend([event, 10, 0, 160]);
         self.rtp.send_to(&packet, to).unwrap();
     }
 

@@ -84,11 +84,6 @@ async fn either_party_holds_and_comes_back() {
     let tags = "\"call-id\":\"c\",\"from-tag\":\"b\",\"to-tag\":\"a\"";
     bed.sdp("answer", tags, &a.sdp("")).await;
     assert!(moved.reaches(for_b, &a) && a.reaches(for_a, &moved));
-    let wrong = "{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"x\",\"sdp\":\"v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nc=IN IP4 127.0.0.1\\r\\nt=0 0\\r\\nm=audio 9 RTP/AVP 0\\r\\n\"}";
-    assert_eq!(
-        bed.refused(wrong).await,
-        "the tags are not those of this call"
-    );
 }
 
 #[tokio::test]
@@ -388,4 +383,62 @@ async fn silence_is_that_of_all_streams() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(bed.engine.status().sessions, 0);
+}
+
+/// As with rtpengine: each pair of tags is a dialogue of its own within the call.
+#[tokio::test]
+async fn a_third_tag_has_a_dialogue_of_its_own() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let (c, d) = (Party::new(), Party::new());
+    let [for_a, _] = bed.call("c", &a, &b).await;
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"c\"";
+    let (_, for_d) = bed.sdp("offer", tags, &c.sdp("")).await;
+    let both = format!("{tags},\"to-tag\":\"d\"");
+    let (_, for_c) = bed.sdp("answer", &both, &d.sdp("")).await;
+    assert!(c.reaches(for_c, &d) && d.reaches(for_d, &c) && a.reaches(for_a, &b));
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert_eq!(
+        at(&query, "tags/c/in dialogue with").text(),
+        Some(b"d".as_slice())
+    );
+    assert_eq!(
+        at(&query, "tags/a/in dialogue with").text(),
+        Some(b"b".as_slice())
+    );
+    // One ends, and the other goes on.
+    bed.done(&format!("{{\"command\":\"delete\",{both}}}"))
+        .await;
+    assert!(a.reaches(for_a, &b));
+    assert_eq!(bed.engine.status().sessions, 1);
+    bed.done("{\"command\":\"delete\",\"call-id\":\"c\",\"from-tag\":\"a\",\"to-tag\":\"b\"}")
+        .await;
+    assert_eq!(bed.engine.status().sessions, 0);
+}
+
+/// As a phone behind NAT64 does, which is offered IPv4, and says where it is in IPv6.
+#[tokio::test]
+async fn an_answer_of_another_family_is_learned_from_its_packets() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let (_, for_b) = bed.sdp("offer", tags, &a.sdp("")).await;
+    let v6 = b.sdp("").replace("IN IP4 127.0.0.1", "IN IP6 2001:db8::7");
+    let body = super::bed::quoted(&v6);
+    let answer = format!("{{\"command\":\"answer\",{tags},\"to-tag\":\"b\",\"sdp\":{body}}}");
+    let answer = bed.done(&answer).await;
+    let warning = text(&answer, "warning");
+    assert!(warning.contains("another family"), "{warning}");
+    let for_a = rtp_of(&text(&answer, "sdp"));
+    assert!(for_a.is_ipv4());
+    // It is believed after some packets, as anybody behind a NAT is.
+    for _ in 0..8 {
+        b.send(for_b);
+    }
+    assert!(a.receives().is_some());
+    assert!(a.reaches(for_a, &b));
+    // Its signaling says more: then it is its very host.
+    let tags = "\"call-id\":\"d\",\"from-tag\":\"a\"";
+    let (_, for_b) = bed.sdp("offer", tags, &a.sdp("")).await;
+    let tags = format!("{tags},\"to-tag\":\"b\",\"received-from\":[\"IP4\",\"127.0.0.1\"]");
+    let (_, for_a) = bed.sdp("answer", &tags, &v6).await;
+    assert!(b.reaches(for_b, &a) && a.reaches(for_a, &b));
 }

@@ -194,18 +194,8 @@ async fn without_a_folder_nothing_is_recorded() {
 async fn what_is_not_there_is_refused_with_the_reason() {
     let bed = Bed::new().await;
     for command in [
-        "silence media",
-        "unsilence media",
-        "block DTMF",
-        "unblock DTMF",
-        "play media",
-        "stop media",
         "start forwarding",
         "stop forwarding",
-        "subscribe request",
-        "subscribe answer",
-        "unsubscribe",
-        "publish",
         "connect",
         "create",
         "create answer",

@@ -1,0 +1,123 @@
+//! Files that parties of a call hear.
+
+use control::media::{Audio, Play, Side, VoiceOrder};
+use ng::{Dictionary, Request};
+
+use super::{Answer, Front, Refusal, filter::named};
+use crate::ng::{
+    call::{Call, Stream, index},
+    engine,
+};
+
+/// Rounds that a request may want at most.
+const MOST_ROUNDS: u32 = 1_000_000;
+
+impl Front {
+    /// Plays a file to the named party, in the place of what it hears else.
+    pub(super) async fn play_media(&self, request: &Request) -> Answer {
+        let id = request.need("call-id")?;
+        let file = file(request).await?;
+        let loops = request.number("repeat-times", MOST_ROUNDS)?.unwrap_or(1);
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let mut is_played = false;
+        for (stream, side) in audio_of(&mut call, request)? {
+            let job = self.job();
+            let play = Play {
+                job,
+                hears: side,
+                audio: Audio::File(file.clone()),
+                loops: loops.max(1),
+            };
+            // The parties are joined otherwise.
+            let orders = vec![VoiceOrder::Join(true), VoiceOrder::Play(play)];
+            engine::voice(&self.media, stream.session.id, orders).await?;
+            stream.played[index(side)] = Some(job);
+            is_played = true;
+        }
+        match is_played {
+            true => Ok(Dictionary::new()),
+            false => Err(Refusal::Other(NOBODY.to_owned())),
+        }
+    }
+
+    /// Plays to the named party no longer.
+    pub(super) async fn stop_media(&self, request: &Request) -> Answer {
+        let id = request.need("call-id")?;
+        let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        for (stream, side) in audio_of(&mut call, request)? {
+            let Some(job) = stream.played[index(side)].take() else {
+                continue;
+            };
+            let stop = vec![VoiceOrder::Stop { job }];
+            engine::voice(&self.media, stream.session.id, stop).await?;
+        }
+        Ok(Dictionary::new())
+    }
+}
+
+/// Why nothing is played.
+const NOBODY: &str =
+    "no party that is named takes PCMU or PCMA unencrypted, which is what mediad plays";
+
+/// The audio streams of the parties that a request names, and which side of them each is, where they can be played to.
+fn audio_of<'a>(
+    call: &'a mut Call,
+    request: &Request,
+) -> Result<Vec<(&'a mut Stream, Side)>, Refusal> {
+    let is_named = ["from-tag", "label", "from-label", "address"]
+        .into_iter()
+        .any(|key| request.text(key).is_some());
+    if !is_named && !request.has_flag("all") && request.text("all").is_none() {
+        return Err(Refusal::Other(
+            "No participant party specified: write from-tag, label, address or the flag 'all'"
+                .to_owned(),
+        ));
+    }
+    let parties = named(call, request, true)?;
+    let mut found = Vec::new();
+    for branch in &mut call.branches {
+        let number = branch.number;
+        for stream in branch.streams.iter_mut().flatten() {
+            let side = [Side::A, Side::B].into_iter().find(|side| {
+                parties.contains(&(number, *side))
+                    && stream.kind == "audio"
+                    && stream.refused.is_none()
+                    && takes(stream, *side)
+            });
+            found.extend(side.map(|side| (stream, side)));
+        }
+    }
+    Ok(found)
+}
+
+fn takes(stream: &Stream, side: Side) -> bool {
+    stream.remotes[index(side)].as_ref().is_some_and(|remote| {
+        let codecs = ["PCMU", "PCMA"];
+        let is_known = |name: &&str| name.eq_ignore_ascii_case(&remote.format.encoding);
+        !remote.secure && codecs.iter().any(is_known)
+    })
+}
+
+/// The file that a request wants played, which can be read.
+async fn file(request: &Request) -> Result<String, Refusal> {
+    let other = |why: String| Err(Refusal::Other(why));
+    for key in ["blob", "db-id"] {
+        if request.get(key).is_some() {
+            return other(format!("{key}: mediad plays files; write 'file'"));
+        }
+    }
+    if request
+        .number("start-pos", u32::MAX)?
+        .is_some_and(|at| at != 0)
+    {
+        return other("start-pos: mediad plays files from their beginning".to_owned());
+    }
+    let file = String::from_utf8_lossy(request.need("file")?).into_owned();
+    let path = file.clone();
+    let found = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await;
+    match found.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(found) if found.is_file() => Ok(file),
+        Ok(_) => other(format!("file {file}: it is no file")),
+        Err(error) => other(format!("file {file}: {error}")),
+    }
+}

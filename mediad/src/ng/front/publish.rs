@@ -1,0 +1,151 @@
+//! Parties that only send, to those who subscribe to them.
+
+use control::media::{Family, Handling, Side};
+use ng::{Request, Value, description, dictionary, made};
+use sip::sdp::Sdp;
+use tracing::warn;
+
+use super::{
+    Answer, Front, Refusal,
+    offer::{BRANCHES, family, instead, label, need_sdp, options},
+    shown::warn_of,
+};
+use crate::ng::{
+    call::{Call, Part, Stream},
+    engine, handling,
+    remote::remotes,
+    wanted::Wanted,
+};
+
+impl Front {
+    /// Takes what a party describes, and answers with one codec of each stream.
+    pub(super) async fn publish(&self, request: &Request) -> Answer {
+        let sdp = Sdp::parse(need_sdp(request)?)?;
+        let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
+        let begun = self.calls.get_or_begin(id, from).await;
+        let mut call = begun.ok_or(Refusal::TooManyCalls)?;
+        let is_new = call.branches.is_empty();
+        let answer = self.publish_in(&mut call, request, &sdp).await;
+        if answer.is_err() && is_new {
+            let part = Part::Whole;
+            if let Err(error) = self.delete_part(id, &mut call, part, "refused").await {
+                warn!(%error, "cannot free what was made of an NG publication that failed");
+            }
+        }
+        answer
+    }
+
+    async fn publish_in(&self, call: &mut Call, request: &Request, sdp: &Sdp<'_>) -> Answer {
+        let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
+        let mut options = options(request, sdp)?;
+        let remotes = remotes(sdp, instead(&options))?;
+        let (side, at) = call.offerer(from, None, None);
+        if at >= BRANCHES || call.callers.len() > BRANCHES {
+            call.branches.truncate(BRANCHES);
+            call.callers.truncate(BRANCHES);
+            return Err(Refusal::TooManyBranches);
+        }
+        if side == Side::B
+            || !(call.branches[at].is_published || call.branches[at].streams.is_empty())
+        {
+            let why = "from-tag: there is a party of that tag, which does not only send";
+            return Err(Refusal::Other(why.to_owned()));
+        }
+        call.signal(at);
+        if let Some(label) = label(request) {
+            call.party_at(at, Side::A).label = Some(label);
+        }
+        let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
+        let branch = &mut call.branches[at];
+        branch.is_published = true;
+        if branch.streams.is_empty() {
+            branch.handling = filters.map(|filter| Handling {
+                filter,
+                ..self.handling.clone()
+            });
+        }
+        let treated = handling::apply(&mut branch.handling, Side::A, &options);
+        let media = sdp.media();
+        branch
+            .streams
+            .resize(remotes.len().max(branch.streams.len()), None);
+        let (mut sections, mut shown) = (Vec::new(), Vec::new());
+        for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
+            let accepted = made::Sketch::of_one(media, &options.codecs.accept);
+            let sketch = accepted.unwrap_or_else(|| made::Sketch::of(media));
+            let Some(remote) = remote.filter(|_| media.is_rtp()) else {
+                if let Some(old) = slot.take() {
+                    self.free(old.session.id, &mut branch.gone).await?;
+                }
+                sections.push((sketch, None));
+                shown.push(None);
+                continue;
+            };
+            let own = Family::of(&remote.rtp);
+            let wanted = options.family.map_or(own, family);
+            let before = slot.take_if(|old| old.families()[0] != own);
+            if let Some(old) = before {
+                self.free(old.session.id, &mut branch.gone).await?;
+            }
+            let session = match slot.as_ref() {
+                Some(stream) => {
+                    let pair = [Some(remote.clone()), None];
+                    engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
+                }
+                None => {
+                    let (families, pair) = ([own, wanted], [Some(remote.clone()), None]);
+                    let handling = branch.handling.clone();
+                    engine::create(&self.media, families, pair, handling, true).await?
+                }
+            };
+            self.calls.enter(session.id, id);
+            let address = options.media_address.unwrap_or_else(|| session.a.rtp.ip());
+            shown.push(Some(description::Shown {
+                address,
+                rtp: session.a.rtp.port(),
+                rtcp: session.a.rtcp.port(),
+                mux: remote.rtcp_mux && !options.mux.reject,
+            }));
+            sections.push((sketch.clone(), Some((address, session.a.rtp.port()))));
+            let stream = slot.get_or_insert_with(|| Stream {
+                session: session.clone(),
+                kind: media.kind().to_owned(),
+                profile: media.proto().to_owned(),
+                remotes: [None, None],
+                offered: None,
+                mux: [false; 2],
+                sketches: [None, None],
+                played: [None, None],
+                refused: None,
+                recorded: None,
+            });
+            stream.session = session;
+            stream.remotes[0] = Some(remote);
+            stream.sketches[0] = Some(sketch);
+        }
+        let sections: Vec<_> = sections
+            .iter()
+            .map(|(sketch, place)| made::Section {
+                sketch,
+                address: place.map_or([0, 0, 0, 0].into(), |(address, _)| address),
+                rtp: place.map_or(0, |(_, port)| port),
+                direction: if place.is_some() {
+                    "recvonly"
+                } else {
+                    "inactive"
+                },
+                label: None,
+            })
+            .collect();
+        let raw = made::make(self.order() >> 1, 1, &sections);
+        let made = Sdp::parse(&raw)?;
+        options.replace.version = true;
+        // The codec was chosen, and stays.
+        options.codecs.strip.clear();
+        let face = &mut call.party_at(at, Side::A).face;
+        let body = description::finish(&made, &raw, &options, &shown, face, None);
+        let mut answer = dictionary([("sdp", Value::Text(body))]);
+        warn_of(&mut options, &mut answer);
+        Ok(answer)
+    }
+}

@@ -1,0 +1,241 @@
+//! What of the parties' media is handed on, and what they hear else.
+
+use super::bed::{Bed, Party, at, number, text};
+
+fn ask(command: &str, more: &str) -> String {
+    format!("{{\"command\":\"{command}\",\"call-id\":\"c\"{more}}}")
+}
+
+#[tokio::test]
+async fn parties_are_silenced_by_tag_address_and_altogether() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, for_b] = bed.call("c", &a, &b).await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let heard = |from: &Party, to, by: &Party| {
+        from.press(1, to);
+        by.receives();
+        from.send(to);
+        by.receives().map(|packet| packet[12..].to_vec())
+    };
+    // A's own packets are silence; one that is not would be made it.
+    let noise = |from: &Party, to, by: &Party| {
+        from.speak(0x55, to);
+        by.receives().map(|packet| packet[12..].to_vec())
+    };
+    assert_eq!(noise(&a, for_a, &b), Some(vec![0x55; 160]));
+    bed.done(&ask("silence media", ",\"from-tag\":\"a\"")).await;
+    assert_eq!(noise(&a, for_a, &b), Some(vec![0xd5; 160]));
+    assert_eq!(noise(&b, for_b, &a), Some(vec![0x55; 160]));
+    let query = bed.done(&ask("query", "")).await;
+    let flags = format!("{:?}", at(&query, "tags/a/medias/0/flags"));
+    let word = format!("{:?}", ng::Value::from_text("silence media"));
+    assert!(flags.contains(&word), "{query:?}");
+    // What is wanted of a party outlives what is wanted of the call, unless all is to end.
+    bed.done(&ask("silence media", "")).await;
+    assert_eq!(noise(&b, for_b, &a), Some(vec![0xd5; 160]));
+    bed.done(&ask("unsilence media", "")).await;
+    assert_eq!(noise(&b, for_b, &a), Some(vec![0x55; 160]));
+    assert_eq!(noise(&a, for_a, &b), Some(vec![0xd5; 160]));
+    bed.done(&ask("unsilence media", ",\"all\":\"all\"")).await;
+    assert_eq!(noise(&a, for_a, &b), Some(vec![0x55; 160]));
+    // Media is blocked and keys pass, and the other way round.
+    bed.done(&ask("block media", ",\"address\":\"127.0.0.1\""))
+        .await;
+    a.press(1, for_a);
+    assert_eq!(b.hears(), Some(101));
+    assert_eq!(heard(&a, for_a, &b), None);
+    bed.done(&ask("unblock media", ",\"flags\":[\"all\"]"))
+        .await;
+    bed.done(&ask("block DTMF", ",\"from-tag\":\"a\",\"to-tag\":\"b\""))
+        .await;
+    a.press(1, for_a);
+    a.send(for_a);
+    assert_eq!(b.hears(), Some(8), "the key did not pass");
+    let modes = ",\"from-tag\":\"a\",\"DTMF-security\":\"DTMF\",\"digit\":\"7\"";
+    bed.done(&ask("unblock DTMF", ",\"from-tag\":\"a\",\"to-tag\":\"b\""))
+        .await;
+    bed.done(&ask("block DTMF", modes)).await;
+    a.press(1, for_a);
+    assert_eq!(b.receives().unwrap()[12], 7);
+    let error = bed
+        .refused(&ask("block DTMF", ",\"DTMF-security\":\"tone\""))
+        .await;
+    assert!(error.starts_with("DTMF-security=tone: "), "{error}");
+    let error = bed
+        .refused(&ask("block media", ",\"from-tag\":\"a\",\"to-tag\":\"x\""))
+        .await;
+    assert_eq!(error, "To-tag given, but no such tag exists");
+}
+
+#[tokio::test]
+async fn what_is_wanted_holds_for_who_comes_later() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    bed.sdp(
+        "offer",
+        &format!("{tags},\"drop-traffic\":\"start\",\"via-branch\":\"1\""),
+        &a.sdp(""),
+    )
+    .await;
+    // A branch that comes after the order; in the answer it is called off.
+    let two = format!("{tags},\"via-branch\":\"2\"");
+    let (_, for_b) = bed.sdp("offer", &two, &a.sdp("")).await;
+    bed.done(&ask("block DTMF", ",\"from-tag\":\"a\"")).await;
+    let (_, for_a) = bed
+        .sdp("answer", &format!("{two},\"to-tag\":\"b\""), &b.sdp(""))
+        .await;
+    assert!(!a.reaches(for_a, &b));
+    let again = format!("{tags},\"to-tag\":\"b\",\"drop-traffic\":\"stop\"");
+    bed.sdp("offer", &again, &a.sdp("")).await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    a.press(1, for_a);
+    a.send(for_a);
+    assert_eq!(b.hears(), Some(8), "keys are held back still");
+}
+
+#[tokio::test]
+async fn what_has_no_silence_is_refused_in_words() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let opus = |party: &Party| {
+        party
+            .sdp("")
+            .replace("8 0 101", "96")
+            .replace("8 PCMA/8000", "96 opus/48000/2")
+    };
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    bed.sdp("offer", tags, &opus(&a)).await;
+    bed.sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &opus(&b))
+        .await;
+    let error = bed.refused(&ask("silence media", "")).await;
+    assert!(
+        error.contains("opus") && error.contains("block media"),
+        "{error}"
+    );
+    let error = bed
+        .refused(&ask(
+            "play media",
+            ",\"flags\":[\"all\"],\"file\":\"/dev/null\"",
+        ))
+        .await;
+    assert!(error.contains("no file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_played_to_a_party_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hold.wav");
+    let samples: Vec<i16> = (0..8_000)
+        .map(|at| if at % 8 < 4 { 9_000 } else { -9_000 })
+        .collect();
+    // PCM, mono, 8,000 Hz, 16 bits.
+    let mut wav = b"RIFF\xa4\x3e\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x80\x3e\0\0".to_vec();
+    wav.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    std::fs::write(&file, wav).unwrap();
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, for_b] = bed.call("c", &a, &b).await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let file = file.display();
+    let play = format!(",\"from-tag\":\"b\",\"file\":\"{file}\",\"repeat-times\":100");
+    bed.done(&ask("play media", &play)).await;
+    let mine = |packet: &[u8]| packet[8..12] == u32::from(for_a.port()).to_be_bytes();
+    // The file is read by the very thread that waits here.
+    while !b.is_sent_to() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let music = b.receives().unwrap();
+    assert!(music.len() == 172 && !mine(&music), "{music:?}");
+    assert!(music[12..].iter().any(|octet| *octet != 0xd5), "{music:?}");
+    // The other party is heard as ever.
+    assert!(b.reaches(for_b, &a));
+    bed.done(&ask("stop media", ",\"from-tag\":\"b\"")).await;
+    while b.receives_soon().is_some() {}
+    assert!(a.reaches(for_a, &b));
+    for (wrong, why) in [
+        (
+            ",\"from-tag\":\"b\",\"file\":\"/nowhere\"",
+            "file /nowhere: ",
+        ),
+        (",\"from-tag\":\"b\",\"blob\":\"RIFF\"", "blob: "),
+        (
+            ",\"from-tag\":\"b\",\"file\":\"/dev/null\",\"start-pos\":7",
+            "start-pos: ",
+        ),
+        (
+            &format!(",\"file\":\"{file}\""),
+            "No participant party specified",
+        ),
+    ] {
+        let error = bed.refused(&ask("play media", wrong)).await;
+        assert!(error.starts_with(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn reports_are_made_where_that_is_asked_for() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let (of_a, of_b) = (a.rtcp_beside(), b.rtcp_beside());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let more = |socket: &std::net::UdpSocket| {
+        format!("a=rtcp:{}\r\n", socket.local_addr().unwrap().port())
+    };
+    let offer = format!("{tags},\"generate RTCP\":\"on\"");
+    let (_, for_b) = bed.sdp("offer", &offer, &a.sdp(&more(&of_a))).await;
+    let (_, for_a) = bed
+        .sdp(
+            "answer",
+            &format!("{tags},\"to-tag\":\"b\""),
+            &b.sdp(&more(&of_b)),
+        )
+        .await;
+    for _ in 0..5 {
+        assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    }
+    let mut buffer = [0; 512];
+    for (socket, other) in [(&of_a, &b), (&of_b, &a)] {
+        let length = socket.recv(&mut buffer).unwrap();
+        let packets = rtp::rtcp::parse(&buffer[..length]).unwrap();
+        let rtp::rtcp::Packet::SenderReport { ssrc, info, blocks } = &packets[0] else {
+            panic!("{packets:?}");
+        };
+        assert_eq!((*ssrc, info.packets), (other.ssrc(), 5));
+        assert_eq!((blocks.len(), blocks[0].cumulative_lost), (1, 0));
+    }
+    let query = bed.done(&ask("query", "")).await;
+    let flags = format!("{:?}", at(&query, "tags/b/medias/0/flags"));
+    assert!(flags.contains(&format!("{:?}", ng::Value::from_text("generate RTCP"))));
+    assert_eq!(
+        number(&query, "tags/a/medias/0/streams/0/ingress SSRCs/0/packets"),
+        5
+    );
+    assert_eq!(
+        number(&query, "tags/a/medias/0/streams/0/egress SSRCs/0/packets"),
+        5
+    );
+    let error = bed.refused("{\"command\":\"list\",\"limit\":0}").await;
+    assert!(error.starts_with("limit: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_knows_the_word_is_told_of_load() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    let sdp = super::bed::quoted(&a.sdp(""));
+    let offer = |id: usize| {
+        format!(
+            "{{\"command\":\"offer\",\"call-id\":\"{id}\",\"from-tag\":\"a\",\"supports\":[\"load limit\"],\"sdp\":{sdp}}}"
+        )
+    };
+    // Twenty-four ports are six calls.
+    for id in 0..6 {
+        bed.done(&offer(id)).await;
+    }
+    let answer = bed.ask(&offer(6)).await;
+    assert_eq!(text(&answer, "result"), "load limit");
+    assert!(
+        text(&answer, "message").contains("[media] ports"),
+        "{answer:?}"
+    );
+    let error = bed
+        .refused(&offer(7).replace("load limit", "nothing"))
+        .await;
+    assert!(error.contains("[media] ports"), "{error}");
+}

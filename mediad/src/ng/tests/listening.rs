@@ -1,0 +1,232 @@
+//! Who hears others: subscriptions, and parties that only send.
+
+use super::bed::{Bed, Party, at, number, quoted, rtp_of, text};
+
+fn ask(command: &str, more: &str) -> String {
+    format!("{{\"command\":\"{command}\",\"call-id\":\"c\",{more}}}")
+}
+
+/// What a listener answers to an offer of so many streams.
+fn heard_at(parties: &[&Party]) -> String {
+    let mut sdp =
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n".to_owned();
+    for party in parties {
+        sdp += &format!("m=audio {} RTP/AVP 8 0 101\r\na=recvonly\r\n", party.port());
+    }
+    quoted(&sdp)
+}
+
+#[tokio::test]
+async fn a_recorder_hears_both_parties_and_a_supervisor_one() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let (_, for_b) = bed
+        .sdp("offer", &format!("{tags},\"label\":\"caller\""), &a.sdp(""))
+        .await;
+    let (_, for_a) = bed
+        .sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &b.sdp(""))
+        .await;
+    let (left, right, boss) = (Party::new(), Party::new(), Party::new());
+    let offer = bed
+        .done(&ask(
+            "subscribe request",
+            "\"flags\":[\"all\",\"siprec\"],\"set-label\":\"recorder\"",
+        ))
+        .await;
+    let sdp = text(&offer, "sdp");
+    assert_eq!(sdp.matches("m=audio ").count(), 2, "{sdp}");
+    assert_eq!(sdp.matches("a=sendonly\r\n").count(), 2, "{sdp}");
+    assert!(
+        sdp.contains("a=rtpmap:101 telephone-event/8000\r\n") && sdp.contains("a=label:2\r\n"),
+        "{sdp}"
+    );
+    assert_eq!(at(&offer, "from-tags/0").text(), Some(b"a".as_slice()));
+    assert_eq!(at(&offer, "from-tags/1").text(), Some(b"b".as_slice()));
+    assert_eq!(
+        at(&offer, "tag-medias/0/label").text(),
+        Some(b"caller".as_slice())
+    );
+    assert_eq!(
+        at(&offer, "tag-medias/1/medias/0/label").text(),
+        Some(b"2".as_slice())
+    );
+    let tag = text(&offer, "to-tag");
+    // Nothing goes anywhere before the answer.
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let answer = format!(
+        "\"to-tag\":\"{tag}\",\"sdp\":{}",
+        heard_at(&[&left, &right])
+    );
+    bed.done(&ask("subscribe answer", &answer)).await;
+    // Another one, of one party, by its label.
+    let offer = bed
+        .done(&ask(
+            "subscribe request",
+            "\"from-label\":\"caller\",\"to-tag\":\"boss\"",
+        ))
+        .await;
+    assert_eq!(text(&offer, "from-tag"), "a");
+    assert_eq!(text(&offer, "to-tag"), "boss");
+    assert!(!text(&offer, "sdp").contains("a=label"));
+    let answer = format!("\"to-tag\":\"boss\",\"sdp\":{}", heard_at(&[&boss]));
+    bed.done(&ask("subscribe answer", &answer)).await;
+    for _ in 0..5 {
+        assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+        let (one, two) = (left.receives().unwrap(), right.receives().unwrap());
+        assert_eq!(one[8..12], a.ssrc().to_be_bytes());
+        assert_eq!(two[8..12], b.ssrc().to_be_bytes());
+        assert_eq!(boss.receives().unwrap(), one);
+    }
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert_eq!(
+        at(&query, "tags/boss/subscriptions/0/tag").text(),
+        Some(b"a".as_slice())
+    );
+    assert_eq!(
+        at(&query, "tags/a/subscribers/1/type").text(),
+        Some(b"pub/sub".as_slice())
+    );
+    // The one who is on hold hears nothing, and the others go on.
+    let held = heard_at(&[&boss]).replace("recvonly", "inactive");
+    bed.done(&ask(
+        "subscribe answer",
+        &format!("\"to-tag\":\"boss\",\"sdp\":{held}"),
+    ))
+    .await;
+    assert!(a.reaches(for_a, &b) && left.receives().is_some());
+    assert!(boss.receives_soon().is_none());
+    bed.done(&ask("unsubscribe", &format!("\"to-tag\":\"{tag}\"")))
+        .await;
+    assert!(a.reaches(for_a, &b) && left.receives_soon().is_none());
+    let error = bed
+        .refused(&ask("unsubscribe", &format!("\"to-tag\":\"{tag}\"")))
+        .await;
+    assert_eq!(error, "To-tag given, but no such tag exists");
+    // A BYE of the listener's does as well.
+    assert_eq!(bed.engine.status().ports_used, 6);
+    bed.done(&ask("delete", "\"from-tag\":\"boss\"")).await;
+    assert_eq!(bed.engine.status().ports_used, 4);
+    // With the call all that is heard of it ends.
+    bed.done(&ask("subscribe request", "\"from-tags\":[\"b\",\"a\"]"))
+        .await;
+    assert_eq!(bed.engine.status().ports_used, 8);
+    bed.done(&ask("delete", "\"from-tag\":\"a\"")).await;
+    assert_eq!(bed.engine.status().ports_used, 0);
+}
+
+#[tokio::test]
+async fn what_makes_no_subscription_is_refused_and_leaves_nothing() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    bed.call("c", &a, &b).await;
+    for (command, more, why) in [
+        (
+            "subscribe request",
+            "\"x\":1".to_owned(),
+            "No participant party specified",
+        ),
+        (
+            "subscribe request",
+            "\"from-tag\":\"x\"".to_owned(),
+            "From-tag given, but no such tag exists",
+        ),
+        (
+            "subscribe request",
+            "\"from-tags\":[\"a\",\"x\"]".to_owned(),
+            "From-tag given, but no such tag exists",
+        ),
+        (
+            "subscribe request",
+            "\"from-tag\":\"a\",\"to-tag\":\"b\"".to_owned(),
+            "to-tag: there is a party",
+        ),
+        (
+            "subscribe request",
+            "\"from-tag\":\"a\",\"interface\":\"nowhere\"".to_owned(),
+            "no media interface",
+        ),
+        (
+            "subscribe answer",
+            format!("\"to-tag\":\"x\",\"sdp\":{}", heard_at(&[&a])),
+            "To-tag given",
+        ),
+    ] {
+        let error = bed.refused(&ask(command, &more)).await;
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(bed.engine.status().ports_used, 4);
+    bed.done(&ask(
+        "subscribe request",
+        "\"from-tag\":\"a\",\"to-tag\":\"s\"",
+    ))
+    .await;
+    let two = format!("\"to-tag\":\"s\",\"sdp\":{}", heard_at(&[&a, &b]));
+    let error = bed.refused(&ask("subscribe answer", &two)).await;
+    assert!(error.contains("more m= lines"), "{error}");
+    // What the listener leaves out nobody makes for it.
+    let fewer = heard_at(&[&b]).replace("8 0 101", "0");
+    let error = bed
+        .refused(&ask(
+            "subscribe answer",
+            &format!("\"to-tag\":\"s\",\"sdp\":{fewer}"),
+        ))
+        .await;
+    assert!(error.contains("allow-transcoding"), "{error}");
+    let lenient = format!("\"to-tag\":\"s\",\"flags\":[\"allow transcoding\"],\"sdp\":{fewer}");
+    let answer = bed.done(&ask("subscribe answer", &lenient)).await;
+    assert!(
+        text(&answer, "warning").contains("does not transcode"),
+        "{answer:?}"
+    );
+    // The same tag again takes the place of what it had.
+    bed.done(&ask(
+        "subscribe request",
+        "\"from-tag\":\"b\",\"to-tag\":\"s\"",
+    ))
+    .await;
+    assert_eq!(bed.engine.status().ports_used, 6);
+}
+
+#[tokio::test]
+async fn who_publishes_is_heard_by_all_who_subscribe() {
+    let (bed, singer, fan) = (Bed::new().await, Party::new(), Party::new());
+    let sendonly = singer.sdp("").replace("sendrecv", "sendonly");
+    let publish = format!("\"from-tag\":\"p\",\"sdp\":{}", quoted(&sendonly));
+    let answer = bed.done(&ask("publish", &publish)).await;
+    let sdp = text(&answer, "sdp");
+    assert!(
+        sdp.contains("a=recvonly\r\n") && sdp.contains(" RTP/AVP 8\r\n"),
+        "{sdp}"
+    );
+    assert!(!sdp.contains("telephone-event"), "{sdp}");
+    let stage = rtp_of(&sdp);
+    // Who says it again keeps its port, and may prefer another codec.
+    let other = format!("{publish},\"codec\":{{\"accept\":[\"G729\",\"PCMU\"]}}");
+    let again = text(&bed.done(&ask("publish", &other)).await, "sdp");
+    assert_eq!(rtp_of(&again), stage);
+    assert!(again.contains(" RTP/AVP 0\r\n"), "{again}");
+    bed.done(&ask("publish", &publish)).await;
+    let offer = bed
+        .done(&ask("subscribe request", "\"from-tag\":\"p\""))
+        .await;
+    assert!(text(&offer, "sdp").contains(" RTP/AVP 8\r\n"));
+    let answer = format!(
+        "\"to-tag\":\"{}\",\"sdp\":{}",
+        text(&offer, "to-tag"),
+        heard_at(&[&fan])
+    );
+    bed.done(&ask("subscribe answer", &answer)).await;
+    for _ in 0..5 {
+        assert!(singer.reaches(stage, &fan));
+    }
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert_eq!(number(&query, "totals/RTP/packets"), 5);
+    // Who is in a call with somebody does not publish as well.
+    bed.call("d", &singer, &fan).await;
+    let both = publish.replace("\"p\"", "\"b\"");
+    let both = format!("{{\"command\":\"publish\",\"call-id\":\"d\",{both}}}");
+    let error = bed.refused(&both).await;
+    assert!(error.contains("does not only send"), "{error}");
+    assert_eq!(bed.engine.status().ports_used, 10);
+    bed.done(&ask("delete", "\"from-tag\":\"p\"")).await;
+    assert_eq!(bed.engine.status().ports_used, 4);
+}
