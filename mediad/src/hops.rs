@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::nexthop::{Changes, NextHopError, Resolver};
 use crate::shard::Hops;
@@ -66,6 +66,7 @@ pub(crate) fn start(interfaces: &[Interface], changed: Arc<Notify>) -> io::Resul
         changes: Changes::subscribe()?,
         changed,
         retry: HashMap::new(),
+        is_silent: false,
     };
     tokio::spawn(task.run());
     Ok(known)
@@ -100,6 +101,8 @@ struct Task {
     changed: Arc<Notify>,
     /// Ways whose neighbour is being looked for: when to ask again, and the wait before it.
     retry: HashMap<Way, (Instant, Duration)>,
+    /// The kernel has not answered the last question.
+    is_silent: bool,
 }
 
 impl Task {
@@ -136,6 +139,10 @@ impl Task {
             let mut changed = false;
             for way in ways {
                 changed |= self.ask(way).await;
+                // The others wait for the next time rather than for one limit of time each.
+                if self.is_silent {
+                    break;
+                }
             }
             if changed {
                 self.changed.notify_one();
@@ -153,6 +160,22 @@ impl Task {
         table.keys().copied().collect()
     }
 
+    /// Notes whether the kernel was silent, tells the log where that is new, and gives it another socket to answer on.
+    fn was_silent(&mut self, silent: bool) -> bool {
+        match (self.is_silent, silent) {
+            (false, true) => warn!(
+                "netlink gives no answer: calls keep the next hops that they have, and others stay off XDP until it does"
+            ),
+            (true, false) => info!("netlink answers again"),
+            _ => {}
+        }
+        self.is_silent = silent;
+        if silent && let Ok(resolver) = Resolver::new() {
+            self.resolver = resolver;
+        }
+        silent
+    }
+
     /// Asks the kernel about one way; `true` if the answer is another than before.
     async fn ask(&mut self, way: Way) -> bool {
         let (source, destination) = way;
@@ -160,6 +183,12 @@ impl Task {
         let Some(known) = self.known.upgrade() else {
             return false;
         };
+        if self.was_silent(matches!(answer, Err(NextHopError::Silent))) {
+            self.retry
+                .insert(way, (Instant::now() + LAST_RETRY, LAST_RETRY));
+            // What was known is better than nothing.
+            return false;
+        }
         let hop = match answer {
             Ok(hop) => {
                 self.retry.remove(&way);
@@ -183,5 +212,55 @@ impl Task {
             return false;
         };
         std::mem::replace(&mut entry.hop, hop) != hop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nexthop::PATIENCE;
+
+    #[tokio::test]
+    async fn a_netlink_that_answers_nothing_holds_nobody_up() {
+        let (wanted, queue) = mpsc::unbounded_channel();
+        let known = Arc::new(Known {
+            table: Mutex::default(),
+            wanted,
+            devices: vec![1],
+        });
+        let mut task = Task {
+            known: Arc::downgrade(&known),
+            queue,
+            resolver: Resolver::silent(),
+            changes: Changes::subscribe().unwrap(),
+            changed: Arc::default(),
+            retry: HashMap::new(),
+            is_silent: false,
+        };
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let hop = Hop {
+            ifindex: 1,
+            source: [2; 6],
+            destination: [4; 6],
+            tags: [None; 2],
+        };
+        // A call that has its next hop, and one that asks for it.
+        let way = (here, here);
+        assert_eq!(known.hop(here, here), None);
+        let set = |hop| {
+            let mut table = known.table.lock().unwrap();
+            table.get_mut(&way).unwrap().hop = hop;
+        };
+        set(Some(hop));
+        let start = Instant::now();
+        assert!(!task.ask(way).await, "nothing has changed");
+        assert!(start.elapsed() < 2 * PATIENCE);
+        assert!(task.is_silent && task.retry.contains_key(&way));
+        assert_eq!(known.hop(here, here), Some(hop), "what was known stays");
+
+        // On its new socket the kernel answers: loopback is nothing for XDP.
+        assert!(task.ask(way).await);
+        assert!(!task.is_silent && task.retry.is_empty());
+        assert_eq!(known.hop(here, here), None);
     }
 }

@@ -10,6 +10,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use ebpf_abi::{Hop, MAX_TAGS, VlanTag};
@@ -29,6 +30,9 @@ use rtnetlink::{
 use thiserror::Error as ThisError;
 use tokio::{sync::Notify, task::JoinHandle};
 use tracing::warn;
+
+/// How long the kernel may take to answer. It does at once; a netlink that says nothing must hold nobody up.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why there is no next hop that XDP could send to.
 #[derive(Debug, ThisError)]
@@ -61,6 +65,9 @@ pub enum NextHopError {
     /// The kernel's answer was an error or made no sense.
     #[error("netlink: {0}")]
     Netlink(#[from] Error),
+    /// The kernel has not answered in time.
+    #[error("netlink gave no answer within {} s", PATIENCE.as_secs())]
+    Silent,
     /// No netlink socket.
     #[error("netlink cannot be used")]
     Socket(#[from] io::Error),
@@ -89,8 +96,13 @@ impl Resolver {
     /// The next hop of packets from `source`, an address of this node, to `destination`.
     ///
     /// # Errors
-    /// When XDP cannot send there; [`NextHopError::NotYet`] passes with time.
+    /// When XDP cannot send there; [`NextHopError::NotYet`] passes with time, and so may [`NextHopError::Silent`].
     pub async fn resolve(&self, source: IpAddr, destination: IpAddr) -> Result<Hop, NextHopError> {
+        let answer = tokio::time::timeout(PATIENCE, self.ask(source, destination));
+        answer.await.unwrap_or(Err(NextHopError::Silent))
+    }
+
+    async fn ask(&self, source: IpAddr, destination: IpAddr) -> Result<Hop, NextHopError> {
         let route = self.route(source, destination).await?;
         let neighbour = gateway(&route).unwrap_or(destination);
         let ifindex = output(&route).ok_or(NextHopError::Unreachable)?;
@@ -222,6 +234,22 @@ impl Resolver {
             Ok(()) => Ok(()),
             Err(Error::NetlinkError(error)) if error.raw_code() == -libc::EPERM => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Resolver {
+    /// One whose requests the kernel never sees.
+    pub(crate) fn silent() -> Self {
+        let (connection, handle, _) = new_connection().unwrap();
+        let connection = async move {
+            let _connection = connection;
+            std::future::pending().await
+        };
+        Self {
+            handle,
+            connection: tokio::spawn(connection),
         }
     }
 }
