@@ -3,7 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use control::{Config, config::ConfigError};
+use control::{
+    Config,
+    config::{ConfigError, Loaded},
+    privileges::{Privileges, Shed},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -18,11 +22,12 @@ struct Arguments {
     config: PathBuf,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before there is a second thread, the log's.
+    let started = start(&arguments);
     let _log = control::logging::init("info");
-    match run(&arguments).await {
+    match started.and_then(|(loaded, shed)| serve(&arguments, loaded, &shed)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("api: {error}");
@@ -31,8 +36,20 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+/// Reads the configuration, and drops privileges.
+fn start(arguments: &Arguments) -> Result<(Loaded, Shed), Box<dyn std::error::Error>> {
     let loaded = Config::load(&arguments.config)?;
+    let shed = Privileges::api(&loaded.config)?.shed(&loaded.config)?;
+    Ok((loaded, shed))
+}
+
+#[tokio::main]
+async fn serve(
+    arguments: &Arguments,
+    loaded: Loaded,
+    shed: &Shed,
+) -> Result<(), Box<dyn std::error::Error>> {
+    shed.tell();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod config;
 pub mod logging;
 pub mod media;
+pub mod privileges;
 pub mod public;
 pub mod signal;
 #[cfg(feature = "tls")]

@@ -139,6 +139,33 @@ pub enum Request {
     ///
     /// A mediad that is new knows of none: to be told all again when the channel is up again.
     Bans(Bans),
+    /// Take no new sessions, or take them again; answered with [`Response::Status`], and with
+    /// [`FaultCode::Conflict`](crate::FaultCode) where the process cannot end with its last session.
+    Drain(Drain),
+    /// Read the configuration again; answered with [`Response::Reloaded`], and with
+    /// [`FaultCode::Invalid`](crate::FaultCode) and the reasons, a line each, where all stays as it is.
+    Reload,
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The keys, as `media.timeout`, whose change is in effect.
+    pub changed: Vec<String>,
+    /// Those whose change takes effect at the next start only, as `media.ports`.
+    pub restart: Vec<String>,
+}
+
+/// Whether new sessions are taken. While they are not, [`Request::Create`] of what is not there yet is answered with
+/// [`FaultCode::Unavailable`](crate::FaultCode); sessions that are there go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// `false` to take them again.
+    pub on: bool,
+    /// The process ends once no session is left: of a mediad that is a process of its own.
+    pub exit: bool,
+    /// It ends after so many seconds even where some are; 0 for no limit.
+    pub limit_s: u32,
 }
 
 /// Sessions of one [`Request::Survey`] at most.
@@ -402,6 +429,8 @@ pub enum Response {
         /// Those that there was no room for.
         missed: u32,
     },
+    /// The configuration was read again.
+    Reloaded(Reloaded),
 }
 
 /// Where the parties of a session should send.
@@ -611,6 +640,8 @@ pub struct MediaStatus {
     pub ports: u32,
     /// Sessions that this process took over from the one before it.
     pub adopted: u64,
+    /// No new sessions are taken.
+    pub draining: bool,
 }
 
 /// What mediad tells unasked.

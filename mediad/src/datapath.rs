@@ -10,6 +10,7 @@
 //! `auto` does not step down to generic XDP: it makes the kernel copy or linearise other packets of
 //! the interface as well, which is not for this program to decide unasked.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -212,6 +213,17 @@ impl Datapath {
     pub(crate) fn adoptable(&self) -> Vec<(u16, Slot)> {
         let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
         xdp.as_ref().map(Xdp::adopted).unwrap_or_default()
+    }
+
+    /// Sessions that XDP forwards, and goes on to when this process is gone.
+    pub(crate) fn outlived_by(&self) -> usize {
+        let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(xdp) = xdp.as_ref().filter(|xdp| xdp.is_pinned()) else {
+            return 0;
+        };
+        let slots = xdp.adopted();
+        let sessions = slots.iter().map(|(_, slot)| slot.identity().session);
+        sessions.collect::<HashSet<_>>().len()
     }
 
     /// Completes when next hops may have changed.

@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::media::{
@@ -21,12 +20,13 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::datapath::{self, Datapath, DatapathError};
-use crate::interfaces::Interfaces;
+use crate::drain::Draining;
 use crate::library::{self, Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
 use crate::record::Recorder;
+use crate::reload::{self, Reload};
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
 use crate::stream::{self, Bell};
 use crate::tap::Reader;
@@ -58,6 +58,10 @@ struct Inner {
     /// Ports configured, and sessions adopted at start.
     ports: u32,
     adopted: u64,
+    draining: Draining,
+    reloading: Reload,
+    /// The process does nothing but this engine's work.
+    alone: AtomicBool,
 }
 
 /// Which shard has which session.
@@ -124,8 +128,7 @@ impl Engine {
         if total < 4 {
             return Err(EngineError::Ports);
         }
-        // Two sockets for a port at most, and some for everything else.
-        let files = limits::raise_open_files(u64::from(total) * 2 + 1024);
+        let files = limits::raise_open_files(limits::files_for(total as usize));
         if files < u64::from(total) + 1024 {
             warn!(
                 files,
@@ -173,17 +176,14 @@ impl Engine {
         (recorder, library, streams): (Option<Recorder>, Library, stream::Settings),
         files: u64,
     ) -> Result<Self, EngineError> {
-        let interfaces = Interfaces::new(media);
+        let settings = reload::settings(media);
         let mut shards = Vec::new();
         for (number, ports) in (0..).zip(&parts) {
             let config = ShardConfig {
                 number,
                 ports: ports.clone(),
                 kept: ports::most_kept(files, parts.len()),
-                interfaces: interfaces.clone(),
-                timeout: Duration::from_secs(media.timeout.into()),
-                rate_cap: media.rate_cap,
-                tos: media.tos,
+                set: settings.clone(),
                 io: datapath.io,
             };
             shards.push(ShardHandle::start(
@@ -232,6 +232,9 @@ impl Engine {
             streams,
             ports,
             adopted,
+            draining: Draining::default(),
+            reloading: Reload::default(),
+            alone: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -273,7 +276,35 @@ impl Engine {
             .unwrap_or(u32::MAX),
             ports: inner.ports,
             adopted: inner.adopted,
+            draining: inner.draining.is_on(),
         }
+    }
+
+    pub(crate) fn reloading(&self) -> &Reload {
+        &self.0.reloading
+    }
+
+    pub(crate) fn draining(&self) -> &Draining {
+        &self.0.draining
+    }
+
+    /// Whether the process does nothing but this engine's work, and may end with it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.alone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_alone(&self) {
+        self.0.alone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is a session of this id, or is about to be.
+    pub(crate) fn has(&self, id: SessionId) -> bool {
+        self.directory().entries.contains_key(&id)
+    }
+
+    /// Sessions that are there, or are about to be.
+    pub(crate) fn left(&self) -> usize {
+        self.directory().entries.len()
     }
 
     /// Brings the metrics up to date; the registry given to [`Engine::start`] has them then.
@@ -298,8 +329,12 @@ impl Engine {
 
     /// Tells the shards that next hops may have changed.
     pub(crate) fn hops_changed(&self) {
+        self.tell_shards(|| Command::HopsChanged);
+    }
+
+    pub(crate) fn tell_shards(&self, command: impl Fn() -> Command) {
         for shard in &self.0.shards {
-            shard.send(Command::HopsChanged);
+            shard.send(command());
         }
     }
 
@@ -319,10 +354,27 @@ impl Engine {
 
     /// Ends the shards and takes the datapath down; sessions that are left end with it.
     pub async fn stop(&self) {
+        self.end(false).await;
+    }
+
+    /// Ends the shards. Where calls go on by XDP without this process, that stays for the next process to adopt; where
+    /// none does, the datapath is taken down.
+    pub async fn leave(&self) {
+        self.end(true).await;
+    }
+
+    async fn end(&self, leave: bool) {
         let inner = self.0.clone();
         let stopped = tokio::task::spawn_blocking(move || {
-            inner.shards.iter().for_each(|shard| shard.stop(true));
-            inner.datapath.detach();
+            inner.shards.iter().for_each(|shard| shard.stop(!leave));
+            match inner.datapath.outlived_by() {
+                sessions if leave && sessions > 0 => info!(
+                    sessions,
+                    "calls go on by XDP without this process: the next mediad adopts them, and \
+                     'mediad --detach' takes the program off instead"
+                ),
+                _ => inner.datapath.detach(),
+            }
             if let Some(reader) = &inner.reader {
                 reader.stop();
             }
@@ -524,7 +576,10 @@ impl Handler<Media> for Engine {
         request: Request,
     ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
         let answer: Answer = match request {
-            Request::Create(create) => Box::pin(self.create(create)),
+            Request::Create(create) => match self.admits(create.id) {
+                Ok(()) => Box::pin(self.create(create)),
+                Err(fault) => Box::pin(async move { Err(fault) }),
+            },
             Request::Modify(modify) => {
                 let answer =
                     self.of_session(modify.id, move |reply| Command::Modify(modify, reply));
@@ -573,6 +628,20 @@ impl Handler<Media> for Engine {
             Request::Bans(bans) => {
                 let answer = self.ban(&bans);
                 Box::pin(async move { answer })
+            }
+            Request::Drain(order) => {
+                let answer = self.drain(order).map(Response::Status);
+                Box::pin(async move { answer })
+            }
+            Request::Reload => {
+                let engine = self.clone();
+                // A file is read.
+                let answer = tokio::task::spawn_blocking(move || engine.reload());
+                Box::pin(async move {
+                    let gone =
+                        |_| Fault::new(FaultCode::Unavailable, "the media engine is stopping");
+                    answer.await.map_err(gone)?.map(Response::Reloaded)
+                })
             }
             Request::Metrics => {
                 let page = self.metrics();

@@ -20,18 +20,21 @@ pub mod limits;
 pub mod nexthop;
 pub mod ng;
 pub mod ports;
+pub mod privileges;
 pub mod server;
 pub mod stream;
 pub mod xdp;
 
 mod copies;
 mod datapath;
+mod drain;
 mod filter;
 mod hops;
 mod interfaces;
 mod metrics;
 mod record;
 mod relay;
+mod reload;
 mod session;
 mod shard;
 mod tap;
@@ -39,4 +42,5 @@ mod voice;
 
 pub use datapath::DatapathError;
 pub use engine::{Engine, EngineError};
-pub use server::{RunError, run};
+pub use reload::Reread;
+pub use server::{Around, Order, RunError, run};

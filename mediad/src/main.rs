@@ -1,5 +1,6 @@
 //! The media engine on its own, for a node whose signaling runs in another process.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,17 +9,30 @@ use clap::Parser;
 use control::config::{
     Config, DatapathMode, InterfaceArg, Media, MediaInterface, NgListen, PortRange,
 };
+use control::media::Drain;
+use control::privileges::Privileges;
 use control::{Endpoint, logging};
-use tokio::signal::unix::{SignalKind, signal};
+use mediad::privileges::drop_privileges;
+use mediad::xdp::{PIN_ROOT, take_down};
+use mediad::{Around, Order};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Relays RTP and RTCP for a Tandem node.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Signals: SIGTERM or Ctrl-C ends it. Calls on XDP flow on without it, and the next mediad adopts them; without
+such calls the XDP program is taken off. A second one ends it at once.
+SIGHUP reads the configuration again, as 'tandem reload' does: calls go on, and the log names what needs a restart.
+SIGUSR1 drains it: no new sessions are taken, and it ends with the last one ('tandem media drain' does the same,
+with a limit of time and a way back)."
+)]
 struct Flags {
     /// Configuration file; the flags below replace its [media] keys.
     #[arg(long, value_name = "FILE")]
@@ -49,47 +63,142 @@ struct Flags {
     /// Where to serve the metrics page.
     #[arg(long, value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
+    /// The user to become once started as root, with the capabilities that are needed.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Start nothing: take the XDP program off that a mediad of this node has left, and remove its pins.
+    #[arg(long)]
+    detach: bool,
+    /// With --detach: even if calls flow by it.
+    #[arg(long, requires = "detach")]
+    force: bool,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let (is_detaching, is_forced) = (flags.detach, flags.force);
+    // Before there is a second thread, the log's.
+    let started = configuration(&flags).and_then(|config| {
+        let drop = || drop_privileges(&config, Privileges::mediad(&config)?);
+        let dropped = (!is_detaching).then(drop).transpose()?;
+        Ok((config, dropped))
+    });
     let _log = logging::init("info");
-    match start(flags) {
+    let ended = started.and_then(|(config, dropped)| match dropped {
+        Some(dropped) => {
+            dropped.tell();
+            serve(&config, flags)
+        }
+        None => detach(&config, is_forced),
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A configuration may be wrong in several places.
-            for line in error.to_string().lines() {
-                error!("{line}");
-            }
+            lines(&*error).iter().for_each(|line| error!("{line}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let config = configuration(flags)?;
+fn serve(config: &Config, flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     // Packets are the shards' business; control, metrics and netlink need little.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            stop.cancel();
-        });
-        Ok(mediad::run(&config, None, shutdown).await?)
-    })
+        let (orders, told) = mpsc::unbounded_channel();
+        let signals = Signals::new()?;
+        let reread = move || configuration(&flags).map_err(|error| lines(&*error));
+        let around = Around {
+            listener: None,
+            reread: Box::new(reread),
+            orders: told,
+            shutdown: shutdown.clone(),
+        };
+        tokio::select! {
+            ended = mediad::run(config, around) => Ok(ended?),
+            () = signals.obey(&orders, &shutdown) => Err("ended at once, as a second signal asked for".into()),
+        }
+    });
+    // After a second signal nothing is waited for.
+    runtime.shutdown_background();
+    ended
 }
 
-fn configuration(flags: Flags) -> Result<Config, Box<dyn std::error::Error>> {
+/// A configuration may be wrong in several places.
+fn lines(error: &dyn std::error::Error) -> Vec<String> {
+    error.to_string().lines().map(str::to_owned).collect()
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reload: Signal,
+    drain: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            reload: signal(SignalKind::hangup())?,
+            drain: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Hands on what signals ask for; completes with the second one that asks for the end.
+    async fn obey(mut self, orders: &mpsc::UnboundedSender<Order>, shutdown: &CancellationToken) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                // The engine may be about to end, and hear no more orders.
+                _ = self.reload.recv() => {
+                    let _ = orders.send(Order::Reload);
+                    continue;
+                }
+                _ = self.drain.recv() => {
+                    let (on, exit, limit_s) = (true, true, 0);
+                    let _ = orders.send(Order::Drain(Drain { on, exit, limit_s }));
+                    continue;
+                }
+            }
+            if shutdown.is_cancelled() {
+                return;
+            }
+            shutdown.cancel();
+        }
+    }
+}
+
+/// Takes down what a mediad has left.
+fn detach(config: &Config, force: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let node = &config.node.name;
+    let endpoint = config.media_endpoint();
+    if let Endpoint::Unix(path) = &endpoint
+        && std::os::unix::net::UnixStream::connect(path).is_ok()
+    {
+        return Err(format!(
+            "a mediad of node {node} runs (it answers at {endpoint}): stop it first"
+        )
+        .into());
+    }
+    match take_down(PIN_ROOT.as_ref(), node, force)? {
+        None => info!(
+            "node {node} has left nothing to take down (see --config for another node's name)"
+        ),
+        Some(done) => info!(
+            interfaces = done.interfaces,
+            "the XDP program of node {node} is off, its pins are removed"
+        ),
+    }
+    Ok(())
+}
+
+fn configuration(flags: &Flags) -> Result<Config, Box<dyn std::error::Error>> {
     let loaded = match &flags.config {
         Some(path) => Config::load(path)?,
         None => Config::parse("", std::env::vars())?,
@@ -97,17 +206,20 @@ fn configuration(flags: Flags) -> Result<Config, Box<dyn std::error::Error>> {
     // Warnings about trunks and listeners are for signaling and api to give.
     let mut config = loaded.config;
     let media = &mut config.media;
-    take_addresses(media, flags.address)?;
+    take_addresses(media, flags.address.clone())?;
     replace(&mut media.ports, flags.ports);
-    replace(&mut media.interface, flags.interface);
+    replace(&mut media.interface, flags.interface.clone());
     replace(&mut media.datapath, flags.datapath);
     replace(&mut media.shards, flags.shards);
     if !flags.ng.is_empty() {
-        media.ng = flags.ng;
+        media.ng = flags.ng.clone();
     }
     media.metrics = flags.metrics.or(media.metrics);
+    if flags.user.is_some() {
+        config.node.user.clone_from(&flags.user);
+    }
     if flags.control.is_some() {
-        media.control = flags.control;
+        config.media.control.clone_from(&flags.control);
     }
     Ok(config)
 }

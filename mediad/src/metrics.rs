@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     sessions: IntGauge,
     sessions_total: IntCounterVec,
     adopted: IntGauge,
+    draining: IntGauge,
     ports: IntGauge,
     ports_used: IntGauge,
     ports_kept: IntGauge,
@@ -128,6 +129,7 @@ impl Metrics {
                 "tandem_media_sessions_adopted",
                 "Sessions taken over from the process before this one",
             )?,
+            draining: gauge("tandem_media_draining", "1 while no new sessions are taken")?,
             ports: gauge("tandem_media_ports", "UDP ports configured for media")?,
             ports_used: gauge("tandem_media_ports_used", "UDP ports in use for media")?,
             ports_kept: gauge(
@@ -217,6 +219,7 @@ impl Metrics {
         self.refresh_xdp(datapath);
         self.sessions.set(signed(status.sessions));
         self.adopted.set(signed(status.adopted));
+        self.draining.set(status.draining.into());
         self.ports.set(status.ports.into());
         self.ports_used.set(status.ports_used.into());
         self.ports_kept.set(signed(sum(&|shard| {

@@ -10,15 +10,18 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use control::config::NgListen;
+use control::media::Drain;
 use control::{Client, Config, Endpoint, Listener};
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::engine::{Engine, EngineError};
 use crate::ng;
+use crate::reload::Reread;
 
 /// Why mediad did not start.
 #[derive(Debug, Error)]
@@ -58,20 +61,39 @@ pub enum RunError {
     },
 }
 
-/// Runs a media engine until `shutdown` is cancelled: serves the control channel on `listener` (or,
-/// without one, on the configured Unix socket), and the metrics page where one is configured.
+/// What a media engine is told by its process, beside what clients ask of it.
+#[derive(Debug)]
+pub enum Order {
+    /// As [`control::media::Request::Drain`].
+    Drain(Drain),
+    /// As [`control::media::Request::Reload`].
+    Reload,
+}
+
+/// What a media engine runs in.
+pub struct Around {
+    /// Where the control channel is served; `None` for a process of its own, which serves the configured Unix socket.
+    pub listener: Option<Listener>,
+    /// How to come to another configuration.
+    pub reread: Reread,
+    /// What the process has to say.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    /// Ends the engine when it is cancelled.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs a media engine until it is told to end: serves the control channel, and the metrics page where one is
+/// configured. One that is a process of its own ends once it was drained, too, where that was ordered.
 ///
-/// When it returns, the sessions have ended and nothing is left in the kernel.
+/// When it returns, the sessions have ended and nothing is left in the kernel; but a process of its own leaves calls
+/// that go on by XDP to the next one.
 ///
 /// # Errors
 /// [`RunError`], for what has to be changed before it can start.
-pub async fn run(
-    config: &Config,
-    listener: Option<Listener>,
-    shutdown: CancellationToken,
-) -> Result<(), RunError> {
+pub async fn run(config: &Config, mut around: Around) -> Result<(), RunError> {
     let registry = Registry::new();
-    let listener = match listener {
+    let is_alone = around.listener.is_none();
+    let listener = match around.listener.take() {
         Some(listener) => listener,
         None => listen(config)?,
     };
@@ -84,6 +106,10 @@ pub async fn run(
         ng.push(bind_ng(*address).await?);
     }
     let engine = Engine::start(config, &registry).await?;
+    if is_alone {
+        engine.set_alone();
+    }
+    let media = engine.reload_by(&config.media, around.reread);
     let handler = Arc::new(engine.clone());
     let control = control::channel::serve(listener, handler.clone(), engine.events());
     // The NG front is a client like others, over a pipe in memory.
@@ -93,7 +119,7 @@ pub async fn run(
         if ng.is_empty() {
             return std::future::pending().await;
         }
-        ng::serve(ng, &config.media, Client::connect(endpoint), &registry).await
+        ng::serve(ng, media, Client::connect(endpoint), &registry).await
     };
     let page = async {
         match metrics {
@@ -101,8 +127,16 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
+    let obey = async {
+        while let Some(order) = around.orders.recv().await {
+            obey(&engine, order);
+        }
+        std::future::pending().await
+    };
     let ended = tokio::select! {
-        () = shutdown.cancelled() => None,
+        () = around.shutdown.cancelled() => None,
+        () = engine.drained() => None,
+        () = obey => None,
         () = control => Some("control"),
         () = fronts => Some("NG front's control"),
         result = ng => {
@@ -113,8 +147,26 @@ pub async fn run(
         () = engine.watch_hops() => Some("next-hop"),
     };
     info!("the media engine stops");
-    engine.stop().await;
+    match is_alone {
+        true => engine.leave().await,
+        false => engine.stop().await,
+    }
     ended.map_or(Ok(()), |server| Err(RunError::Ended { server }))
+}
+
+fn obey(engine: &Engine, order: Order) {
+    match order {
+        Order::Drain(drain) => {
+            if let Err(fault) = engine.drain(drain) {
+                error!(reason = %fault.message, "cannot drain");
+            }
+        }
+        // A file is read; what came of it is in the log.
+        Order::Reload => drop(tokio::task::spawn_blocking({
+            let engine = engine.clone();
+            move || engine.reload()
+        })),
+    }
 }
 
 fn listen(config: &Config) -> Result<Listener, RunError> {

@@ -3,7 +3,12 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use control::{Client, Config, Endpoint, config::ConfigError, logging};
+use control::{
+    Client, Config, Endpoint,
+    config::{ConfigError, Loaded},
+    logging,
+    privileges::{Privileges, Shed},
+};
 use signaling::NewPassword;
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,8 +33,10 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    // Before there is a second thread, the log's.
+    let started = start(&flags);
     let _log = logging::init("info");
-    match run(&flags) {
+    match started.and_then(|(loaded, shed)| serve(&flags, loaded, &shed)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A configuration may be wrong in several places.
@@ -41,9 +48,20 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+/// Reads the configuration, and drops privileges.
+fn start(flags: &Flags) -> Result<(Loaded, Shed), Box<dyn std::error::Error>> {
     let loaded = Config::load(&flags.config)?;
+    let shed = Privileges::signaling(&loaded.config)?.shed(&loaded.config)?;
+    Ok((loaded, shed))
+}
+
+#[tokio::main]
+async fn serve(
+    flags: &Flags,
+    loaded: Loaded,
+    shed: &Shed,
+) -> Result<(), Box<dyn std::error::Error>> {
+    shed.tell();
     for warning in &loaded.warnings {
         warn!("{warning}");
     }

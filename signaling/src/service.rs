@@ -190,12 +190,20 @@ impl Service {
 
     /// Reads the configuration and the store again; the log tells what comes of it too.
     pub(crate) async fn reload(&self) -> Result<Response, Fault> {
-        let provision = self.0.provision.clone();
+        let (provision, media) = (self.0.provision.clone(), self.0.media.clone());
         let (sender, outcome) = watch::channel(None);
         *self.reloading() = outcome;
         // Who asked may not wait as long as millions of routes take.
         tokio::spawn(async move {
-            let outcome = provision.reload().await;
+            let mut outcome = provision.reload().await;
+            if let Ok(report) = &mut outcome {
+                let told = media.request(media::Request::Reload).await;
+                report.warnings.extend(told.err().map(|error| {
+                    format!(
+                        "mediad has not read its configuration again ({error}): SIGHUP makes it"
+                    )
+                }));
+            }
             tell(&outcome);
             let outcome =
                 outcome.map_err(|reasons| Fault::new(FaultCode::Invalid, reasons.join("\n")));

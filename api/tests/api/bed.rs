@@ -368,6 +368,7 @@ fn media_status() -> MediaStatus {
         ports_used: 12,
         ports: 400,
         adopted: 0,
+        draining: false,
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Node {
     /// Where the database and the control sockets are, and `node.id`, by which a node knows what is its own in a database
     /// that it shares: not to be copied to another node. Default `/var/lib/tandem`.
     pub data_dir: PathBuf,
+    /// The user that a daemon becomes which root has started, with the capabilities that its work needs: `docs/running.md`.
+    /// Default: it stays root's, with no more capabilities than that.
+    pub user: Option<String>,
 }
 
 impl Default for Node {
@@ -40,6 +43,7 @@ impl Default for Node {
         Self {
             name: "tandem".to_owned(),
             data_dir: "/var/lib/tandem".into(),
+            user: None,
         }
     }
 }

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::config::Cidr;
 use ng::{Cookies, Seen};
 use tokio::sync::Semaphore;
 
@@ -24,7 +23,6 @@ pub(super) struct Desk {
     front: Arc<Front>,
     cookies: Mutex<Cookies>,
     room: Arc<Semaphore>,
-    allow: Vec<Cidr>,
 }
 
 /// A message that was looked at.
@@ -38,12 +36,11 @@ pub(super) enum Ticket {
 }
 
 impl Desk {
-    pub(super) fn new(front: Front, allow: Vec<Cidr>) -> Self {
+    pub(super) fn new(front: Front) -> Self {
         Self {
             front: Arc::new(front),
             cookies: Mutex::default(),
             room: Arc::new(Semaphore::new(ROOM)),
-            allow,
         }
     }
 
@@ -54,8 +51,7 @@ impl Desk {
     /// Whether requests of `client` are answered.
     pub(super) fn allows(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        let is_listed = || self.allow.iter().any(|block| block.contains(client));
-        let allowed = self.allow.is_empty() || client.is_loopback() || is_listed();
+        let allowed = client.is_loopback() || self.front.allows(client);
         if !allowed {
             self.front.count("none", "stranger");
         }

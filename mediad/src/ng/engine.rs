@@ -29,6 +29,11 @@ impl EngineError {
         matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::Exhausted)
     }
 
+    /// It drains or stops, and makes no new sessions.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::Unavailable)
+    }
+
     /// There is no such session (any more).
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::NotFound)

@@ -13,6 +13,7 @@ mod treat;
 mod watch;
 
 use std::{
+    net::IpAddr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ use control::{
 };
 use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary};
 use prometheus::IntCounterVec;
+use tokio::sync::watch::Receiver;
 use tracing::{info, warn};
 
 use self::{filter::Change, statistics::Counts};
@@ -43,10 +45,8 @@ pub(super) struct Front {
     requests: IntCounterVec,
     counts: Counts,
     started: Instant,
-    /// How long a call may be silent; `None` for ever.
-    timeout: Option<Duration>,
-    /// How legs are treated unless a request says otherwise.
-    handling: Handling,
+    /// As it is now.
+    config: Receiver<config::Media>,
     /// By which descriptions that were here before are known.
     mark: String,
     /// Names orders to the engine.
@@ -122,21 +122,37 @@ impl Refusal {
 impl Front {
     pub(super) fn new(
         media: Client<Media>,
-        config: &config::Media,
+        config: Receiver<config::Media>,
         requests: IntCounterVec,
     ) -> Self {
-        let timeout = Duration::from_secs(config.timeout.into());
+        let ports = config.borrow().ports.ports().len();
         Self {
             media,
-            timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
-            calls: Calls::new(config.ports.ports().len() + SPARE_CALLS),
+            calls: Calls::new(ports + SPARE_CALLS),
             requests,
             counts: Counts::default(),
             started: Instant::now(),
-            handling: config.handling(None),
+            config,
             mark: format!("{:012x}", rand::random::<u64>() >> 16),
             orders: AtomicU64::new(rand::random::<u64>() >> 1),
         }
+    }
+
+    /// How long a call may be silent; `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let seconds = self.config.borrow().timeout;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// How legs are treated unless a request says otherwise.
+    fn handling(&self) -> Handling {
+        self.config.borrow().handling(None)
+    }
+
+    /// Whether requests of `client`, which is not this machine, are answered.
+    pub(super) fn allows(&self, client: IpAddr) -> bool {
+        let allow = &self.config.borrow().ng_allow;
+        allow.is_empty() || allow.iter().any(|block| block.contains(client))
     }
 
     /// Answers the request that `body` holds, in the encoding that it came in.
@@ -158,15 +174,15 @@ impl Front {
         self.count(name, if result.is_ok() { "ok" } else { "error" });
         let answer = result.unwrap_or_else(|refusal| {
             warn!(command = name, reason = %refusal, "refused an NG request");
-            if let Refusal::LoadLimit(why) = refusal {
-                return dictionary([
-                    ("result", Value::from_text("load limit")),
-                    ("message", Value::from_text(why)),
-                ]);
-            }
+            // A proxy that hears of a limit asks its next engine.
+            let [result, reason] = match &refusal {
+                Refusal::LoadLimit(_) => ["load limit", "message"],
+                Refusal::Engine(error) if error.is_closed() => ["load limit", "message"],
+                _ => ["error", "error-reason"],
+            };
             dictionary([
-                ("result", Value::from_text("error")),
-                ("error-reason", Value::from_text(refusal.to_string())),
+                ("result", Value::from_text(result)),
+                (reason, Value::from_text(refusal.to_string())),
             ])
         });
         let mut out = Vec::with_capacity(512);

@@ -30,7 +30,10 @@ use control::{
 };
 use futures_util::future::select_all;
 use prometheus::{IntCounterVec, Opts, Registry};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -77,14 +80,14 @@ impl Bound {
     }
 }
 
-/// Answers the requests that come to `bound` from this machine and from those that `config` allows, until the future is
-/// dropped.
+/// Answers the requests that come to `bound` from this machine and from those that `config` allows as it is then, until the
+/// future is dropped.
 ///
 /// # Errors
 /// When the metrics cannot be registered, or a socket cannot be used any more.
 pub async fn serve(
     bound: Vec<Bound>,
-    config: &config::Media,
+    config: watch::Receiver<config::Media>,
     media: Client<Media>,
     registry: &Registry,
 ) -> Result<(), ServeError> {
@@ -96,12 +99,11 @@ pub async fn serve(
         &["command", "result"],
     )?;
     registry.register(Box::new(requests.clone()))?;
-    let allow = config.ng_allow.clone();
     for one in &bound {
-        announce(one, &allow)?;
+        announce(one, &config.borrow().ng_allow)?;
     }
     let front = Front::new(media, config, requests);
-    let desk = Arc::new(Desk::new(front, allow));
+    let desk = Arc::new(Desk::new(front));
     let watch = tokio::spawn(Arc::clone(desk.front()).watch());
     let _stop_watching = AbortOnDrop(watch);
     let stop = CancellationToken::new();

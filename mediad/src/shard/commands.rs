@@ -48,6 +48,7 @@ impl<I: PacketIo> Shard<I> {
             Command::List(owner, reply) => drop(reply.send(Ok(self.list(&owner)))),
             Command::Adopt(sessions, reply) => drop(reply.send(Ok(self.adopt(sessions)))),
             Command::HopsChanged => self.program_all(),
+            Command::Set(settings) => self.config.set = settings,
             Command::Stop(_) => {}
         }
     }
@@ -120,7 +121,7 @@ impl<I: PacketIo> Shard<I> {
             // Of an adopted leg only the bound address is known.
             let name = handling.interface.as_deref();
             let family = Family::of(&session.split(side).0.local);
-            let found = self.config.interfaces.find(name, family);
+            let found = self.config.set.interfaces.find(name, family);
             let leg = session.split(side).0;
             if let Ok((bind, advertised)) = found
                 && bind == leg.local.ip()
@@ -128,7 +129,7 @@ impl<I: PacketIo> Shard<I> {
                 leg.advertised = advertised;
             }
             let ports = [leg.port, leg.control_port()];
-            let tos = handling.tos.or(self.config.tos);
+            let tos = handling.tos.or(self.config.set.tos);
             let is_marked_anew = std::mem::replace(&mut leg.tos, tos) != tos;
             let has_moved = session.handle(side, handling);
             if is_marked_anew {
@@ -145,7 +146,7 @@ impl<I: PacketIo> Shard<I> {
                 self.unlearn(index, side);
             }
         }
-        let rate_cap = self.config.rate_cap;
+        let rate_cap = self.config.set.rate_cap;
         if let Some(session) = self.relay.session_mut(index) {
             session.cap(rate_cap);
         }
@@ -291,11 +292,11 @@ impl<I: PacketIo> Shard<I> {
     /// Takes ports for a leg and opens them.
     pub(super) fn open_leg(&mut self, request: &LegRequest) -> Result<Leg, Fault> {
         let name = request.handling.interface.as_deref();
-        let (bind, advertised) = self.config.interfaces.find(name, request.family)?;
+        let (bind, advertised) = self.config.set.interfaces.find(name, request.family)?;
         let place = Place {
             bind,
             advertised,
-            tos: request.handling.tos.or(self.config.tos),
+            tos: request.handling.tos.or(self.config.set.tos),
         };
         if let Some(taken) = request.port.and_then(|port| self.pool.take_this(port)) {
             match self.open_pair(place, taken) {
@@ -423,7 +424,7 @@ impl<I: PacketIo> Shard<I> {
 
     /// Takes back the ports of a leg that an earlier process had.
     pub(super) fn reopen_leg(&mut self, local: SocketAddr) -> Result<Leg, Fault> {
-        let pair = self.config.interfaces.bound_to(local.ip());
+        let pair = self.config.set.interfaces.bound_to(local.ip());
         let gone = || {
             Fault::new(
                 FaultCode::Invalid,
@@ -435,7 +436,7 @@ impl<I: PacketIo> Shard<I> {
         let place = Place {
             bind,
             advertised,
-            tos: self.config.tos,
+            tos: self.config.set.tos,
         };
         self.open_pair(place, taken).map_err(|error| {
             self.give_bare(local.port());

@@ -64,6 +64,14 @@ pub(crate) struct ShardConfig {
     pub(crate) ports: RangeInclusive<u16>,
     /// Free pairs whose sockets it keeps at most.
     pub(crate) kept: usize,
+    pub(crate) set: Settings,
+    pub(crate) io: IoMode,
+}
+
+/// What may change while a shard runs; legs that it has keep their addresses, and their caps and TOS bytes until they are
+/// described anew.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
     /// Addresses to bind and to tell the parties.
     pub(crate) interfaces: Interfaces,
     /// Silence until [`Event::Timeout`]; zero for never.
@@ -72,7 +80,6 @@ pub(crate) struct ShardConfig {
     pub(crate) rate_cap: u32,
     /// The TOS byte of what is sent, where a leg says nothing.
     pub(crate) tos: Option<u8>,
-    pub(crate) io: IoMode,
 }
 
 /// The answer's way back.
@@ -118,6 +125,8 @@ pub(crate) enum Command {
     Adopt(Vec<Adopted>, Reply<Vec<SessionId>>),
     /// The next hops may have changed.
     HopsChanged,
+    /// The configuration has changed.
+    Set(Settings),
     /// End the thread. With `true` the slots are cleared first.
     Stop(bool),
 }

@@ -40,7 +40,7 @@ impl<I: PacketIo> Shard<I> {
 
     /// Tells of sessions in which neither party has sent although one should.
     fn report_silence(&mut self, now: u64) {
-        let limit = u64::try_from(self.config.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(self.config.set.timeout.as_nanos()).unwrap_or(u64::MAX);
         if limit == 0 {
             return;
         }

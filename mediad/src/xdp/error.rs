@@ -114,6 +114,14 @@ pub enum XdpError {
         /// The program.
         name: &'static str,
     },
+    /// Calls flow that would be cut off.
+    #[error(
+        "{sessions} calls flow by XDP: end them first, start mediad to adopt them, or say --force to cut them off"
+    )]
+    InUse {
+        /// How many.
+        sessions: usize,
+    },
     /// Something with the pins.
     #[error(
         "{path} cannot be used for pins: it must be on a bpffs (`mount -t bpf bpf /sys/fs/bpf`) \

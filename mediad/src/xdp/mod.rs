@@ -16,9 +16,14 @@ mod counters;
 mod error;
 mod pins;
 mod tables;
+mod takedown;
 mod tap;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
@@ -36,6 +41,7 @@ pub use ebpf_abi::{
 };
 pub use error::XdpError;
 pub use tables::{FlowTable, NumbersTable, SlotTable};
+pub use takedown::{TakenDown, take_down};
 pub use tap::TapRing;
 
 use bans::BanTable;
@@ -341,6 +347,12 @@ impl Xdp {
         run(&self.object, program::MEDIA, frame, repeat)
     }
 
+    /// Whether it goes on when this process is gone.
+    #[must_use]
+    pub const fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Takes the program off its interfaces and removes the pins: the end of a node, not a restart.
     ///
     /// # Errors
@@ -353,6 +365,16 @@ impl Xdp {
             None => Ok(()),
         }
     }
+}
+
+/// What only root may do, for a process that is about to become another user's: lifts the limit on locked memory, and
+/// gives that user (and group) the folder of the node's pins.
+///
+/// # Errors
+/// When there is no bpffs, or its folders cannot be given away.
+pub fn prepare(node: &str, owner: (u32, u32)) -> io::Result<()> {
+    attach::raise_memlock();
+    pins::give(Path::new(PIN_ROOT), node, owner)
 }
 
 impl fmt::Debug for Xdp {

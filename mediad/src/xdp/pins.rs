@@ -4,7 +4,10 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, chown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -34,6 +37,32 @@ struct LinkPin {
     mode: String,
 }
 
+/// While the process is still root: mounts bpffs where nobody has, and gives the folder of `node` under `root` with
+/// all that is in it to the user and group of `owner`, who is to find the way there too.
+pub(super) fn give(root: &Path, node: &str, (user, group): (u32, u32)) -> io::Result<()> {
+    let system = Path::new(BPFFS);
+    if root.starts_with(system) && !is_bpffs(root) && !is_bpffs(system) {
+        mount_bpffs()?;
+    }
+    let node = root.join(file_name(node));
+    fs::create_dir_all(&node)?;
+    let versions = entries(&node);
+    let pins = versions.iter().flat_map(|folder| entries(folder));
+    for path in [root.to_owned(), node]
+        .into_iter()
+        .chain(pins)
+        .chain(versions.clone())
+    {
+        chown(&path, Some(user), Some(group))?;
+    }
+    // systemd mounts it for root alone. Who may pass still reads nothing there.
+    let mode = fs::metadata(system)?.permissions().mode();
+    if user != 0 && root.starts_with(system) && mode & 0o001 == 0 {
+        fs::set_permissions(system, fs::Permissions::from_mode(mode & 0o7777 | 0o001))?;
+    }
+    Ok(())
+}
+
 impl Pins {
     /// Makes the folder of `node` under `root`, and mounts bpffs first where nobody has. `None`,
     /// with a warning, where this process may not: then nothing can outlive it.
@@ -54,7 +83,14 @@ impl Pins {
         }
         let node = root.join(file_name(node));
         let folder = node.join(format!("v{ABI_VERSION}"));
-        fs::create_dir_all(&folder).map_err(|error| fail(&folder, error))?;
+        match fs::create_dir_all(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                warn!(%error, "this user may not make {}: calls will not keep flowing while mediad restarts; as \
+                    root: `install -d -o USER {}` and `chmod o+x {BPFFS}`", folder.display(), root.display());
+                return Ok(None);
+            }
+            made => made.map_err(|error| fail(&folder, error))?,
+        }
         if !is_bpffs(&folder) {
             // Leave no folders behind where they can be of no use. What is not empty stays.
             [&folder, &node]
@@ -63,6 +99,18 @@ impl Pins {
             return Err(fail(&folder, io::ErrorKind::Unsupported.into()));
         }
         Ok(Some(Self { node, folder }))
+    }
+
+    /// What `node` has left under `root`, if anything.
+    pub(super) fn existing(root: &Path, node: &str) -> Option<Self> {
+        let node = root.join(file_name(node));
+        let folder = node.join(format!("v{ABI_VERSION}"));
+        node.exists().then_some(Self { node, folder })
+    }
+
+    /// How many attachments are pinned.
+    pub(super) fn attachments(&self) -> usize {
+        self.links().len()
     }
 
     /// The pin of a map.
@@ -147,10 +195,14 @@ impl Pins {
         entries(&self.node)
             .iter()
             .for_each(|folder| remove_folder(folder));
-        fs::remove_dir(&self.node).map_err(|error| XdpError::Pin {
-            path: self.node.clone(),
-            error,
-        })?;
+        match fs::remove_dir(&self.node) {
+            // The folder above is another user's: this one stays, empty.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            removed => removed.map_err(|error| XdpError::Pin {
+                path: self.node.clone(),
+                error,
+            })?,
+        }
         // The root too, if this was the last node.
         if let Some(Err(error)) = self.node.parent().map(fs::remove_dir) {
             debug!(%error, "the folder of all nodes stays");

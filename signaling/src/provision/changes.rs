@@ -63,17 +63,16 @@ impl Changes {
             restart: [nonce_lifetime, nonce_secret],
             apart: [],
         );
-        // mediad, the API and the store are not this daemon's.
+        // mediad, the API and the store are not this daemon's. What mediad takes over by itself is told to it.
         take_over!(
             changes, "node.", Node, running.node, read.node,
-            live: [], restart: [name, data_dir], apart: [],
+            live: [], restart: [name, data_dir, user], apart: [],
         );
         take_over!(
             changes, "media.", Media, running.media, read.media,
-            live: [],
+            live: [timeout, rate_cap, tos, ng_allow],
             restart: [
-                address, interfaces, ports, interface, datapath, shards, sources, handover, timeout, rate_cap, tos, ng, ng_allow, control,
-                recordings, metrics,
+                address, interfaces, ports, interface, datapath, shards, sources, handover, ng, control, recordings, metrics,
             ],
             apart: [],
         );

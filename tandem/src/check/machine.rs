@@ -11,13 +11,9 @@ use std::{
 use control::{
     Config,
     config::{DEFAULT_INTERFACE, DatapathMode, Jwks, Listen, Transport},
+    privileges::{Privileges, missing_for_xdp, wants_xdp},
 };
-
-/// Capabilities (capabilities(7)) that attaching XDP needs.
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_BPF: u32 = 39;
-/// Stands in for CAP_BPF on old kernels, and is what root has.
-const CAP_SYS_ADMIN: u32 = 21;
+use mediad::xdp::PIN_ROOT;
 
 /// One line for each thing that would not work here and now.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -29,6 +25,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     media(config, &mut warnings);
     api(config, &mut warnings);
     data_dir(&config.node.data_dir, &mut warnings);
+    if let Err(error) = Privileges::node(config) {
+        warnings.push(error.to_string());
+    }
     warnings
 }
 
@@ -70,17 +69,8 @@ fn media(config: &Config, warnings: &mut Vec<String>) {
             ));
         }
     }
-    let wants_xdp = match config.media.datapath {
-        DatapathMode::Xdp | DatapathMode::XdpGeneric => true,
-        DatapathMode::Auto => !interfaces.is_empty(),
-        DatapathMode::IoUring | DatapathMode::Sockets => false,
-    };
-    if wants_xdp && !can_attach_xdp() {
-        warnings.push(
-            "[media] datapath: XDP needs CAP_NET_ADMIN and CAP_BPF, which this process lacks; \
-             check as the user that runs the node"
-                .to_owned(),
-        );
+    if wants_xdp(config) {
+        xdp(warnings);
     }
     let wants_uring = matches!(
         config.media.datapath,
@@ -93,6 +83,24 @@ fn media(config: &Config, warnings: &mut Vec<String>) {
              so packets that XDP does not take go over plain sockets"
                 .to_owned(),
         );
+    }
+}
+
+fn xdp(warnings: &mut Vec<String>) {
+    let missing = missing_for_xdp().join(",");
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "[media] datapath: this process lacks {missing}, which XDP needs: start as root, or \
+             'setcap cap_bpf,cap_net_admin,cap_perfmon=ep' on the program; check as the user that runs the node"
+        ));
+    }
+    let nearest = Path::new(PIN_ROOT).ancestors().find(|path| path.exists());
+    let may_pin = nearest.and_then(|path| fs::metadata(path).ok());
+    if !may_pin.is_some_and(|meta| writable(&meta)) {
+        warnings.push(format!(
+            "[media] datapath: this user may not write to {PIN_ROOT}, so calls would not flow on while mediad \
+             restarts; as root: 'install -d -o USER {PIN_ROOT}' and 'chmod o+x /sys/fs/bpf'"
+        ));
     }
 }
 
@@ -173,22 +181,6 @@ fn identity() -> Option<(u32, u32)> {
     Some((meta.uid(), meta.gid()))
 }
 
-fn can_attach_xdp() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    effective(&status).is_none_or(|set| {
-        let has = |capability: u32| set >> capability & 1 == 1;
-        has(CAP_NET_ADMIN) && (has(CAP_BPF) || has(CAP_SYS_ADMIN))
-    })
-}
-
-/// The set of effective capabilities in a `/proc/PID/status`.
-fn effective(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,14 +230,5 @@ mod tests {
         let mut warnings = Vec::new();
         data_dir(&file.path().join("sub"), &mut warnings);
         assert!(warnings[0].contains("is not a directory"), "{warnings:?}");
-    }
-
-    #[test]
-    fn capabilities_are_read_from_the_status() {
-        assert_eq!(
-            effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
-            Some(0x1ff_ffff_ffff)
-        );
-        assert_eq!(effective("Name:\tx\n"), None);
     }
 }

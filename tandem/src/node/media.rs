@@ -1,12 +1,14 @@
 //! `tandem media`: what the media engine carries, as it goes.
 
+mod drain;
+
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _},
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use control::{
     Client,
     media::{Carried, FlowStats, Media, MediaStatus, Request, Response, SessionId, Top},
@@ -14,6 +16,7 @@ use control::{
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::drain::{DrainArgs, drain};
 use super::NodeArgs;
 use crate::{
     exit::{Exit, Failure},
@@ -25,6 +28,7 @@ use crate::{
 /// On a terminal it goes on until Ctrl-C, as `top` does.
 #[derive(Args, Debug)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Each session has a line for what either party sends (a: the one that called). LOST and LATE are packets that did not
 come, and that came too late for a jitter buffer of 60 ms; GAP is the longest time between two. MOS is estimated
 from all of these (G.107), without a report of the phones.
@@ -33,9 +37,12 @@ Examples:
   tandem media
   tandem media --limit 50 --interval 5
   tandem media --control unix:/var/lib/tandem/media.sock --once
-  tandem media --json | jq '.items[] | select(.mos < 3.6) | .id'"
+  tandem media --json | jq '.items[] | select(.mos < 3.6) | .id'
+  tandem media drain --exit"
 )]
 pub(crate) struct MediaArgs {
+    #[command(subcommand)]
+    command: Option<MediaCommand>,
     #[command(flatten)]
     node: NodeArgs,
     /// So many sessions at most, 1 to 1000
@@ -52,15 +59,29 @@ pub(crate) struct MediaArgs {
     json: bool,
 }
 
-/// Runs the command.
-pub(crate) async fn media(args: MediaArgs) -> Result<Exit, Failure> {
-    let endpoint = args.node.media_endpoint()?;
+#[derive(Debug, Subcommand)]
+enum MediaCommand {
+    /// Makes the engine take no new sessions, and waits until none is left
+    Drain(DrainArgs),
+}
+
+/// Connects to the media engine of the node that `args` mean, or fails at once.
+async fn connect(args: &NodeArgs) -> Result<Client<Media>, Failure> {
+    let endpoint = args.media_endpoint()?;
     let named = endpoint.to_string();
-    let client = Client::<Media>::connect_now(endpoint).await;
-    let client = client.map_err(|error| Failure::NoNode {
+    let client = Client::connect_now(endpoint).await;
+    client.map_err(|error| Failure::NoNode {
         endpoint: named,
         error,
-    })?;
+    })
+}
+
+/// Runs the command.
+pub(crate) async fn media(args: MediaArgs) -> Result<Exit, Failure> {
+    if let Some(MediaCommand::Drain(args)) = args.command {
+        return drain(args).await;
+    }
+    let client = connect(&args.node).await?;
     let is_live = !args.once && !args.json && io::stdout().is_terminal();
     let mut before = Look::take(&client, args.limit).await?;
     let pause = Duration::from_secs(if is_live { args.interval } else { 1 });
@@ -304,6 +325,7 @@ mod tests {
                 ports_used: 4,
                 ports: 40_000,
                 adopted: 0,
+                draining: false,
             },
             top: Top {
                 sessions: 1,

@@ -189,6 +189,7 @@ mod tests {
                 ports_used: 8,
                 ports: 40_000,
                 adopted: 0,
+                draining: false,
             }),
             registrations: 2,
             cdrs_queued: 0,

@@ -152,6 +152,7 @@ mod tests {
                 ports_used: 0,
                 ports: 10_000,
                 adopted: 0,
+                draining: false,
             },
             api: "127.0.0.1:8080".parse().unwrap(),
             new_key: Some("k".repeat(8)),

@@ -10,7 +10,8 @@ mod node;
 use std::path::PathBuf;
 
 use clap::Args;
-use control::config::Loaded;
+use control::{config::Loaded, privileges::Privileges};
+use mediad::privileges::drop_privileges;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -45,7 +46,12 @@ pub(crate) struct RunArgs {
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let (source, loaded) = load(args.config.as_deref())?;
+    // Before there is a second thread, the log's.
+    let privileges = Privileges::node(&loaded.config);
+    let dropped = privileges.and_then(|privileges| drop_privileges(&loaded.config, privileges));
+    let dropped = dropped.map_err(|error| Failure::other(error.to_string()))?;
     let _log = control::logging::init("info");
+    dropped.tell();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -8,10 +8,10 @@ use control::{
     media::{self, Media, MediaStatus},
     signal::Signal,
 };
-use mediad::RunError;
+use mediad::{Around, RunError};
 use signaling::{NewPassword, Running};
 use store::{CdrWriter, Store, WriterOptions, WriterTask};
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -100,7 +100,7 @@ impl Node {
         let server = server.bind().await.map_err(other)?;
         let address = server.address();
 
-        let mut mediad = start_mediad(config.clone(), media_listener);
+        let mut mediad = start_mediad(config.clone(), source, media_listener);
         let status = media_status(&media, &mut mediad).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
         let (again, routing) = (reread(source, tls), store.clone());
@@ -179,10 +179,24 @@ impl<T> Task<T> {
     }
 }
 
-fn start_mediad(config: Config, listener: Listener) -> Task<Result<(), RunError>> {
+fn start_mediad(config: Config, source: &Source, listener: Listener) -> Task<Result<(), RunError>> {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let run = async move { mediad::run(&config, Some(listener), stopped).await };
+    let source = source.clone();
+    let reread = move || match read(&source) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(Failure::Config { error, .. }) => Err(error.reasons()),
+        Err(other) => Err(vec![other.to_string()]),
+    };
+    // What there is to say comes by the control channel.
+    let (_, orders) = mpsc::unbounded_channel();
+    let around = Around {
+        listener: Some(listener),
+        reread: Box::new(reread),
+        orders,
+        shutdown: stopped,
+    };
+    let run = async move { mediad::run(&config, around).await };
     Task {
         task: tokio::spawn(run),
         stop,

@@ -7,6 +7,30 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 #[tokio::test]
+async fn an_engine_that_is_part_of_a_node_drains_and_does_not_end_by_it() {
+    let bed = Bed::new("sockets").await;
+    bed.create(1, None, None).await;
+    let order = |on, exit| {
+        Request::Drain(Drain {
+            on,
+            exit,
+            limit_s: 0,
+        })
+    };
+    let refused = bed.ask(order(true, true)).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Conflict);
+    assert!(refused.message.contains("tandem drain"), "{refused:?}");
+    let told = bed.ask(order(true, false)).await.unwrap();
+    assert!(matches!(told, Response::Status(status) if status.draining && status.sessions == 1));
+    assert_eq!(
+        bed.engine.admits(session(2)).unwrap_err().code,
+        FaultCode::Unavailable
+    );
+    bed.ask(order(false, false)).await.unwrap();
+    bed.create(2, None, None).await;
+}
+
+#[tokio::test]
 async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("media.sock");
@@ -18,9 +42,26 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
         path.display()
     );
     let config = Config::parse(&text, []).unwrap().config;
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let daemon = tokio::spawn(async move { crate::run(&config, None, stop).await });
+    let (order, orders) = tokio::sync::mpsc::unbounded_channel();
+    let changed = Config::parse(
+        &format!("{text}timeout = 7\nmetrics = \"127.0.0.1:1\"\n").replacen(
+            "metrics = \"127.0.0.1:0\"\n",
+            "",
+            1,
+        ),
+        [],
+    );
+    let read = Mutex::new(vec![
+        Ok(changed.unwrap().config),
+        Err(vec!["a".to_owned(), "b".to_owned()]),
+    ]);
+    let around = crate::Around {
+        listener: None,
+        reread: Box::new(move || read.lock().unwrap().pop().unwrap()),
+        orders,
+        shutdown: CancellationToken::new(),
+    };
+    let daemon = tokio::spawn(async move { crate::run(&config, around).await });
 
     let client = Client::<Media>::connect(Endpoint::Unix(path));
     let mut notices = client.notices();
@@ -88,8 +129,43 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
     })
     .await;
 
-    shutdown.cancel();
-    daemon.await.unwrap().unwrap();
+    // What cannot be used changes nothing, and is told whole.
+    let wrong = client.request(Request::Reload).await.unwrap_err();
+    assert!(wrong.to_string().contains("a\nb"), "{wrong}");
+    let answer = client.request(Request::Reload).await.unwrap();
+    let Response::Reloaded(reloaded) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(reloaded.changed, ["media.timeout"]);
+    assert_eq!(reloaded.restart, ["media.metrics"]);
+    let still = client.request(Request::Query(infos[0].id)).await.unwrap();
+    assert!(matches!(still, Response::Stats(stats) if stats.from_a.packets == 1));
+
+    // As by SIGUSR1: what is there goes on, what is new is refused, and the last one's end is the daemon's.
+    let drain = Drain {
+        on: true,
+        exit: true,
+        limit_s: 0,
+    };
+    order.send(crate::Order::Drain(drain)).unwrap();
+    until("it drains", async || {
+        let status = client.request(Request::Status).await.unwrap();
+        matches!(status, Response::Status(status) if status.draining)
+    })
+    .await;
+    let refused = client.request(create(10)).await.unwrap_err();
+    assert!(refused.to_string().contains("draining"), "{refused}");
+    let known = client.request(create(9)).await.unwrap();
+    assert!(matches!(known, Response::Session(info) if info.id == infos[18].id));
+    for info in infos.chunks(2).map(|pair| &pair[0]) {
+        assert!(!daemon.is_finished());
+        client.request(Request::Delete(info.id)).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(2), daemon)
+        .await
+        .expect("it ends by itself")
+        .unwrap()
+        .unwrap();
     assert!(
         UdpSocket::bind(infos[0].a.rtp).is_ok(),
         "the ports are free again"

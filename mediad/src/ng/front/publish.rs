@@ -61,7 +61,7 @@ impl Front {
         if branch.streams.is_empty() {
             branch.handling = filters.map(|filter| Handling {
                 filter,
-                ..self.handling.clone()
+                ..self.handling()
             });
         }
         let treated = handling::apply(&mut branch.handling, Side::A, &options);

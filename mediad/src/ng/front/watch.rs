@@ -134,7 +134,7 @@ impl Front {
     /// Whether nothing has come in any of a branch's streams for so long that its call is over. `told`: one that is known
     /// to be silent.
     async fn is_silent(&self, branch: &Branch, told: Option<SessionId>) -> bool {
-        let Some(timeout) = self.timeout else {
+        let Some(timeout) = self.timeout() else {
             return false;
         };
         let streams = branch.streams.iter().flatten();

@@ -13,7 +13,7 @@ use control::{Client, Config, Endpoint, config::NgListen, media::Media};
 use ng::{Dictionary, Encoding, Value};
 use prometheus::Registry;
 use sip::sdp::Sdp;
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, sync::watch};
 
 use crate::{Engine, ng as front};
 
@@ -61,10 +61,11 @@ impl Bed {
             bound.push(one);
         }
         let media = Client::<Media>::connect(endpoint);
+        let config = watch::channel(config.media).1;
         let server = tokio::spawn(async move {
             tokio::select! {
                 () = control => {}
-                result = front::serve(bound, &config.media, media, &registry) => result.unwrap(),
+                result = front::serve(bound, config, media, &registry) => result.unwrap(),
             }
         });
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

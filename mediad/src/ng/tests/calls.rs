@@ -442,3 +442,36 @@ async fn an_answer_of_another_family_is_learned_from_its_packets() {
     let (_, for_a) = bed.sdp("answer", &tags, &v6).await;
     assert!(b.reaches(for_b, &a) && a.reaches(for_a, &b));
 }
+
+#[tokio::test]
+async fn an_engine_that_drains_goes_on_with_its_calls_and_sends_proxies_elsewhere_with_new_ones() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, for_b] = bed.call("c1", &a, &b).await;
+    let tags = "\"call-id\":\"c2\",\"from-tag\":\"a\"";
+    let (_, early) = bed.sdp("offer", tags, &a.sdp("")).await;
+    let drain = |on| control::media::Drain {
+        on,
+        ..Default::default()
+    };
+    bed.engine.drain(drain(true)).unwrap();
+    let sdp = ng::Value::from_text(a.sdp(""));
+    let mut escaped = Vec::new();
+    ng::Encoding::Json.encode(&sdp, &mut escaped);
+    let escaped = String::from_utf8(escaped).unwrap();
+    let third = "\"call-id\":\"c3\",\"from-tag\":\"a\"";
+    let offer = format!("{{\"command\":\"offer\",{third},\"sdp\":{escaped}}}");
+    let answer = bed.ask(&offer).await;
+    // The words by which Kamailio's and OpenSIPS's modules know that another engine is to be asked.
+    assert_eq!(text(&answer, "result"), "load limit");
+    assert!(text(&answer, "message").contains("draining"), "{answer:?}");
+    let unknown = "{\"command\":\"query\",\"call-id\":\"c3\"}";
+    assert_eq!(bed.refused(unknown).await, "Unknown call-id");
+
+    // Calls that are up, or ring, go on, with new descriptions too.
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    let answered = format!("{tags},\"to-tag\":\"b\"");
+    bed.sdp("answer", &answered, &b.sdp("")).await;
+    assert_eq!(bed.sdp("offer", &answered, &a.sdp("")).await.1, early);
+    bed.engine.drain(drain(false)).unwrap();
+    bed.sdp("offer", third, &a.sdp("")).await;
+}

@@ -258,16 +258,20 @@ async fn strangers_are_not_answered() {
     let bed = Bed::with("ng_allow = [\"192.0.2.0/24\"]\n").await;
     assert_eq!(bed.raw(PING).await.as_deref(), Some(PONG));
     let desk = |allow: &str| {
+        let allow = allow.split(',').filter(|block| !block.is_empty());
+        let media = control::config::Media {
+            ng_allow: allow.map(|block| block.parse().unwrap()).collect(),
+            ..Default::default()
+        };
         let (_, endpoint) = control::Endpoint::memory();
         let opts = prometheus::Opts::new("x", "x");
         let requests = prometheus::IntCounterVec::new(opts, &["command", "result"]).unwrap();
         let front = super::super::front::Front::new(
             control::Client::connect(endpoint),
-            &Default::default(),
+            tokio::sync::watch::channel(media).1,
             requests,
         );
-        let allow = allow.split(',').filter(|block| !block.is_empty());
-        super::super::desk::Desk::new(front, allow.map(|block| block.parse().unwrap()).collect())
+        super::super::desk::Desk::new(front)
     };
     let listed = desk("192.0.2.0/24,2001:db8::/32");
     for (client, allowed) in [
