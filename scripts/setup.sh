@@ -33,6 +33,7 @@ for purpose in "${@:-build}"; do
     want baresip baresip-core
     want espeak-ng espeak-ng
     want iptables iptables
+    want setcap libcap2-bin
     want kamailio kamailio
     want node nodejs
     want npm npm

@@ -10,10 +10,14 @@
 mod bpffs;
 #[path = "xdp_engine/families.rs"]
 mod families;
+#[path = "xdp_engine/mutated.rs"]
+mod mutated;
 #[path = "xdp_common/netns.rs"]
 mod netns;
 #[path = "xdp_common/permitted.rs"]
 mod permission;
+#[path = "xdp_engine/process.rs"]
+mod process;
 #[path = "xdp_engine/recording.rs"]
 mod recording;
 #[path = "xdp_engine/rtcp.rs"]
@@ -205,7 +209,7 @@ async fn start_on(datapath: &str, more: &str) -> Engine {
     engine
 }
 
-async fn create(engine: &Engine, alice: &Party, bob: &Party) -> SessionInfo {
+async fn create(engine: &impl Handler<Media>, alice: &Party, bob: &Party) -> SessionInfo {
     let create = Create {
         id: ID,
         owner: "test".into(),
@@ -219,7 +223,7 @@ async fn create(engine: &Engine, alice: &Party, bob: &Party) -> SessionInfo {
     }
 }
 
-async fn stats(engine: &Engine) -> SessionStats {
+async fn stats(engine: &impl Handler<Media>) -> SessionStats {
     match engine.handle(Request::Query(ID)).await.unwrap() {
         Response::Stats(stats) => *stats,
         other => panic!("{other:?}"),
@@ -228,7 +232,7 @@ async fn stats(engine: &Engine) -> SessionStats {
 
 /// Talks until both directions are on XDP.
 async fn talk_until_offloaded(
-    engine: &Engine,
+    engine: &impl Handler<Media>,
     alice: &mut Party,
     bob: &mut Party,
     info: &SessionInfo,

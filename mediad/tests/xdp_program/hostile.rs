@@ -1,6 +1,7 @@
 //! What must hold whatever comes, and whenever a slot changes.
 
 use std::{
+    collections::HashSet,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -199,4 +200,37 @@ fn every_port_is_its_own() {
         let flow = bed.xdp.flows().read(port);
         assert_eq!((flow.packets, flow.ssrc), (nth as u64 + 1, u32::from(port)));
     }
+}
+
+/// Every port has a slot in force, the first and the last among them.
+#[test]
+fn slots_filled_to_the_last() {
+    if !permitted() {
+        return;
+    }
+    let bed = Bed::new();
+    let (first, sent) = pair(false);
+    let of = |port: u16| {
+        let mut packet = first.clone();
+        packet.to.set_port(port);
+        packet
+    };
+    for port in 1..=u16::MAX {
+        bed.forward(&of(port), &sent, LOOPBACK, Identity::default());
+    }
+    let live = bed.xdp.slots().live();
+    assert_eq!(live.len(), usize::from(u16::MAX));
+    for port in (1..=u16::MAX).step_by(257).chain([u16::MAX - 1, u16::MAX]) {
+        let run = bed.xdp.test_run(&of(port).frame(), 1).unwrap();
+        assert_eq!((run.verdict, &run.frame), (XDP_TX, &sent.frame()), "{port}");
+        assert_eq!(bed.xdp.flows().read(port).packets, 1, "{port}");
+    }
+    // Each has its own generation, and one that goes takes no other with it.
+    let generations: HashSet<_> = live.iter().map(|(_, slot)| slot.generation).collect();
+    assert_eq!(generations.len(), live.len());
+    bed.xdp.slots().clear(u16::MAX);
+    let run = bed.xdp.test_run(&of(u16::MAX).frame(), 1).unwrap();
+    assert_eq!(run.verdict, XDP_PASS);
+    let run = bed.xdp.test_run(&of(u16::MAX - 1).frame(), 1).unwrap();
+    assert_eq!(run.verdict, XDP_TX);
 }

@@ -247,6 +247,19 @@ impl Uring {
         let (Ok(len), Some(id)) = (usize::try_from(cqe.result()), buffer) else {
             self.give_back(buffer);
             match -cqe.result() {
+                // An empty datagram on a connected socket, for which the kernel takes no buffer.
+                0 => {
+                    if let Some(source) = peer {
+                        self.counters.received += 1;
+                        let data = &mut [][..];
+                        sink.packet(Packet {
+                            port,
+                            source,
+                            data,
+                            arrival,
+                        });
+                    }
+                }
                 libc::ENOBUFS => self.counters.out_of_buffers += 1,
                 libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH => {
                     self.counters.peer_unreachable += 1;
