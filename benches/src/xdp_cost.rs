@@ -18,7 +18,7 @@ use std::{
 };
 
 use mediad::xdp::{
-    Floor, Flow, Hop, Identity, Route, Rtp, Slot, SlotError, TestRun, Xdp, XdpError, tick,
+    Floor, Flow, Hop, Identity, Numbers, Route, Rtp, Slot, SlotError, TestRun, Xdp, XdpError, tick,
 };
 use thiserror::Error;
 
@@ -138,6 +138,8 @@ enum Path {
     Floor,
     Tx,
     Bare,
+    Numbers,
+    BareNumbers,
     Redirect,
     Gate,
     NoSlot,
@@ -149,6 +151,8 @@ impl Path {
         Self::Floor,
         Self::Tx,
         Self::Bare,
+        Self::Numbers,
+        Self::BareNumbers,
         Self::Redirect,
         Self::Gate,
         Self::NoSlot,
@@ -159,6 +163,8 @@ impl Path {
             Self::Floor => "floor: swap addresses, send back",
             Self::Tx => "RTP forwarded, same interface",
             Self::Bare => "the same without quality counters",
+            Self::Numbers => "RTP with SSRC, numbers and payload type of our own",
+            Self::BareNumbers => "that without quality counters",
             Self::Redirect => "RTP forwarded, other interface",
             Self::Gate => "RTP of a stranger, dropped",
             Self::NoSlot => "UDP to another port, passed",
@@ -167,7 +173,7 @@ impl Path {
 
     const fn verdict(self) -> u32 {
         match self {
-            Self::Floor | Self::Tx | Self::Bare => XDP_TX,
+            Self::Floor | Self::Tx | Self::Bare | Self::Numbers | Self::BareNumbers => XDP_TX,
             Self::Redirect => XDP_REDIRECT,
             Self::Gate => XDP_DROP,
             Self::NoSlot => XDP_PASS,
@@ -187,13 +193,18 @@ impl Bed {
     const STRANGER: SocketAddr = end([198, 51, 100, 8], 4000);
     const TX: SocketAddr = end([198, 51, 100, 1], 20_000);
     const REDIRECT: SocketAddr = end([198, 51, 100, 1], 20_002);
+    const NUMBERS: SocketAddr = end([198, 51, 100, 1], 20_006);
     const NO_SLOT: SocketAddr = end([198, 51, 100, 1], 20_004);
 
     fn new() -> Result<Self, CostError> {
         let mut xdp = Xdp::load()?;
         let bare = Xdp::load_without_statistics()?;
         xdp.allow_device(OTHER, INGRESS)?;
-        for (local, ifindex) in [(Self::TX, INGRESS), (Self::REDIRECT, OTHER)] {
+        for (local, ifindex) in [
+            (Self::TX, INGRESS),
+            (Self::REDIRECT, OTHER),
+            (Self::NUMBERS, INGRESS),
+        ] {
             let (peer, source, destination) = (Self::PEER, Self::PEER, local);
             let route = Route {
                 local,
@@ -208,8 +219,20 @@ impl Bed {
                 tags: [None, None],
             };
             let slot = Slot::forwarding(Identity::default(), &route, &hop, CLOCK_RATE)?.cap(CAP);
+            let slot = if local == Self::NUMBERS {
+                slot.renumbered()
+            } else {
+                slot
+            };
             xdp.slots().write(local.port(), &slot);
             bare.slots().write(local.port(), &slot);
+        }
+        // The packet's own numbers, so that each run finds the same; and all payload types but its own.
+        let mut numbers = Numbers::default();
+        numbers.begin_stream(7, 1, 160);
+        numbers.set_types((100..106).map(|own| [own, own + 10]));
+        for xdp in [&xdp, &bare] {
+            xdp.numbers().write(Self::NUMBERS.port(), &numbers);
         }
         Ok(Self {
             xdp,
@@ -222,6 +245,7 @@ impl Bed {
     fn run(&self, path: Path, batches: u32) -> Result<f64, CostError> {
         let frame = match path {
             Path::Floor | Path::Tx | Path::Bare => frame(Self::PEER, Self::TX),
+            Path::Numbers | Path::BareNumbers => frame(Self::PEER, Self::NUMBERS),
             Path::Redirect => frame(Self::PEER, Self::REDIRECT),
             Path::Gate => frame(Self::STRANGER, Self::TX),
             Path::NoSlot => frame(Self::PEER, Self::NO_SLOT),
@@ -244,7 +268,7 @@ impl Bed {
     fn batch(&self, path: Path, frame: &[u8]) -> Result<TestRun, XdpError> {
         match path {
             Path::Floor => self.floor.test_run(frame, BATCH),
-            Path::Bare => self.bare.test_run(frame, BATCH),
+            Path::Bare | Path::BareNumbers => self.bare.test_run(frame, BATCH),
             _ => self.xdp.test_run(frame, BATCH),
         }
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 mod filter;
+mod one_stream;
 mod sources;
 mod voice;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::Protocol;
 
 pub use filter::{Filter, KeyFilter, MAX_MONITORS, MediaFilter, Monitor, Unmonitor};
+pub use one_stream::OneStream;
 pub use sources::SourcePolicy;
 pub use voice::{
     Audio, AudioTrouble, Heard, Listen, NewStream, Pause, Play, Recorded, StreamTrouble, Voice,
@@ -270,6 +272,10 @@ pub struct Handling {
     /// This leg's party hears RTCP that the node makes, of what it has received and sent itself; the other party's is
     /// taken and not handed on. Where the media is SRTP the node can make none, and hands on what there is.
     pub makes_rtcp: bool,
+    /// Whatever this leg's party hears is one RTP stream: one SSRC, whose sequence numbers and timestamps go on when another
+    /// one speaks to it, or this node does. RTCP is told in its numbers. Not of video, nor of what is encrypted, which keep
+    /// theirs. The default is `false`.
+    pub one_stream: bool,
 }
 
 impl Default for Handling {
@@ -282,6 +288,7 @@ impl Default for Handling {
             interface: None,
             filter: Filter::default(),
             makes_rtcp: false,
+            one_stream: false,
         }
     }
 }
@@ -358,8 +365,22 @@ pub struct Remote {
     pub format: Format,
     /// How it is told of telephone keys, where that was agreed on.
     pub events: Option<EventFormat>,
+    /// Payload types that the other party numbers otherwise than this one; the first [`MAX_TYPES`] are taken.
+    pub types: Vec<TypePair>,
     /// Its RTP is SRTP, or may be by what both parties offer (RFC 8643, ZRTP), of which this node has no keys.
     pub secure: bool,
+}
+
+/// Payload types of one direction that are changed at most.
+pub const MAX_TYPES: usize = 6;
+
+/// One format's two payload types, 0 to 127.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypePair {
+    /// As the other party's packets have it.
+    pub theirs: u8,
+    /// As this party is to get them.
+    pub own: u8,
 }
 
 /// How a party takes telephone events (RFC 4733).

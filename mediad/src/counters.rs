@@ -32,11 +32,14 @@ pub enum Outcome {
     Filtered,
     /// RTCP of the peer, in whose place the other party has the node's own.
     Consumed,
+    /// Of a source that another one has taken the place of, and too late; or RTCP that has nothing to say to the other
+    /// party.
+    Stale,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Forwarded,
         Self::Stranger,
         Self::Unproven,
@@ -49,6 +52,7 @@ impl Outcome {
         Self::Limited,
         Self::Filtered,
         Self::Consumed,
+        Self::Stale,
     ];
 
     /// Its label on the metrics page.
@@ -67,6 +71,7 @@ impl Outcome {
             Self::Limited => "limited",
             Self::Filtered => "filtered",
             Self::Consumed => "consumed",
+            Self::Stale => "stale",
         }
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn choose(
         Some(xdp) => Some(Offload {
             slots: xdp.slots(),
             flows: xdp.flows(),
+            numbers: xdp.numbers(),
             mode: xdp.mode(),
             hops: hops::start(xdp.interfaces(), hops_changed.clone())?,
             tapper,

@@ -32,6 +32,7 @@ mod filter;
 mod hops;
 mod interfaces;
 mod metrics;
+mod numbers;
 mod record;
 mod relay;
 mod reload;

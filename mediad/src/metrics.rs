@@ -277,6 +277,7 @@ impl Metrics {
         for (outcome, counter) in [
             (Outcome::Stranger, Counter::DropSource),
             (Outcome::Limited, Counter::DropRate),
+            (Outcome::Stale, Counter::DropStale),
         ] {
             raise(
                 &self.packets.with_label_values(&[path, outcome.name()]),

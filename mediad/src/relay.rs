@@ -12,6 +12,7 @@ use crate::counters::{Outcome, Outcomes};
 use crate::filter::Deed;
 use crate::io::{Packet, PortIndex, Sink, Verdict};
 use crate::learn::{Answer, Position};
+use crate::numbers::Kind;
 use crate::record::Datagram;
 use crate::session::{Leg, Session};
 
@@ -158,7 +159,7 @@ impl Relay {
         };
         let copies = &mut self.copies;
         let decision = if owner.control {
-            on_control_port(leg, other, packet, &mut note, copies).map(whole(packet))
+            on_control_port(leg, other, packet, &mut note, copies)
         } else {
             let keys = &mut self.keys;
             let tell = |key| keys.push((owner.session, owner.side, key));
@@ -281,13 +282,19 @@ fn on_media_port(
             };
             copies.rtp(leg, packet.data.get(..len).unwrap_or_default());
             let to = other.learner.destination().ok_or(Outcome::NoDestination)?;
+            let (arrival, tick) = (packet.arrival, leg.received.tick);
             if is_key {
+                let key = packet.data.get_mut(..len).unwrap_or_default();
+                other.towards.renumber(key, arrival, tick, Kind::Key)?;
                 return Ok((other.port, to, len));
             }
-            leg.forwarded += 1;
             if let Some(tap) = &leg.tap {
                 tap.take(&datagram(packet, leg.local));
             }
+            other
+                .towards
+                .renumber(packet.data, arrival, tick, Kind::Relayed)?;
+            leg.forwarded += 1;
             Ok((other.port, to, len))
         }
         rtp::Kind::Rtcp => {
@@ -303,7 +310,7 @@ fn on_media_port(
             }
             let local = leg.local;
             let way = report_way(leg, other, packet, local)?;
-            Ok(whole(packet)(way))
+            report_on(leg, other, packet, way)
         }
         kind => {
             if !rtp::demux::is_whole(kind, packet.data) {
@@ -337,6 +344,8 @@ fn note_zrtp(leg: &mut Leg, other: &mut Leg) {
         (leg.keys, other.keys) = (None, None);
         leg.end_speech();
         other.end_speech();
+        leg.towards.stop();
+        other.towards.stop();
         for voice in [leg, other]
             .into_iter()
             .filter_map(|leg| leg.voice.as_mut())
@@ -377,10 +386,10 @@ fn insert_keys(hearer: &mut Leg, rtp: Rtp, packet: &mut Packet<'_>) -> Result<bo
 fn on_control_port(
     leg: &mut Leg,
     other: &mut Leg,
-    packet: &Packet<'_>,
+    packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
     copies: &mut Copies,
-) -> Decision {
+) -> MediaDecision {
     let kind = rtp::demux::classify(packet.data);
     match kind {
         rtp::Kind::Rtcp => {
@@ -411,9 +420,28 @@ fn on_control_port(
     }
     if kind == rtp::Kind::Rtcp {
         let local = leg.control_local();
-        return report_way(leg, other, packet, local);
+        let way = report_way(leg, other, packet, local)?;
+        return report_on(leg, other, packet, way);
     }
-    control_way(other).ok_or(Outcome::NoDestination)
+    let way = control_way(other).ok_or(Outcome::NoDestination)?;
+    Ok(whole(packet)(way))
+}
+
+/// Puts RTCP into the numbers of the party that it goes to, where they are not those of who sent it.
+fn report_on(
+    leg: &Leg,
+    other: &Leg,
+    packet: &mut Packet<'_>,
+    (via, to): (PortIndex, SocketAddr),
+) -> MediaDecision {
+    let (own, heard) = (other.towards.stream(), leg.towards.stream());
+    if own.is_none() && heard.is_none() {
+        return Ok((via, to, packet.data.len()));
+    }
+    match rtp::rtcp::renumber(packet.data, own.as_ref(), heard.as_ref()) {
+        0 => Err(Outcome::Stale),
+        len => Ok((via, to, len)),
+    }
 }
 
 /// Takes note of RTCP, and says where it goes on.

@@ -126,7 +126,7 @@ fn take_over(running: &mut config::Media, read: &config::Media) -> Reloaded {
     }
     let was = running.interfaces.clone();
     keys!(
-        live: [address, interfaces, timeout, rate_cap, tos, sources, handover, ng_allow],
+        live: [address, interfaces, timeout, rate_cap, tos, sources, handover, one_stream, ng_allow],
         restart: [ports, interface, datapath, shards, ng, control, recordings, metrics]
     );
     if devices && running.interface == read.interface {

@@ -13,7 +13,9 @@ use rtp::round_trip::RoundTrip;
 
 use crate::io::PortIndex;
 use crate::learn::{ControlLearner, Learner, Policy};
+use crate::numbers::Towards;
 use crate::record::Tap;
+use crate::shard::is_secret;
 use crate::tap::Ear;
 use crate::voice::LegVoice;
 
@@ -68,6 +70,8 @@ pub(crate) struct Leg {
     pub(crate) ear: Option<Ear>,
     /// Telephone keys that the party hears.
     pub(crate) keys: Option<Box<Inserter>>,
+    /// What the party is sent RTP with.
+    pub(crate) towards: Towards,
     /// What is played to the party, where the session is one of programmable voice.
     pub(crate) voice: Option<Box<LegVoice>>,
     /// Names the latest order for some.
@@ -187,6 +191,7 @@ impl Session {
         leg.remote = Some(remote);
         self.let_in();
         self.follow_keys(side);
+        self.follow_numbers();
         // A new description is a sign of life, and starts the silence anew.
         self.expect_from(now);
         moved || mux_changed
@@ -210,7 +215,26 @@ impl Session {
         if leg.learner.source() != known {
             leg.control.follow_rtp(None);
         }
+        self.follow_numbers();
         moved
+    }
+
+    /// Gives each party the numbers that its leg is to have, as far as is known. What is encrypted cannot have others than
+    /// it came with, and video may have several streams on a port.
+    pub(crate) fn follow_numbers(&mut self) {
+        let [a, b] = &self.legs;
+        let is_secret = is_secret([a, b]);
+        let may = !is_secret && a.is_speech() && b.is_speech();
+        for leg in &mut self.legs {
+            let wanted = may && leg.handling.one_stream;
+            leg.towards.be_one_stream(wanted, leg.received.rtp.ssrc);
+            if is_secret {
+                leg.towards.stop();
+            } else if let Some(remote) = &leg.remote {
+                let types = remote.types.iter().map(|pair| [pair.theirs, pair.own]);
+                leg.towards.change_types(types);
+            }
+        }
     }
 
     /// Lets sources be learned from when media can be due: both parties are described, or the session is one of
@@ -295,6 +319,7 @@ impl Leg {
             tap: None,
             ear: None,
             keys: None,
+            towards: Towards::default(),
             voice: None,
             keys_order: None,
             zrtp: false,
@@ -368,6 +393,12 @@ impl Leg {
         self.remote
             .as_ref()
             .is_none_or(|remote| remote.format.clock_rate != 0)
+    }
+
+    /// As far as is known, the party's media is audio.
+    fn is_speech(&self) -> bool {
+        let rate = self.remote.as_ref().map(|remote| remote.format.clock_rate);
+        rate.is_none_or(|rate| rate != 0 && rate != VIDEO_CLOCK)
     }
 
     /// The time of speech in a packet of the party, in milliseconds, by what both have said; not more than the usual,

@@ -1,7 +1,8 @@
 //! What a leg plays to its party in programmable voice, and streams of it.
 //!
 //! Played audio is a stream of its own, with an SSRC that the leg keeps over all its jobs; who speaks to the party when
-//! the two are joined has his own SSRC, as he sent it. So relayed packets are never rewritten, and can be XDP's again.
+//! the two are joined has his own SSRC, as he sent it. Where the leg is to hear one stream, both are sources of that one
+//! ([`numbers`](crate::numbers)): what is made here does not know of it.
 
 mod keys;
 mod pace;

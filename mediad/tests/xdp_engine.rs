@@ -14,6 +14,8 @@ mod families;
 mod mutated;
 #[path = "xdp_common/netns.rs"]
 mod netns;
+#[path = "xdp_engine/numbers.rs"]
+mod numbers;
 #[path = "xdp_common/permitted.rs"]
 mod permission;
 #[path = "xdp_engine/process.rs"]
@@ -44,6 +46,7 @@ use mediad::{
     xdp::{ProgramGuard, attach_pass},
 };
 use netns::Namespace;
+use numbers::*;
 use permission::permitted;
 use prometheus::Registry;
 use recording::*;
@@ -141,6 +144,7 @@ impl Party {
                 clock_rate: 8000,
                 audio_rate: 8000,
             }),
+            types: Vec::new(),
             secure: false,
         }
     }
@@ -157,6 +161,13 @@ impl Party {
     }
 
     fn send(&mut self, to: SocketAddr) -> Vec<u8> {
+        let packet = self.packet();
+        self.rtp.send_to(&packet, to).unwrap();
+        packet
+    }
+
+    /// The next one of its stream.
+    fn packet(&mut self) -> Vec<u8> {
         let mut packet = vec![0x80, 0];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
@@ -165,7 +176,6 @@ impl Party {
         let first = self.sequence.to_be_bytes()[1];
         packet.extend((0..160).map(|octet: u8| octet.wrapping_add(first) % 100));
         self.sequence += 1;
-        self.rtp.send_to(&packet, to).unwrap();
         packet
     }
 }
@@ -573,6 +583,7 @@ on_both_families! {
     the_round_trip_is_known_on_xdp
     a_neighbour_does_not_keep_the_rtcp_of_a_party
     rtcp_of_parties_that_are_apart_stays
+    each_party_hears_one_stream
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Endpoint,
-    media::{Handling, SourcePolicy},
+    media::{Handling, OneStream, SourcePolicy},
 };
 
 /// `[node]`: this machine.
@@ -270,6 +270,9 @@ pub struct Media {
     /// A party that fell silent may go on from another host with the very stream that it sent: a phone that changed
     /// networks. A trunk may have its own. Default true.
     pub handover: bool,
+    /// Which calls' parties hear one RTP stream each, whoever speaks to them: `never`, `own` (calls of applications, and
+    /// those that this node makes), `always`. A trunk may have its own. Default `own`.
+    pub one_stream: OneStream,
     /// Seconds without a packet from either side until the call is ended; 0 for never. Default 60.
     pub timeout: u32,
     /// How many times the packets that its codec and packet time need a party may send; 0 for any number. Default 4.
@@ -303,6 +306,7 @@ impl Default for Media {
             shards: 0,
             sources: SourcePolicy::default(),
             handover: true,
+            one_stream: OneStream::default(),
             timeout: 60,
             rate_cap: 4,
             tos: None,
@@ -343,13 +347,15 @@ impl Media {
         all.find_map(|(known, address)| (known == name).then_some(address))
     }
 
-    /// How a party is treated: as its trunk says, where it has one that does.
-    pub fn handling(&self, trunk: Option<&Trunk>) -> Handling {
-        let own = trunk.map(|trunk| (trunk.sources, trunk.handover));
-        let (sources, handover) = own.unwrap_or_default();
+    /// How a party is treated: as its trunk says, where it has one that does. `is_own` is of a call that this node is a
+    /// party of itself.
+    pub fn handling(&self, trunk: Option<&Trunk>, is_own: bool) -> Handling {
+        let said = trunk.map(|trunk| (trunk.sources, trunk.handover, trunk.one_stream));
+        let (sources, handover, one_stream) = said.unwrap_or_default();
         Handling {
             sources: sources.unwrap_or(self.sources),
             handover: handover.unwrap_or(self.handover),
+            one_stream: one_stream.unwrap_or(self.one_stream).holds(is_own),
             interface: trunk.and_then(|trunk| trunk.interface.clone()),
             ..Handling::default()
         }

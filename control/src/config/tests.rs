@@ -367,7 +367,7 @@ fn sources_are_the_nodes_or_a_trunks_own() {
                 [[trunks]]\nname = \"b\"\nhosts = [\"192.0.2.2\"]\nhandover = false\n";
     let config = parse(text, &[]).unwrap().config;
     let of = |trunk| {
-        let handling = config.media.handling(trunk);
+        let handling = config.media.handling(trunk, false);
         (handling.sources, handling.handover)
     };
     assert_eq!(of(None), (SourcePolicy::Once, true));
@@ -384,6 +384,23 @@ fn sources_are_the_nodes_or_a_trunks_own() {
         "{error}"
     );
     assert!(error.contains("strict"), "{error}");
+}
+
+#[test]
+fn one_stream_is_of_the_nodes_own_calls_or_as_a_trunk_says() {
+    let of = |text: &str| {
+        let trunks = "[[trunks]]\nname = \"a\"\nhosts = [\"192.0.2.1\"]\none_stream = \"always\"\n\
+                      [[trunks]]\nname = \"b\"\nhosts = [\"192.0.2.2\"]\none_stream = \"never\"\n";
+        let config = parse(&format!("{text}{trunks}"), &[]).unwrap().config;
+        let trunks = [None, config.trunks.first(), config.trunks.last()];
+        let holds = |is_own| trunks.map(|trunk| config.media.handling(trunk, is_own).one_stream);
+        [holds(false), holds(true)]
+    };
+    assert_eq!(of(""), [[false, true, false], [true, true, false]]);
+    let never = of("[media]\none_stream = \"never\"\n");
+    assert_eq!(never, [[false, true, false]; 2]);
+    let always = of("[media]\none_stream = \"always\"\n");
+    assert_eq!(always, [[true, true, false]; 2]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     checks::{self, Checks},
     voice::is_webhook,
 };
-use crate::media::SourcePolicy;
+use crate::media::{OneStream, SourcePolicy};
 
 /// A carrier or a switch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,9 @@ pub struct Trunk {
     /// It may go on from another host after silence. Default: as `[media] handover` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<bool>,
+    /// Whether it hears one RTP stream, whoever speaks to it. Default: as `[media] one_stream` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_stream: Option<OneStream>,
     /// The media interface of calls with it, by its name in `[[media.interfaces]]`. Default: `[media] address`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -395,6 +398,7 @@ impl Trunk {
             longest: None,
             sources: None,
             handover: None,
+            one_stream: None,
             interface: None,
             account: None,
             application: None,

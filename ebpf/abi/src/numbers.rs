@@ -30,6 +30,8 @@ pub mod numbers_flags {
     pub const BEGUN: u16 = 1 << 2;
     /// There was another one before it.
     pub const SUCCEEDED: u16 = 1 << 3;
+    /// The present source is this node itself, which is heard alone, and silent where another one is heard.
+    pub const YIELDS: u16 = 1 << 4;
 }
 
 /// What becomes of the RTP that comes to one port, one cache line. All zeros leaves it as it is.
@@ -183,11 +185,25 @@ impl Numbers {
             if behind >= 1 && behind <= MAX_MISORDER {
                 return Some(sent);
             }
-            if now.saturating_sub(self.at) < SUCCESSION {
+            let yields = self.flags & numbers_flags::YIELDS != 0;
+            if !yields && now.saturating_sub(self.at) < SUCCESSION {
                 return None;
             }
         }
         Some(self.begin(rtp, now, tick))
+    }
+
+    /// As [`renumber`](Self::renumber), of a packet of this node's own: it is the source at once, and whoever speaks next is.
+    #[must_use]
+    pub const fn renumber_own(&mut self, rtp: Rtp, now: u64, tick: u32) -> Option<Rtp> {
+        if self.source != rtp.ssrc {
+            self.flags &= !numbers_flags::SUCCEEDED;
+        }
+        let sent = self.renumber(rtp, now, tick);
+        if self.is_one_stream() {
+            self.flags |= numbers_flags::YIELDS;
+        }
+        sent
     }
 
     #[inline(always)]
@@ -227,7 +243,7 @@ impl Numbers {
                 .wrapping_add(self.passed(now.saturating_sub(self.at), tick));
             self.flags |= numbers_flags::SUCCEEDED;
         }
-        self.flags |= numbers_flags::BEGUN;
+        self.flags = self.flags & !numbers_flags::YIELDS | numbers_flags::BEGUN;
         self.source = rtp.ssrc;
         self.first = self.sequence;
         self.sequence_offset = self.sequence.wrapping_sub(rtp.sequence as u32);

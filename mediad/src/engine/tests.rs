@@ -14,6 +14,7 @@ mod faults;
 mod interfaces;
 mod kept;
 mod keys;
+mod numbers;
 mod recording;
 mod relaying;
 mod socket;

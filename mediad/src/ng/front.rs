@@ -146,7 +146,7 @@ impl Front {
 
     /// How legs are treated unless a request says otherwise.
     fn handling(&self) -> Handling {
-        self.config.borrow().handling(None)
+        self.config.borrow().handling(None, false)
     }
 
     /// Whether requests of `client`, which is not this machine, are answered.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use control::media::{EventFormat, Format, Remote};
+use control::media::{EventFormat, Format, Remote, TypePair};
 use sip::sdp::{Direction, Media, Sdp, SdpError};
 
 /// Milliseconds of audio in a packet where the SDP does not say.
@@ -37,6 +37,22 @@ pub(super) fn muxing(mut remote: Remote, mux: bool) -> Remote {
         remote.rtcp = remote.rtp;
     }
     remote
+}
+
+/// Where two who have agreed on telephone events number them differently, and one sends by its own number in place of the
+/// other's, it is put right.
+pub(super) fn pair_events(one: &mut Remote, other: &mut Remote) {
+    let number = |remote: &Remote| remote.events.map(|events| events.payload_type);
+    let numbers = number(one).zip(number(other)).filter(|(a, b)| a != b);
+    let pair = |theirs, own| TypePair { theirs, own };
+    one.types = numbers
+        .iter()
+        .map(|(own, theirs)| pair(*theirs, *own))
+        .collect();
+    other.types = numbers
+        .iter()
+        .map(|(theirs, own)| pair(*theirs, *own))
+        .collect();
 }
 
 fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpError> {
@@ -78,6 +94,7 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
             clock_rate: event.clock_rate,
             audio_rate: clock_rate,
         }),
+        types: Vec::new(),
         secure: media.is_srtp(),
     })
 }

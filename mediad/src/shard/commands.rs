@@ -89,6 +89,7 @@ impl<I: PacketIo> Shard<I> {
         let now = monotonic_ns();
         let mut session = Session::new(id, owner, [leg_a, leg_b], now);
         session.mute(a.muted, b.muted);
+        self.share_numbers(&mut session);
         if apart {
             session.attach(now);
         }

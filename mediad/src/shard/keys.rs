@@ -13,6 +13,7 @@ use tracing::debug;
 use super::Shard;
 use super::commands::not_found;
 use crate::io::{PacketIo, PortIndex, monotonic_ns};
+use crate::numbers::Kind;
 use crate::session::{Leg, Session};
 
 /// Keys and pauses that wait for one party at most.
@@ -180,8 +181,16 @@ impl Leg {
                 return None;
             }
             let made = keys.handle_timeout(now);
-            if let Some((packet, to)) = made.zip(self.learner.destination()) {
-                return Some((self.port, to, packet));
+            if let Some((mut packet, to)) = made.zip(self.learner.destination()) {
+                let events = self.remote.as_ref().and_then(|remote| remote.events);
+                let tick = events.map_or(0, |events| ebpf_abi::tick(events.audio_rate));
+                if self
+                    .towards
+                    .renumber(&mut packet, now, tick, Kind::Key)
+                    .is_ok()
+                {
+                    return Some((self.port, to, packet));
+                }
             }
         }
     }

@@ -20,10 +20,11 @@ use tracing::{info, warn};
 use super::Shard;
 use crate::io::{PacketIo, monotonic_ns};
 use crate::learn::Position;
+use crate::numbers::Towards;
 use crate::record::Tap;
 use crate::session::{Leg, Reception, Session, side_index};
 use crate::tap::{Ear, Overheard, Tapper};
-use crate::xdp::{FlowTable, Mode, SlotTable};
+use crate::xdp::{FlowTable, Mode, NumbersTable, SlotTable};
 
 /// Adopted sessions that nobody has asked for since are dropped after this much silence, in
 /// nanoseconds: whoever made them is gone for good.
@@ -45,6 +46,7 @@ pub(crate) trait Hops: Send + Sync + fmt::Debug {
 pub(crate) struct Offload {
     pub(crate) slots: SlotTable,
     pub(crate) flows: FlowTable,
+    pub(crate) numbers: NumbersTable,
     pub(crate) mode: Mode,
     pub(crate) hops: Arc<dyn Hops>,
     /// Where the program can copy packets.
@@ -93,6 +95,10 @@ impl Offload {
         // RTCP that ends here, or is to be copied, comes to the shard.
         let rtcp_goes_on = !other.hears_ours(leg) && !leg.is_monitored();
         let muxed = leg.muxes() && other.muxes() && rtcp_goes_on;
+        // RTCP about a stream whose numbers are this node's is the shard's to translate.
+        let reports_here = leg.towards.is_one_stream() || other.towards.is_one_stream();
+        let renumbers = other.towards.is_active();
+        let renumber = |slot: Slot| if renumbers { slot.renumbered() } else { slot };
         let is_plain = self.is_plain(leg, other);
         self.tap(leg);
         leg.copied = leg.ear.is_some();
@@ -102,7 +108,14 @@ impl Offload {
         let forwarding = (may && is_plain)
             .then(|| self.forwarding(identity, &route, clock_rate))
             .flatten()
-            .map(|slot| if muxed { slot } else { slot.pass_rtcp() })
+            .map(renumber)
+            .map(|slot| {
+                if muxed && !reports_here {
+                    slot
+                } else {
+                    slot.pass_rtcp()
+                }
+            })
             .map(|slot| slot.mark(tos).cap(spacing))
             .map(|slot| if tapped { slot.tapped() } else { slot })
             .map(|slot| {
@@ -115,7 +128,7 @@ impl Offload {
         let passing = Slot::passing(identity, &route, clock_rate);
         // A process that comes after this one knows of no silence to put in: it hands nothing on.
         let is_muted = leg.muted || leg.handling.filter.media != MediaFilter::Pass;
-        let passing = if is_muted { passing.muted() } else { passing };
+        let passing = renumber(if is_muted { passing.muted() } else { passing });
         let port = leg.local.port();
         let received = &mut leg.received;
         received.handed_over = self.put(port, forwarding, passing, received, false);
@@ -134,7 +147,7 @@ impl Offload {
         };
         let local = leg.control_local();
         let route = self::route(local, leg.control.source(), source, destination);
-        let forwarding = (may && rtcp_goes_on && !other.is_closed())
+        let forwarding = (may && rtcp_goes_on && !other.is_closed() && !reports_here)
             .then(|| self.forwarding(identity, &route, 0))
             .flatten()
             .map(|slot| slot.mark(tos).cap(spacing))
@@ -330,6 +343,14 @@ impl<I: PacketIo> Shard<I> {
         }
     }
 
+    /// Keeps the numbers of a new session where the program has them, if there is one.
+    pub(super) fn share_numbers(&self, session: &mut Session) {
+        let Some(offload) = &self.offload else { return };
+        let [a, b] = &mut session.legs;
+        a.towards = Towards::share(&offload.numbers, b.local.port());
+        b.towards = Towards::share(&offload.numbers, a.local.port());
+    }
+
     /// Takes a session off the program: its packets come to the shard.
     pub(super) fn withdraw(&mut self, index: u32) {
         let Some(offload) = &self.offload else { return };
@@ -495,6 +516,13 @@ impl<I: PacketIo> Shard<I> {
             }
             if let Some((_, slot)) = by_place.get(&(number, true)) {
                 leg.received.control_by_xdp = slot.is_forwarding();
+            }
+            if let Some((port, slot)) = by_place.get(&(1 - number, false)) {
+                leg.towards = match slot.is_renumbered() {
+                    true => Towards::adopt(&offload.numbers, *port),
+                    false => Towards::share(&offload.numbers, *port),
+                };
+                leg.handling.one_stream = leg.towards.is_one_stream();
             }
         }
         let index = self.relay.insert(session);

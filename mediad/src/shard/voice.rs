@@ -19,6 +19,7 @@ use super::keys::{event_format, is_secret};
 use super::recordings;
 use crate::io::{PacketIo, monotonic_ns};
 use crate::library::Clip;
+use crate::numbers::Kind;
 use crate::session::{Leg, Session};
 use crate::stream::Port;
 use crate::voice::{LegVoice, Played, Sound};
@@ -26,6 +27,9 @@ use crate::voice::{LegVoice, Played, Sound};
 /// How long a key is pressed, and the silence after it, in milliseconds.
 pub(crate) const KEY_MS: u16 = 100;
 pub(crate) const GAP_MS: u16 = 100;
+
+/// The clock of what is played: that of G.711.
+const OWN_TICK: u32 = ebpf_abi::tick(8_000);
 
 /// When a leg is to be looked at: nanoseconds, the session's index, and its side.
 pub(super) type Due = Reverse<(u64, u32, bool)>;
@@ -297,13 +301,11 @@ impl<I: PacketIo> Shard<I> {
         }
         if voice.turn_due() == Some(at) {
             voice.turn(now, sound, &mut self.spoken);
-            if !self.spoken.is_empty()
-                && let Some(to) = leg.learner.destination()
-            {
-                self.io.send(leg.port, to, &self.spoken);
-            }
             let due = voice.turn_due();
             let plays_now = voice.due() == Some(at);
+            if !self.spoken.is_empty() {
+                leg.say(&mut self.io, &mut self.spoken, now);
+            }
             self.relay.streamed = true;
             if due.is_none() {
                 self.program(index);
@@ -320,9 +322,7 @@ impl<I: PacketIo> Shard<I> {
         let played = voice.look(now, sound, &mut self.spoken);
         match played {
             Played::Packet(due) => {
-                if let Some(to) = leg.learner.destination() {
-                    self.io.send(leg.port, to, &self.spoken);
-                }
+                leg.say(&mut self.io, &mut self.spoken, now);
                 self.schedule(Some(due), index, side);
             }
             Played::Later(due) => self.schedule(Some(due), index, side),
@@ -386,7 +386,7 @@ impl Session {
     }
 
     fn vacate(&mut self, side: Side) {
-        let leg = self.split(side).0;
+        let (leg, other) = self.split(side);
         leg.remote = None;
         leg.keys = None;
         leg.zrtp = false;
@@ -394,6 +394,28 @@ impl Session {
         leg.forget_sources();
         if let Some(voice) = &mut leg.voice {
             voice.stop_all();
+        }
+        // Who comes next hears a stream of its own, and has numbers of its own.
+        leg.towards.stop();
+        if let Some(remote) = &mut other.remote {
+            remote.types.clear();
+        }
+        self.follow_numbers();
+    }
+}
+
+impl Leg {
+    /// Sends the party a packet of what is played to it.
+    fn say(&mut self, io: &mut impl PacketIo, packet: &mut [u8], now: u64) {
+        let Some(to) = self.learner.destination() else {
+            return;
+        };
+        if self
+            .towards
+            .renumber(packet, now, OWN_TICK, Kind::Own)
+            .is_ok()
+        {
+            io.send(self.port, to, packet);
         }
     }
 }

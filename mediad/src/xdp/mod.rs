@@ -36,8 +36,8 @@ use tracing::{info, warn};
 pub use attach::{ProgramGuard, attach_floor, attach_pass};
 pub use counters::Counters;
 pub use ebpf_abi::{
-    Counter, CounterKind, Flow, Hop, Identity, Numbers, Route, Rtp, Slot, SlotError, VlanTag, flags,
-    spacing, tick,
+    Counter, CounterKind, Flow, Hop, Identity, Numbers, Route, Rtp, Slot, SlotError, VlanTag,
+    flags, spacing, tick,
 };
 pub use error::XdpError;
 pub use tables::{FlowTable, NumbersTable, SlotTable};

@@ -39,10 +39,7 @@ fn numbers_in_the_kernel_are_those_of_the_host() {
     let bed = Bed::new();
     for (name, packet, sent) in all() {
         let port = packet.to.port();
-        for (ifindex, counter) in [
-            (LOOPBACK, Counter::RtpTx),
-            (OTHER, Counter::RtpRedirect),
-        ] {
+        for (ifindex, counter) in [(LOOPBACK, Counter::RtpTx), (OTHER, Counter::RtpRedirect)] {
             let slot = slot(&packet, &sent, ifindex, Identity::default()).renumbered();
             bed.xdp.slots().write(port, &slot);
             let mut host = begin(&bed, port);

@@ -170,15 +170,15 @@ impl Policy {
         }
     }
 
-    /// How the media of somebody is treated.
-    pub(crate) fn handling(&self, of: &Caller) -> Handling {
+    /// How the media of somebody is treated, in a call of this node's own or in another.
+    pub(crate) fn handling(&self, of: &Caller, is_own: bool) -> Handling {
         match of {
-            Caller::Trunk(trunk) => self.media.handling(Some(&trunk.config)),
+            Caller::Trunk(trunk) => self.media.handling(Some(&trunk.config), is_own),
             Caller::User(_) => Handling {
                 interface: self.interface.clone(),
-                ..self.media.handling(None)
+                ..self.media.handling(None, is_own)
             },
-            Caller::Node => self.media.handling(None),
+            Caller::Node => self.media.handling(None, is_own),
         }
     }
 
@@ -190,11 +190,15 @@ impl Policy {
     }
 
     /// The same of a caller, who is heard at an address, and of a callee that is not known yet.
-    pub(crate) fn handlings(&self, caller: Option<(&Caller, IpAddr)>) -> [Handling; 2] {
-        let nobody = self.media.handling(None);
+    pub(crate) fn handlings(
+        &self,
+        caller: Option<(&Caller, IpAddr)>,
+        is_own: bool,
+    ) -> [Handling; 2] {
+        let nobody = self.media.handling(None, is_own);
         let caller = caller.map(|(caller, at)| Handling {
             seen_at: Some(at),
-            ..self.handling(caller)
+            ..self.handling(caller, is_own)
         });
         [caller.unwrap_or_else(|| nobody.clone()), nobody]
     }

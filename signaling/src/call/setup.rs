@@ -116,7 +116,7 @@ impl Core {
                 let family = Family::of(&flow.local);
                 let handling = self
                     .policy
-                    .handlings(Some((&call.caller, flow.remote.ip())));
+                    .handlings(Some((&call.caller, flow.remote.ip())), flow.is_node());
                 let families = handling.each_ref().map(|of| self.policy.families(of));
                 let media = Media::new(families, handling, family, family);
                 call.media = Some(media);

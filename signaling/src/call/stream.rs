@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use control::config::MediaAddress;
 use control::media::{
-    self, Create, EventFormat, Family, Format, Handling, Modify, Remote, SessionId, SessionInfo,
+    self, Create, EventFormat, Family, Format, Handling, MAX_TYPES, Modify, Remote, SessionId,
+    SessionInfo, TypePair,
 };
 use sip::{
     dialog::Side,
@@ -22,6 +23,11 @@ use super::state::MAX_DIALOGS;
 
 /// Formats of telephone events that are looked at: one for each clock of its audio is what a phone has.
 const MAX_EVENTS: usize = 8;
+
+/// The same of other formats that have no number of their own.
+const MAX_DYNAMIC: usize = 16;
+/// The first payload type that no format has of its own (RFC 3551 section 6).
+const DYNAMIC: u8 = 96;
 
 /// The owner that mediad is told.
 pub(crate) const OWNER: &str = "signaling";
@@ -127,6 +133,8 @@ struct Line {
     direction: Direction,
     /// Payload types and clock rates of `telephone-event`.
     events: Vec<(u8, u32)>,
+    /// The other formats that have no number of their own: payload types, clock rates and names.
+    dynamic: Vec<(u8, u32, String)>,
     keying: Keying,
 }
 
@@ -431,6 +439,7 @@ impl Media {
             remote: None,
             direction: Direction::Inactive,
             events: Vec::new(),
+            dynamic: Vec::new(),
             keying: Keying::default(),
         };
         // An answer to nothing changes nothing: it comes too late, or again.
@@ -518,6 +527,7 @@ impl Session {
         remote.events = own
             .events(agreed.audio_rate)
             .filter(|_| !peer.events.is_empty());
+        remote.types = own.types(peer);
         remote.secure |= own.keying.agrees(peer.keying);
         remote.rtcp_mux = agreed.mux;
         if agreed.mux {
@@ -581,6 +591,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
             remote: None,
             direction,
             events: Vec::new(),
+            dynamic: Vec::new(),
             keying: Keying::default(),
         });
     }
@@ -593,6 +604,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         format: format(media),
         // Known when the other party has agreed.
         events: None,
+        types: Vec::new(),
         secure: media.is_srtp(),
     };
     let events = media.codecs().filter(|codec| {
@@ -606,11 +618,34 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
             .map(|codec| (codec.payload_type, codec.clock_rate))
             .take(MAX_EVENTS)
             .collect(),
+        dynamic: dynamic(media),
         keying: media.keying(),
     })
 }
 
 impl Line {
+    /// What `peer` numbers otherwise than this party. Each is to send what the other one has named. Where one does not, and
+    /// sends its own numbers, they are those of no other format of this party: there is no mistaking them.
+    fn types(&self, peer: &Self) -> Vec<TypePair> {
+        let events = self.events.iter().flat_map(|(own, rate)| {
+            let same = peer.events.iter().filter(move |(_, other)| other == rate);
+            same.map(|(theirs, _)| (*theirs, *own))
+        });
+        let others = self.dynamic.iter().flat_map(|(own, rate, name)| {
+            let same = peer.dynamic.iter().filter(move |(_, other, theirs)| {
+                other == rate && theirs.eq_ignore_ascii_case(name)
+            });
+            same.map(|(theirs, ..)| (*theirs, *own))
+        });
+        let pairs = events.chain(others).filter(|(theirs, _)| {
+            let mut named = self.events.iter().map(|(own, _)| own);
+            let mut others = self.dynamic.iter().map(|(own, ..)| own);
+            !named.any(|own| own == theirs) && !others.any(|own| own == theirs)
+        });
+        let pairs = pairs.map(|(theirs, own)| TypePair { theirs, own });
+        pairs.take(MAX_TYPES).collect()
+    }
+
     /// How this party takes telephone events beside audio of this clock: by the same clock, where it has one.
     fn events(&self, audio_rate: u32) -> Option<EventFormat> {
         let same = self.events.iter().find(|(_, rate)| *rate == audio_rate);
@@ -621,6 +656,16 @@ impl Line {
             audio_rate,
         })
     }
+}
+
+/// What a description numbers by itself, but events.
+fn dynamic(media: &sdp::Media<'_, '_>) -> Vec<(u8, u32, String)> {
+    let codecs = media.codecs().filter(|codec| {
+        let is_event = codec.name.eq_ignore_ascii_case("telephone-event");
+        codec.payload_type >= DYNAMIC && !is_event && media.is_rtp()
+    });
+    let codecs = codecs.map(|codec| (codec.payload_type, codec.clock_rate, codec.name.to_owned()));
+    codecs.take(MAX_DYNAMIC).collect()
 }
 
 /// The format that counts for quality: the first one.

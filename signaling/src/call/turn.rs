@@ -125,9 +125,10 @@ impl Core {
                 (leg.and_then(|leg| leg.way), callee)
             }
         };
-        let handling = self
-            .policy
-            .handling(callee.as_ref().unwrap_or(&Caller::Node));
+        let handling = self.policy.handling(
+            callee.as_ref().unwrap_or(&Caller::Node),
+            call.source.is_node(),
+        );
         let source = Family::of(&call.source.local);
         let Some(call) = self.calls.get_mut(&key) else {
             return;

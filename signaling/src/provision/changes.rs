@@ -72,7 +72,8 @@ impl Changes {
             changes, "media.", Media, running.media, read.media,
             live: [timeout, rate_cap, tos, ng_allow],
             restart: [
-                address, interfaces, ports, interface, datapath, shards, sources, handover, ng, control, recordings, metrics,
+                address, interfaces, ports, interface, datapath, shards, sources, handover, one_stream, ng, control, recordings,
+                metrics,
             ],
             apart: [],
         );

@@ -152,6 +152,31 @@ fn who_was_heard_before_fills_his_gaps_and_takes_no_number_of_the_next() {
 }
 
 #[test]
+fn what_the_node_says_itself_is_heard_at_once_and_so_is_who_speaks_after_it() {
+    let mut numbers = stream(100, 0);
+    let (mut party, mut own) = (Speaker::new(1, 50, 0), Speaker::new(2, 900, 0));
+    let mut now = MS;
+    for turn in 0..3 {
+        for nth in 0..3 {
+            let sent = numbers.renumber(party.packet(), now, TICK).unwrap();
+            assert_eq!(sent.sequence, 100 + turn * 6 + nth);
+            now += 20 * MS;
+        }
+        for nth in 0..3 {
+            let sent = numbers.renumber_own(own.packet(), now, TICK).unwrap();
+            assert_eq!(sent.sequence, 103 + turn * 6 + nth);
+            assert_eq!(u64::from(sent.timestamp), (now - MS) / MS * 8);
+            now += 20 * MS;
+        }
+    }
+    // What the party sent before is late all the same.
+    assert_eq!(
+        numbers.renumber(party.at(-1), now, TICK).unwrap().sequence,
+        114
+    );
+}
+
+#[test]
 fn a_restart_of_one_source_is_none_of_the_stream() {
     let mut numbers = stream(7, 0);
     let mut speaker = Speaker::new(1, 1_000, 50_000);

@@ -206,6 +206,7 @@ impl Party {
                 clock_rate: 8000,
                 audio_rate: 8000,
             }),
+            types: Vec::new(),
             secure: false,
         }
     }

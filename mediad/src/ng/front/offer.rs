@@ -14,7 +14,7 @@ use super::{Answer, Front, Refusal, shown::local, treat};
 use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine, handling,
-    remote::{muxing, remotes},
+    remote::{muxing, pair_events, remotes},
     wanted::Wanted,
 };
 
@@ -230,6 +230,8 @@ impl Front {
                 true => unmuxed(asked),
                 false => muxing(asked, muxes),
             };
+            let (mut remote, mut asked) = (remote, asked);
+            pair_events(&mut remote, &mut asked);
             let both = ordered(answerer, [Some(remote.clone()), Some(asked.clone())]);
             stream.session =
                 engine::modify(&self.media, stream.session.id, both, treated.clone()).await?;

@@ -75,6 +75,11 @@ fn keys_are_told_each_party_in_the_format_that_it_takes() {
         })
     };
     assert_eq!(told(&bed), [format(101), format(96)]);
+    // Who sends his own number in place of the other's is put right.
+    let (create, _) = bed.mediad.sessions.values().next().unwrap();
+    let types = [&create.a, &create.b].map(|leg| leg.remote.as_ref().unwrap().types.clone());
+    let pair = |theirs, own| vec![media::TypePair { theirs, own }];
+    assert_eq!(types, [pair(96, 101), pair(101, 96)]);
     bed.asked();
     for (party, side) in [(Who::Caller, Side::A), (Who::Callee, Side::B)] {
         assert_eq!(press(&mut bed, party), Ok(()));

@@ -1,6 +1,6 @@
 //! Applications that dial somebody.
 
-use control::media::{Audio, Side, VoiceEvent, VoiceOrder};
+use control::media::{Audio, Side, TypePair, VoiceEvent, VoiceOrder};
 use sip::message::{Message, Method};
 
 use super::{
@@ -90,6 +90,31 @@ fn a_number_is_dialled_and_the_two_are_joined() {
     assert!(caller.dialog.handle_request(&bye).is_ok());
     bed.receive_message(CALLER, &bye.respond(200).build().unwrap());
     assert_eq!(bed.cdrs.len(), 2);
+    bed.assert_told("completed");
+}
+
+/// The caller has 101 for its keys, and was offered to the callee with it; the callee has 96.
+#[test]
+fn each_party_has_its_own_number_for_keys_and_hears_one_stream() {
+    let mut bed = Bed::new();
+    let Dialled { mut caller, invite } = dial(&mut bed, "<Dial>+1555</Dial><Hangup/>");
+    let types = |bed: &Bed| {
+        let create = bed.mediad.only();
+        let remotes = [&create.a, &create.b].map(|leg| leg.remote.as_ref());
+        remotes.map(|remote| remote.map(|remote| remote.types.clone()))
+    };
+    assert_eq!(types(&bed), [Some(Vec::new()), None]);
+    let legs = [&bed.mediad.only().a, &bed.mediad.only().b];
+    assert!(legs.iter().all(|leg| leg.handling.one_stream));
+    let answered = answered().replace("101", "96");
+    bed.receive_message(CALLEE, &answer(&invite, 200, CALLEE, &answered));
+    bed.request(CALLEE, &Method::Ack);
+    let pair = |theirs, own| Some(vec![TypePair { theirs, own }]);
+    assert_eq!(types(&bed), [pair(96, 101), pair(101, 96)]);
+    bed.receive_message(CALLER, &caller.send(&Method::Bye, ""));
+    bed.response(CALLER, 200);
+    let bye = bed.request(CALLEE, &Method::Bye);
+    bed.receive_message(CALLEE, &bye.respond(200).build().unwrap());
     bed.assert_told("completed");
 }
 

@@ -158,7 +158,7 @@ impl Core {
         };
         // The proxy has no call yet.
         let key = CallKey(0);
-        let handling = self.policy.handlings(None);
+        let handling = self.policy.handlings(None, true);
         let family = self.policy.families(&handling[0]).nearest(Family::V4);
         let origin = self.tokens.bits();
         let hosted = Hosted {

@@ -117,7 +117,7 @@ impl Hosted {
         };
         let mut taken = None;
         let (said, answer_due) = match offer.map(|offer| Agreed::of(&offer)) {
-            Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
+            Some(Ok(agreed)) if media::Family::of(&agreed.party().rtp) == self.family => {
                 let answer = agreed.answer(local, &mut self.origin);
                 taken = Some(agreed);
                 (Some(answer), false)

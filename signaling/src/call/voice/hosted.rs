@@ -48,19 +48,43 @@ impl Hosted {
             muted: false,
             handling,
         };
-        let remote = self.agreed.as_ref().map(|agreed| agreed.remote.clone());
+        let [remote, other_remote] = self.remotes();
         let info = self.info.as_ref();
         media::Request::Create(Create {
             id,
             owner: OWNER.to_owned(),
             a: leg(info.map(|info| info.a.rtp.port()), remote, party),
-            b: leg(
-                info.map(|info| info.b.rtp.port()),
-                self.other.clone(),
-                other,
-            ),
+            b: leg(info.map(|info| info.b.rtp.port()), other_remote, other),
             apart: true,
         })
+    }
+
+    /// The party and who is on side B, as mediad is told of them.
+    pub(super) fn remotes(&self) -> [Option<media::Remote>; 2] {
+        let (party, other) = (self.agreed.as_ref(), self.other.as_ref());
+        let hearing = |one: Option<&Agreed>, other| one.map(|one| one.hearing(other));
+        [hearing(party, other), hearing(other, party)]
+    }
+
+    /// Tells mediad what is new of them: of both, where the numbers of one are those that the other one is sent.
+    pub(super) fn tell_remotes(&self, before: &[Option<media::Remote>; 2], core: &mut Core) {
+        let Some(id) = self.session else { return };
+        let [a, b] = self.remotes();
+        let new = |now: Option<media::Remote>, before: &_| {
+            now.filter(|now| Some(now) != Option::as_ref(before))
+        };
+        let [before_a, before_b] = before;
+        let (a, b) = (new(a, before_a), new(b, before_b));
+        if a.is_none() && b.is_none() {
+            return;
+        }
+        let modify = media::Request::Modify(Modify {
+            id,
+            a,
+            b,
+            handling: [None, None],
+        });
+        core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
     }
 
     /// Whether nothing is left of it.
@@ -119,18 +143,9 @@ impl Hosted {
 
     /// The party is where it has said.
     pub(super) fn agree(&mut self, agreed: Agreed, core: &mut Core) {
-        let remote = agreed.remote.clone();
-        let is_new = self.agreed.as_ref().map(|before| &before.remote) != Some(&remote);
+        let before = self.remotes();
         self.agreed = Some(agreed);
-        if let Some(id) = self.session.filter(|_| is_new) {
-            let modify = media::Request::Modify(Modify {
-                id,
-                a: Some(remote),
-                b: None,
-                handling: [None, None],
-            });
-            core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
-        }
+        self.tell_remotes(&before, core);
     }
 
     /// mediad has answered.

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use ::control::media::{self, Modify, Side, VoiceOrder};
+use ::control::media::{self, Side, VoiceOrder};
 use sip::{
     message::{Message, Method},
     uri::Uri,
@@ -17,7 +17,7 @@ use voice::{
     twiml::Target,
 };
 
-use super::{Core, DIALLED, Hosted, Purpose, VoicePurpose, key_of, sdp::Agreed};
+use super::{Core, DIALLED, Hosted, key_of, sdp::Agreed};
 use crate::{
     call::bridge::{
         agent::{Agent, Final, Invitation, Stage, respond},
@@ -259,7 +259,7 @@ impl Hosted {
         };
         let heard = leg.agent.heard.as_deref().unwrap_or_default();
         let agreed = Agreed::of(heard).ok();
-        let agreed = agreed.filter(|agreed| media::Family::of(&agreed.remote.rtp) == self.family);
+        let agreed = agreed.filter(|agreed| media::Family::of(&agreed.party().rtp) == self.family);
         let is_party = id == LegId::PARTY;
         let Some(agreed) = agreed.filter(|_| is_party || self.answered.is_none()) else {
             let reason = Some("SIP;cause=488;text=\"nothing to speak with\"");
@@ -290,16 +290,9 @@ impl Hosted {
         if leg == LegId::PARTY {
             return self.agree(agreed, core);
         }
-        self.other = Some(agreed.remote.clone());
-        if let Some(id) = self.session {
-            let modify = media::Request::Modify(Modify {
-                id,
-                a: None,
-                b: Some(agreed.remote),
-                handling: [None, None],
-            });
-            core.ask(self.key, id, Purpose::Voice(VoicePurpose::Change), modify);
-        }
+        let before = self.remotes();
+        self.other = Some(agreed);
+        self.tell_remotes(&before, core);
     }
 
     fn on_leg_request(&mut self, now: Instant, id: LegId, request: &Message, core: &mut Core) {
@@ -356,7 +349,7 @@ impl Hosted {
         }
         let agreed = offer.map(|offer| Agreed::of(&offer));
         let said = match &agreed {
-            Some(Ok(agreed)) if media::Family::of(&agreed.remote.rtp) == self.family => {
+            Some(Ok(agreed)) if media::Family::of(&agreed.party().rtp) == self.family => {
                 Some(agreed.answer(local, &mut self.origin))
             }
             Some(_) => return core.tell_proxy(respond(request, 488)),

@@ -31,7 +31,7 @@ use std::{
 use ::control::{
     FaultCode,
     channel::RequestError,
-    media::{self, Family, Remote, SessionId, SessionInfo, VoiceEvent, VoiceOrder},
+    media::{self, Family, SessionId, SessionInfo, VoiceEvent, VoiceOrder},
 };
 use sip::message::{Message, Method};
 use store::{Cause, Uuid};
@@ -131,8 +131,8 @@ struct Hosted {
     legs: BTreeMap<LegId, Leg>,
     /// Who of them has answered, and has side B.
     answered: Option<LegId>,
-    /// Where that one is.
-    other: Option<Remote>,
+    /// What was made of that one's last description.
+    other: Option<Agreed>,
     /// It and the party hear each other.
     joined: bool,
     /// mediad tells of keys.
@@ -371,7 +371,7 @@ impl Core {
         }
         let caller = self.calls.get(&key);
         let caller = caller.map(|call| (&call.caller, call.source.remote.ip()));
-        let handling = self.policy.handlings(caller);
+        let handling = self.policy.handlings(caller, true);
         let families = self.policy.families(&handling[0]);
         let agreed = match super::bridge::description_of(invite).map(|offer| Agreed::of(&offer)) {
             Some(Ok(agreed)) => Some(agreed),
@@ -380,7 +380,7 @@ impl Core {
         };
         let source = self.calls.get(&key).map(|call| call.source.local);
         let family = match (&agreed, source) {
-            (Some(agreed), _) => Family::of(&agreed.remote.rtp),
+            (Some(agreed), _) => Family::of(&agreed.party().rtp),
             (None, Some(source)) => families.nearest(Family::of(&source)),
             (None, None) => families.nearest(Family::V4),
         };

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use ::control::media::{EventFormat, Format, Remote};
+use ::control::media::{EventFormat, Format, Remote, TypePair};
 use sip::sdp::{Direction, Media, Sdp};
 
 /// The payload type of telephone events in our offers.
@@ -27,7 +27,7 @@ pub(super) struct Agreed {
     encoding: &'static str,
     events: Option<u8>,
     direction: Direction,
-    pub(super) remote: Remote,
+    remote: Remote,
 }
 
 impl Agreed {
@@ -82,6 +82,7 @@ impl Agreed {
                 clock_rate: 8000,
                 audio_rate: 8000,
             }),
+            types: Vec::new(),
             secure: false,
         };
         Ok(Self {
@@ -93,6 +94,26 @@ impl Agreed {
             direction: direction.reversed(),
             remote,
         })
+    }
+
+    /// Where the party is, and what it takes.
+    pub(super) const fn party(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The same for mediad, where the party hears `other`, who may number its formats otherwise: each was asked by itself.
+    pub(super) fn hearing(&self, other: Option<&Self>) -> Remote {
+        let codec = other.filter(|other| other.encoding == self.encoding);
+        let codec = codec.map(|other| (other.payload_type, self.payload_type));
+        let events = other.and_then(|other| other.events).zip(self.events);
+        let pairs = [codec, events].into_iter().flatten();
+        let pairs = pairs.filter(|(theirs, own)| theirs != own);
+        Remote {
+            types: pairs
+                .map(|(theirs, own)| TypePair { theirs, own })
+                .collect(),
+            ..self.remote.clone()
+        }
     }
 
     /// An offer of the same for somebody else, so that each has what the other one sends.
@@ -213,10 +234,30 @@ mod tests {
     }
 
     #[test]
+    fn each_party_has_its_own_numbers_for_what_both_have() {
+        let of = |media: &str| Agreed::of(format!("{OFFER}{media}").as_bytes()).unwrap();
+        let alice = of("m=audio 4000 RTP/AVP 8 96\r\na=rtpmap:96 telephone-event/8000\r\n");
+        let bob = of("m=audio 5000 RTP/AVP 98 101\r\na=rtpmap:98 PCMA/8000\r\n\
+                      a=rtpmap:101 telephone-event/8000\r\n");
+        let types = |remote: Remote| {
+            let pairs = remote.types.iter();
+            pairs
+                .map(|pair| (pair.theirs, pair.own))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(types(alice.hearing(Some(&bob))), [(98, 8), (101, 96)]);
+        assert_eq!(types(bob.hearing(Some(&alice))), [(8, 98), (96, 101)]);
+        assert_eq!(types(alice.hearing(Some(&alice))), []);
+        assert_eq!(alice.hearing(None), *alice.party());
+        let deaf = of("m=audio 5000 RTP/AVP 0\r\n");
+        assert_eq!(types(alice.hearing(Some(&deaf))), []);
+    }
+
+    #[test]
     fn what_we_offer_can_be_taken_by_ourselves() {
         let offer = Origin::new(8).offer("[2001:db8::1]:20000".parse().unwrap());
         let agreed = Agreed::of(&offer).unwrap();
-        assert_eq!(agreed.remote.rtp.to_string(), "[2001:db8::1]:20000");
+        assert_eq!(agreed.party().rtp.to_string(), "[2001:db8::1]:20000");
         assert_eq!((agreed.payload_type, agreed.events), (0, Some(EVENTS)));
     }
 }
