@@ -1,6 +1,6 @@
 //! Descriptions that are made here: offers to who listens to a party, and answers to a party that only sends.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use sip::sdp::Media;
 
@@ -106,7 +106,7 @@ pub fn make(id: u64, version: u64, sections: &[Section<'_>]) -> Vec<u8> {
     let family = |address: IpAddr| if address.is_ipv4() { "IP4" } else { "IP6" };
     let address = sections
         .first()
-        .map_or(IpAddr::from([0, 0, 0, 0]), |section| section.address);
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |section| section.address);
     let mut out = format!(
         "v=0\r\no=- {id} {version} IN {} {address}\r\ns=tandem\r\nt=0 0\r\n",
         family(address)
