@@ -3,7 +3,11 @@
 pub mod cdrs;
 mod cpu;
 pub mod dashboard;
+pub mod error;
 pub mod flood;
+mod machine;
+pub mod media;
+mod memory;
 pub mod mixed;
 pub mod outcome;
 pub mod proxy;

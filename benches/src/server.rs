@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loadtest::process::{Process, ProcessError, Signal, Tool};
+use loadtest::process::{Process, Signal, Tool};
 
-use crate::cpu;
+use crate::{cpu, error::BenchError};
 
 /// How long a server may take to end.
 const STOP: Duration = Duration::from_secs(5);
@@ -20,20 +20,6 @@ const KAMAILIO: Tool = Tool {
     name: "kamailio",
     package: "kamailio",
 };
-
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// A program could not be started.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A server or a generator did not do what it was started for.
-    #[error("{0}")]
-    Run(String),
-}
 
 /// How Kamailio gets its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,10 @@ impl Spread {
         })
     }
 
+    pub(crate) fn highest(&self) -> Option<f64> {
+        self.0.last().copied()
+    }
+
     pub(crate) fn median(&self) -> Option<f64> {
         self.0.get(self.0.len() / 2).copied()
     }
@@ -52,6 +56,13 @@ impl<S: Copy + PartialEq, F> Rounds<S, F> {
         self.0.push((round, subject, figures));
     }
 
+    /// What was measured of a subject in one round.
+    pub(crate) fn find(&self, round: u32, subject: S) -> Option<&F> {
+        let mut runs = self.0.iter();
+        runs.find(|run| run.0 == round && run.1 == subject)
+            .map(|run| &run.2)
+    }
+
     /// Whether `wanted` holds of every run.
     pub(crate) fn all(&self, wanted: impl Fn(&F) -> bool) -> bool {
         self.0.iter().all(|run| wanted(&run.2))
@@ -66,8 +77,7 @@ impl<S: Copy + PartialEq, F> Rounds<S, F> {
     /// A figure of one subject as a ratio to the other's of the same round.
     pub(crate) fn ratio(&self, one: S, other: S, figure: impl Fn(&F) -> f64) -> Spread {
         let ratios = self.0.iter().filter(|run| run.1 == one).filter_map(|run| {
-            let same = |it: &&(u32, S, F)| it.0 == run.0 && it.1 == other;
-            let base = figure(&self.0.iter().find(same)?.2);
+            let base = figure(self.find(run.0, other)?);
             (base > 0.0).then(|| figure(&run.2) / base)
         });
         Spread::of(ratios.collect())

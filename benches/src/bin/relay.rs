@@ -12,10 +12,10 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// Two-way calls at once.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=i64::from(relay::MOST)))]
     calls: u16,
     /// Seconds that each run is measured.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Turns of each relay.
     #[arg(long, default_value_t = 3)]
@@ -44,5 +44,5 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     }
     fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
     println!("report: {}", arguments.report.display());
-    Ok(true)
+    Ok(report.is_met())
 }

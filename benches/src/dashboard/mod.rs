@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    server::BenchError,
+    error::BenchError,
     spread::{Spread, quantile},
 };
 

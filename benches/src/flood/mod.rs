@@ -8,19 +8,19 @@
 mod generator;
 mod report;
 
-use std::{io, path::Path, process::Command, thread, time::Duration};
+use std::{path::Path, process::Command, thread, time::Duration};
 
 use loadtest::{
-    bed::{Bed, BedError, Family, Layout},
-    node::{Config, Form, Node, NodeError},
-    process::{Interrupt, ProcessError},
+    bed::{Bed, Family, Layout},
+    node::{Config, Form, Node},
+    process::Interrupt,
     sipp::{Agent, Scenario},
 };
 
 pub use generator::Flood;
 pub use report::{Figures, Report};
 
-use crate::cpu;
+use crate::{cpu, error::BenchError};
 use generator::Generator;
 
 /// The core of the node and of SIPp.
@@ -66,23 +66,6 @@ impl Datapath {
             Self::IoUring => "io-uring",
         }
     }
-}
-
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The bed could not be made.
-    #[error(transparent)]
-    Bed(#[from] BedError),
-    /// The node did not start or answer.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// Another program failed.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// Runs every flood in turn on each path, `plan.rounds` times. `programs` is the folder with

@@ -8,7 +8,6 @@
 
 mod calls;
 mod hostile;
-mod memory;
 mod phones;
 mod report;
 
@@ -26,9 +25,8 @@ use loadtest::{
 
 pub use report::Report;
 
-use crate::server::BenchError;
+use crate::{error::BenchError, memory::Samples};
 use calls::Cast;
-use memory::Samples;
 
 /// The node, trunks that call, trunks that are called, phones, and whoever sends garbage: each has an
 /// address of its own.
@@ -136,7 +134,7 @@ fn start(programs: &Path, folder: &Path) -> Result<Node<'static>, BenchError> {
         folder,
         &Interrupt::default(),
     );
-    node.map_err(|error| BenchError::Run(error.to_string()))
+    Ok(node?)
 }
 
 /// Waits until every table is empty; what is left in those that do not become so.

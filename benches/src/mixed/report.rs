@@ -5,7 +5,8 @@ use std::fmt;
 use loadtest::sipp::Outcome;
 use serde_json::{Value, json};
 
-use super::{BenchError, Plan, memory::Samples, phones::Counts};
+use super::{Plan, phones::Counts};
+use crate::memory::Samples;
 
 /// Growth of the memory that counts as none, in KiB a minute and as a share of what there is.
 const FLAT_KIB: f64 = 40.0;
@@ -153,11 +154,5 @@ impl fmt::Display for Report {
             writeln!(f, "FAULT: {fault}")?;
         }
         Ok(())
-    }
-}
-
-impl From<loadtest::node::NodeError> for BenchError {
-    fn from(error: loadtest::node::NodeError) -> Self {
-        Self::Run(error.to_string())
     }
 }

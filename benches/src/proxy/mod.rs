@@ -21,7 +21,10 @@ use std::{
 
 use loadtest::sipp::{Agent, Running, Scenario};
 
-use crate::server::{self as process, BenchError, free_ports, until_bound};
+use crate::{
+    error::BenchError,
+    server::{self as process, free_ports, until_bound},
+};
 
 pub use report::{Figures, Report};
 pub use server::Server;

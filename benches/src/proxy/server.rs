@@ -4,7 +4,10 @@ use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use clap::ValueEnum;
 
-use crate::server::{self, BenchError, Memory, Running};
+use crate::{
+    error::BenchError,
+    server::{self, Memory, Running},
+};
 
 /// As its users tune it; the file says how.
 const KAMAILIO_CFG: &str = include_str!("../../peers/kamailio/proxy.cfg");

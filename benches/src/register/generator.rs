@@ -19,7 +19,7 @@ use sip::{
 };
 use socket2::SockRef;
 
-use crate::server::BenchError;
+use crate::error::BenchError;
 
 /// Addresses that the users share.
 const SOCKETS: usize = 32;

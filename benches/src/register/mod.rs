@@ -22,7 +22,10 @@ pub use echo::{Echo, Reading};
 pub use report::{Figures, Report};
 pub use server::Server;
 
-use crate::server::{BenchError, Running, free_ports};
+use crate::{
+    error::BenchError,
+    server::{Running, free_ports},
+};
 use generator::{Generator, Sizes};
 
 /// After every user has registered once, and before anything is counted.

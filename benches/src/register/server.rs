@@ -5,7 +5,10 @@ use std::{fmt::Write as _, net::SocketAddr, path::Path, process::Command};
 use clap::ValueEnum;
 
 use super::{echo::Reading, generator::Sizes};
-use crate::server::{self, BenchError, Memory, Running};
+use crate::{
+    error::BenchError,
+    server::{self, Memory, Running},
+};
 
 /// As its users tune it; the file says how.
 const KAMAILIO_CFG: &str = include_str!("../../peers/kamailio/registrar.cfg");

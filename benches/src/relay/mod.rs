@@ -1,33 +1,30 @@
 //! Two-way calls through one relay after the other, on one bed with one generator.
 //!
-//! The generator sits on the first core and the relay on the second, so that neither takes the other's time.
-//! Every relay is told of the calls by rtpengine's NG protocol. On a veth the kernel does a
-//! packet's receiving work in the sender's context, so a relay's own process shows only part of its
-//! cost: what is compared is the time that generator, relay and kernel took together, less what they
-//! take with a bare XDP program that sends every packet back where it came from.
+//! Every relay is told of the calls by rtpengine's NG protocol. Since the kernel does a packet's receiving work in the
+//! sender's context on a veth, a relay's own process shows only part of its cost: what is compared is the time that
+//! generator, relay and kernel took together, less what they take with a bare XDP program that sends every packet back
+//! where it came from.
 
-mod generator;
-mod ng;
 mod report;
-mod subject;
 
 use std::{io, net::SocketAddr, path::Path, thread, time::Duration};
 
-use loadtest::{
-    bed::{Bed, BedError, Family, Layout},
-    process::ProcessError,
-};
+use loadtest::bed::{Bed, Family, Layout};
 
 pub use report::{Figures, Report};
-pub use subject::Subject;
 
-use self::generator::Generator;
-use crate::cpu;
+pub use crate::media::Subject;
+use crate::{
+    cpu,
+    error::BenchError,
+    machine::Machine,
+    media::{self, Ends, GENERATOR_CORE, Generator, Ng, Range, Way},
+};
 
-/// The core that sends and receives.
-const GENERATOR_CORE: usize = 0;
-/// The core that relays.
-const RELAY_CORE: usize = 1;
+/// The ports of the relays.
+const PORTS: Range = (10_000, 59_999);
+/// Calls that these are enough for: four each.
+pub const MOST: u16 = 12_500;
 /// The time that a relay has to learn its sources before anything is counted.
 const WARM_UP: Duration = Duration::from_secs(4);
 
@@ -42,30 +39,11 @@ pub struct Plan {
     pub rounds: u32,
 }
 
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The bed could not be made.
-    #[error(transparent)]
-    Bed(#[from] BedError),
-    /// A relay could not be started.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The bare program could not be attached.
-    #[error(transparent)]
-    Xdp(#[from] mediad::xdp::XdpError),
-    /// A relay did not do what it was asked for.
-    #[error("{0}")]
-    Relay(String),
-}
-
 /// Runs every subject in turn, `plan.rounds` times. `programs` is the folder with mediad; `told` hears
 /// what is being done.
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
-    let mut report = Report::new(plan);
+    media::raise_limits();
+    let mut report = Report::new(plan, Machine::now());
     for round in 1..=plan.rounds {
         for subject in Subject::ALL {
             let figures = measure(plan, subject, programs)?;
@@ -83,29 +61,31 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
 fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, BenchError> {
     let bed = Bed::new(Layout::default())?;
     let folder = tempfile::tempdir()?;
-    let relay = subject.start(&bed, programs, folder.path(), RELAY_CORE)?;
-    let caller = SocketAddr::new(bed.caller_ip(Family::V4), 40_000);
-    let callee = SocketAddr::new(bed.callee_ip(Family::V4), 40_000);
-    let legs = match relay.ng() {
-        Some(ng) => {
-            let socket = bed.node().enter(|| ng::connect(ng))??;
-            ng::open_calls(&socket, plan.calls, caller, callee)?
+    let relay = subject.start(&bed, programs, folder.path(), PORTS)?;
+    let ends = Ends::open(&bed, 40_000)?;
+    let calls = 0..u32::from(plan.calls);
+    let ways: Vec<_> = match relay.ng() {
+        Some(server) => {
+            let (ng, addresses) = (Ng::connect(&bed, server)?, ends.addresses()?);
+            calls
+                .map(|call| ng.open(call, addresses))
+                .collect::<Result<_, _>>()?
         }
         // The bare program takes whatever comes.
         None => {
             let ip = bed.node_ip(Family::V4);
-            (0..plan.calls)
-                .map(|call| {
-                    let port = 20_000 + 4 * call;
-                    (SocketAddr::new(ip, port), SocketAddr::new(ip, port + 2))
+            (PORTS.0..)
+                .step_by(4)
+                .zip(calls)
+                .map(|(port, call)| Way {
+                    call,
+                    from_caller: SocketAddr::new(ip, port),
+                    from_callee: SocketAddr::new(ip, port + 2),
                 })
                 .collect()
         }
     };
-
-    let caller = bed.caller().enter(|| generator::socket(caller))??;
-    let callee = bed.callee().enter(|| generator::socket(callee))??;
-    let generator = Generator::start(caller, callee, legs, GENERATOR_CORE)?;
+    let generator = Generator::start(&ends, ways, 1, GENERATOR_CORE)?;
     thread::sleep(WARM_UP);
     let before = Work::now(relay.pid())?;
     generator.count(true);

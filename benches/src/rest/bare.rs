@@ -15,7 +15,7 @@ use sqlx::{
 };
 use store::{Store, Timestamp, Uuid};
 
-use crate::server::BenchError;
+use crate::error::BenchError;
 
 /// As Tandem has them.
 const READERS: u32 = 3;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::KEY;
-use crate::server::BenchError;
+use crate::error::BenchError;
 
 /// Rows that are read: the first of those that were written.
 const ROWS: u64 = 200;

@@ -17,7 +17,7 @@ pub use bare::serve;
 use self::load::Kind;
 use crate::{
     cpu,
-    server::BenchError,
+    error::BenchError,
     spread::{Rounds, Spread},
 };
 

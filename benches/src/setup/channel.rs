@@ -53,7 +53,7 @@ pub(super) fn measure(plan: &Plan, socket: &Path) -> Result<f64, BenchError> {
         for worker in workers {
             worker
                 .await
-                .map_err(|error| BenchError::Server(error.to_string()))??;
+                .map_err(|error| BenchError::Run(error.to_string()))??;
         }
         Ok(rate)
     })
@@ -65,7 +65,7 @@ async fn connect(socket: &Path) -> Result<Client<Media>, BenchError> {
         match Client::connect_now(Endpoint::Unix(socket.to_owned())).await {
             Ok(client) => return Ok(client),
             Err(error) if Instant::now() > end => {
-                return Err(BenchError::Server(error.to_string()));
+                return Err(BenchError::Run(error.to_string()));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -91,14 +91,14 @@ async fn pair(client: &Client<Media>, worker: u16, number: u64) -> Result<(), Be
         b: leg(),
         apart: false,
     };
-    let failed = |error: control::channel::RequestError| BenchError::Server(error.to_string());
+    let failed = |error: control::channel::RequestError| BenchError::Run(error.to_string());
     client
         .request(Request::Create(create))
         .await
         .map_err(failed)?;
     match client.request(Request::Delete(id)).await.map_err(failed)? {
         Response::Stats(_) => Ok(()),
-        other => Err(BenchError::Server(format!(
+        other => Err(BenchError::Run(format!(
             "a delete was answered with {other:?}"
         ))),
     }

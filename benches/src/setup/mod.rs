@@ -8,12 +8,12 @@ mod ng;
 mod report;
 mod subject;
 
-use std::{io, path::Path, time::Duration};
-
-use loadtest::process::ProcessError;
+use std::{path::Path, time::Duration};
 
 pub use report::Report;
 pub use subject::Subject;
+
+use crate::error::BenchError;
 
 /// How much to run.
 #[derive(Clone, Debug)]
@@ -26,20 +26,6 @@ pub struct Plan {
     pub window: u16,
     /// mediad's `--datapath`.
     pub datapath: String,
-}
-
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// A server could not be started.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A server did not do what it was asked for.
-    #[error("{0}")]
-    Server(String),
 }
 
 /// Runs every subject in turn, `plan.rounds` times. `programs` is the folder with mediad; `told` hears what is being

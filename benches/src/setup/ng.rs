@@ -70,9 +70,7 @@ pub(super) fn measure(plan: &Plan, server: SocketAddr) -> Result<f64, BenchError
                 send(&socket, slot, &calls[slot])?;
             }
             Err(_) if now - heard > DEAD => {
-                return Err(BenchError::Server(
-                    "the NG server does not answer".to_owned(),
-                ));
+                return Err(BenchError::Run("the NG server does not answer".to_owned()));
             }
             Err(_) => {
                 for (slot, call) in calls.iter_mut().enumerate() {
@@ -98,7 +96,7 @@ fn ping(socket: &UdpSocket) -> Result<(), BenchError> {
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
-    Err(BenchError::Server(
+    Err(BenchError::Run(
         "the NG server does not answer a ping".to_owned(),
     ))
 }
@@ -114,7 +112,7 @@ fn answered(answer: &[u8], calls: &[Call]) -> Result<Option<usize>, BenchError> 
         return Ok(None);
     };
     if !body.contains("6:result2:ok") {
-        return Err(BenchError::Server(format!("refused: {body}")));
+        return Err(BenchError::Run(format!("refused: {body}")));
     }
     let slot = usize::try_from(slot).unwrap_or(usize::MAX);
     let call = calls.get(slot);

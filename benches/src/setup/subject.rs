@@ -87,7 +87,7 @@ impl Subject {
             control,
             ng: NG
                 .parse()
-                .map_err(|_| BenchError::Server(format!("{NG} is no address")))?,
+                .map_err(|_| BenchError::Run(format!("{NG} is no address")))?,
         })
     }
 }

@@ -11,16 +11,16 @@ mod report;
 use std::{fmt::Write as _, fs, io, path::Path, thread, time::Duration};
 
 use loadtest::{
-    bed::{Bed, BedError, Family, Layout},
-    node::{Config, Form, Node, NodeError},
-    process::{Interrupt, ProcessError},
+    bed::{Bed, Family, Layout},
+    node::{Config, Form, Node},
+    process::Interrupt,
     sipp::{Agent, Outcome, Scenario},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use report::{Calls, Report, Turn};
 
-use crate::cpu;
+use crate::{cpu, error::BenchError};
 use phones::{DOMAIN, PASSWORD, Phones};
 
 /// The core of the node and of SIPp.
@@ -50,23 +50,6 @@ pub struct Plan {
     pub storms: u32,
     /// How long a storm may last.
     pub limit: Duration,
-}
-
-/// Why a run could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The bed could not be made.
-    #[error(transparent)]
-    Bed(#[from] BedError),
-    /// The node did not start or answer.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// Another program failed.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A socket or a file failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// Runs it. `programs` is the folder with Tandem's programs; `told` hears what is being done.

@@ -22,7 +22,7 @@ use super::{
     Audio,
     probe::{self, Histogram, LOUD, Times},
 };
-use crate::server::BenchError;
+use crate::error::BenchError;
 
 /// What the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use std::{
 use rustix::event::epoll;
 
 use super::{SETTLE, phones::TURN, probe::FRAME};
-use crate::{cpu, server::BenchError};
+use crate::{cpu, error::BenchError};
 
 /// Octets of a packet of RTP, and of a masked message of raw audio.
 const PACKET: usize = 12 + FRAME;

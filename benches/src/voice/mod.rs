@@ -29,7 +29,7 @@ use self::{
     probe::Histogram,
 };
 pub use self::{floor::bare, report::Report};
-use crate::{cpu, server::BenchError, spread::Rounds};
+use crate::{cpu, error::BenchError, spread::Rounds};
 
 const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 93, 0, 1));
 const CALLER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 93, 0, 2));

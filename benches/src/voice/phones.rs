@@ -18,7 +18,7 @@ use super::{
     app::Shared,
     probe::{self, FRAME, Histogram, LOUD},
 };
-use crate::server::BenchError;
+use crate::error::BenchError;
 
 const SIP: SocketAddr = SocketAddr::new(CALLER, 5070);
 const RTP: SocketAddr = SocketAddr::new(CALLER, 5072);

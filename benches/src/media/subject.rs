@@ -14,14 +14,21 @@ use loadtest::{
 };
 use mediad::xdp;
 
-use super::BenchError;
+use super::RELAY_CORE;
+use crate::error::BenchError;
 
 const NG: &str = "127.0.0.1:2223";
 const METRICS: u16 = 9901;
-const RTPENGINE: Tool = Tool {
+/// No call of a bench is silent for so long, in seconds.
+const QUIET: &str = "3600";
+/// The peer.
+pub(crate) const RTPENGINE: Tool = Tool {
     name: "rtpengine",
     package: "rtpengine-daemon",
 };
+
+/// The first and the last port for media.
+pub(crate) type Range = (u16, u16);
 
 /// One of the relays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ pub enum Subject {
 }
 
 /// A relay that runs; it ends when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     process: Option<Process>,
     is_mediad: bool,
     _floor: Vec<xdp::ProgramGuard>,
@@ -66,12 +73,13 @@ impl Subject {
         }
     }
 
-    pub(super) fn start(
+    /// Starts it on the bed, on one core, with media ports in this range. `programs` is the folder with mediad.
+    pub(crate) fn start(
         self,
         bed: &Bed,
         programs: &Path,
         folder: &Path,
-        core: usize,
+        (first, last): Range,
     ) -> Result<Running, BenchError> {
         let log = folder.join("relay.log");
         let node = bed.node();
@@ -91,23 +99,28 @@ impl Subject {
             }
             Self::Rtpengine => {
                 Tool::require(&[RTPENGINE])?;
-                let mut command = pinned(node.command("taskset"), core);
+                let mut command = pinned(node.command("taskset"));
                 command.arg(RTPENGINE.find().unwrap_or_default());
                 command.args(["--config-file=none", "--foreground", "--table=-1"]);
                 command.args(["--log-level=3", "--log-stderr", "--num-threads=2"]);
                 command.arg(format!("--interface={}", bed.node_ip(Family::V4)));
                 command.arg(format!("--listen-ng={NG}"));
-                command.args(["--port-min=20000", "--port-max=59999"]);
+                command.args(["--timeout", QUIET, "--silent-timeout", QUIET]);
+                command.arg(format!("--port-min={first}"));
+                command.arg(format!("--port-max={last}"));
                 command.arg(format!("--pidfile={}", folder.join("pid").display()));
                 Process::start(&mut command, &log)?
             }
             Self::Sockets | Self::IoUring | Self::Xdp => {
-                let mut command = pinned(node.command("taskset"), core);
+                let mut command = pinned(node.command("taskset"));
                 // The bed removes what is pinned under its name, so that no run adopts another's calls.
                 command.env("TANDEM_NODE_NAME", bed.name());
+                command.env("TANDEM_MEDIA_TIMEOUT", QUIET);
+                command.env("RUST_LOG", "warn");
                 command.arg(programs.join("mediad"));
                 command.args(["--address", &bed.node_ip(Family::V4).to_string()]);
-                command.args(["--ports", "20000-59999", "--shards", "1"]);
+                command.arg("--ports").arg(format!("{first}-{last}"));
+                command.args(["--shards", "1"]);
                 command.args(["--interface", &bed.node_interfaces().join(",")]);
                 command.args(["--datapath", self.name(), "--metrics"]);
                 command.arg(format!("127.0.0.1:{METRICS}"));
@@ -127,28 +140,25 @@ impl Subject {
 }
 
 impl Running {
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    pub(super) fn ng(&self) -> Option<SocketAddr> {
+    pub(crate) fn ng(&self) -> Option<SocketAddr> {
         self.process.as_ref().and_then(|_| NG.parse().ok())
     }
 
+    /// The sum of one of mediad's metrics.
+    pub(crate) fn metric(&self, bed: &Bed, name: &str) -> Result<f64, BenchError> {
+        Ok(page(bed)?.sum(name, &[]))
+    }
+
     /// The share of mediad's packets that XDP forwarded, 0 to 1.
-    pub(super) fn share_by_xdp(&self, bed: &Bed) -> Result<Option<f64>, BenchError> {
+    pub(crate) fn share_by_xdp(&self, bed: &Bed) -> Result<Option<f64>, BenchError> {
         if !self.is_mediad {
             return Ok(None);
         }
-        let client = http::Client {
-            space: Some(bed.node()),
-            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), METRICS),
-            key: "",
-        };
-        let text = client
-            .get("/metrics")
-            .map_err(|error| BenchError::Relay(error.to_string()))?;
-        let page = Page::parse(&text);
+        let page = page(bed)?;
         let sum = |labels: &[(&str, &str)]| page.sum("tandem_media_packets_total", labels);
         let all = sum(&[("result", "forwarded")]);
         let by_xdp = sum(&[("path", "xdp"), ("result", "forwarded")]);
@@ -156,7 +166,19 @@ impl Running {
     }
 }
 
-fn pinned(mut command: Command, core: usize) -> Command {
-    command.args(["--cpu-list", &core.to_string()]);
+/// mediad's metrics page.
+fn page(bed: &Bed) -> Result<Page, BenchError> {
+    let client = http::Client {
+        space: Some(bed.node()),
+        address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), METRICS),
+        key: "",
+    };
+    let text = client.get("/metrics");
+    let text = text.map_err(|error| BenchError::Run(error.to_string()))?;
+    Ok(Page::parse(&text))
+}
+
+fn pinned(mut command: Command) -> Command {
+    command.args(["--cpu-list", &RELAY_CORE.to_string()]);
     command
 }

@@ -1,0 +1,112 @@
+//! What processes and the kernel hold, and whether it grows.
+
+use std::{fs, io, time::Duration};
+
+/// What the kernel holds for anyone, in KiB: objects (slab), large areas (vmalloc: maps of BPF, tables of files),
+/// memory of each CPU, page tables.
+pub(crate) fn kernel() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let parts = ["Slab", "VmallocUsed", "Percpu", "PageTables"];
+    Ok(parts.iter().map(|part| field(&text, part)).sum())
+}
+
+/// The resident set of a process, in KiB.
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(field(&text, "VmRSS"))
+}
+
+/// The descriptors that a process has open.
+pub(crate) fn files(pid: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64)
+}
+
+/// The number of a line such as `Slab:   123 kB`.
+fn field(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let value = lines.find(|line| line.0 == name).map_or("", |line| line.1);
+    let number = value.split_whitespace().next();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The memory at moments of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(Vec<(Duration, u64)>);
+
+impl Samples {
+    pub(crate) fn take(&mut self, at: Duration, kib: u64) {
+        self.0.push((at, kib));
+    }
+
+    pub(crate) const fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those after a moment.
+    pub(crate) fn after(mut self, moment: Duration) -> Self {
+        self.0.retain(|(at, _)| *at >= moment);
+        self
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.0.first().map_or(0, |(_, kib)| *kib)
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.0.last().map_or(0, |(_, kib)| *kib)
+    }
+
+    /// The most of the last third of the samples, beyond the most of the third before, in KiB.
+    pub(crate) fn grown(&self) -> u64 {
+        let third = self.0.len() / 3;
+        let most = |part: &[(Duration, u64)]| part.iter().map(|(_, kib)| *kib).max();
+        let (before, last) = self.0.split_at(self.0.len() - third);
+        let middle = before.get(third..).and_then(most).unwrap_or(0);
+        most(last).unwrap_or(0).saturating_sub(middle)
+    }
+
+    /// KiB a minute, by the straight line that is nearest to all.
+    #[expect(clippy::cast_precision_loss, reason = "a slope for people")]
+    pub(crate) fn slope(&self) -> f64 {
+        let points = self.0.iter();
+        let points = points.map(|(at, kib)| (at.as_secs_f64() / 60.0, *kib as f64));
+        let count = self.0.len().max(1) as f64;
+        let (x, y) = points
+            .clone()
+            .fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        let (x, y) = (x / count, y / count);
+        let (over, under) = points.fold((0.0, 0.0), |sum, point| {
+            let off = point.0 - x;
+            (sum.0 + off * (point.1 - y), sum.1 + off * off)
+        });
+        if under > 0.0 { over / under } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_slope_and_noise_has_none() {
+        let samples = |values: &[u64]| {
+            let at = |index: u64| Duration::from_secs(30 * index);
+            Samples((0..).map(at).zip(values.iter().copied()).collect())
+        };
+        assert!((samples(&[10, 20, 30, 40]).slope() - 20.0).abs() < 1e-9);
+        assert!(samples(&[10, 12, 12, 10]).slope().abs() < 1e-9);
+        assert!(samples(&[]).slope().abs() < 1e-9);
+        assert_eq!(samples(&[1, 9, 20, 22, 30, 25]).grown(), 8);
+        assert_eq!(samples(&[1, 9, 20, 30, 30, 25]).grown(), 0);
+        assert_eq!(samples(&[]).grown(), 0);
+    }
+
+    #[test]
+    fn a_number_is_found_by_its_whole_name() {
+        let text = "Slabs: 1 kB\nSlab:        77 kB\nPercpu:\n";
+        assert_eq!(
+            ["Slab", "Percpu", "None"].map(|name| field(text, name)),
+            [77, 0, 0]
+        );
+    }
+}
