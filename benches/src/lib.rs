@@ -1,5 +1,6 @@
 //! What the side-by-side runs are made of; the criterion benches stand in `benches/`.
 
+pub mod capacity;
 pub mod cdrs;
 mod cpu;
 pub mod dashboard;
