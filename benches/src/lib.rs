@@ -6,6 +6,7 @@ mod cpu;
 pub mod dashboard;
 pub mod error;
 pub mod flood;
+pub mod footprint;
 mod machine;
 pub mod media;
 mod memory;
