@@ -2,6 +2,7 @@
 
 pub mod capacity;
 pub mod cdrs;
+pub mod churn;
 mod cpu;
 pub mod dashboard;
 pub mod error;

@@ -1,0 +1,67 @@
+//! Sets calls up and tears them down while others stand (see [`benches::churn`]). Needs root.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use benches::{
+    churn::{self, Plan, Subject},
+    outcome,
+};
+use clap::{Parser, ValueEnum};
+
+/// Keeps calls on mediad while others come and go, and looks for lost packets and growing memory. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// Calls that stand.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..i64::from(churn::MOST)))]
+    calls: u32,
+    /// Calls set up and torn down a second.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    rate: u32,
+    /// Seconds that it lasts.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// The path of the packets.
+    #[arg(long, value_enum, default_value_t = Datapath::Xdp)]
+    datapath: Datapath,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/churn.json")]
+    report: PathBuf,
+    /// The folder with mediad: this program's own unless told.
+    #[arg(long)]
+    programs: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Datapath {
+    Xdp,
+    IoUring,
+    Sockets,
+}
+
+fn main() -> ExitCode {
+    outcome::exit("churn", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    let plan = Plan {
+        calls: arguments.calls,
+        rate: arguments.rate,
+        time: Duration::from_secs(arguments.seconds),
+        subject: match arguments.datapath {
+            Datapath::Xdp => Subject::Xdp,
+            Datapath::IoUring => Subject::IoUring,
+            Datapath::Sockets => Subject::Sockets,
+        },
+    };
+    let own = std::env::current_exe()?;
+    let own = own.parent().ok_or("this program is in no folder")?;
+    let programs = arguments.programs.as_deref().unwrap_or(own);
+    let report = churn::run(plan, programs, &mut |line| eprintln!("{line}"))?;
+    println!("\n{report}");
+    if let Some(folder) = arguments.report.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
+    println!("report: {}", arguments.report.display());
+    Ok(report.is_met())
+}
