@@ -32,7 +32,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 9;
+    const VERSION: u16 = 10;
     type Request = Request;
     type Response = Response;
     type Event = Event;

@@ -35,7 +35,7 @@ pub use tap::{LARGE, MEDIUM, SMALL, TAP_BYTES, TapHead, tap_flags};
 /// mediad pins its maps in a directory of this number, so a build with other shapes starts with
 /// fresh maps instead of reading old ones wrongly. Raise it with every change of a layout or of a
 /// field's meaning.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// How many entries the slot and the flow array have: one for each UDP port.
 pub const PORTS: u32 = 65_536;
