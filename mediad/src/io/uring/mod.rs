@@ -336,7 +336,9 @@ impl Uring {
     }
 
     fn release(&mut self, index: u32) {
-        let cancel = CancelBuilder::fd(Fixed(index)).all();
+        // By its name: by its file, the kernel would look at the receives of all sockets.
+        let receive = Op::Receive.tag(self.table.generation(index), index);
+        let cancel = CancelBuilder::user_data(receive);
         // "Not found" is fine: the receive had ended by itself. Any other trouble leaves a receive
         // whose completions carry an old generation, which are ignored.
         let _ = self.ring.submitter().register_sync_cancel(None, cancel);

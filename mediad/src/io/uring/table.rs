@@ -72,7 +72,7 @@ impl Table {
         let Some(index) = self.free.pop() else {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
         };
-        slot.generation = self.generations.get(index as usize).copied().unwrap_or(0);
+        slot.generation = self.generation(index);
         match slot.peer {
             Some(peer) => port.connected = Some((index, peer)),
             None => port.open = Some(index),
@@ -100,6 +100,11 @@ impl Table {
             *generation = (*generation + 1) & 0xff_ffff;
         }
         self.free.push(index);
+    }
+
+    /// Which use of a slot it is.
+    pub(super) fn generation(&self, index: u32) -> u32 {
+        self.generations.get(index as usize).copied().unwrap_or(0)
     }
 
     /// The slot, if it is still the use that `generation` names.
