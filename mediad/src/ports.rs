@@ -23,6 +23,9 @@ pub const KEPT_FOR: u64 = 60_000_000_000;
 /// Pairs that a shard keeps sockets of at most. The kernel takes about 3 KiB for each of the two.
 const MOST_KEPT: usize = 4096;
 
+/// Pairs by which a bound grows again that was lowered for want of descriptors.
+const MORE: usize = 16;
+
 /// Pairs that each of `shards` shards may keep sockets of, in a process that may have `files` files open: they take a
 /// quarter of these at most.
 #[must_use]
@@ -58,13 +61,23 @@ pub struct PortPool {
     /// Free pairs without sockets.
     bare: VecDeque<Free>,
     /// Free pairs with sockets, by what these are bound to.
-    kept: Vec<(IpAddr, VecDeque<Free>)>,
-    /// Pairs in `kept`, and how many there may be.
+    kept: Vec<Shelf>,
+    /// Pairs in `kept`, how many there may be now, and at best.
     count: usize,
     most: usize,
+    limit: usize,
     used: u16,
     /// When the last pair was given back.
     last: u64,
+}
+
+/// The free pairs with sockets on an address.
+#[derive(Debug)]
+struct Shelf {
+    address: IpAddr,
+    /// The machine has it.
+    is_local: bool,
+    queue: VecDeque<Free>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +124,7 @@ impl PortPool {
             kept: Vec::new(),
             count: 0,
             most,
+            limit: most,
             used: 0,
             last: 0,
         }
@@ -138,12 +152,12 @@ impl PortPool {
     pub fn take(&mut self, address: IpAddr, now: u64) -> Option<Taken> {
         let is_plenty = self.count > self.most / 4 * 3;
         let has_rested = |since| is_plenty || now.saturating_sub(since) >= REST;
-        let own = self.kept.iter().position(|(known, _)| *known == address);
         let pairs = &self.pairs;
-        let own = &mut own.and_then(|own| self.kept.get_mut(own));
+        let mut shelves = self.kept.iter_mut();
+        let mut own = shelves.find(|shelf| shelf.address == address && shelf.is_local);
         let mut of_own = |accept: &dyn Fn(u64) -> bool| {
-            let (_, queue) = own.as_mut()?;
-            draw(queue, pairs, accept)
+            let shelf = own.as_mut()?;
+            draw(&mut shelf.queue, pairs, accept)
         };
         let free = of_own(&has_rested)
             .or_else(|| draw(&mut self.bare, pairs, &|_| true))
@@ -186,14 +200,30 @@ impl PortPool {
         kept.is_some()
     }
 
-    /// Has the sockets of a pair closed that nobody has needed for [`KEPT_FOR`]; its RTP port.
-    pub fn forget_idle(&mut self, now: u64) -> Option<u16> {
-        self.forget(now.checked_sub(KEPT_FOR)?)
+    /// Asks of each address that sockets are kept on whether the machine has it. To make new sockets would tell; those
+    /// of an address that is gone are not handed out.
+    pub fn look_for(&mut self, is_local: impl Fn(IpAddr) -> bool) {
+        for shelf in self.kept.iter_mut().filter(|shelf| !shelf.queue.is_empty()) {
+            shelf.is_local = is_local(shelf.address);
+        }
     }
 
-    /// Has the sockets of a free pair closed, of one that has been free for long; its RTP port.
+    /// Has the sockets of a pair closed that nobody has needed for [`KEPT_FOR`], or whose address is gone; its RTP port.
+    pub fn forget_idle(&mut self, now: u64) -> Option<u16> {
+        self.forget(now.saturating_sub(KEPT_FOR))
+    }
+
+    /// Has the sockets of a free pair closed, of one that has been free for long, because there are too many; its RTP
+    /// port. Until [`allow_more`](Self::allow_more) no more are kept than are left, and those are used first.
     pub fn forget_any(&mut self) -> Option<u16> {
-        self.forget(u64::MAX)
+        let port = self.forget(u64::MAX);
+        self.most = self.count;
+        port
+    }
+
+    /// Lets a few more pairs keep their sockets, where there were too many.
+    pub fn allow_more(&mut self) {
+        self.most = (self.most + MORE).min(self.limit);
     }
 
     fn forget(&mut self, until: u64) -> Option<u16> {
@@ -206,16 +236,21 @@ impl PortPool {
         Some(self.port(index))
     }
 
-    /// Takes a pair that was given back at `until` or before out of its queue, whatever its address is.
+    /// Takes a pair that was given back at `until` or before out of its queue, whatever its address is. Those of an
+    /// address that is gone come first.
     fn pop_kept(&mut self, until: u64) -> Option<u16> {
         let pairs = &self.pairs;
-        for (_, queue) in &mut self.kept {
-            drop_stale(queue, pairs);
+        for shelf in &mut self.kept {
+            drop_stale(&mut shelf.queue, pairs);
         }
-        let fronts = self.kept.iter_mut().map(|(_, queue)| queue);
-        let fronts = fronts.filter_map(|queue| Some((queue.front()?.since, queue)));
-        let (since, queue) = fronts.min_by_key(|(since, _)| *since)?;
-        let free = (since <= until).then(|| queue.pop_front()).flatten()?;
+        let fronts = self.kept.iter_mut().filter_map(|shelf| {
+            let since = shelf.queue.front()?.since;
+            Some((if shelf.is_local { since } else { 0 }, shelf))
+        });
+        let (since, shelf) = fronts.min_by_key(|(since, _)| *since)?;
+        let free = (since <= until)
+            .then(|| shelf.queue.pop_front())
+            .flatten()?;
         Some(free.index)
     }
 
@@ -226,9 +261,9 @@ impl PortPool {
             Place::Bare => None,
             Place::Kept { address, tos } => {
                 self.count -= 1;
-                let address = self.kept.get(usize::from(address));
-                address.map(|(address, _)| Kept {
-                    address: *address,
+                let shelf = self.kept.get(usize::from(address));
+                shelf.map(|shelf| Kept {
+                    address: shelf.address,
                     tos,
                 })
             }
@@ -245,9 +280,14 @@ impl PortPool {
             return None;
         }
         let Kept { address, tos } = sockets;
-        let known = self.kept.iter().position(|(known, _)| *known == address);
+        let mut shelves = self.kept.iter();
+        let known = shelves.position(|shelf| shelf.address == address);
         let at = known.unwrap_or_else(|| {
-            self.kept.push((address, VecDeque::new()));
+            self.kept.push(Shelf {
+                address,
+                is_local: true,
+                queue: VecDeque::new(),
+            });
             self.kept.len() - 1
         });
         let address = u8::try_from(at).ok()?;
@@ -261,7 +301,7 @@ impl PortPool {
             Some(Place::Kept { address, .. }) => self.kept.get_mut(usize::from(address)),
             _ => None,
         };
-        let queue = queue.map_or(&mut self.bare, |(_, queue)| queue);
+        let queue = queue.map_or(&mut self.bare, |shelf| &mut shelf.queue);
         // Of those that were taken by their number.
         if queue.len() >= pairs.len() * 2 {
             queue.retain(|free| is_current(pairs, *free));

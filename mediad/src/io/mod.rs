@@ -26,7 +26,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-pub use self::socket::bind;
+pub use self::socket::{bind, is_local};
 pub use self::wake::Waker;
 
 /// A local port, counted from the first port of the shard's range.

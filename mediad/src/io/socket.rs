@@ -1,7 +1,7 @@
 //! Making the sockets of a media port.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -20,6 +20,14 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = fresh(address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Whether this machine has an address, as far as a socket that is bound to it would tell.
+#[must_use]
+pub fn is_local(address: IpAddr) -> bool {
+    let address = SocketAddr::new(address, 0);
+    let tried = fresh(address).and_then(|socket| socket.bind(&address.into()));
+    !tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// A second socket on the port of `open`, connected to `peer`.

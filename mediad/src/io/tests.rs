@@ -227,6 +227,18 @@ fn a_port_that_is_handed_on_tells_nothing_of_before() {
 }
 
 #[test]
+fn an_address_is_of_this_machine_or_not() {
+    for (address, expected) in [
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        assert_eq!(is_local(address.parse().unwrap()), expected, "{address}");
+    }
+}
+
+#[test]
 fn a_flooded_port_is_not_handed_on() {
     both(|io, _| {
         let socket = any();

@@ -130,6 +130,26 @@ fn no_more_are_kept_than_may_be_and_not_for_ever() {
 }
 
 #[test]
+fn sockets_of_an_address_that_is_gone_are_closed_and_not_handed_out() {
+    let mut pool = PortPool::new(&(100..=107), 16);
+    let ports: Vec<_> = (0..4).filter_map(|_| next(&mut pool)).collect();
+    for (port, address) in ports.iter().zip([HERE, THERE, HERE, THERE]) {
+        assert!(pool.give(*port, on(address), 1));
+    }
+    pool.look_for(|address| address == HERE);
+    assert_eq!(pool.forget_idle(2), Some(ports[1]));
+    // Its pair is bare now; the other one's sockets are to be closed first.
+    assert_eq!(pool.take(THERE, 2).unwrap().kept, None);
+    assert_eq!(pool.take(THERE, 2).unwrap().kept, on(THERE));
+    assert_eq!(pool.forget_idle(2), None);
+    // It is back.
+    assert!(pool.give(ports[3], on(THERE), 3));
+    pool.look_for(|_| true);
+    assert_eq!(pool.forget_idle(4), None);
+    assert_eq!(pool.take(THERE, 3 + REST).unwrap().kept, on(THERE));
+}
+
+#[test]
 fn many_that_are_kept_are_used_before_new_ones_are_made() {
     let mut pool = PortPool::new(&(100..=499), 100);
     let ports: Vec<_> = (0..100).filter_map(|_| next(&mut pool)).collect();
@@ -141,6 +161,31 @@ fn many_that_are_kept_are_used_before_new_ones_are_made() {
         assert_eq!(taken.kept, on(HERE));
         assert!(pool.give(taken.port, taken.kept, 2));
     }
+}
+
+#[test]
+fn where_descriptors_are_few_what_is_kept_is_used_first() {
+    let mut pool = PortPool::new(&(100..=499), 100);
+    let ports: Vec<_> = (0..50).filter_map(|_| next(&mut pool)).collect();
+    for port in &ports {
+        assert!(pool.give(*port, on(HERE), 1));
+    }
+    assert_eq!(pool.take(HERE, 2).unwrap().kept, None, "others are free");
+    assert_eq!(pool.forget_any(), Some(ports[0]));
+    let taken = pool.take(HERE, 2).unwrap();
+    assert_eq!(taken.kept, on(HERE));
+    assert!(pool.give(taken.port, taken.kept, 3));
+    let another = pool.take(HERE, 4).unwrap();
+    assert!(another.kept.is_some());
+    let bare = pool.take_this(ports[0]).unwrap();
+    assert!(pool.give(bare.port, on(HERE), 5));
+    assert!(
+        !pool.give(another.port, another.kept, 6),
+        "as many as were left"
+    );
+    pool.allow_more();
+    let bare = pool.take_this(another.port).unwrap();
+    assert!(pool.give(bare.port, on(HERE), 7));
 }
 
 #[test]

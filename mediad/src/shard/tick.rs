@@ -6,7 +6,7 @@ use control::media::Event;
 use tracing::info;
 
 use super::Shard;
-use crate::io::PacketIo;
+use crate::io::{PacketIo, is_local};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -28,7 +28,10 @@ impl<I: PacketIo> Shard<I> {
             .publish(&self.relay.outcomes, &self.io.counters());
     }
 
+    /// Closes sockets that were kept for nobody.
     fn close_idle(&mut self, now: u64) {
+        self.pool.look_for(is_local);
+        self.pool.allow_more();
         for _ in 0..CLOSED {
             let Some(port) = self.pool.forget_idle(now) else {
                 break;
