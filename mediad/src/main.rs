@@ -12,6 +12,7 @@ use control::config::{
 use control::media::Drain;
 use control::privileges::Privileges;
 use control::{Endpoint, logging};
+use mediad::limits;
 use mediad::privileges::drop_privileges;
 use mediad::xdp::{PIN_ROOT, take_down};
 use mediad::{Around, Order};
@@ -101,9 +102,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config, flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
-    // Packets are the shards' business; control, metrics and netlink need little.
+    // Packets are the shards' business; control, metrics and netlink need little. On one core a second thread is in the
+    // first one's way.
+    let cores = limits::allowed_cores().map_or(2, |cores| cores.len());
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(cores.clamp(1, 2))
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {

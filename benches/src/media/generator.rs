@@ -401,7 +401,10 @@ impl Reader {
             };
             self.lengths.clear();
             self.lengths.extend(messages.map(|message| {
-                let came = message.cmsgs().ok().and_then(|mut all| all.find_map(|one| stamp(&one)));
+                let came = message
+                    .cmsgs()
+                    .ok()
+                    .and_then(|mut all| all.find_map(|one| stamp(&one)));
                 (message.bytes, came.unwrap_or_else(now))
             }));
             for ((length, came), chunk) in self.lengths.iter().zip(self.buffer.chunks_exact(ROOM)) {

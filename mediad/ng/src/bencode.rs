@@ -19,7 +19,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
 pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => encode_text(text, out),
-        Value::Integer(number) => out.extend(format!("i{number}e").bytes()),
+        Value::Integer(number) => {
+            out.push(b'i');
+            if *number < 0 {
+                out.push(b'-');
+            }
+            encode_digits(number.unsigned_abs(), out);
+            out.push(b'e');
+        }
         Value::List(items) => {
             out.push(b'l');
             items.iter().for_each(|item| encode(item, out));
@@ -37,8 +44,22 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn encode_text(text: &[u8], out: &mut Vec<u8>) {
-    out.extend(format!("{}:", text.len()).bytes());
-    out.extend(text);
+    encode_digits(text.len() as u64, out);
+    out.push(b':');
+    out.extend_from_slice(text);
+}
+
+/// Without the machinery of formats: an answer of a call that ends has a hundred of them.
+fn encode_digits(mut number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
 }
 
 struct Reader<'a> {
@@ -137,6 +158,15 @@ mod tests {
         let mut out = Vec::new();
         encode(&value, &mut out);
         assert_eq!(out, b"d2:aade7:command4:ping4:lastli-3ei0eee");
+    }
+
+    #[test]
+    fn numbers_have_all_their_digits() {
+        for number in [0, 9, 10, -1, -120, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            encode(&Value::Integer(number), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("i{number}e"));
+        }
     }
 
     #[test]

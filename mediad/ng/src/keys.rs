@@ -5,11 +5,21 @@ use crate::Value;
 /// A name in small letters, with dashes.
 pub(crate) fn plain(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    let letters = name.trim().chars().map(|letter| match letter {
+    let mut plain = String::with_capacity(name.len());
+    plain.extend(name.trim().chars().map(plain_letter));
+    plain
+}
+
+/// Whether `plain` is the plain form of `name`, which has no space around it.
+pub(crate) fn is_plain_of(plain: &str, name: &str) -> bool {
+    plain.chars().eq(name.chars().map(plain_letter))
+}
+
+const fn plain_letter(letter: char) -> char {
+    match letter {
         ' ' | '_' => '-',
         other => other.to_ascii_lowercase(),
-    });
-    letters.collect()
+    }
 }
 
 /// Whether a key's value says that it is not wanted.

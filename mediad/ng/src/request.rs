@@ -171,7 +171,7 @@ impl Request {
         let command = fields.get(b"command".as_slice()).and_then(Value::text);
         let command = keys::plain(command.ok_or(RequestError::NoCommand)?);
         let known = Command::ALL.iter();
-        let mut known = known.filter(|known| keys::plain(known.name().as_bytes()) == command);
+        let mut known = known.filter(|known| keys::is_plain_of(&command, known.name()));
         Ok(Self {
             command: known.next().copied().unwrap_or(Command::Unknown),
             fields,

@@ -28,11 +28,11 @@ use control::{
     config::{self, Cidr, NgListen, NgTransport},
     media::Media,
 };
-use futures_util::future::select_all;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -108,21 +108,22 @@ pub async fn serve(
     let _stop_watching = AbortOnDrop(watch);
     let stop = CancellationToken::new();
     let _stop_connections = stop.clone().drop_guard();
-    let servers = bound.into_iter().map(|one| {
+    // Tasks of their own, so that the thread that reads a request is one that works on it.
+    let mut servers = JoinSet::new();
+    for one in bound {
         let (desk, stop) = (desk.clone(), stop.clone());
-        Box::pin(async move {
+        servers.spawn(async move {
             match one.socket {
                 Socket::Udp(socket) => udp::serve(socket, desk).await,
                 Socket::Tcp(listener) => tcp::serve(listener, desk, stop).await,
                 Socket::Http(listener) => http::serve(listener, desk, stop).await,
             }
-        })
-    });
-    let servers: Vec<_> = servers.collect();
-    if servers.is_empty() {
-        return std::future::pending().await;
+        });
     }
-    Ok(select_all(servers).await.0?)
+    match servers.join_next().await {
+        None => std::future::pending().await,
+        Some(ended) => Ok(ended.map_err(io::Error::other)??),
+    }
 }
 
 /// Why the front stopped.

@@ -47,7 +47,8 @@ pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) -> io::Result<()> 
         }
         let (cookie, body) = (cookie.to_vec(), body.to_vec());
         let (socket, desk) = (socket.clone(), desk.clone());
-        tokio::spawn(async move {
+        // In a box: the work is large, and a task would be moved about with it.
+        tokio::spawn(Box::pin(async move {
             let answer = match ticket {
                 Ticket::New(key) => desk.work(&key, &cookie, &body).await,
                 Ticket::Answered(answer) => answer,
@@ -57,6 +58,6 @@ pub(super) async fn serve(socket: UdpSocket, desk: Arc<Desk>) -> io::Result<()> 
                 warn!(%client, %error, "cannot answer an NG request");
             }
             drop(permit);
-        });
+        }));
     }
 }
