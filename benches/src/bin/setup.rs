@@ -20,6 +20,9 @@ struct Arguments {
     /// Calls that are under way at once.
     #[arg(long, default_value_t = 64)]
     window: u16,
+    /// Sessions of mediad that are up all the while.
+    #[arg(long, default_value_t = 0)]
+    live: u32,
     /// The path that mediad's packets would take.
     #[arg(long, default_value = "io-uring")]
     datapath: String,
@@ -37,6 +40,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         time: Duration::from_secs(arguments.seconds),
         rounds: arguments.rounds,
         window: arguments.window,
+        live: arguments.live,
         datapath: arguments.datapath.clone(),
     };
     let own = std::env::current_exe()?;

@@ -11,8 +11,11 @@ use std::{
 
 use control::{
     Client, Endpoint,
+    channel::RequestError,
     media::{Create, Family, Handling, Leg, Media, Request, Response, SessionId},
 };
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{BenchError, Plan};
 
@@ -59,6 +62,23 @@ pub(super) fn measure(plan: &Plan, socket: &Path) -> Result<f64, BenchError> {
     })
 }
 
+/// Makes the sessions that are up all the while.
+pub(super) fn hold(plan: &Plan, socket: &Path) -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let client = connect(socket).await?;
+        let numbers = stream::iter(1..=u64::from(plan.live)).map(Ok);
+        let made = numbers.try_for_each_concurrent(usize::from(plan.window), |number| {
+            let create = session(u16::MAX, number);
+            let client = &client;
+            async move { client.request(Request::Create(create)).await.map(drop) }
+        });
+        made.await.map_err(failed)
+    })
+}
+
 async fn connect(socket: &Path) -> Result<Client<Media>, BenchError> {
     let end = Instant::now() + START;
     loop {
@@ -73,6 +93,26 @@ async fn connect(socket: &Path) -> Result<Client<Media>, BenchError> {
 }
 
 async fn pair(client: &Client<Media>, worker: u16, number: u64) -> Result<(), BenchError> {
+    let create = session(worker, number);
+    let id = create.id;
+    client
+        .request(Request::Create(create))
+        .await
+        .map_err(failed)?;
+    match client.request(Request::Delete(id)).await.map_err(failed)? {
+        Response::Stats(_) => Ok(()),
+        other => Err(BenchError::Run(format!(
+            "a delete was answered with {other:?}"
+        ))),
+    }
+}
+
+fn failed(error: RequestError) -> BenchError {
+    BenchError::Run(error.to_string())
+}
+
+/// A session of which nothing is known yet.
+fn session(worker: u16, number: u64) -> Create {
     let mut id = [0; 16];
     id[..2].copy_from_slice(&worker.to_be_bytes());
     id[8..].copy_from_slice(&number.to_be_bytes());
@@ -84,22 +124,11 @@ async fn pair(client: &Client<Media>, worker: u16, number: u64) -> Result<(), Be
         muted: false,
         handling: Handling::default(),
     };
-    let create = Create {
+    Create {
         id,
         owner: "bench".to_owned(),
         a: leg(),
         b: leg(),
         apart: false,
-    };
-    let failed = |error: control::channel::RequestError| BenchError::Run(error.to_string());
-    client
-        .request(Request::Create(create))
-        .await
-        .map_err(failed)?;
-    match client.request(Request::Delete(id)).await.map_err(failed)? {
-        Response::Stats(_) => Ok(()),
-        other => Err(BenchError::Run(format!(
-            "a delete was answered with {other:?}"
-        ))),
     }
 }

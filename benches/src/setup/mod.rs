@@ -24,6 +24,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Calls that are under way at once.
     pub window: u16,
+    /// Sessions of mediad that are up all the while, without media.
+    pub live: u32,
     /// mediad's `--datapath`.
     pub datapath: String,
 }
@@ -36,6 +38,9 @@ pub fn run(plan: &Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<R
         for subject in Subject::ALL {
             let folder = tempfile::tempdir()?;
             let server = subject.start(plan, programs, folder.path())?;
+            if subject != Subject::Rtpengine && plan.live > 0 {
+                channel::hold(plan, server.control())?;
+            }
             let rate = match subject {
                 Subject::Channel => channel::measure(plan, server.control())?,
                 Subject::Ng | Subject::Rtpengine => ng::measure(plan, server.ng())?,

@@ -129,11 +129,11 @@ fn send(socket: &UdpSocket, slot: usize, call: &Call) -> io::Result<()> {
     let more = match step {
         0 => format!(
             "7:command5:offer3:ICE6:remove7:replacel6:origine3:sdp{}e",
-            text(&sdp(40_000))
+            text(&sdp(65_000))
         ),
         1 => format!(
             "6:to-tag1:b7:command6:answer3:ICE6:remove3:sdp{}e",
-            text(&sdp(40_100))
+            text(&sdp(65_100))
         ),
         _ => "12:delete-delayi0e7:command6:deletee".to_owned(),
     };

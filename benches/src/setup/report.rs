@@ -42,6 +42,7 @@ impl Report {
         json!({
             "seconds": self.plan.time.as_secs_f64(),
             "window": self.plan.window,
+            "live": self.plan.live,
             "datapath": self.plan.datapath,
             "control_pairs_per_second": self.of(Subject::Channel).json(),
             "ng_calls_per_second": self.of(Subject::Ng).json(),

@@ -74,7 +74,12 @@ impl Subject {
                     .env("TANDEM_NODE_NAME", "bench-setup")
                     .env("RUST_LOG", "warn");
                 command.arg(programs.join("mediad"));
-                command.args(["--address", "127.0.0.1", "--ports", "20000-31999"]);
+                // Room for the sessions that are up all the while.
+                let ports = match plan.live {
+                    0 => "20000-31999",
+                    _ => "5000-64999",
+                };
+                command.args(["--address", "127.0.0.1", "--ports", ports]);
                 command.args(["--shards", "1", "--datapath", &plan.datapath]);
                 command.args(["--ng", &format!("udp:{NG}")]);
                 command
