@@ -151,6 +151,13 @@ impl Towards {
         Ok(())
     }
 
+    /// Keys have had the other party's next numbers: it begins anew with its next packet.
+    pub(crate) fn pause(&mut self) {
+        let mut numbers = self.read();
+        numbers.pause();
+        self.write(&numbers);
+    }
+
     /// The stream as RTCP has to speak of it, where it is one.
     pub(crate) fn stream(&self) -> Option<Stream> {
         use ebpf_abi::numbers_flags::{BEGUN, SUCCEEDED};

@@ -32,6 +32,8 @@ pub mod numbers_flags {
     pub const SUCCEEDED: u16 = 1 << 3;
     /// The present source is this node itself, which is heard alone, and silent where another one is heard.
     pub const YIELDS: u16 = 1 << 4;
+    /// Whoever is heard next begins anew, the present source too.
+    pub const PAUSED: u16 = 1 << 5;
 }
 
 /// What becomes of the RTP that comes to one port, one cache line. All zeros leaves it as it is.
@@ -158,7 +160,7 @@ impl Numbers {
         if !self.is_one_stream() {
             return Some(rtp);
         }
-        if self.flags & numbers_flags::BEGUN == 0 {
+        if self.flags & (numbers_flags::BEGUN | numbers_flags::PAUSED) != numbers_flags::BEGUN {
             return Some(self.begin(rtp, now, tick));
         }
         if rtp.ssrc == self.source {
@@ -206,6 +208,11 @@ impl Numbers {
         sent
     }
 
+    /// Others have had the present source's next numbers: it begins anew with its next packet.
+    pub const fn pause(&mut self) {
+        self.flags |= numbers_flags::PAUSED;
+    }
+
     #[inline(always)]
     const fn shift(&self, rtp: Rtp, sequence: u32, timestamp: u32) -> Rtp {
         Rtp {
@@ -243,7 +250,8 @@ impl Numbers {
                 .wrapping_add(self.passed(now.saturating_sub(self.at), tick));
             self.flags |= numbers_flags::SUCCEEDED;
         }
-        self.flags = self.flags & !numbers_flags::YIELDS | numbers_flags::BEGUN;
+        self.flags &= !(numbers_flags::YIELDS | numbers_flags::PAUSED);
+        self.flags |= numbers_flags::BEGUN;
         self.source = rtp.ssrc;
         self.first = self.sequence;
         self.sequence_offset = self.sequence.wrapping_sub(rtp.sequence as u32);

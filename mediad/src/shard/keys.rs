@@ -87,6 +87,9 @@ impl<I: PacketIo> Shard<I> {
                 continue;
             }
             self.pressing.swap_remove(at);
+            if let Some(session) = self.relay.session_mut(index) {
+                session.legs.iter_mut().for_each(Leg::rest_keys);
+            }
             self.program(index);
         }
         self.next_press = (!self.pressing.is_empty()).then(|| next.max(soonest));
@@ -192,6 +195,18 @@ impl Leg {
                     return Some((self.port, to, packet));
                 }
             }
+        }
+    }
+
+    /// All keys are pressed. They may have taken numbers that the other party has not used yet. Where the party hears one
+    /// stream, that goes on by itself, and the packets need not come here for it.
+    fn rest_keys(&mut self) {
+        let rests = |keys: &Inserter| keys.is_idle() && keys.moves();
+        if !self.towards.is_one_stream() {
+            return;
+        }
+        if self.keys.take_if(|keys| rests(keys)).is_some() {
+            self.towards.pause();
         }
     }
 

@@ -181,6 +181,26 @@ pub(crate) async fn each_party_hears_one_stream(bed: &Bed) {
     }
     talk.until_offloaded(&engine, "after a key").await;
 
+    // Bob says nothing: the packets of a key are made, in his place and with numbers that he has not used.
+    let key = Dtmf {
+        id: ID,
+        hears: Side::A,
+        order: 2,
+        digits: "8".into(),
+        duration_ms: 40,
+        gap_ms: 40,
+    };
+    ask(&engine, Request::Dtmf(key)).await;
+    for _ in 0..4 {
+        let (got, _) = receive(&talk.alice.rtp);
+        assert_eq!(got[1] & 0x7f, 101);
+        talk.heard[0].next(&got, "a key in silence");
+    }
+    // His clock has stood still meanwhile; hers goes on.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    talk.until_offloaded(&engine, "after a key in silence")
+        .await;
+
     tokio::task::spawn_blocking(move || engine.abandon())
         .await
         .unwrap();

@@ -191,6 +191,30 @@ fn a_restart_of_one_source_is_none_of_the_stream() {
     );
 }
 
+/// Three packets were made in a silence of the source, with its next three numbers, while its clock stood still.
+#[test]
+fn numbers_that_were_given_away_are_not_given_twice() {
+    let mut numbers = stream(7, 0);
+    let mut speaker = Speaker::new(1, 1_000, 0);
+    numbers.renumber(speaker.packet(), 0, TICK).unwrap();
+    for nth in 0..3_i16 {
+        let mut made = speaker.at(nth);
+        made.timestamp += 2_400;
+        let now = (400 + u64::try_from(nth).unwrap() * 20) * MS;
+        numbers.renumber(made, now, TICK).unwrap();
+    }
+    numbers.pause();
+    for nth in 0..3_u16 {
+        // 60 ms after the last one that was made.
+        let timestamp = 160 + 2_400 + 320 + 480 + u32::from(nth) * 160;
+        let next = numbers.renumber(speaker.packet(), 500 * MS, TICK);
+        assert_eq!(next, sent(11 + nth, timestamp));
+    }
+    let mut none = stream(7, 0);
+    none.pause();
+    assert_eq!(none.renumber(speaker.packet(), 0, TICK), sent(7, 0));
+}
+
 #[test]
 fn a_key_that_is_held_does_not_stop_the_clock() {
     let mut numbers = stream(7, 0);
