@@ -167,8 +167,8 @@ impl Line {
     }
 
     fn once(&self, calls: u32) -> Result<Step, BenchError> {
-        let ways = self.ways.iter().take(calls as usize).copied().collect();
-        let generator = Generator::start(&self.ends, ways, BATCH, GENERATOR_CORE)?;
+        let ways = self.ways.get(..calls as usize).unwrap_or(&self.ways);
+        let generator = Generator::start(&self.ends, ways, BATCH, [GENERATOR_CORE; 2])?;
         thread::sleep(WARM_UP);
         generator.count(true);
         thread::sleep(self.plan.time);

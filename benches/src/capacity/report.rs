@@ -114,7 +114,7 @@ impl fmt::Display for Report {
             let calls = self.calls(subject);
             let packets = calls.median().unwrap_or(0.0) * 100.0;
             let bound = if self.is_bound(subject) {
-                ", the generator's bound"
+                " or more: more could not be sent"
             } else {
                 ""
             };

@@ -1,7 +1,8 @@
 //! Calls that stand while others come and go: whether one of them loses a packet, and whether memory grows.
 //!
-//! The generator and the calls that stand have the first core; mediad has the second, and shares it with who sets calls
-//! up over NG and talks in them for a moment.
+//! The parties of the calls that stand have the first core; mediad has the second, and shares it with who sets calls up
+//! over NG and talks in them for a moment. With XDP, which does its work where a packet is sent, mediad leaves most of
+//! its core free: the callees of the calls that stand have that.
 
 mod calls;
 mod report;
@@ -20,7 +21,7 @@ pub use crate::media::Subject;
 use crate::{
     error::BenchError,
     machine::Machine,
-    media::{self, Ends, GENERATOR_CORE, Generator, Ng, Range},
+    media::{self, Ends, GENERATOR_CORE, Generator, Ng, RELAY_CORE, Range},
     memory::{self, Samples},
 };
 use calls::Turnover;
@@ -68,7 +69,11 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     let ways = ways.collect::<Result<Vec<_>, _>>()?;
     told(&format!("{} calls stand", plan.calls));
 
-    let generator = Generator::start(&ends, ways, BATCH, GENERATOR_CORE)?;
+    let cores = match plan.subject {
+        Subject::Xdp => [GENERATOR_CORE, RELAY_CORE],
+        _ => [GENERATOR_CORE; 2],
+    };
+    let generator = Generator::start(&ends, &ways, BATCH, cores)?;
     thread::sleep(WARM_UP);
     let turnover = Turnover::start(&bed, server, plan)?;
     // The first calls have come and gone.

@@ -1,8 +1,8 @@
 //! The memory that a call takes: as many calls as a carrier's node has, set up over NG by the same client on mediad and
 //! on rtpengine in turns.
 //!
-//! Counted is what the processes hold (their resident set) and what the kernel holds since they were started: sockets and
-//! other objects (slab), maps of BPF and tables of files (vmalloc, per CPU), page tables. Whoever else works on the
+//! Counted is what the processes hold (their resident set) and what the kernel holds more than before they were started:
+//! sockets and other objects (slab), maps of BPF and tables of files (vmalloc, per CPU). Whoever else works on the
 //! machine meanwhile is in the kernel's part. A call takes four ports and an address has 65,535, so more calls than
 //! [`EACH`] are shared out among several relays, of either kind alike, each with a network of its own.
 

@@ -1,6 +1,6 @@
 //! Sends G.711 packets for every call from both sides, evenly, and times those that come back.
 //!
-//! One thread does both and sleeps in between, so that a packet wakes nobody. When a packet came back is what the kernel
+//! A thread does both and sleeps in between, so that a packet wakes nobody. When a packet came back is what the kernel
 //! says, not when the thread got round to reading it.
 
 use std::{
@@ -67,6 +67,32 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    fn new() -> Self {
+        Self {
+            sent: 0,
+            received: 0,
+            latencies: vec![0; LONGEST + 1],
+            behind: 0.0,
+        }
+    }
+
+    /// One packet has come back.
+    fn took(&mut self, micros: u64) {
+        let at = usize::try_from(micros).unwrap_or(LONGEST).min(LONGEST);
+        self.latencies[at] += 1;
+        self.received += 1;
+    }
+
+    /// What another thread has seen.
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.behind = self.behind.max(other.behind);
+        for (all, count) in self.latencies.iter_mut().zip(&other.latencies) {
+            *all += count;
+        }
+    }
+
     /// The latency that this share of the packets did not exceed, in microseconds.
     pub(crate) fn quantile(&self, share: f64) -> u64 {
         #[expect(
@@ -155,50 +181,53 @@ impl Ends {
             (2, &self.callee, way.from_callee),
         ]
     }
-
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            caller: self.caller.try_clone()?,
-            callee: self.callee.try_clone()?,
-        })
-    }
 }
 
-/// The thread of a run.
+/// The threads of a run.
 pub(crate) struct Generator {
     stop: Arc<AtomicBool>,
     counting: Arc<AtomicBool>,
-    thread: JoinHandle<Traffic>,
+    threads: Vec<JoinHandle<Traffic>>,
 }
 
 impl Generator {
     /// Starts to send for each of these calls, and each time `batch` packets of a side by one system call. The packets
-    /// of a batch have one time of sending: 1 for latencies, more for packet rates.
+    /// of a batch have one time of sending: 1 for latencies, more for packet rates. The callers' side has the first
+    /// core and the callees' the second; where both are the same, one thread does both.
     pub(crate) fn start(
         ends: &Ends,
-        ways: Vec<Way>,
+        ways: &[Way],
         batch: usize,
-        core: usize,
+        cores: [usize; 2],
     ) -> io::Result<Self> {
         let [stop, counting] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let run = Run {
-            ends: ends.try_clone()?,
-            number: RUNS.fetch_add(1, Ordering::Relaxed).max(1),
-            batch: batch.max(1),
-            stop: stop.clone(),
-            counting: counting.clone(),
-            latencies: vec![0; LONGEST + 1],
-            sent: 0,
-            behind: Duration::ZERO,
+        let number = RUNS.fetch_add(1, Ordering::Relaxed).max(1);
+        let caller = Side::new(1, &ends.caller, ways, batch.max(1))?;
+        let callee = Side::new(2, &ends.callee, ways, batch.max(1))?;
+        let shares = match cores {
+            [one, other] if one == other => vec![(one, vec![caller, callee])],
+            [one, other] => vec![(one, vec![caller]), (other, vec![callee])],
         };
-        let thread = thread::spawn(move || {
-            cpu::pin(core);
-            run.run(&ways)
-        });
+        let start = |(core, sides)| {
+            let run = Run {
+                sides,
+                number,
+                batch: batch.max(1),
+                stop: stop.clone(),
+                counting: counting.clone(),
+                traffic: Traffic::new(),
+            };
+            let calls = ways.len();
+            thread::spawn(move || {
+                cpu::pin(core);
+                run.run(calls)
+            })
+        };
+        let threads = shares.into_iter().map(start).collect();
         Ok(Self {
             stop,
             counting,
-            thread,
+            threads,
         })
     }
 
@@ -210,127 +239,115 @@ impl Generator {
     /// Ends the run, after the packets that are on their way.
     pub(crate) fn stop(self) -> Traffic {
         self.stop.store(true, Ordering::Relaxed);
-        // A thread that panicked has counted nothing: the loss shows it.
-        self.thread.join().unwrap_or(Traffic {
-            sent: 1,
-            received: 0,
-            latencies: Vec::new(),
-            behind: 1.0,
-        })
+        let mut all = Traffic::new();
+        for thread in self.threads {
+            // A thread that panicked has counted nothing: what is missing shows it.
+            match thread.join() {
+                Ok(traffic) => all.add(&traffic),
+                Err(_) => all.sent += 1,
+            }
+        }
+        all
     }
 }
 
 struct Run {
-    ends: Ends,
+    sides: Vec<Side>,
     number: u8,
     batch: usize,
     stop: Arc<AtomicBool>,
     counting: Arc<AtomicBool>,
-    latencies: Vec<u64>,
-    sent: u64,
-    behind: Duration,
+    traffic: Traffic,
 }
 
 impl Run {
-    fn run(mut self, ways: &[Way]) -> Traffic {
+    fn run(mut self, calls: usize) -> Traffic {
         let mut reader = Reader::new();
-        let mut senders = [1, 2].map(|side| Sender::new(side, ways, self.batch));
-        let slice = ways.len().div_ceil(SLICES as usize).max(1);
+        let mut headers = MultiHeaders::preallocate(self.batch, None);
+        let slice = calls.div_ceil(SLICES as usize).max(1);
         let begun = Instant::now();
         let first = u32::try_from(ORIGIN.elapsed().as_millis() / PTIME.as_millis()).unwrap_or(0);
-        let mut last = *ORIGIN;
+        let (mut last, mut behind) = (begun, Duration::ZERO);
         'run: for turn in first + 1.. {
-            for (index, at) in (0..SLICES).zip((0..ways.len()).step_by(slice)) {
+            for (index, at) in (0..SLICES).zip((0..calls).step_by(slice)) {
                 let due = *ORIGIN + PTIME * turn + PTIME * index / SLICES;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 let now = Instant::now();
                 if now.saturating_duration_since(due) > BEHIND {
-                    // Not what came before the first slice that was due.
-                    self.behind += now.saturating_duration_since(last.max(begun));
+                    behind += now - last;
                 }
                 last = now;
                 if self.stop.load(Ordering::Relaxed) {
                     break 'run;
                 }
                 let counted = self.counting.load(Ordering::Relaxed);
-                let end = (at + slice).min(ways.len());
+                let mark = if counted { self.number } else { 0 };
+                let end = (at + slice).min(calls);
                 for at in (at..end).step_by(self.batch) {
-                    let mark = if counted { self.number } else { 0 };
-                    for (sender, socket) in senders
-                        .iter_mut()
-                        .zip([&self.ends.caller, &self.ends.callee])
-                    {
-                        let done = sender.send(socket, at..(at + self.batch).min(end), turn, mark);
-                        self.sent += if counted { done } else { 0 };
+                    for side in &mut self.sides {
+                        let done =
+                            side.send(&mut headers, at..(at + self.batch).min(end), turn, mark);
+                        self.traffic.sent += if counted { done } else { 0 };
                     }
                 }
                 self.read(&mut reader);
             }
         }
-        let lasted = begun.elapsed();
+        self.traffic.behind = behind.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-9);
         let (end, mut idle) = (Instant::now() + LAST, 0);
         while idle < 5 && Instant::now() < end {
             thread::sleep(PTIME);
             idle = if self.read(&mut reader) { 0 } else { idle + 1 };
         }
-        Traffic {
-            sent: self.sent,
-            received: self.latencies.iter().sum(),
-            latencies: self.latencies,
-            behind: self.behind.as_secs_f64() / lasted.as_secs_f64().max(1e-9),
-        }
+        self.traffic
     }
 
     /// Whether anything waited.
     fn read(&mut self, reader: &mut Reader) -> bool {
         let mut any = false;
-        for socket in [&self.ends.caller, &self.ends.callee] {
-            let (latencies, number) = (&mut self.latencies, self.number);
-            any |= reader.read(socket, |packet, came| {
+        for side in &self.sides {
+            let (traffic, number) = (&mut self.traffic, self.number);
+            any |= reader.read(&side.socket, |packet, came| {
                 if packet.len() != PACKET || packet[RUN] != number {
                     return;
                 }
-                let Ok(sent) = packet[STAMP].try_into().map(u64::from_be_bytes) else {
-                    return;
-                };
-                let micros = came.saturating_sub(sent) / 1000;
-                latencies[usize::try_from(micros).unwrap_or(LONGEST).min(LONGEST)] += 1;
+                if let Ok(sent) = packet[STAMP].try_into().map(u64::from_be_bytes) {
+                    traffic.took(came.saturating_sub(sent) / 1000);
+                }
             });
         }
         any
     }
 }
 
-/// The packets of one side.
-struct Sender {
-    side: u32,
-    /// Where each call's goes, and who it is from.
+/// The parties of one side.
+struct Side {
+    socket: UdpSocket,
+    /// Where each call's packets go, and who they are from.
     ways: Vec<(Option<SockaddrStorage>, [u8; 4])>,
-    headers: MultiHeaders<SockaddrStorage>,
     packets: Vec<[u8; PACKET]>,
 }
 
-impl Sender {
-    fn new(side: u32, ways: &[Way], batch: usize) -> Self {
-        let to = |way: &Way| match side {
+impl Side {
+    fn new(number: u32, socket: &UdpSocket, ways: &[Way], batch: usize) -> io::Result<Self> {
+        let to = |way: &Way| match number {
             1 => way.from_caller,
             _ => way.from_callee,
         };
-        Self {
-            side,
+        let ways = ways.iter();
+        Ok(Self {
+            socket: socket.try_clone()?,
             ways: ways
-                .iter()
-                .map(|way| (Some(to(way).into()), ssrc(side, way)))
+                .map(|way| (Some(to(way).into()), ssrc(number, way)))
                 .collect(),
-            headers: MultiHeaders::preallocate(batch, None),
             packets: vec![packet(); batch],
-        }
+        })
     }
 
     /// Sends for these calls, no more than a batch; how many packets went out.
     fn send(
         &mut self,
-        socket: &UdpSocket,
+        headers: &mut MultiHeaders<SockaddrStorage>,
         calls: std::ops::Range<usize>,
         turn: u32,
         mark: u8,
@@ -355,15 +372,7 @@ impl Sender {
         let to: Vec<_> = ways.iter().map(|way| way.0).collect();
         let slices = slices.iter().take(to.len());
         let flags = MsgFlags::MSG_DONTWAIT;
-        let sent = sendmmsg(
-            socket.as_raw_fd(),
-            &mut self.headers,
-            slices,
-            &to,
-            [],
-            flags,
-        );
-        debug_assert!(self.side == 1 || self.side == 2);
+        let sent = sendmmsg(self.socket.as_raw_fd(), headers, slices, &to, [], flags);
         sent.map_or(0, |sent| sent.count() as u64)
     }
 }

@@ -37,6 +37,8 @@ pub enum Subject {
     Floor,
     /// rtpengine's userspace relay.
     Rtpengine,
+    /// A bare loop over sockets, which whoever measures it starts: the floor of relays without XDP.
+    Bare,
     /// mediad on plain sockets.
     Sockets,
     /// mediad on io_uring.
@@ -54,9 +56,10 @@ pub(crate) struct Running {
 
 impl Subject {
     /// In the order of their turns.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Floor,
         Self::Rtpengine,
+        Self::Bare,
         Self::Sockets,
         Self::IoUring,
         Self::Xdp,
@@ -67,6 +70,7 @@ impl Subject {
         match self {
             Self::Floor => "floor",
             Self::Rtpengine => "rtpengine",
+            Self::Bare => "bare loop",
             Self::Sockets => "sockets",
             Self::IoUring => "io-uring",
             Self::Xdp => "xdp",
@@ -84,6 +88,13 @@ impl Subject {
         let log = folder.join("relay.log");
         let node = bed.node();
         let process = match self {
+            Self::Bare => {
+                return Ok(Running {
+                    process: None,
+                    is_mediad: false,
+                    _floor: Vec::new(),
+                });
+            }
             Self::Floor => {
                 let guards: Result<Vec<_>, _> = node.enter(|| {
                     bed.node_interfaces()

@@ -3,8 +3,9 @@
 //! Every relay is told of the calls by rtpengine's NG protocol. Since the kernel does a packet's receiving work in the
 //! sender's context on a veth, a relay's own process shows only part of its cost: what is compared is the time that
 //! generator, relay and kernel took together, less what they take with a bare XDP program that sends every packet back
-//! where it came from.
+//! where it came from. What a relay that takes packets from sockets cannot do without is shown by a bare loop.
 
+mod bare;
 mod report;
 
 use std::{io, net::SocketAddr, path::Path, thread, time::Duration};
@@ -13,6 +14,7 @@ use loadtest::bed::{Bed, Family, Layout};
 
 pub use report::{Figures, Report};
 
+use self::bare::Loop;
 pub use crate::media::Subject;
 use crate::{
     cpu,
@@ -71,7 +73,7 @@ fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, Ben
                 .map(|call| ng.open(call, addresses))
                 .collect::<Result<_, _>>()?
         }
-        // The bare program takes whatever comes.
+        // The bare program and the bare loop take whatever comes.
         None => {
             let ip = bed.node_ip(Family::V4);
             (PORTS.0..)
@@ -85,7 +87,11 @@ fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, Ben
                 .collect()
         }
     };
-    let generator = Generator::start(&ends, ways, 1, GENERATOR_CORE)?;
+    let _bare = match subject {
+        Subject::Bare => Some(Loop::start(&bed, &ways, ends.addresses()?)?),
+        _ => None,
+    };
+    let generator = Generator::start(&ends, &ways, 1, [GENERATOR_CORE; 2])?;
     thread::sleep(WARM_UP);
     let before = Work::now(relay.pid())?;
     generator.count(true);

@@ -203,15 +203,16 @@ impl fmt::Display for Report {
                 Subject::Floor => "-".to_owned(),
                 _ => text,
             };
+            let own = match subject {
+                Subject::Floor | Subject::Bare => "-".to_owned(),
+                _ => format!("{:.2}", self.all(subject, |f| f.own_us.unwrap_or(0.0))),
+            };
             writeln!(
                 f,
                 "| {} | {:.2} | {} | {} | {:.0} | {:.0} | {} | {:.3} |",
                 subject.name(),
                 self.all(subject, |f| f.cpu_us),
-                beyond(format!(
-                    "{:.2}",
-                    self.all(subject, |f| f.own_us.unwrap_or(0.0))
-                )),
+                own,
                 beyond(format!("{:.2}", self.ratio(subject))),
                 self.all(subject, |f| as_float(f.p50_us)),
                 self.all(subject, |f| as_float(f.p99_us)),
