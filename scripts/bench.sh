@@ -21,10 +21,19 @@ measure() {
 
 if [ "$(id -u)" -eq 0 ]; then
   echo "== XDP program: ns a packet by test run, against the bare program"
-  "$bin/xdp_cost"
+  measure "$bin/xdp_cost"
   echo
   echo "== relays side by side: rtpengine, and mediad on each datapath"
-  "$bin/relay" --calls "${CALLS:-400}" --seconds "${SECONDS_EACH:-10}" --rounds "${ROUNDS:-3}"
+  measure "$bin/relay" --calls "${CALLS:-1000}" --seconds "${SECONDS_EACH:-5}" --rounds "${ROUNDS:-3}"
+  echo
+  echo "== calls on one core before packets are lost: rtpengine, and mediad over io_uring"
+  measure "$bin/capacity" --rounds "${ROUNDS:-2}"
+  echo
+  echo "== memory of a call: rtpengine, and mediad"
+  measure "$bin/footprint" --calls "${MEMORY_CALLS:-20000}" --rounds 1
+  echo
+  echo "== calls set up and torn down while others stand"
+  measure "$bin/churn" --calls "${STANDING_CALLS:-2000}" --rate "${CHURN_RATE:-500}" --seconds "${CHURN_SECONDS:-60}"
   echo
   echo "== calls while banned sources and strangers flood, with XDP and without"
   measure "$bin/flood" --seconds "${SECONDS_EACH:-12}" --rounds "${ROUNDS:-3}"

@@ -8,7 +8,7 @@ pub mod dashboard;
 pub mod error;
 pub mod flood;
 pub mod footprint;
-mod machine;
+pub mod machine;
 pub mod media;
 mod memory;
 pub mod mixed;

@@ -9,7 +9,7 @@ use crate::media::RTPENGINE;
 
 /// A machine, and how busy it was when a bench began.
 #[derive(Clone, Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     processor: String,
     cores: usize,
     memory_gib: f64,
@@ -23,7 +23,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// This one, now.
-    pub(crate) fn now() -> Self {
+    #[must_use]
+    pub fn now() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
@@ -59,7 +60,8 @@ impl Machine {
     }
 
     /// For scripts.
-    pub(crate) fn json(&self) -> Value {
+    #[must_use]
+    pub fn json(&self) -> Value {
         json!({
             "processor": self.processor,
             "cores": self.cores,

@@ -17,7 +17,7 @@ struct Arguments {
     /// Calls set up and torn down a second.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
-    /// Seconds that it lasts.
+    /// Seconds that it lasts. mediad keeps its answers for 30 s to repeat them, so memory is flat from then on only.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The path of the packets.

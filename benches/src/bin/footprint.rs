@@ -11,7 +11,7 @@ use clap::Parser;
 /// Sets calls up over NG on rtpengine and on mediad, and compares the memory that they take. Needs root.
 #[derive(Parser)]
 struct Arguments {
-    /// Calls at once; beyond 16,000, for which a relay has ports, several relays share them.
+    /// Calls at once; beyond what one relay has ports and files for, several share them.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     calls: u32,
     /// Turns of each relay.

@@ -3,8 +3,9 @@
 //!
 //! Counted is what the processes hold (their resident set) and what the kernel holds more than before they were started:
 //! sockets and other objects (slab), maps of BPF and tables of files (vmalloc, per CPU). Whoever else works on the
-//! machine meanwhile is in the kernel's part. A call takes four ports and an address has 65,535, so more calls than
-//! [`EACH`] are shared out among several relays, of either kind alike, each with a network of its own.
+//! machine meanwhile is in the kernel's part. A call takes four ports and an address has 65,535, and a process may open
+//! only so many files: calls beyond that are shared out among several relays, of either kind alike, each with a network
+//! of its own. What one of them holds before its first call is counted once.
 
 mod report;
 
@@ -25,13 +26,17 @@ use crate::{
 /// The ports of a relay.
 const PORTS: Range = (1_536, 65_535);
 /// The calls that a relay has ports for.
-pub const EACH: u32 = 16_000;
+const EACH: u32 = 16_000;
+/// Files of a call in a relay at most: two ports of each party, and a second socket on one of them that knows its peer.
+const FILES: u64 = 6;
+/// Files of a relay that are no sockets of calls.
+const OTHER_FILES: u64 = 1_024;
 /// The relays that are compared.
 pub const SUBJECTS: [Subject; 3] = [Subject::Rtpengine, Subject::IoUring, Subject::Xdp];
 /// Packets that each party sends, so that its source is learned ...
-const PACKETS: u16 = 6;
+const PACKETS: u16 = 5;
 /// ... with so much time in between, in which the relay gets through all of them.
-const BETWEEN: Duration = Duration::from_millis(700);
+const BETWEEN: Duration = Duration::from_millis(300);
 /// Calls that send before what has come back is read.
 const CHUNK: usize = 256;
 
@@ -50,10 +55,18 @@ pub struct Plan {
 /// A relay is missing, fails, or refuses a call.
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
     media::raise_limits();
-    let mut report = Report::new(plan, Machine::now());
+    let files = mediad::limits::open_files().saturating_sub(OTHER_FILES) / FILES;
+    let each = u32::try_from(files).unwrap_or(EACH).clamp(1, EACH);
+    let relays = plan.calls.div_ceil(each).max(1);
+    if relays > 1 {
+        told(&format!(
+            "{relays} relays share the calls: each has ports and files for {each} at most"
+        ));
+    }
+    let mut report = Report::new(plan, relays, Machine::now());
     for round in 1..=plan.rounds {
         for subject in SUBJECTS {
-            let figures = measure(plan, subject, programs)?;
+            let figures = measure(plan, relays, subject, programs)?;
             let (name, rounds) = (subject.name(), plan.rounds);
             told(&format!("round {round} of {rounds}: {name:<10} {figures}"));
             report.add(round, subject, figures);
@@ -62,8 +75,12 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     Ok(report)
 }
 
-fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, BenchError> {
-    let relays = plan.calls.div_ceil(EACH).max(1);
+fn measure(
+    plan: Plan,
+    relays: u32,
+    subject: Subject,
+    programs: &Path,
+) -> Result<Figures, BenchError> {
     let beds = (0..relays).map(|_| Bed::new(Layout::default()));
     let beds = beds.collect::<Result<Vec<_>, _>>()?;
     let ends = beds.iter().map(|bed| Ends::open(bed, 40_000));
@@ -97,7 +114,7 @@ fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, Ben
         heard += talk(ends, &ways);
     }
     let full = Held::now(&running, before)?;
-    Ok(Figures::new(plan, empty, full, heard))
+    Ok(Figures::new((plan.calls, relays), empty, full, heard))
 }
 
 /// Each party of these calls talks for a moment; how many of the last packets came back.

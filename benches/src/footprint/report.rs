@@ -16,28 +16,32 @@ const RATIO: f64 = 0.5;
 /// What one turn measured, in KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// What the processes and the kernel held before the first call.
+    /// What a relay and the kernel for it held before the first call.
     pub empty: f64,
     /// What a call added to the processes.
     pub process: f64,
     /// What a call added to the kernel.
     pub kernel: f64,
-    /// All that is held, shared out among the calls.
+    /// Both, and a call's share of what one relay held before.
     pub call: f64,
     /// Packets of both parties that came back in the end, in percent.
     pub heard_pct: f64,
 }
 
 impl Figures {
-    #[expect(clippy::cast_precision_loss, reason = "quotients for people")]
-    pub(super) fn new(plan: Plan, empty: Held, full: Held, heard: u64) -> Self {
-        let each = |kib: u64| kib as f64 / f64::from(plan.calls.max(1));
+    /// Of so many calls on so many relays.
+    pub(super) fn new((calls, relays): (u32, u32), empty: Held, full: Held, heard: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "quotients for people")]
+        let share = |kib: u64, of: u32| kib as f64 / f64::from(of.max(1));
+        let process = share(full.processes.saturating_sub(empty.processes), calls);
+        let kernel = share(full.kernel.saturating_sub(empty.kernel), calls);
+        let empty = share(empty.processes + empty.kernel, relays);
         Self {
-            empty: (empty.processes + empty.kernel) as f64,
-            process: each(full.processes.saturating_sub(empty.processes)),
-            kernel: each(full.kernel.saturating_sub(empty.kernel)),
-            call: each(full.processes + full.kernel),
-            heard_pct: each(heard) * 50.0,
+            empty,
+            process,
+            kernel,
+            call: empty / f64::from(calls.max(1)) + process + kernel,
+            heard_pct: share(heard, calls) * 50.0,
         }
     }
 }
@@ -61,14 +65,16 @@ impl fmt::Display for Figures {
 #[derive(Debug)]
 pub struct Report {
     plan: Plan,
+    relays: u32,
     machine: Machine,
     rounds: Rounds<Subject, Figures>,
 }
 
 impl Report {
-    pub(super) const fn new(plan: Plan, machine: Machine) -> Self {
+    pub(super) const fn new(plan: Plan, relays: u32, machine: Machine) -> Self {
         Self {
             plan,
+            relays,
             machine,
             rounds: Rounds::new(),
         }
@@ -115,6 +121,7 @@ impl Report {
         json!({
             "machine": self.machine.json(),
             "calls": self.plan.calls,
+            "relays": self.relays,
             "rounds": self.plan.rounds,
             "subjects": subjects,
             "met": self.is_met(),
@@ -126,8 +133,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} calls that have talked, {} rounds; medians (lowest to highest)\n",
-            self.plan.calls, self.plan.rounds
+            "{} calls that have talked, on {} relays of a kind, {} rounds; medians (lowest to highest)\n",
+            self.plan.calls, self.relays, self.plan.rounds
         )?;
         writeln!(
             f,
