@@ -276,6 +276,12 @@ pub struct Handling {
     /// one speaks to it, or this node does. RTCP is told in its numbers. Not of video, nor of what is encrypted, which keep
     /// theirs. The default is `false`.
     pub one_stream: bool,
+    /// Nothing is sent to this leg's party before a packet has come from it, as firewalls are that block who is there
+    /// too early.
+    pub waits: bool,
+    /// Empty datagrams are sent to where the party's SDP says until a packet has come from it: they open the way back
+    /// through a NAT on this side.
+    pub pierces: bool,
 }
 
 impl Default for Handling {
@@ -289,6 +295,8 @@ impl Default for Handling {
             filter: Filter::default(),
             makes_rtcp: false,
             one_stream: false,
+            waits: false,
+            pierces: false,
         }
     }
 }

@@ -140,6 +140,8 @@ pub struct Policy {
     pub handover: bool,
     /// Where the peer's signaling comes from.
     pub seen_at: Option<IpAddr>,
+    /// Nothing is sent to the peer before a packet has come from it.
+    pub waits: bool,
 }
 
 impl Default for Policy {
@@ -148,6 +150,7 @@ impl Default for Policy {
             sources: SourcePolicy::default(),
             handover: true,
             seen_at: None,
+            waits: false,
         }
     }
 }
@@ -290,6 +293,9 @@ impl Learner {
             return self.before.or_else(|| self.source());
         };
         if signalled.ip().is_unspecified() || signalled.port() == 0 {
+            return None;
+        }
+        if self.policy.waits && self.source().or(self.before).is_none() {
             return None;
         }
         if self.policy.sends_to_sdp() {

@@ -343,6 +343,7 @@ impl Leg {
             sources: self.handling.sources,
             handover: self.handling.handover,
             seen_at: self.handling.seen_at,
+            waits: self.handling.waits,
         }
     }
 

@@ -22,7 +22,7 @@ use loadtest::{
     http,
     metrics::Page,
     process::{Interrupt, Process, Signal, Tool},
-    sipp::{Agent, Media, Scenario},
+    sipp::{Agent, Hold, Media, Scenario},
 };
 
 const KAMAILIO: Tool = Tool {
@@ -45,6 +45,8 @@ auto_aliases=no
 listen=udp:@PROXY@
 mpath="@MODULES@"
 loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "corex.so"
 loadmodule "sl.so"
 loadmodule "rr.so"
 loadmodule "pv.so"
@@ -54,6 +56,7 @@ loadmodule "siputils.so"
 loadmodule "rtpengine.so"
 modparam("rtpengine", "rtpengine_sock", "udp:@NG@")
 modparam("rtpengine", "rtpengine_retr", 2)
+modparam("rtpengine", "extra_id_pv", "$avp(branch)")
 route[FLAGS] {
     if ($rU == "2" || $avp(rich) == "1") {
         $avp(rich) = "1";
@@ -72,6 +75,11 @@ request_route {
     if (has_totag()) {
         if (loose_route()) {
             if (is_method("BYE")) rtpengine_delete();
+            if (is_method("INVITE")) {
+                route(FLAGS);
+                rtpengine_manage("$var(flags)");
+                t_on_reply("MEDIA");
+            }
             t_relay();
             exit;
         }
@@ -81,6 +89,15 @@ request_route {
     record_route();
     if (is_method("INVITE")) {
         t_newtran();
+        if ($rU == "3") {
+            # Two phones, each with media of its own.
+            $ru = "sip:3@@CALLEE@";
+            append_branch("sip:3@@OTHER@");
+            t_on_branch("FORK");
+            t_on_reply("FORKED");
+            t_relay();
+            exit;
+        }
         route(FLAGS);
         if (!rtpengine_manage("$var(flags)")) { t_reply("500", "No Media"); exit; }
         t_on_reply("MEDIA");
@@ -94,6 +111,14 @@ onreply_route[MEDIA] {
         route(FLAGS);
         rtpengine_manage("$var(flags)");
     }
+}
+branch_route[FORK] {
+    $avp(branch) = @via[1].branch + $T_branch_idx;
+    rtpengine_offer("replace-origin ICE=remove RTP/AVP via-branch=extra");
+}
+onreply_route[FORKED] {
+    $avp(branch) = @via[2].branch + $T_branch_idx;
+    if (has_body("application/sdp")) rtpengine_answer("replace-origin ICE=remove RTP/AVP via-branch=extra");
 }
 failure_route[FREE] {
     rtpengine_delete();
@@ -141,6 +166,7 @@ impl Bed {
         let script = SCRIPT
             .replace("@PROXY@", &at(2, 5060).to_string())
             .replace("@CALLEE@", &at(4, 5060).to_string())
+            .replace("@OTHER@", &at(5, 5060).to_string())
             .replace("@NG@", &at(1, 2223).to_string())
             .replace("@MODULES@", modules.unwrap());
         std::fs::write(path.join("kamailio.cfg"), script).unwrap();
@@ -245,6 +271,54 @@ fn kamailios_calls_go_through_mediad() {
             bed.logs()
         );
     }
+    // Both parties' audio of five calls, of a second each, but for what came before the other's source was known.
+    bed.until("the audio is counted", |bed| {
+        let labels = [("result", "forwarded")];
+        let forwarded = bed.metrics().sum("tandem_media_packets_total", &labels);
+        forwarded > 5.0 * 2.0 * f64::from(audio::RATE) * 0.9
+    });
+    // Hold and its end, a caller who gives up, and a fork whose callee hangs up.
+    let hold = Hold::SendOnly;
+    for (number, caller, callees) in [
+        (
+            "1",
+            Scenario::CallerHolds(hold),
+            vec![Scenario::CalleeHeld(hold)],
+        ),
+        ("1", Scenario::CallerCancels, vec![Scenario::CalleeRings]),
+        (
+            "3",
+            Scenario::CallerWaits,
+            vec![Scenario::CalleeHangsUp, Scenario::CalleeRings],
+        ),
+    ] {
+        let callees: Vec<_> = (4..)
+            .zip(callees)
+            .map(|(host, scenario)| {
+                let callee = Agent {
+                    talk: Duration::from_millis(300),
+                    ..bed.agent(scenario, host, Voice::CALLEE)
+                };
+                callee.start(None, bed.folder.path()).unwrap()
+            })
+            .collect();
+        let caller = Agent {
+            target: Some(at(2, 5060)),
+            number: number.to_owned(),
+            talk: Duration::from_millis(300),
+            ..bed.agent(caller, 3, Voice::CALLER)
+        };
+        thread::sleep(Duration::from_millis(200));
+        let caller = caller.start(None, bed.folder.path()).unwrap();
+        let caller = caller
+            .finish(Duration::from_secs(20), &Interrupt::default())
+            .unwrap();
+        assert!(caller.all_well(1), "{caller:#?}\n{}", bed.logs());
+        for callee in callees {
+            let callee = callee.stop(Duration::from_secs(3));
+            assert!(callee.all_well(1), "{callee:#?}\n{}", bed.logs());
+        }
+    }
     for command in ["offer", "answer", "delete"] {
         assert!(
             bed.requests(command, "ok") >= 5.0,
@@ -253,12 +327,6 @@ fn kamailios_calls_go_through_mediad() {
         );
         assert_eq!(bed.requests(command, "error"), 0.0, "{}", bed.logs());
     }
-    // Both parties' audio of five calls, of a second each, but for what came before the other's source was known.
-    bed.until("the audio is counted", |bed| {
-        let labels = [("result", "forwarded")];
-        let forwarded = bed.metrics().sum("tandem_media_packets_total", &labels);
-        forwarded > 5.0 * 2.0 * f64::from(audio::RATE) * 0.9
-    });
     bed.until("nothing is left", |bed| {
         bed.metrics().sum("tandem_media_ports_used", &[]) == 0.0
     });

@@ -26,6 +26,8 @@ mod recording;
 mod rtcp;
 #[path = "xdp_engine/sources.rs"]
 mod sources;
+#[path = "xdp_engine/treated.rs"]
+mod treated;
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -52,6 +54,7 @@ use prometheus::Registry;
 use recording::*;
 use rtcp::*;
 use sources::*;
+use treated::*;
 
 /// Caller - node - callee.
 struct Bed {
@@ -584,6 +587,8 @@ on_both_families! {
     a_neighbour_does_not_keep_the_rtcp_of_a_party
     rtcp_of_parties_that_are_apart_stays
     each_party_hears_one_stream
+    what_is_silenced_or_overheard_leaves_xdp_and_comes_back
+    reports_are_made_of_calls_that_stay_on_xdp
 }
 
 #[test]

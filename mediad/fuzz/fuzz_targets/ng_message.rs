@@ -5,7 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use ng::{
     Encoding, Request, Value,
     description::{self, Face, Shown},
-    frame, options,
+    frame,
+    made::{self, Section, Sketch},
+    options,
 };
 use sip::sdp::{Relay, Sdp};
 
@@ -61,5 +63,29 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..2 {
         let out = description::finish(&sdp, &rewritten, &options, &streams, &mut face, mark);
         assert!(Sdp::parse(&out).is_ok());
+    }
+    // Who listens is offered the same formats, and accepts them.
+    let media = sdp.media();
+    let sketches: Vec<_> = media.iter().map(Sketch::of).collect();
+    let sections: Vec<_> = sketches
+        .iter()
+        .map(|sketch| Section {
+            sketch,
+            address,
+            rtp: 20_000,
+            direction: "sendonly",
+            label: Some(1),
+        })
+        .collect();
+    let body = made::make(7, 1, &sections);
+    if let Ok(made) = Sdp::parse(&body) {
+        let again = made.media();
+        assert_eq!(again.len(), media.len());
+        for (sketch, media) in sketches.iter().zip(&again) {
+            assert!(sketch.is_accepted_by(media));
+        }
+    }
+    for media in &media {
+        Sketch::of_one(media, &options.codecs.accept);
     }
 });

@@ -84,9 +84,30 @@ pub fn finish(
         }
     }
     let mut out = writer.out;
+    if !options.attributes.is_empty() {
+        out = edited(&out, &media, options);
+    }
     let origin = origin(sdp, rewritten, options, face, &out);
     out.splice(origin_at..origin_at, origin);
     out
+}
+
+/// With what is wanted of the attributes. Where the `o=` line belongs stays, as none stands before it.
+fn edited(out: &[u8], media: &[sip::sdp::Media<'_, '_>], options: &Options) -> Vec<u8> {
+    let mut edited = Vec::with_capacity(out.len() + 64);
+    for (at, lines) in sections(out).into_iter().enumerate() {
+        let of = at.checked_sub(1);
+        let of = of.and_then(|index| Some((media.get(index)?.kind(), index)));
+        let mut lines: Vec<_> = lines.into_iter().map(<[u8]>::to_vec).collect();
+        // A body may end without the end of its last line.
+        if let Some(last) = lines.last_mut().filter(|last| !last.ends_with(b"\n")) {
+            last.truncate(last.trim_ascii_end().len());
+            last.extend_from_slice(b"\r\n");
+        }
+        options.attributes.apply(of, &mut lines);
+        edited.extend(lines.concat());
+    }
+    edited
 }
 
 /// Whether `sdp` bears this mark of [`finish`].

@@ -40,8 +40,8 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         "port-latching" | "unidirectional" => Nothing,
         "no-port-latching" => Otherwise("a call keeps its ports"),
         "reset" => Otherwise("a source is learned anew where its description changes"),
-        "pierce-nat" => Refuse("mediad sends no packets of its own"),
-        "nat-wait" => Refuse("mediad forwards from the first packet on"),
+        "pierce-nat" => Set(|options| options.sources.pierces = true),
+        "nat-wait" => Set(|options| options.sources.waits = true),
 
         // RTCP.
         "no-rtcp-attribute" => Set(|options| options.rtcp_attribute = RtcpAttribute::None),
@@ -55,9 +55,8 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         "loop-protect" => Set(|options| options.loop_protect = true),
         "strip-extmap" => Set(|options| options.strip_extmap = true),
         "original-sendrecv" => Nothing,
-        "generate-mid" | "sdp-attr" | "sdp-media-remove" | "extmap" | "bundle" => {
-            Refuse("not there yet")
-        }
+        "generate-mid" => Set(|options| options.attributes.generate_mid = true),
+        "sdp-media-remove" | "extmap" | "bundle" => Refuse("not there yet"),
 
         // Codecs.
         "asymmetric-codecs"

@@ -45,7 +45,9 @@ pub enum FrameError {
 /// assert_eq!(stream.next_frame(), Ok(None));
 /// stream.push(b"nge2 {\"command\":\"ping\"}");
 /// assert_eq!(stream.next_frame().unwrap().unwrap().body, b"d7:command4:pinge");
+/// assert!(!stream.is_empty());
 /// assert_eq!(stream.next_frame().unwrap().unwrap().cookie, b"2");
+/// assert!(stream.is_empty());
 /// ```
 #[derive(Debug, Default)]
 pub struct Framer {
@@ -78,6 +80,12 @@ impl Framer {
     /// Takes what was received.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether there is nothing of a message that is not whole.
+    pub fn is_empty(&self) -> bool {
+        let rest = &self.bytes[self.start..];
+        rest.iter().all(|byte| b"\r\n".contains(byte))
     }
 
     /// The next message that is whole.

@@ -11,6 +11,7 @@
 //! - [`description`]: what is done to an SDP beyond its addresses.
 //! - [`made`]: SDP that is made here.
 
+mod attributes;
 mod bencode;
 mod codecs;
 mod cookies;

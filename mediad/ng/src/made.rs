@@ -96,7 +96,7 @@ impl Sketch {
             let name = name.unwrap_or_default().to_ascii_lowercase();
             format == "13" || name.starts_with("telephone-event/") || name.starts_with("cn/")
         };
-        let mut formats = self.formats.split(' ');
+        let mut formats = self.formats.split_ascii_whitespace();
         formats.all(|format| accepted.contains(&format) || is_beside(format))
     }
 }

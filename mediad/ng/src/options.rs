@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::{
     Command, Request, Value,
+    attributes::Attributes,
     codecs::Codecs,
     flags::{self, Effect},
     keys,
@@ -53,6 +54,8 @@ pub struct Options {
     pub strip_extmap: bool,
     /// The packet time that is asked for, in milliseconds.
     pub ptime: Option<u16>,
+    /// What is done to the SDP's `a=` lines at last.
+    pub attributes: Attributes,
     /// Whether the parties hear RTCP of the server instead of each other's.
     pub generate_rtcp: Option<bool>,
     /// Whether no media of the call is handed on.
@@ -125,6 +128,10 @@ pub struct Sources {
     pub strict: bool,
     /// It may move to another address in mid-call.
     pub handover: bool,
+    /// It is sent nothing before it has sent something.
+    pub waits: bool,
+    /// It is sent empty datagrams until it has.
+    pub pierces: bool,
 }
 
 /// How a party's address is learned from its packets.
@@ -238,6 +245,11 @@ impl Reader {
                 // The profile is the one that was answered anyway.
                 self.options.profile = wanted.filter(|wanted| wanted != "ACCEPT");
             }
+            "sdp-attr" => {
+                if let Err(why) = self.options.attributes.take(value) {
+                    self.refuse(key, value, why);
+                }
+            }
             "generate-rtcp" => self.options.generate_rtcp = Some(!keys::is_off(value)),
             "drop-traffic" => match value.text().map(keys::plain).as_deref() {
                 Some("stop") => self.options.drop_traffic = Some(false),
@@ -280,6 +292,16 @@ impl Reader {
 
     /// A flag: a word, `word=value`, or a word with its value after a dash.
     fn flag(&mut self, flag: &[u8]) {
+        const ATTRIBUTES: &str = "sdp-attr-";
+        let (start, rest) = flag.split_at(flag.len().min(ATTRIBUTES.len()));
+        if keys::plain(start) == ATTRIBUTES {
+            // Their case and signs matter.
+            let rest = String::from_utf8_lossy(rest);
+            if let Err(why) = self.options.attributes.flag(&rest) {
+                self.refuse("sdp-attr", &Value::from_text(flag), why);
+            }
+            return;
+        }
         if let Some(at) = flag.iter().position(|byte| *byte == b'=') {
             let (key, value) = (keys::plain(&flag[..at]), &flag[at + 1..]);
             if key == "direction" {

@@ -87,6 +87,9 @@ impl ControlLearner {
         if self.signalled.is_some_and(is_nowhere) {
             return None;
         }
+        if self.policy.waits && rtp.or(self.source).is_none() {
+            return None;
+        }
         let learned = || {
             if self.policy.sends_to_sdp() && self.signalled.is_some() {
                 return None;

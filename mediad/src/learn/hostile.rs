@@ -218,6 +218,7 @@ fn policy(sources: SourcePolicy, handover: bool) -> Policy {
         sources,
         handover,
         seen_at: None,
+        waits: false,
     }
 }
 

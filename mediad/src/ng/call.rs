@@ -119,6 +119,9 @@ pub(super) struct Totals {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) errors: u64,
+    /// Streams that are over in which nobody sent, and in which one party alone did.
+    pub(super) zero_way: u64,
+    pub(super) one_way: u64,
 }
 
 /// The tags of a request are not those of its call.
@@ -525,6 +528,11 @@ impl Totals {
     pub(super) const fn add_session(&mut self, stats: &SessionStats) {
         self.add(&stats.from_a);
         self.add(&stats.from_b);
+        match (stats.from_a.packets, stats.from_b.packets) {
+            (0, 0) => self.zero_way += 1,
+            (0, _) | (_, 0) => self.one_way += 1,
+            _ => {}
+        }
     }
 
     /// Adds what others carried.
@@ -532,6 +540,8 @@ impl Totals {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.errors += other.errors;
+        self.zero_way += other.zero_way;
+        self.one_way += other.one_way;
     }
 }
 

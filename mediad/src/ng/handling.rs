@@ -41,6 +41,8 @@ pub(super) fn apply(
     if said.handover || said.strict {
         leg.handover = said.handover;
     }
+    leg.waits |= said.waits;
+    leg.pierces |= said.pierces;
     let [a, b] = both;
     let [was_a, was_b] = before;
     let new = |now: &Handling, was| (*now != was).then(|| now.clone());
@@ -75,6 +77,7 @@ mod tests {
                 learning: Some(Learning::Off),
                 strict: false,
                 handover: false,
+                ..Sources::default()
             },
             ..Options::default()
         };

@@ -4,30 +4,22 @@
 //! A browser asks whatever page it shows to, also from this machine, where requests need no permission. So a request
 //! with an `Origin` is refused (a page can make its own name mean this machine), and so is a content type that a page may send without being asked.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State, connect_info::Connected},
+    body::{Body, Bytes},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::{IncomingStream, Listener},
 };
 use futures_util::{SinkExt, StreamExt};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ng::frame;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -41,16 +33,23 @@ use tokio_tungstenite::{
     },
 };
 use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
 use tracing::{debug, warn};
 
 use super::{
     desk::Desk,
-    tcp::{CONNECTIONS, WRITE_TIMEOUT, keep_alive},
+    tcp::{CONNECTIONS, PATIENCE, WRITE_TIMEOUT, keep_alive},
 };
 
 /// The sub-protocol, and the content type of messages.
 const PROTOCOL: &str = "ng.rtpengine.com";
 const CONTENT: &str = "application/x-rtpengine-ng";
+
+/// How long a request may take, its body's way here included.
+const REQUEST: Duration = Duration::from_secs(30);
+/// A WebSocket that says nothing for so long is pinged, and ended where it is silent for as long again. What comes in
+/// pieces says nothing until it is whole.
+const SILENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 struct Http {
@@ -64,111 +63,86 @@ pub(super) async fn serve(
     desk: Arc<Desk>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let door = Door {
-        listener,
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let http = Http {
         desk: Arc::clone(&desk),
-        room: Arc::new(Semaphore::new(CONNECTIONS)),
+        stop: stop.clone(),
     };
-    let http = Http { desk, stop };
-    let routes = Router::new()
+    let router = Router::new()
         .route("/ng", post(cookie).get(websocket))
         .route("/ng-plain", post(plain).get(websocket))
         .route("/ping", get(|| async { "pong\n" }))
         .route("/metrics", get(metrics))
         .fallback(websocket)
-        .layer(middleware::from_fn(no_page))
+        .layer(middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(frame::MAX_MESSAGE))
         .with_state(http);
-    let service = routes.into_make_service_with_connect_info::<Client>();
-    axum::serve(door, service).await
-}
-
-/// Lets those in who may ask, as many as there is room for.
-struct Door {
-    listener: TcpListener,
-    desk: Arc<Desk>,
-    room: Arc<Semaphore>,
-}
-
-impl Listener for Door {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
-                std::future::pending().await
-            };
-            match self.listener.accept().await {
-                Ok((stream, client)) if self.desk.allows(client.ip()) => {
-                    if let Err(error) = keep_alive(&stream) {
-                        debug!(%client, %error, "an NG connection was dropped");
-                        continue;
-                    }
-                    return (
-                        Connection {
-                            stream,
-                            _room: room,
-                        },
-                        client,
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    warn!(%error, "cannot accept an NG connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return Ok(());
+        };
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept an NG connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
+        };
+        if !desk.allows(address.ip()) {
+            continue;
         }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let client = Client {
+            address,
+            _place: Arc::new(place),
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                result = connection(stream, client, router) => if let Err(error) = result {
+                    debug!(%address, %error, "an NG connection broke off");
+                },
+            }
+        });
     }
 }
 
-/// A connection, and its place among them.
-struct Connection {
+/// Serves a client that says what it wants soon enough; one that is silent between two requests goes, too.
+async fn connection(
     stream: TcpStream,
-    _room: OwnedSemaphorePermit,
+    client: Client,
+    router: Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    keep_alive(&stream)?;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (mut router, client) = (router.clone(), client.clone());
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(client));
+            let answer: Result<Response, Infallible> = router.call(request).await;
+            answer
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    Ok(serving.await?)
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
+/// Who has connected, and its place among the connections, which it keeps where it becomes a WebSocket.
+#[derive(Clone)]
+struct Client {
+    address: SocketAddr,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// Who has connected.
-#[derive(Clone, Copy)]
-struct Client(SocketAddr);
-
-impl Connected<IncomingStream<'_, Door>> for Client {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self(*stream.remote_addr())
-    }
+/// Waits for a request and its answer, but not for ever.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answered = timeout(REQUEST, no_page(request, next)).await;
+    answered.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// Refuses what a page in a browser asks; clients of NG have no origin.
@@ -181,7 +155,7 @@ async fn no_page(request: Request, next: Next) -> Response {
 
 async fn cookie(
     State(http): State<Http>,
-    ConnectInfo(Client(client)): ConnectInfo<Client>,
+    ConnectInfo(client): ConnectInfo<Client>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -197,7 +171,7 @@ async fn cookie(
             .into_response();
     };
     let (cookie, body) = (cookie.to_vec(), body.to_vec());
-    match http.desk.answer(client.ip(), cookie, body).await {
+    match http.desk.answer(client.address.ip(), cookie, body).await {
         Some(answer) => ([(header::CONTENT_TYPE, CONTENT)], answer).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
@@ -239,7 +213,7 @@ async fn metrics(State(http): State<Http>) -> Response {
 
 async fn websocket(
     State(http): State<Http>,
-    ConnectInfo(Client(client)): ConnectInfo<Client>,
+    ConnectInfo(client): ConnectInfo<Client>,
     mut request: Request,
 ) -> Response {
     let headers = request.headers();
@@ -262,8 +236,10 @@ async fn websocket(
     tokio::spawn(async move {
         let talk = async {
             match upgrade.await {
-                Ok(stream) => messages(TokioIo::new(stream), client, &http.desk).await,
-                Err(error) => debug!(%client, %error, "an NG WebSocket was not opened"),
+                Ok(stream) => messages(TokioIo::new(stream), &client, &http.desk).await,
+                Err(error) => {
+                    debug!(client = %client.address, %error, "an NG WebSocket was not opened");
+                }
             }
         };
         tokio::select! {
@@ -281,12 +257,27 @@ async fn websocket(
 }
 
 /// Answers messages in their order.
-async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr, desk: &Arc<Desk>) {
+async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: &Client, desk: &Arc<Desk>) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(frame::MAX_MESSAGE))
         .max_frame_size(Some(frame::MAX_MESSAGE));
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-    while let Some(message) = socket.next().await {
+    let mut is_asked = false;
+    loop {
+        let message = match timeout(SILENCE, socket.next()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(_) if is_asked => return,
+            Err(_) => {
+                is_asked = true;
+                let ping = socket.send(Message::Ping(Bytes::new()));
+                match timeout(WRITE_TIMEOUT, ping).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        };
+        is_asked = false;
         let (bytes, is_text) = match message {
             Ok(Message::Binary(bytes)) => (bytes.to_vec(), false),
             Ok(Message::Text(text)) => (text.as_bytes().to_vec(), true),
@@ -299,7 +290,7 @@ async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: SocketAddr,
             return;
         };
         let (cookie, body) = (cookie.to_vec(), body.to_vec());
-        let Some(answer) = desk.answer(client.ip(), cookie, body).await else {
+        let Some(answer) = desk.answer(client.address.ip(), cookie, body).await else {
             return;
         };
         // As it was asked, where that can be: SDP need not be UTF-8.

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -22,6 +22,8 @@ pub(super) const CONNECTIONS: usize = 1024;
 const PIPELINE: usize = 256;
 /// How long a client may leave an answer unread.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for its first message, and for the rest of one that it has begun.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A client that says nothing for so long is asked whether it is there, and then this often.
 const KEEPALIVE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(10)];
 /// Read at once, in bytes.
@@ -70,7 +72,10 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
     let mut working = FuturesUnordered::new();
     let mut buffer = vec![0; CHUNK];
     let mut open = true;
+    // Until when a message has to be whole, while one is waited for.
+    let mut until = Some(Instant::now() + PATIENCE);
     loop {
+        let mut is_new = false;
         while working.len() < PIPELINE {
             let frame = match frames.next_frame() {
                 Ok(Some(frame)) => frame,
@@ -80,16 +85,29 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             };
+            is_new = true;
             let answer = async move { desk.answer(client.ip(), frame.cookie, frame.body).await };
             working.push(answer);
         }
+        if is_new {
+            until = None;
+        }
+        if until.is_none() && !frames.is_empty() {
+            until = Some(Instant::now() + PATIENCE);
+        }
+        // Who has a full pipeline is not waited for, but waits.
+        let is_waited_for = open && working.len() < PIPELINE;
+        let patience = until.filter(|_| is_waited_for);
         tokio::select! {
+            () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             Some(answer) = working.next(), if !working.is_empty() => {
                 if let Some(answer) = answer {
                     timeout(WRITE_TIMEOUT, writer.write_all(&answer)).await??;
                 }
             }
-            length = reader.read(&mut buffer), if open && working.len() < PIPELINE => {
+            length = reader.read(&mut buffer), if is_waited_for => {
                 let length = length?;
                 frames.push(&buffer[..length]);
                 // Who has said all it wants still hears the answers.

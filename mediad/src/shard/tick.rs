@@ -19,6 +19,7 @@ impl<I: PacketIo> Shard<I> {
         self.report_silence(now);
         self.close_idle(now);
         self.report_to_parties(now);
+        self.pierce();
         let copies = &self.relay.copies;
         self.gauges.copied.store(copies.sent, Ordering::Relaxed);
         self.gauges
@@ -26,6 +27,18 @@ impl<I: PacketIo> Shard<I> {
             .store(copies.lost, Ordering::Relaxed);
         self.gauges
             .publish(&self.relay.outcomes, &self.io.counters());
+    }
+
+    /// Opens the way back for parties that have sent nothing yet.
+    fn pierce(&mut self) {
+        for (_, session) in self.relay.sessions_mut() {
+            for leg in &session.legs {
+                let is_wanted = leg.handling.pierces && leg.learner.source().is_none();
+                if let Some(to) = leg.learner.destination().filter(|_| is_wanted) {
+                    self.io.send(leg.port, to, &[]);
+                }
+            }
+        }
     }
 
     /// Closes sockets that were kept for nobody.

@@ -70,6 +70,42 @@ fn versions_rise_with_changes_only() {
 }
 
 #[test]
+fn a_version_that_is_forced_rises_each_time() {
+    let options = with("\"replace\":[\"force-increment-sdp-ver\"]");
+    let mut face = Face::default();
+    for version in [3, 4, 5] {
+        let out = shown(OFFER, &options, false, &mut face);
+        assert!(out.contains(&format!("o=phone 7 {version} ")), "{out}");
+    }
+}
+
+#[test]
+fn attributes_are_changed_at_last() {
+    let out = once(
+        "\"flags\":[\"generate mid\",\"sdp-attr-remove-audio-fmtp:\",\"sdp-attr-add-none-x-Y:1\"]",
+    );
+    let (session, media) = out.split_at(out.find("m=audio").unwrap());
+    assert!(session.ends_with("t=0 0\r\na=x-Y:1\r\n"), "{out}");
+    assert!(
+        media.contains("a=mid:0\r\n") && !media.contains("fmtp"),
+        "{out}"
+    );
+    assert!(
+        out.starts_with("v=0\r\no=phone 7 3 IN IP4 192.0.2.9\r\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_single_codec_keeps_its_keys() {
+    let single = once("\"flags\":[\"single codec\"]");
+    assert!(single.contains("RTP/AVP 8 101\r\n"), "{single}");
+    assert!(!single.contains("rtpmap:0"), "{single}");
+    let other = once("\"flags\":[\"single-codec\",\"codec-strip-PCMA\"]");
+    assert!(other.contains("RTP/AVP 0 101\r\n"), "{other}");
+}
+
+#[test]
 fn codecs_are_stripped_with_what_belongs_to_them() {
     let stripped = once("\"codec\":{\"strip\":[\"pcmu\",\"telephone-event/8000\"]}");
     assert!(stripped.contains("RTP/AVP 8\r\n"), "{stripped}");

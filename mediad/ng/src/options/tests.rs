@@ -58,13 +58,17 @@ fn what_is_not_there_is_refused_by_name() {
         (r#""drop-traffic":"maybe""#, "drop-traffic=maybe"),
         (r#""trigger":"*1""#, "trigger"),
         (r#""flags":["block short"]"#, "block-short"),
-        (r#""flags":["pierce-NAT"]"#, "pierce-nat"),
         (r#""address-family":"IP5""#, "address-family=IP5"),
         (r#""media-address":"here""#, "media-address=here"),
         (r#""TOS":256"#, "tos=256"),
         (r#""delete-delay":-1"#, "delete-delay=-1"),
         (r#""audio-player":"transcoding""#, "audio-player"),
-        (r#""sdp-attr":{"audio":{"add":["x"]}}"#, "sdp-attr"),
+        (
+            r#""sdp-attr":{"text":{"add":["x"]}}"#,
+            "none, audio or video",
+        ),
+        (r#""flags":["sdp-attr-add"]"#, "sdp-attr=sdp-attr-add"),
+        (r#""sdp-media-remove":["video"]"#, "sdp-media-remove"),
     ] {
         let error = read(options).unwrap_err();
         assert!(
@@ -73,9 +77,9 @@ fn what_is_not_there_is_refused_by_name() {
         );
     }
     // All of them at once.
-    let error = read(r#""ICE":"force","flags":["pierce-NAT"]"#).unwrap_err();
+    let error = read(r#""ICE":"force","flags":["bundle"]"#).unwrap_err();
     assert!(
-        error.contains("ice=force") && error.contains("pierce-nat"),
+        error.contains("ice=force") && error.contains("bundle"),
         "{error}"
     );
 }
@@ -101,10 +105,15 @@ fn sources_are_said_by_flags() {
     let options =
         read(r#""flags":["asymmetric","strict-source","media-handover","SIP-source-address"]"#)
             .unwrap();
+    let early = read(r#""flags":["NAT-wait","pierce NAT"]"#)
+        .unwrap()
+        .sources;
+    assert!(early.waits && early.pierces);
     let sources = Sources {
         learning: Some(Learning::Off),
         strict: true,
         handover: true,
+        ..Sources::default()
     };
     assert_eq!(
         (options.sources, options.use_received_from),

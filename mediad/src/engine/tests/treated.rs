@@ -9,6 +9,7 @@ on_both_backends! {
     keys_are_held_back_or_become_others;
     others_hear_a_party_too;
     parties_have_reports_of_the_nodes_own;
+    a_way_is_opened_before_and_waited_for;
 }
 
 async fn filtered(bed: &Bed, id: u8, filter: Filter) {
@@ -279,4 +280,39 @@ async fn parties_have_reports_of_the_nodes_own(datapath: &str) {
         bed.stats(1).await.from_b.rtt_us.is_some()
     })
     .await;
+}
+
+async fn a_way_is_opened_before_and_waited_for(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let leg = |party: &Party, waits| Leg {
+        family: Family::V4,
+        port: None,
+        remote: Some(party.described()),
+        muted: false,
+        handling: Handling {
+            waits,
+            pierces: !waits,
+            ..Handling::default()
+        },
+    };
+    let create = Create {
+        id: session(1),
+        owner: String::new(),
+        a: leg(&alice, true),
+        b: leg(&bob, false),
+        apart: false,
+    };
+    let info = bed.create_with(create).await.unwrap();
+    // Bob hears nothing of anybody yet, but that somebody is there.
+    assert_eq!(bob.receive(), (Vec::new(), info.b.rtp));
+    bob.send(info.b.rtp);
+    assert_silent(&alice.rtp);
+    let first = alice.send(info.a.rtp);
+    let heard = std::iter::repeat_with(|| bob.receive().0).find(|packet| !packet.is_empty());
+    assert_eq!(heard, Some(first));
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_silent(&bob.rtp);
 }

@@ -5,7 +5,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ng::{Command, Dictionary, Value, dictionary};
@@ -19,6 +19,16 @@ pub(super) struct Counts {
     commands: [Done; Command::ALL.len()],
     errors: AtomicU64,
     calls: Mutex<Calls>,
+    rates: Mutex<Rates>,
+}
+
+/// What had been carried when rates were last told, and what they were.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rates {
+    at: Option<Instant>,
+    /// Packets of the shards, packets of XDP, and what was refused, and the same a second.
+    carried: [u64; 3],
+    a_second: [u64; 3],
 }
 
 /// A command's count, and the microseconds that it took altogether.
@@ -34,6 +44,9 @@ struct Calls {
     all: u64,
     silent: u64,
     unanswered: u64,
+    /// Streams of them in which nobody sent, and in which one party alone did.
+    zero_way: u64,
+    one_way: u64,
     lasted: Duration,
     totals: Totals,
 }
@@ -54,8 +67,27 @@ impl Counts {
         calls.all += 1;
         calls.silent += u64::from(why == "silent");
         calls.unanswered += u64::from(why == "unanswered");
+        calls.zero_way += totals.zero_way;
+        calls.one_way += totals.one_way;
         calls.lasted += lasted;
         calls.totals.add_all(totals);
+    }
+
+    /// How much is carried a second: since this was last asked, a second ago at least.
+    fn rates(&self, carried: [u64; 3]) -> [u64; 3] {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let millis = rates.at.map_or(0, |at| now.duration_since(at).as_millis());
+        if rates.at.is_none() || millis >= 1_000 {
+            let before = std::mem::replace(&mut rates.carried, carried);
+            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+            for ((rate, now), before) in rates.a_second.iter_mut().zip(carried).zip(before) {
+                let more = now.saturating_sub(before).saturating_mul(1_000);
+                *rate = more.checked_div(millis).unwrap_or(0);
+            }
+            rates.at = Some(now);
+        }
+        rates.a_second
     }
 
     /// Of every command: how often, and how long that took.
@@ -77,6 +109,8 @@ impl Counts {
         proxy.insert(b"proxy".to_vec(), Value::from_text("all"));
         let proxies = Value::List(vec![Value::Dictionary(proxy)]);
         told.insert(b"proxies".to_vec(), proxies);
+        let errors = Value::from_number(self.errors.load(Relaxed));
+        told.insert(b"totalerrorcount".to_vec(), errors);
         told
     }
 }
@@ -105,11 +139,25 @@ impl Front {
             #[expect(clippy::cast_precision_loss, reason = "an average of seconds")]
             count => calls.lasted.as_secs_f64() / count as f64,
         };
+        let refused = sum(&page, "tandem_media_packets_total", &[]).saturating_sub(all);
+        let rates = [all.saturating_sub(kernel), kernel, refused];
+        let [user_rate, kernel_rate, error_rate] = self.counts.rates(rates);
+        let offloaded = sum(&page, "tandem_media_legs_offloaded", &[]);
+        let sessions = sum(&page, "tandem_media_sessions", &[]);
         let current = dictionary([
             ("sessionsown", Value::from_number(now)),
             ("sessionsforeign", number(0)),
             ("sessionstotal", Value::from_number(now)),
             ("transcodedmedia", number(0)),
+            ("packetrate_user", number(user_rate)),
+            ("packetrate_kernel", number(kernel_rate)),
+            ("packetrate", number(user_rate + kernel_rate)),
+            ("errorrate", number(error_rate)),
+            ("media_kernel", number(offloaded)),
+            (
+                "media_userspace",
+                number((2 * sessions).saturating_sub(offloaded)),
+            ),
         ]);
         let total = dictionary([
             (
@@ -130,6 +178,8 @@ impl Front {
             ("relayedpackets", number(all)),
             ("relayedpackets_kernel", number(kernel)),
             ("relayedpackets_user", number(all.saturating_sub(kernel))),
+            ("zerowaystreams", number(calls.zero_way)),
+            ("onewaystreams", number(calls.one_way)),
             ("relayedbytes", number(calls.totals.bytes)),
             ("relayedpacketerrors", number(calls.totals.errors)),
             ("totalcallsduration", decimal(calls.lasted.as_secs_f64())),

@@ -287,3 +287,51 @@ async fn strangers_are_not_answered() {
     }
     assert!(desk("").allows("203.0.113.1".parse().unwrap()));
 }
+
+/// Who says half of what it wants, or nothing, has its place for a while only: by the clock of the server, which is put
+/// forward here.
+#[tokio::test]
+async fn who_does_not_come_to_the_point_is_not_waited_for() {
+    let bed = Bed::new().await;
+    let [_, tcp, http] = bed.addresses;
+    let upgrade = "GET /ng HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Protocol: ng.rtpengine.com\r\n\r\n\x02";
+    let slow = [
+        (tcp, ""),
+        (tcp, "c1 d7:comm"),
+        (http, ""),
+        (http, "POST /ng HTTP/1.1\r\nHost: x\r\nConte"),
+        (
+            http,
+            "POST /ng HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\nc1 {",
+        ),
+        (http, upgrade),
+    ];
+    let mut streams = Vec::new();
+    for (address, said) in slow {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // One that has asked may be silent.
+    let mut quiet = TcpStream::connect(tcp).await.unwrap();
+    quiet.write_all(PING).await.unwrap();
+    let mut answer = vec![0; PONG.len()];
+    quiet.read_exact(&mut answer).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::pause();
+    let mut ends = Vec::new();
+    for stream in &mut streams {
+        let mut said = Vec::new();
+        // Whether in order or by a reset.
+        drop(stream.read_to_end(&mut said).await);
+        ends.push(String::from_utf8_lossy(&said).into_owned());
+    }
+    tokio::time::resume();
+    assert!(ends[4].starts_with("HTTP/1.1 408"), "{ends:?}");
+    assert!(ends[5].starts_with("HTTP/1.1 101"), "{ends:?}");
+    quiet.write_all(PING).await.unwrap();
+    quiet.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, PONG);
+}

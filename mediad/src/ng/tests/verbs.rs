@@ -263,6 +263,10 @@ async fn statistics_count_what_was_done() {
     assert_eq!(count("totalstatistics/regularterminatedsessions"), 1);
     assert_eq!(count("totalstatistics/relayedpackets"), 1);
     assert_eq!(count("totalstatistics/relayedpackets_user"), 1);
+    assert_eq!(count("totalstatistics/onewaystreams"), 1);
+    assert_eq!(count("totalstatistics/zerowaystreams"), 0);
+    assert_eq!(count("currentstatistics/media_userspace"), 2);
+    assert_eq!(count("controlstatistics/totalerrorcount"), 1);
     assert_eq!(count("controlstatistics/totaloffercount"), 2);
     assert_eq!(count("controlstatistics/proxies/0/errorcount"), 1);
     assert_eq!(count("interfaces/0/ports/used"), 4);
