@@ -4,17 +4,19 @@
 //! session of the engine for each `m=` line, and so ports of its own. Where another tag that nobody knows offers with the
 //! same Call-ID, that one is the party A of branches of its own.
 
+mod parts;
+
 use std::time::{Instant, SystemTime};
 
-use control::media::{
-    Family, FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
-};
-use ng::{description::Face, made::Sketch, options::Mux};
+use control::media::{SessionId, Side};
+use ng::{made::Sketch, options::Mux};
 
 use super::{
     subscription::{Source, Subscription},
     wanted::Wanted,
 };
+
+pub(super) use self::parts::{Branch, Offer, Part, Party, Stream, Totals, UnknownTags};
 
 /// A call, from its first offer to its deletion.
 #[derive(Debug)]
@@ -37,109 +39,6 @@ pub(super) struct Call {
     /// It is in the table of calls no more.
     pub(super) ended: bool,
     next_branch: u32,
-}
-
-/// A party of a call.
-#[derive(Debug, Default)]
-pub(super) struct Party {
-    /// `None` until it has answered.
-    pub(super) tag: Option<Vec<u8>>,
-    pub(super) label: Option<Vec<u8>>,
-    /// What it was shown.
-    pub(super) face: Face,
-    /// What is wanted of its media, whoever hears it.
-    pub(super) wanted: Wanted,
-}
-
-/// Somebody whom party A calls.
-#[derive(Debug)]
-pub(super) struct Branch {
-    /// Names it among those of its call.
-    pub(super) number: u32,
-    /// Who calls, among the call's [`callers`](Call::callers).
-    pub(super) caller: usize,
-    pub(super) via: Option<Vec<u8>>,
-    pub(super) b: Party,
-    /// Tags that answered this branch before `b` did.
-    pub(super) former: Vec<Vec<u8>>,
-    pub(super) created: SystemTime,
-    /// When it was last offered or answered.
-    pub(super) signalled: Instant,
-    /// When it is to be deleted. An offer or an answer for it calls that off.
-    pub(super) delete_at: Option<Instant>,
-    /// By index of the `m=` line; `None` for one that was not offered, or has been freed.
-    pub(super) streams: Vec<Option<Stream>>,
-    /// How the legs of A and B are treated.
-    pub(super) handling: [Handling; 2],
-    /// What is wanted of their media on this branch.
-    pub(super) wanted: [Wanted; 2],
-    /// Its party A only sends, to those who subscribe to it.
-    pub(super) is_published: bool,
-    /// Of the last offer: whose, what was said of RTCP, and whether the call is recorded.
-    pub(super) offer: Offer,
-    /// What streams that are gone have carried.
-    pub(super) gone: Totals,
-}
-
-/// What an answer has to know of its offer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Offer {
-    pub(super) by: Side,
-    pub(super) mux: Mux,
-    pub(super) record: Option<RecordFormat>,
-}
-
-/// An `m=` line.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    pub(super) session: SessionInfo,
-    /// Such as `audio`, and `RTP/AVP`.
-    pub(super) kind: String,
-    pub(super) profile: String,
-    /// What A and B have described.
-    pub(super) remotes: [Option<Remote>; 2],
-    /// What the last offerer has described, as it came: each answer is judged by it, also one after another. `None`
-    /// where it offered no such stream.
-    pub(super) offered: Option<Remote>,
-    /// Whether the last offerer and the answerer are shown to mux.
-    pub(super) mux: [bool; 2],
-    /// What A and B have said of its formats.
-    pub(super) sketches: [Option<Sketch>; 2],
-    /// What is played to A and B.
-    pub(super) played: [Option<u32>; 2],
-    /// Since when the last answer has refused it: it waits for another phone's answer, and carries nothing.
-    pub(super) refused: Option<Instant>,
-    /// What it is recorded as.
-    pub(super) recorded: Option<RecordFormat>,
-}
-
-/// What flows carried, in rtpengine's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) errors: u64,
-    /// Streams that are over in which nobody sent, and in which one party alone did.
-    pub(super) zero_way: u64,
-    pub(super) one_way: u64,
-}
-
-/// The tags of a request are not those of its call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the tags are not those of this call")]
-pub(super) struct UnknownTags;
-
-/// Which part of a call a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// All of it.
-    Whole,
-    /// The branches of one of several callers.
-    Caller(usize),
-    /// The branch of this number.
-    Branch(u32),
-    /// What a branch was before somebody else answered it: nothing is left of that.
-    Former,
 }
 
 impl Call {
@@ -470,78 +369,6 @@ impl Call {
             gone: Totals::default(),
         });
         self.branches.len() - 1
-    }
-}
-
-impl Party {
-    /// One of `tag`.
-    fn of(tag: &[u8]) -> Self {
-        Self {
-            tag: Some(tag.to_vec()),
-            ..Self::default()
-        }
-    }
-
-    /// Whether it is the one of `tag`.
-    pub(super) fn is(&self, tag: &[u8]) -> bool {
-        self.tag.as_deref() == Some(tag)
-    }
-}
-
-impl Branch {
-    /// The sessions.
-    pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
-        self.streams
-            .iter()
-            .flatten()
-            .map(|stream| stream.session.id)
-    }
-
-    /// Notes who has answered.
-    pub(super) fn answer(&mut self, tag: &[u8]) {
-        let before = self.b.tag.replace(tag.to_vec());
-        // A phone is one of few that a forking proxy behind us calls.
-        if let Some(before) = before.filter(|before| before != tag)
-            && self.former.len() < 16
-        {
-            self.former.push(before);
-        }
-    }
-}
-
-impl Stream {
-    /// The address families of the legs of A and B.
-    pub(super) fn families(&self) -> [Family; 2] {
-        [self.session.a, self.session.b].map(|leg| Family::of(&leg.rtp))
-    }
-}
-
-impl Totals {
-    /// Adds what a flow carried.
-    pub(super) const fn add(&mut self, flow: &FlowStats) {
-        self.packets += flow.packets;
-        self.bytes += flow.bytes;
-        self.errors += flow.refused;
-    }
-
-    /// Adds what a session carried.
-    pub(super) const fn add_session(&mut self, stats: &SessionStats) {
-        self.add(&stats.from_a);
-        self.add(&stats.from_b);
-        match (stats.from_a.packets, stats.from_b.packets) {
-            (0, 0) => self.zero_way += 1,
-            (0, _) | (_, 0) => self.one_way += 1,
-            _ => {}
-        }
-    }
-
-    /// Adds what others carried.
-    pub(super) const fn add_all(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.errors += other.errors;
-        self.zero_way += other.zero_way;
-        self.one_way += other.one_way;
     }
 }
 

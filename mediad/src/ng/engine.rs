@@ -24,9 +24,10 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
-    /// It has no room left.
+    /// It has no room left, or takes nobody new.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::Exhausted)
+        let codes = [FaultCode::Exhausted, FaultCode::Unavailable];
+        matches!(self, Self::Request(RequestError::Fault(fault)) if codes.contains(&fault.code))
     }
 
     /// It drains or stops, and makes no new sessions.

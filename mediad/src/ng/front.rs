@@ -104,7 +104,7 @@ impl Refusal {
     /// Where there is no room for a call, a client that can go elsewhere is told so in the way that it knows.
     fn of_load(self, request: &Request) -> Self {
         let supports = request.get("supports").into_iter().flat_map(Value::texts);
-        let mut supports = supports.map(|word| word.to_ascii_lowercase());
+        let mut supports = supports.map(<[u8]>::to_ascii_lowercase);
         let can_go =
             supports.any(|word| [b"load limit".as_slice(), b"load-limit"].contains(&&*word));
         let is_full = match &self {

@@ -28,7 +28,10 @@ impl<I: PacketIo> Shard<I> {
             Command::Mute(mute, reply) => drop(reply.send(self.mute(mute))),
             Command::Dtmf(order, reply) => drop(reply.send(self.dtmf(&order))),
             Command::Monitor(monitor, reply) => drop(reply.send(self.monitor(monitor))),
-            Command::Unmonitor(monitor, reply) => drop(reply.send(Ok(self.unmonitor(monitor)))),
+            Command::Unmonitor(monitor, reply) => {
+                self.unmonitor(monitor);
+                drop(reply.send(Ok(())));
+            }
             Command::Record(id, taps, how, reply) => {
                 drop(reply.send(self.record(id, taps, how)));
             }

@@ -166,7 +166,7 @@ fn can_be_silenced(call: &Call, parties: &[(u32, Side)]) -> Result<(), Refusal> 
         for stream in audio.filter(|stream| stream.kind == "audio") {
             // What is sent is what the other one has said that it hears.
             let heard = stream.remotes[index(side.other())].as_ref();
-            let Some(remote) = heard.or(stream.remotes[index(*side)].as_ref()) else {
+            let Some(remote) = heard.or_else(|| stream.remotes[index(*side)].as_ref()) else {
                 continue;
             };
             let encoding = remote.format.encoding.as_str();

@@ -65,6 +65,10 @@ impl Front {
             call.callers.truncate(BRANCHES);
             return Err(Refusal::TooManyBranches);
         }
+        if call.branches[at].is_published {
+            let why = "from-tag: the party of that tag only sends, to those who subscribe to it";
+            return Err(Refusal::Other(why.to_owned()));
+        }
         call.signal(at);
         if let Some(drop) = options.drop_traffic {
             call.wanted.dropped = drop;

@@ -73,11 +73,11 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
 
     let mut tags = Dictionary::new();
     for (caller, party) in call.callers.iter().enumerate() {
-        let own = branches.iter().filter(|branch| branch.caller == caller);
+        let mut own = branches.iter().filter(|branch| branch.caller == caller);
         let others = own.clone().filter_map(|branch| branch.b.tag.clone());
         let others: Vec<_> = others.collect();
         // The one whose media the caller has had last stands for all of them.
-        if let (Some(tag), Some(branch)) = (&party.tag, own.last()) {
+        if let (Some(tag), Some(branch)) = (&party.tag, own.next_back()) {
             let view = View {
                 call,
                 branch,

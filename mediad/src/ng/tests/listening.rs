@@ -220,6 +220,9 @@ async fn who_publishes_is_heard_by_all_who_subscribe() {
     }
     let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
     assert_eq!(number(&query, "totals/RTP/packets"), 5);
+    let offer = format!("{{\"command\":\"offer\",\"call-id\":\"c\",{publish}}}");
+    let error = bed.refused(&offer).await;
+    assert!(error.contains("only sends"), "{error}");
     // Who is in a call with somebody does not publish as well.
     bed.call("d", &singer, &fan).await;
     let both = publish.replace("\"p\"", "\"b\"");
