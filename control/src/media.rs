@@ -10,6 +10,7 @@ use std::{
 };
 
 mod filter;
+mod flow;
 mod one_stream;
 mod sources;
 mod voice;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::Protocol;
 
 pub use filter::{Filter, KeyFilter, MAX_MONITORS, MediaFilter, Monitor, Unmonitor};
+pub use flow::{FlowSample, OtherSources, SourceStats, Surveyed};
 pub use one_stream::OneStream;
 pub use sources::SourcePolicy;
 pub use voice::{
@@ -558,6 +560,13 @@ impl SessionStats {
     }
 }
 
+impl FlowStats {
+    /// Synchronisation sources that it was of.
+    pub fn source_count(&self) -> u64 {
+        self.sources.len() as u64 + u64::from(self.other_sources.count)
+    }
+}
+
 /// One direction of a session, as it was received.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FlowStats {
@@ -598,31 +607,10 @@ pub struct FlowStats {
     /// The time from this node to the party and back, in microseconds, by the RTCP that it has relayed; `None` before a
     /// report was answered.
     pub rtt_us: Option<u32>,
-}
-
-/// How a session sounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Surveyed {
-    /// The session.
-    pub id: SessionId,
-    /// What the caller sends.
-    pub from_a: FlowSample,
-    /// What the callee sends.
-    pub from_b: FlowSample,
-}
-
-/// One direction of a session, at a moment of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FlowSample {
-    /// RTP packets received so far.
-    pub packets: u64,
-    /// Packets lost so far before this node.
-    pub lost: u64,
-    /// Interarrival jitter now, in microseconds.
-    pub jitter_us: u32,
-    /// Estimated mean opinion score of what has come since the survey before, 1.0 to 4.5; `None` where that is less than
-    /// a second of speech.
-    pub mos: Option<f32>,
+    /// Its synchronisation sources that are known apart, 9 at most, the present one last. Not in [`Top`].
+    pub sources: Vec<SourceStats>,
+    /// Those before them, together.
+    pub other_sources: OtherSources,
 }
 
 /// The path that packets take.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use ebpf_abi::{
     BANS as BANS_LEN, BLOCKS, Ban, COUNTERS_LEN, Counter, DEVICES as DEVICES_LEN, Flow, Numbers,
-    PORT_WORDS, PORTS, Slot, SourceKey,
+    PORT_WORDS, PORTS, Slot, SourceKey, Sources,
 };
 
 /// What to do, by local port. mediad maps it into its memory and writes it there.
@@ -22,6 +22,12 @@ pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(PORTS, BPF_F_MMAP
 /// What RTP leaves with, by local port. mediad maps it into its memory and reads and writes it there.
 #[map]
 pub(crate) static NUMBERS: Array<Numbers> = Array::with_max_entries(PORTS, BPF_F_MMAPABLE);
+
+/// What earlier sources have sent, by local port. mediad keeps it here, so that it outlives mediad; few ports have any, so
+/// memory is taken as it is needed.
+#[map]
+#[expect(dead_code, reason = "the program leaves it alone")]
+static SOURCES: HashMap<u32, Sources> = HashMap::with_max_entries(PORTS, BPF_F_NO_PREALLOC);
 
 /// The interfaces that the program may send from, by index.
 #[map]

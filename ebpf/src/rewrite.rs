@@ -263,6 +263,9 @@ pub(crate) fn record(flow: *mut Flow, now: u64, packet: &Admitted) {
         flow.record_other(packet.octets, now);
         return;
     }
+    if flow.is_ended_by(packet.rtp.ssrc) && flow.admits_telling(now) {
+        tap::tell_source(packet.port);
+    }
     flow.record_rtp(packet.rtp, packet.octets, now, field!(packet.live, tick));
 }
 

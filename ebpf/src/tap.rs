@@ -56,6 +56,45 @@ pub(crate) fn copy(
     }
 }
 
+/// What a source of a port has sent until its end: a [`Flow`], as words, for an entry is aligned to 8 octets alone.
+#[repr(C)]
+struct Ended {
+    head: TapHead,
+    flow: [u64; size_of::<Flow>() / 8],
+}
+
+/// Tells what `port` had received when another source took the place of the one before. Who reads it finds out by the
+/// numbers where there was no room.
+#[inline(never)]
+pub(crate) fn tell_source(port: u16) {
+    // SAFETY: as in `store`.
+    if unsafe { core::ptr::read_volatile(&raw const TAPPING) } == 0 {
+        return;
+    }
+    let Some(flow) = maps::FLOWS.get_ptr(u32::from(port)) else {
+        return;
+    };
+    let Some(mut entry) = TAP.reserve::<Ended>(0) else {
+        return;
+    };
+    let head = TapHead {
+        // SAFETY: a helper without arguments.
+        arrival: unsafe { bpf_ktime_get_ns() },
+        port,
+        payload: 0,
+        len: size_of::<Flow>() as u16,
+        flags: tap_flags::SOURCE,
+    };
+    // SAFETY: the entry is as long as its type, and nobody else has it before it is submitted; the flow is a map value,
+    // which only this packet's CPU writes now.
+    unsafe {
+        let place = entry.as_mut_ptr();
+        (&raw mut (*place).head).write(head);
+        (&raw mut (*place).flow).write(flow.cast::<[u64; size_of::<Flow>() / 8]>().read());
+    }
+    entry.submit(0);
+}
+
 /// 0 where there was room needed and none left. A function of its own, so that the places that ask do not each hold a copy.
 #[inline(never)]
 fn store(context: *mut xdp_md, what: u64, len: u64) -> u64 {

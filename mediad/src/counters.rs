@@ -104,6 +104,10 @@ pub struct ShardGauges {
     pub ports_kept: AtomicU32,
     /// RTP and RTCP sources learned.
     pub learned: AtomicU64,
+    /// Synchronisation sources of which another one has taken the place, and what they have sent is known.
+    pub sources_ended: AtomicU64,
+    /// The same, of which it is known together with others.
+    pub sources_untold: AtomicU64,
     /// Silences reported.
     pub timeouts: AtomicU64,
     /// Media ports that another process had.

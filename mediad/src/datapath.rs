@@ -128,6 +128,7 @@ pub(crate) fn choose(
             slots: xdp.slots(),
             flows: xdp.flows(),
             numbers: xdp.numbers(),
+            sources: xdp.sources(),
             mode: xdp.mode(),
             hops: hops::start(xdp.interfaces(), hops_changed.clone())?,
             tapper,

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::counters::{Outcome, ShardGauges};
 use crate::datapath::Datapath;
+use crate::xdp::Counters;
 
 /// The metrics of an engine.
 pub(crate) struct Metrics {
@@ -32,6 +33,7 @@ pub(crate) struct Metrics {
     ports_kept: IntGauge,
     ports_busy: IntCounter,
     learned: IntCounter,
+    sources_ended: IntCounterVec,
     timeouts: IntCounter,
     offloaded: IntGauge,
     copies: IntCounterVec,
@@ -39,6 +41,9 @@ pub(crate) struct Metrics {
     jitter: Histogram,
     loss: Histogram,
     longest_gap: Histogram,
+    rtt: Histogram,
+    late: Histogram,
+    burst_ratio: Histogram,
     /// Counters are brought up by the difference, by one caller at a time.
     refreshing: Mutex<()>,
 }
@@ -104,6 +109,23 @@ impl Metrics {
                 "The longest time between two RTP packets of each direction, when its session ends",
                 &[0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
             )?,
+            rtt: histogram(
+                "tandem_media_rtt_seconds",
+                "Time to each party and back, where RTCP told of it, when its session ends",
+                &[
+                    0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0,
+                ],
+            )?,
+            late: histogram(
+                "tandem_media_late_ratio",
+                "Part of the RTP packets of each direction that came too late for a jitter buffer of 60 ms, when its session ends",
+                &[0.0, 0.000_1, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
+            )?,
+            burst_ratio: histogram(
+                "tandem_media_burst_ratio",
+                "How much longer the runs of lost packets of each direction were than by chance (G.107), when its session ends",
+                &[1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0],
+            )?,
             packets: counters(
                 "tandem_media_packets_total",
                 "Packets on media ports, by the path they took and what became of them",
@@ -144,6 +166,11 @@ impl Metrics {
                 "tandem_media_sources_learned_total",
                 "Sources of media learned",
             )?,
+            sources_ended: counters(
+                "tandem_media_sources_ended_total",
+                "Synchronisation sources of which another one took the place: told apart, or only in a sum with others",
+                &["told"],
+            )?,
             timeouts: counter(
                 "tandem_media_timeouts_total",
                 "Sessions reported for silence of both parties",
@@ -179,8 +206,13 @@ impl Metrics {
             self.mos.observe(mos.into());
             self.jitter.observe(f64::from(flow.jitter_us) / 1e6);
             #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
-            let loss = flow.lost as f64 / (flow.lost + flow.packets).max(1) as f64;
-            self.loss.observe(loss);
+            let part = |of: u64, all: u64| of as f64 / all.max(1) as f64;
+            self.loss.observe(part(flow.lost, flow.lost + flow.packets));
+            self.late.observe(part(flow.late, flow.packets));
+            self.burst_ratio.observe(flow.burst_ratio.into());
+            if let Some(us) = flow.rtt_us {
+                self.rtt.observe(f64::from(us) / 1e6);
+            }
             self.longest_gap
                 .observe(f64::from(flow.longest_gap_ms) / 1e3);
         }
@@ -202,8 +234,20 @@ impl Metrics {
                 .with_label_values(&[path.name()])
                 .set((path == status.path).into());
         }
+        self.refresh_shards(datapath.io.path().name(), shards);
+        if let Some(counters) = datapath.counters() {
+            self.refresh_xdp(datapath.path.name(), &counters);
+        }
+        self.sessions.set(signed(status.sessions));
+        self.adopted.set(signed(status.adopted));
+        self.ports.set(status.ports.into());
+        self.ports_used.set(status.ports_used.into());
+        self.draining.set(status.draining.into());
+    }
+
+    /// `io` is the path of what comes to them.
+    fn refresh_shards(&self, io: &str, shards: &[&ShardGauges]) {
         let sum = |read: &dyn Fn(&ShardGauges) -> u64| shards.iter().map(|shard| read(shard)).sum();
-        let io = datapath.io.path().name();
         for outcome in Outcome::ALL {
             let value = sum(&|shard| shard.outcome(outcome));
             raise(
@@ -216,12 +260,6 @@ impl Metrics {
             let value = sum(&|shard| shard.io().find(|(n, _)| *n == name).map_or(0, |(_, v)| v));
             raise(&self.io.with_label_values(&[name]), value);
         }
-        self.refresh_xdp(datapath);
-        self.sessions.set(signed(status.sessions));
-        self.adopted.set(signed(status.adopted));
-        self.draining.set(status.draining.into());
-        self.ports.set(status.ports.into());
-        self.ports_used.set(status.ports_used.into());
         self.ports_kept.set(signed(sum(&|shard| {
             shard.ports_kept.load(Ordering::Relaxed).into()
         })));
@@ -232,6 +270,14 @@ impl Metrics {
         raise(
             &self.learned,
             sum(&|shard| shard.learned.load(Ordering::Relaxed)),
+        );
+        raise(
+            &self.sources_ended.with_label_values(&["apart"]),
+            sum(&|shard| shard.sources_ended.load(Ordering::Relaxed)),
+        );
+        raise(
+            &self.sources_ended.with_label_values(&["sum"]),
+            sum(&|shard| shard.sources_untold.load(Ordering::Relaxed)),
         );
         raise(
             &self.timeouts,
@@ -250,10 +296,7 @@ impl Metrics {
         );
     }
 
-    fn refresh_xdp(&self, datapath: &Datapath) {
-        let Some(counters) = datapath.counters() else {
-            return;
-        };
+    fn refresh_xdp(&self, path: &str, counters: &Counters) {
         for (counter, value) in counters.iter() {
             let action = match counter.kind() {
                 CounterKind::Forwarded => "forwarded",
@@ -266,7 +309,6 @@ impl Metrics {
                 value,
             );
         }
-        let path = datapath.path.name();
         let forwarded = counters.total(CounterKind::Forwarded);
         raise(
             &self
@@ -303,4 +345,62 @@ fn raise(counter: &IntCounter, value: u64) {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::IoCounters;
+
+    #[test]
+    fn each_counter_has_a_metric() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let shard = ShardGauges::default();
+        metrics.refresh_shards("io-uring", &[&shard]);
+        metrics.refresh_xdp("xdp", &Counters::default());
+        let page = metrics.page();
+        let has = |metric: &str, labels: &str| {
+            let line = format!("{metric}{{{labels}}} 0\n");
+            assert!(page.contains(&line), "{line}{page}");
+        };
+        for counter in Counter::ALL {
+            let action = match counter.kind() {
+                CounterKind::Forwarded => "forwarded",
+                CounterKind::Passed => "passed",
+                CounterKind::Dropped => "dropped",
+                CounterKind::Copied => "copied",
+            };
+            let labels = format!("action=\"{action}\",reason=\"{}\"", counter.name());
+            has("tandem_xdp_packets_total", &labels);
+        }
+        for outcome in Outcome::ALL {
+            let labels = format!("path=\"io-uring\",result=\"{}\"", outcome.name());
+            has("tandem_media_packets_total", &labels);
+        }
+        // One that is added does not compile here until it has a name, too.
+        let IoCounters {
+            received: _,
+            sent: _,
+            send_failed: _,
+            peer_unreachable: _,
+            oversized: _,
+            out_of_buffers: _,
+        } = IoCounters::default();
+        assert_eq!(shard.io().count(), 6);
+        for (name, _) in shard.io() {
+            has("tandem_media_io_total", &format!("event=\"{name}\""));
+        }
+        for told in ["apart", "sum"] {
+            let labels = format!("told=\"{told}\"");
+            has("tandem_media_sources_ended_total", &labels);
+        }
+        for name in [
+            "tandem_media_sources_learned_total",
+            "tandem_media_timeouts_total",
+            "tandem_media_ports_busy_total",
+            "tandem_media_legs_offloaded",
+        ] {
+            assert!(page.contains(&format!("{name} 0\n")), "{name}");
+        }
+    }
 }

@@ -14,11 +14,14 @@ use crate::io::{Packet, PortIndex, Sink, Verdict};
 use crate::learn::{Answer, Position};
 use crate::numbers::Kind;
 use crate::record::Datagram;
-use crate::session::{Leg, Session};
+use crate::session::{Ended, Leg, Session};
 
 /// What is heard of one RTCP datagram at most: blocks of a report are of one party each, and who sends a hundred of them
 /// means no good.
 pub(crate) const REPORTS_HEARD: usize = 8;
+
+/// Sources whose end is noted in a turn at most.
+const ENDED: usize = 64;
 
 /// Whose port it is.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,8 @@ pub(crate) struct Relay {
     pub(crate) copies: Copies,
     /// What was learned in this turn.
     pub(crate) learned: Vec<Learned>,
+    /// Sources that have ended in this turn; what there is no room for is found out by the numbers.
+    pub(crate) ended: Vec<Ended>,
     /// Keys that were pressed in this turn: in which session, and by whom.
     pub(crate) keys: Vec<(u32, Side, char)>,
     /// Streams have something that their tasks are to be woken for.
@@ -71,6 +76,7 @@ impl Relay {
             outcomes: Outcomes::default(),
             copies: Copies::default(),
             learned: Vec::with_capacity(64),
+            ended: Vec::with_capacity(ENDED),
             keys: Vec::with_capacity(64),
             streamed: false,
         }
@@ -139,6 +145,13 @@ impl Relay {
         }
     }
 
+    /// Whose leg's port it is.
+    pub(crate) fn leg_mut(&mut self, port: PortIndex) -> Option<&mut Leg> {
+        let owner = self.ports.get(port.index()).copied().flatten()?;
+        let session = self.session_mut(owner.session)?;
+        Some(session.split(owner.side).0)
+    }
+
     fn decide(&mut self, packet: &mut Packet<'_>) -> MediaDecision {
         let owner = self.ports.get(packet.port.index()).copied().flatten();
         let owner = owner.ok_or(Outcome::NoSession)?;
@@ -163,7 +176,13 @@ impl Relay {
         } else {
             let keys = &mut self.keys;
             let tell = |key| keys.push((owner.session, owner.side, key));
-            let told = (tell, &mut self.streamed);
+            let ended = &mut self.ended;
+            let end = |ended_source| {
+                if ended.len() < ENDED {
+                    ended.push(ended_source);
+                }
+            };
+            let told = (tell, end, &mut self.streamed);
             on_media_port(leg, other, packet, &mut note, told, copies)
         };
         match decision {
@@ -215,7 +234,7 @@ fn on_media_port(
     other: &mut Leg,
     packet: &mut Packet<'_>,
     note: &mut impl FnMut(SocketAddr),
-    (tell, streamed): (impl FnOnce(char), &mut bool),
+    (tell, end, streamed): (impl FnOnce(char), impl FnOnce(Ended), &mut bool),
     copies: &mut Copies,
 ) -> MediaDecision {
     if !leg.is_rtp() {
@@ -246,10 +265,9 @@ fn on_media_port(
                 received.beside += 1;
                 received.beside_octets += u64::from(octets);
                 received.beside_at = packet.arrival;
-            } else {
-                received
-                    .rtp
-                    .record_rtp(fields, octets, packet.arrival, received.tick);
+            } else if let Some(flow) = received.record(fields, octets, packet.arrival) {
+                let port = leg.local.port();
+                end(Ended { port, flow });
             }
             if let Some(key) = hear_key(leg, &header) {
                 tell(key);

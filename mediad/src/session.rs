@@ -1,11 +1,14 @@
 //! A session: one `m=` line relayed between two legs.
 
+mod sources;
+
 use std::net::{IpAddr, SocketAddr};
 
 use control::media::{
-    FlowSample, FlowStats, Handling, Local, Remote, SessionId, SessionInfo, Side, Surveyed,
+    FlowSample, FlowStats, Handling, Local, OtherSources, Path, Remote, SessionId, SessionInfo,
+    Side, Surveyed,
 };
-use ebpf_abi::{Bucket, Flow, spacing};
+use ebpf_abi::{Bucket, Flow, Sources, spacing};
 use rtp::dtmf::Inserter;
 use rtp::quality::{self, Codec, Measured};
 use rtp::report::Reporter;
@@ -18,6 +21,8 @@ use crate::record::Tap;
 use crate::shard::is_secret;
 use crate::tap::Ear;
 use crate::voice::LegVoice;
+
+pub(crate) use self::sources::Ended;
 
 /// Packets that an opinion score needs: a second of speech.
 const MOS_PACKETS: u64 = 50;
@@ -149,6 +154,10 @@ pub(crate) struct Reception {
     pub(crate) strayed: bool,
     /// Packets of the flow and beside it at the last look for that.
     pub(crate) looked_at: (u64, u64),
+    /// What earlier sources have sent, once there was more than one.
+    pub(crate) sources: Option<Box<Sources>>,
+    /// A change of the source was not told of at the last look.
+    pub(crate) is_behind: bool,
 }
 
 impl Session {
@@ -287,10 +296,11 @@ impl Session {
         })
     }
 
-    pub(crate) fn survey(&mut self) -> Surveyed {
+    pub(crate) fn survey(&mut self, path: Path) -> Surveyed {
         let [a, b] = &mut self.legs;
         Surveyed {
             id: self.id,
+            path,
             from_a: a.survey(b),
             from_b: b.survey(a),
         }
@@ -437,7 +447,7 @@ impl Leg {
         }
     }
 
-    /// `other` is who hears the party.
+    /// `other` is who hears the party. Without its sources.
     pub(crate) fn stats(&self, other: &Self, now: u64) -> FlowStats {
         let received = &self.received;
         let flow = &received.rtp;
@@ -465,6 +475,8 @@ impl Leg {
             mos: self.mos(other, losses),
             refused: self.refused + flow.limited + received.rtcp.limited,
             rtt_us: self.trip.us(),
+            sources: Vec::new(),
+            other_sources: OtherSources::default(),
         }
     }
 
@@ -482,10 +494,16 @@ impl Leg {
             lost: losses.lost,
             jitter_us: self.received.rtp.jitter / 1000,
             mos: self.mos(other, losses.since(before)),
+            rtt_us: self.trip.us(),
         }
     }
 
     fn mos(&self, other: &Self, losses: Losses) -> Option<f32> {
+        self.mos_with(other, losses, self.received.rtp.jitter)
+    }
+
+    /// `jitter` is in ns.
+    fn mos_with(&self, other: &Self, losses: Losses, jitter: u32) -> Option<f32> {
         if !self.is_rtp() || losses.expected < MOS_PACKETS {
             return None;
         }
@@ -497,7 +515,7 @@ impl Leg {
         // What comes too late is no speech either.
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counters")]
         let loss = (losses.lost + losses.late) as f64 / losses.expected as f64;
-        let jitter_ms = f64::from(self.received.rtp.jitter) / 1e6;
+        let jitter_ms = f64::from(jitter) / 1e6;
         let measured = Measured {
             loss,
             burst_ratio: losses.burst_ratio(),

@@ -1,7 +1,7 @@
 //! What the XDP program copies, on its way to recordings and to the shards.
 //!
 //! One thread reads the ring: RTP goes to the recording of its port, RTCP to the shard that has the port (and to the
-//! recording, where it holds packets). Shards tell it which ports are recorded by a channel, so that no packet of theirs
+//! recording, where it holds packets), and to the shard, too, what a source has sent that has ended. Shards tell it which ports are recorded by a channel, so that no packet of theirs
 //! ever waits for it.
 
 use std::collections::{HashMap, hash_map::Entry};
@@ -20,8 +20,9 @@ use tracing::warn;
 use crate::io::{Waker, monotonic_ns};
 use crate::record::Tap;
 use crate::relay::REPORTS_HEARD;
+use crate::session::Ended;
 use crate::shard::{Command, Commands};
-use crate::xdp::TapRing;
+use crate::xdp::{TapRing, flow_of};
 
 /// How long copies are left to gather, so that the thread is woken for many at once.
 const GATHER: Duration = Duration::from_millis(5);
@@ -143,6 +144,7 @@ impl Unread {
             leaving: Vec::new(),
             obeyed: 0,
             reports: shards.iter().map(|_| Vec::new()).collect(),
+            ended: shards.iter().map(|_| Vec::new()).collect(),
             shards,
             is_over: false,
         };
@@ -199,6 +201,8 @@ struct Desk {
     shards: Vec<(u16, Commands)>,
     /// What each of them is to be told.
     reports: Vec<Vec<Overheard>>,
+    /// Sources of theirs that have ended.
+    ended: Vec<Vec<Ended>>,
     is_over: bool,
 }
 
@@ -249,6 +253,9 @@ impl Desk {
         if head.arrival >= self.obeyed {
             self.obey();
         }
+        if head.is_source() {
+            return self.end_source(head.port, frame);
+        }
         let payload = frame.get(usize::from(head.payload)..).unwrap_or_default();
         if head.is_rtcp() {
             self.overhear(head, payload);
@@ -263,6 +270,14 @@ impl Desk {
             if let Some(tap) = tap {
                 tap.take_frame(head, frame, payload);
             }
+        }
+    }
+
+    fn end_source(&mut self, port: u16, flow: &[u8]) {
+        let shard = self.shards.iter().position(|(last, _)| port <= *last);
+        let told = shard.and_then(|shard| self.ended.get_mut(shard));
+        if let Some((told, flow)) = told.zip(flow_of(flow)) {
+            told.push(Ended { port, flow });
         }
     }
 
@@ -286,6 +301,11 @@ impl Desk {
         for ((_, shard), reports) in self.shards.iter().zip(&mut self.reports) {
             if !reports.is_empty() {
                 shard.send(Command::Overheard(std::mem::take(reports)));
+            }
+        }
+        for ((_, shard), ended) in self.shards.iter().zip(&mut self.ended) {
+            if !ended.is_empty() {
+                shard.send(Command::Ended(std::mem::take(ended)));
             }
         }
     }

@@ -116,6 +116,7 @@ impl Bed {
         Party {
             rtp: socket(),
             rtcp: socket(),
+            ssrc: 0x0102_0304,
             sequence: 0,
         }
     }
@@ -125,6 +126,7 @@ impl Bed {
 struct Party {
     rtp: UdpSocket,
     rtcp: UdpSocket,
+    ssrc: u32,
     sequence: u16,
 }
 
@@ -174,7 +176,7 @@ impl Party {
         let mut packet = vec![0x80, 0];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
-        packet.extend([1, 2, 3, 4]);
+        packet.extend(self.ssrc.to_be_bytes());
         // No silence, and no two packets alike.
         let first = self.sequence.to_be_bytes()[1];
         packet.extend((0..160).map(|octet: u8| octet.wrapping_add(first) % 100));
@@ -581,6 +583,7 @@ on_both_families! {
     a_call_on_xdp_is_recorded
     a_stranger_that_is_on_xdp_gives_way_to_the_peer
     strict_is_strict_on_xdp
+    what_each_source_has_sent_outlives_the_engine
     a_call_crosses_from_inside_to_outside
     a_full_disk_ends_a_recording_and_no_call
     the_round_trip_is_known_on_xdp

@@ -1,11 +1,17 @@
 //! What happened, as clients see it.
 
-use control::signal::{Event as Told, TrunkHostInfo, TrunkInfo, Unbound};
+use std::sync::Arc;
+
+use control::signal::{Event as Told, Party, TrunkHostInfo, TrunkInfo, Unbound};
 use serde::Serialize;
 use store::Timestamp;
 use utoipa::ToSchema;
 
-use crate::{bans::Ban, calls::Call, registrations::Registration};
+use crate::{
+    bans::Ban,
+    calls::{Call, CallQuality},
+    registrations::Registration,
+};
 
 /// What happened.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -73,9 +79,36 @@ pub(crate) enum What {
         /// As in `/v1/bans`.
         source: String,
     },
+    /// How calls sound: those whose time has come, each every few seconds. Told to those only who name it.
+    #[serde(rename = "quality.measured")]
+    QualityMeasured {
+        /// Of a tenant, to its keys.
+        calls: Vec<CallQuality>,
+    },
+    /// What a party says is heard badly, and has been for some time.
+    #[serde(rename = "quality.low")]
+    QualityLow(Heard),
+    /// It is heard well enough again.
+    #[serde(rename = "quality.recovered")]
+    QualityRecovered(Heard),
     /// Events were missed: what is known from events may be out of date.
     #[serde(rename = "missed")]
-    Missed,
+    Missed {
+        /// How many; `null` where nobody knows.
+        count: Option<u64>,
+    },
+}
+
+/// How somebody is heard.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Heard {
+    /// As in `/v1/calls`.
+    call_id: String,
+    /// Who is heard: `caller` or `callee`.
+    #[schema(value_type = String, example = "caller")]
+    party: Party,
+    /// Estimated mean opinion score of the last interval, 1.0 to 4.5.
+    mos: f32,
 }
 
 /// How a trunk is.
@@ -114,13 +147,19 @@ impl What {
             Self::TrunkChanged { .. } => "trunk.changed",
             Self::BanAdded { .. } => "ban.added",
             Self::BanLifted { .. } => "ban.lifted",
-            Self::Missed => MISSED,
+            Self::QualityMeasured { .. } => MEASURED,
+            Self::QualityLow(_) => "quality.low",
+            Self::QualityRecovered(_) => "quality.recovered",
+            Self::Missed { .. } => MISSED,
         }
     }
 }
 
 /// The type of what is told to everybody.
 const MISSED: &str = "missed";
+
+/// The type of what comes all the time, and is told to those only who name it.
+const MEASURED: &str = "quality.measured";
 
 /// What somebody wants to hear of, and may.
 #[derive(Clone, Debug)]
@@ -131,7 +170,7 @@ pub(crate) struct Wanted {
 }
 
 /// All that there are, but that events were missed.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 10] = [
     "call.updated",
     "call.ended",
     "registration.added",
@@ -139,6 +178,9 @@ const KINDS: [&str; 7] = [
     "trunk.changed",
     "ban.added",
     "ban.lifted",
+    "quality.low",
+    "quality.recovered",
+    MEASURED,
 ];
 
 impl Wanted {
@@ -170,12 +212,37 @@ impl Wanted {
         }
     }
 
-    /// Whether an event is some of it. Everybody hears that something was missed.
-    pub(crate) fn has(&self, event: &Event) -> bool {
+    /// An event, as far as it is some of it. Everybody hears that something was missed.
+    pub(crate) fn pick(&self, event: &Arc<Event>) -> Option<Arc<Event>> {
         let kind = event.what.kind();
-        let is_seen = self.tenant.is_none() || self.tenant == event.tenant;
-        let mut types = self.types.iter();
-        kind == MISSED || is_seen && (self.types.is_empty() || types.any(|name| is_of(kind, name)))
+        let is_named = match &*self.types {
+            [] => kind != MEASURED,
+            types => types.iter().any(|name| is_of(kind, name)),
+        };
+        if kind != MISSED && !is_named {
+            return None;
+        }
+        let Some(tenant) = &self.tenant else {
+            return Some(event.clone());
+        };
+        let is_its_own = |of: &Option<String>| of.as_ref() == Some(tenant);
+        match &event.what {
+            What::QualityMeasured { calls } => {
+                let own = calls.iter().filter(|call| is_its_own(&call.tenant));
+                let calls: Vec<_> = own.cloned().collect();
+                let what = What::QualityMeasured { calls };
+                let is_some = matches!(&what, What::QualityMeasured { calls } if !calls.is_empty());
+                is_some.then(|| {
+                    Arc::new(Event {
+                        id: event.id.clone(),
+                        time: event.time,
+                        tenant: Some(tenant.clone()),
+                        what,
+                    })
+                })
+            }
+            _ => (kind == MISSED || is_its_own(&event.tenant)).then(|| event.clone()),
+        }
     }
 }
 
@@ -217,6 +284,26 @@ impl From<Told> for What {
                 ban: Box::new(ban.into()),
             },
             Told::Lifted { source } => Self::BanLifted { source },
+            Told::Quality(calls) => Self::QualityMeasured {
+                calls: calls.into_iter().map(CallQuality::from).collect(),
+            },
+            Told::Heard {
+                id,
+                party,
+                mos,
+                is_low,
+                ..
+            } => {
+                let heard = Heard {
+                    call_id: id,
+                    party,
+                    mos,
+                };
+                match is_low {
+                    true => Self::QualityLow(heard),
+                    false => Self::QualityRecovered(heard),
+                }
+            }
         }
     }
 }
@@ -255,14 +342,16 @@ mod tests {
             tenant: None,
             what,
         };
+        let has = |wanted: &Wanted, event: &Event| wanted.pick(&Arc::new(event.clone())).is_some();
+        let missed = event(What::Missed { count: None });
         let lifted = event(What::BanLifted {
             source: "192.0.2.1".to_owned(),
         });
         for types in [&[][..], &["ban"], &["call.ended", "ban.lifted"]] {
-            assert!(wanted(types).unwrap().has(&lifted), "{types:?}");
+            assert!(has(&wanted(types).unwrap(), &lifted), "{types:?}");
         }
-        assert!(!wanted(&["call", "ban.added"]).unwrap().has(&lifted));
-        assert!(wanted(&["call"]).unwrap().has(&event(What::Missed)));
+        assert!(!has(&wanted(&["call", "ban.added"]).unwrap(), &lifted));
+        assert!(has(&wanted(&["call"]).unwrap(), &missed));
         assert_eq!(
             KINDS.iter().find(|kind| **kind == lifted.what.kind()),
             Some(&"ban.lifted")
@@ -275,9 +364,33 @@ mod tests {
             tenant: Some("acme".to_owned()),
             ..wanted(types).unwrap()
         };
-        assert!(acme(&["ban"]).has(&of_acme) && acme(&[]).has(&of_acme));
-        assert!(!acme(&[]).has(&lifted) && !acme(&["call"]).has(&of_acme));
-        assert!(acme(&["call"]).has(&event(What::Missed)));
+        assert!(has(&acme(&["ban"]), &of_acme) && has(&acme(&[]), &of_acme));
+        assert!(!has(&acme(&[]), &lifted) && !has(&acme(&["call"]), &of_acme));
+        assert!(has(&acme(&["call"]), &missed));
+        // What comes all the time is for those who name it, and a tenant hears of its own calls.
+        let flow = || control::signal::FlowReport::default();
+        let call = |id: &str, tenant: Option<&str>| control::signal::CallQuality {
+            id: id.to_owned(),
+            tenant: tenant.map(str::to_owned),
+            at_ms: 0,
+            path: control::media::Path::Xdp,
+            caller: flow(),
+            callee: flow(),
+        };
+        let told = Told::Quality(vec![call("1", Some("acme")), call("2", None)]);
+        let measured = Arc::new(event(told.into()));
+        let calls = |wanted: Wanted| match &wanted.pick(&measured)?.what {
+            What::QualityMeasured { calls } => Some(calls.len()),
+            _ => None,
+        };
+        assert_eq!(calls(wanted(&[]).unwrap()), None);
+        assert_eq!(calls(wanted(&["quality"]).unwrap()), Some(2));
+        assert_eq!(calls(acme(&["quality.measured"])), Some(1));
+        let other = Wanted {
+            tenant: Some("other".to_owned()),
+            ..wanted(&["quality"]).unwrap()
+        };
+        assert_eq!(calls(other), None);
         for unknown in ["", "ca", "call.", "call.began", "missed"] {
             let told = wanted(&["ban", unknown]).unwrap_err();
             assert!(

@@ -164,7 +164,7 @@ impl Listener {
     pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             while let Some(event) = self.take() {
-                if self.wanted.has(&event) {
+                if let Some(event) = self.wanted.pick(&event) {
                     return Some(event);
                 }
             }
@@ -181,12 +181,16 @@ impl Listener {
         let (oldest, _) = kept.events.front()?;
         // Who is slower than what comes loses the oldest, and hears so.
         if std::mem::take(&mut self.missed) || self.after + 1 < *oldest {
-            self.after = self.after.max(oldest - 1);
+            let after = self.after.max(oldest - 1);
+            let missed = after - self.after;
+            self.after = after;
             return Some(Arc::new(Event {
                 id: kept.id(self.after),
                 time: Timestamp::now(),
                 tenant: None,
-                what: What::Missed,
+                what: What::Missed {
+                    count: (missed != 0).then_some(missed),
+                },
             }));
         }
         let place = usize::try_from(self.after + 1 - oldest).ok()?;
@@ -210,10 +214,12 @@ async fn run(hub: Arc<Hub>, mut notices: broadcast::Receiver<Notice<Told>>) {
             // It may have come up only after somebody listened: then nothing was lost.
             Ok(Ok(Notice::Connected { .. })) => {
                 if std::mem::take(&mut is_lost) {
-                    hub.push(What::Missed, None);
+                    hub.push(What::Missed { count: None }, None);
                 }
             }
-            Ok(Err(RecvError::Lagged(_))) => hub.push(What::Missed, None),
+            Ok(Err(RecvError::Lagged(count))) => {
+                hub.push(What::Missed { count: Some(count) }, None);
+            }
             Ok(Err(RecvError::Closed)) => break,
             Err(_) => {}
         }
@@ -240,9 +246,12 @@ impl Owners {
     async fn of(&mut self, store: &Store, told: &Told) -> Option<String> {
         let binding = match told {
             Told::Call(call) => return call.tenant.clone(),
-            Told::Ended { tenant, .. } => return tenant.clone(),
+            Told::Ended { tenant, .. } | Told::Heard { tenant, .. } => return tenant.clone(),
             Told::Registered(binding) | Told::Unregistered { binding, .. } => binding,
-            Told::Trunk(_) | Told::Banned(_) | Told::Lifted { .. } => return None,
+            // Each of the calls says whose it is.
+            Told::Quality(_) | Told::Trunk(_) | Told::Banned(_) | Told::Lifted { .. } => {
+                return None;
+            }
         };
         let (_, domain) = binding.user.rsplit_once('@')?;
         if let Some((_, tenant)) = self.0.get(domain).filter(|(at, _)| at.elapsed() < BELIEVED) {
@@ -319,7 +328,11 @@ mod tests {
         for number in 0..KEPT + 2 {
             ended(&hub, number);
         }
-        assert_eq!(seen(&slow.next().await.unwrap()), "missed");
+        let missed = slow.next().await.unwrap();
+        assert!(
+            matches!(missed.what, What::Missed { count: Some(2) }),
+            "{missed:?}"
+        );
         assert_eq!(seen(&slow.next().await.unwrap()), "2");
         // Of another start, of the future, or no id at all.
         let future = hub.kept().id(99_999);

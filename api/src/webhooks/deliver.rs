@@ -177,9 +177,13 @@ impl Teller {
     async fn keep(&self, hooks: &[Hook], events: &[Arc<Event>]) {
         let mut deliveries = Vec::new();
         for event in events {
-            let body = serde_json::to_string(event).unwrap_or_default();
-            let wanted = hooks.iter().filter(|(_, wanted)| wanted.has(event));
-            deliveries.extend(wanted.map(|(hook, _)| delivery(&self.state, hook.id, body.clone())));
+            for (hook, wanted) in hooks {
+                let Some(event) = wanted.pick(event) else {
+                    continue;
+                };
+                let body = serde_json::to_string(&*event).unwrap_or_default();
+                deliveries.push(delivery(&self.state, hook.id, body));
+            }
         }
         if deliveries.is_empty() {
             return;

@@ -280,6 +280,7 @@ impl Handler<Signal> for Signaling {
                         lost: 2,
                         jitter_us: 1_500,
                         mos: Some(4.25),
+                        rtt_us: None,
                     };
                     signal::Response::Quality(vec![QualitySample {
                         at_ms: T0,

@@ -13,6 +13,7 @@ mod net;
 mod ng;
 mod number;
 mod number_rule;
+mod quality;
 mod read;
 mod route;
 mod routing;
@@ -49,6 +50,7 @@ pub use net::{Cidr, Host, Listen, MediaAddress, ParseError, PortRange, Transport
 pub use ng::{NgListen, NgTransport};
 pub use number::{Block, BlockAction, Direction, Forward, Group, LimitRule, Number, Strategy};
 pub use number_rule::{CallerId, NumberRule, Numbering, Otherwise, Party, Pattern, PatternError};
+pub use quality::{Mos, Quality};
 pub use route::{Callers, Choice, Cost, MediaTreatment, Route, Window, Zone, ZoneError};
 pub use routing::Routing;
 pub use sections::{DatapathMode, Media, Nat, Node, Sip, Store};

@@ -15,6 +15,7 @@ use super::{
     interface::{self, DEFAULT_INTERFACE, MediaInterface},
     net::{Cidr, Listen, MediaAddress, ParseError, PortRange, Transport},
     ng::{self, NgListen, NgTransport},
+    quality::Quality,
     transport::{Connections, Keepalive, Tls, WebSocket},
     trunk::Trunk,
     user::{self, Auth, Registrar},
@@ -293,6 +294,8 @@ pub struct Media {
     pub recordings: Option<PathBuf>,
     /// Where mediad serves its own metrics page. Default: nowhere; the API's page has them too.
     pub metrics: Option<SocketAddr>,
+    /// `[media.quality]`
+    pub quality: Quality,
 }
 
 impl Default for Media {
@@ -315,6 +318,7 @@ impl Default for Media {
             control: None,
             recordings: None,
             metrics: None,
+            quality: Quality::default(),
         }
     }
 }
@@ -364,6 +368,7 @@ impl Media {
     pub(super) fn check(&self, errors: &mut Vec<String>) {
         let wants_xdp = matches!(self.datapath, DatapathMode::Xdp | DatapathMode::XdpGeneric);
         interface::check(&self.interfaces, errors);
+        self.quality.check(errors);
         if wants_xdp && self.devices().is_empty() {
             errors.push(format!(
                 "[media] datapath = \"{}\" needs interface = \"DEVICE\"",

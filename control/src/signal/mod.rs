@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     channel::Protocol,
-    media::{FlowSample, MediaStatus, RecordFormat},
+    media::{FlowSample, MediaStatus, Path, RecordFormat},
 };
 
 pub use log::{LogOrder, LogState, Subject};
@@ -356,6 +356,34 @@ pub struct QualitySample {
     pub callee: FlowSample,
 }
 
+/// How a call has sounded since the last event that said so: its first stream of media, which is the audio as a rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallQuality {
+    /// As in [`CallInfo::id`].
+    pub id: String,
+    /// As in [`CallInfo::tenant`].
+    pub tenant: Option<String>,
+    /// When, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// The path that its packets take now.
+    pub path: Path,
+    /// What the caller has sent.
+    pub caller: FlowReport,
+    /// What the callee has sent.
+    pub callee: FlowReport,
+}
+
+/// What a party has sent, of a [`CallQuality`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlowReport {
+    /// In all; `mos` is of what is new.
+    pub now: FlowSample,
+    /// Packets since the last event.
+    pub new_packets: u64,
+    /// Of these, lost before this node.
+    pub new_lost: u64,
+}
+
 /// A party that is to be transferred (blindly: to somebody who is not asked first).
 ///
 /// Of the two calls of an [`Originate`] the callee is the call's own party, the caller that of its peer.
@@ -473,7 +501,7 @@ pub struct SignalStatus {
 }
 
 /// What signaling tells unasked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::large_enum_variant,
     reason = "most events are of calls: a box of their own would cost more than it saves"
@@ -509,6 +537,21 @@ pub enum Event {
     Lifted {
         /// As in [`BanInfo::source`].
         source: String,
+    },
+    /// How calls sound, of those whose time has come.
+    Quality(Vec<CallQuality>),
+    /// Somebody is heard badly, for as many intervals as the configuration says; or well enough again.
+    Heard {
+        /// As in [`CallInfo::id`].
+        id: String,
+        /// As in [`CallInfo::tenant`].
+        tenant: Option<String>,
+        /// Who is heard.
+        party: Party,
+        /// Estimated mean opinion score of the last interval, 1.0 to 4.5.
+        mos: f32,
+        /// Badly.
+        is_low: bool,
     },
 }
 

@@ -53,7 +53,7 @@ pub struct Flow {
     pub window: u32,
     /// What the cap lets through.
     pub bucket: Bucket,
-    /// The longest time between two packets, in units of 2^10 ns.
+    /// The longest time between two packets of the present source, in units of 2^10 ns.
     pub longest_gap: u32,
     /// Packets that came after a later one.
     pub reordered: u32,
@@ -71,13 +71,22 @@ pub struct Flow {
     pub lateness: u64,
     /// What is copied of the port's RTCP.
     pub copies: Bucket,
+    /// How often another source has taken the place of the one before.
+    pub changes: u32,
+    /// When the present source's first packet came: CLOCK_MONOTONIC, ns.
+    pub began: u64,
+    /// The longest time between two packets of any earlier source, in units of 2^10 ns.
+    pub longest_gap_before: u32,
+    /// How many changes of the source are told.
+    pub tellings: Bucket,
     /// Zero, for a later use.
-    pub reserved: [u32; 7],
+    pub reserved: [u32; 2],
 }
 
 const _: () = {
     assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 64);
     assert!(core::mem::offset_of!(Flow, limited) == 64);
+    assert!(core::mem::offset_of!(Flow, began) == 104);
 };
 
 /// A token bucket, kept as the time at which it will be full again (in units of 2^10 ns).
@@ -150,7 +159,24 @@ pub const fn spacing(ptime: u16, times: u32) -> u16 {
 /// All ports share the ring, also those without a cap.
 const COPY_SPACING: u16 = spacing(20, 4);
 
+/// The least time between changes of the source of one port that are told, as by [`spacing()`]: 16 at once, and 16 in a
+/// second. Who alternates faster is counted all the same.
+const TELL_SPACING: u16 = (BURST / 16) as u16;
+
 impl Flow {
+    /// Whether a packet of `ssrc` ends what another source has sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ended_by(&self, ssrc: u32) -> bool {
+        self.ssrc != ssrc && self.window != 0
+    }
+
+    /// Whether the end of a source at `now` (CLOCK_MONOTONIC, ns) may be told.
+    #[inline(always)]
+    pub const fn admits_telling(&mut self, now: u64) -> bool {
+        self.tellings.admits(now, TELL_SPACING)
+    }
+
     /// Whether RTCP that is sent on at `now` (CLOCK_MONOTONIC, ns) may be copied.
     #[inline(always)]
     pub const fn admits_copy(&mut self, now: u64) -> bool {
@@ -167,13 +193,14 @@ impl Flow {
         admits
     }
 
-    /// The longest time between two packets, in milliseconds.
+    /// The longest time between two packets of whichever source, in milliseconds.
     #[must_use]
     pub const fn longest_gap_ms(&self) -> u32 {
-        let ns = (self.longest_gap as u64) << ARRIVAL_SHIFT;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 73 minutes")]
-        let ms = (ns / 1_000_000) as u32;
-        ms
+        if self.longest_gap_before > self.longest_gap {
+            gap_ms(self.longest_gap_before)
+        } else {
+            gap_ms(self.longest_gap)
+        }
     }
 
     /// Counts a packet that is not RTP.
@@ -267,12 +294,28 @@ impl Flow {
         if self.window != 0 {
             self.expected_before = self.expected_before.wrapping_add(self.of_source());
         }
+        if self.window == 0 || self.ssrc != rtp.ssrc {
+            self.begin(now);
+        }
         self.ssrc = rtp.ssrc;
         self.highest = rtp.sequence as u32;
         self.base = rtp.sequence as u32;
         self.window = 1;
         self.timestamp = rtp.timestamp;
         self.timestamp_arrival = short(now);
+    }
+
+    /// Another source than before, or the first one.
+    #[inline(always)]
+    const fn begin(&mut self, now: u64) {
+        if self.window != 0 {
+            self.changes = self.changes.wrapping_add(1);
+        }
+        if self.longest_gap > self.longest_gap_before {
+            self.longest_gap_before = self.longest_gap;
+        }
+        self.longest_gap = 0;
+        self.began = now;
     }
 
     #[inline(always)]
@@ -375,6 +418,14 @@ impl Flow {
             self.late = self.late.wrapping_add(1);
         }
     }
+}
+
+/// A gap in units of 2^10 ns, in milliseconds.
+pub(crate) const fn gap_ms(gap: u32) -> u32 {
+    let ns = (gap as u64) << ARRIVAL_SHIFT;
+    #[expect(clippy::cast_possible_truncation, reason = "at most 73 minutes")]
+    let ms = (ns / 1_000_000) as u32;
+    ms
 }
 
 /// G.107's BurstR: the mean length of the `gaps` runs of `lost` packets, of `expected` ones, over what it would be if each

@@ -17,6 +17,7 @@ mod counter;
 mod flow;
 mod numbers;
 mod slot;
+mod source;
 mod tap;
 
 pub use ban::{Ban, SourceKey, ban_key, ipv4_key};
@@ -28,6 +29,7 @@ pub use slot::{
     Address, Hop, Identity, MAX_TAGS, Route, Slot, SlotError, TPID_CUSTOMER, TPID_SERVICE, VlanTag,
     flags,
 };
+pub use source::{KEPT_SOURCES, Source, Sources};
 pub use tap::{LARGE, MEDIUM, SMALL, TAP_BYTES, TapHead, tap_flags};
 
 /// The version of everything in this crate that two builds of Tandem must share.
@@ -64,6 +66,9 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// A device hash map by interface index.
     pub const DEVICES: &str = "DEVICES";
+    /// A hash of [`Sources`](crate::Sources) by local port, of those that have had more than one. The program leaves it
+    /// alone; it is there so that what mediad knows outlives it.
+    pub const SOURCES: &str = "SOURCES";
 
     // These are not pinned: copies are for the process that reads them.
 

@@ -1,4 +1,5 @@
-//! What the program copies for recordings and for round-trip times: frames as they came, in a ring.
+//! What the program copies for recordings and for round-trip times: frames as they came, in a ring; and what sources have
+//! sent that have ended.
 
 /// The ring's length in octets: a power of two of pages. A quarter of a second of 1,000 recorded calls.
 pub const TAP_BYTES: u32 = 1 << 23;
@@ -15,6 +16,8 @@ pub const LARGE: usize = 2032;
 pub mod tap_flags {
     /// It is RTCP, not RTP.
     pub const RTCP: u16 = 1 << 0;
+    /// It is no frame: a source of the port has ended, and what follows is the [`Flow`](crate::Flow) as it was.
+    pub const SOURCE: u16 = 1 << 1;
 }
 
 /// What stands before each frame in the ring.
@@ -51,6 +54,12 @@ impl TapHead {
         };
         let frame = frame.get(..usize::from(head.len).min(frame.len()))?;
         (usize::from(head.payload) <= frame.len()).then_some((head, frame))
+    }
+
+    /// Whether it is no frame, but what a port had received when its source ended.
+    #[must_use]
+    pub const fn is_source(&self) -> bool {
+        self.flags & tap_flags::SOURCE != 0
     }
 
     /// Whether it is RTCP.

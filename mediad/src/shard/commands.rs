@@ -38,6 +38,7 @@ impl<I: PacketIo> Shard<I> {
             Command::Pause(id, how, reply) => drop(reply.send(self.pause(id, how))),
             Command::Unrecord(id, number) => self.unrecord(id, number),
             Command::Overheard(reports) => self.overhear(&reports),
+            Command::Ended(ended) => self.end_sources(&ended),
             Command::Voice(id, orders, reply) => drop(reply.send(self.voice(id, orders))),
             Command::Clip(id, job, clip) => self.clip(id, job, &clip),
             Command::Stream(id, job, port) => self.connect(id, job, port),
@@ -186,7 +187,10 @@ impl<I: PacketIo> Shard<I> {
     fn query(&mut self, id: SessionId) -> Result<SessionStats, Fault> {
         let index = self.find(id)?;
         self.read_flows(index);
-        let stats = self.relay.session(index).map(|session| self.stats(session));
+        let stats = self
+            .relay
+            .session(index)
+            .map(|session| self.full_stats(session));
         stats.ok_or_else(|| not_found(id))
     }
 
@@ -195,7 +199,16 @@ impl<I: PacketIo> Shard<I> {
         let found = ids.iter().filter_map(|id| self.by_id.get(id).copied());
         let mut surveyed = Vec::with_capacity(ids.len());
         for index in found {
-            surveyed.extend(self.relay.session_mut(index).map(Session::survey));
+            let path = self
+                .relay
+                .session(index)
+                .map(|session| self.path_of(session));
+            let session = self.relay.session_mut(index);
+            surveyed.extend(
+                session
+                    .zip(path)
+                    .map(|(session, path)| session.survey(path)),
+            );
         }
         surveyed
     }
@@ -233,6 +246,9 @@ impl<I: PacketIo> Shard<I> {
         let index = self.by_id.remove(&id)?;
         self.withdraw(index);
         let session = self.relay.remove(index)?;
+        if let Some(offload) = &self.offload {
+            offload.forget_sources(&session);
+        }
         session.legs.iter().for_each(|leg| self.close_leg(leg));
         self.close_monitors(&session);
         self.publish_load();
@@ -240,7 +256,7 @@ impl<I: PacketIo> Shard<I> {
         // Nothing takes a path any more: what counts is the one that was taken.
         Some(SessionStats {
             path: self.path_taken(&session),
-            ..self.stats(&session)
+            ..self.full_stats(&session)
         })
     }
 
@@ -254,6 +270,17 @@ impl<I: PacketIo> Shard<I> {
 
     pub(super) fn find(&self, id: SessionId) -> Result<u32, Fault> {
         self.by_id.get(&id).copied().ok_or_else(|| not_found(id))
+    }
+
+    /// With the sources.
+    fn full_stats(&self, session: &Session) -> SessionStats {
+        let [a, b] = &session.legs;
+        let now = monotonic_ns();
+        SessionStats {
+            from_a: a.full_stats(b, now),
+            from_b: b.full_stats(a, now),
+            ..self.stats(session)
+        }
     }
 
     fn stats(&self, session: &Session) -> SessionStats {

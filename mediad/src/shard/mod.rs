@@ -7,6 +7,7 @@ mod monitors;
 mod offload;
 mod recordings;
 mod reports;
+mod sources;
 mod tick;
 mod voice;
 
@@ -39,6 +40,7 @@ use crate::limits;
 use crate::ports::PortPool;
 use crate::record::{Reel, Tap};
 use crate::relay::{Learned, Relay};
+use crate::session::Ended;
 use crate::stream::{Bell, Port};
 use crate::tap::Overheard;
 
@@ -102,6 +104,8 @@ pub(crate) enum Command {
     Unrecord(SessionId, u64),
     /// RTCP that XDP has forwarded.
     Overheard(Vec<Overheard>),
+    /// Sources that have ended on XDP.
+    Ended(Vec<Ended>),
     /// Orders of programmable voice.
     Voice(SessionId, Vec<VoiceOrder>, Reply<voice::Begun>),
     /// The audio that a job of them plays.
@@ -368,6 +372,7 @@ impl<I: PacketIo> Shard<I> {
             let turn = self.io.turn(wait, &mut self.relay)?;
             self.send_copies();
             self.take_learned();
+            self.take_ended();
             self.tell_keys();
             if turn.woken && self.take_commands() == Flow::Stop {
                 return Ok(());

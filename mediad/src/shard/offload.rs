@@ -24,7 +24,7 @@ use crate::numbers::Towards;
 use crate::record::Tap;
 use crate::session::{Leg, Reception, Session, side_index};
 use crate::tap::{Ear, Overheard, Tapper};
-use crate::xdp::{FlowTable, Mode, NumbersTable, SlotTable};
+use crate::xdp::{FlowTable, Mode, NumbersTable, SlotTable, SourceTable};
 
 /// Adopted sessions that nobody has asked for since are dropped after this much silence, in
 /// nanoseconds: whoever made them is gone for good.
@@ -47,6 +47,7 @@ pub(crate) struct Offload {
     pub(crate) slots: SlotTable,
     pub(crate) flows: FlowTable,
     pub(crate) numbers: NumbersTable,
+    pub(crate) sources: SourceTable,
     pub(crate) mode: Mode,
     pub(crate) hops: Arc<dyn Hops>,
     /// Where the program can copy packets.
@@ -251,6 +252,15 @@ impl Offload {
                 }
             }
             leg.received.handed_over = false;
+        }
+    }
+
+    /// Forgets what was kept of a session's sources for the next process.
+    pub(super) fn forget_sources(&self, session: &Session) {
+        for leg in &session.legs {
+            if leg.received.sources.is_some() {
+                self.sources.remove(leg.local.port());
+            }
         }
     }
 
@@ -510,6 +520,7 @@ impl<I: PacketIo> Shard<I> {
                 leg.muted = slot.is_muted();
                 if slot.is_forwarding() {
                     leg.received.rtp = offload.flows.read(*port);
+                    leg.received.sources = offload.sources.read(*port);
                     leg.received.xdp_since = Some(0);
                     leg.received.handed_over = true;
                 }

@@ -16,6 +16,7 @@ const CLOSED: usize = 16;
 impl<I: PacketIo> Shard<I> {
     pub(super) fn tick(&mut self, now: u64) {
         self.look_after_slots(now);
+        self.look_after_sources();
         self.report_silence(now);
         self.close_idle(now);
         self.report_to_parties(now);

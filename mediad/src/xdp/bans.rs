@@ -171,7 +171,7 @@ fn full(result: Result<(), MapError>) -> Result<u32, XdpError> {
 }
 
 /// What is not there need not be taken out.
-fn absent(result: Result<(), MapError>) -> Result<(), XdpError> {
+pub(super) fn absent(result: Result<(), MapError>) -> Result<(), XdpError> {
     match result {
         Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
         Err(MapError::SyscallError(error))

@@ -6,8 +6,8 @@
 //! because each port has one owner.
 //!
 //! ```text
-//! /sys/fs/bpf/tandem/NODE/vABI/{SLOTS,FLOWS,NUMBERS,COUNTERS,DEVICES}   the maps
-//!                              link-IFINDEX-MODE                the attachments
+//! /sys/fs/bpf/tandem/NODE/vABI/{SLOTS,FLOWS,NUMBERS,SOURCES,COUNTERS,DEVICES}   the maps
+//!                              link-IFINDEX-MODE                                the attachments
 //! ```
 
 mod attach;
@@ -15,6 +15,7 @@ mod bans;
 mod counters;
 mod error;
 mod pins;
+mod sources;
 mod tables;
 mod takedown;
 mod tap;
@@ -43,6 +44,9 @@ pub use error::XdpError;
 pub use tables::{FlowTable, NumbersTable, SlotTable};
 pub use takedown::{TakenDown, take_down};
 pub use tap::TapRing;
+
+pub(crate) use sources::SourceTable;
+pub(crate) use tables::flow_of;
 
 use bans::BanTable;
 use pins::Pins;
@@ -128,6 +132,7 @@ pub struct Xdp {
     slots: SlotTable,
     flows: FlowTable,
     numbers: NumbersTable,
+    sources: SourceTable,
     counters: PerCpuArray<MapData, [u64; COUNTERS_LEN]>,
     devices: DevMapHash<MapData>,
     bans: BanTable,
@@ -222,6 +227,7 @@ impl Xdp {
                 map::SLOTS,
                 map::FLOWS,
                 map::NUMBERS,
+                map::SOURCES,
                 map::COUNTERS,
                 map::DEVICES,
             ] {
@@ -236,6 +242,8 @@ impl Xdp {
         let numbers = array(map::NUMBERS, take(map::NUMBERS)?)?;
         let counters = take(map::COUNTERS)?.try_into()?;
         let devices = take(map::DEVICES)?.try_into()?;
+        let slots = SlotTable::new(&slots)?;
+        let sources = SourceTable::new(take(map::SOURCES)?, &slots)?;
 
         let ring = take(map::TAP)?;
         let bans = BanTable::new(&mut object)?;
@@ -245,7 +253,8 @@ impl Xdp {
         Ok(Self {
             mode,
             interfaces: Vec::new(),
-            slots: SlotTable::new(&slots)?,
+            slots,
+            sources,
             flows: FlowTable::new(&flows)?,
             numbers: NumbersTable::new(&numbers)?,
             counters,
@@ -286,6 +295,11 @@ impl Xdp {
     #[must_use]
     pub fn numbers(&self) -> NumbersTable {
         self.numbers.clone()
+    }
+
+    /// What earlier sources have sent. A clone for each shard.
+    pub(crate) fn sources(&self) -> SourceTable {
+        self.sources.clone()
     }
 
     /// The slots that were valid when this process came: calls that kept flowing without it.

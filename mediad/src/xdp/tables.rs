@@ -285,6 +285,15 @@ fn flow_to_words(flow: &Flow) -> [u64; FLOW_WORDS] {
     unsafe { std::mem::transmute(*flow) }
 }
 
+/// A flow as the program has written it; `None` where it is cut off.
+pub(crate) fn flow_of(octets: &[u8]) -> Option<Flow> {
+    let (words, []) = octets.as_chunks::<8>() else {
+        return None;
+    };
+    let words: [[u8; 8]; FLOW_WORDS] = words.try_into().ok()?;
+    Some(flow_from_words(words.map(u64::from_ne_bytes)))
+}
+
 fn flow_from_words(words: [u64; FLOW_WORDS]) -> Flow {
     // SAFETY: same size, and a flow is made of integers, so any bytes are one.
     unsafe { std::mem::transmute(words) }

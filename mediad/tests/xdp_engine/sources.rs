@@ -144,3 +144,68 @@ pub(super) async fn a_call_crosses_from_inside_to_outside(bed: &Bed) {
     talk(&mut alice, &mut bob, &info, 5);
     engine.stop().await;
 }
+
+/// The program tells of a source that has ended, and mediad keeps it where the next one finds it.
+pub(crate) async fn what_each_source_has_sent_outlives_the_engine(bed: &Bed) {
+    let engine = start_with("rate_cap = 0\n").await;
+    let (mut alice, mut bob) = (bed.party(&bed.caller, 1), bed.party(&bed.callee, 2));
+    let info = create(&engine, &alice, &bob).await;
+    talk_until_offloaded(&engine, &mut alice, &mut bob, &info).await;
+    let first = u64::from(alice.sequence);
+    alice.ssrc = 2;
+    talk(&mut alice, &mut bob, &info, 30);
+    let told = until_told(&engine, 2).await;
+    assert_eq!(told, [(0x0102_0304, first), (2, 30)]);
+    alice.ssrc = 3;
+    talk(&mut alice, &mut bob, &info, 20);
+    until_told(&engine, 3).await;
+    tokio::task::spawn_blocking(move || engine.abandon())
+        .await
+        .unwrap();
+
+    // What changes while nobody is there is known as a sum.
+    alice.ssrc = 4;
+    talk(&mut alice, &mut bob, &info, 10);
+    let engine = start_with("rate_cap = 0\n").await;
+    assert_eq!(engine.status().adopted, 1);
+    assert_eq!(create(&engine, &alice, &bob).await, info);
+    let start = Instant::now();
+    let others = loop {
+        let others = stats(&engine).await.from_a.other_sources;
+        if others.count != 0 {
+            break others;
+        }
+        assert!(start.elapsed() < Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((others.count, others.packets, others.lost), (1, 30, 0));
+    talk(&mut alice, &mut bob, &info, 10);
+    alice.ssrc = 5;
+    talk(&mut alice, &mut bob, &info, 40);
+    let told = until_told(&engine, 4).await;
+    assert_eq!(told, [(0x0102_0304, first), (2, 30), (4, 10), (5, 40)]);
+    let Response::Stats(last) = engine.handle(Request::Delete(ID)).await.unwrap() else {
+        panic!("it was there");
+    };
+    assert_eq!(last.from_a.packets, first + 110);
+    assert_eq!(last.from_a.source_count(), 5);
+    assert_eq!(last.from_b.source_count(), 1);
+    let page = engine.metrics();
+    let apart = "tandem_media_sources_ended_total{told=\"apart\"} 1\n";
+    assert!(page.contains(apart), "{page}");
+    engine.stop().await;
+}
+
+/// Alice's sources with their packets, once so many are known.
+async fn until_told(engine: &Engine, count: usize) -> Vec<(u32, u64)> {
+    let start = Instant::now();
+    loop {
+        let sources = stats(engine).await.from_a.sources;
+        let packets = sources.iter().map(|source| (source.ssrc, source.packets));
+        if sources.len() == count {
+            return packets.collect();
+        }
+        assert!(start.elapsed() < Duration::from_secs(2), "{sources:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -64,6 +64,9 @@ fn statistics_in_the_kernel_are_those_of_the_host() {
                 timestamp,
                 ssrc,
             };
+            if host.is_ended_by(ssrc) {
+                assert!(host.admits_telling(kernel.last_arrival));
+            }
             host.record_rtp(rtp, OCTETS, kernel.last_arrival, tick(8_000));
             host.bucket = kernel.bucket;
             assert_eq!(kernel, host, "after packet {nth}");

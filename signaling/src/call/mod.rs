@@ -306,7 +306,10 @@ impl Core {
 
     /// Says whether anybody listens to events: where nobody does, none are made.
     pub(crate) fn set_listened(&mut self, on: bool) {
-        self.listened = on;
+        let was = std::mem::replace(&mut self.listened, on);
+        if on && !was {
+            self.report_from_now_on(self.clock.0);
+        }
     }
 
     /// Says which calls are traced.

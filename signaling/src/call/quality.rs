@@ -1,13 +1,15 @@
 //! How a call has sounded: a sample every so often, from its answer to its end.
 //!
-//! mediad is asked for many calls at once, and not for all of them at the same time: each is due ten seconds after its
-//! answer and after each sample, rounded to half seconds so that some come together.
+//! mediad is asked for many calls at once, and not for all of them at the same time: each is due some seconds after its
+//! answer and after each time, rounded to half seconds so that some come together. What it says is a sample, and an event
+//! where anybody listens.
 
 use std::time::{Duration, Instant};
 
 use control::{
+    config,
     media::{self, FlowSample, MAX_SURVEY, SessionId, SessionStats, Surveyed},
-    signal::QualitySample,
+    signal::{self, CallQuality, FlowReport, Party, QualitySample},
 };
 use store::Timestamp;
 
@@ -20,7 +22,7 @@ use super::{
 /// Between two samples of a call that is not long.
 const EVERY: Duration = Duration::from_secs(10);
 /// What is due within this time is asked for together.
-const STEP_MS: u128 = 500;
+const STEP_MS: u64 = 500;
 /// Samples that are kept of a call at most: 4 KB. When there are more, every other one goes, and those to come are
 /// twice as far apart.
 const MAX_SAMPLES: usize = 60;
@@ -31,11 +33,15 @@ pub(super) struct Series {
     samples: Vec<QualitySample>,
     /// How many times [`EVERY`] they are apart.
     apart: u32,
+    /// The worst opinions since the last sample.
+    worst: [Option<f32>; 2],
     /// The sum of what sessions had carried that are gone: mediad counts from 0 in the next one.
     before: [Counted; 2],
     last: [Counted; 2],
     /// The session that the last sample is of.
     session: Option<SessionId>,
+    /// How the caller and the callee are heard.
+    heard: [Hearing; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,31 +50,73 @@ struct Counted {
     lost: u64,
 }
 
+/// Whether somebody is heard badly.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hearing {
+    /// Intervals, one after the other, with a low score.
+    low: u8,
+    /// It was told.
+    is_told: bool,
+}
+
+/// What somebody is to be told of how a party is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Low,
+    Recovered,
+}
+
+impl Hearing {
+    /// Takes in the score of an interval; one without speech says nothing.
+    fn judge(&mut self, mos: Option<f32>, lowest: f32, periods: u8) -> Option<Turn> {
+        let is_low = mos? < lowest;
+        self.low = match is_low {
+            true => self.low.saturating_add(1),
+            false => 0,
+        };
+        let turn = match (self.is_told, self.low) {
+            (false, low) if low >= periods => Turn::Low,
+            (true, 0) => Turn::Recovered,
+            _ => return None,
+        };
+        self.is_told = turn == Turn::Low;
+        Some(turn)
+    }
+}
+
 impl Series {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             samples: Vec::new(),
             apart: 1,
-            before: [Counted {
-                packets: 0,
-                lost: 0,
-            }; 2],
-            last: [Counted {
-                packets: 0,
-                lost: 0,
-            }; 2],
+            worst: [None; 2],
+            before: [Counted::default(); 2],
+            last: [Counted::default(); 2],
             session: None,
+            heard: [Hearing::default(); 2],
         }
     }
 
-    fn push(&mut self, at: Timestamp, session: SessionId, mut flows: [FlowSample; 2]) {
+    /// Takes in how it sounds now; what has come since this was asked last is new. A sample is kept when it is time for
+    /// one, or `is_last`.
+    fn push(
+        &mut self,
+        at: Timestamp,
+        session: SessionId,
+        mut flows: [FlowSample; 2],
+        is_last: bool,
+    ) -> [FlowReport; 2] {
         let is_another = self.session.replace(session) != Some(session);
+        let mut reports = [FlowReport::default(); 2];
         for (at, flow) in flows.iter_mut().enumerate() {
             let (before, last) = (&mut self.before[at], &mut self.last[at]);
+            let then = Counted {
+                packets: before.packets + last.packets,
+                lost: before.lost + last.lost,
+            };
             // The same one counts from 0 again when mediad was restarted.
             if is_another || flow.packets < last.packets {
-                before.packets += last.packets;
-                before.lost += last.lost;
+                *before = then;
             }
             *last = Counted {
                 packets: flow.packets,
@@ -76,16 +124,34 @@ impl Series {
             };
             flow.packets += before.packets;
             flow.lost += before.lost;
+            reports[at] = FlowReport {
+                now: *flow,
+                new_packets: flow.packets.saturating_sub(then.packets),
+                new_lost: flow.lost.saturating_sub(then.lost),
+            };
+            self.worst[at] = worse(self.worst[at], flow.mos);
         }
-        let [caller, callee] = flows;
-        self.samples.push(QualitySample {
-            at_ms: at.millis(),
-            caller,
-            callee,
-        });
-        if self.samples.len() > MAX_SAMPLES {
-            self.thin();
+        if is_last || self.is_due(at) {
+            let [mut caller, mut callee] = flows;
+            [caller.mos, callee.mos] = std::mem::take(&mut self.worst);
+            self.samples.push(QualitySample {
+                at_ms: at.millis(),
+                caller,
+                callee,
+            });
+            if self.samples.len() > MAX_SAMPLES {
+                self.thin();
+            }
         }
+        reports
+    }
+
+    /// Whether it is time for the next sample.
+    fn is_due(&self, at: Timestamp) -> bool {
+        self.samples.last().is_none_or(|last| {
+            let since = at.since(Timestamp::from_millis(last.at_ms));
+            since + Duration::from_millis(STEP_MS) >= EVERY * self.apart
+        })
     }
 
     /// Keeps every other sample, the last one among them, each with the worse opinion of the two.
@@ -93,10 +159,6 @@ impl Series {
         let skip = self.samples.len() % 2;
         let (first, rest) = self.samples.split_at(skip);
         let (pairs, _) = rest.as_chunks::<2>();
-        let worse = |a: Option<f32>, b: Option<f32>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         let kept = pairs.iter().map(|[gone, kept]| {
             let mut kept = *kept;
             kept.caller.mos = worse(gone.caller.mos, kept.caller.mos);
@@ -105,6 +167,13 @@ impl Series {
         });
         self.samples = first.iter().copied().chain(kept).collect();
         self.apart = self.apart.saturating_mul(2);
+    }
+}
+
+fn worse(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -137,9 +206,10 @@ impl Call {
             lost: flow.lost,
             jitter_us: flow.jitter_us,
             mos: flow.mos.filter(|_| is_only),
+            rtt_us: flow.rtt_us,
         };
         let flows = [sample(&stats.from_a), sample(&stats.from_b)];
-        self.quality.push(at, stats.id, flows);
+        self.quality.push(at, stats.id, flows, true);
     }
 }
 
@@ -154,16 +224,45 @@ impl Core {
         self.calls.get(&key).map(|call| call.series().to_vec())
     }
 
-    /// Looks at a call again when its next sample is due.
+    /// Looks at a call again when its next sample, or the next event that says how it sounds, is due.
     pub(super) fn set_quality_alarm(&mut self, now: Instant, key: CallKey) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let due = now + EVERY * call.quality.apart;
-        let since = due.saturating_duration_since(self.began).as_millis();
-        let late = u64::try_from((STEP_MS - since % STEP_MS) % STEP_MS).unwrap_or(0);
-        let at = due + Duration::from_millis(late);
+        let samples = EVERY * call.quality.apart;
+        let wait = self.reports().map_or(samples, |every| every.min(samples));
+        let at = self.rounded(now + wait);
         self.alarms.set(Alarm::Quality(key), Some(at));
+    }
+
+    /// Somebody listens who did not: calls that are looked at seldom are due sooner, and not all at the same time.
+    pub(super) fn report_from_now_on(&mut self, now: Instant) {
+        let Some(every) = self.reports() else {
+            return;
+        };
+        let span = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let up = self.calls.iter().filter(|(_, call)| call.is_answered());
+        let due: Vec<_> = up
+            .map(|(key, call)| (*key, call.id.as_u64_pair().1 % span))
+            .collect();
+        for (key, after) in due {
+            let at = self.rounded(now + Duration::from_millis(after));
+            self.alarms.set(Alarm::Quality(key), Some(at));
+        }
+    }
+
+    /// How often a call's quality is told, where anybody listens.
+    fn reports(&self) -> Option<Duration> {
+        let seconds = self.policy.media.quality.interval;
+        (self.listened && seconds != 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// The next moment at which others are looked at, too.
+    fn rounded(&self, due: Instant) -> Instant {
+        let since = due.saturating_duration_since(self.began).as_millis();
+        let step = u128::from(STEP_MS);
+        let late = u64::try_from((step - since % step) % step).unwrap_or(0);
+        due + Duration::from_millis(late)
     }
 
     /// A sample of a call is due: it is asked for with those of others.
@@ -192,12 +291,48 @@ impl Core {
     /// mediad tells how calls sound.
     pub(super) fn on_survey(&mut self, now: Instant, all: &[Surveyed]) {
         let at = self.time(now);
+        let reports = self.reports().is_some();
+        let config::Quality { low, periods, .. } = self.policy.media.quality;
+        let mut calls = Vec::new();
         for surveyed in all {
             let key = self.by_session.get(&surveyed.id);
-            if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
-                let flows = [surveyed.from_a, surveyed.from_b];
-                call.quality.push(at, surveyed.id, flows);
+            let Some(call) = key.and_then(|key| self.calls.get_mut(key)) else {
+                continue;
+            };
+            let flows = [surveyed.from_a, surveyed.from_b];
+            let [caller, callee] = call.quality.push(at, surveyed.id, flows, false);
+            if !reports {
+                continue;
             }
+            let tenant = call.tenant.as_deref().map(str::to_owned);
+            if let Some(lowest) = low.score() {
+                let sides = [(Party::Caller, caller), (Party::Callee, callee)];
+                for ((party, flow), hearing) in sides.into_iter().zip(&mut call.quality.heard) {
+                    let turn = hearing.judge(flow.now.mos, lowest, periods);
+                    let heard = turn
+                        .zip(flow.now.mos)
+                        .map(|(turn, mos)| signal::Event::Heard {
+                            id: call.id.to_string(),
+                            tenant: tenant.clone(),
+                            party,
+                            mos,
+                            is_low: turn == Turn::Low,
+                        });
+                    self.outputs.extend(heard.map(Output::Event));
+                }
+            }
+            calls.push(CallQuality {
+                id: call.id.to_string(),
+                tenant,
+                at_ms: at.millis(),
+                path: surveyed.path,
+                caller,
+                callee,
+            });
+        }
+        if !calls.is_empty() {
+            let event = signal::Event::Quality(calls);
+            self.outputs.push_back(Output::Event(event));
         }
     }
 }
@@ -212,6 +347,7 @@ mod tests {
             lost: packets / 100,
             jitter_us: 1000,
             mos: Some(mos),
+            rtt_us: None,
         }
     }
 
@@ -233,6 +369,7 @@ mod tests {
                 at(second),
                 SessionId([1; 16]),
                 [flow(packets, mos), flow(packets, 4.4)],
+                false,
             );
             assert!(series.samples.len() <= MAX_SAMPLES);
         }
@@ -255,12 +392,45 @@ mod tests {
     fn counters_go_on_in_the_next_session() {
         let mut series = Series::new();
         // The first one is opened anew by a restart of mediad; the next one has carried more when it is looked at.
+        let mut new = Vec::new();
         for (session, packets) in [(1, 500), (1, 1000), (1, 200), (1, 700), (2, 900), (2, 950)] {
             let flows = [flow(packets, 4.4), flow(0, 4.4)];
-            series.push(at(0), SessionId([session; 16]), flows);
+            let [caller, _] = series.push(at(0), SessionId([session; 16]), flows, true);
+            new.push(caller.new_packets);
         }
+        assert_eq!(new, [500, 500, 200, 500, 900, 50]);
         let packets: Vec<_> = series.samples.iter().map(|s| s.caller.packets).collect();
         assert_eq!(packets, [500, 1000, 1200, 1700, 2600, 2650]);
         assert_eq!(series.samples[5].caller.lost, 10 + 7 + 9);
+    }
+
+    #[test]
+    fn what_is_told_between_two_samples_is_not_forgotten() {
+        let mut series = Series::new();
+        for second in 1..=20_u8 {
+            let mos = if second == 13 { 2.0 } else { 4.4 };
+            let packets = u64::from(second) * 50;
+            let flows = [flow(packets, mos), flow(packets, 4.4)];
+            let session = SessionId([1; 16]);
+            let [caller, _] = series.push(at(i64::from(second)), session, flows, false);
+            assert_eq!((caller.new_packets, caller.now.mos), (50, Some(mos)));
+        }
+        let kept: Vec<_> = series.samples.iter().map(|s| s.at_ms / 1000).collect();
+        assert_eq!(kept, [1, 11, 20][..kept.len()], "{kept:?}");
+        let worst = series.worst[0].or(series.samples.last().unwrap().caller.mos);
+        assert_eq!(worst, Some(2.0));
+    }
+
+    #[test]
+    fn who_is_heard_badly_for_long_is_told_once_and_again_when_it_is_over() {
+        let mut hearing = Hearing::default();
+        let scores = [2.0, 2.0, 4.0, 2.0, 2.5, 2.9, 1.0, 3.0, 4.0, 2.0].map(Some);
+        let mut turns = Vec::new();
+        for (at, mos) in scores.into_iter().enumerate() {
+            turns.extend(hearing.judge(mos, 3.0, 3).map(|turn| (at, turn)));
+            // Silence is neither good nor bad.
+            assert_eq!(hearing.judge(None, 3.0, 3), None);
+        }
+        assert_eq!(turns, [(5, Turn::Low), (7, Turn::Recovered)]);
     }
 }

@@ -229,6 +229,11 @@ impl Party {
         packet
     }
 
+    /// Goes on as another synchronisation source.
+    pub(super) fn restart(&mut self, ssrc: u32) {
+        self.stream = Packetizer::new(0, ssrc, 65_530, 0);
+    }
+
     /// The next packet of its stream is lost.
     pub(super) fn lose(&mut self) {
         self.stream.packet(&[0; 160], 160, &mut Vec::new());

@@ -18,6 +18,7 @@ on_both_backends! {
     hold_by_an_unspecified_address_sends_nowhere;
     who_is_muted_is_received_and_not_heard;
     a_survey_tells_what_is_new_since_the_one_before;
+    each_source_has_its_own_figures;
     a_fax_takes_the_place_of_speech;
 }
 
@@ -411,6 +412,51 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
     rtp::rtcp::write_report(ssrc, None, &[], &mut report);
     rtp::rtcp::write_cname(ssrc, "someone@example.test", &mut report);
     report
+}
+
+async fn each_source_has_its_own_figures(datapath: &str) {
+    let bed = Bed::with(datapath, 40, "rate_cap = 0\n").await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let mut say = |ssrc, packets| {
+        alice.restart(ssrc);
+        for _ in 0..packets {
+            let sent = alice.send(info.a.rtp);
+            assert_eq!(bob.receive().0, sent);
+        }
+    };
+    say(1, 60);
+    say(7, 30);
+    say(1, 10);
+    let flow = bed.stats(1).await.from_a;
+    let told: Vec<_> = flow
+        .sources
+        .iter()
+        .map(|source| (source.ssrc, source.packets, source.lost))
+        .collect();
+    // Who comes back is one source.
+    assert_eq!(told, [(7, 30, 0), (1, 70, 0)]);
+    assert!(flow.sources[1].mos.unwrap() > 4.0, "{flow:?}");
+    assert_eq!(flow.sources[0].mos, None, "that is less than a second");
+    assert_eq!(flow.other_sources, OtherSources::default());
+
+    // A flood of them is a sum, and nothing is lost of it.
+    for ssrc in 100..400 {
+        say(ssrc, 1);
+    }
+    // What was not told is found out on a tick.
+    until("the flood is known", async || {
+        let flow = bed.stats(1).await.from_a;
+        assert!(flow.sources.len() <= 9, "{flow:?}");
+        flow.source_count() >= 302
+    })
+    .await;
+    let flow = bed.stats(1).await.from_a;
+    let sum: u64 = flow.sources.iter().map(|source| source.packets).sum();
+    assert_eq!(sum + flow.other_sources.packets, 400);
+    assert_eq!((flow.packets, flow.lost), (400, 0));
 }
 
 async fn a_survey_tells_what_is_new_since_the_one_before(datapath: &str) {

@@ -218,7 +218,13 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) fn new() -> Self {
-        let config = Config::parse(CONFIG, []).unwrap().config;
+        Self::with("")
+    }
+
+    /// With more lines of configuration after the usual ones.
+    pub(super) fn with(more: &str) -> Self {
+        let config = Config::parse(&format!("{CONFIG}{more}"), []);
+        let config = config.unwrap().config;
         let local = |transport, address: &str| Local {
             transport,
             address: at(address),

@@ -1,6 +1,9 @@
 //! How calls have sounded.
 
-use control::media;
+use control::{
+    media,
+    signal::{self, Party},
+};
 
 use super::bed::*;
 
@@ -63,5 +66,50 @@ fn calls_that_are_due_together_are_asked_for_together() {
     for up in &mut ups {
         hang_up(&mut bed, up);
     }
+    bed.assert_empty();
+}
+
+#[test]
+fn how_a_call_sounds_is_told_while_it_is_up() {
+    let mut bed = Bed::with("\n[media.quality]\ninterval = 5\nlow = 4.2\nperiods = 2\n");
+    let mut up = call(&mut bed, "+2555", "c1");
+    let id = bed.core.list(None)[0].id.clone();
+    bed.events.clear();
+    bed.pass_ms(16_500);
+    let mut told = Vec::new();
+    for event in bed.events.drain(..) {
+        match event {
+            signal::Event::Quality(calls) => {
+                let [call] = &calls[..] else {
+                    panic!("one call is up: {calls:?}");
+                };
+                assert_eq!((&call.id, call.path), (&id, media::Path::Xdp));
+                assert_eq!(call.callee.now.rtt_us, Some(20_000));
+                let caller = call.caller;
+                told.push((caller.now.packets, caller.new_packets, caller.new_lost));
+            }
+            // At the second time, of both, and not again.
+            signal::Event::Heard { party, is_low, .. } => {
+                assert_eq!((told.len(), is_low), (1, true), "{party:?}");
+                assert!([Party::Caller, Party::Callee].contains(&party));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The mediad of these tests says each time that one packet is lost in all.
+    assert_eq!(told, [(500, 500, 1), (1000, 500, 0), (1500, 500, 0)]);
+    // Samples are kept as seldom as ever.
+    assert_eq!(bed.core.quality(&id).unwrap().len(), 2);
+
+    // Where nobody listens nothing is told, or asked for oftener than samples need.
+    bed.core.set_listened(false);
+    bed.asked();
+    bed.pass_ms(21_000);
+    assert!(bed.events.is_empty(), "{:?}", bed.events);
+    assert!(bed.asked().len() <= 3);
+    bed.core.set_listened(true);
+    bed.pass_ms(5_500);
+    assert!(!bed.events.is_empty());
+    hang_up(&mut bed, &mut up);
     bed.assert_empty();
 }

@@ -162,11 +162,13 @@ impl Mediad {
                     lost: 1,
                     jitter_us: 1500,
                     mos: Some(4.0),
+                    rtt_us: Some(20_000),
                 };
                 let surveyed = here.map(|id| media::Surveyed {
                     id: *id,
                     from_a: flow(500 * self.surveys),
                     from_b: flow(400 * self.surveys),
+                    path: Path::Xdp,
                 });
                 Ok(media::Response::Survey(surveyed.collect()))
             }
