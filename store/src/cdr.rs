@@ -96,6 +96,28 @@ pub struct MediaFlow {
     pub jitter_ms: f64,
     /// Estimated mean opinion score (G.107), 1.0 to 4.5; `None` where too little was heard.
     pub mos: Option<f64>,
+    /// From this node to the party and back, in milliseconds; `None` where no RTCP told of it.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
+    /// How much longer the runs of lost packets were than loss by chance would make them (G.107's BurstR): 1.0 and more.
+    /// `None`, as what follows, in records of an older Tandem.
+    #[serde(default)]
+    pub burst_ratio: Option<f64>,
+    /// Packets that came too late for a jitter buffer of 60 ms to play them.
+    #[serde(default)]
+    pub late: Option<u64>,
+    /// The longest time between two packets, in milliseconds.
+    #[serde(default)]
+    pub longest_gap_ms: Option<u64>,
+    /// Packets that came again.
+    #[serde(default)]
+    pub duplicates: Option<u64>,
+    /// Packets that came after a later one.
+    #[serde(default)]
+    pub reordered: Option<u64>,
+    /// Synchronisation sources (SSRCs) that they were of.
+    #[serde(default)]
+    pub sources: Option<u64>,
 }
 
 named! {

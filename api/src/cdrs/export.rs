@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use store::{Cdr, CdrFilter, Cursor, MAX_PAGE, StoreError, Timestamp};
+use store::{Cdr, CdrFilter, Cursor, MAX_PAGE, MediaFlow, StoreError, Timestamp};
 
 use super::{CdrView, Format};
 use crate::{State, problem::Problem};
@@ -87,7 +87,7 @@ fn lines(cdrs: Vec<Cdr>) -> Bytes {
     text.into()
 }
 
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 45] = [
     "id",
     "call_id",
     "from",
@@ -119,6 +119,20 @@ const COLUMNS: [&str; 31] = [
     "callee_jitter_ms",
     "callee_mos",
     "tenant",
+    "caller_rtt_ms",
+    "caller_burst_ratio",
+    "caller_late",
+    "caller_longest_gap_ms",
+    "caller_duplicates",
+    "caller_reordered",
+    "caller_sources",
+    "callee_rtt_ms",
+    "callee_burst_ratio",
+    "callee_late",
+    "callee_longest_gap_ms",
+    "callee_duplicates",
+    "callee_reordered",
+    "callee_sources",
 ];
 
 fn rows(cdrs: Vec<Cdr>, with_header: bool) -> Bytes {
@@ -166,9 +180,28 @@ fn rows(cdrs: Vec<Cdr>, with_header: bool) -> Bytes {
             }));
         }
         row.push(cdr.tenant.unwrap_or_default());
+        // Behind what was there before: who reads columns by their places finds them where they were.
+        for flow in [cdr.from_caller, cdr.from_callee] {
+            row.extend(measured(&flow.unwrap_or_default()));
+        }
         drop(rows.write_record(row));
     }
     rows.into_inner().unwrap_or_default().into()
+}
+
+/// The columns that came later.
+fn measured(flow: &MediaFlow) -> [String; 7] {
+    let ratio = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| ratio.to_string());
+    let count = |count: Option<u64>| count.map_or(String::new(), |count| count.to_string());
+    [
+        ratio(flow.rtt_ms),
+        ratio(flow.burst_ratio),
+        count(flow.late),
+        count(flow.longest_gap_ms),
+        count(flow.duplicates),
+        count(flow.reordered),
+        count(flow.sources),
+    ]
 }
 
 /// A stranger chose this text: a spreadsheet shall not take it for a formula.

@@ -161,6 +161,21 @@ struct FlowView {
     jitter_ms: f64,
     /// Estimated mean opinion score, 1.0 to 4.5; `null` where too little was heard.
     mos: Option<f64>,
+    /// From the node to the party and back, by the RTCP that it relayed, in milliseconds; `null` where none told of it.
+    rtt_ms: Option<f64>,
+    /// How much longer the runs of lost packets were than loss by chance would make them (G.107's BurstR): 1 and more.
+    /// `null`, as what follows, in records of an older Tandem.
+    burst_ratio: Option<f64>,
+    /// Packets that came too late for a jitter buffer of 60 ms to play them.
+    late: Option<u64>,
+    /// The longest time between two packets, pauses in which the party had nothing to say among them.
+    longest_gap_ms: Option<u64>,
+    /// Packets that came again.
+    duplicates: Option<u64>,
+    /// Packets that came after a later one.
+    reordered: Option<u64>,
+    /// Synchronisation sources (SSRCs) that they were of.
+    sources: Option<u64>,
 }
 
 impl From<MediaFlow> for FlowView {
@@ -171,6 +186,13 @@ impl From<MediaFlow> for FlowView {
             lost: flow.lost,
             jitter_ms: flow.jitter_ms,
             mos: flow.mos,
+            rtt_ms: flow.rtt_ms,
+            burst_ratio: flow.burst_ratio,
+            late: flow.late,
+            longest_gap_ms: flow.longest_gap_ms,
+            duplicates: flow.duplicates,
+            reordered: flow.reordered,
+            sources: flow.sources,
         }
     }
 }

@@ -174,6 +174,13 @@ pub(crate) fn cdr(n: u8) -> Cdr {
             lost: 1,
             jitter_ms: 0.25,
             mos: Some(4.25),
+            rtt_ms: Some(18.5),
+            burst_ratio: Some(1.5),
+            late: Some(2),
+            longest_gap_ms: Some(61),
+            duplicates: Some(3),
+            reordered: Some(4),
+            sources: Some(2),
         }),
         from_callee: None,
     }

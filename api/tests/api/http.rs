@@ -440,7 +440,8 @@ async fn a_cdr_is_shown_whole() {
         "cause": "media-timeout",
         "datapath": "xdp",
         "media": {
-            "caller": { "packets": 2_875, "bytes": 494_500, "lost": 1, "jitter_ms": 0.25, "mos": 4.25 },
+            "caller": { "packets": 2_875, "bytes": 494_500, "lost": 1, "jitter_ms": 0.25, "mos": 4.25, "rtt_ms": 18.5, "burst_ratio": 1.5, "late": 2,
+                "longest_gap_ms": 61, "duplicates": 3, "reordered": 4, "sources": 2 },
             "callee": null,
         },
     });

@@ -125,8 +125,11 @@ async fn by_copy(url: &str, cdrs: &[Cdr]) -> Result<Duration, Error> {
 const STATEMENT: &str = "COPY cdrs (id, call_id, from_uri, from_user, to_uri, to_user, request_uri, source, \
     transport, origin, callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, status, \
     reason, ended_by, cause, datapath, from_caller_packets, from_caller_bytes, from_caller_lost, \
-    from_caller_jitter_ms, from_caller_mos, from_callee_packets, from_callee_bytes, from_callee_lost, \
-    from_callee_jitter_ms, from_callee_mos) FROM STDIN";
+    from_caller_jitter_ms, from_caller_mos, from_caller_rtt_ms, from_caller_burst_ratio, from_caller_late, \
+    from_caller_longest_gap_ms, from_caller_duplicates, from_caller_reordered, from_caller_sources, \
+    from_callee_packets, from_callee_bytes, from_callee_lost, from_callee_jitter_ms, from_callee_mos, \
+    from_callee_rtt_ms, from_callee_burst_ratio, from_callee_late, from_callee_longest_gap_ms, \
+    from_callee_duplicates, from_callee_reordered, from_callee_sources) FROM STDIN";
 
 fn line(cdr: &Cdr) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "\\N".to_owned());
@@ -166,13 +169,23 @@ fn line(cdr: &Cdr) -> String {
         text(&cdr.datapath),
     ];
     for flow in [cdr.from_caller, cdr.from_callee].into_iter().flatten() {
+        let ratio =
+            |ratio: Option<f64>| ratio.map_or_else(|| "\\N".to_owned(), |it| it.to_string());
+        let count =
+            |count: Option<u64>| count.map_or_else(|| "\\N".to_owned(), |it| it.to_string());
         fields.extend([
             flow.packets.to_string(),
             flow.bytes.to_string(),
             flow.lost.to_string(),
             flow.jitter_ms.to_string(),
-            flow.mos
-                .map_or_else(|| "\\N".to_owned(), |mos| mos.to_string()),
+            ratio(flow.mos),
+            ratio(flow.rtt_ms),
+            ratio(flow.burst_ratio),
+            count(flow.late),
+            count(flow.longest_gap_ms),
+            count(flow.duplicates),
+            count(flow.reordered),
+            count(flow.sources),
         ]);
     }
     fields.join("\t") + "\n"
@@ -205,6 +218,13 @@ fn cdr(number: u32) -> Cdr {
         lost: u64::from(mixed % 3),
         jitter_ms: 0.5,
         mos: Some(4.25),
+        rtt_ms: Some(24.5),
+        burst_ratio: Some(1.0),
+        late: Some(0),
+        longest_gap_ms: Some(41),
+        duplicates: Some(0),
+        reordered: Some(0),
+        sources: Some(1),
     };
     Cdr {
         id: Uuid::now_v7(),

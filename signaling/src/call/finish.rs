@@ -316,8 +316,8 @@ impl Flows {
     }
 }
 
-/// Packets are added up; jitter and MOS are those of the first stream that has any, which is the audio as
-/// a rule.
+/// Packets are added up, and the longest gap is of whichever stream; jitter, MOS and the like are those of the first stream
+/// that has any, which is the audio as a rule.
 fn sum<'a>(flows: impl Iterator<Item = &'a FlowStats>) -> Option<MediaFlow> {
     let mut total = None;
     for flow in flows {
@@ -325,7 +325,16 @@ fn sum<'a>(flows: impl Iterator<Item = &'a FlowStats>) -> Option<MediaFlow> {
         if total.packets == 0 {
             total.jitter_ms = f64::from(flow.jitter_us) / 1000.0;
             total.mos = flow.mos.map(f64::from);
+            total.rtt_ms = flow.rtt_us.map(|us| f64::from(us) / 1000.0);
+            total.burst_ratio = Some(f64::from(flow.burst_ratio));
         }
+        let add = |total: &mut Option<u64>, more| *total = Some(total.unwrap_or(0) + more);
+        add(&mut total.late, flow.late);
+        add(&mut total.duplicates, flow.duplicates);
+        add(&mut total.reordered, flow.reordered);
+        add(&mut total.sources, flow.source_count());
+        let gap = u64::from(flow.longest_gap_ms);
+        total.longest_gap_ms = total.longest_gap_ms.max(Some(gap));
         total.packets += flow.packets;
         total.bytes += flow.bytes;
         total.lost += flow.lost;

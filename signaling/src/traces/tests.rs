@@ -39,6 +39,7 @@ fn cdr() -> Cdr {
             lost: 3,
             jitter_ms: 0.5,
             mos: Some(4.25),
+            ..MediaFlow::default()
         }),
         from_callee: None,
     }

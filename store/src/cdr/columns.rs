@@ -14,11 +14,12 @@ use super::{
 use crate::Timestamp;
 
 /// The columns' types, as [`COLUMNS`] has them.
-const TYPES: [&str; 33] = [
+const TYPES: [&str; 47] = [
     "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT",
     "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "INTEGER", "TEXT", "TEXT", "TEXT",
-    "TEXT", "BIGINT", "BIGINT", "BIGINT", "FLOAT8", "FLOAT8", "BIGINT", "BIGINT", "BIGINT",
-    "FLOAT8", "FLOAT8",
+    "TEXT", "BIGINT", "BIGINT", "BIGINT", "FLOAT8", "FLOAT8", "FLOAT8", "FLOAT8", "BIGINT",
+    "BIGINT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "FLOAT8", "FLOAT8",
+    "FLOAT8", "FLOAT8", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "BIGINT",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -75,6 +76,21 @@ pub(super) async fn insert<'c, R: Recorded>(
             .bind(column(cdrs, |cdr| {
                 of(cdr).and_then(|flow| flow.mos).and_then(finite)
             }));
+        let ratios: [fn(MediaFlow) -> Option<f64>; 2] =
+            [|flow| flow.rtt_ms, |flow| flow.burst_ratio];
+        for ratio in ratios {
+            query = query.bind(column(cdrs, |cdr| of(cdr).and_then(ratio).and_then(finite)));
+        }
+        let counts: [fn(MediaFlow) -> Option<u64>; 5] = [
+            |flow| flow.late,
+            |flow| flow.longest_gap_ms,
+            |flow| flow.duplicates,
+            |flow| flow.reordered,
+            |flow| flow.sources,
+        ];
+        for counted in counts {
+            query = query.bind(column(cdrs, |cdr| of(cdr).and_then(counted).map(count)));
+        }
     }
     query.execute(executor).await.map(drop)
 }
@@ -94,6 +110,6 @@ mod tests {
     #[test]
     fn each_column_has_its_type() {
         assert_eq!(COLUMNS.split(',').count(), TYPES.len());
-        assert!(INSERT.contains("$33::FLOAT8[]"), "{}", *INSERT);
+        assert!(INSERT.contains("$47::BIGINT[]"), "{}", *INSERT);
     }
 }

@@ -22,12 +22,15 @@ use crate::{
 pub(super) const COLUMNS: &str = "id, call_id, from_uri, from_user, to_uri, to_user, request_uri, source, transport, origin, \
     callee_user, tenant, trunk, route, started_ms, ringing_ms, answered_ms, ended_ms, status, \
     reason, ended_by, cause, datapath, from_caller_packets, from_caller_bytes, from_caller_lost, \
-    from_caller_jitter_ms, from_caller_mos, from_callee_packets, from_callee_bytes, \
-    from_callee_lost, from_callee_jitter_ms, from_callee_mos";
+    from_caller_jitter_ms, from_caller_mos, from_caller_rtt_ms, from_caller_burst_ratio, from_caller_late, \
+    from_caller_longest_gap_ms, from_caller_duplicates, from_caller_reordered, from_caller_sources, \
+    from_callee_packets, from_callee_bytes, from_callee_lost, from_callee_jitter_ms, from_callee_mos, \
+    from_callee_rtt_ms, from_callee_burst_ratio, from_callee_late, from_callee_longest_gap_ms, \
+    from_callee_duplicates, from_callee_reordered, from_callee_sources";
 
 static SQLITE: LazyLock<Bulk> = LazyLock::new(|| {
     let head = format!("INSERT INTO cdrs ({COLUMNS}) VALUES ");
-    Bulk::new(Marks::Plain, &head, 33, " ON CONFLICT (id) DO NOTHING")
+    Bulk::new(Marks::Plain, &head, 47, " ON CONFLICT (id) DO NOTHING")
 });
 
 impl Store {
@@ -158,7 +161,14 @@ async fn insert_sqlite<R: Recorded>(
                     .bind(flow.map(|flow| count(flow.bytes)))
                     .bind(flow.map(|flow| count(flow.lost)))
                     .bind(flow.map(|flow| finite(flow.jitter_ms).unwrap_or(0.0)))
-                    .bind(flow.and_then(|flow| flow.mos).and_then(finite));
+                    .bind(flow.and_then(|flow| flow.mos).and_then(finite))
+                    .bind(flow.and_then(|flow| flow.rtt_ms).and_then(finite))
+                    .bind(flow.and_then(|flow| flow.burst_ratio).and_then(finite))
+                    .bind(flow.and_then(|flow| flow.late).map(count))
+                    .bind(flow.and_then(|flow| flow.longest_gap_ms).map(count))
+                    .bind(flow.and_then(|flow| flow.duplicates).map(count))
+                    .bind(flow.and_then(|flow| flow.reordered).map(count))
+                    .bind(flow.and_then(|flow| flow.sources).map(count));
             }
         }
         query.execute(&mut *connection).await?;
@@ -190,17 +200,96 @@ struct Row {
     ended_by: String,
     cause: String,
     datapath: Option<String>,
-    from_caller_packets: Option<i64>,
-    from_caller_bytes: Option<i64>,
-    from_caller_lost: Option<i64>,
-    from_caller_jitter_ms: Option<f64>,
-    from_caller_mos: Option<f64>,
-    from_callee_packets: Option<i64>,
-    from_callee_bytes: Option<i64>,
-    from_callee_lost: Option<i64>,
-    from_callee_jitter_ms: Option<f64>,
-    from_callee_mos: Option<f64>,
+    #[sqlx(flatten)]
+    from_caller: CallerRow,
+    #[sqlx(flatten)]
+    from_callee: CalleeRow,
 }
+
+/// What a row holds of one direction; sqlx takes no prefix for the names of columns.
+macro_rules! flow_row {
+    ($row:ident, $packets:literal, $bytes:literal, $lost:literal, $jitter:literal, $mos:literal, $rtt:literal,
+     $burst:literal, $late:literal, $gap:literal, $duplicates:literal, $reordered:literal, $sources:literal) => {
+        #[derive(FromRow)]
+        struct $row {
+            #[sqlx(rename = $packets)]
+            packets: Option<i64>,
+            #[sqlx(rename = $bytes)]
+            bytes: Option<i64>,
+            #[sqlx(rename = $lost)]
+            lost: Option<i64>,
+            #[sqlx(rename = $jitter)]
+            jitter_ms: Option<f64>,
+            #[sqlx(rename = $mos)]
+            mos: Option<f64>,
+            #[sqlx(rename = $rtt)]
+            rtt_ms: Option<f64>,
+            #[sqlx(rename = $burst)]
+            burst_ratio: Option<f64>,
+            #[sqlx(rename = $late)]
+            late: Option<i64>,
+            #[sqlx(rename = $gap)]
+            longest_gap_ms: Option<i64>,
+            #[sqlx(rename = $duplicates)]
+            duplicates: Option<i64>,
+            #[sqlx(rename = $reordered)]
+            reordered: Option<i64>,
+            #[sqlx(rename = $sources)]
+            sources: Option<i64>,
+        }
+
+        impl From<$row> for Option<MediaFlow> {
+            fn from(row: $row) -> Self {
+                let counted = |value: Option<i64>| value.map(i64::unsigned_abs);
+                Some(MediaFlow {
+                    packets: counted(row.packets)?,
+                    bytes: counted(row.bytes).unwrap_or(0),
+                    lost: counted(row.lost).unwrap_or(0),
+                    jitter_ms: row.jitter_ms.unwrap_or(0.0),
+                    mos: row.mos,
+                    rtt_ms: row.rtt_ms,
+                    burst_ratio: row.burst_ratio,
+                    late: counted(row.late),
+                    longest_gap_ms: counted(row.longest_gap_ms),
+                    duplicates: counted(row.duplicates),
+                    reordered: counted(row.reordered),
+                    sources: counted(row.sources),
+                })
+            }
+        }
+    };
+}
+
+flow_row!(
+    CallerRow,
+    "from_caller_packets",
+    "from_caller_bytes",
+    "from_caller_lost",
+    "from_caller_jitter_ms",
+    "from_caller_mos",
+    "from_caller_rtt_ms",
+    "from_caller_burst_ratio",
+    "from_caller_late",
+    "from_caller_longest_gap_ms",
+    "from_caller_duplicates",
+    "from_caller_reordered",
+    "from_caller_sources"
+);
+flow_row!(
+    CalleeRow,
+    "from_callee_packets",
+    "from_callee_bytes",
+    "from_callee_lost",
+    "from_callee_jitter_ms",
+    "from_callee_mos",
+    "from_callee_rtt_ms",
+    "from_callee_burst_ratio",
+    "from_callee_late",
+    "from_callee_longest_gap_ms",
+    "from_callee_duplicates",
+    "from_callee_reordered",
+    "from_callee_sources"
+);
 
 impl TryFrom<Row> for Cdr {
     type Error = StoreError;
@@ -232,39 +321,10 @@ impl TryFrom<Row> for Cdr {
             ended_by: known("ended_by", &row.ended_by, EndedBy::from_name)?,
             cause: known("cause", &row.cause, Cause::from_name)?,
             datapath: row.datapath,
-            from_caller: flow(
-                row.from_caller_packets,
-                row.from_caller_bytes,
-                row.from_caller_lost,
-                row.from_caller_jitter_ms,
-                row.from_caller_mos,
-            ),
-            from_callee: flow(
-                row.from_callee_packets,
-                row.from_callee_bytes,
-                row.from_callee_lost,
-                row.from_callee_jitter_ms,
-                row.from_callee_mos,
-            ),
+            from_caller: row.from_caller.into(),
+            from_callee: row.from_callee.into(),
         })
     }
-}
-
-fn flow(
-    packets: Option<i64>,
-    bytes: Option<i64>,
-    lost: Option<i64>,
-    jitter_ms: Option<f64>,
-    mos: Option<f64>,
-) -> Option<MediaFlow> {
-    let count = |value: Option<i64>| value.map_or(0, i64::unsigned_abs);
-    packets.map(|_| MediaFlow {
-        packets: count(packets),
-        bytes: count(bytes),
-        lost: count(lost),
-        jitter_ms: jitter_ms.unwrap_or(0.0),
-        mos,
-    })
 }
 
 /// PostgreSQL's text cannot hold a NUL, and a SIP message may: it is shown as U+FFFD. The type is the

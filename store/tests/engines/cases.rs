@@ -42,13 +42,20 @@ pub(crate) fn cdr(ms: i64) -> Cdr {
             lost: 2,
             jitter_ms: 0.125,
             mos: Some(4.375),
+            rtt_ms: Some(12.5),
+            burst_ratio: Some(1.25),
+            late: Some(3),
+            longest_gap_ms: Some(140),
+            duplicates: Some(1),
+            reordered: Some(4),
+            sources: Some(2),
         }),
         from_callee: Some(MediaFlow {
             packets: 2_990,
             bytes: 514_280,
             lost: 0,
             jitter_ms: 1.5,
-            mos: None,
+            ..MediaFlow::default()
         }),
     }
 }
@@ -207,6 +214,9 @@ pub(crate) async fn numbers_beyond_the_engine_are_bounded(place: Place) {
             lost: u64::MAX,
             jitter_ms: f64::NAN,
             mos: Some(f64::INFINITY),
+            burst_ratio: Some(f64::NAN),
+            late: Some(u64::MAX),
+            ..MediaFlow::default()
         }),
         ..cdr(0)
     };
@@ -217,8 +227,8 @@ pub(crate) async fn numbers_beyond_the_engine_are_bounded(place: Place) {
         packets: most,
         bytes: most,
         lost: most,
-        jitter_ms: 0.0,
-        mos: None,
+        late: Some(most),
+        ..MediaFlow::default()
     };
     assert_eq!(back.from_caller, Some(bounded));
 }

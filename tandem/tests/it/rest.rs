@@ -226,6 +226,18 @@ fn a_call_is_seen_and_ended_by_rest() {
                 && !line.ends_with(" 0")
         })
     });
+    let (_, quality) = ask("GET", &format!("/v1/calls/{id}/quality"));
+    for party in ["caller", "callee"] {
+        let flow = &quality["sessions"][0][party];
+        let [source] = &flow["sources"].as_array().unwrap()[..] else {
+            panic!("each phone sends one stream: {quality}");
+        };
+        assert_eq!(
+            (&source["ssrc"], &source["packets"]),
+            (&flow["ssrc"], &flow["packets"])
+        );
+        assert_eq!(flow["other_sources"], Value::Null);
+    }
     assert_eq!(order("hold", json!({ "on": true })).1["held"], true);
     let resumed = printed(&node.ask(&["calls", "resume", &id, "--json"]));
     assert_eq!(
@@ -244,6 +256,19 @@ fn a_call_is_seen_and_ended_by_rest() {
     assert_eq!(ask("DELETE", &format!("/v1/calls/{id}")).0, 404);
     let (_, cdr) = ask("GET", &format!("/v1/cdrs/{id}"));
     assert_eq!(cdr["cause"], "operator", "{cdr}");
+    for party in ["caller", "callee"] {
+        let flow = &cdr["media"][party];
+        assert_eq!(flow["sources"], 1, "{cdr}");
+        for figure in [
+            "burst_ratio",
+            "late",
+            "longest_gap_ms",
+            "duplicates",
+            "reordered",
+        ] {
+            assert!(flow[figure].is_number(), "{figure}: {cdr}");
+        }
+    }
 
     // What happened meanwhile is kept with it.
     let (status, events) = ask("GET", &format!("/v1/cdrs/{id}/events"));
