@@ -688,6 +688,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A recording of a session goes on in another file, and the one before is complete soon.
+    RecordingTurned {
+        /// The session.
+        id: SessionId,
+        /// Where it goes on, as in [`Response::Recording`].
+        file: String,
+    },
     /// Something happened in a session of programmable voice.
     Voice {
         /// The session.

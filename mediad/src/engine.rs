@@ -25,7 +25,7 @@ use crate::library::{self, Library, LibraryError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::ports;
-use crate::record::Recorder;
+use crate::record::{Recorder, Rotation};
 use crate::reload::{self, Reload};
 use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, ShardHandle};
 use crate::stream::{self, Bell};
@@ -138,7 +138,11 @@ impl Engine {
         }
         let metrics = Metrics::new(registry)?;
         let recorder = media.recordings.as_deref().map(|folder| {
-            Recorder::start(folder).map_err(|source| EngineError::Recordings {
+            let rotation = Rotation {
+                after: Duration::from_secs(media.rotate_seconds.into()),
+                octets: u64::from(media.rotate_mib) << 20,
+            };
+            Recorder::start(folder, rotation).map_err(|source| EngineError::Recordings {
                 folder: folder.display().to_string(),
                 source,
             })

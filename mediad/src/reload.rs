@@ -127,7 +127,7 @@ fn take_over(running: &mut config::Media, read: &config::Media) -> Reloaded {
     let was = running.interfaces.clone();
     keys!(
         live: [address, interfaces, timeout, rate_cap, tos, sources, handover, one_stream, ng_allow],
-        restart: [ports, interface, datapath, shards, ng, control, recordings, metrics, quality]
+        restart: [ports, interface, datapath, shards, ng, control, recordings, rotate_seconds, rotate_mib, metrics, quality]
     );
     if devices && running.interface == read.interface {
         reloaded.restart.push("media.interfaces.device".to_owned());

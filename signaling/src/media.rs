@@ -71,6 +71,12 @@ impl Hub {
                             drop(worker.send(Command::News(news)));
                         }
                     }
+                    Ok(Notice::Event(media::Event::RecordingTurned { id, file })) => {
+                        if let Some(worker) = self.worker(id) {
+                            let news = MediaNews::RecordingTurned(id, file);
+                            drop(worker.send(Command::News(news)));
+                        }
+                    }
                     Ok(Notice::Event(media::Event::Voice { id, event })) => {
                         if let Some(worker) = self.worker(id) {
                             drop(worker.send(Command::News(MediaNews::Voice(id, event))));

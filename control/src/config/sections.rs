@@ -292,6 +292,10 @@ pub struct Media {
     pub control: Option<Endpoint>,
     /// The folder that recordings of calls are written to. Default: none, and then no call can be recorded.
     pub recordings: Option<PathBuf>,
+    /// Seconds after which a recording of a call goes on in another file, 10 and more; 0, the default, for never.
+    pub rotate_seconds: u32,
+    /// MiB after which it does; 0, the default, for never. A WAV file is never longer than 4,080.
+    pub rotate_mib: u32,
     /// Where mediad serves its own metrics page. Default: nowhere; the API's page has them too.
     pub metrics: Option<SocketAddr>,
     /// `[media.quality]`
@@ -317,6 +321,8 @@ impl Default for Media {
             ng_allow: Vec::new(),
             control: None,
             recordings: None,
+            rotate_seconds: 0,
+            rotate_mib: 0,
             metrics: None,
             quality: Quality::default(),
         }
@@ -369,6 +375,12 @@ impl Media {
         let wants_xdp = matches!(self.datapath, DatapathMode::Xdp | DatapathMode::XdpGeneric);
         interface::check(&self.interfaces, errors);
         self.quality.check(errors);
+        if (1..10).contains(&self.rotate_seconds) {
+            errors.push(format!(
+                "[media] rotate_seconds = {}: write 10 or more, or 0 for one file of each recording",
+                self.rotate_seconds
+            ));
+        }
         if wants_xdp && self.devices().is_empty() {
             errors.push(format!(
                 "[media] datapath = \"{}\" needs interface = \"DEVICE\"",

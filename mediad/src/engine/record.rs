@@ -4,7 +4,7 @@ use control::media::{Event, Record, Response, SessionId};
 use control::{Fault, FaultCode};
 
 use super::Engine;
-use crate::record::{Tap, Trouble};
+use crate::record::{Tap, Trouble, Turned};
 use crate::shard::Command;
 
 impl Engine {
@@ -25,7 +25,7 @@ impl Engine {
         let answer = self.of_session(id, move |reply| Command::Record(id, taps, pause, reply));
         let path = answer.await;
         if let Some(tap) = begun
-            && path.as_ref().ok().and_then(Option::as_deref) != Some(tap.path())
+            && !matches!(&path, Ok(Some(path)) if *path == tap.path())
         {
             // Somebody else has begun one meanwhile, or the session can have none.
             tap.discard();
@@ -41,17 +41,26 @@ impl Engine {
             return Err(conflict(why.to_owned()));
         }
         let inner = self.0.clone();
-        let trouble = self.trouble(record.id);
+        let (trouble, turned) = (self.trouble(record.id), self.turned(record.id));
         let begun = tokio::task::spawn_blocking(move || {
             let name = record.name.unwrap_or_default();
             let recorder = inner.recorder.as_ref();
-            recorder.map(|recorder| recorder.begin(&name, record.format, trouble))
+            recorder.map(|recorder| recorder.begin(&name, record.format, trouble, turned))
         });
         match begun.await {
             Ok(Some(Ok(taps))) => Ok(taps),
             Ok(Some(Err(error))) => Err(conflict(format!("no recording can be made: {error}"))),
             Ok(None) | Err(_) => Err(conflict("no recording can be made".to_owned())),
         }
+    }
+
+    /// What follows where a recording goes on in another file: clients are told.
+    fn turned(&self, id: SessionId) -> Turned {
+        let events = self.events();
+        Box::new(move |path| {
+            let file = path.display().to_string();
+            events.push(Event::RecordingTurned { id, file });
+        })
     }
 
     /// What follows where the disk ends a recording: the shard takes no more packets for it, and clients are told.

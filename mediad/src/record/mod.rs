@@ -8,6 +8,7 @@
 //! - `writing`: the thread, and how files are made and completed; `pcap`: that format.
 
 mod pcap;
+mod rotation;
 mod writing;
 
 use std::io;
@@ -23,6 +24,7 @@ use ebpf_abi::{LARGE, TapHead};
 use rtp::record::{Form, Pause};
 use tracing::warn;
 
+use self::rotation::{Parts, Place};
 use self::writing::{Content, Ended, Order, Told, Writing};
 use crate::io::monotonic_ns;
 use crate::voice::Law;
@@ -46,10 +48,16 @@ pub(crate) type Report = Box<dyn FnOnce(Result<Recorded, String>) + Send>;
 /// Is told the number of a recording of a call that has ended before it was to, and why.
 pub(crate) type Trouble = Box<dyn FnOnce(u64, String) + Send>;
 
+pub(crate) use self::rotation::Rotation;
+
+/// Is told of each file after the first that a recording of a call goes on in.
+pub(crate) type Turned = Box<dyn Fn(PathBuf) + Send>;
+
 /// The threads that write, and how they are reached.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     folder: PathBuf,
+    rotation: Rotation,
     audio: Sender<Audio>,
     frames: Sender<Captured>,
     orders: Sender<Order>,
@@ -79,7 +87,7 @@ pub(crate) struct Reel {
 #[derive(Debug)]
 struct Recording {
     number: u64,
-    path: PathBuf,
+    place: Place,
     /// Packets that there was no room for.
     lost: Arc<AtomicU64>,
     /// It is not wanted after all.
@@ -120,11 +128,11 @@ pub(crate) struct Datagram<'a> {
 }
 
 impl Recorder {
-    /// Starts the threads; `folder` is made where it is missing.
+    /// Starts the threads; `folder` is made where it is missing. Recordings of calls go on in other files by `rotation`.
     ///
     /// # Errors
     /// The folder cannot be made, or a thread.
-    pub(crate) fn start(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn start(folder: &Path, rotation: Rotation) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         // Who removes files looks for it: in an empty place where a volume should be nothing is gone.
         std::fs::File::create(folder.join(MARK))?;
@@ -142,6 +150,7 @@ impl Recorder {
         }
         Ok(Self {
             folder: folder.to_owned(),
+            rotation,
             audio,
             frames,
             orders,
@@ -151,7 +160,7 @@ impl Recorder {
     }
 
     /// Begins a recording of a call under this name, or under the first that is free after it. Waits for the disk.
-    /// `trouble` is told where the disk ends it later on.
+    /// `trouble` is told where the disk ends it later on, `turned` of each file that it goes on in.
     ///
     /// # Errors
     /// The file cannot be made.
@@ -160,13 +169,14 @@ impl Recorder {
         name: &str,
         format: RecordFormat,
         trouble: Trouble,
+        turned: Turned,
     ) -> io::Result<[Tap; 2]> {
         let content = match format {
             RecordFormat::Wav => Content::wav(Form::CALL),
             RecordFormat::Pcap => Content::pcap(),
         };
         let told = |number| Told::Call(Box::new(move |why| trouble(number, why)));
-        let recording = self.open(name, SAME_NAME, content, told)?;
+        let recording = self.open(name, SAME_NAME, content, told, Some(turned))?;
         recording.order(Order::Start {
             number: recording.number,
             at: monotonic_ns(),
@@ -187,7 +197,7 @@ impl Recorder {
             trim: record.trim,
         };
         let told = |_| Told::Order(report);
-        let recording = self.open(&record.name, 1, Content::wav(form), told)?;
+        let recording = self.open(&record.name, 1, Content::wav(form), told, None)?;
         let tap = |channel| self.tap(channel, RecordFormat::Wav, &recording);
         Ok(Reel {
             says: record.says.then(|| tap(0)),
@@ -202,12 +212,18 @@ impl Recorder {
         same_name: u32,
         content: Content,
         told: impl FnOnce(u64) -> Told,
+        turned: Option<Turned>,
     ) -> io::Result<Arc<Recording>> {
-        let (path, file) = writing::create(&self.folder, name, same_name, &content)?;
+        let (_, path, file) = writing::create(&self.folder, name, 1..=same_name, &content)?;
+        let place = Place::new(path.clone());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let told = told(number);
         let lost = Arc::new(AtomicU64::new(0));
-        let writing = Writing::new(file, path.clone(), content, lost.clone(), told);
+        let mut writing = Writing::new(file, path, content, lost.clone(), told);
+        if let Some(turned) = turned {
+            let named = (&*self.folder, name);
+            writing = writing.with_parts(Parts::new(self.rotation, named, place.clone(), turned));
+        }
         let begin = Order::Begin(number, Box::new(writing));
         if self.orders.send(begin).is_err() {
             return Err(io::Error::other(
@@ -216,7 +232,7 @@ impl Recorder {
         }
         Ok(Arc::new(Recording {
             number,
-            path,
+            place,
             lost,
             unwanted: AtomicBool::new(false),
             orders: self.orders.clone(),
@@ -349,9 +365,9 @@ impl Tap {
         }
     }
 
-    /// Where it is written.
-    pub(crate) fn path(&self) -> &Path {
-        &self.recording.path
+    /// Where it is written now.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.recording.place.path()
     }
 
     /// There is a recording of the call already: nothing is to be left of this one.
@@ -443,7 +459,7 @@ mod tests {
         let (orders, _told) = crossbeam_channel::unbounded();
         let recording = Arc::new(Recording {
             number: 0,
-            path: PathBuf::new(),
+            place: Place::default(),
             lost: Arc::new(AtomicU64::new(0)),
             unwanted: AtomicBool::new(false),
             orders,

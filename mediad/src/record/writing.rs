@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rtp::record::{self, Form, Pause, Tape};
 use tracing::{info, warn};
 
+use super::rotation::{Parts, WAV_MOST};
 use super::{Audio, Captured, LONGEST, Report, pcap};
 use crate::io::monotonic_ns;
 
@@ -60,6 +62,8 @@ pub(super) struct Writing {
     told: Told,
     /// Why the disk has ended it.
     failed: Option<String>,
+    /// How it goes on in other files, where it may.
+    parts: Option<Parts>,
 }
 
 /// Who is told what became of a recording.
@@ -68,6 +72,8 @@ pub(super) enum Told {
     Order(Report),
     /// Whose call it is, where the disk has ended it. What was written is left.
     Call(Box<dyn FnOnce(String) + Send>),
+    /// Nobody: the recording goes on in another file.
+    Nobody,
 }
 
 /// What is written.
@@ -108,14 +114,14 @@ pub(super) struct Ended {
     told: Told,
 }
 
-/// Makes the file of a recording of this name, or, for as many of the same name as may be, of the first that is free
-/// after it.
+/// Makes the file of a recording of this name: with the first of these numbers that is free, which is left out where it
+/// is 1.
 pub(super) fn create(
     folder: &Path,
     name: &str,
-    same_name: u32,
+    numbers: RangeInclusive<u32>,
     content: &Content,
-) -> io::Result<(PathBuf, File)> {
+) -> io::Result<(u32, PathBuf, File)> {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
     if name.is_empty() || name.len() > 100 || !name.bytes().all(is_plain) {
         let why = "its name has other characters than letters, digits, - and _";
@@ -124,7 +130,7 @@ pub(super) fn create(
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let ending = content.ending();
-    for number in 1..=same_name {
+    for number in numbers {
         let path = match number {
             1 => folder.join(format!("{name}.{ending}")),
             number => folder.join(format!("{name}-{number}.{ending}")),
@@ -135,7 +141,7 @@ pub(super) fn create(
                     drop(std::fs::remove_file(&path));
                     return Err(error);
                 }
-                return Ok((path, file));
+                return Ok((number, path, file));
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -191,7 +197,9 @@ pub(super) fn write(
         }
         let now = monotonic_ns();
         for writing in desk.all.values_mut() {
-            writing.go_on(now, &mut out);
+            if let Some(part) = writing.go_on(now, &mut out) {
+                close(part);
+            }
         }
         for (_, writing) in desk.all.extract_if(|_, writing| writing.is_over(now)) {
             close(writing.finish(now, true, false, &mut out));
@@ -270,7 +278,14 @@ impl Writing {
             lost,
             told,
             failed: None,
+            parts: None,
         }
+    }
+
+    /// It goes on in other files.
+    pub(super) fn with_parts(self, parts: Parts) -> Self {
+        let parts = Some(parts);
+        Self { parts, ..self }
     }
 
     fn put(&mut self, heard: &Audio) {
@@ -297,15 +312,20 @@ impl Writing {
         }
     }
 
-    /// Silence has ended it, or the disk.
+    /// Silence has ended it, or the disk, or it is as long as its only file may be.
     fn is_over(&self, now: u64) -> bool {
-        self.content.is_silent(now) || self.failed.is_some()
+        let is_full = self.parts.is_none() && self.is_full();
+        self.content.is_silent(now) || self.failed.is_some() || is_full
     }
 
-    /// Writes what is complete, when it is time to.
-    fn go_on(&mut self, now: u64, out: &mut Vec<u8>) {
+    const fn is_full(&self) -> bool {
+        self.content.is_wav() && self.octets >= WAV_MOST
+    }
+
+    /// Writes what is complete, when it is time to. What there is of it in a file that is complete by that.
+    fn go_on(&mut self, now: u64, out: &mut Vec<u8>) -> Option<Ended> {
         if now < self.due {
-            return;
+            return None;
         }
         self.due = now + EVERY;
         out.clear();
@@ -313,6 +333,46 @@ impl Writing {
         if let Err(error) = self.append(out) {
             self.give_up(out, &error);
         }
+        self.turn(now)
+    }
+
+    /// Goes on in another file, where it is time for that.
+    fn turn(&mut self, now: u64) -> Option<Ended> {
+        if self.failed.is_some() || !self.content.has_begun() {
+            return None;
+        }
+        let parts = self.parts.as_mut()?;
+        if !parts.is_due(now, self.octets, &self.content) {
+            return None;
+        }
+        let (path, file) = match parts.next(now, &self.content) {
+            Ok(next) => next,
+            Err(error) => {
+                if self.is_full() {
+                    self.failed = Some(error.to_string());
+                }
+                return None;
+            }
+        };
+        let part = Ended {
+            file: std::mem::replace(&mut self.file, file),
+            path: std::mem::replace(&mut self.path, path),
+            channels: self.content.channels(),
+            octets: std::mem::take(&mut self.octets),
+            ms: 0,
+            result: Ok(()),
+            by_itself: true,
+            is_unwanted: false,
+            unwritten: 0,
+            late: std::mem::take(&mut self.late),
+            lost: 0,
+            told: Told::Nobody,
+        };
+        self.patched = 0;
+        Some(Ended {
+            ms: self.content.ms(part.octets),
+            ..part
+        })
     }
 
     /// The disk takes no more.
@@ -349,9 +409,8 @@ impl Writing {
                 let kept = tape.as_ref().map_or(0, |tape| tape.kept() * tape.frame());
                 ended.octets = ended.octets.min(kept);
             }
-            let per_ms = u64::from(record::RATE) / 1000 * u64::from(form.channels) * 2;
-            ended.ms = ended.octets / per_ms;
             ended.channels = Some(form.channels);
+            ended.ms = self.content.ms(ended.octets);
         }
         ended
     }
@@ -384,6 +443,25 @@ impl Content {
             epoch: now.saturating_sub(monotonic_ns()),
             waiting: Vec::new(),
         })
+    }
+
+    pub(super) const fn is_wav(&self) -> bool {
+        matches!(self, Self::Wav { .. })
+    }
+
+    /// Of a WAV file.
+    const fn channels(&self) -> Option<u8> {
+        match self {
+            Self::Wav { form, .. } => Some(form.channels),
+            Self::Pcap(_) => None,
+        }
+    }
+
+    /// How long so many octets are heard; 0 of a pcap file.
+    fn ms(&self, octets: u64) -> u64 {
+        let per_ms = |channels: u8| u64::from(record::RATE) / 1000 * u64::from(channels) * 2;
+        self.channels()
+            .map_or(0, |channels| octets / per_ms(channels))
     }
 
     const fn ending(&self) -> &'static str {
@@ -521,7 +599,7 @@ impl Ended {
                 }));
             }
             (Told::Call(trouble), Err(why)) if !self.is_unwanted => trouble(why),
-            (Told::Call(_), _) => {}
+            (Told::Call(_) | Told::Nobody, _) => {}
         }
     }
 
@@ -558,6 +636,7 @@ fn patch(file: &mut File, channels: u8, octets: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rotation::{Place, Rotation};
     use super::*;
 
     fn on_a_full_disk(content: Content, told: Told) -> Writing {
@@ -604,6 +683,77 @@ mod tests {
             let why = told.try_recv().unwrap();
             assert!(why.contains("No space left"), "{why}");
             assert_eq!(std::fs::read(&path).unwrap().len(), header.len());
+        }
+    }
+
+    #[test]
+    fn a_recording_goes_on_in_another_file_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content, rotation) in [
+            ("p", Content::pcap(), (Duration::ZERO, 1)),
+            ("w", Content::wav(Form::CALL), (Duration::from_secs(1), 0)),
+        ] {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (_, path, file) = create(folder.path(), name, 1..=1, &content).unwrap();
+            let ending = content.ending();
+            // Somebody else's.
+            std::fs::write(folder.path().join(format!("{name}-3.{ending}")), b"").unwrap();
+            let lost = Arc::new(AtomicU64::new(0));
+            let of_call = Told::Call(Box::new(|why| panic!("{why}")));
+            let mut writing = Writing::new(file, path.clone(), content, lost, of_call);
+            let (after, octets) = rotation;
+            let place = Place::new(path.clone());
+            let parts = Parts::new(
+                Rotation { after, octets },
+                (folder.path(), name),
+                place.clone(),
+                Box::new(move |path| tell.send(path).unwrap()),
+            );
+            writing = writing.with_parts(parts);
+            writing.content.start(1);
+            let (mut out, mut now, mut complete) = (Vec::new(), 1, Vec::new());
+            for _ in 0..11 {
+                writing.capture(frame(now));
+                now += EVERY;
+                let part = writing.go_on(now, &mut out);
+                if let Some(part) = part {
+                    complete.push((part.path.clone(), part.octets));
+                    part.close();
+                }
+            }
+            let last = writing.finish(now, false, false, &mut out);
+            complete.push((last.path.clone(), last.octets));
+            last.close();
+            let told: Vec<_> = told.try_iter().collect();
+            let numbered = |number: u32| folder.path().join(format!("{name}-{number}.{ending}"));
+            let files: Vec<_> = complete.iter().map(|(path, _)| path.clone()).collect();
+            assert_eq!(files[0], path);
+            assert_eq!(files[1..], told, "each is told");
+            assert_eq!(
+                (told[0].clone(), told[1].clone()),
+                (numbered(2), numbered(4))
+            );
+            assert_eq!(place.path(), told[told.len() - 1]);
+            let sum: u64 = complete.iter().map(|(_, octets)| octets).sum();
+            let header = match ending {
+                // A frame for each time, and 2.75 s of both parties.
+                "pcap" => {
+                    assert_eq!(sum, 11 * (16 + 60));
+                    pcap::HEADER as u64
+                }
+                _ => {
+                    assert_eq!(sum, 2_750 * 8 * 4);
+                    assert_eq!(complete.len(), 3);
+                    record::HEADER as u64
+                }
+            };
+            for (path, octets) in &complete {
+                let file = std::fs::read(path).unwrap();
+                assert_eq!(file.len() as u64, header + octets);
+                if ending == "wav" {
+                    assert_eq!(file[..record::HEADER], record::header(2, *octets));
+                }
+            }
         }
     }
 

@@ -49,7 +49,7 @@ impl<I: PacketIo> Shard<I> {
                 }
             }
         }
-        let path = a.tap.as_ref().map(|tap| tap.path().to_owned());
+        let path = a.tap.as_ref().map(Tap::path);
         if !session.unclaimed {
             self.program(index);
         }
@@ -67,7 +67,7 @@ impl<I: PacketIo> Shard<I> {
         let tap = session.legs[0].tap.as_ref();
         Ok(tap.map(|tap| {
             tap.pause(monotonic_ns(), pause(how));
-            tap.path().to_owned()
+            tap.path()
         }))
     }
 

@@ -33,6 +33,8 @@ pub(crate) enum MediaNews {
     Silent(SessionId),
     /// The recording of a session has ended because it could not be written, and why.
     RecordingFailed(SessionId, String),
+    /// The recording of a session goes on in another file.
+    RecordingTurned(SessionId, String),
     /// Something happened in a session of programmable voice.
     Voice(SessionId, VoiceEvent),
     /// mediad has sessions in this worker's name.
@@ -111,6 +113,7 @@ impl Core {
             MediaNews::Down => self.media_up = false,
             MediaNews::Voice(id, event) => self.on_voice_event(now, id, event),
             MediaNews::RecordingFailed(id, reason) => self.on_recording_failed(now, id, &reason),
+            MediaNews::RecordingTurned(id, file) => self.on_recording_turned(id, &file),
             MediaNews::Silent(id) => self.on_silent_session(now, id),
             MediaNews::Listed(ids) => {
                 for id in ids {

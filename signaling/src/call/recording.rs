@@ -126,6 +126,22 @@ impl Core {
         self.try_forget(now, key);
     }
 
+    /// A recording goes on in another file: each is one of the call's, from where it begins to where the next one does.
+    pub(super) fn on_recording_turned(&mut self, id: SessionId, file: &str) {
+        let Some(key) = self.by_session.get(&id).copied() else {
+            return;
+        };
+        let (time, node) = (self.time_of_day(), &self.policy.node);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let recording = call.recording.as_ref();
+        if recording.is_some_and(|it| it.session == id) {
+            call.begin_recording(id, file, time, node);
+            self.tell_call(key);
+        }
+    }
+
     /// A session that is recorded was opened anew, as mediad had lost it.
     pub(super) fn record_again(&mut self, key: CallKey, session: SessionId) {
         let call = self.calls.get(&key);

@@ -138,7 +138,7 @@ impl Kernel {
                     }
                 },
                 notice = notices.recv() => match notice {
-                    Ok(Notice::Event(Event::Learned { .. } | Event::Timeout { .. } | Event::RecordingFailed { .. } | Event::Voice { .. })) => {}
+                    Ok(Notice::Event(Event::Learned { .. } | Event::Timeout { .. } | Event::RecordingFailed { .. } | Event::RecordingTurned { .. } | Event::Voice { .. })) => {}
                     Err(RecvError::Closed) => return,
                     Ok(Notice::Disconnected) => self.in_step = false,
                     // mediad may be another one now; and a notice that was missed may have been of that.

@@ -73,7 +73,7 @@ impl Changes {
             live: [timeout, rate_cap, tos, ng_allow],
             restart: [
                 address, interfaces, ports, interface, datapath, shards, sources, handover, one_stream, ng, control, recordings,
-                metrics, quality,
+                rotate_seconds, rotate_mib, metrics, quality,
             ],
             apart: [],
         );

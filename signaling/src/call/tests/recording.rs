@@ -169,3 +169,26 @@ fn a_recording_of_packets_pauses_and_stays_what_it_is() {
     hang_up(&mut bed, &mut up);
     bed.assert_empty();
 }
+
+#[test]
+fn each_file_that_a_recording_goes_on_in_is_one_of_the_call() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    let recorded = record(&mut bed, true).unwrap();
+    let id = *bed.mediad.recorded.keys().next().unwrap();
+    let session = control::media::SessionId(id);
+    let turned = |id, file: &str| MediaNews::RecordingTurned(id, file.into());
+    // Of a session that is not recorded it says nothing.
+    let other = control::media::SessionId([9; 16]);
+    bed.core
+        .handle_media_news(bed.now, turned(other, "/recordings/x.wav"));
+    bed.core
+        .handle_media_news(bed.now, turned(session, "/recordings/part-2.wav"));
+    bed.settle();
+    assert_eq!(file(&bed).as_deref(), Some("/recordings/part-2.wav"));
+    hang_up(&mut bed, &mut up);
+    let files: Vec<_> = bed.recordings.iter().map(|kept| &*kept.file).collect();
+    assert_eq!(files, [&*format!("{}-1.wav", recorded.id), "part-2.wav"]);
+    assert!(bed.recordings[0].ended <= bed.recordings[1].started);
+    bed.assert_empty();
+}
