@@ -439,7 +439,7 @@ impl<I: PacketIo> Shard<I> {
     }
 
     /// Closes sockets of a free pair, for somebody who needs their descriptors; `false` where there are none.
-    fn close_any(&mut self) -> bool {
+    pub(super) fn close_any(&mut self) -> bool {
         let port = self.pool.forget_any();
         if let Some(port) = port {
             self.close_pair(port);
@@ -526,7 +526,7 @@ fn check_remote(session: &Session, side: Side, leg: &Leg, remote: &Remote) -> Re
 }
 
 /// Whether a socket could not be made because there are too many.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     matches!(
         code,

@@ -44,6 +44,7 @@ use crate::session::Ended;
 use crate::stream::{Bell, Port};
 use crate::tap::Overheard;
 
+use self::commands::is_exhaustion;
 pub(crate) use self::keys::is_secret;
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};
@@ -470,7 +471,14 @@ impl<I: PacketIo> Shard<I> {
         self.events.push(Event::Learned { id, side, source });
         if self.offload.is_some() {
             self.program(index);
-        } else if let Err(error) = self.io.connect(port, source, &mut self.relay) {
+            return;
+        }
+        let mut connected = self.io.connect(port, source, &mut self.relay);
+        // A call comes before sockets that are kept for the next ones.
+        if connected.as_ref().is_err_and(is_exhaustion) && self.close_any() {
+            connected = self.io.connect(port, source, &mut self.relay);
+        }
+        if let Err(error) = connected {
             // It works unconnected as well, at a higher price.
             debug!(session = %id, %error, "cannot connect a media socket to its peer");
         }

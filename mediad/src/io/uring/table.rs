@@ -72,7 +72,7 @@ impl Table {
         let Some(index) = self.free.pop() else {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
         };
-        slot.generation = self.generation(index);
+        slot.generation = self.generations.get(index as usize).copied().unwrap_or(0);
         match slot.peer {
             Some(peer) => port.connected = Some((index, peer)),
             None => port.open = Some(index),
