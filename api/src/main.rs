@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     // Before there is a second thread, the log's.
     let started = start(&arguments);
     let _log = control::logging::init("info");
-    match started.and_then(|(loaded, shed)| serve(&arguments, loaded, &shed)) {
+    match started.and_then(|(loaded, shed)| serve(&arguments, &loaded, &shed)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("api: {error}");
@@ -46,7 +46,7 @@ fn start(arguments: &Arguments) -> Result<(Loaded, Shed), Box<dyn std::error::Er
 #[tokio::main]
 async fn serve(
     arguments: &Arguments,
-    loaded: Loaded,
+    loaded: &Loaded,
     shed: &Shed,
 ) -> Result<(), Box<dyn std::error::Error>> {
     shed.tell();

@@ -353,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn what_xdp_would_need_is_told() {
+        let config = config("");
+        let missing = std::thread::spawn(move || {
+            Privileges::node(&config).unwrap().shed(&config).unwrap();
+            missing_for_xdp()
+        });
+        let all = ["cap_bpf", "cap_net_admin", "cap_perfmon"];
+        assert_eq!(missing.join().unwrap(), all);
+    }
+
+    #[test]
     fn nothing_is_left_that_was_not_asked_for_and_threads_made_later_have_no_more() {
         let config = config("[media]\ninterface = \"eth0\"");
         // This thread and its child alone.

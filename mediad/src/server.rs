@@ -62,7 +62,7 @@ pub enum RunError {
 }
 
 /// What a media engine is told by its process, beside what clients ask of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Order {
     /// As [`control::media::Request::Drain`].
     Drain(Drain),
@@ -131,7 +131,7 @@ pub async fn run(config: &Config, mut around: Around) -> Result<(), RunError> {
         while let Some(order) = around.orders.recv().await {
             obey(&engine, order);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let ended = tokio::select! {
         () = around.shutdown.cancelled() => None,

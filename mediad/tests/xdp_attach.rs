@@ -306,6 +306,10 @@ fn maps_of_another_version_are_left_behind() {
         let node = root.path().join("test%2enode");
         let folder = node.read_dir().unwrap().next().unwrap().unwrap().path();
         std::fs::rename(&folder, node.join("v0")).unwrap();
+        // Somebody else's pins are nothing that this version knows of.
+        let foreign = node.join("others/map");
+        std::fs::create_dir(node.join("others")).unwrap();
+        std::fs::rename(node.join("v0/COUNTERS"), &foreign).unwrap();
 
         let xdp = bed.attach(Mode::Native, Some(root.path())).unwrap();
         assert!(
@@ -335,6 +339,7 @@ fn maps_of_another_version_are_left_behind() {
         assert_eq!(links.len(), 1, "{links:?}");
         assert!(links[0].ends_with("-xdp-generic"), "{links:?}");
         xdp.detach().unwrap();
+        assert!(!folder.exists() && foreign.exists());
     };
     thread::scope(|scope| scope.spawn(work).join()).unwrap();
 }

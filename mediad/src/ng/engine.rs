@@ -24,15 +24,10 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
-    /// It has no room left, or takes nobody new.
+    /// It has no room left, or drains or stops: another engine may take the call.
     pub(super) fn is_full(&self) -> bool {
-        let codes = [FaultCode::Exhausted, FaultCode::Unavailable];
-        matches!(self, Self::Request(RequestError::Fault(fault)) if codes.contains(&fault.code))
-    }
-
-    /// It drains or stops, and makes no new sessions.
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self, Self::Request(RequestError::Fault(fault)) if fault.code == FaultCode::Unavailable)
+        let is_so = |code| matches!(code, FaultCode::Exhausted | FaultCode::Unavailable);
+        matches!(self, Self::Request(RequestError::Fault(fault)) if is_so(fault.code))
     }
 
     /// There is no such session (any more).

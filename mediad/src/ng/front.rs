@@ -177,7 +177,6 @@ impl Front {
             // A proxy that hears of a limit asks its next engine.
             let [result, reason] = match &refusal {
                 Refusal::LoadLimit(_) => ["load limit", "message"],
-                Refusal::Engine(error) if error.is_closed() => ["load limit", "message"],
                 _ => ["error", "error-reason"],
             };
             dictionary([

@@ -180,7 +180,8 @@ impl Pins {
             info!(pin = %pin.path.display(), "old XDP attachment removed");
             remove(&pin.path);
         }
-        for folder in entries(&self.node)
+        for folder in self
+            .versions()
             .iter()
             .filter(|folder| **folder != self.folder)
         {
@@ -192,12 +193,19 @@ impl Pins {
 
     /// Removes everything of this node.
     pub(super) fn remove(&self) -> Result<(), XdpError> {
-        entries(&self.node)
+        self.versions()
             .iter()
             .for_each(|folder| remove_folder(folder));
         match fs::remove_dir(&self.node) {
-            // The folder above is another user's: this one stays, empty.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            // The folder above is another user's, or somebody else has something in this one: it stays.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                warn!(folder = %self.node.display(), %error, "the folder of the node's pins stays");
+            }
             removed => removed.map_err(|error| XdpError::Pin {
                 path: self.node.clone(),
                 error,
@@ -210,14 +218,28 @@ impl Pins {
         Ok(())
     }
 
+    /// The folders of all ABI versions. What else is in the node's folder is not ours, or not understood: it stays.
+    fn versions(&self) -> Vec<PathBuf> {
+        let mut folders = entries(&self.node);
+        folders.retain(|folder| is_version(folder));
+        folders
+    }
+
     /// All pinned attachments of this node, of every ABI version.
     fn links(&self) -> Vec<LinkPin> {
-        entries(&self.node)
+        self.versions()
             .iter()
             .flat_map(|folder| entries(folder))
             .filter_map(parse_link)
             .collect()
     }
+}
+
+/// `v` and a number.
+fn is_version(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix('v'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 fn parse_link(path: PathBuf) -> Option<LinkPin> {

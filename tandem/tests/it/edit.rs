@@ -481,6 +481,11 @@ fn scripts_read_what_orders_to_the_process_did() {
         (&json!(true), &json!(0))
     );
     assert_eq!(node.told(&["drain", "--off"])["draining"], false);
+    let media = node.told(&["media", "drain", "--wait", "1"]);
+    assert_eq!(media, json!({ "draining": true, "sessions": 0 }));
+    // Its end would be the whole node's.
+    node.refuses(1, &["media", "drain", "--exit"], "use 'tandem drain'");
+    assert_eq!(node.told(&["media", "drain", "--off"])["draining"], false);
     let log = node.told(&["log", "--level", "debug", "--user", "zoe", "--for", "9s"]);
     assert_eq!(log["watches"][0]["subject"], "user zoe", "{log}");
     assert_eq!(node.told(&["reload"])["ok"], true);

@@ -98,13 +98,24 @@ fn a_reload_takes_routes_over_keeps_calls_and_refuses_what_is_wrong() {
     assert!(reload.status.success(), "{}", output(&reload));
     let changed = text
         .replace("ring_timeout = 60", "ring_timeout = 33")
-        .replace("[sip]\n", "[sip]\nt1 = 100\n");
+        .replace("[sip]\n", "[sip]\nt1 = 100\n")
+        .replace("[media]\n", "[media]\ntimeout = 41\nshards = 3\n");
+    assert!(changed.contains("timeout = 41"), "{changed}");
     fs::write(&path, &changed).unwrap();
     let reload = node.ask(&["reload"]);
     assert!(reload.status.success(), "{}", output(&reload));
     let said = String::from_utf8_lossy(&reload.stdout).into_owned();
-    assert!(said.contains("in effect: routes\n"), "{said}");
-    assert!(said.contains("needs a restart: sip.t1\n"), "{said}");
+    assert!(
+        said.contains("in effect: routes, media.timeout\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("needs a restart: sip.t1, media.shards\n"),
+        "{said}"
+    );
+    // mediad has read it too, and did not make anything of it that it was not told.
+    assert!(!said.contains("warning"), "{said}");
+    node.wait_until(|| node.process.output().contains("changed=\"media.timeout\""));
     let trunk = json(&node.ask(&["trunks", "--json"]))["items"][0]["name"].clone();
     let route = [
         "route",

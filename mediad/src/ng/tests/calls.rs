@@ -460,7 +460,9 @@ async fn an_engine_that_drains_goes_on_with_its_calls_and_sends_proxies_elsewher
     let escaped = String::from_utf8(escaped).unwrap();
     let third = "\"call-id\":\"c3\",\"from-tag\":\"a\"";
     let offer = format!("{{\"command\":\"offer\",{third},\"sdp\":{escaped}}}");
-    let answer = bed.ask(&offer).await;
+    assert!(bed.refused(&offer).await.contains("draining"));
+    let able = offer.replace("\"sdp\"", "\"supports\":[\"load limit\"],\"sdp\"");
+    let answer = bed.ask(&able).await;
     // The words by which Kamailio's and OpenSIPS's modules know that another engine is to be asked.
     assert_eq!(text(&answer, "result"), "load limit");
     assert!(text(&answer, "message").contains("draining"), "{answer:?}");

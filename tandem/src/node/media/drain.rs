@@ -24,7 +24,7 @@ const TELL: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Sessions that are there go on. A proxy that asks for more over NG is told \"load limit\", and takes its next engine;
+    after_help = "Sessions that are there go on. A proxy that asks for more over NG is told \"load limit\" where it supports that, and takes its next engine;
 signaling answers 503. Exit code 0: no session is left; 1: the time is over and some are (the engine goes on
 draining, or with --exit has ended), or the engine cannot be reached.
 
