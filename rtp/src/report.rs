@@ -82,7 +82,7 @@ impl Reporter {
 
     /// Whether it is time to report; the first time that this is asked sets the time of the first report.
     pub fn is_due(&mut self, now: u64) -> bool {
-        now >= *self.due.get_or_insert(now.saturating_add(FIRST))
+        now >= *self.due.get_or_insert_with(|| now.saturating_add(FIRST))
     }
 
     /// Writes a compound packet over `out`, which stays empty where there is nothing to report; the middle 32 bits of its

@@ -27,8 +27,9 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         // Read by the command itself.
         "sdp" | "call-id" | "from-tag" | "to-tag" | "via-branch" | "label" | "set-label"
         | "from-label" | "to-label" | "from-tags" | "all" | "address" | "cookie" | "supports"
-        | "template" | "instance" | "fatal" | "siprec" | "inactive" | "debug" | "no-debug"
-        | "debugging" => Nothing,
+        | "instance" | "fatal" | "siprec" | "inactive" | "debug" | "no-debug" | "debugging" => {
+            Nothing
+        }
 
         // Addresses and sources.
         "sip-source-address" => Set(|options| options.use_received_from = true),
@@ -56,6 +57,7 @@ pub(crate) fn effect(name: &str) -> Option<Effect> {
         "strip-extmap" => Set(|options| options.strip_extmap = true),
         "original-sendrecv" => Nothing,
         "generate-mid" => Set(|options| options.attributes.generate_mid = true),
+        "template" | "templates" => Refuse("mediad has no templates; write the options themselves"),
         "sdp-media-remove" | "extmap" | "bundle" => Refuse("not there yet"),
 
         // Codecs.

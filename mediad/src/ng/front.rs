@@ -7,6 +7,7 @@ mod play;
 mod publish;
 mod query;
 mod shown;
+mod ssrc;
 mod statistics;
 mod subscribe;
 mod treat;

@@ -1,8 +1,9 @@
 //! From a stream of an SDP to what the engine wants to know of its party.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use control::media::{EventFormat, Format, Remote, TypePair};
+use control::media::{EventFormat, Family, Format, Local, Remote, TypePair};
+use ng::Options;
 use sip::sdp::{Direction, Media, Sdp, SdpError};
 
 /// Milliseconds of audio in a packet where the SDP does not say.
@@ -53,6 +54,60 @@ pub(super) fn pair_events(one: &mut Remote, other: &mut Remote) {
         .iter()
         .map(|(theirs, own)| pair(*theirs, *own))
         .collect();
+}
+
+/// RTCP of a party that was offered to mux only as far as it was, and wants to.
+pub(super) fn muxing_where(remote: Remote, offered: bool) -> Remote {
+    match remote.rtcp_mux && !offered {
+        true => unmuxed(remote),
+        false => {
+            let mux = remote.rtcp_mux;
+            muxing(remote, mux)
+        }
+    }
+}
+
+/// A party that would have muxed, and may not: its RTCP goes to the port above, or to the one that it named.
+pub(super) fn unmuxed(mut remote: Remote) -> Remote {
+    remote.rtcp_mux = false;
+    if remote.rtcp == remote.rtp {
+        remote.rtcp.set_port(remote.rtp.port().wrapping_add(1));
+    }
+    remote
+}
+
+/// What an answer has a warning of that is not of the family that was offered.
+pub(super) const OTHER_FAMILY: &str = "the answer has an address of another family than was offered: the party's media goes to where its own comes from";
+
+/// The party of an answer as its leg can reach it, and whether its address was of another family than the leg: then it
+/// is behind a translator (RFC 6146, RFC 6877), its packets come from an address of the leg's family, and nobody knows
+/// which but they, or its signaling.
+pub(super) fn of_its_leg(mut remote: Remote, leg: &Local, options: &Options) -> (Remote, bool) {
+    let family = Family::of(&leg.rtp);
+    if Family::of(&remote.rtp) == family || remote.rtp.ip().is_unspecified() {
+        let is_held = Family::of(&remote.rtp) != family;
+        if is_held {
+            let nowhere: IpAddr = match family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            remote.rtp.set_ip(nowhere);
+            remote.rtcp.set_ip(nowhere);
+        }
+        return (remote, false);
+    }
+    let seen = options
+        .received_from
+        .filter(|ip| ip.is_ipv4() == leg.rtp.is_ipv4());
+    let nobody: IpAddr = match family {
+        // Addresses that nobody has (RFC 7600, RFC 6666), and that are no public ones: anybody may turn out to be the party.
+        Family::V4 => Ipv4Addr::new(192, 0, 0, 8).into(),
+        Family::V6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1).into(),
+    };
+    let ip = seen.unwrap_or(nobody);
+    remote.rtp.set_ip(ip);
+    remote.rtcp.set_ip(ip);
+    (remote, true)
 }
 
 fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpError> {

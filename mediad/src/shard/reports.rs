@@ -28,7 +28,7 @@ impl<I: PacketIo> Shard<I> {
                     continue;
                 }
                 let way = control_way(hearer);
-                let (sent, received) = (sent(speaker, now), received(hearer));
+                let (sent, received) = (sent(speaker, hearer, now), received(hearer));
                 let Some(reporter) = &mut hearer.reporter else {
                     continue;
                 };
@@ -70,7 +70,7 @@ impl Leg {
 }
 
 /// What the other party has been sent of what this one says.
-fn sent(speaker: &Leg, now: u64) -> Option<Sent> {
+fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
     let flow = &speaker.received.rtp;
     let packets = speaker.forwarded + speaker.received.packets_xdp();
     if packets == 0 {
@@ -85,9 +85,14 @@ fn sent(speaker: &Leg, now: u64) -> Option<Sent> {
     let ticks = u128::from(elapsed) * u128::from(clock_rate(speaker)) / 1_000_000_000;
     #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
     let rtp_timestamp = flow.timestamp.wrapping_add(ticks as u32);
+    // As the party has it, where what it hears is one stream of this node's.
+    let stream = hearer.towards.stream();
+    let source = stream.as_ref().and_then(|stream| stream.source);
+    let source = source.filter(|source| source.ssrc == flow.ssrc);
+    let offset = source.map_or(0, |source| source.timestamp_offset);
     Some(Sent {
-        ssrc: flow.ssrc,
-        rtp_timestamp,
+        ssrc: stream.map_or(flow.ssrc, |stream| stream.ssrc),
+        rtp_timestamp: rtp_timestamp.wrapping_add(offset),
         packets,
         octets: u64::try_from(octets).unwrap_or(u64::MAX),
     })

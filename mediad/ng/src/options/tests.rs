@@ -69,6 +69,7 @@ fn what_is_not_there_is_refused_by_name() {
         ),
         (r#""flags":["sdp-attr-add"]"#, "sdp-attr=sdp-attr-add"),
         (r#""sdp-media-remove":["video"]"#, "sdp-media-remove"),
+        (r#""template":"WebRTC""#, "template"),
     ] {
         let error = read(options).unwrap_err();
         assert!(

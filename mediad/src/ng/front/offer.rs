@@ -1,11 +1,8 @@
 //! Offers and answers.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Instant,
-};
+use std::{net::IpAddr, time::Instant};
 
-use control::media::{Family, Handling, Local, Remote, Side};
+use control::media::{Family, Handling, Remote, Side};
 use ng::{Dictionary, Options, Request, Value, description, dictionary, made::Sketch, options};
 use sip::sdp::Sdp;
 use tracing::warn;
@@ -14,7 +11,7 @@ use super::{Answer, Front, Refusal, shown::local, treat};
 use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine, handling,
-    remote::{muxing, pair_events, remotes},
+    remote::{OTHER_FAMILY, muxing, muxing_where, of_its_leg, pair_events, remotes, unmuxed},
     wanted::Wanted,
 };
 
@@ -334,40 +331,6 @@ pub(super) fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refus
     Ok(options)
 }
 
-/// What an answer has a warning of that is not of the family that was offered.
-const OTHER_FAMILY: &str = "the answer has an address of another family than was offered: the party's media goes to where its own comes from";
-
-/// The party of an answer as its leg can reach it, and whether its address was of another family than the leg: then it
-/// is behind a translator (RFC 6146, RFC 6877), its packets come from an address of the leg's family, and nobody knows
-/// which but they, or its signaling.
-fn of_its_leg(mut remote: Remote, leg: &Local, options: &Options) -> (Remote, bool) {
-    let family = Family::of(&leg.rtp);
-    if Family::of(&remote.rtp) == family || remote.rtp.ip().is_unspecified() {
-        let is_held = Family::of(&remote.rtp) != family;
-        if is_held {
-            let nowhere: IpAddr = match family {
-                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            remote.rtp.set_ip(nowhere);
-            remote.rtcp.set_ip(nowhere);
-        }
-        return (remote, false);
-    }
-    let seen = options
-        .received_from
-        .filter(|ip| ip.is_ipv4() == leg.rtp.is_ipv4());
-    let nobody: IpAddr = match family {
-        // Addresses that nobody has (RFC 7600, RFC 6666), and that are no public ones: anybody may turn out to be the party.
-        Family::V4 => Ipv4Addr::new(192, 0, 0, 8).into(),
-        Family::V6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1).into(),
-    };
-    let ip = seen.unwrap_or(nobody);
-    remote.rtp.set_ip(ip);
-    remote.rtcp.set_ip(ip);
-    (remote, true)
-}
-
 pub(super) fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
     request
         .text("sdp")
@@ -381,26 +344,6 @@ pub(super) fn instead(options: &Options) -> Option<IpAddr> {
 pub(super) fn label(request: &Request) -> Option<Vec<u8>> {
     let label = request.text("set-label").or_else(|| request.text("label"));
     label.map(<[u8]>::to_vec)
-}
-
-/// RTCP of a party that was offered to mux only as far as it was, and wants to.
-fn muxing_where(remote: Remote, offered: bool) -> Remote {
-    match remote.rtcp_mux && !offered {
-        true => unmuxed(remote),
-        false => {
-            let mux = remote.rtcp_mux;
-            muxing(remote, mux)
-        }
-    }
-}
-
-/// A party that would have muxed, and may not: its RTCP goes to the port above, or to the one that it named.
-fn unmuxed(mut remote: Remote) -> Remote {
-    remote.rtcp_mux = false;
-    if remote.rtcp == remote.rtp {
-        remote.rtcp.set_port(remote.rtp.port().wrapping_add(1));
-    }
-    remote
 }
 
 /// A pair in the order of A and B, of what is `side`'s and what is the other's.

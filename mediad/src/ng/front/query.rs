@@ -9,7 +9,11 @@ use std::{
 use control::media::{FlowStats, Path, SessionId, SessionStats, Side};
 use ng::{Dictionary, Request, Value, dictionary};
 
-use super::{Answer, Front, Refusal, stats};
+use super::{
+    Answer, Front, Refusal,
+    ssrc::{sources, ssrcs, tenths},
+    stats,
+};
 use crate::ng::{
     call::{Branch, Call, Stream, Totals, index},
     engine,
@@ -121,69 +125,6 @@ pub(super) fn described(call: &Call, branches: &[Branch], known: &Known) -> Dict
     ])
 }
 
-/// What came from a synchronisation source.
-struct Heard<'a> {
-    ssrc: u32,
-    flow: &'a FlowStats,
-}
-
-/// Those of a flow.
-fn heard(flow: &FlowStats) -> impl Iterator<Item = Heard<'_>> {
-    flow.ssrc.map(|ssrc| Heard { ssrc, flow }).into_iter()
-}
-
-/// What came from each synchronisation source.
-fn sources(known: &Known) -> Dictionary {
-    let flows = known
-        .values()
-        .flat_map(|stats| [&stats.from_a, &stats.from_b]);
-    let told = flows.flat_map(heard).map(|heard| {
-        let flow = heard.flow;
-        let mut source = dictionary([
-            ("packets", Value::from_number(flow.packets)),
-            ("bytes", Value::from_number(flow.bytes)),
-            ("cumulative loss", Value::from_number(flow.lost)),
-            ("duplicates", Value::from_number(flow.duplicates)),
-            ("reordered", Value::from_number(flow.reordered)),
-        ]);
-        if let Some(mos) = flow.mos {
-            let expected = flow.packets.saturating_add(flow.lost).max(1);
-            let mut average = dictionary([
-                ("MOS", tenths(mos)),
-                ("jitter", Value::from_number(flow.jitter_us / 1000)),
-                (
-                    "packet loss",
-                    Value::from_number(flow.lost.saturating_mul(100) / expected),
-                ),
-                ("samples", Value::Integer(1)),
-            ]);
-            if let Some(us) = flow.rtt_us {
-                average.insert(b"round-trip time".to_vec(), Value::from_number(us));
-            }
-            source.insert(b"average MOS".to_vec(), Value::Dictionary(average));
-        }
-        let name = heard.ssrc.to_string().into_bytes();
-        (name, Value::Dictionary(source))
-    });
-    told.collect()
-}
-
-/// The synchronisation sources of a stream in one direction.
-fn ssrcs(flow: Option<&FlowStats>, packets: fn(&FlowStats) -> u64) -> Value {
-    let all = flow.into_iter().flat_map(heard).map(|heard| {
-        Value::Dictionary(dictionary([
-            ("SSRC", Value::from_number(heard.ssrc)),
-            ("packets", Value::from_number(packets(heard.flow))),
-            ("bytes", Value::from_number(heard.flow.bytes)),
-            (
-                "last RTP seq",
-                Value::from_number(heard.flow.highest_sequence),
-            ),
-        ]))
-    });
-    Value::List(all.collect())
-}
-
 /// A party that only hears others.
 fn listener(call: &Call, subscription: &Subscription) -> Value {
     let heard = subscription.heard();
@@ -233,13 +174,6 @@ fn related(tags: &[Vec<u8>], how: &str) -> Value {
         ]))
     });
     Value::List(all.collect())
-}
-
-/// A score in tenths, as rtpengine's: bencode has no fractions.
-fn tenths(mos: f32) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "10 to 45")]
-    let tenths = (mos * 10.0).round() as i64;
-    Value::Integer(tenths)
 }
 
 /// A branch as one of its parties has it.
@@ -327,9 +261,9 @@ impl View<'_> {
             Side::B => &stats.from_a,
         });
         if let Some(Value::Dictionary(rtp)) = streams.first_mut() {
-            let ingress = ssrcs(flow, |flow| flow.packets);
+            let ingress = ssrcs(flow, false);
             rtp.insert(b"ingress SSRCs".to_vec(), ingress);
-            let egress = ssrcs(other, |flow| flow.forwarded);
+            let egress = ssrcs(other, true);
             rtp.insert(b"egress SSRCs".to_vec(), egress);
             // Which path the packets take, in the word for the fast one.
             if stats.is_some_and(|stats| matches!(stats.path, Path::Xdp | Path::XdpGeneric))
