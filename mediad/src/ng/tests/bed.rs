@@ -188,6 +188,7 @@ pub(super) fn number(answer: &Dictionary, path: &str) -> i64 {
 pub(super) struct Party {
     rtp: Socket,
     sequence: std::cell::Cell<u16>,
+    ssrc: std::cell::Cell<u32>,
 }
 
 impl Party {
@@ -195,9 +196,11 @@ impl Party {
         let rtp = Socket::bind("127.0.0.1:0").unwrap();
         rtp.set_read_timeout(Some(Duration::from_millis(500)))
             .unwrap();
+        let ssrc = u32::from(rtp.local_addr().unwrap().port());
         Self {
             rtp,
             sequence: 1.into(),
+            ssrc: ssrc.into(),
         }
     }
 
@@ -228,7 +231,7 @@ impl Party {
         let mut packet = vec![0x80, 8];
         packet.extend(sequence.to_be_bytes());
         packet.extend((u32::from(sequence) * 160).to_be_bytes());
-        packet.extend(u32::from(self.rtp.local_addr().unwrap().port()).to_be_bytes());
+        packet.extend(self.ssrc().to_be_bytes());
         packet.extend([octet; 160]);
         self.rtp.send_to(&packet, to).unwrap();
     }
@@ -265,7 +268,12 @@ impl Party {
     }
 
     pub(super) fn ssrc(&self) -> u32 {
-        self.port().into()
+        self.ssrc.get()
+    }
+
+    /// Goes on as another source.
+    pub(super) fn become_another(&self) {
+        self.ssrc.set(self.ssrc() + 0x1_0000);
     }
 
     /// A socket for RTCP.
@@ -284,7 +292,7 @@ impl Party {
         let mut packet = vec![0x80, 101];
         packet.extend(sequence.to_be_bytes());
         packet.extend([0, 0, 0, 9]);
-        packet.extend(u32::from(self.rtp.local_addr().unwrap().port()).to_be_bytes());
+        packet.extend(self.ssrc().to_be_bytes());
         packet.extend([event, 10, 0, 160]);
         self.rtp.send_to(&packet, to).unwrap();
     }

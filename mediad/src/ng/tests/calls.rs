@@ -65,6 +65,29 @@ async fn a_call_is_set_up_carries_audio_and_is_told_of() {
 }
 
 #[tokio::test]
+async fn each_source_of_a_party_is_told_of() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, _] = bed.call("c", &a, &b).await;
+    let first = a.ssrc();
+    assert!((0..3).all(|_| a.reaches(for_a, &b)));
+    a.become_another();
+    assert!((0..4).all(|_| a.reaches(for_a, &b)));
+    let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
+    assert_eq!(number(&query, &format!("SSRC/{first}/packets")), 3);
+    assert_eq!(number(&query, &format!("SSRC/{}/packets", a.ssrc())), 4);
+    let ingress = "tags/a/medias/0/streams/0/ingress SSRCs";
+    assert_eq!(
+        number(&query, &format!("{ingress}/0/SSRC")),
+        i64::from(first)
+    );
+    assert_eq!(number(&query, &format!("{ingress}/1/packets")), 4);
+    assert_eq!(
+        number(&query, "tags/b/medias/0/streams/0/egress SSRCs/1/packets"),
+        4
+    );
+}
+
+#[tokio::test]
 async fn either_party_holds_and_comes_back() {
     let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
     let [_, for_b] = bed.call("c", &a, &b).await;
