@@ -385,8 +385,9 @@ mod tests {
             peer_unreachable: _,
             oversized: _,
             out_of_buffers: _,
+            left_over: _,
         } = IoCounters::default();
-        assert_eq!(shard.io().count(), 6);
+        assert_eq!(shard.io().count(), 7);
         for (name, _) in shard.io() {
             has("tandem_media_io_total", &format!("event=\"{name}\""));
         }

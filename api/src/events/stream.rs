@@ -41,6 +41,7 @@ pub(super) struct EventsQuery {
     /// the same.
     after: Option<String>,
     /// Only these types, with commas between them; `call` stands for `call.updated` and `call.ended`.
+    /// All unless told, but `quality.measured`, which is for those who name it, or `quality`.
     #[param(example = "call,ban.added")]
     types: Option<String>,
     /// Only what is this tenant's.

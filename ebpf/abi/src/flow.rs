@@ -161,6 +161,10 @@ const COPY_SPACING: u16 = spacing(20, 4);
 
 /// The least time between changes of the source of one port that are told, as by [`spacing()`]: 16 at once, and 16 in a
 /// second. Who alternates faster is counted all the same.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a sixteenth of a second fits"
+)]
 const TELL_SPACING: u16 = (BURST / 16) as u16;
 
 impl Flow {

@@ -150,7 +150,7 @@ impl Sources {
         }
         let all = Source::all_of(flow);
         let source = all.since(&self.ended);
-        if missed == 0 {
+        if missed == 0 && source.packets != 0 {
             self.keep(source);
         } else {
             self.others.add(&source);
@@ -347,6 +347,14 @@ mod tests {
         port.check_sums();
         assert_eq!(port.told(), [(4, 9, 1)]);
         assert_eq!(port.sources.others().unwrap().1, 3);
+        // One that has sent nothing since then is one of them.
+        port.sources.catch_up(&port.flow);
+        port.receive(5, 20, false);
+        port.sources.catch_up(&port.flow);
+        port.receive(6, 20, true);
+        port.check_sums();
+        assert_eq!(port.told(), [(4, 9, 1), (6, 18, 2)]);
+        assert_eq!(port.sources.others().unwrap().1, 4);
         // What was late on its way says nothing new.
         let before = port.sources;
         port.sources.end(&Flow {

@@ -85,6 +85,13 @@ impl Reception {
         }
     }
 
+    /// Counts what was not told of, where nothing can be told any more.
+    pub(crate) fn sum_up(&mut self) {
+        if self.rtp.changes != 0 {
+            self.sources.get_or_insert_default().catch_up(&self.rtp);
+        }
+    }
+
     /// Looks for sources that have ended without a word, as where the ring was full or there is none; how many. What was not
     /// told a look later will not be.
     pub(crate) fn catch_up(&mut self) -> u32 {

@@ -245,7 +245,10 @@ impl<I: PacketIo> Shard<I> {
     fn delete(&mut self, id: SessionId) -> Option<SessionStats> {
         let index = self.by_id.remove(&id)?;
         self.withdraw(index);
-        let session = self.relay.remove(index)?;
+        let mut session = self.relay.remove(index)?;
+        for leg in &mut session.legs {
+            leg.received.sum_up();
+        }
         if let Some(offload) = &self.offload {
             offload.forget_sources(&session);
         }
