@@ -399,6 +399,7 @@ mod tests {
             "tandem_media_sources_learned_total",
             "tandem_media_timeouts_total",
             "tandem_media_ports_busy_total",
+            "tandem_media_ports_kept",
             "tandem_media_legs_offloaded",
         ] {
             assert!(page.contains(&format!("{name} 0\n")), "{name}");
