@@ -245,7 +245,7 @@ impl Resolver {
         let (connection, handle, _) = new_connection().unwrap();
         let connection = async move {
             let _connection = connection;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         Self {
             handle,
