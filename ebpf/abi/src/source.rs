@@ -348,13 +348,12 @@ mod tests {
         assert_eq!(port.told(), [(4, 9, 1)]);
         assert_eq!(port.sources.others().unwrap().1, 3);
         // One that has sent nothing since then is one of them.
-        port.sources.catch_up(&port.flow);
         port.receive(5, 20, false);
-        port.sources.catch_up(&port.flow);
+        assert_eq!(port.sources.catch_up(&port.flow), 1);
         port.receive(6, 20, true);
         port.check_sums();
-        assert_eq!(port.told(), [(4, 9, 1), (6, 18, 2)]);
-        assert_eq!(port.sources.others().unwrap().1, 4);
+        assert_eq!(port.told(), [(6, 18, 2)]);
+        assert_eq!(port.sources.others().unwrap().1, 5);
         // What was late on its way says nothing new.
         let before = port.sources;
         port.sources.end(&Flow {
