@@ -107,6 +107,7 @@ async fn pair(client: &Client<Media>, worker: u16, number: u64) -> Result<(), Be
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
 fn failed(error: RequestError) -> BenchError {
     BenchError::Run(error.to_string())
 }
