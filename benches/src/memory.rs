@@ -28,10 +28,27 @@ fn slab(text: &str, name: &str) -> u64 {
     }
 }
 
-/// The resident set of a process and the tables of its pages, in KiB.
+/// The resident set of a process and the tables of its pages, in KiB. Maps of BPF that it looks into are the kernel's, and
+/// counted there.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(field(&text, "VmRSS") + field(&text, "VmPTE"))
+    let areas = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let own = field(&text, "VmRSS").saturating_sub(maps(&areas));
+    Ok(own + field(&text, "VmPTE"))
+}
+
+/// What of a process's areas is maps of BPF, in KiB: the lines of one follow the line that names it.
+fn maps(areas: &str) -> u64 {
+    let mut is_map = false;
+    let mut sum = 0;
+    for line in areas.lines() {
+        match line.split_once(':') {
+            Some(("Rss", value)) if is_map => sum += number(value),
+            Some((name, _)) if !name.contains(' ') => {}
+            _ => is_map = line.ends_with("anon_inode:bpf-map"),
+        }
+    }
+    sum
 }
 
 /// The descriptors that a process has open.
@@ -42,7 +59,12 @@ pub(crate) fn files(pid: u32) -> io::Result<u64> {
 /// The number of a line such as `Slab:   123 kB`.
 fn field(text: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    let value = lines.find(|line| line.0 == name).map_or("", |line| line.1);
+    lines
+        .find(|line| line.0 == name)
+        .map_or(0, |line| number(line.1))
+}
+
+fn number(value: &str) -> u64 {
     let number = value.split_whitespace().next();
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
@@ -126,6 +148,14 @@ mod tests {
             ["Slab", "Percpu", "None"].map(|name| field(text, name)),
             [77, 0, 0]
         );
+    }
+
+    #[test]
+    fn maps_of_bpf_are_not_the_processs_own() {
+        let text = "7f00-7f10 rw-p 00000000 00:00 0\nRss: 5 kB\n\
+                    7f20-7f30 rw-s 00001000 00:0e 5      anon_inode:bpf-map\nSize: 9 kB\nRss:  8 kB\nPss: 3 kB\n\
+                    7f30-7f40 r-xp 00000000 08:01 7      /usr/lib/x.so\nRss: 2 kB\n";
+        assert_eq!(maps(text), 8);
     }
 
     #[test]
