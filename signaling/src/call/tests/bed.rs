@@ -217,8 +217,9 @@ pub(super) struct Bed {
 }
 
 impl Bed {
+    /// How calls sound is told only where a test asks for it: the event comes every few seconds for ever.
     pub(super) fn new() -> Self {
-        Self::with("")
+        Self::with("\n[media.quality]\ninterval = 0\n")
     }
 
     /// With more lines of configuration after the usual ones.
