@@ -197,8 +197,12 @@ impl Service {
         tokio::spawn(async move {
             let mut outcome = provision.reload().await;
             if let Ok(report) = &mut outcome {
-                let told = media.request(media::Request::Reload).await;
-                report.warnings.extend(told.err().map(|error| {
+                // One that is away reads it when it starts.
+                let told = match media.is_up() {
+                    true => media.request(media::Request::Reload).await.err(),
+                    false => None,
+                };
+                report.warnings.extend(told.map(|error| {
                     format!(
                         "mediad has not read its configuration again ({error}): SIGHUP makes it"
                     )

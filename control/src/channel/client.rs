@@ -1,6 +1,14 @@
 //! The client's end: connects, repeats what was not answered, and reports what it sees.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
@@ -28,6 +36,7 @@ const NOTICES: usize = 4096;
 pub struct Client<P: Protocol> {
     orders: mpsc::Sender<Order<P>>,
     notices: broadcast::Sender<Notice<P::Event>>,
+    up: Arc<AtomicBool>,
 }
 
 /// What a client hears unasked.
@@ -82,6 +91,7 @@ impl<P: Protocol> Clone for Client<P> {
         Self {
             orders: self.orders.clone(),
             notices: self.notices.clone(),
+            up: self.up.clone(),
         }
     }
 }
@@ -92,16 +102,22 @@ impl<P: Protocol> Client<P> {
     pub fn connect(endpoint: Endpoint) -> Self {
         let (orders, queue) = mpsc::channel(4096);
         let notices = broadcast::channel(NOTICES).0;
+        let up = Arc::new(AtomicBool::new(false));
         let task = Task::<P> {
             endpoint,
             queue,
             notices: notices.clone(),
+            up: up.clone(),
             pending: HashMap::new(),
             next_id: 0,
             listening: false,
         };
         tokio::spawn(task.run());
-        Self { orders, notices }
+        Self {
+            orders,
+            notices,
+            up,
+        }
     }
 
     /// Connects once, for a tool that should fail at once where no daemon is.
@@ -109,6 +125,12 @@ impl<P: Protocol> Client<P> {
         // The task connects anew: a probe that is thrown away keeps one way to connect.
         drop(handshake::<P>(&endpoint).await?);
         Ok(Self::connect(endpoint))
+    }
+
+    /// Whether there is a connection just now. [`request`](Self::request) waits for one; who has something better to
+    /// do looks here first.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     /// Events and changes of the connection from now on. A listener that lags loses the oldest. The server
@@ -149,6 +171,7 @@ struct Task<P: Protocol> {
     endpoint: Endpoint,
     queue: mpsc::Receiver<Order<P>>,
     notices: broadcast::Sender<Notice<P::Event>>,
+    up: Arc<AtomicBool>,
     pending: HashMap<u64, Call<P>>,
     next_id: u64,
     /// The server knows that somebody listens.
@@ -170,7 +193,10 @@ impl<P: Protocol> Task<P> {
                     info!(protocol = P::NAME, endpoint = %self.endpoint, "control channel up");
                     (wait, told) = (BACKOFF.0, false);
                     drop(self.notices.send(Notice::Connected { instance }));
-                    match self.exchange(stream).await {
+                    self.up.store(true, Ordering::Relaxed);
+                    let end = self.exchange(stream).await;
+                    self.up.store(false, Ordering::Relaxed);
+                    match end {
                         End::Dropped => return,
                         End::Lost(error) if self.is_within() => {
                             debug!(protocol = P::NAME, %error, "control channel lost");
