@@ -12,6 +12,7 @@ mod call;
 mod calls;
 mod desk;
 mod engine;
+mod formats;
 mod front;
 mod handling;
 mod http;

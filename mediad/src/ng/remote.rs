@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use control::media::{EventFormat, Family, Format, Local, Remote, TypePair};
+use control::media::{Family, Format, Local, Remote};
 use ng::Options;
 use sip::sdp::{Direction, Media, Sdp, SdpError};
+
+use super::formats::Formats;
 
 /// Milliseconds of audio in a packet where the SDP does not say.
 const PTIME: u16 = 20;
@@ -38,22 +40,6 @@ pub(super) fn muxing(mut remote: Remote, mux: bool) -> Remote {
         remote.rtcp = remote.rtp;
     }
     remote
-}
-
-/// Where two who have agreed on telephone events number them differently, and one sends by its own number in place of the
-/// other's, it is put right.
-pub(super) fn pair_events(one: &mut Remote, other: &mut Remote) {
-    let number = |remote: &Remote| remote.events.map(|events| events.payload_type);
-    let numbers = number(one).zip(number(other)).filter(|(a, b)| a != b);
-    let pair = |theirs, own| TypePair { theirs, own };
-    one.types = numbers
-        .iter()
-        .map(|(own, theirs)| pair(*theirs, *own))
-        .collect();
-    other.types = numbers
-        .iter()
-        .map(|(theirs, own)| pair(*theirs, *own))
-        .collect();
 }
 
 /// RTCP of a party that was offered to mux only as far as it was, and wants to.
@@ -126,9 +112,6 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
     // UDPTL has no clock, which is how it is known.
     let usual_rate = if media.is_rtp() { 8000 } else { 0 };
     let clock_rate = codec.map_or(usual_rate, |codec| codec.clock_rate);
-    let event = media.codecs().find(|codec| {
-        codec.name.eq_ignore_ascii_case("telephone-event") && codec.clock_rate == clock_rate
-    });
     Ok(Remote {
         rtp,
         rtcp,
@@ -144,11 +127,8 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
             clock_rate,
             ptime_ms: media.ptime().unwrap_or(PTIME),
         },
-        events: event.map(|event| EventFormat {
-            payload_type: event.payload_type,
-            clock_rate: event.clock_rate,
-            audio_rate: clock_rate,
-        }),
+        events: Formats::of(media).events(clock_rate),
+        // Known when the other party has agreed.
         types: Vec::new(),
         secure: media.is_srtp(),
     })

@@ -7,7 +7,7 @@ use control::media::{
 };
 use ng::{description::Face, made::Sketch, options::Mux};
 
-use crate::ng::wanted::Wanted;
+use crate::ng::{formats::Formats, wanted::Wanted};
 
 /// A party of a call.
 #[derive(Debug, Default)]
@@ -71,6 +71,8 @@ pub(in crate::ng) struct Stream {
     /// What the last offerer has described, as it came: each answer is judged by it, also one after another. `None`
     /// where it offered no such stream.
     pub(in crate::ng) offered: Option<Remote>,
+    /// How the last offerer numbers its formats.
+    pub(in crate::ng) formats: Formats,
     /// Whether the last offerer and the answerer are shown to mux.
     pub(in crate::ng) mux: [bool; 2],
     /// What A and B have said of its formats.

@@ -10,8 +10,10 @@ use tracing::warn;
 use super::{Answer, Front, Refusal, shown::local, treat};
 use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
-    engine, handling,
-    remote::{OTHER_FAMILY, muxing, muxing_where, of_its_leg, pair_events, remotes, unmuxed},
+    engine,
+    formats::{self, Formats},
+    handling,
+    remote::{OTHER_FAMILY, muxing, muxing_where, of_its_leg, remotes, unmuxed},
     wanted::Wanted,
 };
 
@@ -143,6 +145,7 @@ impl Front {
                 profile: media.proto().to_owned(),
                 remotes: [None, None],
                 offered: None,
+                formats: Formats::default(),
                 mux: [false; 2],
                 sketches: [None, None],
                 played: [None, None],
@@ -154,6 +157,7 @@ impl Front {
             stream.sketches[index(side)] = Some(Sketch::of(media));
             stream.mux = [remote.rtcp_mux, options.mux.to_answerer(remote.rtcp_mux)];
             stream.offered = Some(remote);
+            stream.formats = Formats::of(media);
         }
         gone.into_iter().for_each(|session| call.silence(session));
         if let Some(label) = label(request) {
@@ -226,13 +230,15 @@ impl Front {
             stream.sketches[index(answerer)] = Some(Sketch::of(media));
             // Both use what was agreed on, and that stands first in the answer.
             asked.format.clone_from(&remote.format);
-            asked.events = asked.events.filter(|_| remote.events.is_some());
+            let offered = stream.formats.events(remote.format.clock_rate);
+            asked.events = offered.filter(|_| remote.events.is_some());
             let asked = match asked.rtcp_mux && !muxes {
                 true => unmuxed(asked),
                 false => muxing(asked, muxes),
             };
             let (mut remote, mut asked) = (remote, asked);
-            pair_events(&mut remote, &mut asked);
+            let formats = Formats::of(media);
+            formats::pair((&mut remote, &formats), (&mut asked, &stream.formats));
             let both = ordered(answerer, [Some(remote.clone()), Some(asked.clone())]);
             stream.session =
                 engine::modify(&self.media, stream.session.id, both, treated.clone()).await?;

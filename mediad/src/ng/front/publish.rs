@@ -12,7 +12,9 @@ use super::{
 };
 use crate::ng::{
     call::{Call, Part, Stream},
-    engine, handling,
+    engine,
+    formats::Formats,
+    handling,
     remote::remotes,
     wanted::Wanted,
 };
@@ -113,6 +115,7 @@ impl Front {
                 profile: media.proto().to_owned(),
                 remotes: [None, None],
                 offered: None,
+                formats: Formats::default(),
                 mux: [false; 2],
                 sketches: [None, None],
                 played: [None, None],

@@ -239,3 +239,22 @@ async fn a_client_that_knows_the_word_is_told_of_load() {
         .await;
     assert!(error.contains("[media] ports"), "{error}");
 }
+
+#[tokio::test]
+async fn keys_of_two_clocks_keep_their_numbers() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let phone = |party: &Party| {
+        let sdp = party.sdp("a=rtpmap:96 opus/48000/2\r\na=rtpmap:110 telephone-event/48000\r\n");
+        sdp.replace("8 0 101", "96 8 110 101")
+    };
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let (_, for_b) = bed.sdp("offer", tags, &phone(&a)).await;
+    let (_, for_a) = bed
+        .sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &b.sdp(""))
+        .await;
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
+    b.press(1, for_b);
+    assert_eq!(a.hears(), Some(101));
+    a.press(1, for_a);
+    assert_eq!(b.hears(), Some(101));
+}
