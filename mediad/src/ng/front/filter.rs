@@ -5,7 +5,7 @@ use ng::{Dictionary, Request};
 
 use super::{Answer, Front, Refusal, treat};
 use crate::ng::{
-    call::{Branch, Call, Party, index},
+    call::{Branch, Call, Party, Stream, index},
     engine,
     wanted::Wanted,
 };
@@ -48,6 +48,9 @@ impl Front {
         let parties = named(call, request, is_all || !is_named)?;
         if matches!(change, Change::Silence(true)) {
             can_be_silenced(call, &parties)?;
+        }
+        if keys != KeyFilter::Pass {
+            have_keys(call, &parties)?;
         }
         if !is_named || is_all {
             set(&mut call.wanted);
@@ -184,6 +187,27 @@ fn can_be_silenced(call: &Call, parties: &[(u32, Side)]) -> Result<(), Refusal> 
         }
     }
     Ok(())
+}
+
+/// Where keys are no events they are tones in the audio: nothing could be held back.
+fn have_keys(call: &Call, parties: &[(u32, Side)]) -> Result<(), Refusal> {
+    let named = |branch: &&Branch| parties.iter().any(|(number, _)| *number == branch.number);
+    let streams = call.branches.iter().filter(named);
+    let mut audio = streams
+        .flat_map(|branch| branch.streams.iter().flatten())
+        .filter(|stream| stream.kind == "audio" && stream.refused.is_none());
+    let without = |stream: &Stream| {
+        let mut known = stream.remotes.iter().flatten().peekable();
+        known.peek().is_some() && known.all(|remote| remote.events.is_none())
+    };
+    match audio.any(without) {
+        true => Err(Refusal::Other(
+            "the parties have not agreed to telephone-event: what keys they press are tones in the audio, which mediad \
+             does not look for; use 'block media'"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// How a request wants keys to be held back.

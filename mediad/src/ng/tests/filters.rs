@@ -99,18 +99,23 @@ async fn what_has_no_silence_is_refused_in_words() {
     let opus = |party: &Party| {
         party
             .sdp("")
-            .replace("8 0 101", "96")
+            .replace("8 0 101", "96 101")
             .replace("8 PCMA/8000", "96 opus/48000/2")
     };
     let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
     bed.sdp("offer", tags, &opus(&a)).await;
-    bed.sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &opus(&b))
+    let (_, for_a) = bed
+        .sdp("answer", &format!("{tags},\"to-tag\":\"b\""), &opus(&b))
         .await;
     let error = bed.refused(&ask("silence media", "")).await;
     assert!(
         error.contains("opus") && error.contains("block media"),
         "{error}"
     );
+    // Events of another clock than the audio's are keys as well.
+    bed.done(&ask("block DTMF", "")).await;
+    a.press(1, for_a);
+    assert!(b.receives_soon().is_none());
     let error = bed
         .refused(&ask(
             "play media",
@@ -118,6 +123,16 @@ async fn what_has_no_silence_is_refused_in_words() {
         ))
         .await;
     assert!(error.contains("no file"), "{error}");
+    // A call without events has no keys that could be held back.
+    let keyless = a.sdp("").replace(" 101", "");
+    let tags = tags.replace("\"c\"", "\"k\"");
+    bed.sdp("offer", &tags, &keyless).await;
+    let error = bed
+        .refused("{\"command\":\"block DTMF\",\"call-id\":\"k\"}")
+        .await;
+    assert!(error.contains("telephone-event"), "{error}");
+    bed.done("{\"command\":\"unblock DTMF\",\"call-id\":\"k\"}")
+        .await;
 }
 
 #[tokio::test]
