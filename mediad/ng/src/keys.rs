@@ -24,7 +24,7 @@ const fn plain_letter(letter: char) -> char {
 
 /// Whether a key's value says that it is not wanted.
 pub(crate) fn is_off(value: &Value) -> bool {
-    let words = ["no", "off", "false", "0", "disable", "disabled"];
+    let words = ["no", "none", "off", "false", "0", "disable", "disabled"];
     match value {
         Value::Text(text) => words.contains(&plain(text).as_str()),
         Value::Integer(number) => *number == 0,

@@ -236,7 +236,7 @@ impl Request {
         }
     }
 
-    /// Whether `flag` stands in `flags`, or is a key with any value but `no` and `off`.
+    /// Whether `flag` stands in `flags`, or is a key with any value but `no`, `none`, `off` and the like.
     pub fn has_flag(&self, flag: &str) -> bool {
         let listed = self.get("flags").into_iter().flat_map(Value::texts);
         listed.map(keys::plain).any(|name| name == flag)
@@ -257,6 +257,9 @@ mod tests {
         assert_eq!(request.number("delete-delay", 100), Ok(Some(7)));
         assert!(request.number("delete-delay", 6).is_err());
         assert!(request.has_flag("trust-address"));
+        let none = b"{\"command\":\"query\",\"all\":\"None\"}";
+        let none = Request::parse(Encoding::Json, none).unwrap();
+        assert!(!none.has_flag("all"));
         assert_eq!(
             request.need("from-tag"),
             Err(RequestError::Missing("from-tag"))

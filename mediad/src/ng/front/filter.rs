@@ -103,7 +103,7 @@ impl Front {
 }
 
 /// What `all` of a request says, where it says something; `all` for the flag.
-fn all(request: &Request) -> Option<String> {
+pub(super) fn all(request: &Request) -> Option<String> {
     let said = request.text("all").map(String::from_utf8_lossy);
     let said = said.map(|word| word.to_ascii_lowercase());
     let said = said.filter(|word| word != "none" && word != "no" && word != "off");

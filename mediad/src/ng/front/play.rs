@@ -3,7 +3,7 @@
 use control::media::{Audio, Play, Side, VoiceOrder};
 use ng::{Dictionary, Request};
 
-use super::{Answer, Front, Refusal, filter::named};
+use super::{Answer, Front, Refusal, filter::{all, named}};
 use crate::ng::{
     call::{Call, Stream, index},
     engine,
@@ -20,19 +20,21 @@ impl Front {
         let loops = request.number("repeat-times", MOST_ROUNDS)?.unwrap_or(1);
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let mut is_played = false;
-        for (stream, side) in audio_of(&mut call, request)? {
-            let job = self.job();
-            let play = Play {
-                job,
-                hears: side,
-                audio: Audio::File(file.clone()),
-                loops: loops.max(1),
-            };
-            // The parties are joined otherwise.
-            let orders = vec![VoiceOrder::Join(true), VoiceOrder::Play(play)];
-            engine::voice(&self.media, stream.session.id, orders).await?;
-            stream.played[index(side)] = Some(job);
-            is_played = true;
+        for (stream, sides) in audio_of(&mut call, request)? {
+            for side in sides {
+                let job = self.job();
+                let play = Play {
+                    job,
+                    hears: side,
+                    audio: Audio::File(file.clone()),
+                    loops: loops.max(1),
+                };
+                // The parties are joined otherwise.
+                let orders = vec![VoiceOrder::Join(true), VoiceOrder::Play(play)];
+                engine::voice(&self.media, stream.session.id, orders).await?;
+                stream.played[index(side)] = Some(job);
+                is_played = true;
+            }
         }
         match is_played {
             true => Ok(Dictionary::new()),
@@ -44,12 +46,14 @@ impl Front {
     pub(super) async fn stop_media(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
-        for (stream, side) in audio_of(&mut call, request)? {
-            let Some(job) = stream.played[index(side)].take() else {
-                continue;
-            };
-            let stop = vec![VoiceOrder::Stop { job }];
-            engine::voice(&self.media, stream.session.id, stop).await?;
+        for (stream, sides) in audio_of(&mut call, request)? {
+            for side in sides {
+                let Some(job) = stream.played[index(side)].take() else {
+                    continue;
+                };
+                let stop = vec![VoiceOrder::Stop { job }];
+                engine::voice(&self.media, stream.session.id, stop).await?;
+            }
         }
         Ok(Dictionary::new())
     }
@@ -59,15 +63,15 @@ impl Front {
 const NOBODY: &str =
     "no party that is named takes PCMU or PCMA unencrypted, which is what mediad plays";
 
-/// The audio streams of the parties that a request names, and which side of them each is, where they can be played to.
+/// The audio streams of the parties that a request names, and which sides of them those are that can be played to.
 fn audio_of<'a>(
     call: &'a mut Call,
     request: &Request,
-) -> Result<Vec<(&'a mut Stream, Side)>, Refusal> {
+) -> Result<Vec<(&'a mut Stream, Vec<Side>)>, Refusal> {
     let is_named = ["from-tag", "label", "from-label", "address"]
         .into_iter()
         .any(|key| request.text(key).is_some());
-    if !is_named && !request.has_flag("all") && request.text("all").is_none() {
+    if !is_named && all(request).is_none() {
         return Err(Refusal::Other(
             "No participant party specified: write from-tag, label, address or the flag 'all'"
                 .to_owned(),
@@ -78,13 +82,14 @@ fn audio_of<'a>(
     for branch in &mut call.branches {
         let number = branch.number;
         for stream in branch.streams.iter_mut().flatten() {
-            let side = [Side::A, Side::B].into_iter().find(|side| {
-                parties.contains(&(number, *side))
-                    && stream.kind == "audio"
-                    && stream.refused.is_none()
-                    && takes(stream, *side)
-            });
-            found.extend(side.map(|side| (stream, side)));
+            if stream.kind != "audio" || stream.refused.is_some() {
+                continue;
+            }
+            let sides = [Side::A, Side::B].into_iter();
+            let sides: Vec<_> = sides
+                .filter(|side| parties.contains(&(number, *side)) && takes(stream, *side))
+                .collect();
+            found.push((stream, sides));
         }
     }
     Ok(found)

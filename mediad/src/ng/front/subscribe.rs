@@ -6,7 +6,7 @@ use sip::sdp::Sdp;
 
 use super::{
     Answer, Front, Refusal,
-    filter::named,
+    filter::{all, named},
     offer::{family, need_sdp, options},
     shown::{local, warn_of},
 };
@@ -228,8 +228,7 @@ fn heard(call: &Call, request: &Request) -> Result<Vec<(u32, Side)>, Refusal> {
             let is_named = ["from-tag", "label", "from-label", "address"]
                 .into_iter()
                 .any(|key| request.text(key).is_some());
-            let is_all = request.has_flag("all") || request.text("all").is_some();
-            if !is_named && !is_all {
+            if !is_named && all(request).is_none() {
                 let why = "No participant party specified: write from-tag, from-tags, label, address or the flag 'all'";
                 return Err(Refusal::Other(why.to_owned()));
             }

@@ -165,6 +165,15 @@ async fn a_file_is_played_to_a_party_until_it_is_stopped() {
     bed.done(&ask("stop media", ",\"from-tag\":\"b\"")).await;
     while b.receives_soon().is_some() {}
     assert!(a.reaches(for_a, &b));
+    // To all, that is to both of them.
+    let play = format!(",\"all\":\"all\",\"file\":\"{file}\",\"repeat-times\":100");
+    bed.done(&ask("play media", &play)).await;
+    while !(a.is_sent_to() && b.is_sent_to()) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    bed.done(&ask("stop media", ",\"flags\":[\"all\"]")).await;
+    while a.receives_soon().is_some() || b.receives_soon().is_some() {}
+    assert!(a.reaches(for_a, &b) && b.reaches(for_b, &a));
     for (wrong, why) in [
         (
             ",\"from-tag\":\"b\",\"file\":\"/nowhere\"",
@@ -177,6 +186,10 @@ async fn a_file_is_played_to_a_party_until_it_is_stopped() {
         ),
         (
             &format!(",\"file\":\"{file}\""),
+            "No participant party specified",
+        ),
+        (
+            &format!(",\"all\":\"none\",\"file\":\"{file}\""),
             "No participant party specified",
         ),
     ] {
