@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use control::media::Side;
+use control::media::{MediaFilter, Side};
 use ebpf_abi::Rtp;
 use rtp::dtmf::{self, Action};
 use rtp::round_trip::{Report, reports};
@@ -521,6 +521,10 @@ fn on_opaque_port(
     leg.received.rtp.record_other(octets, packet.arrival);
     if leg.muted {
         return Err(Outcome::Muted);
+    }
+    // Nothing of it is speech that silence could take the place of.
+    if leg.handling.filter.media != MediaFilter::Pass {
+        return Err(Outcome::Filtered);
     }
     if other.is_closed() {
         return Err(Outcome::Apart);

@@ -593,4 +593,16 @@ async fn a_fax_takes_the_place_of_speech(datapath: &str) {
     let stats = bed.stats(1).await;
     assert_eq!((stats.from_a.packets, stats.from_b.packets), (7, 6));
     assert_eq!((stats.from_a.lost, stats.from_a.mos), (0, None));
+    // A fax is media too, which may be blocked.
+    let mut blocked = Handling::default();
+    blocked.filter.media = MediaFilter::Drop;
+    let (id, handling) = (session(1), [Some(blocked), None]);
+    let (a, b) = (None, None);
+    let modify = Modify { id, a, b, handling };
+    bed.ask(Request::Modify(modify)).await.unwrap();
+    let packet = [0, 7, 1, 2, 0, 0];
+    alice.rtp.send_to(&packet, info.a.rtp).unwrap();
+    bob.rtp.send_to(&packet, info.b.rtp).unwrap();
+    assert_eq!(alice.receive(), (packet.to_vec(), info.a.rtp));
+    assert_silent(&bob.rtp);
 }
