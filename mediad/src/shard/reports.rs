@@ -80,8 +80,7 @@ fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
     let all = speaker.received.packets().max(1);
     let payload = (flow.octets + speaker.received.beside_octets).saturating_sub(HEADER * all);
     let octets = u128::from(payload) * u128::from(packets) / u128::from(all);
-    #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
-    let elapsed = u64::from(((now >> 10) as u32).wrapping_sub(flow.timestamp_arrival)) << 10;
+    let elapsed = elapsed_since(flow.timestamp_arrival, now);
     let ticks = u128::from(elapsed) * u128::from(clock_rate(speaker)) / 1_000_000_000;
     #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
     let rtp_timestamp = flow.timestamp.wrapping_add(ticks as u32);
@@ -96,6 +95,14 @@ fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
         packets,
         octets: u64::try_from(octets).unwrap_or(u64::MAX),
     })
+}
+
+/// Nanoseconds from an arrival, in units of 1,024 of them on a clock of 32 bits that goes round, until `now`. The program may
+/// have counted a packet after `now` was read: none.
+fn elapsed_since(arrival: u32, now: u64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
+    let elapsed = ((now >> 10) as u32).wrapping_sub(arrival).cast_signed();
+    u64::from(elapsed.max(0).cast_unsigned()) << 10
 }
 
 /// What has come of the party.
@@ -124,4 +131,18 @@ fn ntp() -> u64 {
         .unwrap_or_default();
     let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
     (since.as_secs() + NTP_EPOCH) << 32 | fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_came_after_the_clock_was_read_is_of_now() {
+        let now = 5 << 42;
+        assert_eq!(elapsed_since(0, now), 0);
+        assert_eq!(elapsed_since(3, now), 0);
+        assert_eq!(elapsed_since(u32::MAX - 1, now), 2 << 10);
+        assert_eq!(elapsed_since(7, now + (1_000_007 << 10)), 1_000_000 << 10);
+    }
 }
