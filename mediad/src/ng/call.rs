@@ -359,6 +359,7 @@ impl Call {
             delete_at: None,
             streams: Vec::new(),
             handling: Default::default(),
+            untold: false,
             wanted: Default::default(),
             is_published: false,
             offer: Offer {

@@ -3,11 +3,12 @@
 use std::time::{Instant, SystemTime};
 
 use control::media::{
-    Family, FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo, SessionStats, Side,
+    Family, Filter, FlowStats, Handling, RecordFormat, Remote, SessionId, SessionInfo,
+    SessionStats, Side,
 };
-use ng::{description::Face, made::Sketch, options::Mux};
+use ng::{Options, description::Face, made::Sketch, options::Mux};
 
-use crate::ng::{formats::Formats, wanted::Wanted};
+use crate::ng::{formats::Formats, handling, wanted::Wanted};
 
 /// A party of a call.
 #[derive(Debug, Default)]
@@ -41,6 +42,8 @@ pub(in crate::ng) struct Branch {
     pub(in crate::ng) streams: Vec<Option<Stream>>,
     /// How the legs of A and B are treated.
     pub(in crate::ng) handling: [Handling; 2],
+    /// Some of its streams may not have been told that: the engine could not be asked, or refused.
+    pub(in crate::ng) untold: bool,
     /// What is wanted of their media on this branch.
     pub(in crate::ng) wanted: [Wanted; 2],
     /// Its party A only sends, to those who subscribe to it.
@@ -136,6 +139,34 @@ impl Branch {
             .iter()
             .flatten()
             .map(|stream| stream.session.id)
+    }
+
+    /// Takes in what `side` has said; what its streams are to be told of each leg. Whoever tells them all clears
+    /// [`untold`](Self::untold) then.
+    pub(in crate::ng) fn treat(&mut self, side: Side, options: &Options) -> [Option<Handling>; 2] {
+        let new = handling::apply(&mut self.handling, side, options);
+        self.to_tell(new)
+    }
+
+    /// The same, of how its legs are filtered.
+    pub(in crate::ng) fn filter(&mut self, filters: [Filter; 2]) -> [Option<Handling>; 2] {
+        let mut new = [None, None];
+        for ((leg, filter), new) in self.handling.iter_mut().zip(filters).zip(&mut new) {
+            if leg.filter != filter {
+                leg.filter = filter;
+                *new = Some(leg.clone());
+            }
+        }
+        self.to_tell(new)
+    }
+
+    fn to_tell(&mut self, new: [Option<Handling>; 2]) -> [Option<Handling>; 2] {
+        let told = match self.untold {
+            true => self.handling.clone().map(Some),
+            false => new,
+        };
+        self.untold = told != [None, None];
+        told
     }
 
     /// Notes who has answered.

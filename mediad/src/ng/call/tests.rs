@@ -1,5 +1,7 @@
 //! Whose an offer, an answer or a deletion is.
 
+use control::media::{Filter, KeyFilter};
+
 use super::*;
 
 fn answered(call: &mut Call, to: &[u8], via: Option<&[u8]>) -> usize {
@@ -98,4 +100,25 @@ fn a_third_tag_has_a_dialogue_of_its_own() {
     assert_eq!(call.wanted(&call.branches[0]), [Wanted::default(); 2]);
     call.wanted = wanted;
     assert_eq!(call.wanted(&call.branches[0]), [wanted; 2]);
+}
+
+#[test]
+fn what_streams_may_not_have_heard_is_told_again() {
+    let mut call = Call::new(b"a");
+    call.offerer(b"a", None, None);
+    let branch = &mut call.branches[0];
+    let keys = Filter {
+        keys: KeyFilter::Drop,
+        ..Filter::default()
+    };
+    let first = branch.filter([keys, Filter::default()]);
+    assert!(first[0].is_some() && first[1].is_none());
+    // The engine did not answer: a word that changes nothing is said all the same, and an offer says it too.
+    let again = branch.filter([keys, Filter::default()]);
+    assert_eq!(again[0], first[0]);
+    let options = ng::Options::default();
+    assert_eq!(branch.treat(Side::A, &options)[0], first[0]);
+    branch.untold = false;
+    assert_eq!(branch.filter([keys, Filter::default()]), [None, None]);
+    assert_eq!(branch.treat(Side::A, &options), [None, None]);
 }

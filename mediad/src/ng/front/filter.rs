@@ -78,27 +78,32 @@ impl Front {
         Ok(Dictionary::new())
     }
 
-    /// Tells the engine what is wanted of a call's media, where that is new.
+    /// Tells the engine what is wanted of a call's media, where that is new, or was not heard the last time. All are told
+    /// that can be.
     pub(super) async fn refilter(&self, call: &mut Call) -> Result<(), Refusal> {
+        let mut failed = None;
         for at in 0..call.branches.len() {
             let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
             let branch = &mut call.branches[at];
-            let mut handling = [None, None];
-            for ((leg, filter), new) in branch.handling.iter_mut().zip(filters).zip(&mut handling) {
-                if leg.filter != filter {
-                    leg.filter = filter;
-                    *new = Some(leg.clone());
-                }
-            }
+            let handling = branch.filter(filters);
             if handling == [None, None] {
                 continue;
             }
+            let mut all = true;
             for stream in branch.streams.iter_mut().flatten() {
                 let (id, new) = (stream.session.id, handling.clone());
-                stream.session = engine::modify(&self.media, id, [None, None], new).await?;
+                match engine::modify(&self.media, id, [None, None], new).await {
+                    Ok(session) => stream.session = session,
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => {
+                        all = false;
+                        failed = failed.or(Some(error));
+                    }
+                }
             }
+            branch.untold = !all;
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

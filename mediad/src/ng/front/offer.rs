@@ -12,7 +12,6 @@ use crate::ng::{
     call::{Call, Offer, Part, Stream, index},
     engine,
     formats::{self, Formats},
-    handling,
     remote::{OTHER_FAMILY, muxing, muxing_where, of_its_leg, remotes, unmuxed},
     wanted::Wanted,
 };
@@ -86,7 +85,7 @@ impl Front {
                 ..self.handling()
             });
         }
-        let treated = handling::apply(&mut branch.handling, side, &options);
+        let treated = branch.treat(side, &options);
         let media = sdp.media();
         let mut gone = Vec::new();
         let count = remotes.len().max(branch.streams.len());
@@ -159,6 +158,7 @@ impl Front {
             stream.offered = Some(remote);
             stream.formats = Formats::of(media);
         }
+        branch.untold = false;
         gone.into_iter().for_each(|session| call.silence(session));
         if let Some(label) = label(request) {
             call.party_at(at, side).label = Some(label);
@@ -199,7 +199,7 @@ impl Front {
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
-        let treated = handling::apply(&mut branch.handling, offerer.other(), &options);
+        let treated = branch.treat(offerer.other(), &options);
         let media = sdp.media();
         for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
             let Some(stream) = slot else { continue };
@@ -245,6 +245,7 @@ impl Front {
             stream.remotes = ordered(answerer, [Some(remote), Some(asked)]);
             stream.mux[0] = muxes;
         }
+        branch.untold = false;
         let wanted = options.record.then_some(format).or(branch.offer.record);
         if let Some(label) = label(request) {
             call.party_at(at, offerer.other()).label = Some(label);

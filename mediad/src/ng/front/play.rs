@@ -3,7 +3,10 @@
 use control::media::{Audio, Play, Side, VoiceOrder};
 use ng::{Dictionary, Request};
 
-use super::{Answer, Front, Refusal, filter::{all, named}};
+use super::{
+    Answer, Front, Refusal,
+    filter::{all, named},
+};
 use crate::ng::{
     call::{Call, Stream, index},
     engine,

@@ -14,7 +14,6 @@ use crate::ng::{
     call::{Call, Part, Stream},
     engine,
     formats::Formats,
-    handling,
     remote::remotes,
     wanted::Wanted,
 };
@@ -66,7 +65,7 @@ impl Front {
                 ..self.handling()
             });
         }
-        let treated = handling::apply(&mut branch.handling, Side::A, &options);
+        let treated = branch.treat(Side::A, &options);
         let media = sdp.media();
         branch
             .streams
@@ -126,6 +125,7 @@ impl Front {
             stream.remotes[0] = Some(remote);
             stream.sketches[0] = Some(sketch);
         }
+        branch.untold = false;
         let sections: Vec<_> = sections
             .iter()
             .map(|(sketch, place)| made::Section {
