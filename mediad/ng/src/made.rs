@@ -34,8 +34,15 @@ pub struct Section<'a> {
 
 /// The longest attributes that are kept of a stream, in bytes: they are kept as long as its call.
 const MAX_ATTRIBUTES: usize = 2_048;
+/// Formats that are kept of a stream, and the longest one, in bytes.
+const MAX_FORMATS: usize = 64;
+const MAX_FORMAT: usize = 32;
+/// From here on a payload type means what its description says (RFC 3551 section 3).
+const DYNAMIC: u8 = 96;
 /// Those that speak of the formats. The keys of SDES are the party's own: who has them understands its packets.
 const KEPT: [&str; 6] = ["rtpmap", "fmtp", "rtcp-fb", "ptime", "maxptime", "crypto"];
+/// Those of one format each, which stands first.
+const OF_FORMATS: [&str; 3] = ["rtpmap", "fmtp", "rtcp-fb"];
 
 impl Sketch {
     /// Of all formats.
@@ -57,12 +64,16 @@ impl Sketch {
     }
 
     fn with(media: &Media<'_, '_>, formats: &[&str]) -> Self {
+        let formats = formats.get(..MAX_FORMATS).unwrap_or(formats);
+        let formats: Vec<_> = formats
+            .iter()
+            .copied()
+            .filter(|format| format.len() <= MAX_FORMAT)
+            .collect();
         let mut attributes = String::new();
         for (name, value) in media.attributes().filter(|(name, _)| KEPT.contains(name)) {
             let of = value.split(' ').next().unwrap_or_default();
-            let is_of_another = ["rtpmap", "fmtp", "rtcp-fb"].contains(&name)
-                && of != "*"
-                && !formats.contains(&of);
+            let is_of_another = OF_FORMATS.contains(&name) && of != "*" && !formats.contains(&of);
             if is_of_another {
                 continue;
             }
@@ -86,19 +97,99 @@ impl Sketch {
         &self.kind
     }
 
-    /// Whether every codec of it is among those of `media`; telephone events and comfort noise do not count.
+    /// Such as `RTP/AVP`.
+    pub fn profile(&self) -> &str {
+        &self.profile
+    }
+
+    /// What its party sends to the one of `peer`, with whom it has agreed on the stream: the formats that both have, by the
+    /// numbers of the one that takes them (RFC 3264 section 5.1). All of its own where they have no codec in common, as
+    /// between a new offer and the answer to the one before.
+    #[must_use]
+    pub fn towards(&self, peer: &Self) -> Self {
+        let theirs: Vec<_> = peer
+            .formats()
+            .map(|format| (format, peer.map(format)))
+            .collect();
+        let agreed: Vec<_> = self
+            .formats()
+            .filter_map(|own| {
+                let map = self.map(own);
+                let mut same = theirs.iter().filter(|their| is_same((own, map), **their));
+                Some((own, same.next()?.0))
+            })
+            .collect();
+        if agreed.iter().all(|(own, _)| self.is_beside(own)) {
+            return self.clone();
+        }
+        let mut attributes = String::new();
+        for line in self.attributes.lines() {
+            let attribute = line
+                .strip_prefix("a=")
+                .and_then(|line| line.split_once(':'));
+            let of_format = attribute.filter(|(name, _)| OF_FORMATS.contains(name));
+            let Some((name, (of, rest))) = of_format
+                .and_then(|(name, value)| Some((name, value.split_once(' ')?)))
+                .filter(|(_, (of, _))| *of != "*")
+            else {
+                attributes += &format!("{line}\r\n");
+                continue;
+            };
+            if let Some((_, number)) = agreed.iter().find(|(own, _)| *own == of) {
+                attributes += &format!("a={name}:{number} {rest}\r\n");
+            }
+        }
+        let formats: Vec<_> = agreed.iter().map(|(_, number)| *number).collect();
+        Self {
+            formats: formats.join(" ").into(),
+            attributes: attributes.into(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether every codec of it is among those of `media`, by the same numbers; telephone events and comfort noise do not
+    /// count.
     pub fn is_accepted_by(&self, media: &Media<'_, '_>) -> bool {
         let accepted: Vec<_> = media.formats().collect();
-        let is_beside = |format: &str| {
-            let map = format!("a=rtpmap:{format} ");
-            let mut lines = self.attributes.lines();
-            let name = lines.find_map(|line| line.strip_prefix(map.as_str()));
-            let name = name.unwrap_or_default().to_ascii_lowercase();
-            format == "13" || name.starts_with("telephone-event/") || name.starts_with("cn/")
-        };
-        let mut formats = self.formats.split_ascii_whitespace();
-        formats.all(|format| accepted.contains(&format) || is_beside(format))
+        self.formats()
+            .all(|format| accepted.contains(&format) || self.is_beside(format))
     }
+
+    fn formats(&self) -> impl Iterator<Item = &str> {
+        self.formats.split_ascii_whitespace()
+    }
+
+    /// What its `a=rtpmap` says of a format.
+    fn map(&self, format: &str) -> Option<&str> {
+        self.attributes.lines().find_map(|line| {
+            let map = line.strip_prefix("a=rtpmap:")?.strip_prefix(format)?;
+            map.strip_prefix(' ')
+        })
+    }
+
+    /// Whether it is beside codecs, and none itself.
+    fn is_beside(&self, format: &str) -> bool {
+        let name = self.map(format).unwrap_or_default().to_ascii_lowercase();
+        format == "13" || name.starts_with("telephone-event/") || name.starts_with("cn/")
+    }
+}
+
+/// Whether two formats, with what is said of them, are the same one.
+fn is_same((own, own_map): (&str, Option<&str>), (their, their_map): (&str, Option<&str>)) -> bool {
+    let is_dynamic = |format: &str| format.parse::<u8>().is_ok_and(|number| number >= DYNAMIC);
+    if !is_dynamic(own) || !is_dynamic(their) {
+        return own == their;
+    }
+    // Name and clock: channels are left out where they are one.
+    let start = |map: &str| {
+        let mut words = map
+            .trim()
+            .splitn(3, '/')
+            .take(2)
+            .map(str::to_ascii_lowercase);
+        (words.next(), words.next())
+    };
+    own_map.is_some() && own_map.map(start) == their_map.map(start)
 }
 
 /// A description of these streams, which says nothing of RTCP.
@@ -170,6 +261,42 @@ mod tests {
         };
         assert!(accepts(&keyless), "{keyless}");
         assert!(!accepts(&speechless), "{speechless}");
+    }
+
+    #[test]
+    fn what_a_party_sends_is_what_the_other_one_takes() {
+        let sdp = Sdp::parse(PHONE).unwrap();
+        let offered = Sketch::of(&sdp.media()[0]);
+        let of = |formats: &str, more: &str| {
+            let body = format!(
+                "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\n\
+                 m=audio 4000 RTP/AVP {formats}\r\n{more}"
+            );
+            Sketch::of(&Sdp::parse(body.as_bytes()).unwrap().media()[0])
+        };
+        let narrow = offered.towards(&of("8 97", "a=rtpmap:97 telephone-event/8000\r\n"));
+        assert_eq!(&*narrow.formats, "8 97");
+        assert_eq!(
+            &*narrow.attributes,
+            "a=rtpmap:97 telephone-event/8000\r\na=ptime:20\r\n"
+        );
+        let other = offered.towards(&of("111 101", "a=rtpmap:111 OPUS/48000/2\r\n"));
+        assert_eq!(&*other.formats, "111");
+        assert_eq!(
+            &*other.attributes,
+            "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\na=ptime:20\r\n"
+        );
+        // Nothing in common, or nothing that is a codec.
+        assert_eq!(offered.towards(&of("0", "")), offered);
+        assert_eq!(
+            offered.towards(&of("101", "a=rtpmap:101 telephone-event/8000\r\n")),
+            offered
+        );
+        let many: Vec<_> = (0..5_000).map(|number| number.to_string()).collect();
+        let many = of(&many.join(" "), "");
+        assert_eq!(many.formats().count(), MAX_FORMATS);
+        assert!(many.formats().all(|format| format.len() <= MAX_FORMAT));
+        assert_eq!(of(&"7".repeat(5_000), "").formats().count(), 0);
     }
 
     #[test]

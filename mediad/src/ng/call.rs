@@ -322,12 +322,20 @@ impl Call {
         all.find(|party| party.is(tag))?.label.as_deref()
     }
 
-    /// What the party has said of the formats of a stream that is heard.
-    pub(super) fn sketch(&self, source: &Source) -> Option<&Sketch> {
+    /// What the party sends in a stream that is heard: of what it has said of its formats what the other one takes, once
+    /// that is known.
+    pub(super) fn sketch(&self, source: &Source) -> Option<Sketch> {
         let streams = self.branches.iter().flat_map(|branch| &branch.streams);
         let mut streams = streams.flatten();
         let stream = streams.find(|stream| stream.session.id == source.session)?;
-        stream.sketches[index(source.side)].as_ref()
+        let [own, other] =
+            [source.side, source.side.other()].map(|side| &stream.sketches[index(side)]);
+        let own = own.as_ref()?;
+        Some(
+            other
+                .as_ref()
+                .map_or_else(|| own.clone(), |other| own.towards(other)),
+        )
     }
 
     /// Notes that a session is over: nobody hears it any more.

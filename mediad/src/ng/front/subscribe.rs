@@ -285,10 +285,10 @@ fn offered(
         false => "sendonly",
     };
     let (mut sections, mut shown) = (Vec::new(), Vec::new());
-    for (at, source) in subscription.sources.iter().enumerate() {
-        let Some(sketch) = call.sketch(source) else {
-            continue;
-        };
+    let sources = &subscription.sources;
+    let sketches: Vec<_> = sources.iter().map(|source| call.sketch(source)).collect();
+    for (at, (source, sketch)) in sources.iter().zip(&sketches).enumerate() {
+        let Some(sketch) = sketch else { continue };
         let address = options
             .media_address
             .unwrap_or_else(|| source.local.rtp.ip());

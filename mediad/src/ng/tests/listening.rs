@@ -115,6 +115,24 @@ async fn a_recorder_hears_both_parties_and_a_supervisor_one() {
 }
 
 #[tokio::test]
+async fn a_listener_is_offered_what_the_parties_have_agreed_on() {
+    let (bed, a, b, ear) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    bed.sdp("offer", tags, &a.sdp("")).await;
+    let pcma = b.sdp("").replace("8 0 101", "8 101");
+    let answered = format!("{tags},\"to-tag\":\"b\"");
+    let (_, for_a) = bed.sdp("answer", &answered, &pcma).await;
+    let subscribe = ask("subscribe request", "\"from-tag\":\"a\",\"to-tag\":\"s\"");
+    let offer = bed.done(&subscribe).await;
+    let sdp = text(&offer, "sdp");
+    assert!(sdp.contains(" RTP/AVP 8 101\r\n"), "{sdp}");
+    let heard = heard_at(&[&ear]).replace("8 0 101", "8");
+    let answer = format!("\"to-tag\":\"s\",\"sdp\":{heard}");
+    bed.done(&ask("subscribe answer", &answer)).await;
+    assert!(a.reaches(for_a, &b) && ear.receives().is_some());
+}
+
+#[tokio::test]
 async fn what_makes_no_subscription_is_refused_and_leaves_nothing() {
     let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
     bed.call("c", &a, &b).await;
