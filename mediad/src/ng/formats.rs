@@ -74,9 +74,9 @@ impl Formats {
 }
 
 /// Tells the engine of two who have agreed on a stream what of it they number differently.
-pub(super) fn pair(one: (&mut Remote, &Formats), other: (&mut Remote, &Formats)) {
-    one.0.types = one.1.types(other.1);
-    other.0.types = other.1.types(one.1);
+pub(super) fn pair([one, other]: [&mut Remote; 2], [own, theirs]: [&Formats; 2]) {
+    one.types = own.types(theirs);
+    other.types = theirs.types(own);
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ impl Branch {
     /// [`untold`](Self::untold) then.
     pub(in crate::ng) fn treat(&mut self, side: Side, options: &Options) -> [Option<Handling>; 2] {
         let new = handling::apply(&mut self.handling, side, options);
-        self.to_tell(new)
+        self.due(new)
     }
 
     /// The same, of how its legs are filtered.
@@ -157,10 +157,10 @@ impl Branch {
                 *new = Some(leg.clone());
             }
         }
-        self.to_tell(new)
+        self.due(new)
     }
 
-    fn to_tell(&mut self, new: [Option<Handling>; 2]) -> [Option<Handling>; 2] {
+    fn due(&mut self, new: [Option<Handling>; 2]) -> [Option<Handling>; 2] {
         let told = match self.untold {
             true => self.handling.clone().map(Some),
             false => new,

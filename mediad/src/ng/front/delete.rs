@@ -9,7 +9,7 @@ use tracing::warn;
 use super::{Answer, Front, Refusal, query};
 use crate::ng::{
     call::{Call, Part, Totals},
-    engine::{self, EngineError},
+    engine,
 };
 
 impl Front {
@@ -109,16 +109,17 @@ impl Front {
         }
     }
 
-    /// Frees a session that no stream has any more, and adds what it has carried.
-    pub(super) async fn free(
-        &self,
-        session: SessionId,
-        gone: &mut Totals,
-    ) -> Result<(), EngineError> {
-        self.calls.leave(session);
-        if let Some(stats) = engine::delete(&self.media, session).await? {
-            gone.add_session(&stats);
+    /// Frees sessions that no stream has any more, whom nobody hears then, and adds what they have carried to the branch at
+    /// `at`. One that cannot be freed now is found once more as one of no call.
+    pub(super) async fn free_all(&self, call: &mut Call, at: usize, sessions: Vec<SessionId>) {
+        for session in sessions {
+            self.calls.leave(session);
+            call.silence(session);
+            match engine::delete(&self.media, session).await {
+                Ok(Some(stats)) => call.branches[at].gone.add_session(&stats),
+                Ok(None) => {}
+                Err(error) => warn!(%error, %session, "cannot free what an NG call had before"),
+            }
         }
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{Answer, Front, Refusal, shown::local, treat};
 use crate::ng::{
-    call::{Call, Offer, Part, Stream, index},
+    call::{Call, Offer, Part, Stream, Totals, index},
     engine,
     formats::{self, Formats},
     remote::{OTHER_FAMILY, muxing, muxing_where, of_its_leg, remotes, unmuxed},
@@ -90,76 +90,81 @@ impl Front {
         let mut gone = Vec::new();
         let count = remotes.len().max(branch.streams.len());
         branch.streams.resize(count, None);
-        for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
-            let Some(remote) = remote else {
-                // What nobody wanted and is not offered again is gone. What flows may go on: the offer may fail.
-                if let Some(old) = slot.take_if(|stream| stream.refused.is_some()) {
-                    self.free(old.session.id, &mut branch.gone).await?;
-                }
-                if let Some(stream) = slot {
-                    stream.offered = None;
-                }
-                continue;
-            };
-            let own = Family::of(&remote.rtp);
-            let other = match (options.family, &*slot) {
-                (Some(wanted), _) => family(wanted),
-                (None, Some(stream)) => Family::of(&local(&stream.session, side.other()).rtp),
-                (None, None) => own,
-            };
-            let families = ordered(side, [own, other]);
-            let session = match slot.as_mut().filter(|stream| stream.families() == families) {
-                Some(stream) => {
-                    if stream.refused.is_some() {
-                        engine::mute(&self.media, stream.session.id, [false; 2]).await?;
-                        stream.refused = None;
+        let told: Result<(), Refusal> = async {
+            for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
+                let Some(remote) = remote else {
+                    // What nobody wanted and is not offered again is gone. What flows may go on: the offer may fail.
+                    if let Some(old) = slot.take_if(|stream| stream.refused.is_some()) {
+                        gone.push(old.session.id);
                     }
-                    let pair = pair(side, remote.clone());
-                    engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
+                    if let Some(stream) = slot {
+                        stream.offered = None;
+                    }
+                    continue;
+                };
+                let own = Family::of(&remote.rtp);
+                let other = match (options.family, &*slot) {
+                    (Some(wanted), _) => family(wanted),
+                    (None, Some(stream)) => Family::of(&local(&stream.session, side.other()).rtp),
+                    (None, None) => own,
+                };
+                let families = ordered(side, [own, other]);
+                let session = match slot.as_mut().filter(|stream| stream.families() == families) {
+                    Some(stream) => {
+                        if stream.refused.is_some() {
+                            engine::mute(&self.media, stream.session.id, [false; 2]).await?;
+                            stream.refused = None;
+                        }
+                        let pair = pair(side, remote.clone());
+                        engine::modify(&self.media, stream.session.id, pair, treated.clone())
+                            .await?
+                    }
+                    // A leg has one family: who comes with another one has a new session.
+                    None => {
+                        let before = slot.as_mut();
+                        let other_was =
+                            before.and_then(|stream| stream.remotes[index(side.other())].take());
+                        let known = other_was.filter(|known| Family::of(&known.rtp) == other);
+                        let both = ordered(side, [Some(remote.clone()), known]);
+                        let handling = branch.handling.clone();
+                        engine::create(&self.media, families, both, handling, false).await?
+                    }
+                };
+                self.calls.enter(session.id, id);
+                if let Some(stream) = slot.as_mut().filter(|old| old.session.id != session.id) {
+                    gone.push(stream.session.id);
+                    stream.refused = None;
+                    // What was recorded goes on in another file, with the answer.
+                    let before = stream.recorded.take();
+                    branch.offer.record = branch.offer.record.or(before);
                 }
-                // A leg has one family: who comes with another one has a new session.
-                None => {
-                    let before = slot.as_mut();
-                    let other_was =
-                        before.and_then(|stream| stream.remotes[index(side.other())].take());
-                    let known = other_was.filter(|known| Family::of(&known.rtp) == other);
-                    let both = ordered(side, [Some(remote.clone()), known]);
-                    let handling = branch.handling.clone();
-                    engine::create(&self.media, families, both, handling, false).await?
-                }
-            };
-            self.calls.enter(session.id, id);
-            if let Some(stream) = slot.as_mut().filter(|old| old.session.id != session.id) {
-                let old = stream.session.id;
-                stream.refused = None;
-                // What was recorded goes on in another file, with the answer.
-                let before = stream.recorded.take();
-                branch.offer.record = branch.offer.record.or(before);
-                gone.push(old);
-                self.free(old, &mut branch.gone).await?;
+                let stream = slot.get_or_insert_with(|| Stream {
+                    session: session.clone(),
+                    kind: media.kind().to_owned(),
+                    profile: media.proto().to_owned(),
+                    remotes: [None, None],
+                    offered: None,
+                    formats: Formats::default(),
+                    mux: [false; 2],
+                    sketches: [None, None],
+                    played: [None, None],
+                    refused: None,
+                    recorded: None,
+                });
+                stream.session = session;
+                stream.remotes[index(side)] = Some(remote.clone());
+                stream.sketches[index(side)] = Some(Sketch::of(media));
+                stream.mux = [remote.rtcp_mux, options.mux.to_answerer(remote.rtcp_mux)];
+                stream.offered = Some(remote);
+                stream.formats = Formats::of(media);
             }
-            let stream = slot.get_or_insert_with(|| Stream {
-                session: session.clone(),
-                kind: media.kind().to_owned(),
-                profile: media.proto().to_owned(),
-                remotes: [None, None],
-                offered: None,
-                formats: Formats::default(),
-                mux: [false; 2],
-                sketches: [None, None],
-                played: [None, None],
-                refused: None,
-                recorded: None,
-            });
-            stream.session = session;
-            stream.remotes[index(side)] = Some(remote.clone());
-            stream.sketches[index(side)] = Some(Sketch::of(media));
-            stream.mux = [remote.rtcp_mux, options.mux.to_answerer(remote.rtcp_mux)];
-            stream.offered = Some(remote);
-            stream.formats = Formats::of(media);
+            branch.untold = false;
+            Ok(())
         }
-        branch.untold = false;
-        gone.into_iter().for_each(|session| call.silence(session));
+        .await;
+        // Whatever has failed: no stream has them any more.
+        self.free_all(call, at, gone).await;
+        told?;
         if let Some(label) = label(request) {
             call.party_at(at, side).label = Some(label);
         }
@@ -238,7 +243,7 @@ impl Front {
             };
             let (mut remote, mut asked) = (remote, asked);
             let formats = Formats::of(media);
-            formats::pair((&mut remote, &formats), (&mut asked, &stream.formats));
+            formats::pair([&mut remote, &mut asked], [&formats, &stream.formats]);
             let both = ordered(answerer, [Some(remote.clone()), Some(asked.clone())]);
             stream.session =
                 engine::modify(&self.media, stream.session.id, both, treated.clone()).await?;
@@ -279,17 +284,17 @@ impl Front {
         else {
             return at;
         };
-        for mut branch in call.take(Part::Branch(number)) {
-            for session in branch.sessions().collect::<Vec<_>>() {
-                if let Err(error) = self.free(session, &mut branch.gone).await {
-                    warn!(%error, "cannot free what an NG call had before");
-                }
-            }
-            call.branches[at - usize::from(other < at)]
-                .gone
-                .add_all(branch.gone);
+        let at = at - usize::from(other < at);
+        let before = call.take(Part::Branch(number)).into_iter();
+        let mut sessions = Vec::new();
+        let mut carried = Totals::default();
+        for branch in before {
+            sessions.extend(branch.sessions());
+            carried.add_all(branch.gone);
         }
-        at - usize::from(other < at)
+        call.branches[at].gone.add_all(carried);
+        self.free_all(call, at, sessions).await;
+        at
     }
 
     /// A description that was here before is let pass, where that was asked for.

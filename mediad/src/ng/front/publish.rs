@@ -70,62 +70,65 @@ impl Front {
         branch
             .streams
             .resize(remotes.len().max(branch.streams.len()), None);
-        let (mut sections, mut shown) = (Vec::new(), Vec::new());
-        for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
-            let accepted = made::Sketch::of_one(media, &options.codecs.accept);
-            let sketch = accepted.unwrap_or_else(|| made::Sketch::of(media));
-            let Some(remote) = remote.filter(|_| media.is_rtp()) else {
-                if let Some(old) = slot.take() {
-                    self.free(old.session.id, &mut branch.gone).await?;
-                }
-                sections.push((sketch, None));
-                shown.push(None);
-                continue;
-            };
-            let own = Family::of(&remote.rtp);
-            let wanted = options.family.map_or(own, family);
-            let before = slot.take_if(|old| old.families()[0] != own);
-            if let Some(old) = before {
-                self.free(old.session.id, &mut branch.gone).await?;
+        let (mut sections, mut shown, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let told: Result<(), Refusal> = async {
+            for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
+                let accepted = made::Sketch::of_one(media, &options.codecs.accept);
+                let sketch = accepted.unwrap_or_else(|| made::Sketch::of(media));
+                let Some(remote) = remote.filter(|_| media.is_rtp()) else {
+                    gone.extend(slot.take().map(|old| old.session.id));
+                    sections.push((sketch, None));
+                    shown.push(None);
+                    continue;
+                };
+                let own = Family::of(&remote.rtp);
+                let wanted = options.family.map_or(own, family);
+                let before = slot.take_if(|old| old.families()[0] != own);
+                gone.extend(before.map(|old| old.session.id));
+                let session = match slot.as_ref() {
+                    Some(stream) => {
+                        let pair = [Some(remote.clone()), None];
+                        engine::modify(&self.media, stream.session.id, pair, treated.clone())
+                            .await?
+                    }
+                    None => {
+                        let (families, pair) = ([own, wanted], [Some(remote.clone()), None]);
+                        let handling = branch.handling.clone();
+                        engine::create(&self.media, families, pair, handling, true).await?
+                    }
+                };
+                self.calls.enter(session.id, id);
+                let address = options.media_address.unwrap_or_else(|| session.a.rtp.ip());
+                shown.push(Some(description::Shown {
+                    address,
+                    rtp: session.a.rtp.port(),
+                    rtcp: session.a.rtcp.port(),
+                    mux: remote.rtcp_mux && !options.mux.reject,
+                }));
+                sections.push((sketch.clone(), Some((address, session.a.rtp.port()))));
+                let stream = slot.get_or_insert_with(|| Stream {
+                    session: session.clone(),
+                    kind: media.kind().to_owned(),
+                    profile: media.proto().to_owned(),
+                    remotes: [None, None],
+                    offered: None,
+                    formats: Formats::default(),
+                    mux: [false; 2],
+                    sketches: [None, None],
+                    played: [None, None],
+                    refused: None,
+                    recorded: None,
+                });
+                stream.session = session;
+                stream.remotes[0] = Some(remote);
+                stream.sketches[0] = Some(sketch);
             }
-            let session = match slot.as_ref() {
-                Some(stream) => {
-                    let pair = [Some(remote.clone()), None];
-                    engine::modify(&self.media, stream.session.id, pair, treated.clone()).await?
-                }
-                None => {
-                    let (families, pair) = ([own, wanted], [Some(remote.clone()), None]);
-                    let handling = branch.handling.clone();
-                    engine::create(&self.media, families, pair, handling, true).await?
-                }
-            };
-            self.calls.enter(session.id, id);
-            let address = options.media_address.unwrap_or_else(|| session.a.rtp.ip());
-            shown.push(Some(description::Shown {
-                address,
-                rtp: session.a.rtp.port(),
-                rtcp: session.a.rtcp.port(),
-                mux: remote.rtcp_mux && !options.mux.reject,
-            }));
-            sections.push((sketch.clone(), Some((address, session.a.rtp.port()))));
-            let stream = slot.get_or_insert_with(|| Stream {
-                session: session.clone(),
-                kind: media.kind().to_owned(),
-                profile: media.proto().to_owned(),
-                remotes: [None, None],
-                offered: None,
-                formats: Formats::default(),
-                mux: [false; 2],
-                sketches: [None, None],
-                played: [None, None],
-                refused: None,
-                recorded: None,
-            });
-            stream.session = session;
-            stream.remotes[0] = Some(remote);
-            stream.sketches[0] = Some(sketch);
+            branch.untold = false;
+            Ok(())
         }
-        branch.untold = false;
+        .await;
+        self.free_all(call, at, gone).await;
+        told?;
         let sections: Vec<_> = sections
             .iter()
             .map(|(sketch, place)| made::Section {

@@ -171,7 +171,11 @@ impl Front {
                 interface: None,
                 to: remote.map(|remote| [remote.rtp, remote.rtcp]),
             };
-            engine::monitor(&self.media, monitor).await?;
+            match engine::monitor(&self.media, monitor).await {
+                // The others are heard all the same.
+                Err(error) if !error.is_gone() => return Err(error.into()),
+                _ => {}
+            }
         }
         let mut answer = Dictionary::new();
         warn_of(&mut options, &mut answer);
@@ -211,7 +215,10 @@ impl Front {
                 of: source.side,
                 number: subscription.number,
             };
-            engine::unmonitor(&self.media, monitor).await?;
+            match engine::unmonitor(&self.media, monitor).await {
+                Err(error) if !error.is_gone() => return Err(error.into()),
+                _ => {}
+            }
         }
         Ok(())
     }

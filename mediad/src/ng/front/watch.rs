@@ -89,10 +89,12 @@ impl Front {
         };
         let numbers: Vec<_> = call.branches.iter().map(|branch| branch.number).collect();
         for number in numbers {
-            let Some(branch) = call.branch(number) else {
+            let mut branches = call.branches.iter();
+            let Some(at) = branches.position(|branch| branch.number == number) else {
                 continue;
             };
-            self.free_refused(branch).await;
+            self.free_refused(call, at).await;
+            let branch = &call.branches[at];
             let over = match branch.b.tag {
                 None if !branch.is_published => {
                     (branch.signalled.elapsed() > patience).then_some("unanswered")
@@ -164,16 +166,13 @@ impl Front {
     }
 
     /// Frees streams that nobody has taken after an answer refused them.
-    async fn free_refused(&self, branch: &mut Branch) {
-        for slot in &mut branch.streams {
-            let is_old = |since: Instant| since.elapsed() > REFUSED_TIMEOUT;
-            let Some(old) = slot.take_if(|stream| stream.refused.is_some_and(is_old)) else {
-                continue;
-            };
-            if let Err(error) = self.free(old.session.id, &mut branch.gone).await {
-                warn!(%error, "cannot free a stream of an NG call that was refused");
-            }
-        }
+    async fn free_refused(&self, call: &mut Call, at: usize) {
+        let is_old = |since: Instant| since.elapsed() > REFUSED_TIMEOUT;
+        let slots = call.branches[at].streams.iter_mut();
+        let old =
+            slots.filter_map(|slot| slot.take_if(|stream| stream.refused.is_some_and(is_old)));
+        let sessions = old.map(|stream| stream.session.id).collect();
+        self.free_all(call, at, sessions).await;
     }
 
     /// Frees the front's sessions that were of no call the last time, and are of none now; those of none now. The engine
