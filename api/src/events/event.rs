@@ -159,7 +159,7 @@ impl What {
 const MISSED: &str = "missed";
 
 /// The type of what comes all the time, and is told to those only who name it.
-const MEASURED: &str = "quality.measured";
+pub(crate) const MEASURED: &str = "quality.measured";
 
 /// What somebody wants to hear of, and may.
 #[derive(Clone, Debug)]
@@ -204,12 +204,17 @@ impl Wanted {
         }
     }
 
-    /// Everything.
+    /// Everything, but what comes all the time.
     pub(crate) const fn all() -> Self {
         Self {
             types: Vec::new(),
             tenant: None,
         }
+    }
+
+    /// Whether what comes all the time is some of it.
+    pub(super) fn names_measured(&self) -> bool {
+        self.types.iter().any(|name| is_of(MEASURED, name))
     }
 
     /// An event, as far as it is some of it. Everybody hears that something was missed.

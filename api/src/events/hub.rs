@@ -25,6 +25,8 @@ use super::event::{Event, Wanted, What};
 
 /// Events that are kept for who comes back.
 const KEPT: usize = 4096;
+/// Of how calls sound, which comes all the time, is of up to 1,024 calls at once, and is of interest to few: half a minute.
+const MEASURED_KEPT: usize = 64;
 /// After so long without anybody who listens, signaling is asked for events no more: each costs it something.
 const LINGER: Duration = Duration::from_secs(60);
 /// How long it is believed whose a domain is, and how long the store may take to tell: events wait for it.
@@ -47,7 +49,8 @@ pub(crate) struct Hub {
 struct Kept {
     /// Of this start.
     epoch: String,
-    events: VecDeque<(u64, Arc<Event>)>,
+    /// What happened, and how calls sounded; by the numbers they are in one order.
+    rings: [Ring; 2],
     next: u64,
     /// Signaling is being listened to.
     running: bool,
@@ -55,12 +58,23 @@ struct Kept {
     closed: bool,
 }
 
+/// The last events of a sort, with their numbers.
+#[derive(Debug)]
+struct Ring {
+    most: usize,
+    events: VecDeque<(u64, Arc<Event>)>,
+    /// How many are gone, and the number of the last of them.
+    gone: u64,
+    gone_until: u64,
+}
+
 /// One who listens.
 #[derive(Debug)]
 pub(crate) struct Listener {
     hub: Arc<Hub>,
     wanted: Wanted,
-    after: u64,
+    /// How many of each ring's events are behind it.
+    places: [u64; 2],
     newest: watch::Receiver<u64>,
     /// Something between what it saw last and what is kept is gone.
     missed: bool,
@@ -71,7 +85,7 @@ impl Hub {
         let id = Uuid::now_v7().simple().to_string();
         let kept = Kept {
             epoch: id[..12].to_owned(),
-            events: VecDeque::new(),
+            rings: [KEPT, MEASURED_KEPT].map(Ring::new),
             next: 1,
             running: false,
             closed: false,
@@ -88,8 +102,7 @@ impl Hub {
     pub(crate) fn listen(self: &Arc<Self>, wanted: Wanted, after: Option<&str>) -> Listener {
         let newest = self.newest.subscribe();
         let mut kept = self.kept();
-        let now = kept.next - 1;
-        let (after, missed) = after.map_or((now, false), |after| kept.place(after));
+        let (places, missed) = kept.places(after, &wanted);
         if !kept.running {
             kept.running = true;
             let notices = self.signal.notices();
@@ -99,7 +112,7 @@ impl Hub {
         Listener {
             hub: self.clone(),
             wanted,
-            after,
+            places,
             newest,
             missed,
         }
@@ -126,10 +139,12 @@ impl Hub {
             tenant,
             what,
         };
-        if kept.events.len() >= KEPT {
-            kept.events.pop_front();
-        }
-        kept.events.push_back((number, Arc::new(event)));
+        let [happened, measured] = &mut kept.rings;
+        let ring = match event.what {
+            What::QualityMeasured { .. } => measured,
+            _ => happened,
+        };
+        ring.push(number, event);
         drop(kept);
         self.newest.send_replace(number);
     }
@@ -144,18 +159,72 @@ impl Kept {
         format!("{}-{number}", self.epoch)
     }
 
-    /// The number that an id has, and whether something after it is gone.
-    fn place(&self, id: &str) -> (u64, bool) {
+    /// Where somebody goes on in each ring who has seen the event of this id, or begins now, and whether something that
+    /// it wants is gone since.
+    fn places(&self, after: Option<&str>, wanted: &Wanted) -> ([u64; 2], bool) {
         let now = self.next - 1;
+        let Some(id) = after else {
+            return (self.rings.each_ref().map(|ring| ring.after(now)), false);
+        };
         let number = id
             .strip_prefix(&self.epoch)
             .and_then(|rest| rest.strip_prefix('-')?.parse::<u64>().ok())
             .filter(|number| *number <= now);
-        let Some(number) = number else {
-            return (now, true);
-        };
-        let oldest = self.events.front().map_or(self.next, |(number, _)| *number);
-        (number.max(oldest - 1), number + 1 < oldest)
+        let after = number.unwrap_or(now);
+        let is_gone = |ring: &&Ring| after < ring.gone_until;
+        let missed = number.is_none() || self.wanted(wanted).any(|(_, ring)| is_gone(&ring));
+        (self.rings.each_ref().map(|ring| ring.after(after)), missed)
+    }
+
+    /// The rings that have what is wanted.
+    fn wanted(&self, wanted: &Wanted) -> impl Iterator<Item = (usize, &Ring)> {
+        let rings = if wanted.names_measured() { 2 } else { 1 };
+        self.rings.iter().enumerate().take(rings)
+    }
+
+    /// Nothing that happened is known any more, nor what will happen.
+    fn forget(&mut self) {
+        let number = self.next;
+        self.next += 1;
+        self.rings.iter_mut().for_each(|ring| ring.clear(number));
+    }
+}
+
+impl Ring {
+    const fn new(most: usize) -> Self {
+        Self {
+            most,
+            events: VecDeque::new(),
+            gone: 0,
+            gone_until: 0,
+        }
+    }
+
+    fn push(&mut self, number: u64, event: Event) {
+        if self.events.len() >= self.most
+            && let Some((gone_until, _)) = self.events.pop_front()
+        {
+            self.gone += 1;
+            self.gone_until = gone_until;
+        }
+        self.events.push_back((number, Arc::new(event)));
+    }
+
+    fn clear(&mut self, number: u64) {
+        self.gone += self.events.len() as u64;
+        self.gone_until = number;
+        self.events.clear();
+    }
+
+    /// How many events have this number, or one before it.
+    fn after(&self, number: u64) -> u64 {
+        self.gone + self.events.partition_point(|(other, _)| *other <= number) as u64
+    }
+
+    /// The one that comes after so many.
+    fn get(&self, place: u64) -> Option<&(u64, Arc<Event>)> {
+        let place = usize::try_from(place.checked_sub(self.gone)?).ok()?;
+        self.events.get(place)
     }
 }
 
@@ -178,24 +247,30 @@ impl Listener {
     fn take(&mut self) -> Option<Arc<Event>> {
         self.newest.mark_unchanged();
         let kept = self.hub.kept();
-        let (oldest, _) = kept.events.front()?;
         // Who is slower than what comes loses the oldest, and hears so.
-        if std::mem::take(&mut self.missed) || self.after + 1 < *oldest {
-            let after = self.after.max(oldest - 1);
-            let missed = after - self.after;
-            self.after = after;
+        let mut lost = 0;
+        for (at, ring) in kept.wanted(&self.wanted) {
+            let place = &mut self.places[at];
+            lost += ring.gone.saturating_sub(*place);
+            *place = ring.gone.max(*place);
+        }
+        let next = kept
+            .wanted(&self.wanted)
+            .filter_map(|(at, ring)| ring.get(self.places[at]).map(|event| (at, event)))
+            .min_by_key(|(_, (number, _))| *number);
+        if std::mem::take(&mut self.missed) || lost > 0 {
+            let next = next.map_or(kept.next, |(_, (number, _))| *number);
             return Some(Arc::new(Event {
-                id: kept.id(self.after),
+                id: kept.id(next - 1),
                 time: Timestamp::now(),
                 tenant: None,
                 what: What::Missed {
-                    count: (missed != 0).then_some(missed),
+                    count: (lost != 0).then_some(lost),
                 },
             }));
         }
-        let place = usize::try_from(self.after + 1 - oldest).ok()?;
-        let (number, event) = kept.events.get(place)?;
-        self.after = *number;
+        let (at, (_, event)) = next?;
+        self.places[at] += 1;
         Some(event.clone())
     }
 }
@@ -228,8 +303,7 @@ async fn run(hub: Arc<Hub>, mut notices: broadcast::Receiver<Notice<Told>>) {
             idle_since = None;
         } else if idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             // What happens from now on is not seen: who comes back later has missed something.
-            kept.events.clear();
-            kept.next += 1;
+            kept.forget();
             kept.running = false;
             return;
         }
@@ -341,6 +415,44 @@ mod tests {
             assert_eq!(seen(&other.take().unwrap()), "missed", "{id}");
             assert!(other.take().is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn how_calls_sound_takes_nothing_from_what_happened() {
+        let hub = hub().await;
+        let wanted = |name: &str| Wanted::new([name.to_owned()], None).unwrap();
+        let mut slow = hub.listen(wanted("call"), None);
+        let mut measures = hub.listen(wanted("quality"), None);
+        ended(&hub, 0);
+        let first = hub.kept().id(1);
+        ended(&hub, 1);
+        for _ in 0..KEPT {
+            hub.push(What::QualityMeasured { calls: Vec::new() }, None);
+        }
+        ended(&hub, 2);
+        for number in ["0", "1", "2"] {
+            assert_eq!(seen(&slow.next().await.unwrap()), number);
+        }
+        assert!(slow.take().is_none());
+        // Who comes back does not miss what it does not want.
+        let mut again = hub.listen(wanted("call"), Some(&first));
+        assert_eq!(seen(&again.next().await.unwrap()), "1");
+        let lost = (KEPT - MEASURED_KEPT) as u64;
+        let missed = measures.next().await.unwrap();
+        assert!(
+            matches!(missed.what, What::Missed { count: Some(count) } if count == lost),
+            "{missed:?}"
+        );
+        for _ in 0..MEASURED_KEPT {
+            let event = measures.next().await.unwrap();
+            assert!(
+                matches!(event.what, What::QualityMeasured { .. }),
+                "{event:?}"
+            );
+        }
+        // In order with the rest, and those only.
+        hub.push(What::QualityMeasured { calls: Vec::new() }, None);
+        assert_eq!(measures.next().await.unwrap().id, hub.kept().id(4_100));
     }
 
     #[tokio::test]

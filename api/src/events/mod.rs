@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::State;
 
-pub(crate) use event::{Event, TrunkState, Wanted};
+pub(crate) use event::{Event, MEASURED, TrunkState, Wanted};
 pub(crate) use hub::Hub;
 
 /// The endpoints.

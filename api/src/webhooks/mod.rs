@@ -24,7 +24,7 @@ use crate::{
     body::Body,
     changes::Editor,
     edited::{IfMatch, Tagged},
-    events::Wanted,
+    events::{MEASURED, Wanted},
     problem::Problem,
     query::{List, Params, limit},
     thing::{Thing, ThingsQuery, not_taken, place, shown, unchanged},
@@ -99,7 +99,8 @@ pub(crate) struct NewWebhook {
     /// `http` or `https`, 2,000 characters at most; with a tenant, at a public address.
     #[schema(example = "https://example.com/tandem")]
     url: String,
-    /// The types of events, or what is before their dot; all unless told.
+    /// The types of events, or what is before their dot; all unless told. Never `quality.measured`: that is for who
+    /// listens at `/v1/events`.
     #[serde(default)]
     #[schema(example = json!(["call", "ban.added"]))]
     types: Vec<String>,
@@ -115,7 +116,8 @@ pub(crate) struct WebhookEdit {
     /// `http` or `https`, 2,000 characters at most.
     #[schema(example = "https://example.com/tandem")]
     url: String,
-    /// The types of events, or what is before their dot; all unless told.
+    /// The types of events, or what is before their dot; all unless told. Never `quality.measured`: that is for who
+    /// listens at `/v1/events`.
     #[serde(default)]
     #[schema(example = json!(["call", "ban.added"]))]
     types: Vec<String>,
@@ -140,6 +142,12 @@ fn check(url: &str, types: &[String], tenant: Option<&str>) -> Result<(), Proble
         return Err(Problem::bad_member(
             "url: a tenant's webhook is at a public address, and this one is not",
         ));
+    }
+    // Each is of up to 1,024 calls, and would be stored for each webhook, several times in a second.
+    if types.iter().any(|name| name == MEASURED) {
+        return Err(Problem::bad_member(format!(
+            "types: '{MEASURED}' comes all the time, and webhooks are not told of it: listen at /v1/events"
+        )));
     }
     let types = Wanted::new(types.to_vec(), None);
     types.map_err(|error| Problem::bad_member(format!("types: {error}")))?;
@@ -428,4 +436,19 @@ async fn record(state: &State, editor: &Editor, action: &str, webhook: &Webhook)
     // The URL may have a password in it.
     let detail = json!({ "types": webhook.types, "enabled": webhook.enabled });
     state.record(editor, action, webhook, detail).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_all_the_time_is_not_for_webhooks() {
+        let types = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            check("https://example.com/", &names, None).is_ok()
+        };
+        assert!(types(&[]) && types(&["quality", "call.ended"]) && types(&["quality.low"]));
+        assert!(!types(&["call", "quality.measured"]));
+    }
 }
