@@ -188,6 +188,7 @@ impl Towards {
                 numbers.before_timestamp_offset,
             ),
             first: numbers.first,
+            highest: numbers.sequence,
         })
     }
 

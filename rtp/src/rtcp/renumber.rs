@@ -10,6 +10,8 @@ use super::{
     split,
 };
 
+/// Extended jitter (RFC 5450): behind its header come the values.
+const JITTER: u8 = 195;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 /// Formats of feedback (RFC 4585 section 6.2.1, RFC 5104 section 4.2 and 4.3.1).
@@ -31,6 +33,8 @@ pub struct Stream {
     pub before: Option<Source>,
     /// The first sequence number of `source`, as sent, extended to 32 bits.
     pub first: u32,
+    /// The highest sequence number sent, likewise.
+    pub highest: u32,
 }
 
 /// One who sends into a stream.
@@ -57,11 +61,11 @@ impl Stream {
         Some((source, number.wrapping_sub(source.sequence_offset)))
     }
 
-    /// As [`origin`](Self::origin), of a number of 16 bits near the first one, or after it.
+    /// As [`origin`](Self::origin), of a number of 16 bits near the highest one.
     fn origin_of_short(&self, number: u16) -> Option<(Source, u16)> {
-        let [_, _, high, low] = self.first.to_be_bytes();
+        let [_, _, high, low] = self.highest.to_be_bytes();
         let ahead = number.wrapping_sub(u16::from_be_bytes([high, low]));
-        let near = self.first.wrapping_add_signed(ahead.cast_signed().into());
+        let near = self.highest.wrapping_add_signed(ahead.cast_signed().into());
         let (source, number) = self.origin(near)?;
         let [_, _, high, low] = number.to_be_bytes();
         Some((source, u16::from_be_bytes([high, low])))
@@ -127,7 +131,7 @@ fn renumber_packet(packet: &mut [u8], own: Option<&Stream>, heard: Option<&Strea
         }
         _ => {}
     }
-    if let Some(own) = own.filter(|_| packet_type != GOODBYE) {
+    if let Some(own) = own.filter(|_| ![GOODBYE, JITTER].contains(&packet_type)) {
         put(packet, 4, own.ssrc);
     }
     if let Some((from, heard)) = reports.zip(heard) {
@@ -311,6 +315,7 @@ mod tests {
         }),
         before: None,
         first: 600,
+        highest: 700,
     };
     /// As the party hears it: numbers up to 69,999 were of 20, and are of 21 from there on.
     const HEARD: Stream = Stream {
@@ -326,6 +331,7 @@ mod tests {
             timestamp_offset: 7,
         }),
         first: 70_000,
+        highest: 70_020,
     };
 
     fn block(ssrc: u32, highest_sequence: u32) -> ReportBlock {
@@ -445,6 +451,30 @@ mod tests {
         ] {
             assert_eq!(renumbered(&came, Some(&OWN), Some(&HEARD)), leaves);
         }
+    }
+
+    #[test]
+    fn numbers_far_from_where_a_source_began_are_its_own() {
+        // 120,003 is 54,467 in 16 bits, and 115,003 of the source's, which is 49,467.
+        let heard = Stream {
+            highest: 120_010,
+            ..HEARD
+        };
+        let nack = words(&[0x81cd_0003, 1, 0xbbbb, 54_467 << 16]);
+        let expected = words(&[0x81cd_0003, 1, 21, 49_467 << 16]);
+        assert_eq!(renumbered(&nack, None, Some(&heard)), expected);
+    }
+
+    #[test]
+    fn what_has_no_ssrc_is_left_as_it_is() {
+        // Jitter of RFC 5450, behind a report.
+        let mut octets = Vec::new();
+        write_report(1, None, &[], &mut octets);
+        octets.extend(words(&[0x81c3_0001, 77]));
+        let mut expected = Vec::new();
+        write_report(0xaaaa, None, &[], &mut expected);
+        expected.extend(words(&[0x81c3_0001, 77]));
+        assert_eq!(renumbered(&octets, Some(&OWN), Some(&HEARD)), expected);
     }
 
     #[test]
