@@ -7,15 +7,22 @@
 //!
 //! Two things stand against a call that meets packets of another one. Which pair is next cannot be foretold: it is
 //! drawn from the half that has been free the longest. And a pair that has kept its sockets rests for [`REST`] first,
-//! unless nothing else is free, or so many are kept that half of them is a rest.
+//! and then until it is one of 64 that have, so that a shard with few calls does not hand the same ones out over
+//! and over; unless nothing else is free, or so many are kept that half of them is a rest.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// How long a pair that has kept its sockets is left alone, in nanoseconds: packets that are under way have arrived by
-/// then, and a phone has been told that the call is over.
-pub const REST: u64 = 2_000_000_000;
+/// How long a pair that has kept its sockets is left alone, in nanoseconds: a phone that has not heard of the call's end
+/// goes on sending until it has, and BYE is retransmitted for 32 s (RFC 3261 section 17.1.2.2, timer F).
+pub const REST: u64 = 32_000_000_000;
+
+/// Rested pairs on an address from which one is drawn; of fewer none is taken before the pairs without sockets are.
+const CHOICE: usize = 64;
+
+/// Pairs with sockets, of so many at least and over three quarters of what may be kept, that need no rest.
+const MANY: usize = 1024;
 
 /// Sockets that nobody has needed for so long are closed, in nanoseconds.
 pub const KEPT_FOR: u64 = 60_000_000_000;
@@ -151,18 +158,21 @@ impl PortPool {
 
     /// Takes a free pair, at `now`, for sockets on `address`.
     pub fn take(&mut self, address: IpAddr, now: u64) -> Option<Taken> {
-        let is_plenty = self.count > self.most / 4 * 3;
+        let is_plenty = self.count >= MANY && self.count > self.most / 4 * 3;
         let has_rested = |since| is_plenty || now.saturating_sub(since) >= REST;
+        let has_choice = |queue: &VecDeque<Free>| {
+            is_plenty || (queue.get(CHOICE - 1)).is_some_and(|free| has_rested(free.since))
+        };
         let pairs = &self.pairs;
         let mut shelves = self.kept.iter_mut();
         let mut own = shelves.find(|shelf| shelf.address == address && shelf.is_local);
-        let mut of_own = |accept: &dyn Fn(u64) -> bool| {
-            let shelf = own.as_mut()?;
-            draw(&mut shelf.queue, pairs, accept)
-        };
-        let free = of_own(&has_rested)
+        let rested = own
+            .as_mut()
+            .filter(|shelf| has_choice(&shelf.queue))
+            .and_then(|shelf| draw(&mut shelf.queue, pairs, &has_rested));
+        let free = rested
             .or_else(|| draw(&mut self.bare, pairs, &|_| true))
-            .or_else(|| of_own(&|_| true));
+            .or_else(|| draw(&mut own?.queue, pairs, &|_| true));
         let index = match free {
             Some(free) => free.index,
             None => self.pop_kept(u64::MAX)?,
@@ -215,7 +225,7 @@ impl PortPool {
     }
 
     /// Has the sockets of a free pair closed, of one that has been free for long, because there are too many; its RTP
-    /// port. Until [`allow_more`](Self::allow_more) no more are kept than are left, and those are used first.
+    /// port. Until [`allow_more`](Self::allow_more) no more are kept than are left.
     pub fn forget_any(&mut self) -> Option<u16> {
         let port = self.forget(u64::MAX);
         self.most = self.count;

@@ -73,29 +73,49 @@ fn a_certain_pair_can_be_had_once() {
 
 #[test]
 fn sockets_are_kept_for_their_address_and_rest_first() {
-    let mut pool = PortPool::new(&(100..=107), 16);
-    let first = pool.take(HERE, 0).unwrap();
-    assert_eq!(first.kept, None);
+    // As many as may be kept, and one more.
+    let mut pool = PortPool::new(&(1000..=1129), 64);
     let kept = Some(Kept {
         address: HERE,
         tos: 184,
     });
-    assert!(pool.give(first.port, kept, 1));
-    assert_eq!((pool.kept(), pool.used()), (2, 0));
-    // It rests, and others are free.
-    let second = pool.take(HERE, REST).unwrap();
-    assert_ne!(second.port, first.port);
-    // It has rested, and is of no use elsewhere.
+    let ports: Vec<_> = (0..64).filter_map(|_| next(&mut pool)).collect();
+    for port in &ports {
+        assert!(pool.give(*port, kept, 1));
+    }
+    assert_eq!((pool.kept(), pool.used()), (128, 0));
+    // They rest, and another one is free.
+    let bare = pool.take(HERE, REST).unwrap();
+    assert_eq!(bare.kept, None);
+    assert!(!pool.give(bare.port, None, REST));
+    // They have rested, and are of no use elsewhere.
     let elsewhere = pool.take(THERE, REST * 2).unwrap();
     assert_eq!(elsewhere.kept, None);
-    assert_eq!(
-        pool.take(HERE, REST + 1),
-        Some(Taken {
-            port: first.port,
-            kept
-        })
-    );
-    assert_eq!(pool.kept(), 0);
+    assert!(!pool.give(elsewhere.port, None, REST * 2));
+    let taken = pool.take(HERE, REST * 2).unwrap();
+    assert_eq!(taken.kept, kept);
+    assert_eq!(pool.kept(), 126);
+}
+
+#[test]
+fn a_shard_with_few_calls_does_not_use_the_same_pairs_over_and_over() {
+    for at_once in [2, 8] {
+        let mut pool = PortPool::new(&(10_000..=10_999), 4096);
+        let mut recent = VecDeque::new();
+        for now in (0..4000).map(|second| second * 2_000_000_000) {
+            while pool.forget_idle(now).is_some() {}
+            let ports = (0..at_once).map(|_| pool.take(HERE, now).unwrap().port);
+            for port in ports.collect::<Vec<_>>() {
+                assert!(!recent.contains(&port), "{port} of {at_once} at {now}");
+                recent.push_back(port);
+                assert!(pool.give(port, on(HERE), now + 1));
+            }
+            // In so many rounds of two seconds a pair has rested.
+            while recent.len() > 16 * at_once {
+                recent.pop_front();
+            }
+        }
+    }
 }
 
 #[test]
@@ -151,12 +171,15 @@ fn sockets_of_an_address_that_is_gone_are_closed_and_not_handed_out() {
 
 #[test]
 fn many_that_are_kept_are_used_before_new_ones_are_made() {
-    let mut pool = PortPool::new(&(100..=499), 100);
-    let ports: Vec<_> = (0..100).filter_map(|_| next(&mut pool)).collect();
-    for port in &ports {
+    let mut pool = PortPool::new(&(10_000..=19_999), MANY);
+    let ports: Vec<_> = (0..MANY).filter_map(|_| next(&mut pool)).collect();
+    let (last, most) = ports.split_last().unwrap();
+    for port in most {
         assert!(pool.give(*port, on(HERE), 1));
     }
-    for _ in 0..500 {
+    assert_eq!(pool.take(HERE, 2).unwrap().kept, None, "not that many yet");
+    assert!(pool.give(*last, on(HERE), 1));
+    for _ in 0..5000 {
         let taken = pool.take(HERE, 2).unwrap();
         assert_eq!(taken.kept, on(HERE));
         assert!(pool.give(taken.port, taken.kept, 2));
@@ -164,27 +187,18 @@ fn many_that_are_kept_are_used_before_new_ones_are_made() {
 }
 
 #[test]
-fn where_descriptors_are_few_what_is_kept_is_used_first() {
+fn where_descriptors_are_few_no_more_are_kept_than_are_left() {
     let mut pool = PortPool::new(&(100..=499), 100);
     let ports: Vec<_> = (0..50).filter_map(|_| next(&mut pool)).collect();
     for port in &ports {
         assert!(pool.give(*port, on(HERE), 1));
     }
-    assert_eq!(pool.take(HERE, 2).unwrap().kept, None, "others are free");
     assert_eq!(pool.forget_any(), Some(ports[0]));
-    let taken = pool.take(HERE, 2).unwrap();
-    assert_eq!(taken.kept, on(HERE));
-    assert!(pool.give(taken.port, taken.kept, 3));
-    let another = pool.take(HERE, 4).unwrap();
-    assert!(another.kept.is_some());
+    assert_eq!(pool.take(HERE, 2).unwrap().kept, None, "they rest even so");
     let bare = pool.take_this(ports[0]).unwrap();
-    assert!(pool.give(bare.port, on(HERE), 5));
-    assert!(
-        !pool.give(another.port, another.kept, 6),
-        "as many as were left"
-    );
+    assert!(!pool.give(bare.port, on(HERE), 5), "as many as were left");
     pool.allow_more();
-    let bare = pool.take_this(another.port).unwrap();
+    let bare = pool.take_this(ports[0]).unwrap();
     assert!(pool.give(bare.port, on(HERE), 7));
 }
 
