@@ -67,6 +67,7 @@ pub(crate) fn start(interfaces: &[Interface], changed: Arc<Notify>) -> io::Resul
         changed,
         retry: HashMap::new(),
         is_silent: false,
+        is_behind: false,
     };
     tokio::spawn(task.run());
     Ok(known)
@@ -103,6 +104,8 @@ struct Task {
     retry: HashMap<Way, (Instant, Duration)>,
     /// The kernel has not answered the last question.
     is_silent: bool,
+    /// Since the kernel was silent, not every way has been asked for again.
+    is_behind: bool,
 }
 
 impl Task {
@@ -136,27 +139,38 @@ impl Task {
                     self.retry.iter().filter(|(_, (at, _))| *at <= now).map(|(way, _)| *way).collect()
                 }
             };
-            let mut changed = false;
-            for way in ways {
-                changed |= self.ask(way).await;
-                // The others wait for the next time rather than for one limit of time each.
-                if self.is_silent {
-                    break;
-                }
-            }
-            if changed {
+            if self.ask_all(ways).await {
                 self.changed.notify_one();
             }
         }
     }
 
+    /// Asks about these, and once the kernel answers again about those that were put off; `true` if an answer is another
+    /// than before.
+    async fn ask_all(&mut self, mut ways: Vec<Way>) -> bool {
+        let mut changed = false;
+        while let Some(way) = ways.pop() {
+            changed |= self.ask(way).await;
+            // The others wait for the next answer rather than for one limit of time each.
+            if self.is_silent {
+                self.is_behind = true;
+                break;
+            }
+            if std::mem::take(&mut self.is_behind) {
+                ways = self.all();
+            }
+        }
+        changed
+    }
+
     /// Every way that is still of interest.
-    fn all(&self) -> Vec<Way> {
+    fn all(&mut self) -> Vec<Way> {
         let Some(known) = self.known.upgrade() else {
             return Vec::new();
         };
         let mut table = known.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.retain(|_, entry| entry.asked.elapsed() < FORGET);
+        self.retry.retain(|way, _| table.contains_key(way));
         table.keys().copied().collect()
     }
 
@@ -236,6 +250,7 @@ mod tests {
             changed: Arc::default(),
             retry: HashMap::new(),
             is_silent: false,
+            is_behind: false,
         };
         let here = IpAddr::from([127, 0, 0, 1]);
         let hop = Hop {
@@ -258,9 +273,17 @@ mod tests {
         assert!(task.is_silent && task.retry.contains_key(&way));
         assert_eq!(known.hop(here, here), Some(hop), "what was known stays");
 
-        // On its new socket the kernel answers: loopback is nothing for XDP.
-        assert!(task.ask(way).await);
-        assert!(!task.is_silent && task.retry.is_empty());
+        // Nothing is asked for again that nobody is interested in any more.
+        let other = (here, IpAddr::from([127, 0, 0, 2]));
+        task.retry.insert(other, (start, LAST_RETRY));
+        task.is_behind = true;
+        assert_eq!(task.all(), [way]);
+        assert!(!task.retry.contains_key(&other) && task.retry.contains_key(&way));
+
+        // On its new socket the kernel answers: loopback is nothing for XDP. What was put off is asked for with it.
+        assert_eq!(known.hop(other.0, other.1), None);
+        assert!(task.ask_all(vec![other]).await);
+        assert!(!task.is_silent && !task.is_behind && task.retry.is_empty());
         assert_eq!(known.hop(here, here), None);
     }
 }
