@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use control::media::SessionId;
+use crossbeam_queue::SegQueue;
+
 use crate::io::IoCounters;
 
 /// What became of a packet.
@@ -118,6 +121,8 @@ pub struct ShardGauges {
     pub copied: AtomicU64,
     /// Those that there was no room for.
     pub copies_lost: AtomicU64,
+    /// Sessions that the shard has dropped unasked, for the engine to forget.
+    pub dropped: SegQueue<SessionId>,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     io: [AtomicU64; IO.len()],
 }

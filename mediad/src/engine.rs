@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use control::channel::{Events, Handler};
 use control::media::{
-    Bans, Create, MAX_SURVEY, MAX_TOP, Media, MediaStatus, Request, Response, SessionId, Top,
+    Bans, MAX_SURVEY, MAX_TOP, Media, MediaStatus, Request, Response, SessionId, Top,
 };
 use control::{Config, Fault, FaultCode, config};
 use prometheus::Registry;
@@ -32,6 +32,7 @@ use crate::shard::{Adopted, Command, Offload, Reply, ShardConfig, ShardError, Sh
 use crate::stream::{self, Bell};
 use crate::tap::Reader;
 
+mod attempt;
 mod record;
 mod voice;
 
@@ -309,6 +310,7 @@ impl Engine {
 
     /// Sessions that are there, or are about to be.
     pub(crate) fn left(&self) -> usize {
+        self.forget_dropped();
         self.directory().entries.len()
     }
 
@@ -419,30 +421,6 @@ impl Engine {
                 return Err(gone());
             }
             answer.await.map_err(|_| gone())?
-        }
-    }
-
-    fn create(
-        &self,
-        create: Create,
-    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
-        let id = create.id;
-        let (entry, answer) = {
-            let mut directory = self.directory();
-            let entry = directory.attempt(id);
-            (
-                entry,
-                self.ask(entry.shard, move |reply| Command::Create(create, reply)),
-            )
-        };
-        let engine = self.clone();
-        async move {
-            let answer = answer.await;
-            if answer.is_err() {
-                engine.directory().give_up(id, entry.attempt);
-            }
-            engine.0.metrics.created(answer.is_ok());
-            answer.map(Response::Session)
         }
     }
 

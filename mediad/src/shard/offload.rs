@@ -435,6 +435,7 @@ impl<I: PacketIo> Shard<I> {
                 id,
                 tokio::sync::oneshot::channel().0,
             ));
+            self.gauges.dropped.push(id);
         }
     }
 

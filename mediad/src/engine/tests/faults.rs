@@ -312,3 +312,51 @@ async fn an_unreachable_datapath_fails_hard() {
     );
     assert!(matches!(status.path, Path::IoUring | Path::Sockets));
 }
+
+#[tokio::test]
+async fn no_session_is_counted_that_there_is_not() {
+    let bed = Bed::with("sockets", 8, "").await;
+    let (first, second) = (session(7), session(8));
+    let shards = &bed.engine.0.shards;
+    let drop_unasked = |id| {
+        shards
+            .iter()
+            .for_each(|shard| shard.gauges.dropped.push(id))
+    };
+    // Adopted, and dropped by the shard because nobody has claimed it.
+    bed.engine.directory().enter(first, 0);
+    assert_eq!(bed.engine.left(), 1);
+    drop_unasked(first);
+    assert_eq!(bed.engine.left(), 0);
+    assert_eq!(bed.engine.directory().load.iter().sum::<usize>(), 0);
+    // The same, and claimed before the engine has heard of it.
+    bed.engine.directory().enter(first, 0);
+    bed.create(7, None, None).await;
+    drop_unasked(first);
+    assert_eq!(bed.engine.left(), 1);
+    bed.create(9, None, None).await;
+    // Who asks for more than there is, and is gone before the answer.
+    let leg = || Leg {
+        family: Family::V4,
+        port: None,
+        remote: None,
+        muted: false,
+        handling: Handling::default(),
+    };
+    let create = Create {
+        id: second,
+        owner: "test".into(),
+        a: leg(),
+        b: leg(),
+        apart: false,
+    };
+    drop(bed.engine.handle(Request::Create(create)));
+    let start = Instant::now();
+    while bed.engine.left() != 2 {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "it is still counted"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
