@@ -122,6 +122,33 @@ pub enum XdpError {
         /// How many.
         sessions: usize,
     },
+    /// Another version of Tandem has left attachments, of whose maps this one knows nothing.
+    #[error(
+        "another version of Tandem has left its XDP program: whether calls flow by it cannot be told; say --force to \
+         take it off all the same"
+    )]
+    OtherVersion,
+    /// A process of the node lives that has pinned there.
+    #[error("another mediad of this node runs and has the XDP program: stop it first")]
+    Runs,
+    /// It cannot be seen whether anything is pinned.
+    #[error("cannot look for pins at {path}: try it as root, or as the user that mediad ran as")]
+    Look {
+        /// The folder.
+        path: PathBuf,
+        #[source]
+        /// The reason.
+        error: io::Error,
+    },
+    /// Pins could not be removed.
+    #[error(
+        "{path} cannot be removed, and the XDP program may still be on its interfaces: try it as root, or as the \
+         user that mediad ran as"
+    )]
+    Stays {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Something with the pins.
     #[error(
         "{path} cannot be used for pins: it must be on a bpffs (`mount -t bpf bpf /sys/fs/bpf`) \

@@ -14,6 +14,7 @@ mod attach;
 mod bans;
 mod counters;
 mod error;
+mod owner;
 mod pins;
 mod sources;
 mod tables;
@@ -388,7 +389,7 @@ impl Xdp {
 /// When there is no bpffs, or its folders cannot be given away.
 pub fn prepare(node: &str, owner: (u32, u32)) -> io::Result<()> {
     attach::raise_memlock();
-    pins::give(Path::new(PIN_ROOT), node, owner)
+    owner::give(Path::new(PIN_ROOT), node, owner)
 }
 
 impl fmt::Debug for Xdp {

@@ -3,11 +3,9 @@
 
 use std::{
     ffi::CString,
-    fs, io,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{PermissionsExt as _, chown},
-    },
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::{Interface, Mode, XdpError};
 
 /// Where bpffs belongs.
-const BPFFS: &str = "/sys/fs/bpf";
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// The type of a bpffs in statfs(2).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -27,6 +25,8 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 pub(super) struct Pins {
     node: PathBuf,
     folder: PathBuf,
+    /// The node's folder, locked while its process lives. `None` where another one has it.
+    turn: Option<File>,
 }
 
 /// A pinned attachment.
@@ -35,32 +35,6 @@ struct LinkPin {
     path: PathBuf,
     ifindex: u32,
     mode: String,
-}
-
-/// While the process is still root: mounts bpffs where nobody has, and gives the folder of `node` under `root` with
-/// all that is in it to the user and group of `owner`, who is to find the way there too.
-pub(super) fn give(root: &Path, node: &str, (user, group): (u32, u32)) -> io::Result<()> {
-    let system = Path::new(BPFFS);
-    if root.starts_with(system) && !is_bpffs(root) && !is_bpffs(system) {
-        mount_bpffs()?;
-    }
-    let node = root.join(file_name(node));
-    fs::create_dir_all(&node)?;
-    let versions = entries(&node);
-    let pins = versions.iter().flat_map(|folder| entries(folder));
-    for path in [root.to_owned(), node]
-        .into_iter()
-        .chain(pins)
-        .chain(versions.clone())
-    {
-        chown(&path, Some(user), Some(group))?;
-    }
-    // systemd mounts it for root alone. Who may pass still reads nothing there.
-    let mode = fs::metadata(system)?.permissions().mode();
-    if user != 0 && root.starts_with(system) && mode & 0o001 == 0 {
-        fs::set_permissions(system, fs::Permissions::from_mode(mode & 0o7777 | 0o001))?;
-    }
-    Ok(())
 }
 
 impl Pins {
@@ -98,14 +72,42 @@ impl Pins {
                 .for_each(|folder| drop(fs::remove_dir(folder)));
             return Err(fail(&folder, io::ErrorKind::Unsupported.into()));
         }
-        Ok(Some(Self { node, folder }))
+        // A process that is ending may have it for a moment more; what it has pinned is taken over all the same.
+        let turn = lock(&node).map_err(|error| fail(&node, error))?;
+        Ok(Some(Self { node, folder, turn }))
     }
 
     /// What `node` has left under `root`, if anything.
-    pub(super) fn existing(root: &Path, node: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`XdpError::Look`] where this user may not look.
+    pub(super) fn existing(root: &Path, node: &str) -> Result<Option<Self>, XdpError> {
         let node = root.join(file_name(node));
+        let fail = |error| XdpError::Look {
+            path: node.clone(),
+            error,
+        };
+        let is_folder = match fs::symlink_metadata(&node) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(fail)?.is_dir(),
+        };
+        if !is_folder {
+            return Err(fail(io::ErrorKind::NotADirectory.into()));
+        }
+        let turn = lock(&node).map_err(fail)?;
         let folder = node.join(format!("v{ABI_VERSION}"));
-        node.exists().then_some(Self { node, folder })
+        Ok(Some(Self { node, folder, turn }))
+    }
+
+    /// Whether another process lives that has pinned here.
+    pub(super) const fn is_in_use(&self) -> bool {
+        self.turn.is_none()
+    }
+
+    /// Whether another version of Tandem has left attachments.
+    pub(super) fn has_others(&self) -> bool {
+        let links = self.links();
+        links.iter().any(|pin| !pin.path.starts_with(&self.folder))
     }
 
     /// How many attachments are pinned.
@@ -192,18 +194,25 @@ impl Pins {
     }
 
     /// Removes everything of this node.
+    ///
+    /// # Errors
+    /// When a pin stays.
     pub(super) fn remove(&self) -> Result<(), XdpError> {
-        self.versions()
-            .iter()
-            .for_each(|folder| remove_folder(folder));
+        let versions = self.versions();
+        versions.iter().for_each(|folder| remove_folder(folder));
+        // A folder that cannot be read has nothing in it, as far as can be seen.
+        if let Some(folder) = versions.iter().find(|folder| folder.exists()) {
+            return Err(XdpError::Stays {
+                path: folder.clone(),
+            });
+        }
         match fs::remove_dir(&self.node) {
-            // The folder above is another user's, or somebody else has something in this one: it stays.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
+            // The folder above is root's and this process is not: an empty folder is left.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                debug!(folder = %self.node.display(), %error, "the folder of the node's pins stays");
+            }
+            // Somebody else has something in it.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 warn!(folder = %self.node.display(), %error, "the folder of the node's pins stays");
             }
             removed => removed.map_err(|error| XdpError::Pin {
@@ -218,10 +227,12 @@ impl Pins {
         Ok(())
     }
 
-    /// The folders of all ABI versions. What else is in the node's folder is not ours, or not understood: it stays.
+    /// The folders of all ABI versions. What else is in the node's folder is not ours, or not understood: it stays. So
+    /// does a link, which may lead anywhere.
     fn versions(&self) -> Vec<PathBuf> {
+        let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|is| is.is_dir());
         let mut folders = entries(&self.node);
-        folders.retain(|folder| is_version(folder));
+        folders.retain(|folder| is_version(folder) && is_folder(folder));
         folders
     }
 
@@ -236,7 +247,7 @@ impl Pins {
 }
 
 /// `v` and a number.
-fn is_version(folder: &Path) -> bool {
+pub(super) fn is_version(folder: &Path) -> bool {
     let name = folder.file_name().and_then(|name| name.to_str());
     let number = name.and_then(|name| name.strip_prefix('v'));
     number.is_some_and(|number| number.parse::<u32>().is_ok())
@@ -253,11 +264,21 @@ fn parse_link(path: PathBuf) -> Option<LinkPin> {
     })
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect()
+}
+
+/// Takes the lock on a folder; `None` where somebody has it.
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn remove_folder(folder: &Path) {
@@ -274,7 +295,7 @@ fn remove(path: &Path) {
 }
 
 /// A node's name as a file name: bpffs refuses dots, and a slash would be a folder.
-fn file_name(node: &str) -> String {
+pub(super) fn file_name(node: &str) -> String {
     let mut name = String::with_capacity(node.len());
     for byte in node.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
@@ -286,7 +307,7 @@ fn file_name(node: &str) -> String {
     name
 }
 
-fn is_bpffs(path: &Path) -> bool {
+pub(super) fn is_bpffs(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
         return false;
     };
@@ -297,7 +318,7 @@ fn is_bpffs(path: &Path) -> bool {
     result == 0 && stat.f_type == BPF_FS_MAGIC
 }
 
-fn mount_bpffs() -> io::Result<()> {
+pub(super) fn mount_bpffs() -> io::Result<()> {
     // SAFETY: C strings with static lifetime; a bpffs takes no data.
     let result = unsafe {
         libc::mount(
@@ -337,5 +358,31 @@ mod tests {
                 "{other}"
             );
         }
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_told_and_links_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        let take_down = |force| super::super::take_down(root.path(), "n1", force);
+        assert!(matches!(take_down(false), Ok(None)));
+        fs::create_dir_all(at("n1/v0")).unwrap();
+        fs::create_dir_all(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/file"), "").unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("n1/v1")).unwrap();
+        // Of another version, of whose calls nothing is known.
+        fs::write(at("n1/v0/link-1-xdp"), "").unwrap();
+        assert!(matches!(take_down(false), Err(XdpError::OtherVersion)));
+        // Somebody has the folder.
+        let held = lock(&at("n1")).unwrap();
+        assert!(matches!(take_down(true), Err(XdpError::Runs)));
+        drop(held);
+        // What no pin is, and is not removed like one.
+        fs::create_dir_all(at("n1/v0/folder")).unwrap();
+        assert!(matches!(take_down(true), Err(XdpError::Stays { .. })));
+        fs::remove_dir(at("n1/v0/folder")).unwrap();
+        fs::write(at("n1/v0/link-1-xdp"), "").unwrap();
+        assert_eq!(take_down(true).unwrap().unwrap().interfaces, 1);
+        assert!(!at("n1/v0").exists() && at("elsewhere/file").exists());
     }
 }

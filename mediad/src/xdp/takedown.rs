@@ -21,12 +21,19 @@ pub struct TakenDown {
 /// nothing was left. For when no mediad of this node runs.
 ///
 /// # Errors
-/// [`XdpError::InUse`] where calls still flow by it, unless that is to be `forced`; and when the kernel refuses.
+/// [`XdpError::Runs`] where a process of the node lives; [`XdpError::InUse`] where calls still flow, and
+/// [`XdpError::OtherVersion`] where that cannot be told, unless it is to be forced; and when the kernel refuses.
 pub fn take_down(root: &Path, node: &str, force: bool) -> Result<Option<TakenDown>, XdpError> {
-    let Some(pins) = Pins::existing(root, node) else {
+    let Some(pins) = Pins::existing(root, node)? else {
         return Ok(None);
     };
+    if pins.is_in_use() {
+        return Err(XdpError::Runs);
+    }
     if !force {
+        if pins.has_others() {
+            return Err(XdpError::OtherVersion);
+        }
         match flowing(&pins)? {
             0 => {}
             sessions => return Err(XdpError::InUse { sessions }),
@@ -37,7 +44,7 @@ pub fn take_down(root: &Path, node: &str, force: bool) -> Result<Option<TakenDow
     Ok(Some(TakenDown { interfaces }))
 }
 
-/// Sessions of which packets come. What another version of Tandem has left is not understood, and not looked at.
+/// Sessions of which packets come, by the maps of this version.
 fn flowing(pins: &Pins) -> Result<usize, XdpError> {
     if !pins.map(map::SLOTS).exists() || !pins.map(map::FLOWS).exists() {
         return Ok(0);
