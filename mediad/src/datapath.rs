@@ -13,6 +13,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,13 +21,13 @@ use control::config::{DatapathMode, Media};
 use control::media::{Bans, Path};
 use thiserror::Error;
 use tokio::sync::Notify;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::hops;
 use crate::io::uring::{Uring, UringError};
 use crate::shard::{IoMode, Offload};
 use crate::tap::{self, Unread};
-use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError};
+use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError, take_down};
 
 /// Why the datapath that was asked for is not to be had.
 #[derive(Debug, Error)]
@@ -66,6 +67,8 @@ pub(crate) struct Datapath {
     /// What XDP copies, until somebody reads it.
     unread: Mutex<Option<Unread>>,
     hops_changed: Arc<Notify>,
+    /// The engine has started, and says what becomes of the program at its end.
+    is_started: AtomicBool,
 }
 
 impl IoMode {
@@ -100,7 +103,7 @@ pub(crate) fn choose(
         DatapathMode::XdpGeneric => Some(Mode::Generic),
         DatapathMode::IoUring | DatapathMode::Sockets => None,
     };
-    let mut xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
+    let xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
         None => None,
         Some(Ok(xdp)) => Some(xdp),
         Some(Err(error)) if mode == DatapathMode::Auto => {
@@ -114,39 +117,26 @@ pub(crate) fn choose(
             });
         }
     };
+    if xdp.is_none() {
+        clean_up(node);
+    }
     let io = choose_io(mode, &mut reasons)?;
     let path = match xdp.as_ref().map(Xdp::mode) {
         Some(Mode::Native) => Path::Xdp,
         Some(Mode::Generic) => Path::XdpGeneric,
         None => io.path(),
     };
-    let hops_changed = Arc::new(Notify::new());
-    let ring = xdp.as_mut().and_then(Xdp::take_tap);
-    let (tapper, unread) = ring.map(tap::prepare).transpose()?.unzip();
-    let offload = match &xdp {
-        Some(xdp) => Some(Offload {
-            slots: xdp.slots(),
-            flows: xdp.flows(),
-            numbers: xdp.numbers(),
-            sources: xdp.sources(),
-            mode: xdp.mode(),
-            hops: hops::start(xdp.interfaces(), hops_changed.clone())?,
-            tapper,
-        }),
-        None => None,
+    let datapath = Datapath {
+        path,
+        io,
+        stepped_down: reasons.join("; "),
+        xdp: Mutex::new(xdp),
+        unread: Mutex::default(),
+        hops_changed: Arc::default(),
+        is_started: AtomicBool::new(false),
     };
-    let stepped_down = reasons.join("; ");
-    Ok((
-        Datapath {
-            path,
-            io,
-            stepped_down,
-            xdp: Mutex::new(xdp),
-            unread: Mutex::new(unread),
-            hops_changed,
-        },
-        offload,
-    ))
+    let offload = datapath.offload()?;
+    Ok((datapath, offload))
 }
 
 fn choose_io(mode: DatapathMode, reasons: &mut Vec<String>) -> Result<IoMode, UringError> {
@@ -163,6 +153,28 @@ fn choose_io(mode: DatapathMode, reasons: &mut Vec<String>) -> Result<IoMode, Ur
     }
 }
 
+/// Takes down what a process before this one has left, when this one has no XDP: its program would go on forwarding the
+/// calls of then, on ports that others have now.
+fn clean_up(node: &str) {
+    match take_down(PIN_ROOT.as_ref(), node, true) {
+        Ok(None) => {}
+        Ok(Some(done)) => warn!(
+            interfaces = done.interfaces,
+            "the XDP program that an earlier mediad of this node has left is taken off, and calls that it forwarded are \
+             cut off: this one does not use XDP"
+        ),
+        // Where only root may look, this process has never pinned anything.
+        Err(XdpError::Look { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            debug!(%error, "cannot look for an earlier mediad's XDP program");
+        }
+        Err(error) => warn!(
+            error = with_causes(&error),
+            "an XDP program that an earlier mediad of this node has left may go on forwarding its calls; \
+             'mediad --detach' takes it off"
+        ),
+    }
+}
+
 fn attach(interfaces: Vec<String>, mode: Mode, node: &str) -> Result<Xdp, XdpError> {
     Xdp::attach(&Options {
         interfaces,
@@ -173,6 +185,31 @@ fn attach(interfaces: Vec<String>, mode: Mode, node: &str) -> Result<Xdp, XdpErr
 }
 
 impl Datapath {
+    /// What the shards have of XDP.
+    fn offload(&self) -> Result<Option<Offload>, DatapathError> {
+        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(xdp) = xdp.as_mut() else {
+            return Ok(None);
+        };
+        let ring = xdp.take_tap();
+        let (tapper, unread) = ring.map(tap::prepare).transpose()?.unzip();
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+        Ok(Some(Offload {
+            slots: xdp.slots(),
+            flows: xdp.flows(),
+            numbers: xdp.numbers(),
+            sources: xdp.sources(),
+            mode: xdp.mode(),
+            hops: hops::start(xdp.interfaces(), self.hops_changed.clone())?,
+            tapper,
+        }))
+    }
+
+    /// The engine has started: from now on the program stays where nobody takes it down.
+    pub(crate) fn started(&self) {
+        self.is_started.store(true, Ordering::Relaxed);
+    }
+
     /// The interfaces with the program on them.
     pub(crate) fn interfaces(&self) -> Vec<String> {
         let xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +279,15 @@ impl Datapath {
             .take();
         if let Some(Err(error)) = xdp.map(Xdp::detach) {
             error!(%error, "the XDP program could not be taken down cleanly");
+        }
+    }
+}
+
+impl Drop for Datapath {
+    /// The program must not outlive an engine that never ran, unless it forwards calls of the process before.
+    fn drop(&mut self) {
+        if !self.is_started.load(Ordering::Relaxed) && self.outlived_by() == 0 {
+            self.detach();
         }
     }
 }

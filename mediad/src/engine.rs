@@ -226,6 +226,7 @@ impl Engine {
             .iter()
             .map(|part| u32::from(part.end() - part.start()) + 1)
             .sum();
+        datapath.started();
         let inner = Inner {
             shards,
             directory: Mutex::new(directory),
