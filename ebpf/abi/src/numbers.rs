@@ -15,6 +15,10 @@ pub const MAX_TYPES: usize = 6;
 /// Who was heard before is not heard again before the present source has been silent for so long, in ns: the packets of two
 /// that send at once would be one stream of noise.
 const SUCCESSION: u64 = 200_000_000;
+/// How far (in units of the clock) a timestamp is before the latest one at most, as of the packets of a key, which have
+/// that of its beginning; and how far it is beyond what has passed.
+const MAX_BACK: u32 = 1 << 17;
+const MAX_LEAP: u32 = 1 << 20;
 /// A time (ns) beyond which the clock of a stream stands still.
 const MAX_PAUSE: u64 = 1 << 50;
 /// No payload type.
@@ -40,7 +44,7 @@ pub mod numbers_flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Numbers {
-    /// When `timestamp` was sent: CLOCK_MONOTONIC, ns.
+    /// When the clock was at `timestamp`: CLOCK_MONOTONIC, ns.
     pub at: u64,
     /// The SSRC that packets leave with.
     pub ssrc: u32,
@@ -50,7 +54,8 @@ pub struct Numbers {
     pub sequence: u32,
     /// What is added to the source's numbers.
     pub sequence_offset: u32,
-    /// The latest timestamp sent; before the first packet, that which it will have.
+    /// The latest timestamp sent, or, while those sent stand still, what would be; before the first packet, that which it
+    /// will have.
     pub timestamp: u32,
     /// What is added to the source's timestamps.
     pub timestamp_offset: u32,
@@ -173,8 +178,8 @@ impl Numbers {
                     && number.wrapping_sub(self.first).cast_signed() < 0;
                 return if is_taken { None } else { Some(sent) };
             }
-            if ahead < MAX_DROPOUT {
-                self.advance(sent, ahead, now);
+            if ahead < MAX_DROPOUT && self.is_plausible(sent.timestamp, now, tick) {
+                self.advance(sent, ahead, now, tick);
                 return Some(sent);
             }
         } else if self.flags & numbers_flags::SUCCEEDED != 0 && rtp.ssrc == self.before {
@@ -222,12 +227,30 @@ impl Numbers {
         }
     }
 
+    /// Whether a timestamp is of the present source's clock: some begin anew with it alone, as after a re-INVITE.
     #[inline(always)]
-    const fn advance(&mut self, sent: Rtp, ahead: u16, now: u64) {
+    const fn is_plausible(&self, timestamp: u32, now: u64, tick: u32) -> bool {
+        let lasts = timestamp.wrapping_sub(self.timestamp);
+        if lasts.wrapping_add(MAX_BACK) <= MAX_BACK + MAX_LEAP {
+            return true;
+        }
+        // Nothing was sent for long, or it is another clock.
+        let beyond = lasts.wrapping_sub(units(now.saturating_sub(self.at), tick));
+        beyond.wrapping_add(MAX_LEAP) <= 2 * MAX_LEAP
+    }
+
+    #[inline(always)]
+    const fn advance(&mut self, sent: Rtp, ahead: u16, now: u64, tick: u32) {
         self.sequence = self.sequence.wrapping_add(ahead as u32);
         let lasts = sent.timestamp.wrapping_sub(self.timestamp);
-        // Packets of one event, or of one picture, have one timestamp: the clock is that of the first.
+        // Packets of one event, or of one picture, have one timestamp: the clock is that of the first. An event may last so
+        // long that its source would be taken for a silent one: then the clock goes on by itself.
         if lasts == 0 || lasts.cast_signed() < 0 {
+            let pause = now.saturating_sub(self.at);
+            if pause >= SUCCESSION / 2 {
+                self.timestamp = self.timestamp.wrapping_add(units(pause, tick));
+                self.at = now;
+            }
             return;
         }
         if ahead == 1 && lasts <= 0xffff {
@@ -267,14 +290,24 @@ impl Numbers {
         if tick == 0 || pause > MAX_PAUSE {
             return step;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "timestamps wrap")]
-        let units = ((pause << 8) / tick as u64) as u32;
+        let units = units(pause, tick);
         if units < step && pause < 1 << 32 {
             step
         } else {
             units
         }
     }
+}
+
+/// Units of a clock in `pause` nanoseconds; 0 where it is not known, or stands still.
+#[inline(always)]
+const fn units(pause: u64, tick: u32) -> u32 {
+    if tick == 0 || pause > MAX_PAUSE {
+        return 0;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "timestamps wrap")]
+    let units = ((pause << 8) / tick as u64) as u32;
+    units
 }
 
 #[inline(always)]

@@ -235,6 +235,63 @@ fn a_key_that_is_held_does_not_stop_the_clock() {
 }
 
 #[test]
+fn while_a_key_is_held_nobody_else_is_heard() {
+    let mut numbers = stream(7, 0);
+    let mut before = Speaker::new(1, 1_000, 0);
+    numbers.renumber(before.packet(), 0, TICK).unwrap();
+    let mut speaker = Speaker::new(2, 5, 5);
+    numbers.renumber(speaker.packet(), 20 * MS, TICK).unwrap();
+    // One of 2 s, told of every 50 ms, while the source before sends too.
+    let event = speaker.packet();
+    for nth in 0..40_u16 {
+        let now = (40 + u64::from(nth) * 50) * MS;
+        let sequence = event.sequence + nth;
+        assert_eq!(
+            numbers.renumber(Rtp { sequence, ..event }, now, TICK),
+            sent(9 + nth, 320)
+        );
+        let other = numbers.renumber(before.packet(), now + 49 * MS, TICK);
+        assert_eq!(other, None, "{nth}");
+    }
+    let audio = Rtp {
+        sequence: event.sequence + 40,
+        timestamp: event.timestamp + 16_000,
+        ..event
+    };
+    assert_eq!(
+        numbers.renumber(audio, 2_040 * MS, TICK),
+        sent(49, 320 + 16_000)
+    );
+    // And once it is silent, the other one is.
+    before.timestamp = 99;
+    let other = numbers.renumber(before.packet(), 2_300 * MS, TICK);
+    assert_eq!(other, sent(50, 320 + 16_000 + 260 * 8));
+}
+
+#[test]
+fn a_source_whose_timestamps_alone_begin_anew_does_not_stop_the_clock() {
+    for jump in [1 << 31, (1 << 31) + 1, 1 << 25, u32::MAX - (1 << 25)] {
+        let mut numbers = stream(7, 0);
+        let mut speaker = Speaker::new(1, 1_000, 0);
+        numbers.renumber(speaker.packet(), 0, TICK).unwrap();
+        numbers.renumber(speaker.packet(), 20 * MS, TICK).unwrap();
+        speaker.timestamp = speaker.timestamp.wrapping_add(jump);
+        for nth in 0..5_u16 {
+            let now = (60 + u64::from(nth) * 20) * MS;
+            let next = numbers.renumber(speaker.packet(), now, TICK);
+            assert_eq!(next, sent(9 + nth, 480 + u32::from(nth) * 160), "{jump}");
+        }
+    }
+    // Long silence is none of it.
+    let mut numbers = stream(7, 0);
+    let mut speaker = Speaker::new(1, 1_000, 0);
+    numbers.renumber(speaker.packet(), 0, TICK).unwrap();
+    speaker.timestamp += 8 * 3_600_000;
+    let late = numbers.renumber(speaker.packet(), 3_600_000 * MS, TICK);
+    assert_eq!(late, sent(8, 8 * 3_600_000 + 160));
+}
+
+#[test]
 fn a_clock_that_is_not_known_or_stands_still_goes_on_by_packets() {
     for (tick, now) in [(0, 60_000 * MS), (TICK, u64::MAX), (TICK, 0)] {
         let mut numbers = stream(7, 0);
