@@ -24,7 +24,7 @@ use ebpf_abi::{LARGE, TapHead};
 use rtp::record::{Form, Pause};
 use tracing::warn;
 
-use self::rotation::{Parts, Place};
+use self::rotation::{PARTS, Parts, Place};
 use self::writing::{Content, Ended, Order, Told, Writing};
 use crate::io::monotonic_ns;
 use crate::voice::Law;
@@ -39,8 +39,6 @@ const FRAMES: usize = 2048;
 const CLOSERS: usize = 4;
 /// What tells the folder from a place where it is not mounted.
 const MARK: &str = ".recordings";
-/// Recordings of one call's name at most.
-const SAME_NAME: u32 = 99;
 
 /// Is told once what became of a recording, or why there is none.
 pub(crate) type Report = Box<dyn FnOnce(Result<Recorded, String>) + Send>;
@@ -176,7 +174,7 @@ impl Recorder {
             RecordFormat::Pcap => Content::pcap(),
         };
         let told = |number| Told::Call(Box::new(move |why| trouble(number, why)));
-        let recording = self.open(name, SAME_NAME, content, told, Some(turned))?;
+        let recording = self.open(name, PARTS, content, told, Some(turned))?;
         recording.order(Order::Start {
             number: recording.number,
             at: monotonic_ns(),
@@ -214,14 +212,14 @@ impl Recorder {
         told: impl FnOnce(u64) -> Told,
         turned: Option<Turned>,
     ) -> io::Result<Arc<Recording>> {
-        let (_, path, file) = writing::create(&self.folder, name, 1..=same_name, &content)?;
+        let (part, path, file) = writing::create(&self.folder, name, 1..=same_name, &content)?;
         let place = Place::new(path.clone());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let told = told(number);
         let lost = Arc::new(AtomicU64::new(0));
         let mut writing = Writing::new(file, path, content, lost.clone(), told);
         if let Some(turned) = turned {
-            let named = (&*self.folder, name);
+            let named = (&*self.folder, name, part);
             writing = writing.with_parts(Parts::new(self.rotation, named, place.clone(), turned));
         }
         let begin = Order::Begin(number, Box::new(writing));

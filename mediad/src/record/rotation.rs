@@ -11,8 +11,8 @@ use super::writing::{self, Content};
 
 /// What a WAV file may have: its header counts octets in 32 bits, and some seconds may come at once.
 pub(super) const WAV_MOST: u64 = (1 << 32) - (1 << 24);
-/// Files of one recording at most.
-const PARTS: u32 = 10_000;
+/// Files of one call's name at most, of whichever of its recordings.
+pub(super) const PARTS: u32 = 10_000;
 /// How long a disk that gives no new file is left alone, in nanoseconds.
 const AGAIN: u64 = 10_000_000_000;
 
@@ -36,8 +36,10 @@ pub(super) struct Parts {
     name: String,
     /// The number of the latest file.
     number: u32,
-    /// When that was begun, in [`monotonic_ns`](crate::io::monotonic_ns); 0 before anything is written.
+    /// When that was begun, in [`monotonic_ns`](crate::io::monotonic_ns): while nothing is in it, it begins.
     since: u64,
+    /// No other file is asked for before this time.
+    not_before: u64,
     place: Place,
     /// Is told of each file after the first.
     tell: Box<dyn Fn(PathBuf) + Send>,
@@ -61,7 +63,7 @@ impl Place {
 impl Parts {
     pub(super) fn new(
         rotation: Rotation,
-        (folder, name): (&Path, &str),
+        (folder, name, number): (&Path, &str, u32),
         place: Place,
         tell: Box<dyn Fn(PathBuf) + Send>,
     ) -> Self {
@@ -69,8 +71,9 @@ impl Parts {
             rotation,
             folder: folder.to_owned(),
             name: name.to_owned(),
-            number: 1,
+            number,
             since: 0,
+            not_before: 0,
             place,
             tell,
         }
@@ -78,8 +81,14 @@ impl Parts {
 
     /// Whether it is time for the next file, of one with so many octets after its header.
     pub(super) fn is_due(&mut self, now: u64, octets: u64, content: &Content) -> bool {
-        if self.since == 0 {
+        if self.since == 0 || octets == 0 {
             self.since = now;
+        }
+        if content.is_wav() && octets >= WAV_MOST {
+            return true;
+        }
+        if now < self.not_before {
+            return false;
         }
         let Rotation {
             after,
@@ -88,7 +97,7 @@ impl Parts {
         let is_old =
             !after.is_zero() && u128::from(now.saturating_sub(self.since)) >= after.as_nanos();
         let is_large = most != 0 && octets >= most;
-        is_old || is_large || (content.is_wav() && octets >= WAV_MOST)
+        is_old || is_large
     }
 
     /// Begins the next file, and tells of it.
@@ -106,8 +115,7 @@ impl Parts {
             Ok(made) => made,
             Err(error) => {
                 warn!(name = self.name, %error, "a recording cannot go on in another file: trying again");
-                let age = u64::try_from(self.rotation.after.as_nanos()).unwrap_or(u64::MAX);
-                self.since = now.saturating_sub(age).saturating_add(AGAIN).max(1);
+                self.not_before = now.saturating_add(AGAIN);
                 return Err(error);
             }
         };

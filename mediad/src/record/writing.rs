@@ -705,7 +705,7 @@ mod tests {
             let place = Place::new(path.clone());
             let parts = Parts::new(
                 Rotation { after, octets },
-                (folder.path(), name),
+                (folder.path(), name, 1),
                 place.clone(),
                 Box::new(move |path| tell.send(path).unwrap()),
             );

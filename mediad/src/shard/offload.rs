@@ -450,10 +450,10 @@ impl<I: PacketIo> Shard<I> {
                 Err(reason) => {
                     warn!(session = %id, reason, "cannot adopt a session of the process before");
                     if let Some(offload) = &self.offload {
-                        adopted
-                            .slots
-                            .iter()
-                            .for_each(|(port, _)| offload.slots.clear(*port));
+                        for (port, _) in &adopted.slots {
+                            offload.slots.clear(*port);
+                            offload.sources.remove(*port);
+                        }
                     }
                 }
             }

@@ -86,9 +86,15 @@ fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
     let rtp_timestamp = flow.timestamp.wrapping_add(ticks as u32);
     // As the party has it, where what it hears is one stream of this node's.
     let stream = hearer.towards.stream();
-    let source = stream.as_ref().and_then(|stream| stream.source);
-    let source = source.filter(|source| source.ssrc == flow.ssrc);
-    let offset = source.map_or(0, |source| source.timestamp_offset);
+    let offset = match &stream {
+        None => 0,
+        Some(stream) => {
+            // Somebody else may have spoken since; and of who was never heard there is no time in the stream.
+            let mut sources = stream.source.into_iter().chain(stream.before);
+            let source = sources.find(|source| source.ssrc == flow.ssrc)?;
+            source.timestamp_offset
+        }
+    };
     Some(Sent {
         ssrc: stream.map_or(flow.ssrc, |stream| stream.ssrc),
         rtp_timestamp: rtp_timestamp.wrapping_add(offset),

@@ -405,11 +405,15 @@ impl Session {
 }
 
 impl Leg {
-    /// Sends the party a packet of what is played to it.
+    /// Sends the party a packet of what is played to it; none while it hears keys, which would break up as two sources of
+    /// one stream do.
     fn say(&mut self, io: &mut impl PacketIo, packet: &mut [u8], now: u64) {
         let Some(to) = self.learner.destination() else {
             return;
         };
+        if self.keys.as_ref().is_some_and(|keys| !keys.is_idle()) {
+            return;
+        }
         if self
             .towards
             .renumber(packet, now, OWN_TICK, Kind::Own)

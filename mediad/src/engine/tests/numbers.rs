@@ -7,6 +7,7 @@ use super::*;
 on_both_backends! {
     payload_types_are_those_that_each_party_has_asked_for;
     one_stream_goes_on_whoever_speaks;
+    a_key_does_not_break_up_where_something_is_played;
     reports_are_told_in_the_numbers_of_who_gets_them;
     what_is_encrypted_keeps_its_numbers;
 }
@@ -146,6 +147,46 @@ async fn one_stream_goes_on_whoever_speaks(datapath: &str) {
     let (got, _) = carol.receive();
     assert_eq!(got[12..], sent[12..]);
     assert!(numbers(&got).0 != 1 && numbers(&got).0 != stream);
+}
+
+async fn a_key_does_not_break_up_where_something_is_played(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, bob) = (Party::new(1), Party::new(2));
+    let info = one_stream(&bed, alice.described(), bob.described(), true).await;
+    alice.send(info.a.rtp);
+    let ringback = VoiceOrder::Play(Play {
+        job: 1,
+        hears: Side::A,
+        audio: Audio::Ringback("de".into()),
+        loops: 0,
+    });
+    orders(&bed, vec![ringback]).await;
+    alice.receive();
+    let key = Dtmf {
+        id: session(1),
+        hears: Side::A,
+        order: 1,
+        digits: "5".into(),
+        duration_ms: 200,
+        gap_ms: 40,
+    };
+    bed.ask(Request::Dtmf(key)).await.unwrap();
+    let heard: Vec<_> = (0..30).map(|_| alice.receive().0).collect();
+    let is_key = |packet: &Vec<u8>| packet[1] & 0x7f == 101;
+    let first = heard.iter().position(is_key).unwrap();
+    let last = heard.iter().rposition(is_key).unwrap();
+    let key = &heard[first..=last];
+    assert!(key.len() >= 6 && last < 29, "{first} to {last}");
+    for packet in key {
+        assert!(is_key(packet), "what is played waits");
+        assert_eq!(packet[4..8], key[0][4..8], "one key has one timestamp");
+    }
+    for pair in heard.windows(2) {
+        let [before, now] = pair else { unreachable!() };
+        let (before, now) = (numbers(before), numbers(now));
+        assert_eq!((before.0, before.1.wrapping_add(1)), (now.0, now.1));
+        assert!(now.2.wrapping_sub(before.2) < 8_000);
+    }
 }
 
 async fn reports_are_told_in_the_numbers_of_who_gets_them(datapath: &str) {
