@@ -85,6 +85,8 @@ impl Hub {
                     Ok(Notice::Event(media::Event::Learned { .. })) => {}
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         warn!(missed, "mediad's events came too fast and some are lost");
+                        // Workers ask for what they can.
+                        self.tell_all(&MediaNews::Up { restarted: false });
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },

@@ -106,8 +106,10 @@ impl Core {
             MediaNews::Up { restarted } => {
                 self.media_up = true;
                 self.restore_sessions(restarted);
-                if restarted {
-                    self.restore_voices(now);
+                match restarted {
+                    true => self.restore_voices(now),
+                    // What is opened anew is recorded again when it is.
+                    false => self.look_at_recordings(),
                 }
             }
             MediaNews::Down => self.media_up = false,

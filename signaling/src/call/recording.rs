@@ -1,6 +1,6 @@
 //! Calls that an operator has recorded: mediad writes what both parties say to a file.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use control::{
     Fault, FaultCode,
@@ -18,6 +18,9 @@ use super::{
     state::{Call, CallKey},
     stream::Media,
 };
+
+/// Files of one call's name at most, as mediad has it.
+const MAX_PARTS: u32 = 10_000;
 
 /// What is recorded of a call.
 #[derive(Debug)]
@@ -42,7 +45,10 @@ impl Call {
         if self.recording.as_ref().is_some_and(goes_on) {
             return;
         }
+        let before = self.recording.as_ref().filter(|it| it.session == session);
+        let before = before.and_then(|it| part(&it.file, &self.id.to_string()));
         self.end_recording(None, now, node);
+        self.list_skipped(before, file, now, node);
         self.recording = Some(Recorded {
             session,
             file: file.to_owned(),
@@ -56,19 +62,50 @@ impl Call {
         let Some(ended) = self.recording.take_if(is_meant) else {
             return;
         };
-        let name = ended.file.rsplit('/').next().unwrap_or_default();
+        self.list_recording(name_of(&ended.file), [ended.since, now], node);
+    }
+
+    /// The files between two of one recording, of which mediad was not heard: it turned while its events were lost.
+    fn list_skipped(&mut self, before: Option<u32>, file: &str, now: Timestamp, node: &str) {
+        let id = self.id.to_string();
+        let Some((before, next)) = before.zip(part(file, &id)) else {
+            return;
+        };
+        let (_, ending) = file.rsplit_once('.').unwrap_or_default();
+        for number in before.saturating_add(1)..next.min(MAX_PARTS) {
+            let name = format!("{id}-{number}.{ending}");
+            if self.recordings.iter().all(|it| it.file != name) {
+                self.list_recording(&name, [now, now], node);
+            }
+        }
+    }
+
+    fn list_recording(&mut self, name: &str, [started, ended]: [Timestamp; 2], node: &str) {
         self.recordings.push(Recording {
             id: Uuid::now_v7(),
             call: self.id,
             tenant: self.tenant.as_deref().map(str::to_owned),
-            started: ended.since,
-            ended: now,
+            started,
+            ended,
             channels: 2,
             // Whoever writes the record looks.
             bytes: 0,
             node: node.to_owned(),
             file: name.to_owned(),
         });
+    }
+}
+
+fn name_of(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or_default()
+}
+
+/// The number of a file among those of a call's name.
+fn part(file: &str, call: &str) -> Option<u32> {
+    let (name, _) = name_of(file).rsplit_once('.')?;
+    match name.strip_prefix(call)? {
+        "" => Some(1),
+        number => number.strip_prefix('-')?.parse().ok(),
     }
 }
 
@@ -139,6 +176,26 @@ impl Core {
         if recording.is_some_and(|it| it.session == id) {
             call.begin_recording(id, file, time, node);
             self.tell_call(key);
+        }
+    }
+
+    /// Recordings may have gone on in other files while mediad was not heard: it is asked where they are.
+    pub(super) fn look_at_recordings(&mut self) {
+        let says = |asked: &&Asked| {
+            let purpose = asked.purpose;
+            matches!(
+                purpose,
+                Purpose::Open | Purpose::Reopen | Purpose::Record(_)
+            )
+        };
+        // Those of which it will say so anyway.
+        let told = self.asked.values().filter(says);
+        let told: HashSet<SessionId> = told.map(|asked| asked.session).collect();
+        let all = self.calls.iter();
+        let recorded = all.filter_map(|(key, call)| Some((*key, call.recording.as_ref()?.session)));
+        let recorded = recorded.filter(|(_, session)| !told.contains(session));
+        for (key, session) in recorded.collect::<Vec<_>>() {
+            self.record_again(key, session);
         }
     }
 

@@ -192,3 +192,28 @@ fn each_file_that_a_recording_goes_on_in_is_one_of_the_call() {
     assert!(bed.recordings[0].ended <= bed.recordings[1].started);
     bed.assert_empty();
 }
+
+#[test]
+fn files_of_which_nothing_was_heard_are_the_calls_too() {
+    let mut bed = Bed::new();
+    let mut up = call(&mut bed, "+2555", "c1");
+    let recorded = record(&mut bed, true).unwrap();
+    let named = |number: u32| format!("{}-{number}.wav", recorded.id);
+    // It has gone on twice while mediad's events were lost.
+    for file in bed.mediad.recorded.values_mut() {
+        *file = format!("/recordings/{}", named(3));
+    }
+    bed.asked();
+    let up_again = MediaNews::Up { restarted: false };
+    bed.core.handle_media_news(bed.now, up_again);
+    bed.settle();
+    assert_eq!(bed.asked(), ["record"]);
+    assert_eq!(
+        file(&bed).as_deref(),
+        Some(&*format!("/recordings/{}", named(3)))
+    );
+    hang_up(&mut bed, &mut up);
+    let files: Vec<_> = bed.recordings.iter().map(|kept| &*kept.file).collect();
+    assert_eq!(files, [1, 2, 3].map(named));
+    bed.assert_empty();
+}
