@@ -321,7 +321,7 @@ async fn no_session_is_counted_that_there_is_not() {
     let drop_unasked = |id| {
         shards
             .iter()
-            .for_each(|shard| shard.gauges.dropped.push(id))
+            .for_each(|shard| shard.gauges.dropped.push(id));
     };
     // Adopted, and dropped by the shard because nobody has claimed it.
     bed.engine.directory().enter(first, 0);
