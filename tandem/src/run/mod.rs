@@ -20,7 +20,7 @@ use crate::{
     node::{Source, load},
     output,
 };
-use node::Node;
+use node::{Begun, Node};
 
 /// Runs a node: SIP, media, REST and the database in one process.
 #[derive(Args, Debug)]
@@ -69,9 +69,20 @@ async fn serve(source: &Source, loaded: Loaded) -> Result<Exit, Failure> {
         warn!("{warning}");
     }
     let config = loaded.config;
-    let mut node = tokio::select! {
-        node = Node::start(&config, source) => node?,
-        () = signals.stop() => return Ok(Exit::Interrupted),
+    let mut begun = Begun::default();
+    let started = tokio::select! {
+        started = Node::start(&config, source, &mut begun) => started.map(Some),
+        () = signals.stop() => Ok(None),
+    };
+    let mut node = match started {
+        Ok(Some(node)) => node,
+        ended => {
+            tokio::select! {
+                () = begun.end() => {}
+                () = signals.stop() => {}
+            }
+            return ended.map(|_| Exit::Interrupted);
+        }
     };
     // A log collector that is not listening is no reason to stop.
     let banner = banner::text(&config, source, &node);

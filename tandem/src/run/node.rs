@@ -41,6 +41,21 @@ pub(super) struct Node {
     pub(super) facts: Facts,
 }
 
+/// What of a node has to be ended by somebody who starts one, and does not go on.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    mediad: Option<Task<Result<(), RunError>>>,
+}
+
+impl Begun {
+    /// Ends it: the XDP program must not outlive a node that never ran.
+    pub(super) async fn end(self) {
+        if let Some(mediad) = self.mediad {
+            mediad.end("mediad", MEDIA_STOP).await;
+        }
+    }
+}
+
 /// What became of the configuration.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -65,8 +80,12 @@ struct Task<T> {
 
 impl Node {
     /// Starts everything: first what others stand on, and what fails most easily before what takes
-    /// longest.
-    pub(super) async fn start(config: &Config, source: &Source) -> Result<Self, Failure> {
+    /// longest. What has `begun` is the caller's to end where this fails, or is not waited for.
+    pub(super) async fn start(
+        config: &Config,
+        source: &Source,
+        begun: &mut Begun,
+    ) -> Result<Self, Failure> {
         let data_dir = &config.node.data_dir;
         make_private(data_dir)?;
         let (key, is_new) = admin_key(config)?;
@@ -100,19 +119,14 @@ impl Node {
         let server = server.bind().await.map_err(other)?;
         let address = server.address();
 
-        let mut mediad = start_mediad(config.clone(), source, media_listener);
-        let status = media_status(&media, &mut mediad).await?;
+        let mediad = start_mediad(config.clone(), source, media_listener);
+        let status = media_status(&media, begun.mediad.insert(mediad)).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
         let (again, routing) = (reread(source, tls), store.clone());
         let started = signaling::start(config, again, media, routing, cdrs, signal_listener);
-        let signaling = match started.await {
-            Ok(signaling) => signaling,
-            Err(error) => {
-                // The XDP program must not outlive a node that never ran.
-                mediad.end("mediad", MEDIA_STOP).await;
-                return Err(other(error));
-            }
-        };
+        let signaling = started.await.map_err(other)?;
+        let mediad = begun.mediad.take();
+        let mediad = mediad.ok_or_else(|| other("mediad was ended while the node started"))?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         Ok(Self {
