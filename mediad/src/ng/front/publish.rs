@@ -9,6 +9,7 @@ use super::{
     Answer, Front, Refusal,
     offer::{BRANCHES, family, instead, label, need_sdp, options},
     shown::warn_of,
+    subscribe::can_be_overheard,
 };
 use crate::ng::{
     call::{Call, Part, Stream},
@@ -40,6 +41,9 @@ impl Front {
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let mut options = options(request, sdp)?;
         let remotes = remotes(sdp, instead(&options))?;
+        for media in sdp.media() {
+            can_be_overheard(media.proto())?;
+        }
         let (side, at) = call.offerer(from, None, None);
         if at >= BRANCHES || call.callers.len() > BRANCHES {
             call.branches.truncate(BRANCHES);

@@ -20,6 +20,15 @@ use crate::ng::{
 /// Of a call at most.
 const MOST: usize = 64;
 
+/// Whether a copy of a stream of this profile is of use to anybody.
+pub(super) fn can_be_overheard(profile: &str) -> Result<(), Refusal> {
+    if profile.contains("TLS") {
+        let why = "its keys are agreed by DTLS with one peer, and nobody else can decrypt it";
+        return Err(Refusal::Other(format!("a stream of {profile}: {why}")));
+    }
+    Ok(())
+}
+
 impl Front {
     /// Offers a new party what others of its call say.
     pub(super) async fn subscribe(&self, request: &Request) -> Answer {
@@ -98,8 +107,20 @@ impl Front {
                     continue;
                 };
                 // Before its party has said what it speaks there is nothing to offer.
-                if stream.sketches[index(*side)].is_none() {
+                let Some(sketch) = &stream.sketches[index(*side)] else {
                     continue;
+                };
+                can_be_overheard(sketch.profile())?;
+                let own = sketch.profile();
+                let other = options
+                    .profile
+                    .as_deref()
+                    .filter(|wanted| !own.eq_ignore_ascii_case(wanted));
+                if let Some(wanted) = other.filter(|_| own.contains("RTP/")) {
+                    let why = "mediad changes no profile, and copies SRTP as it is";
+                    let refusal =
+                        format!("transport-protocol={wanted} for a stream of {own}: {why}");
+                    return Err(Refusal::Other(refusal));
                 }
                 let own = Family::of(&local(&stream.session, *side).rtp);
                 let monitor = Monitor {

@@ -251,3 +251,23 @@ async fn who_publishes_is_heard_by_all_who_subscribe() {
     bed.done(&ask("delete", "\"from-tag\":\"p\"")).await;
     assert_eq!(bed.engine.status().ports_used, 4);
 }
+
+#[tokio::test]
+async fn what_a_listener_could_not_take_is_refused() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    bed.call("c", &a, &b).await;
+    let of_a = "\"from-tag\":\"a\"";
+    let other = format!("{of_a},\"transport-protocol\":\"RTP/SAVP\"");
+    let refusal = bed.refused(&ask("subscribe request", &other)).await;
+    assert!(
+        refusal.contains("RTP/SAVP for a stream of RTP/AVP"),
+        "{refusal}"
+    );
+    let same = format!("{of_a},\"transport-protocol\":\"RTP/AVP\"");
+    bed.done(&ask("subscribe request", &same)).await;
+
+    let dtls = a.sdp("").replace("RTP/AVP", "UDP/TLS/RTP/SAVPF");
+    let publish = format!("\"from-tag\":\"p\",\"sdp\":{}", quoted(&dtls));
+    let refusal = bed.refused(&ask("publish", &publish)).await;
+    assert!(refusal.contains("DTLS"), "{refusal}");
+}
