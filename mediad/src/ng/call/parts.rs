@@ -7,6 +7,7 @@ use control::media::{
     SessionStats, Side,
 };
 use ng::{Options, description::Face, made::Sketch, options::Mux};
+use sip::sdp::Media;
 
 use crate::ng::{formats::Formats, handling, wanted::Wanted};
 
@@ -182,6 +183,23 @@ impl Branch {
 }
 
 impl Stream {
+    /// One of which only the `m=` section is known that it began with.
+    pub(in crate::ng) fn new(session: SessionInfo, media: &Media<'_, '_>) -> Self {
+        Self {
+            session,
+            kind: media.kind().to_owned(),
+            profile: media.proto().to_owned(),
+            remotes: [None, None],
+            offered: None,
+            formats: Formats::default(),
+            mux: [false; 2],
+            sketches: [None, None],
+            played: [None, None],
+            refused: None,
+            recorded: None,
+        }
+    }
+
     /// The address families of the legs of A and B.
     pub(in crate::ng) fn families(&self) -> [Family; 2] {
         [self.session.a, self.session.b].map(|leg| Family::of(&leg.rtp))

@@ -138,19 +138,7 @@ impl Front {
                     let before = stream.recorded.take();
                     branch.offer.record = branch.offer.record.or(before);
                 }
-                let stream = slot.get_or_insert_with(|| Stream {
-                    session: session.clone(),
-                    kind: media.kind().to_owned(),
-                    profile: media.proto().to_owned(),
-                    remotes: [None, None],
-                    offered: None,
-                    formats: Formats::default(),
-                    mux: [false; 2],
-                    sketches: [None, None],
-                    played: [None, None],
-                    refused: None,
-                    recorded: None,
-                });
+                let stream = slot.get_or_insert_with(|| Stream::new(session.clone(), media));
                 stream.session = session;
                 stream.remotes[index(side)] = Some(remote.clone());
                 stream.sketches[index(side)] = Some(Sketch::of(media));

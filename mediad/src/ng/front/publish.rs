@@ -14,7 +14,6 @@ use super::{
 use crate::ng::{
     call::{Call, Part, Stream},
     engine,
-    formats::Formats,
     remote::remotes,
     wanted::Wanted,
 };
@@ -110,19 +109,7 @@ impl Front {
                     mux: remote.rtcp_mux && !options.mux.reject,
                 }));
                 sections.push((sketch.clone(), Some((address, session.a.rtp.port()))));
-                let stream = slot.get_or_insert_with(|| Stream {
-                    session: session.clone(),
-                    kind: media.kind().to_owned(),
-                    profile: media.proto().to_owned(),
-                    remotes: [None, None],
-                    offered: None,
-                    formats: Formats::default(),
-                    mux: [false; 2],
-                    sketches: [None, None],
-                    played: [None, None],
-                    refused: None,
-                    recorded: None,
-                });
+                let stream = slot.get_or_insert_with(|| Stream::new(session.clone(), media));
                 stream.session = session;
                 stream.remotes[0] = Some(remote);
                 stream.sketches[0] = Some(sketch);
