@@ -85,7 +85,7 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_port(shared)?;
-    // Beyond net.core.rmem_max where this process may.
+    // Beyond net.core.rmem_max where this process may: one that keeps CAP_NET_ADMIN for XDP.
     if setsockopt(&socket, RcvBufForce, &BUFFER).is_err() {
         socket.set_recv_buffer_size(BUFFER)?;
     }
@@ -193,7 +193,7 @@ fn warn_of_small_buffer(socket: &UdpSocket, local: SocketAddr) {
             given,
             wanted = BUFFER,
             "the kernel gives a SIP socket a small receive buffer, so bursts may be lost; set \
-             net.core.rmem_max to {BUFFER}, or give this process CAP_NET_ADMIN"
+             net.core.rmem_max to {BUFFER} by sysctl"
         );
     }
 }
