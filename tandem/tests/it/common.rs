@@ -5,7 +5,9 @@ use std::{
     fs::{self, File},
     io::{Read as _, Seek as _},
     net::{TcpListener, UdpSocket},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    ops::Range,
+    process::{self, Child, Command, ExitStatus, Output, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -23,20 +25,34 @@ pub(crate) fn tandem<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     command
 }
 
-/// A port that UDP and TCP both have free on loopback, and the one above it for UDP.
+/// A port that UDP and TCP both have free on loopback, and three above it for UDP.
 pub(crate) fn free_port() -> u16 {
-    for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        let free = TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && port < u16::MAX
-            && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok();
-        if free {
-            return port;
+    free_ports(4)
+}
+
+/// The first of `count` ports that UDP has free on loopback, an even one, which TCP has free too. Each is given out once, and the
+/// system gives none of them to a socket that asks for any: tests that run beside each other do not take each other's.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = |port| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    for _ in PORTS {
+        // Not where the program that ran before this one began.
+        let begin = || PORTS.start + u16::try_from(process::id() % 5_000).unwrap() * 2;
+        let mut first = next.unwrap_or_else(begin);
+        if first + count > PORTS.end {
+            first = PORTS.start;
+        }
+        *next = Some((first + count).next_multiple_of(2));
+        if (first..first + count).all(free) && TcpListener::bind(("127.0.0.1", first)).is_ok() {
+            return first;
         }
     }
     panic!("no free port");
 }
+
+/// Below those that the system gives to who asks for any.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// Everything that a program said, for an assertion's message.
 pub(crate) fn output(output: &Output) -> String {

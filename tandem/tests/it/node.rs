@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{Background, free_port, json, output, tandem};
+use crate::common::{Background, free_port, free_ports, json, output, tandem};
 
 /// The users that a first configuration has: tests make their own.
 const USERS: &str = "[[users]]\nname = \"alice\"\ndomain = \"127.0.0.1\"\n\n\
@@ -194,6 +194,6 @@ fn split(answer: &str) -> (u16, Value) {
 
 /// Ports of this test alone: enough for a few calls.
 fn media_ports() -> String {
-    let first = 10_000 + 40 * u32::from(free_port() % 500);
+    let first = free_ports(40);
     format!("{first}-{}", first + 39)
 }

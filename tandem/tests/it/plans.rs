@@ -20,7 +20,7 @@ use sip::{
     message::Message,
 };
 
-use crate::common::{Background, free_port, json, output, tandem};
+use crate::common::{Background, free_port, free_ports, json, output, tandem};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
@@ -134,7 +134,7 @@ impl Node {
         }
         let dir = tempfile::tempdir().unwrap();
         let [sip, api, first, second] = [(); 4].map(|()| free_port());
-        let media = 10_000 + 40 * u32::from(free_port() % 500);
+        let media = free_ports(40);
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n{CONFIG}",
             dir.path().join("data").display()
