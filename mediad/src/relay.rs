@@ -46,7 +46,8 @@ pub(crate) struct Learned {
 /// All that a packet needs: the ports, the sessions and the counters of a shard.
 pub(crate) struct Relay {
     ports: Vec<Option<Owner>>,
-    sessions: Vec<Option<Session>>,
+    /// Each by itself: there is no memory for those that might come, and none is moved while packets wait when more do.
+    sessions: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     pub(crate) outcomes: Outcomes,
     /// For who hears a party beside the other one.
@@ -100,12 +101,12 @@ impl Relay {
             }
         }
         if let Some(place) = self.sessions.get_mut(index as usize) {
-            *place = Some(session);
+            *place = Some(Box::new(session));
         }
         index
     }
 
-    pub(crate) fn remove(&mut self, index: u32) -> Option<Session> {
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Box<Session>> {
         let session = self.sessions.get_mut(index as usize)?.take()?;
         self.free.push(index);
         for leg in &session.legs {
@@ -119,18 +120,18 @@ impl Relay {
     }
 
     pub(crate) fn session(&self, index: u32) -> Option<&Session> {
-        self.sessions.get(index as usize)?.as_ref()
+        self.sessions.get(index as usize)?.as_deref()
     }
 
     pub(crate) fn session_mut(&mut self, index: u32) -> Option<&mut Session> {
-        self.sessions.get_mut(index as usize)?.as_mut()
+        self.sessions.get_mut(index as usize)?.as_deref_mut()
     }
 
     /// Every session with its index.
     pub(crate) fn sessions_mut(&mut self) -> impl Iterator<Item = (u32, &mut Session)> {
         (0..)
             .zip(&mut self.sessions)
-            .filter_map(|(index, place)| Some((index, place.as_mut()?)))
+            .filter_map(|(index, place)| Some((index, place.as_deref_mut()?)))
     }
 
     /// RTCP came to this port that went on without the shard.
@@ -158,7 +159,7 @@ impl Relay {
         let session = self
             .sessions
             .get_mut(owner.session as usize)
-            .and_then(Option::as_mut);
+            .and_then(Option::as_deref_mut);
         let session = session.ok_or(Outcome::NoSession)?;
         let (leg, other) = session.split(owner.side);
         let learned = &mut self.learned;

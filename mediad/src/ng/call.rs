@@ -356,6 +356,8 @@ impl Call {
 
     fn add(&mut self, caller: usize, via: Option<&[u8]>) -> usize {
         self.next_branch += 1;
+        // Most calls have one.
+        self.branches.reserve_exact(1);
         self.branches.push(Branch {
             number: self.next_branch,
             caller,

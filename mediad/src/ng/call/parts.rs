@@ -142,6 +142,13 @@ impl Branch {
             .map(|stream| stream.session.id)
     }
 
+    /// Has room for so many streams, and for none that were not offered: they are kept as long as the call.
+    pub(in crate::ng) fn make_room(&mut self, count: usize) {
+        let more = count.saturating_sub(self.streams.len());
+        self.streams.reserve_exact(more);
+        self.streams.resize(self.streams.len() + more, None);
+    }
+
     /// Takes in what `side` has said; what its streams are to be told of each leg. Whoever tells them all clears
     /// [`untold`](Self::untold) then.
     pub(in crate::ng) fn treat(&mut self, side: Side, options: &Options) -> [Option<Handling>; 2] {

@@ -88,8 +88,7 @@ impl Front {
         let treated = branch.treat(side, &options);
         let media = sdp.media();
         let mut gone = Vec::new();
-        let count = remotes.len().max(branch.streams.len());
-        branch.streams.resize(count, None);
+        branch.make_room(remotes.len());
         let told: Result<(), Refusal> = async {
             for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
                 let Some(remote) = remote else {

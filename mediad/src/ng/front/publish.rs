@@ -70,9 +70,7 @@ impl Front {
         }
         let treated = branch.treat(Side::A, &options);
         let media = sdp.media();
-        branch
-            .streams
-            .resize(remotes.len().max(branch.streams.len()), None);
+        branch.make_room(remotes.len());
         let (mut sections, mut shown, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let told: Result<(), Refusal> = async {
             for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
