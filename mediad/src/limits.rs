@@ -13,10 +13,10 @@ pub fn open_files() -> u64 {
     current().map_or(1024, |limit| limit.rlim_cur)
 }
 
-/// Descriptors that so many media ports need: two sockets for each at most, and some for everything else.
+/// Descriptors that so many media ports need: a socket for each, and some for everything else.
 #[must_use]
 pub const fn files_for(ports: usize) -> u64 {
-    ports as u64 * 2 + 1024
+    ports as u64 + 1024
 }
 
 /// Raises the number of open files towards `wanted`; beyond the hard limit where the process may.

@@ -94,7 +94,7 @@ impl<I: PacketIo> Shard<I> {
             }
             VoiceOrder::Vacate(side) => {
                 session.vacate(side);
-                self.unlearn(index, side);
+                self.withdraw(index);
             }
             VoiceOrder::Stop { job } => {
                 for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {
