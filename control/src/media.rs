@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Protocol;
 
-pub use filter::{Filter, KeyFilter, MAX_MONITORS, MediaFilter, Monitor, Unmonitor};
+pub use filter::{
+    Filter, KeyFilter, MAX_MONITOR_TYPES, MAX_MONITORS, MediaFilter, Monitor, Unmonitor,
+};
 pub use flow::{FlowSample, OtherSources, SourceStats, Surveyed};
 pub use one_stream::OneStream;
 pub use sources::SourcePolicy;
@@ -375,10 +377,22 @@ pub struct Remote {
     pub format: Format,
     /// How it is told of telephone keys, where that was agreed on.
     pub events: Option<EventFormat>,
+    /// Payload types that it numbers telephone events by beside that one, a bit each (bit 101 for 101): those of another clock.
+    pub more_events: u128,
     /// Payload types that the other party numbers otherwise than this one; the first [`MAX_TYPES`] are taken.
     pub types: Vec<TypePair>,
     /// Its RTP is SRTP, or may be by what both parties offer (RFC 8643, ZRTP), of which this node has no keys.
     pub secure: bool,
+}
+
+impl Remote {
+    /// Whether packets of this payload type are telephone events, by what the party has said.
+    pub fn is_event(&self, payload_type: u8) -> bool {
+        let more = self.more_events.checked_shr(payload_type.into());
+        self.events
+            .is_some_and(|events| events.payload_type == payload_type)
+            || more.is_some_and(|more| more & 1 == 1)
+    }
 }
 
 /// Payload types of one direction that are changed at most.

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use control::media::TypePair;
+
 use crate::io::PortIndex;
 use crate::session::Leg;
 
@@ -31,7 +33,7 @@ impl Copies {
     pub(crate) fn rtp(&mut self, leg: &Leg, packet: &[u8]) {
         for listener in &leg.monitors {
             if let Some([to, _]) = listener.to {
-                self.take(listener.leg.port, to, packet);
+                self.take(listener.leg.port, to, packet, &listener.types);
             }
         }
     }
@@ -40,20 +42,27 @@ impl Copies {
     pub(crate) fn rtcp(&mut self, leg: &Leg, packet: &[u8]) {
         for listener in &leg.monitors {
             match listener.to {
-                Some([rtp, rtcp]) if rtp == rtcp => self.take(listener.leg.port, rtp, packet),
-                Some([_, rtcp]) => self.take(listener.leg.control_port(), rtcp, packet),
+                Some([rtp, rtcp]) if rtp == rtcp => self.take(listener.leg.port, rtp, packet, &[]),
+                Some([_, rtcp]) => self.take(listener.leg.control_port(), rtcp, packet, &[]),
                 None => {}
             }
         }
     }
 
-    fn take(&mut self, via: PortIndex, to: SocketAddr, packet: &[u8]) {
+    fn take(&mut self, via: PortIndex, to: SocketAddr, packet: &[u8], types: &[TypePair]) {
         let has_room = self.octets.len() + packet.len() <= self.octets.capacity();
         if !has_room || self.waiting.len() == self.waiting.capacity() {
             self.lost += 1;
             return;
         }
+        let start = self.octets.len();
         self.octets.extend_from_slice(packet);
+        // The marker shares the octet (RFC 3550 section 5.1).
+        if let Some(octet) = self.octets.get_mut(start + 1)
+            && let Some(pair) = types.iter().find(|pair| pair.theirs == *octet & 0x7f)
+        {
+            *octet = *octet & 0x80 | pair.own & 0x7f;
+        }
         self.waiting.push((via, to, packet.len()));
     }
 

@@ -14,6 +14,8 @@ use crate::shard::is_secret;
 pub(crate) enum Deed {
     Pass,
     Drop,
+    /// It goes back to where it came from.
+    Echo,
     /// These octets of it become this one.
     Fill(Range<usize>, u8),
 }
@@ -29,11 +31,14 @@ impl Deed {
         let end = len.saturating_sub(header.padding().into());
         let payload = end.saturating_sub(header.payload().len())..end;
         let remotes = [leg, other].map(|leg| leg.remote.as_ref());
-        let events = remotes.iter().flatten().filter_map(|remote| remote.events);
         let is_secret = || is_secret([leg, other]);
-        if events
+        if filter.media == MediaFilter::Echo {
+            return if is_secret() { Self::Drop } else { Self::Echo };
+        }
+        if remotes
             .into_iter()
-            .any(|events| events.payload_type == payload_type)
+            .flatten()
+            .any(|remote| remote.is_event(payload_type))
         {
             let event = payload.start..(payload.start + 1).min(payload.end);
             return match filter.keys {
@@ -46,6 +51,7 @@ impl Deed {
         }
         match filter.media {
             MediaFilter::Pass => Self::Pass,
+            MediaFilter::Echo => Self::Echo,
             MediaFilter::Drop => Self::Drop,
             MediaFilter::Silence => {
                 match silence(leg, other, payload_type).filter(|_| !is_secret()) {
@@ -59,7 +65,7 @@ impl Deed {
     /// Does it.
     pub(crate) fn apply(self, packet: &mut [u8]) -> Result<(), Outcome> {
         match self {
-            Self::Pass => Ok(()),
+            Self::Pass | Self::Echo => Ok(()),
             Self::Drop => Err(Outcome::Filtered),
             Self::Fill(range, octet) => {
                 if let Some(place) = packet.get_mut(range) {

@@ -277,10 +277,17 @@ fn on_media_port(
                 *streamed |= voice.says(leg.remote.as_ref(), &header, packet.arrival);
             }
             let deed = Deed::of(leg, other, &header, packet.data.len());
+            if deed == Deed::Echo {
+                return echo(leg, packet, copies).map(whole(packet));
+            }
             if other.is_closed() {
-                if leg.is_monitored() && !leg.muted {
+                if !leg.muted && (leg.is_monitored() || leg.tap.is_some()) {
                     deed.apply(packet.data)?;
                     copies.rtp(leg, packet.data);
+                    // Who is heard by nobody else, as who only sends, is recorded all the same.
+                    if let Some(tap) = leg.tap.as_ref().filter(|_| other.remote.is_none()) {
+                        tap.take(&datagram(packet, leg.local));
+                    }
                 }
                 return Err(Outcome::Apart);
             }
@@ -349,6 +356,27 @@ fn on_media_port(
             Ok((other.port, to, packet.data.len()))
         }
     }
+}
+
+/// Sends a packet back to who sent it, as a stream of another source: a party that heard its own SSRC would take that for a
+/// loop (RFC 3550 section 8.2). While something is played to it, it hears that alone.
+fn echo(leg: &mut Leg, packet: &mut Packet<'_>, copies: &mut Copies) -> Decision {
+    if leg.muted {
+        return Err(Outcome::Muted);
+    }
+    copies.rtp(leg, packet.data);
+    if let Some(tap) = &leg.tap {
+        tap.take(&datagram(packet, leg.local));
+    }
+    if leg.is_closed() {
+        return Err(Outcome::Apart);
+    }
+    let to = leg.learner.destination().ok_or(Outcome::NoDestination)?;
+    if let Some(ssrc) = packet.data.get_mut(8..12) {
+        ssrc.iter_mut().for_each(|octet| *octet = !*octet);
+    }
+    leg.forwarded += 1;
+    Ok((leg.port, to))
 }
 
 /// The key that the party has pressed, where it is listened to.

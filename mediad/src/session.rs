@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use control::media::{
     FlowSample, FlowStats, Handling, Local, OtherSources, Path, Remote, SessionId, SessionInfo,
-    Side, Surveyed,
+    Side, Surveyed, TypePair,
 };
 use ebpf_abi::{Bucket, Flow, Sources, spacing};
 use rtp::dtmf::Inserter;
@@ -124,6 +124,8 @@ pub(crate) struct Listener {
     pub(crate) leg: Leg,
     /// Where RTP and RTCP go.
     pub(crate) to: Option<[SocketAddr; 2]>,
+    /// How it numbers formats otherwise than the party.
+    pub(crate) types: Vec<TypePair>,
 }
 
 /// Reception statistics of a leg, over all paths.

@@ -11,7 +11,7 @@ mod streams;
 
 use std::sync::Arc;
 
-use control::media::{NewStream, Remote, VoiceRecord};
+use control::media::{NewStream, Play, Remote, VoiceRecord};
 use rtp::dtmf::{self, Inserter, Position, TelephoneEvent};
 use rtp::{Packetizer, g711};
 use tokio::sync::oneshot;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use self::keys::Keys;
 use self::recordings::Recordings;
 use self::streams::{Spoken, Streams};
-use crate::library::Clip;
+use crate::library::{Clip, RATE};
 use crate::stream::{FRAME, Port};
 
 pub(crate) use self::recordings::Loaded;
@@ -76,6 +76,10 @@ struct Player {
     job: u32,
     /// Rounds that are left; `None` until it is stopped.
     loops: Option<u32>,
+    /// Where its first round begins, in samples of the file.
+    start: u32,
+    /// Samples until it ends; `None` for as long as there are rounds.
+    left: Option<u64>,
     source: Source,
     due: u64,
 }
@@ -177,12 +181,14 @@ impl LegVoice {
     }
 
     /// Begins a job whose audio is to come; what ends when it is not waited for any more.
-    pub(crate) fn begin(&mut self, job: u32, loops: u32) -> oneshot::Receiver<()> {
-        self.remember(job);
+    pub(crate) fn begin(&mut self, play: &Play) -> oneshot::Receiver<()> {
+        self.remember(play.job);
         let (fetch, waits) = oneshot::channel();
         self.player = Some(Player {
-            job,
-            loops: (loops != 0).then_some(loops),
+            job: play.job,
+            loops: (play.loops != 0).then_some(play.loops),
+            start: play.start,
+            left: (play.limit_ms != 0).then(|| u64::from(play.limit_ms) * PER_MS as u64),
             source: Source::Waiting { _fetch: fetch },
             due: u64::MAX,
         });
@@ -218,6 +224,8 @@ impl LegVoice {
         self.player = Some(Player {
             job,
             loops: Some(1),
+            start: 0,
+            left: None,
             source: Source::Clip(tone, 0),
             due: now,
         });
@@ -342,7 +350,11 @@ impl LegVoice {
 
     /// The audio of a job has come, which may be stopped by now. Says when the first packet is due.
     pub(crate) fn start(&mut self, job: u32, clip: Arc<Clip>, now: u64) -> Option<u64> {
-        self.start_source(job, Source::Clip(clip, 0), now)
+        let start = self.player.as_ref().map_or(0, |player| player.start);
+        let from = u64::from(start) * u64::from(RATE) / u64::from(clip.rate.max(1));
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let from = from.min(clip.samples.len());
+        self.start_source(job, Source::Clip(clip, from), now)
     }
 
     /// Plays a job as keys.
@@ -456,6 +468,11 @@ impl LegVoice {
                 }
                 // A party that cannot be played to at the moment, such as one that holds, misses what is played.
                 let samples = sound.map_or(PTIME as usize * PER_MS, |sound| sound.samples);
+                if player.left == Some(0) {
+                    self.player = None;
+                    return Played::Over(job);
+                }
+                player.left = player.left.map(|left| left.saturating_sub(samples as u64));
                 let rest = clip.samples.get(*from..).unwrap_or_default();
                 let piece = rest.get(..samples).unwrap_or(rest);
                 *from += samples;

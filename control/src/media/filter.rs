@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, SessionId, Side};
+use super::{Family, SessionId, Side, TypePair};
 
 /// What of a party's RTP is handed on otherwise than it came. It is received and counted as ever; while any of this is
 /// wanted, the leg is a shard's.
@@ -27,6 +27,9 @@ pub enum MediaFilter {
     /// It is handed on with silence in it. Of G.711 and G.722 alone: packets of anything else, SRTP's too, are not handed
     /// on, for what is said in them is not to be heard.
     Silence,
+    /// It goes back to the party itself, keys too, under another SSRC, and to nobody else. SRTP, which its own sender has no
+    /// keys of, is not handed on.
+    Echo,
     /// It is not handed on.
     Drop,
 }
@@ -72,7 +75,7 @@ pub struct Monitor {
     pub id: SessionId,
     /// Who is heard.
     pub of: Side,
-    /// Names it among those of the leg. The same again changes `to` alone.
+    /// Names it among those of the leg. The same again changes `to` and `types` alone.
     pub number: u64,
     /// Of the address that the copies come from, and that the listener is shown.
     pub family: Family,
@@ -80,6 +83,8 @@ pub struct Monitor {
     pub interface: Option<String>,
     /// Where they go: RTP and RTCP. `None` for nowhere as yet.
     pub to: Option<[SocketAddr; 2]>,
+    /// Payload types that the listener numbers otherwise than the party; of 32 at most. RTP alone has them, and not SRTP.
+    pub types: Vec<TypePair>,
 }
 
 /// A [`Monitor`] that is not wanted any more.
@@ -95,6 +100,9 @@ pub struct Unmonitor {
 
 /// Those of one leg at most.
 pub const MAX_MONITORS: usize = 16;
+
+/// Payload types of one of them that are changed at most: as many as there are for descriptions to number.
+pub const MAX_MONITOR_TYPES: usize = 32;
 
 #[cfg(test)]
 mod tests {

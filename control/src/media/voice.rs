@@ -65,6 +65,10 @@ pub struct Play {
     pub audio: Audio,
     /// How often; 0 is until it is stopped.
     pub loops: u32,
+    /// Where the first round begins, in samples of the file at its own rate; behind its end nothing of it is heard.
+    pub start: u32,
+    /// It ends after so many milliseconds, however many rounds are left; 0 for no limit.
+    pub limit_ms: u32,
 }
 
 /// What is played.

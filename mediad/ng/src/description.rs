@@ -1,6 +1,7 @@
 //! What is done to an SDP beyond its addresses and ports, which are [`sip`]'s business.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     hash::{DefaultHasher, Hasher},
     net::IpAddr,
@@ -110,6 +111,31 @@ fn edited(out: &[u8], media: &[sip::sdp::Media<'_, '_>], options: &Options) -> V
     edited
 }
 
+/// `body` with the `m=` lines of these kinds, in small letters, refused as by who offers them no more (RFC 3264 section 8.2):
+/// the others keep their places.
+pub fn without<'b>(body: &'b [u8], kinds: &[String]) -> Cow<'b, [u8]> {
+    if kinds.is_empty() {
+        return Cow::Borrowed(body);
+    }
+    let mut out = Vec::with_capacity(body.len());
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        match refused_line(line, kinds) {
+            Some(refused) => out.extend_from_slice(refused.as_bytes()),
+            None => out.extend_from_slice(line),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// An `m=` line of one of these kinds, with port 0.
+fn refused_line(line: &[u8], kinds: &[String]) -> Option<String> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (kind, rest) = line.strip_prefix("m=")?.split_once(' ')?;
+    let is_named = kinds.iter().any(|named| named.eq_ignore_ascii_case(kind));
+    let (_port, rest) = rest.split_once(' ').filter(|_| is_named)?;
+    Some(format!("m={kind} 0 {rest}"))
+}
+
 /// Whether `sdp` bears this mark of [`finish`].
 pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
     sdp.attributes()
@@ -153,7 +179,9 @@ fn origin(
     let replace = options.replace;
     let address = if replace.origin { relay } else { own.address };
     let now = [own.username, own.session_id, address].map(str::to_owned);
-    let first = face.origin.get_or_insert_with(|| now.clone());
+    let first = face
+        .origin
+        .get_or_insert_with(|| now.each_ref().map(|word| bounded(word).to_owned()));
     let [username, id, address] = match (replace.origin_full, replace.username) {
         (true, _) => first.clone(),
         (false, true) => {
@@ -201,7 +229,7 @@ impl Writer<'_> {
             match line {
                 [b'o', b'=', ..] => origin_at = self.out.len(),
                 [b's', b'=', ..] => {
-                    let first = face.session_name.get_or_insert_with(|| line.to_vec());
+                    let first = face.session_name.get_or_insert_with(|| bounded_line(line));
                     match self.options.replace.session_name {
                         true => self.out.extend_from_slice(first),
                         false => self.out.extend_from_slice(line),
@@ -319,6 +347,26 @@ impl Writer<'_> {
         self.out.extend_from_slice(line.as_bytes());
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// The longest word of an `o=` line, and the longest `s=` line, that is kept of a description: each is as long as its call.
+/// A shorter one of a longer one is as good, as no more is asked of it than to stay the same (RFC 8866 section 5.2).
+const MAX_KEPT: usize = 255;
+
+fn bounded(word: &str) -> &str {
+    &word[..word.floor_char_boundary(MAX_KEPT)]
+}
+
+fn bounded_line(line: &[u8]) -> Vec<u8> {
+    let text = line.trim_ascii_end();
+    if text.len() <= MAX_KEPT {
+        return line.to_vec();
+    }
+    // What is no UTF-8 is cut where it is.
+    let is_start = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let at = (MAX_KEPT - 3..=MAX_KEPT).rev().find(is_start);
+    let kept = text.get(..at.unwrap_or(MAX_KEPT)).unwrap_or(text);
+    [kept, b"\r\n"].concat()
 }
 
 fn has_zeros(lines: &[&[u8]]) -> bool {

@@ -7,6 +7,7 @@
 //! - [`Encoding`], [`Value`]: the two ways to write a dictionary.
 //! - [`Request`], [`Command`]: what is asked for.
 //! - [`options`]: the flags and keys of offers and answers; what cannot be done is refused, by name.
+//! - [`verbs`]: the same of the other commands.
 //! - [`Cookies`]: answers that are kept for those who ask twice.
 //! - [`description`]: what is done to an SDP beyond its addresses.
 //! - [`made`]: SDP that is made here.
@@ -24,6 +25,7 @@ pub mod made;
 pub mod options;
 mod request;
 mod value;
+pub mod verbs;
 
 pub use cookies::{Cookies, Seen};
 pub use options::{Options, Refused};

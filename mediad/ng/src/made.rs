@@ -102,6 +102,11 @@ impl Sketch {
         &self.profile
     }
 
+    /// Whether its profile is one of SRTP's.
+    pub fn is_secure(&self) -> bool {
+        self.profile.to_ascii_uppercase().contains("SAVP")
+    }
+
     /// What its party sends to the one of `peer`, with whom it has agreed on the stream: the formats that both have, by the
     /// numbers of the one that takes them (RFC 3264 section 5.1). All of its own where they have no codec in common, as
     /// between a new offer and the answer to the one before.
@@ -147,12 +152,37 @@ impl Sketch {
         }
     }
 
-    /// Whether every codec of it is among those of `media`, by the same numbers; telephone events and comfort noise do not
+    /// Whether every codec of it is among those of its answer, by whatever numbers; telephone events and comfort noise do not
     /// count.
-    pub fn is_accepted_by(&self, media: &Media<'_, '_>) -> bool {
-        let accepted: Vec<_> = media.formats().collect();
+    pub fn is_accepted_by(&self, answer: &Self) -> bool {
         self.formats()
-            .all(|format| accepted.contains(&format) || self.is_beside(format))
+            .all(|format| self.is_beside(format) || self.same_of(format, answer).is_some())
+    }
+
+    /// The payload types that its answer numbers otherwise: as they were offered, and as whoever answered is to get them
+    /// (RFC 3264 section 6.1).
+    pub fn numbered_by(&self, answer: &Self) -> Vec<[u8; 2]> {
+        let both = self
+            .formats()
+            .filter_map(|own| Some([own, self.same_of(own, answer)?]));
+        let numbers = both.filter_map(|pair| match pair.map(str::parse) {
+            [Ok(own), Ok(theirs)] => Some([own, theirs]),
+            _ => None,
+        });
+        numbers.filter(|[own, theirs]| own != theirs).collect()
+    }
+
+    /// The format of `answer` that is this one of its own; the one of the same number where there are several.
+    fn same_of<'a>(&self, own: &str, answer: &'a Self) -> Option<&'a str> {
+        let map = self.map(own);
+        let same = |their: &&str| {
+            // An answer may number without another word what the offer has explained.
+            let their_map = answer.map(their).or(map.filter(|_| own == *their));
+            is_same((own, map), (their, their_map))
+        };
+        let mut all = answer.formats().filter(same).peekable();
+        let first = all.peek().copied();
+        all.find(|their| *their == own).or(first)
     }
 
     fn formats(&self) -> impl Iterator<Item = &str> {
@@ -250,14 +280,16 @@ mod tests {
             a=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=sendonly\r\na=label:1\r\n";
         assert_eq!(made.matches(one).count(), 2, "{made}");
         assert!(Sdp::parse(made.as_bytes()).is_ok());
-        assert!(sketch.is_accepted_by(&media[0]));
+        assert!(sketch.is_accepted_by(&sketch));
         let fewer = String::from_utf8(PHONE.to_vec()).unwrap();
         let without = |format: &str| fewer.replace(format, "");
         let (keyless, speechless) = (without(" 101\r\n"), without(" 96"));
         let accepts = |body: &str| {
             let body = body.replace("RTP/AVP 8a", "RTP/AVP 8\r\na");
             let body = body.replace("RTP/AVP 8 96a", "RTP/AVP 8 96\r\na");
-            sketch.is_accepted_by(&Sdp::parse(body.as_bytes()).unwrap().media()[0])
+            sketch.is_accepted_by(&Sketch::of(
+                &Sdp::parse(body.as_bytes()).unwrap().media()[0],
+            ))
         };
         assert!(accepts(&keyless), "{keyless}");
         assert!(!accepts(&speechless), "{speechless}");
@@ -286,6 +318,14 @@ mod tests {
             &*other.attributes,
             "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\na=ptime:20\r\n"
         );
+        // Who answers may number them otherwise, and is sent them so.
+        let answer = of(
+            "8 111 96",
+            "a=rtpmap:111 OPUS/48000/2\r\na=rtpmap:96 telephone-event/8000\r\n",
+        );
+        assert!(offered.is_accepted_by(&answer) && !offered.is_accepted_by(&of("8 111", "")));
+        assert_eq!(offered.numbered_by(&answer), [[96, 111], [101, 96]]);
+        assert_eq!(offered.numbered_by(&of("8 96 101", "")), [[0; 2]; 0]);
         // Nothing in common, or nothing that is a codec.
         assert_eq!(offered.towards(&of("0", "")), offered);
         assert_eq!(

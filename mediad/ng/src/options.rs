@@ -11,7 +11,7 @@ use crate::{
     attributes::Attributes,
     codecs::Codecs,
     flags::{self, Effect},
-    keys,
+    keys, verbs,
 };
 
 /// The longest delay of a deletion, in seconds.
@@ -60,8 +60,21 @@ pub struct Options {
     pub generate_rtcp: Option<bool>,
     /// Whether no media of the call is handed on.
     pub drop_traffic: Option<bool>,
+    /// Who hears its own media, and nobody else's.
+    pub echo: Option<Echo>,
     /// What was not understood, or is done otherwise.
     pub warnings: Vec<String>,
+}
+
+/// Whose media goes back to it, of the two of an offer or an answer. What the other one sends goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Who receives it.
+    Forward,
+    /// Who sent it.
+    Backward,
+    /// Each.
+    Both,
 }
 
 /// An address family.
@@ -158,8 +171,9 @@ pub struct Refused(pub Vec<String>);
 /// All that cannot be done, at once.
 pub fn read(request: &Request) -> Result<Options, Refused> {
     let mut reader = Reader {
-        is_publish: request.command == Command::Publish,
-        ..Reader::default()
+        command: request.command,
+        options: Options::default(),
+        refused: Vec::new(),
     };
     for (key, value) in request.fields() {
         reader.key(key, value);
@@ -172,121 +186,211 @@ pub fn read(request: &Request) -> Result<Options, Refused> {
 }
 
 impl Options {
-    /// Adds a warning; a request has sixteen at most.
+    /// Adds a warning; a request has a few at most.
     pub fn warn(&mut self, warning: String) {
-        if self.warnings.len() < 16 && !self.warnings.contains(&warning) {
+        if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
 }
 
-#[derive(Default)]
+/// Warnings of a request at most.
+pub(crate) const MAX_WARNINGS: usize = 16;
+
+/// The `m=` lines, by their kind, that are not to be offered on.
+///
+/// # Errors
+/// `sdp-media-remove` is no list of names.
+pub fn removed_media(request: &Request) -> Result<Vec<String>, Refused> {
+    let listed = request.get("sdp-media-remove").into_iter();
+    if listed
+        .clone()
+        .any(|value| matches!(value, Value::Dictionary(_) | Value::Integer(_)))
+    {
+        let why = "sdp-media-remove (write a list of media types: audio, video, image, …)";
+        return Err(Refused(vec![why.to_owned()]));
+    }
+    let flags = request.flags().filter_map(|flag| {
+        let at = flag.iter().position(|byte| *byte == b'=')?;
+        (keys::plain(&flag[..at]) == "sdp-media-remove").then_some(&flag[at + 1..])
+    });
+    let all = listed.flat_map(Value::texts).chain(flags);
+    Ok(all.map(keys::plain).collect())
+}
+
+/// Whether offers have such a key or flag.
+pub(crate) fn knows(name: &str) -> bool {
+    KEYS.iter().any(|(names, _)| names.contains(&name))
+        || flags::effect(name).is_some()
+        || PREFIXES.iter().any(|start| name.starts_with(start))
+}
+
+/// What flags of several words begin with.
+pub(crate) const PREFIXES: [&str; 12] = [
+    "replace-",
+    "rtcp-mux-",
+    "endpoint-learning-",
+    "from-tags-",
+    "codec-",
+    "transcode-",
+    "sdp-attr-",
+    "sdes-",
+    "osrtp-",
+    "t38-",
+    "t.38-",
+    "bundle-",
+];
+
+type Read = fn(&mut Reader, &str, &Value);
+
+/// The keys whose value matters.
+const KEYS: &[(&[&str], Read)] = &[
+    (&["flags"], |reader, _, value| {
+        value.texts().for_each(|flag| reader.flag(flag))
+    }),
+    (&["replace"], |reader, _, value| {
+        reader.each(value, Reader::replace)
+    }),
+    (&["rtcp-mux"], |reader, _, value| {
+        reader.each(value, Reader::mux)
+    }),
+    (&["direction"], |reader, _, value| {
+        let mut names = value.texts().map(|name| Some(text(name)));
+        reader.options.interfaces = [names.next().flatten(), names.next().flatten()];
+    }),
+    (&["interface"], |reader, _, value| {
+        let name = value.text().map(text);
+        reader.options.interfaces = [name.clone(), name];
+    }),
+    (&["from-interface", "to-interface"], |reader, key, value| {
+        reader.options.interfaces[usize::from(key == "to-interface")] = value.text().map(text);
+    }),
+    (&["received-from"], |reader, _, value| {
+        reader.received_from(value)
+    }),
+    (&["address-family"], |reader, key, value| {
+        match word(value).as_deref() {
+            Some("ip4" | "ipv4" | "inet") => reader.options.family = Some(Family::V4),
+            Some("ip6" | "ipv6" | "inet6") => reader.options.family = Some(Family::V6),
+            _ => reader.refuse(key, value, "write IP4 or IP6"),
+        }
+    }),
+    (&["media-address"], |reader, key, value| {
+        match address(value) {
+            Some(address) => reader.options.media_address = Some(address),
+            None => reader.refuse(key, value, "write an IP address"),
+        }
+    }),
+    (&["tos"], |reader, key, value| match value.integer() {
+        // As it was.
+        Some(..0) => {}
+        Some(tos) if u8::try_from(tos).is_ok() => reader.options.tos = u8::try_from(tos).ok(),
+        _ => reader.refuse(key, value, "write 0 to 255, or -1 for as it was"),
+    }),
+    (&["delete-delay"], |reader, key, value| {
+        match value.integer().and_then(|delay| u32::try_from(delay).ok()) {
+            Some(delay) if delay <= MAX_DELAY => reader.options.delete_delay = Some(delay),
+            _ => reader.refuse(key, value, "write seconds, a day at most"),
+        }
+    }),
+    (&["transport-protocol"], |reader, _, value| {
+        let wanted = value.text().map(|name| text(name).to_ascii_uppercase());
+        // The profile is the one that was answered anyway.
+        reader.options.profile = wanted.filter(|wanted| wanted != "ACCEPT");
+    }),
+    (&["sdp-attr"], |reader, key, value| {
+        if let Err(why) = reader.options.attributes.take(value) {
+            reader.refuse(key, value, why);
+        }
+    }),
+    // Read before the SDP is.
+    (&["sdp-media-remove"], |_, _, _| {}),
+    (&["generate-rtcp"], |reader, _, value| {
+        reader.options.generate_rtcp = Some(!keys::is_off(value));
+    }),
+    (&["drop-traffic"], |reader, key, value| {
+        match word(value).as_deref() {
+            Some("stop") => reader.options.drop_traffic = Some(false),
+            // Who says both wants it to stop.
+            Some("start") if reader.options.drop_traffic.is_none() => {
+                reader.options.drop_traffic = Some(true);
+            }
+            Some("start") => {}
+            _ => reader.refuse(key, value, "write start or stop"),
+        }
+    }),
+    (&["media-echo"], Reader::echo),
+    (&["codec"], |reader, _, value| reader.codecs(value)),
+    (&["ptime"], |reader, key, value| {
+        match value.integer().and_then(|ptime| u16::try_from(ptime).ok()) {
+            Some(0) => {}
+            Some(ptime) => reader.options.ptime = Some(ptime),
+            None => reader.refuse(key, value, "write milliseconds"),
+        }
+    }),
+    (&["endpoint-learning"], |reader, _, value| {
+        reader.learning(value)
+    }),
+    (&["ice"], |reader, key, value| {
+        match word(value).as_deref() {
+            Some("remove" | "default") => {}
+            _ => reader.refuse(key, value, "mediad is no ICE agent; use ICE=remove"),
+        }
+    }),
+    (&["dtls"], |reader, key, value| match keys::is_off(value) {
+        true => {}
+        false => reader.refuse(key, value, "SRTP is passed through, never made here"),
+    }),
+    (&["sdes"], |reader, _, value| {
+        reader.each(value, |reader, word| {
+            reader.flag(format!("sdes-{word}").as_bytes())
+        });
+    }),
+    (&["osrtp"], |reader, _, value| {
+        reader.each(value, |reader, word| {
+            reader.flag(format!("osrtp-{word}").as_bytes())
+        });
+    }),
+    (&["t.38", "t38"], |reader, key, value| {
+        reader.refuse(key, value, "T.38 is passed through, never made here");
+    }),
+    (&["record-call"], |reader, _, value| {
+        reader.options.record = !keys::is_off(value)
+    }),
+    // Of recordings; read by who begins them.
+    (&["recording-method"], |_, _, _| {}),
+];
+
 struct Reader {
+    command: Command,
     options: Options,
-    is_publish: bool,
     refused: Vec<String>,
 }
 
 impl Reader {
     fn key(&mut self, key: &str, value: &Value) {
-        match key {
-            "flags" => value.texts().for_each(|flag| self.flag(flag)),
-            // One text with all flags, as Kamailio sends them unparsed.
-            "rtpp-flags" => value
-                .texts()
-                .flat_map(|text| text.split(u8::is_ascii_whitespace))
-                .filter(|flag| !flag.is_empty())
-                .for_each(|flag| self.flag(flag)),
-            "replace" => self.each(value, Self::replace),
-            "rtcp-mux" => self.each(value, Self::mux),
-            "direction" => {
-                let names = value
-                    .texts()
-                    .map(|name| String::from_utf8_lossy(name).into_owned());
-                let mut names = names.map(Some);
-                self.options.interfaces = [names.next().flatten(), names.next().flatten()];
+        let own = flags::find(verbs::table(self.command), key);
+        let known = KEYS.iter().find(|(names, _)| names.contains(&key));
+        match known.filter(|_| own.is_none()) {
+            Some((_, read)) => read(self, key, value),
+            None => self.named(key, Some(value)),
+        }
+    }
+
+    fn echo(&mut self, key: &str, value: &Value) {
+        let echo = match word(value).as_deref() {
+            Some("blackhole" | "sinkhole") => {
+                self.options.drop_traffic = Some(true);
+                return;
             }
-            "interface" => {
-                let name = value
-                    .text()
-                    .map(|name| String::from_utf8_lossy(name).into_owned());
-                self.options.interfaces = [name.clone(), name];
-            }
-            "from-interface" | "to-interface" => {
-                let name = value
-                    .text()
-                    .map(|name| String::from_utf8_lossy(name).into_owned());
-                self.options.interfaces[usize::from(key == "to-interface")] = name;
-            }
-            "received-from" => self.received_from(value),
-            "address-family" => match value.text().map(keys::plain).as_deref() {
-                Some("ip4" | "ipv4" | "inet") => self.options.family = Some(Family::V4),
-                Some("ip6" | "ipv6" | "inet6") => self.options.family = Some(Family::V6),
-                _ => self.refuse(key, value, "write IP4 or IP6"),
-            },
-            "media-address" => match address(value) {
-                Some(address) => self.options.media_address = Some(address),
-                None => self.refuse(key, value, "write an IP address"),
-            },
-            "tos" => match value.integer() {
-                // As it was.
-                Some(..0) => {}
-                Some(tos) if u8::try_from(tos).is_ok() => self.options.tos = u8::try_from(tos).ok(),
-                _ => self.refuse(key, value, "write 0 to 255, or -1 for as it was"),
-            },
-            "delete-delay" => match value.integer().and_then(|delay| u32::try_from(delay).ok()) {
-                Some(delay) if delay <= MAX_DELAY => self.options.delete_delay = Some(delay),
-                _ => self.refuse(key, value, "write seconds, a day at most"),
-            },
-            "transport-protocol" => {
-                let wanted = value
-                    .text()
-                    .map(|text| String::from_utf8_lossy(text).to_ascii_uppercase());
-                // The profile is the one that was answered anyway.
-                self.options.profile = wanted.filter(|wanted| wanted != "ACCEPT");
-            }
-            "sdp-attr" => {
-                if let Err(why) = self.options.attributes.take(value) {
-                    self.refuse(key, value, why);
-                }
-            }
-            "generate-rtcp" => self.options.generate_rtcp = Some(!keys::is_off(value)),
-            "drop-traffic" => match value.text().map(keys::plain).as_deref() {
-                Some("stop") => self.options.drop_traffic = Some(false),
-                // Who says both wants it to stop.
-                Some("start") if self.options.drop_traffic.is_none() => {
-                    self.options.drop_traffic = Some(true);
-                }
-                Some("start") => {}
-                _ => self.refuse(key, value, "write start or stop"),
-            },
-            "media-echo" => match value.text().map(keys::plain).as_deref() {
-                Some("blackhole" | "sinkhole") => self.options.drop_traffic = Some(true),
-                _ => self.refuse(key, value, "mediad sends nobody's media back"),
-            },
-            "codec" => self.codecs(value),
-            "ptime" => match value.integer().and_then(|ptime| u16::try_from(ptime).ok()) {
-                Some(0) => {}
-                Some(ptime) => self.options.ptime = Some(ptime),
-                None => self.refuse(key, value, "write milliseconds"),
-            },
-            "endpoint-learning" => self.learning(value),
-            "ice" => match value.text().map(keys::plain).as_deref() {
-                Some("remove" | "default") => {}
-                _ => self.refuse(key, value, "mediad is no ICE agent; use ICE=remove"),
-            },
-            "dtls" if !keys::is_off(value) => {
-                self.refuse(key, value, "SRTP is passed through, never made here");
-            }
-            "sdes" => self.each(value, |reader, word| {
-                reader.flag(format!("sdes-{word}").as_bytes());
-            }),
-            "osrtp" => self.each(value, |reader, word| {
-                reader.flag(format!("osrtp-{word}").as_bytes());
-            }),
-            "t.38" | "t38" => self.refuse(key, value, "T.38 is passed through, never made here"),
-            "record-call" => self.options.record = !keys::is_off(value),
-            _ => self.named(key, Some(value)),
+            Some("forward" | "fwd" | "fw") => Echo::Forward,
+            Some("backward" | "backwards" | "reverse" | "back" | "bkw" | "bk") => Echo::Backward,
+            Some("both") => Echo::Both,
+            _ => return self.refuse(key, value, "write blackhole, forward, backwards or both"),
+        };
+        match self.command {
+            Command::Publish => self.refuse(key, value, "who only sends hears nothing"),
+            _ => self.options.echo = Some(echo),
         }
     }
 
@@ -334,6 +438,10 @@ impl Reader {
         } else if part("t38-").or_else(|| part("t.38-")).is_some() {
             self.refused
                 .push(format!("{name} (T.38 is passed through, never made here)"));
+        } else if let Some(codec) = part("transcode-") {
+            self.codec("transcode", &codec);
+        } else if part("bundle-").is_some() {
+            self.named("bundle", None);
         } else {
             self.named(&name, None);
         }
@@ -344,7 +452,8 @@ impl Reader {
         if value.is_some_and(keys::is_off) {
             return;
         }
-        match flags::effect(name) {
+        let own = flags::find(verbs::table(self.command), name);
+        match own.or_else(|| flags::effect(name)) {
             Some(Effect::Set(set)) => set(&mut self.options),
             Some(Effect::Nothing) => {}
             Some(Effect::Otherwise(why)) => self.options.warn(format!("{name}: {why}")),
@@ -457,7 +566,7 @@ impl Reader {
             "except" => codecs.except.push(name),
             "offer" => codecs.offer.push(name),
             // Which of a publisher's codecs is taken.
-            "accept" if self.is_publish => codecs.accept.push(name),
+            "accept" if self.command == Command::Publish => codecs.accept.push(name),
             "accept" | "ignore" => {
                 let why = format!("codec {word}: of no effect, since nothing is transcoded");
                 self.options.warn(why);
@@ -476,6 +585,14 @@ impl Reader {
         self.refused
             .push(format!("{key}={} ({why})", value.shown()));
     }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn word(value: &Value) -> Option<String> {
+    value.text().map(keys::plain)
 }
 
 fn address(value: &Value) -> Option<IpAddr> {

@@ -1,6 +1,7 @@
 //! What is asked for.
 
 use crate::{
+    flags::READ,
     keys,
     value::{DecodeError, Dictionary, Encoding, Value},
 };
@@ -70,6 +71,18 @@ macro_rules! commands {
         impl Command {
             /// Every one that has a name.
             pub const ALL: &[Self] = &[$(Self::$command),*];
+
+            /// Whether it takes the options of an offer: [`options::read`](crate::options::read) reads them.
+            pub const fn has_options(self) -> bool {
+                matches!(
+                    self,
+                    Self::Offer
+                        | Self::Answer
+                        | Self::Publish
+                        | Self::SubscribeRequest
+                        | Self::SubscribeAnswer
+                )
+            }
 
             /// As it is written in a request.
             pub const fn name(self) -> &'static str {
@@ -162,20 +175,53 @@ impl Request {
         for (key, value) in written {
             fields.insert(keys::plain(&key).into_bytes(), value);
         }
-        for name in NAMES {
-            let text = fields.get(name.as_bytes()).and_then(Value::text);
-            if text.is_some_and(|text| text.len() > MAX_NAME) {
-                return Err(RequestError::TooLong(name));
-            }
-        }
         let command = fields.get(b"command".as_slice()).and_then(Value::text);
         let command = keys::plain(command.ok_or(RequestError::NoCommand)?);
         let known = Command::ALL.iter();
         let mut known = known.filter(|known| keys::is_plain_of(&command, known.name()));
-        Ok(Self {
+        let mut request = Self {
             command: known.next().copied().unwrap_or(Command::Unknown),
             fields,
-        })
+        };
+        request.spread();
+        match request.long_name() {
+            Some(name) => Err(RequestError::TooLong(name)),
+            None => Ok(request),
+        }
+    }
+
+    /// Takes the one text of flags apart that newer clients send, and keys out of the flags: `from-tag=a`.
+    fn spread(&mut self) {
+        if let Some(one) = self.fields.remove(b"rtpp-flags".as_slice()) {
+            let texts = one.texts();
+            let words = texts.flat_map(|text| text.split(u8::is_ascii_whitespace));
+            let words = words.filter(|word| !word.is_empty());
+            let flags: Vec<_> = self.flags().chain(words).map(Value::from_text).collect();
+            self.fields.insert(b"flags".to_vec(), Value::List(flags));
+        }
+        let keys = self.flags().filter_map(|flag| {
+            let at = flag.iter().position(|byte| *byte == b'=')?;
+            let key = keys::plain(&flag[..at]);
+            // The others of an offer are its options.
+            let is_key = !self.command.has_options() || READ.contains(&key.as_str());
+            is_key.then(|| (key.into_bytes(), Value::from_text(&flag[at + 1..])))
+        });
+        for (key, value) in keys.collect::<Vec<_>>() {
+            self.fields.entry(key).or_insert(value);
+        }
+    }
+
+    fn long_name(&self) -> Option<&'static str> {
+        let is_long = |name: &&str| {
+            let text = self.get(name).and_then(Value::text);
+            text.is_some_and(|text| text.len() > MAX_NAME)
+        };
+        NAMES.into_iter().find(is_long)
+    }
+
+    /// The flags as they were written.
+    pub fn flags(&self) -> impl Iterator<Item = &[u8]> {
+        self.get("flags").into_iter().flat_map(Value::texts)
     }
 
     /// All keys but `command`, in order.
@@ -238,8 +284,7 @@ impl Request {
 
     /// Whether `flag` stands in `flags`, or is a key with any value but `no`, `none`, `off` and the like.
     pub fn has_flag(&self, flag: &str) -> bool {
-        let listed = self.get("flags").into_iter().flat_map(Value::texts);
-        listed.map(keys::plain).any(|name| name == flag)
+        self.flags().map(keys::plain).any(|name| name == flag)
             || self.get(flag).is_some_and(|value| !keys::is_off(value))
     }
 }

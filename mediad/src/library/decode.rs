@@ -10,14 +10,14 @@ const LONGEST: usize = 3600 * RATE as usize;
 /// Samples that are converted at once.
 const PIECE: usize = 4096;
 
-/// What a file has, and its content type where one is known. Otherwise, why it cannot be played.
-pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<Vec<i16>, String> {
-    let samples = match kind {
+/// What a file has, and the rate that it had it at; `kind` is its content type where one is known. Otherwise, why it
+/// cannot be played.
+pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<(Vec<i16>, u32), String> {
+    let (samples, rate) = match kind {
         Some("audio/basic" | "audio/x-mulaw" | "audio/ulaw" | "audio/pcmu") if !is_riff(bytes) => {
-            bytes
-                .iter()
-                .map(|octet| g711::decode_ulaw(*octet))
-                .collect()
+            let octets = bytes.iter();
+            let samples: Vec<_> = octets.map(|octet| g711::decode_ulaw(*octet)).collect();
+            (samples, RATE)
         }
         _ if is_riff(bytes) => wav(bytes)?,
         _ if nanomp3::detect(bytes) => mp3(bytes)?,
@@ -27,14 +27,14 @@ pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<Vec<i16>, String>
     if samples.is_empty() {
         return Err("the file has no audio".to_owned());
     }
-    Ok(samples)
+    Ok((samples, rate))
 }
 
 fn is_riff(bytes: &[u8]) -> bool {
     matches!(bytes.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"))
 }
 
-fn wav(bytes: &[u8]) -> Result<Vec<i16>, String> {
+fn wav(bytes: &[u8]) -> Result<(Vec<i16>, u32), String> {
     let wav = Wav::parse(bytes).map_err(|error| error.to_string())?;
     let mut out = Out::new(wav.rate)?;
     let mut piece = Vec::with_capacity(PIECE);
@@ -46,10 +46,10 @@ fn wav(bytes: &[u8]) -> Result<Vec<i16>, String> {
         }
     }
     out.push(&piece)?;
-    Ok(out.finish())
+    Ok((out.finish(), wav.rate))
 }
 
-fn mp3(bytes: &[u8]) -> Result<Vec<i16>, String> {
+fn mp3(bytes: &[u8]) -> Result<(Vec<i16>, u32), String> {
     let options = nanomp3::Options::default().skip_scan(true);
     let mut reader = SliceReader::<i16>::with_options(bytes, options);
     let Some(channels) = reader.channels() else {
@@ -59,7 +59,8 @@ fn mp3(bytes: &[u8]) -> Result<Vec<i16>, String> {
         nanomp3::Channels::Mono => 1,
         nanomp3::Channels::Stereo => 2,
     };
-    let mut out = Out::new(reader.sample_rate())?;
+    let rate = reader.sample_rate();
+    let mut out = Out::new(rate)?;
     let mut mono = Vec::new();
     while let Some(frame) = reader.read_frame().map_err(|error| error.to_string())? {
         mono.clear();
@@ -70,7 +71,7 @@ fn mp3(bytes: &[u8]) -> Result<Vec<i16>, String> {
         }));
         out.push(&mono)?;
     }
-    Ok(out.finish())
+    Ok((out.finish(), rate))
 }
 
 /// Audio at telephony's rate, no more of it than may be.

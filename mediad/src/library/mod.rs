@@ -56,6 +56,8 @@ const UNIT: usize = 64 << 10;
 pub struct Clip {
     /// Linear.
     pub samples: Box<[i16]>,
+    /// Samples a second that it had before.
+    pub(crate) rate: u32,
     /// Its part of what may be held at once, where it is the library's.
     _held: Option<OwnedSemaphorePermit>,
 }
@@ -65,6 +67,7 @@ impl Clip {
     pub(crate) fn made(samples: Vec<i16>) -> Arc<Self> {
         Arc::new(Self {
             samples: samples.into(),
+            rate: RATE,
             _held: None,
         })
     }
@@ -249,7 +252,7 @@ impl Shared {
             let _permit = permit;
             decode::clip(kind.as_deref(), &bytes)
         });
-        let samples = match decoded.await {
+        let (samples, rate) = match decoded.await {
             Ok(clip) => clip.map_err(|why| AudioTrouble::Format(format!("{name}: {why}")))?,
             Err(_) => return Err(AudioTrouble::Format(format!("{name}: the file is damaged"))),
         };
@@ -263,6 +266,7 @@ impl Shared {
         })?;
         Ok(Arc::new(Clip {
             samples: samples.into(),
+            rate,
             _held: Some(held),
         }))
     }

@@ -322,12 +322,17 @@ impl Call {
         all.find(|party| party.is(tag))?.label.as_deref()
     }
 
+    /// The stream of a session.
+    pub(super) fn stream(&self, session: SessionId) -> Option<&Stream> {
+        let streams = self.branches.iter().flat_map(|branch| &branch.streams);
+        let mut streams = streams.flatten();
+        streams.find(|stream| stream.session.id == session)
+    }
+
     /// What the party sends in a stream that is heard: of what it has said of its formats what the other one takes, once
     /// that is known.
     pub(super) fn sketch(&self, source: &Source) -> Option<Sketch> {
-        let streams = self.branches.iter().flat_map(|branch| &branch.streams);
-        let mut streams = streams.flatten();
-        let stream = streams.find(|stream| stream.session.id == source.session)?;
+        let stream = self.stream(source.session)?;
         let [own, other] =
             [source.side, source.side.other()].map(|side| &stream.sketches[index(side)]);
         let own = own.as_ref()?;

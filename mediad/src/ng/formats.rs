@@ -45,6 +45,13 @@ impl Formats {
         })
     }
 
+    /// The payload types of all its telephone events, as [`Remote::more_events`] has them.
+    pub(super) fn event_types(&self) -> u128 {
+        let bits = self.events.iter();
+        let bits = bits.filter_map(|(number, _)| 1_u128.checked_shl((*number).into()));
+        bits.fold(0, |all, bit| all | bit)
+    }
+
     /// What `peer` numbers otherwise than this party. Each is to send what the other one has named. Where one does not, and
     /// sends its own numbers, they are put right where they are those of no format of this party: there is no mistaking
     /// them.
@@ -75,6 +82,12 @@ impl Formats {
 
 /// Tells the engine of two who have agreed on a stream what of it they number differently.
 pub(super) fn pair([one, other]: [&mut Remote; 2], [own, theirs]: [&Formats; 2]) {
+    for (remote, formats) in [(&mut *one, own), (&mut *other, theirs)] {
+        remote.more_events = match remote.events {
+            Some(_) => formats.event_types(),
+            None => 0,
+        };
+    }
     one.types = own.types(theirs);
     other.types = theirs.types(own);
 }

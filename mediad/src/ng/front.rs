@@ -23,7 +23,7 @@ use control::{
     Client, config,
     media::{Handling, Media},
 };
-use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary};
+use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary, verbs};
 use prometheus::IntCounterVec;
 use tokio::sync::watch::Receiver;
 use tracing::{info, warn};
@@ -205,6 +205,11 @@ impl Front {
             let command = request.command.name();
             Err(Refusal::Unsupported { command, why })
         };
+        let is_known = request.command != Command::Unknown;
+        let warnings = match request.command.has_options() || !is_known {
+            true => Vec::new(),
+            false => verbs::check(request)?,
+        };
         let mut answer = match request.command {
             Command::Ping => Ok(dictionary([("result", Value::from_text("pong"))])),
             Command::Offer => {
@@ -245,6 +250,7 @@ impl Front {
             Command::Transform => no("it does not transcode"),
             Command::Unknown => Err(Refusal::Unrecognized),
         }?;
+        shown::warn(&warnings, &mut answer);
         let ok = || Value::from_text("ok");
         answer.entry(b"result".to_vec()).or_insert_with(ok);
         Ok(answer)

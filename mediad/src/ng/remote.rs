@@ -103,6 +103,7 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
         rtp.set_ip(ip);
         rtcp.set_ip(ip);
     }
+    let formats = Formats::of(media);
     let mut codecs = media.codecs();
     let codec = codecs.next();
     let payload_type = media
@@ -127,7 +128,8 @@ fn remote(media: &Media<'_, '_>, instead: Option<IpAddr>) -> Result<Remote, SdpE
             clock_rate,
             ptime_ms: media.ptime().unwrap_or(PTIME),
         },
-        events: Formats::of(media).events(clock_rate),
+        events: formats.events(clock_rate),
+        more_events: formats.event_types(),
         // Known when the other party has agreed.
         types: Vec::new(),
         secure: media.is_srtp(),

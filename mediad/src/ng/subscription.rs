@@ -1,7 +1,11 @@
 //! Who hears parties of a call beside the others.
 
-use control::media::{Local, SessionId, Side};
-use ng::description::Face;
+use std::net::SocketAddr;
+
+use control::media::{Local, MAX_MONITOR_TYPES, SessionId, Side, TypePair};
+use ng::{description::Face, made::Sketch};
+
+use super::call::{Call, index};
 
 /// A party of a call that only hears.
 #[derive(Debug)]
@@ -12,6 +16,8 @@ pub(super) struct Subscription {
     pub(super) number: u64,
     /// What it was shown.
     pub(super) face: Face,
+    /// The media interface that it was asked to be on.
+    pub(super) interface: Option<String>,
     /// One for each `m=` line of its description.
     pub(super) sources: Vec<Source>,
 }
@@ -31,6 +37,42 @@ pub(super) struct Source {
     pub(super) local: Local,
     /// The session is over.
     pub(super) gone: bool,
+    /// Where it goes, and what the listener has said of its formats.
+    pub(super) to: Option<[SocketAddr; 2]>,
+    pub(super) answered: Option<Sketch>,
+    /// The payload types that are changed on the way there.
+    pub(super) types: Vec<TypePair>,
+}
+
+impl Source {
+    /// The payload types to be changed, so that the listener has its own numbers: from those of the party, which are those
+    /// that were offered, or where it does not keep to what its peer has said, others.
+    pub(super) fn types(&self, call: &Call) -> Vec<TypePair> {
+        let sketch = call.sketch(self);
+        let (Some(sketch), Some(answered)) = (sketch, &self.answered) else {
+            return Vec::new();
+        };
+        let numbers = sketch.numbered_by(answered);
+        let stream = call.stream(self.session);
+        let peer = stream.and_then(|stream| stream.remotes[index(self.side.other())].as_ref());
+        let strays = peer.map_or(&[][..], |peer| &peer.types);
+        let own = |offered: u8| {
+            let pair = numbers.iter().find(|[from, _]| *from == offered);
+            pair.map_or(offered, |[_, to]| *to)
+        };
+        let kept = numbers
+            .iter()
+            .filter(|[from, _]| strays.iter().all(|stray| stray.theirs != *from));
+        let kept = kept.map(|[from, to]| TypePair {
+            theirs: *from,
+            own: *to,
+        });
+        let put_right = strays.iter().map(|stray| TypePair {
+            theirs: stray.theirs,
+            own: own(stray.own),
+        });
+        kept.chain(put_right).take(MAX_MONITOR_TYPES).collect()
+    }
 }
 
 impl Subscription {

@@ -11,6 +11,8 @@ pub(super) struct Wanted {
     pub(super) silenced: bool,
     /// `drop-traffic`, and `media-echo` without an echo: the keys too.
     pub(super) dropped: bool,
+    /// `media-echo`: it goes back, and nowhere else.
+    pub(super) echoed: bool,
     /// `block DTMF`.
     pub(super) keys: KeyFilter,
 }
@@ -22,6 +24,7 @@ impl Wanted {
             blocked: self.blocked || other.blocked,
             silenced: self.silenced || other.silenced,
             dropped: self.dropped || other.dropped,
+            echoed: self.echoed || other.echoed,
             keys: match self.keys {
                 KeyFilter::Pass => other.keys,
                 keys => keys,
@@ -32,10 +35,14 @@ impl Wanted {
     /// As the engine has it.
     pub(super) const fn filter(self) -> Filter {
         Filter {
-            media: match (self.blocked || self.dropped, self.silenced) {
-                (true, _) => MediaFilter::Drop,
-                (false, true) => MediaFilter::Silence,
-                (false, false) => MediaFilter::Pass,
+            media: if self.blocked || self.dropped {
+                MediaFilter::Drop
+            } else if self.echoed {
+                MediaFilter::Echo
+            } else if self.silenced {
+                MediaFilter::Silence
+            } else {
+                MediaFilter::Pass
             },
             keys: if self.dropped {
                 KeyFilter::Drop
@@ -51,6 +58,7 @@ impl Wanted {
             (self.blocked, "block media"),
             (self.silenced, "silence media"),
             (self.dropped, "drop traffic"),
+            (self.echoed, "media echo"),
             (self.keys != KeyFilter::Pass, "block DTMF"),
         ];
         words
@@ -85,6 +93,12 @@ mod tests {
             ..Wanted::default()
         };
         assert_eq!(both.with(keys).filter().keys, KeyFilter::As(3));
+        let echoed = Wanted {
+            echoed: true,
+            ..silenced
+        };
+        assert_eq!(echoed.filter().media, MediaFilter::Echo);
+        assert_eq!(both.with(echoed).filter().media, MediaFilter::Drop);
         let dropped = Wanted {
             dropped: true,
             ..keys

@@ -3,7 +3,7 @@
 use control::Fault;
 use control::FaultCode;
 use control::media::{
-    Family, Handling, Leg as LegRequest, Local, MAX_MONITORS, Monitor, Unmonitor,
+    Family, Handling, Leg as LegRequest, Local, MAX_MONITOR_TYPES, MAX_MONITORS, Monitor, Unmonitor,
 };
 
 use super::Shard;
@@ -21,10 +21,17 @@ impl<I: PacketIo> Shard<I> {
             family,
             interface,
             to,
+            types,
         } = monitor;
         let index = self.find(id)?;
         let session = self.relay.session(index).ok_or_else(|| not_found(id))?;
         let invalid = |message| Err(Fault::new(FaultCode::Invalid, message));
+        if types.len() > MAX_MONITOR_TYPES {
+            return invalid(format!(
+                "session {id}: who hears it may number {MAX_MONITOR_TYPES} formats otherwise, not {}",
+                types.len()
+            ));
+        }
         for address in to.iter().flatten() {
             if session.owns(*address) {
                 return invalid(format!(
@@ -44,6 +51,7 @@ impl<I: PacketIo> Shard<I> {
         let local = match known {
             Some(listener) => {
                 listener.to = to;
+                listener.types = types;
                 listener.leg.shown()
             }
             None if is_full => {
@@ -64,7 +72,12 @@ impl<I: PacketIo> Shard<I> {
                 self.relay.copies.prepare();
                 let local = leg.shown();
                 let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
-                let listener = Listener { number, leg, to };
+                let listener = Listener {
+                    number,
+                    leg,
+                    to,
+                    types,
+                };
                 session.split(of).0.monitors.push(listener);
                 self.publish_load();
                 local

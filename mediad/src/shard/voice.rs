@@ -191,7 +191,7 @@ impl<I: PacketIo> Shard<I> {
         let (leg, other) = session.split(play.hears);
         let fault = fault_of(leg, other);
         let voice = leg.voice.as_mut()?;
-        let waits = voice.begin(play.job, play.loops);
+        let waits = voice.begin(play);
         if let Some(why) = fault {
             voice.stop(play.job);
             let result = Err(AudioTrouble::Engine(why.to_owned()));

@@ -605,6 +605,7 @@ fn line(media: &sdp::Media<'_, '_>) -> Result<Line, SdpError> {
         // Known when the other party has agreed.
         events: None,
         types: Vec::new(),
+        more_events: 0,
         secure: media.is_srtp(),
     };
     let events = media.codecs().filter(|codec| {

@@ -231,3 +231,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_a_party_is_bounded_and_stays_the_same() {
+    let options = with("\"replace\":[\"origin-full\",\"session name\",\"username\"]");
+    let long = "é".repeat(4_000);
+    let body = OFFER
+        .replace("o=phone", &format!("o={long}"))
+        .replace("s=call", &format!("s={long}"));
+    let mut face = Face::default();
+    let first = shown(&body, &options, false, &mut face);
+    assert!(first.len() < OFFER.len() + 4 * MAX_KEPT, "{first}");
+    let kept = "é".repeat(127);
+    assert!(first.starts_with(&format!("v=0\r\no={kept} 7 ")), "{first}");
+    assert!(
+        first.contains(&format!("\r\ns={}\r\n", "é".repeat(126))),
+        "{first}"
+    );
+    assert_eq!(shown(OFFER, &options, false, &mut face), first);
+    // What the party says itself passes as it is.
+    let plain = shown(&body, &with("\"a\":0"), false, &mut Face::default());
+    assert!(plain.contains(&format!("o={long} ")) && plain.contains(&format!("s={long}\r\n")));
+    assert_eq!(bounded_line(&[b's', b'=', 0xff]), [b's', b'=', 0xff]);
+    let bytes = bounded_line(&[0xbf; 1_000]);
+    assert_eq!(bytes.len(), MAX_KEPT + 2);
+}
+
+#[test]
+fn streams_that_are_not_to_be_offered_are_refused_in_their_places() {
+    let body = "v=0\r\nm=video 4 RTP/AVP 96\r\na=x\r\nm=audio 6 RTP/AVP 0\r\nm=Image 8/2 udptl t38\nm=x\r\n";
+    let kinds = ["video".to_owned(), "image".to_owned()];
+    let without = |kinds| String::from_utf8(without(body.as_bytes(), kinds).into_owned()).unwrap();
+    assert_eq!(
+        without(&kinds),
+        "v=0\r\nm=video 0 RTP/AVP 96\r\na=x\r\nm=audio 6 RTP/AVP 0\r\nm=Image 0 udptl t38\nm=x\r\n"
+    );
+    assert_eq!(without(&[]), body);
+}

@@ -54,7 +54,14 @@ fn what_is_not_there_is_refused_by_name() {
         (r#""T.38":["decode"]"#, "t.38=[decode]"),
         (r#""flags":["T38-decode"]"#, "t38-decode"),
         (r#""flags":["RTCP mirror"]"#, "rtcp-mirror"),
-        (r#""media-echo":"forward""#, "media-echo=forward"),
+        (r#""media-echo":"loud""#, "media-echo=loud"),
+        (r#""inbound-peer":"192.0.2.1""#, "inbound-peer"),
+        (
+            r#""flags":["WebRTC","exclude recording"]"#,
+            "webrtc (SRTP is passed through, never made here); exclude-recording (",
+        ),
+        (r#""flags":["transcode-opus"]"#, "codec transcode opus"),
+        (r#""flags":["BUNDLE-offer"]"#, "bundle"),
         (r#""drop-traffic":"maybe""#, "drop-traffic=maybe"),
         (r#""trigger":"*1""#, "trigger"),
         (r#""flags":["block short"]"#, "block-short"),
@@ -68,7 +75,6 @@ fn what_is_not_there_is_refused_by_name() {
             "none, audio or video",
         ),
         (r#""flags":["sdp-attr-add"]"#, "sdp-attr=sdp-attr-add"),
-        (r#""sdp-media-remove":["video"]"#, "sdp-media-remove"),
         (r#""template":"WebRTC""#, "template"),
     ] {
         let error = read(options).unwrap_err();
@@ -152,6 +158,70 @@ fn what_is_made_dropped_and_left_out_is_said_by_flags_and_keys() {
         read(r#""media echo":"blackhole""#).unwrap().drop_traffic,
         Some(true)
     );
+}
+
+#[test]
+fn an_echo_and_what_is_not_offered_on_are_said_by_words() {
+    for (word, echo) in [
+        ("forward", Echo::Forward),
+        ("backwards", Echo::Backward),
+        ("both", Echo::Both),
+    ] {
+        assert_eq!(
+            read(&format!("\"media-echo\":\"{word}\"")).unwrap().echo,
+            Some(echo)
+        );
+        assert_eq!(
+            read(&format!("\"flags\":[\"media-echo={word}\"]"))
+                .unwrap()
+                .echo,
+            Some(echo)
+        );
+    }
+    let removed = |options: &str| {
+        let body = format!("{{\"command\":\"offer\",\"call-id\":\"x\",{options}}}");
+        let request = Request::parse(Encoding::Json, body.as_bytes()).unwrap();
+        assert!(super::read(&request).unwrap().warnings.is_empty());
+        removed_media(&request).map_err(|refused| refused.to_string())
+    };
+    assert_eq!(
+        removed(r#""sdp-media-remove":["Video","image"]"#).unwrap(),
+        ["video", "image"]
+    );
+    assert_eq!(
+        removed(r#""flags":["sdp-media-remove=video"]"#).unwrap(),
+        ["video"]
+    );
+    assert!(removed(r#""sdp-media-remove":7"#).is_err());
+    assert!(removed(r#""ptime":20"#).unwrap().is_empty());
+}
+
+#[test]
+fn who_publishes_or_listens_is_told_what_is_not_for_them() {
+    let read = |command: &str, options: &str| {
+        let body = format!("{{\"command\":\"{command}\",\"call-id\":\"x\",{options}}}");
+        let request = Request::parse(Encoding::Json, body.as_bytes()).unwrap();
+        super::read(&request).map_err(|refused| refused.to_string())
+    };
+    let error = read("publish", r#""media-echo":"both""#).unwrap_err();
+    assert!(error.contains("media-echo=both"), "{error}");
+    let published = read("publish", r#""drop-traffic":"start","record call":"yes""#).unwrap();
+    assert!(published.drop_traffic == Some(true) && published.record);
+    let error = read(
+        "subscribe request",
+        r#""drop-traffic":"start","flags":["record call","mix"]"#,
+    )
+    .unwrap_err();
+    for name in ["drop-traffic (write", "record-call (use", "mix ("] {
+        assert!(error.contains(name), "{error}");
+    }
+    let heard = read(
+        "subscribe request",
+        r#""TOS":184,"flags":["strict source"]"#,
+    )
+    .unwrap();
+    assert_eq!(heard.warnings.len(), 2, "{:?}", heard.warnings);
+    assert_eq!((heard.tos, heard.sources.strict), (None, false));
 }
 
 proptest! {

@@ -207,6 +207,7 @@ impl Party {
                 audio_rate: 8000,
             }),
             types: Vec::new(),
+            more_events: 0,
             secure: false,
         }
     }

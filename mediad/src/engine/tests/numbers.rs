@@ -90,6 +90,8 @@ async fn one_stream_goes_on_whoever_speaks(datapath: &str) {
         hears: Side::A,
         audio: Audio::Ringback("de".into()),
         loops: 0,
+        start: 0,
+        limit_ms: 0,
     });
     orders(&bed, vec![VoiceOrder::Join(true), ringback]).await;
     let mut heard: Vec<_> = (0..5).map(|_| numbers(&alice.receive().0)).collect();
@@ -159,6 +161,8 @@ async fn a_key_does_not_break_up_where_something_is_played(datapath: &str) {
         hears: Side::A,
         audio: Audio::Ringback("de".into()),
         loops: 0,
+        start: 0,
+        limit_ms: 0,
     });
     orders(&bed, vec![ringback]).await;
     alice.receive();

@@ -128,6 +128,7 @@ async fn monitor(bed: &Bed, number: u64, to: Option<[SocketAddr; 2]>) -> Result<
         family: Family::V4,
         interface: None,
         to,
+        types: Vec::new(),
     };
     match bed.ask(Request::Monitor(monitor)).await? {
         Response::Monitor(local) => Ok(local),

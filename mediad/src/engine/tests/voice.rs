@@ -30,6 +30,8 @@ fn play(job: u32, audio: Audio, loops: u32) -> VoiceOrder {
         hears: Side::A,
         audio,
         loops,
+        start: 0,
+        limit_ms: 0,
     })
 }
 

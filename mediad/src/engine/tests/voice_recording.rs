@@ -223,6 +223,8 @@ async fn both_sides_of_joined_parties_are_recorded_until_the_session_ends(datapa
         hears: Side::A,
         audio: Audio::File(path.display().to_string()),
         loops: 1,
+        start: 0,
+        limit_ms: 0,
     });
     // What this process was late with has its place.
     sleep(Duration::from_millis(200)).await;

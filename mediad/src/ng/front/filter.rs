@@ -1,7 +1,7 @@
 //! What of the parties' media is handed on: blocked, silenced, keys held back.
 
 use control::media::{KeyFilter, Side};
-use ng::{Dictionary, Request};
+use ng::{Dictionary, Options, Request, options::Echo};
 
 use super::{Answer, Front, Refusal, treat};
 use crate::ng::{
@@ -76,6 +76,38 @@ impl Front {
         }
         self.refilter(call).await?;
         Ok(Dictionary::new())
+    }
+
+    /// Does what an offer or an answer of `side` wants of the media of the call, or of the branch at `at`: it goes nowhere, or
+    /// back.
+    pub(super) async fn drop_or_echo(
+        &self,
+        call: &mut Call,
+        at: usize,
+        side: Side,
+        options: &Options,
+    ) -> Result<(), Refusal> {
+        if options.drop_traffic.is_none() && options.echo.is_none() {
+            return Ok(());
+        }
+        if let Some(drop) = options.drop_traffic {
+            call.wanted.dropped = drop;
+            let branches = call.branches.iter_mut().filter(|_| !drop);
+            for wanted in branches.flat_map(|branch| &mut branch.wanted) {
+                (wanted.dropped, wanted.echoed) = (false, false);
+            }
+        }
+        if let Some(echo) = options.echo {
+            let hears = [
+                (side, echo != Echo::Forward),
+                (side.other(), echo != Echo::Backward),
+            ];
+            for (who, hears) in hears {
+                let wanted = &mut call.branches[at].wanted[index(who)];
+                (wanted.dropped, wanted.echoed) = (!hears, hears);
+            }
+        }
+        self.refilter(call).await
     }
 
     /// Tells the engine what is wanted of a call's media, where that is new, or was not heard the last time. All are told

@@ -18,7 +18,8 @@ use crate::ng::{
 
 impl Front {
     pub(super) async fn offer(&self, request: &Request) -> Answer {
-        let body = need_sdp(request)?;
+        let removed = options::removed_media(request)?;
+        let body = &*description::without(need_sdp(request)?, &removed);
         let sdp = Sdp::parse(body)?;
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let options = options(request, &sdp)?;
@@ -48,7 +49,7 @@ impl Front {
         call: &mut Call,
         request: &Request,
         sdp: &Sdp<'_>,
-        options: Options,
+        mut options: Options,
         remotes: Vec<Option<Remote>>,
     ) -> Answer {
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
@@ -68,10 +69,7 @@ impl Front {
             return Err(Refusal::Other(why.to_owned()));
         }
         call.signal(at);
-        if let Some(drop) = options.drop_traffic {
-            call.wanted.dropped = drop;
-            self.refilter(call).await?;
-        }
+        self.drop_or_echo(call, at, side, &options).await?;
         let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
         let branch = &mut call.branches[at];
         branch.offer = Offer {
@@ -155,6 +153,7 @@ impl Front {
         if let Some(label) = label(request) {
             call.party_at(at, side).label = Some(label);
         }
+        self.follow(call, &mut options).await;
         self.shown(call, at, side.other(), sdp, options)
     }
 
@@ -181,10 +180,8 @@ impl Front {
             Side::B => at,
         };
         call.signal(at);
-        if let Some(drop) = options.drop_traffic {
-            call.wanted.dropped = drop;
-            self.refilter(call).await?;
-        }
+        self.drop_or_echo(call, at, offerer.other(), &options)
+            .await?;
         let branch = &mut call.branches[at];
         if offerer == Side::A {
             call.answered = true;
@@ -255,6 +252,7 @@ impl Front {
                 Err(error) => options.warn(format!("the call is not recorded: {error}")),
             }
         }
+        self.follow(call, &mut options).await;
         let mut answer = self.shown(call, at, offerer, &sdp, options)?;
         if let Some(files) = recordings {
             answer.insert(b"recordings".to_vec(), files);
@@ -321,6 +319,10 @@ pub(super) fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refus
             return Err(Refusal::Other(format!(
                 "ptime={ptime} for a stream of other packets: {why}"
             )));
+        }
+        if options.echo.is_some() && media.is_srtp() {
+            let why = "media-echo: the media is SRTP, which its own sender has no keys of";
+            return Err(Refusal::Other(why.to_owned()));
         }
         if options.generate_rtcp == Some(true) && media.is_srtp() {
             let why = "generate RTCP: the media is SRTP, whose RTCP only its parties can make";

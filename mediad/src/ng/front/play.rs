@@ -14,13 +14,24 @@ use crate::ng::{
 
 /// Rounds that a request may want at most.
 const MOST_ROUNDS: u32 = 1_000_000;
+/// And milliseconds: a day.
+const MOST_MS: u32 = 86_400_000;
 
 impl Front {
     /// Plays a file to the named party, in the place of what it hears else.
     pub(super) async fn play_media(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
+        let limit_ms = request
+            .number("repeat-duration", MOST_MS)?
+            .unwrap_or_default();
+        let loops = match request.number("repeat-times", MOST_ROUNDS)? {
+            Some(times) => times.max(1),
+            // As often as the time lasts.
+            None if limit_ms != 0 => 0,
+            None => 1,
+        };
+        let start = request.number("start-pos", u32::MAX)?.unwrap_or_default();
         let file = file(request).await?;
-        let loops = request.number("repeat-times", MOST_ROUNDS)?.unwrap_or(1);
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let mut is_played = false;
         for (stream, sides) in audio_of(&mut call, request)? {
@@ -30,7 +41,9 @@ impl Front {
                     job,
                     hears: side,
                     audio: Audio::File(file.clone()),
-                    loops: loops.max(1),
+                    loops,
+                    start,
+                    limit_ms,
                 };
                 // The parties are joined otherwise.
                 let orders = vec![VoiceOrder::Join(true), VoiceOrder::Play(play)];
@@ -109,17 +122,6 @@ fn takes(stream: &Stream, side: Side) -> bool {
 /// The file that a request wants played, which can be read.
 async fn file(request: &Request) -> Result<String, Refusal> {
     let other = |why: String| Err(Refusal::Other(why));
-    for key in ["blob", "db-id"] {
-        if request.get(key).is_some() {
-            return other(format!("{key}: mediad plays files; write 'file'"));
-        }
-    }
-    if request
-        .number("start-pos", u32::MAX)?
-        .is_some_and(|at| at != 0)
-    {
-        return other("start-pos: mediad plays files from their beginning".to_owned());
-    }
     let file = String::from_utf8_lossy(request.need("file")?).into_owned();
     let path = file.clone();
     let found = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await;

@@ -10,6 +10,7 @@ use super::{
     offer::{BRANCHES, family, instead, label, need_sdp, options},
     shown::warn_of,
     subscribe::can_be_overheard,
+    treat,
 };
 use crate::ng::{
     call::{Call, Part, Stream},
@@ -39,6 +40,7 @@ impl Front {
     async fn publish_in(&self, call: &mut Call, request: &Request, sdp: &Sdp<'_>) -> Answer {
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let mut options = options(request, sdp)?;
+        let format = treat::format(request)?;
         let remotes = remotes(sdp, instead(&options))?;
         for media in sdp.media() {
             can_be_overheard(media.proto())?;
@@ -56,6 +58,10 @@ impl Front {
             return Err(Refusal::Other(why.to_owned()));
         }
         call.signal(at);
+        if let Some(delay) = options.delete_delay {
+            call.delete_delay = delay;
+        }
+        self.drop_or_echo(call, at, Side::A, &options).await?;
         if let Some(label) = label(request) {
             call.party_at(at, Side::A).label = Some(label);
         }
@@ -140,6 +146,15 @@ impl Front {
         let face = &mut call.party_at(at, Side::A).face;
         let body = description::finish(&made, &raw, &options, &shown, face, None);
         let mut answer = dictionary([("sdp", Value::Text(body))]);
+        if options.record {
+            match self.record_branch(&mut call.branches[at], id, format).await {
+                Ok(files) => {
+                    answer.insert(b"recordings".to_vec(), Value::List(files));
+                }
+                Err(error) => options.warn(format!("the call is not recorded: {error}")),
+            }
+        }
+        self.follow(call, &mut options).await;
         warn_of(&mut options, &mut answer);
         Ok(answer)
     }

@@ -79,12 +79,22 @@ const REFUSED: Relay = Relay {
 
 /// Tells the client and the log what was not understood, or is done otherwise.
 pub(super) fn warn_of(options: &mut Options, answer: &mut Dictionary) {
-    if options.warnings.is_empty() {
+    warn(&options.warnings, answer);
+}
+
+/// The same, beside what the answer warns of already.
+pub(super) fn warn(warnings: &[String], answer: &mut Dictionary) {
+    if warnings.is_empty() {
         return;
     }
-    let warnings = options.warnings.join("; ");
+    let warnings = warnings.join("; ");
     info!(warnings, "an NG request wanted what is not there");
-    answer.insert(b"warning".to_vec(), Value::from_text(warnings));
+    let before = answer.get(b"warning".as_slice()).and_then(Value::text);
+    let all = match before {
+        Some(before) => format!("{}; {warnings}", String::from_utf8_lossy(before)),
+        None => warnings,
+    };
+    answer.insert(b"warning".to_vec(), Value::from_text(all));
 }
 
 /// What the party of `side` is told.

@@ -1,8 +1,10 @@
 //! Who hears parties of a call beside the others: recorders, supervisors.
 
-use control::media::{Family, Monitor, Side, Unmonitor};
+use control::media::{Family, Local, Monitor, SessionId, Side, Unmonitor};
+use made::Sketch;
 use ng::{Dictionary, Options, Request, Value, description, dictionary, made};
 use sip::sdp::Sdp;
+use tracing::warn;
 
 use super::{
     Answer, Front, Refusal,
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::ng::{
     call::{Call, index},
-    engine,
+    engine::{self, EngineError},
     remote::remotes,
     subscription::{Source, Subscription},
 };
@@ -54,6 +56,7 @@ impl Front {
             label: None,
             number: self.order(),
             face: description::Face::default(),
+            interface: None,
             sources: Vec::new(),
         });
         let named = request
@@ -62,6 +65,7 @@ impl Front {
         if let Some(label) = named {
             subscription.label = Some(label.to_vec());
         }
+        subscription.interface = options.interfaces[0].clone();
         let begun = self.hear(call, &mut subscription, &parties, &options).await;
         let body = match begun {
             Ok(()) => offered(call, request, &mut subscription, &mut options),
@@ -130,6 +134,7 @@ impl Front {
                     family: options.family.map_or(own, family),
                     interface: options.interfaces[0].clone(),
                     to: None,
+                    types: Vec::new(),
                 };
                 let local = engine::monitor(&self.media, monitor).await?;
                 subscription.sources.push(Source {
@@ -140,6 +145,9 @@ impl Front {
                     index: at,
                     local,
                     gone: false,
+                    to: None,
+                    answered: None,
+                    types: Vec::new(),
                 });
             }
         }
@@ -160,39 +168,40 @@ impl Front {
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let call = &mut *call;
         let position = call.subscriptions.iter().position(|one| one.tag == tag);
-        let subscription = &call.subscriptions[position.ok_or(Refusal::UnknownToTag)?];
-        if remotes.len() > subscription.sources.len() {
+        let position = position.ok_or(Refusal::UnknownToTag)?;
+        let mut sources = call.subscriptions[position].sources.clone();
+        if remotes.len() > sources.len() {
             return Err(Refusal::MoreStreams);
         }
         let media = sdp.media();
         let is_lenient = request.has_flag("allow-transcoding");
-        for ((source, media), remote) in subscription.sources.iter().zip(&media).zip(&remotes) {
+        for ((source, media), remote) in sources.iter_mut().zip(&media).zip(remotes) {
+            let answered = Sketch::of(media);
             let sketch = call.sketch(source);
-            let accepts = sketch.is_none_or(|sketch| sketch.is_accepted_by(media));
-            if remote.is_none() || accepts {
-                continue;
-            }
-            let why = "the answer leaves out codecs of the party, and mediad does not transcode";
-            if !is_lenient {
-                let how = "write the flag 'allow-transcoding' where that is no matter";
-                return Err(Refusal::Other(format!("{why}; {how}")));
-            }
-            options.warn(why.to_owned());
-        }
-        for (source, remote) in subscription.sources.iter().zip(remotes) {
-            if source.gone {
-                continue;
+            let accepts = sketch.is_none_or(|sketch| sketch.is_accepted_by(&answered));
+            if remote.is_some() && !accepts {
+                let why =
+                    "the answer leaves out codecs of the party, and mediad does not transcode";
+                if !is_lenient {
+                    let how = "write the flag 'allow-transcoding' where that is no matter";
+                    return Err(Refusal::Other(format!("{why}; {how}")));
+                }
+                options.warn(why.to_owned());
             }
             let remote = remote.filter(|remote| remote.receives);
-            let monitor = Monitor {
-                id: source.session,
-                of: source.side,
-                number: subscription.number,
-                family: Family::of(&source.local.rtp),
-                interface: None,
-                to: remote.map(|remote| [remote.rtp, remote.rtcp]),
-            };
-            match engine::monitor(&self.media, monitor).await {
+            source.to = remote.map(|remote| [remote.rtp, remote.rtcp]);
+            source.answered = Some(answered);
+            source.types = source.types(call);
+            let is_srtp = call.sketch(source).is_some_and(|sketch| sketch.is_secure());
+            if is_srtp && !source.types.is_empty() {
+                let why = "the answer numbers formats otherwise than the offer, and mediad has no keys to change SRTP";
+                return Err(Refusal::Other(why.to_owned()));
+            }
+        }
+        let subscription = &mut call.subscriptions[position];
+        subscription.sources = sources;
+        for source in subscription.sources.iter().filter(|source| !source.gone) {
+            match self.tell(subscription, source).await {
                 // The others are heard all the same.
                 Err(error) if !error.is_gone() => return Err(error.into()),
                 _ => {}
@@ -201,6 +210,65 @@ impl Front {
         let mut answer = Dictionary::new();
         warn_of(&mut options, &mut answer);
         Ok(answer)
+    }
+
+    /// Has the engine open ports for a source, or send what it copies there elsewhere or otherwise.
+    async fn tell(
+        &self,
+        subscription: &Subscription,
+        source: &Source,
+    ) -> Result<Local, EngineError> {
+        let monitor = Monitor {
+            id: source.session,
+            of: source.side,
+            number: subscription.number,
+            family: Family::of(&source.local.rtp),
+            interface: subscription.interface.clone(),
+            to: source.to,
+            types: source.types.clone(),
+        };
+        engine::monitor(&self.media, monitor).await
+    }
+
+    /// Lets those who listen follow their parties, which an offer or an answer may have led to other sessions, or to other
+    /// numbers. The call goes on where one of them cannot.
+    pub(super) async fn follow(&self, call: &mut Call, options: &mut Options) {
+        for at in 0..call.subscriptions.len() {
+            for index in 0..call.subscriptions[at].sources.len() {
+                let subscription = &call.subscriptions[at];
+                let before = &subscription.sources[index];
+                let mut source = before.clone();
+                if let Some((session, side)) = now_at(call, before) {
+                    (source.session, source.side, source.gone) = (session, side, false);
+                }
+                source.types = source.types(call);
+                let has_moved = source.session != before.session;
+                if source.gone || (!has_moved && source.types == before.types) {
+                    continue;
+                }
+                let tag = String::from_utf8_lossy(&subscription.tag).into_owned();
+                match self.tell(subscription, &source).await {
+                    Ok(local) => source.local = local,
+                    Err(error) => {
+                        options.warn(format!("{tag} hears a party no longer: {error}"));
+                        continue;
+                    }
+                }
+                let left = Unmonitor {
+                    id: before.session,
+                    of: before.side,
+                    number: subscription.number,
+                };
+                if has_moved
+                    && !before.gone
+                    && let Err(error) = engine::unmonitor(&self.media, left).await
+                    && !error.is_gone()
+                {
+                    warn!(%error, "a listener's former ports stay open until the session ends");
+                }
+                call.subscriptions[at].sources[index] = source;
+            }
+        }
     }
 
     /// Ends what a party hears.
@@ -243,6 +311,37 @@ impl Front {
         }
         Ok(())
     }
+}
+
+/// Where the party of a source is to be heard now, where that is elsewhere than before: on the branch that was answered, or
+/// in the session that has taken the place of one that is gone.
+fn now_at(call: &Call, source: &Source) -> Option<(SessionId, Side)> {
+    let mut here = None;
+    let mut best: Option<(bool, u32, SessionId, Side)> = None;
+    for (number, side) in call.parties(|_, _, party| party.is(&source.tag)) {
+        let mut branches = call.branches.iter();
+        let Some(branch) = branches.find(|branch| branch.number == number) else {
+            continue;
+        };
+        let stream = branch.streams.get(source.index).and_then(Option::as_ref);
+        let Some(stream) = stream.filter(|stream| {
+            let sketch = stream.sketches[index(side)].as_ref();
+            let is_same = sketch.is_some_and(|sketch| can_be_overheard(sketch.profile()).is_ok());
+            stream.refused.is_none() && stream.kind == source.kind && is_same
+        }) else {
+            continue;
+        };
+        let is_answered = branch.b.tag.is_some();
+        if stream.session.id == source.session {
+            here = Some(is_answered);
+        }
+        if best.is_none_or(|(answered, latest, ..)| (answered, latest) < (is_answered, number)) {
+            best = Some((is_answered, number, stream.session.id, side));
+        }
+    }
+    let (is_answered, _, session, side) = best?;
+    let stays = here.is_some_and(|here| here || !is_answered);
+    (!stays).then_some((session, side))
 }
 
 /// The parties that a request wants to hear, each on one branch: the one where it has been answered last.

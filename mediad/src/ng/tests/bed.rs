@@ -204,6 +204,16 @@ impl Party {
         }
     }
 
+    /// One with an IPv6 address alone.
+    pub(super) fn new_v6() -> Self {
+        let rtp = Socket::bind("[::1]:0").unwrap();
+        Self { rtp, ..Self::new() }
+    }
+
+    pub(super) fn sdp_v6(&self) -> String {
+        self.sdp("").replace("IP4 127.0.0.1", "IP6 ::1")
+    }
+
     pub(super) fn sdp(&self, more: &str) -> String {
         let port = self.rtp.local_addr().unwrap().port();
         format!(
@@ -287,9 +297,14 @@ impl Party {
 
     /// Sends a telephone event.
     pub(super) fn press(&self, event: u8, to: SocketAddr) {
+        self.press_as(101, event, to);
+    }
+
+    /// The same, by this payload type.
+    pub(super) fn press_as(&self, payload_type: u8, event: u8, to: SocketAddr) {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
-        let mut packet = vec![0x80, 101];
+        let mut packet = vec![0x80, payload_type];
         packet.extend(sequence.to_be_bytes());
         packet.extend([0, 0, 0, 9]);
         packet.extend(self.ssrc().to_be_bytes());

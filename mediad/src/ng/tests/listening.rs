@@ -271,3 +271,132 @@ async fn what_a_listener_could_not_take_is_refused() {
     let refusal = bed.refused(&ask("publish", &publish)).await;
     assert!(refusal.contains("DTLS"), "{refusal}");
 }
+
+#[tokio::test]
+async fn a_listener_hears_formats_by_its_own_numbers() {
+    let (bed, a, b, ear) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+    let phone = |party: &Party, opus: u8, keys: u8| {
+        let sdp = party.sdp("").replace("8 0 101", &format!("{opus} {keys}"));
+        let sdp = sdp.replace("8 PCMA/8000", &format!("{opus} opus/48000/2"));
+        sdp.replace("101 telephone", &format!("{keys} telephone"))
+    };
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    bed.sdp("offer", tags, &phone(&a, 8, 101)).await;
+    let answered = format!("{tags},\"to-tag\":\"b\"");
+    let (_, for_a) = bed.sdp("answer", &answered, &phone(&b, 8, 96)).await;
+    let subscribe = ask("subscribe request", "\"from-tag\":\"a\",\"to-tag\":\"s\"");
+    let offer = text(&bed.done(&subscribe).await, "sdp");
+    assert!(offer.contains(" RTP/AVP 8 96\r\n"), "{offer}");
+    let answer = format!("\"to-tag\":\"s\",\"sdp\":{}", quoted(&phone(&ear, 8, 120)));
+    bed.done(&ask("subscribe answer", &answer)).await;
+    // By the numbers that its peer has, and by its own, which its peer is not shown either.
+    for sent in [96, 101] {
+        a.press_as(sent, 5, for_a);
+        assert_eq!(b.hears(), Some(96));
+        assert_eq!(ear.hears(), Some(120));
+    }
+    // The peer takes it by another number from now on.
+    bed.sdp("offer", &answered, &phone(&a, 8, 101)).await;
+    bed.sdp("answer", &answered, &phone(&b, 8, 97)).await;
+    a.press_as(97, 5, for_a);
+    assert_eq!((b.hears(), ear.hears()), (Some(97), Some(120)));
+    // Whoever says nothing of a number takes it as it was offered.
+    let plain = phone(&ear, 8, 97).replace("a=rtpmap:97 telephone-event/8000\r\n", "");
+    let answer = format!("\"to-tag\":\"s\",\"sdp\":{}", quoted(&plain));
+    bed.done(&ask("subscribe answer", &answer)).await;
+    a.press_as(97, 5, for_a);
+    assert_eq!((b.hears(), ear.hears()), (Some(97), Some(97)));
+}
+
+#[tokio::test]
+async fn a_listener_follows_its_party_to_the_branch_that_answers() {
+    let (bed, a, b, ear) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let via = |branch: u8| format!("{tags},\"via-branch\":\"{branch}\"");
+    bed.sdp("offer", &via(1), &a.sdp("")).await;
+    bed.sdp("offer", &via(2), &a.sdp("")).await;
+    let subscribe = ask("subscribe request", "\"from-tag\":\"a\",\"to-tag\":\"s\"");
+    bed.done(&subscribe).await;
+    let answer = format!("\"to-tag\":\"s\",\"sdp\":{}", heard_at(&[&ear]));
+    bed.done(&ask("subscribe answer", &answer)).await;
+    assert_eq!(bed.engine.status().ports_used, 10);
+    let answered = format!("{},\"to-tag\":\"b\"", via(1));
+    let (_, for_a) = bed.sdp("answer", &answered, &b.sdp("")).await;
+    assert!(a.reaches(for_a, &b) && ear.receives().is_some());
+    assert_eq!(bed.engine.status().ports_used, 10);
+    bed.done(&ask("delete", "\"from-tag\":\"a\",\"via-branch\":\"2\""))
+        .await;
+    assert_eq!(bed.engine.status().ports_used, 6);
+    // Who comes back with another family has another session, and is heard as before.
+    let again = format!("{tags},\"to-tag\":\"b\"");
+    let other = Party::new_v6();
+    let (_, for_b) = bed.sdp("offer", &again, &other.sdp_v6()).await;
+    let (_, for_a) = bed.sdp("answer", &again, &b.sdp("")).await;
+    assert!(for_a.is_ipv6() && for_b.is_ipv4());
+    assert!(other.reaches(for_a, &b) && ear.receives().is_some());
+    assert_eq!(bed.engine.status().ports_used, 6);
+    bed.done(&ask("delete", "\"from-tag\":\"a\"")).await;
+    assert_eq!(bed.engine.status().ports_used, 0);
+}
+
+#[tokio::test]
+async fn who_publishes_is_recorded_and_dropped_as_others_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("recordings = \"{}\"", folder.path().display());
+    let (bed, singer, fan) = (Bed::with(&more).await, Party::new(), Party::new());
+    let publish = format!("\"from-tag\":\"p\",\"sdp\":{}", quoted(&singer.sdp("")));
+    let recorded = ask("publish", &format!("{publish},\"record call\":\"yes\""));
+    let answer = bed.done(&recorded).await;
+    let stage = rtp_of(&text(&answer, "sdp"));
+    let file = at(&answer, "recordings/0").text().unwrap().to_vec();
+    let file = String::from_utf8(file).unwrap();
+    bed.done(&ask(
+        "subscribe request",
+        "\"from-tag\":\"p\",\"to-tag\":\"s\"",
+    ))
+    .await;
+    let heard = heard_at(&[&fan]);
+    bed.done(&ask(
+        "subscribe answer",
+        &format!("\"to-tag\":\"s\",\"sdp\":{heard}"),
+    ))
+    .await;
+    for _ in 0..3 {
+        singer.speak(0x55, stage);
+        assert_eq!(fan.hears(), Some(8));
+    }
+    bed.done(&ask(
+        "publish",
+        &format!("{publish},\"drop-traffic\":\"start\""),
+    ))
+    .await;
+    assert!(!singer.reaches(stage, &fan));
+    bed.done(&ask(
+        "publish",
+        &format!("{publish},\"drop-traffic\":\"stop\""),
+    ))
+    .await;
+    assert!(singer.reaches(stage, &fan));
+    let error = bed
+        .refused(&ask(
+            "publish",
+            &format!("{publish},\"media-echo\":\"both\""),
+        ))
+        .await;
+    assert!(error.contains("media-echo=both"), "{error}");
+    bed.done(&ask("delete", "\"from-tag\":\"p\"")).await;
+    // The file is whole once its session is gone; another thread closes it.
+    let path = folder.path().join(&file);
+    let audio = || {
+        std::fs::read(&path).is_ok_and(|wav| {
+            wav.windows(160).any(|part| part == [0x55; 160]) || wav.len() > 44 + 3 * 320
+        })
+    };
+    for _ in 0..500 {
+        if audio() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(audio(), "{}", path.display());
+}

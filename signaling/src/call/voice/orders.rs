@@ -39,6 +39,8 @@ impl Terms {
             hears,
             audio,
             loops,
+            start: 0,
+            limit_ms: 0,
         })
     }
 
@@ -95,6 +97,8 @@ pub(super) fn ringback(job: u32, hears: Side, country: Option<String>) -> VoiceO
         hears,
         audio: Audio::Ringback(country.unwrap_or_default()),
         loops: 0,
+        start: 0,
+        limit_ms: 0,
     })
 }
 

@@ -83,6 +83,7 @@ impl Agreed {
                 audio_rate: 8000,
             }),
             types: Vec::new(),
+            more_events: 0,
             secure: false,
         };
         Ok(Self {

@@ -141,6 +141,8 @@ mod tests {
             hears,
             audio: Audio::Ringback(String::new()),
             loops: 0,
+            start: 0,
+            limit_ms: 0,
         })
     }
 
