@@ -23,6 +23,8 @@ mod json;
 mod keys;
 pub mod made;
 pub mod options;
+#[cfg(test)]
+mod page;
 mod request;
 mod value;
 pub mod verbs;

@@ -225,6 +225,12 @@ pub(crate) fn knows(name: &str) -> bool {
         || PREFIXES.iter().any(|start| name.starts_with(start))
 }
 
+/// All of them whose value matters.
+#[cfg(test)]
+pub(crate) fn key_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().flat_map(|(names, _)| names.iter().copied())
+}
+
 /// What flags of several words begin with.
 pub(crate) const PREFIXES: [&str; 12] = [
     "replace-",
@@ -246,13 +252,13 @@ type Read = fn(&mut Reader, &str, &Value);
 /// The keys whose value matters.
 const KEYS: &[(&[&str], Read)] = &[
     (&["flags"], |reader, _, value| {
-        value.texts().for_each(|flag| reader.flag(flag))
+        value.texts().for_each(|flag| reader.flag(flag));
     }),
     (&["replace"], |reader, _, value| {
-        reader.each(value, Reader::replace)
+        reader.each(value, Reader::replace);
     }),
     (&["rtcp-mux"], |reader, _, value| {
-        reader.each(value, Reader::mux)
+        reader.each(value, Reader::mux);
     }),
     (&["direction"], |reader, _, value| {
         let mut names = value.texts().map(|name| Some(text(name)));
@@ -266,7 +272,7 @@ const KEYS: &[(&[&str], Read)] = &[
         reader.options.interfaces[usize::from(key == "to-interface")] = value.text().map(text);
     }),
     (&["received-from"], |reader, _, value| {
-        reader.received_from(value)
+        reader.received_from(value);
     }),
     (&["address-family"], |reader, key, value| {
         match word(value).as_deref() {
@@ -329,7 +335,7 @@ const KEYS: &[(&[&str], Read)] = &[
         }
     }),
     (&["endpoint-learning"], |reader, _, value| {
-        reader.learning(value)
+        reader.learning(value);
     }),
     (&["ice"], |reader, key, value| {
         match word(value).as_deref() {
@@ -355,7 +361,7 @@ const KEYS: &[(&[&str], Read)] = &[
         reader.refuse(key, value, "T.38 is passed through, never made here");
     }),
     (&["record-call"], |reader, _, value| {
-        reader.options.record = !keys::is_off(value)
+        reader.options.record = !keys::is_off(value);
     }),
     // Of recordings; read by who begins them.
     (&["recording-method"], |_, _, _| {}),
@@ -441,7 +447,7 @@ impl Reader {
         } else if let Some(codec) = part("transcode-") {
             self.codec("transcode", &codec);
         } else if part("bundle-").is_some() {
-            self.named("bundle", None);
+            self.refused.push(format!("{name} (not there yet)"));
         } else {
             self.named(&name, None);
         }

@@ -271,3 +271,30 @@ async fn statistics_count_what_was_done() {
     assert_eq!(count("controlstatistics/proxies/0/errorcount"), 1);
     assert_eq!(count("interfaces/0/ports/used"), 4);
 }
+
+#[tokio::test]
+async fn the_page_says_which_commands_there_are() {
+    let page = include_str!("../../../../docs/rtpengine.md");
+    let (_, rest) = page.split_once("## Commands\n").unwrap();
+    let bed = Bed::new().await;
+    let mut tried = 0;
+    for row in rest.lines().take_while(|line| !line.starts_with("## ")) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, commands, verdict, ..] = cells.as_slice() else {
+            continue;
+        };
+        for command in commands.split('`').skip(1).step_by(2) {
+            let answer = bed.ask(&format!("{{\"command\":\"{command}\"}}")).await;
+            let why = text(&answer, "error-reason");
+            let is_there = !why.contains("is not supported by mediad");
+            assert_eq!(
+                is_there,
+                ["same", "different"].contains(verdict),
+                "{command}: {answer:?}"
+            );
+            assert!(!why.contains("Unrecognized"), "{command}: {answer:?}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, ng::Command::ALL.len());
+}
