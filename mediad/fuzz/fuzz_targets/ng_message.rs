@@ -7,7 +7,7 @@ use ng::{
     description::{self, Face, Shown},
     frame,
     made::{self, Section, Sketch},
-    options,
+    options, verbs,
 };
 use sip::sdp::{Relay, Sdp};
 
@@ -30,10 +30,13 @@ fuzz_target!(|data: &[u8]| {
     let Ok(request) = Request::parse(encoding, body) else {
         return;
     };
+    let _ = verbs::check(&request);
+    let removed = options::removed_media(&request).unwrap_or_default();
     let (Ok(options), Some(text)) = (options::read(&request), request.text("sdp")) else {
         return;
     };
-    let Ok(sdp) = Sdp::parse(text) else {
+    let text = description::without(text, &removed);
+    let Ok(sdp) = Sdp::parse(&text) else {
         return;
     };
     let address = [198, 51, 100, 1].into();
@@ -82,7 +85,9 @@ fuzz_target!(|data: &[u8]| {
         let again = made.media();
         assert_eq!(again.len(), media.len());
         for (sketch, media) in sketches.iter().zip(&again) {
-            assert!(sketch.is_accepted_by(media));
+            let answer = Sketch::of(media);
+            assert!(sketch.is_accepted_by(&answer));
+            assert!(sketch.numbered_by(&answer).is_empty());
         }
     }
     for media in &media {

@@ -176,9 +176,10 @@ impl Sketch {
     fn same_of<'a>(&self, own: &str, answer: &'a Self) -> Option<&'a str> {
         let map = self.map(own);
         let same = |their: &&str| {
+            let their_map = answer.map(their);
             // An answer may number without another word what the offer has explained.
-            let their_map = answer.map(their).or(map.filter(|_| own == *their));
-            is_same((own, map), (their, their_map))
+            let is_unsaid = own == *their && (map.is_none() || their_map.is_none());
+            is_unsaid || is_same((own, map), (their, their_map))
         };
         let mut all = answer.formats().filter(same).peekable();
         let first = all.peek().copied();

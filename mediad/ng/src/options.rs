@@ -349,12 +349,12 @@ const KEYS: &[(&[&str], Read)] = &[
     }),
     (&["sdes"], |reader, _, value| {
         reader.each(value, |reader, word| {
-            reader.flag(format!("sdes-{word}").as_bytes())
+            reader.flag(format!("sdes-{word}").as_bytes());
         });
     }),
     (&["osrtp"], |reader, _, value| {
         reader.each(value, |reader, word| {
-            reader.flag(format!("osrtp-{word}").as_bytes())
+            reader.flag(format!("osrtp-{word}").as_bytes());
         });
     }),
     (&["t.38", "t38"], |reader, key, value| {

@@ -7,6 +7,7 @@ use super::*;
 on_both_backends! {
     who_is_silenced_is_heard_as_silence;
     keys_are_held_back_or_become_others;
+    a_party_hears_itself_as_another;
     others_hear_a_party_too;
     parties_have_reports_of_the_nodes_own;
     a_way_is_opened_before_and_waited_for;
@@ -60,6 +61,42 @@ async fn who_is_silenced_is_heard_as_silence(datapath: &str) {
     bed.modify(1, Some(secure), None).await;
     alice.send(info.a.rtp);
     assert_silent(&bob.rtp);
+    bed.modify(1, Some(alice.described()), None).await;
+    filtered(&bed, 1, Filter::default()).await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+}
+
+async fn a_party_hears_itself_as_another(datapath: &str) {
+    let bed = Bed::new(datapath).await;
+    let (mut alice, mut bob) = (Party::new(1), Party::new(2));
+    let info = bed
+        .create(1, Some(alice.described()), Some(bob.described()))
+        .await;
+    let sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    let echo = Filter {
+        media: MediaFilter::Echo,
+        ..Filter::default()
+    };
+    filtered(&bed, 1, echo).await;
+    for _ in 0..3 {
+        let mut sent = alice.send(info.a.rtp);
+        sent[8..12].iter_mut().for_each(|octet| *octet = !*octet);
+        assert_eq!(alice.receive(), (sent, info.a.rtp));
+    }
+    assert_silent(&bob.rtp);
+    let sent = bob.send(info.b.rtp);
+    assert_eq!(alice.receive().0, sent);
+    assert_eq!(bed.stats(1).await.from_a.forwarded, 4);
+    // What is encrypted its own sender cannot decrypt.
+    let secure = Remote {
+        secure: true,
+        ..alice.described()
+    };
+    bed.modify(1, Some(secure), None).await;
+    alice.send(info.a.rtp);
+    assert_silent(&alice.rtp);
     bed.modify(1, Some(alice.described()), None).await;
     filtered(&bed, 1, Filter::default()).await;
     let sent = alice.send(info.a.rtp);
@@ -121,6 +158,16 @@ async fn keys_are_held_back_or_become_others(datapath: &str) {
 }
 
 async fn monitor(bed: &Bed, number: u64, to: Option<[SocketAddr; 2]>) -> Result<Local, Fault> {
+    monitor_as(bed, number, to, Vec::new()).await
+}
+
+/// With payload types of the listener's own.
+async fn monitor_as(
+    bed: &Bed,
+    number: u64,
+    to: Option<[SocketAddr; 2]>,
+    types: Vec<TypePair>,
+) -> Result<Local, Fault> {
     let monitor = Monitor {
         id: session(1),
         of: Side::A,
@@ -128,7 +175,7 @@ async fn monitor(bed: &Bed, number: u64, to: Option<[SocketAddr; 2]>) -> Result<
         family: Family::V4,
         interface: None,
         to,
-        types: Vec::new(),
+        types,
     };
     match bed.ask(Request::Monitor(monitor)).await? {
         Response::Monitor(local) => Ok(local),
@@ -168,6 +215,18 @@ async fn others_hear_a_party_too(datapath: &str) {
     rtcp::write_report(1, None, &[], &mut report);
     alice.rtcp.send_to(&report, info.a.rtcp).unwrap();
     assert_eq!(receive(&carol.rtcp), (report, from.rtcp));
+    // One of them has another number for the codec.
+    let pair = TypePair { theirs: 0, own: 96 };
+    let again = monitor_as(&bed, 1, to(&carol), vec![pair]).await;
+    assert_eq!(again, Ok(from));
+    let mut sent = alice.send(info.a.rtp);
+    assert_eq!(bob.receive().0, sent);
+    assert_eq!(dave.receive().0, sent);
+    sent[1] = sent[1] & 0x80 | 96;
+    assert_eq!(carol.receive().0, sent);
+    let many = vec![pair; MAX_MONITOR_TYPES + 1];
+    let fault = monitor_as(&bed, 1, None, many).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Invalid);
     // Who is not heard by the other party is heard by nobody.
     bed.mute(1, true, false).await;
     alice.send(info.a.rtp);

@@ -7,6 +7,7 @@ use super::*;
 
 on_both_backends! {
     a_party_alone_hears_a_file_as_it_is;
+    a_part_of_a_file_is_played;
     parties_are_apart_from_the_beginning;
     what_is_played_takes_the_place_of_the_other_party;
     keys_are_told_once_each;
@@ -122,6 +123,40 @@ async fn a_party_alone_hears_a_file_as_it_is(datapath: &str) {
         assert_eq!(events(&mut ears, 1).await, [played]);
         assert_silent(&alice.rtp);
     }
+}
+
+async fn a_part_of_a_file_is_played(datapath: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = noise(800);
+    let path = file(&folder, &samples);
+    let bed = Bed::new(datapath).await;
+    let alice = Party::new(1);
+    bed.create(1, Some(alice.described()), None).await;
+    let part = |job, loops, start, limit_ms| {
+        VoiceOrder::Play(Play {
+            job,
+            hears: Side::A,
+            audio: Audio::File(path.clone()),
+            loops,
+            start,
+            limit_ms,
+        })
+    };
+    let encode = |samples: &[i16]| -> Vec<u8> {
+        samples.iter().map(|sample| g711::encode_ulaw(*sample)).collect()
+    };
+    // Its end and then all of it; for so long and no longer; nothing where it is over before it begins.
+    let behind = vec![VoiceOrder::Attach, part(1, 1, 8_000, 0)];
+    voice(&bed, behind).await;
+    assert_silent(&alice.rtp);
+    voice(&bed, vec![part(2, 2, 480, 0)]).await;
+    let (_, audio) = hear(&alice, 7);
+    assert_eq!(audio, [encode(&samples[480..]), encode(&samples)].concat());
+    assert_silent(&alice.rtp);
+    voice(&bed, vec![part(3, 0, 0, 140)]).await;
+    let (_, audio) = hear(&alice, 7);
+    assert_eq!(audio, [encode(&samples), encode(&samples[..320])].concat());
+    assert_silent(&alice.rtp);
 }
 
 async fn parties_are_apart_from_the_beginning(datapath: &str) {
