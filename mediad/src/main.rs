@@ -76,6 +76,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    limits::refuse_huge_pages();
     let flags = Flags::parse();
     let (is_detaching, is_forced) = (flags.detach, flags.force);
     // Before there is a second thread, the log's.
