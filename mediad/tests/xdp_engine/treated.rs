@@ -57,6 +57,7 @@ pub(super) async fn what_is_silenced_or_overheard_leaves_xdp_and_comes_back(bed:
             carol.rtp.local_addr().unwrap(),
             carol.rtcp.local_addr().unwrap(),
         ]),
+        types: Vec::new(),
     };
     engine.handle(Request::Monitor(monitor)).await.unwrap();
     for _ in 0..5 {

@@ -143,7 +143,10 @@ async fn a_part_of_a_file_is_played(datapath: &str) {
         })
     };
     let encode = |samples: &[i16]| -> Vec<u8> {
-        samples.iter().map(|sample| g711::encode_ulaw(*sample)).collect()
+        samples
+            .iter()
+            .map(|sample| g711::encode_ulaw(*sample))
+            .collect()
     };
     // Its end and then all of it; for so long and no longer; nothing where it is over before it begins.
     let behind = vec![VoiceOrder::Attach, part(1, 1, 8_000, 0)];

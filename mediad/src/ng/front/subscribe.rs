@@ -325,8 +325,13 @@ fn now_at(call: &Call, source: &Source) -> Option<(SessionId, Side)> {
         };
         let stream = branch.streams.get(source.index).and_then(Option::as_ref);
         let Some(stream) = stream.filter(|stream| {
-            let sketch = stream.sketches[index(side)].as_ref();
-            let is_same = sketch.is_some_and(|sketch| can_be_overheard(sketch.profile()).is_ok());
+            // What was answered is of one profile, and stays.
+            let answered = source.answered.as_ref().map(Sketch::profile);
+            let is_same = stream.sketches[index(side)].as_ref().is_some_and(|sketch| {
+                let own = sketch.profile();
+                can_be_overheard(own).is_ok()
+                    && answered.is_none_or(|answered| answered.eq_ignore_ascii_case(own))
+            });
             stream.refused.is_none() && stream.kind == source.kind && is_same
         }) else {
             continue;
