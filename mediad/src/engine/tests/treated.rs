@@ -260,7 +260,7 @@ async fn others_hear_a_party_too(datapath: &str) {
     until("the copies are counted", async || {
         bed.engine
             .metrics()
-            .contains("tandem_media_copies_total{result=\"sent\"} 43")
+            .contains("tandem_media_copies_total{result=\"sent\"} 45")
     })
     .await;
 }
