@@ -2,6 +2,7 @@
 
 mod delete;
 mod filter;
+mod follow;
 mod offer;
 mod play;
 mod publish;

@@ -1,10 +1,11 @@
 //! Who hears parties of a call beside the others: recorders, supervisors.
 
-use control::media::{Family, Local, Monitor, SessionId, Side, Unmonitor};
-use made::Sketch;
-use ng::{Dictionary, Options, Request, Value, description, dictionary, made};
+use control::media::{Family, Local, Monitor, Side, Unmonitor};
+use ng::{
+    Dictionary, Options, Request, Value, description, dictionary,
+    made::{self, Sketch},
+};
 use sip::sdp::Sdp;
-use tracing::warn;
 
 use super::{
     Answer, Front, Refusal,
@@ -213,7 +214,7 @@ impl Front {
     }
 
     /// Has the engine open ports for a source, or send what it copies there elsewhere or otherwise.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         subscription: &Subscription,
         source: &Source,
@@ -228,47 +229,6 @@ impl Front {
             types: source.types.clone(),
         };
         engine::monitor(&self.media, monitor).await
-    }
-
-    /// Lets those who listen follow their parties, which an offer or an answer may have led to other sessions, or to other
-    /// numbers. The call goes on where one of them cannot.
-    pub(super) async fn follow(&self, call: &mut Call, options: &mut Options) {
-        for at in 0..call.subscriptions.len() {
-            for index in 0..call.subscriptions[at].sources.len() {
-                let subscription = &call.subscriptions[at];
-                let before = &subscription.sources[index];
-                let mut source = before.clone();
-                if let Some((session, side)) = now_at(call, before) {
-                    (source.session, source.side, source.gone) = (session, side, false);
-                }
-                source.types = source.types(call);
-                let has_moved = source.session != before.session;
-                if source.gone || (!has_moved && source.types == before.types) {
-                    continue;
-                }
-                let tag = String::from_utf8_lossy(&subscription.tag).into_owned();
-                match self.tell(subscription, &source).await {
-                    Ok(local) => source.local = local,
-                    Err(error) => {
-                        options.warn(format!("{tag} hears a party no longer: {error}"));
-                        continue;
-                    }
-                }
-                let left = Unmonitor {
-                    id: before.session,
-                    of: before.side,
-                    number: subscription.number,
-                };
-                if has_moved
-                    && !before.gone
-                    && let Err(error) = engine::unmonitor(&self.media, left).await
-                    && !error.is_gone()
-                {
-                    warn!(%error, "a listener's former ports stay open until the session ends");
-                }
-                call.subscriptions[at].sources[index] = source;
-            }
-        }
     }
 
     /// Ends what a party hears.
@@ -311,42 +271,6 @@ impl Front {
         }
         Ok(())
     }
-}
-
-/// Where the party of a source is to be heard now, where that is elsewhere than before: on the branch that was answered, or
-/// in the session that has taken the place of one that is gone.
-fn now_at(call: &Call, source: &Source) -> Option<(SessionId, Side)> {
-    let mut here = None;
-    let mut best: Option<(bool, u32, SessionId, Side)> = None;
-    for (number, side) in call.parties(|_, _, party| party.is(&source.tag)) {
-        let mut branches = call.branches.iter();
-        let Some(branch) = branches.find(|branch| branch.number == number) else {
-            continue;
-        };
-        let stream = branch.streams.get(source.index).and_then(Option::as_ref);
-        let Some(stream) = stream.filter(|stream| {
-            // What was answered is of one profile, and stays.
-            let answered = source.answered.as_ref().map(Sketch::profile);
-            let is_same = stream.sketches[index(side)].as_ref().is_some_and(|sketch| {
-                let own = sketch.profile();
-                can_be_overheard(own).is_ok()
-                    && answered.is_none_or(|answered| answered.eq_ignore_ascii_case(own))
-            });
-            stream.refused.is_none() && stream.kind == source.kind && is_same
-        }) else {
-            continue;
-        };
-        let is_answered = branch.b.tag.is_some();
-        if stream.session.id == source.session {
-            here = Some(is_answered);
-        }
-        if best.is_none_or(|(answered, latest, ..)| (answered, latest) < (is_answered, number)) {
-            best = Some((is_answered, number, stream.session.id, side));
-        }
-    }
-    let (is_answered, _, session, side) = best?;
-    let stays = here.is_some_and(|here| here || !is_answered);
-    (!stays).then_some((session, side))
 }
 
 /// The parties that a request wants to hear, each on one branch: the one where it has been answered last.
