@@ -30,6 +30,8 @@ pub enum Seen<'a> {
 pub struct Cookies {
     answers: HashMap<Vec<u8>, Option<Vec<u8>>>,
     order: VecDeque<(Instant, Vec<u8>)>,
+    /// What `answers` had room for when it was last made larger.
+    room: usize,
     /// Of all answers.
     bytes: usize,
 }
@@ -39,6 +41,7 @@ impl Cookies {
     pub fn see(&mut self, now: Instant, cookie: &[u8]) -> Seen<'_> {
         self.expire(now);
         if !self.answers.contains_key(cookie) {
+            self.make_room();
             self.answers.insert(cookie.to_vec(), None);
             self.order.push_back((now, cookie.to_vec()));
             return Seen::New;
@@ -59,6 +62,16 @@ impl Cookies {
             self.bytes += answer.len();
             let before = entry.replace(answer);
             self.bytes -= before.map_or(0, |before| before.len());
+        }
+    }
+
+    /// Keeps the table half empty. What is removed leaves marks in it. When they have filled it, a table that is fuller
+    /// doubles, without more entries than before; this one is only cleared of them.
+    fn make_room(&mut self) {
+        let entries = self.answers.len();
+        if entries >= self.room / 2 {
+            self.answers.reserve(entries.max(32));
+            self.room = self.answers.capacity();
         }
     }
 
@@ -116,5 +129,20 @@ mod tests {
         }
         assert!(cookies.answers.len() <= MOST);
         assert_eq!(cookies.answers.len(), cookies.order.len());
+    }
+
+    #[test]
+    fn at_a_steady_rate_the_table_does_not_grow_once_it_is_full() {
+        let mut cookies = Cookies::default();
+        let begun = Instant::now();
+        // 6,000 are kept at a time.
+        let mut see = |number: u32| {
+            let now = begun + Duration::from_millis(5) * number;
+            cookies.see(now, &number.to_be_bytes());
+            cookies.answers.capacity()
+        };
+        let full = (0..6_000).map(&mut see).last();
+        let later = (6_000..60_000).map(&mut see).max();
+        assert!(later <= full, "{later:?} after {full:?}");
     }
 }
