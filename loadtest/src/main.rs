@@ -131,7 +131,7 @@ impl RunArguments {
             layout: Layout {
                 caller_vlan: self.caller_vlan,
                 callee_vlan: self.callee_vlan,
-                routed: false,
+                ..Layout::default()
             },
             ..self.common.options()
         }

@@ -24,8 +24,10 @@ use std::{
     fs, io,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZero,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
 pub use netns::Namespace;
@@ -74,6 +76,9 @@ pub struct Layout {
     pub callee_vlan: Option<u16>,
     /// The node routes between both sides, so that they can be tried without Tandem.
     pub routed: bool,
+    /// Each core has queues of its own on the wires, as a card gives it. A veth has one for all, of 256 frames, which one
+    /// core empties: while that one is held up, what the others send is lost.
+    pub core_queues: bool,
 }
 
 /// Three namespaces and the wires between them; all of it is removed on drop.
@@ -166,6 +171,26 @@ impl Bed {
         PARTY_LINK
     }
 
+    /// Takes the program off the parties' ends that passes frames, for who puts another there: without any, the node's XDP
+    /// sends nothing to them.
+    pub fn free_parties(&self) -> Result<(), BedError> {
+        for party in [&self.caller, &self.callee] {
+            let mut command = party.command("ip");
+            command.args(["link", "set", "dev", PARTY_LINK, "xdpdrv", "off"]);
+            programs::run(&mut command)?;
+        }
+        Ok(())
+    }
+
+    /// Lets this core do what the kernel does to receive for the node (receive packet steering). Otherwise that is the core's
+    /// work whose program sends to it.
+    pub fn receive_on(&self, core: usize) -> Result<(), BedError> {
+        for link in self.node_interfaces() {
+            set_queue(&self.node, link, "rx-0/rps_cpus", core)?;
+        }
+        Ok(())
+    }
+
     fn prepare_kernel(&self) -> Result<(), BedError> {
         for space in [&self.caller, &self.node, &self.callee] {
             // Duplicate address detection would make each address unusable for a second or two.
@@ -208,6 +233,9 @@ impl Bed {
             ]))?;
         }
         pass_frames(party)?;
+        if self.layout.core_queues {
+            queues_by_core([(party, PARTY_LINK), (&self.node, node_link)])?;
+        }
 
         let tag = side.vlan(self.layout);
         for (space, link, end) in [(party, PARTY_LINK, 2_u8), (&self.node, node_link, 1)] {
@@ -305,6 +333,42 @@ fn pass_frames(party: &Namespace) -> Result<(), BedError> {
             .args(["section", xdp_pass::SECTION]),
     )?;
     Ok(())
+}
+
+/// Gives both ends of a wire as many queues as there are cores, and each core one of its own. A core takes what came in by
+/// the queue that it has sent to.
+fn queues_by_core(ends: [(&Namespace, &str); 2]) -> Result<(), BedError> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    // XDP wants no fewer queues to receive from than the other end sends to.
+    for way in ["rx", "tx"] {
+        for (space, link) in ends {
+            let mut command = space.command("ethtool");
+            command.args(["--set-channels", link, way, &cores.to_string()]);
+            programs::run(&mut command)?;
+        }
+    }
+    for (space, link) in ends {
+        for core in 0..cores {
+            set_queue(space, link, &format!("tx-{core}/xps_cpus"), core)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names the one core that uses a queue of a link.
+fn set_queue(space: &Namespace, link: &str, file: &str, core: usize) -> Result<(), BedError> {
+    // `/sys` shows the links of the namespace that it was mounted in, which `ip` sees to.
+    let mut command = Tool::IP.command();
+    command.args(["netns", "exec", space.name(), "tee"]);
+    command.arg(format!("/sys/class/net/{link}/queues/{file}"));
+    feed(&mut command, &core_mask(core))
+}
+
+/// A set of one core as the kernel reads it: hexadecimal words of 32 bits, the highest first.
+fn core_mask(core: usize) -> String {
+    let highest = format!("{:x}", 1_u32 << (core % 32));
+    let lower = vec!["00000000"; core / 32];
+    [vec![highest.as_str()], lower].concat().join(",")
 }
 
 /// Runs lines of `ip` in a namespace.

@@ -57,12 +57,59 @@ fn a_routed_bed_with_vlans_joins_both_sides() {
         caller_vlan: Some(100),
         callee_vlan: Some(200),
         routed: true,
+        ..Layout::default()
     };
     let Some(bed) = bed(layout) else { return };
     for family in [Family::V4, Family::V6] {
         let seen = crosses(&bed, bed.callee(), family, bed.callee_ip(family));
         assert_eq!(seen, Some(bed.caller_ip(family)), "{family:?}");
     }
+}
+
+#[test]
+fn each_core_has_queues_of_its_own_where_that_is_asked_for() {
+    let layout = Layout {
+        core_queues: true,
+        ..Layout::default()
+    };
+    let Some(bed) = bed(layout) else { return };
+    let seen = crosses(&bed, bed.node(), Family::V4, bed.node_ip(Family::V4));
+    assert_eq!(seen, Some(bed.caller_ip(Family::V4)));
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut command = Tool::IP.command();
+    command.args(["netns", "exec", bed.node().name(), "cat"]);
+    command
+        .args((0..cores).map(|core| format!("/sys/class/net/caller0/queues/tx-{core}/xps_cpus")));
+    let masks = programs::run(&mut command).unwrap();
+    let set: Vec<_> = masks
+        .lines()
+        .map(|mask| mask.matches(['1', '2', '4', '8']).count())
+        .collect();
+    assert_eq!(set, vec![1; cores], "{masks}");
+}
+
+#[test]
+fn a_core_can_be_told_to_receive_for_the_node() {
+    let Some(bed) = bed(Layout::default()) else {
+        return;
+    };
+    bed.receive_on(0).unwrap();
+    let seen = crosses(&bed, bed.node(), Family::V4, bed.node_ip(Family::V4));
+    assert_eq!(seen, Some(bed.caller_ip(Family::V4)));
+    for link in bed.node_interfaces() {
+        let mut command = Tool::IP.command();
+        command.args(["netns", "exec", bed.node().name(), "cat"]);
+        command.arg(format!("/sys/class/net/{link}/queues/rx-0/rps_cpus"));
+        let mask = programs::run(&mut command).unwrap();
+        assert!(mask.trim_end().ends_with('1'), "{mask}");
+    }
+}
+
+#[test]
+fn a_core_is_a_bit_in_words_of_32() {
+    assert_eq!(core_mask(0), "1");
+    assert_eq!(core_mask(5), "20");
+    assert_eq!(core_mask(33), "2,00000000");
 }
 
 #[test]
@@ -88,7 +135,7 @@ fn a_dropped_bed_leaves_no_namespace_and_no_process() {
     assert!(name.exists());
     let mut child = bed.node().command("sleep").arg("60").spawn().unwrap();
     while !bed.node().processes().contains(&child.id()) {
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     drop(bed);
     assert!(!name.exists());

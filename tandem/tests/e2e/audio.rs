@@ -75,6 +75,7 @@ const VLANS: Layout = Layout {
     caller_vlan: Some(100),
     callee_vlan: Some(200),
     routed: false,
+    core_queues: false,
 };
 
 #[test]
