@@ -104,6 +104,26 @@ pub mod program {
     pub const PASS: &str = "tandem_pass";
     /// Swaps addresses and sends back: the cheapest program that does what a relay must do.
     pub const FLOOR: &str = "tandem_floor";
+    /// Counts a bench's packets at their far end, and drops them.
+    pub const SINK: &str = "tandem_sink";
+}
+
+/// The packets that [`program::SINK`] counts, and its maps.
+pub mod sink {
+    /// Octets of their UDP payload.
+    pub const PAYLOAD_LEN: usize = 172;
+    /// Where in it the time of sending is: `CLOCK_MONOTONIC` in nanoseconds, 64 bits in network order.
+    pub const STAMP_AT: usize = 12;
+    /// Where in it the number of their run is, one octet.
+    pub const RUN_AT: usize = 20;
+    /// A step of time.
+    pub const NANOSECONDS: u64 = 10_000;
+    /// Steps that are told apart: 100 ms. One that took longer is in the last.
+    pub const LATENCIES: u32 = 10_001;
+    /// The map with the number of the run that is counted.
+    pub const RUN_MAP: &str = "RUN";
+    /// The map with how many packets took how many steps.
+    pub const LATENCIES_MAP: &str = "LATENCIES";
 }
 
 /// Wire constants, in host byte order.

@@ -122,7 +122,7 @@ fn try_attach(
 #[derive(Debug)]
 pub struct ProgramGuard {
     _link: FdLink,
-    _object: Ebpf,
+    pub(super) object: Ebpf,
 }
 
 /// Puts a program that passes everything on `interface`, for the far end of a veth pair: the kernel
@@ -143,7 +143,7 @@ pub fn attach_floor(interface: &str) -> Result<ProgramGuard, XdpError> {
     attach_alone(FLOOR, program::FLOOR, interface)
 }
 
-fn attach_alone(
+pub(super) fn attach_alone(
     bytes: &[u8],
     name: &'static str,
     interface: &str,
@@ -156,7 +156,7 @@ fn attach_alone(
     let link = attach_new(program, &interfaces[0], Mode::Native)?;
     Ok(ProgramGuard {
         _link: link,
-        _object: object,
+        object,
     })
 }
 

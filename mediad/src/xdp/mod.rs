@@ -16,6 +16,7 @@ mod counters;
 mod error;
 mod owner;
 mod pins;
+mod sink;
 mod sources;
 mod tables;
 mod takedown;
@@ -42,6 +43,7 @@ pub use ebpf_abi::{
     flags, spacing, tick,
 };
 pub use error::XdpError;
+pub use sink::Sink;
 pub use tables::{FlowTable, NumbersTable, SlotTable};
 pub use takedown::{TakenDown, take_down};
 pub use tap::TapRing;
@@ -56,6 +58,9 @@ use pins::Pins;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tandem-xdp"));
 /// The program that the media program is measured against.
 static FLOOR: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tandem-floor"));
+
+/// The far end of a bench.
+static SINK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tandem-sink"));
 
 /// How much longer a frame may become, in octets.
 const GROWTH: usize = 28;
