@@ -17,7 +17,11 @@ struct Arguments {
     /// Calls set up and torn down a second.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
-    /// Seconds that it lasts. mediad keeps its answers for 30 s to repeat them, so memory is flat from then on only.
+    /// Seconds that calls come and go before anything is counted. mediad keeps each NG answer for 30 s, to repeat it to
+    /// who asks again, so until then it holds more by the second.
+    #[arg(long, default_value_t = 35)]
+    warm_up: u64,
+    /// Seconds that are counted.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The path of the packets.
@@ -46,6 +50,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let plan = Plan {
         calls: arguments.calls,
         rate: arguments.rate,
+        warm_up: Duration::from_secs(arguments.warm_up),
         time: Duration::from_secs(arguments.seconds),
         subject: match arguments.datapath {
             Datapath::Xdp => Subject::Xdp,

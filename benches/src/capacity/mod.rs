@@ -1,8 +1,10 @@
 //! How many calls a relay carries on one core before packets are lost: mediad over io_uring and rtpengine in turns.
 //!
 //! The relay's sockets hold back seconds of a call before one overflows, so a relay that cannot keep up shows first as
-//! packets that are late: one that takes longer than a jitter buffer waits counts as lost. The kernel receives a packet
-//! for the relay on the generator's core, where it was sent, and for the parties on the relay's.
+//! packets that are late: one that takes longer than a jitter buffer waits counts as lost. The core that the relay has
+//! also does what the kernel does to receive for it, as it would beside a card; on a veth that is the sender's work unless
+//! it is told otherwise. Where what the relay sends arrives, a program counts and drops it: a party's socket would take
+//! the relay's time, and reading it the generator's.
 
 mod report;
 
@@ -16,7 +18,7 @@ pub use crate::media::Subject;
 use crate::{
     error::BenchError,
     machine::Machine,
-    media::{self, Ends, GENERATOR_CORE, Generator, Ng, Range, Way},
+    media::{self, Arrivals, Ends, GENERATOR_CORE, Generator, Ng, RELAY_CORE, Range, Sinks, Way},
 };
 
 /// The ports of the relays.
@@ -62,6 +64,7 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     for round in 1..=plan.rounds {
         for (subject, start) in SUBJECTS.into_iter().zip(&mut starts) {
             let bed = Bed::new(Layout::default())?;
+            bed.receive_on(RELAY_CORE)?;
             let folder = tempfile::tempdir()?;
             let relay = subject.start(&bed, programs, folder.path(), PORTS)?;
             let server = relay.ng();
@@ -70,6 +73,7 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
                 plan,
                 ng: Ng::connect(&bed, server)?,
                 ends: Ends::open(&bed, 40_000)?,
+                sinks: Sinks::attach(&bed)?,
                 ways: Vec::new(),
             };
             let name = subject.name();
@@ -92,6 +96,7 @@ struct Line {
     plan: Plan,
     ng: Ng,
     ends: Ends,
+    sinks: Sinks,
     ways: Vec<Way>,
 }
 
@@ -166,14 +171,22 @@ impl Line {
         Ok(step)
     }
 
-    fn once(&self, calls: u32) -> Result<Step, BenchError> {
+    fn once(&mut self, calls: u32) -> Result<Step, BenchError> {
         let ways = self.ways.get(..calls as usize).unwrap_or(&self.ways);
-        let generator = Generator::start(&self.ends, ways, BATCH, [GENERATOR_CORE; 2])?;
+        let generator = Generator::start(
+            &self.ends,
+            ways,
+            BATCH,
+            [GENERATOR_CORE; 2],
+            Arrivals::Sinks,
+        )?;
+        self.sinks.begin(generator.number())?;
         thread::sleep(WARM_UP);
         generator.count(true);
         thread::sleep(self.plan.time);
         generator.count(false);
-        let traffic = generator.stop();
+        let mut traffic = generator.stop();
+        self.sinks.count(&mut traffic)?;
         Ok(Step {
             calls,
             loss: traffic.loss(),

@@ -2,7 +2,8 @@
 //!
 //! The parties of the calls that stand have the first core; mediad has the second, and shares it with who sets calls up
 //! over NG and talks in them for a moment. With XDP, which does its work where a packet is sent, mediad leaves most of
-//! its core free: the callees of the calls that stand have that.
+//! its core free: the callees of the calls that stand have that. Each core has queues of its own on the wires, as a card
+//! gives it: with one for both, what one core sends is lost while the other, which empties it, is held up.
 
 mod calls;
 mod report;
@@ -21,7 +22,7 @@ pub use crate::media::Subject;
 use crate::{
     error::BenchError,
     machine::Machine,
-    media::{self, Ends, GENERATOR_CORE, Generator, Ng, RELAY_CORE, Range},
+    media::{self, Arrivals, Ends, GENERATOR_CORE, Generator, Ng, Places, RELAY_CORE, Range},
     memory::{self, Samples},
 };
 use calls::Turnover;
@@ -33,7 +34,7 @@ pub const MOST: u32 = 10_000;
 /// Packets of one system call of the generator.
 const BATCH: usize = 32;
 /// The time in which the sources of the calls that stand are learned.
-const WARM_UP: Duration = Duration::from_secs(3);
+const LEARNING: Duration = Duration::from_secs(3);
 /// How often memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(500);
 
@@ -44,7 +45,9 @@ pub struct Plan {
     pub calls: u32,
     /// Calls set up and torn down a second.
     pub rate: u32,
-    /// How long.
+    /// How long calls come and go before anything is counted.
+    pub warm_up: Duration,
+    /// How long it is counted.
     pub time: Duration,
     /// mediad's datapath.
     pub subject: Subject,
@@ -57,7 +60,10 @@ pub struct Plan {
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
     media::raise_limits();
     let machine = Machine::now();
-    let bed = Bed::new(Layout::default())?;
+    let bed = Bed::new(Layout {
+        core_queues: true,
+        ..Layout::default()
+    })?;
     let folder = tempfile::tempdir()?;
     let relay = plan.subject.start(&bed, programs, folder.path(), PORTS)?;
     let no_relay = || BenchError::Run("no relay to ask".to_owned());
@@ -73,11 +79,15 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
         Subject::Xdp => [GENERATOR_CORE, RELAY_CORE],
         _ => [GENERATOR_CORE; 2],
     };
-    let generator = Generator::start(&ends, &ways, BATCH, cores)?;
-    thread::sleep(WARM_UP);
+    let generator = Generator::start(&ends, &ways, BATCH, cores, Arrivals::Sockets)?;
+    thread::sleep(LEARNING);
     let turnover = Turnover::start(&bed, server, plan)?;
-    // The first calls have come and gone.
-    thread::sleep(WARM_UP);
+    told(&format!(
+        "calls come and go, not counted for {} s",
+        plan.warm_up.as_secs()
+    ));
+    thread::sleep(plan.warm_up);
+    let before = Places::now(&bed, &relay)?;
     let files = memory::files(pid)?;
     generator.count(true);
     let begun = Instant::now();
@@ -95,11 +105,17 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     let files = (files, memory::files(pid)?);
     let turned = turnover.stop()?;
     let traffic = generator.stop();
+    let mut places = Places::now(&bed, &relay)?.since(&before);
+    places.note(
+        "generator: refused by its socket".to_owned(),
+        traffic.refused,
+    );
     let sessions = relay.metric(&bed, "tandem_media_sessions")?;
     Ok(Report {
         plan,
         machine,
         traffic,
+        places,
         turned,
         process,
         kernel,

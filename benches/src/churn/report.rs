@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Plan, calls::Turned};
 use crate::{
     machine::Machine,
-    media::{LATE_MS, Traffic},
+    media::{LATE_MS, Places, Traffic},
     memory::Samples,
 };
 
@@ -23,6 +23,8 @@ pub struct Report {
     pub(super) plan: Plan,
     pub(super) machine: Machine,
     pub(super) traffic: Traffic,
+    /// What was lost, of all packets, and where.
+    pub(super) places: Places,
     pub(super) turned: Turned,
     pub(super) process: Samples,
     pub(super) kernel: Samples,
@@ -53,6 +55,16 @@ impl Report {
         self.traffic.lost().saturating_sub(self.missing())
     }
 
+    /// Packets of the calls that come and go which never came.
+    const fn gone(&self) -> u64 {
+        self.turned.sent.saturating_sub(self.turned.received)
+    }
+
+    /// Packets that were lost where nothing counts them.
+    fn unexplained(&self) -> u64 {
+        (self.missing() + self.gone()).saturating_sub(self.places.sum())
+    }
+
     /// Calls a second that came and went.
     fn rate(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -71,12 +83,15 @@ impl Report {
         json!({
             "machine": self.machine.json(),
             "calls": self.plan.calls,
+            "warm_up_seconds": self.plan.warm_up.as_secs_f64(),
             "seconds": self.plan.time.as_secs_f64(),
             "datapath": self.plan.subject.name(),
             "by_xdp": self.by_xdp,
             "sent": self.traffic.sent,
             "missing": self.missing(),
             "late": self.late(),
+            "lost_at": self.places.json(),
+            "lost_nobody_knows_where": self.unexplained(),
             "p99_us": self.traffic.quantile(0.99),
             "generator_late_pct": self.traffic.behind * 100.0,
             "turned_over_per_second": self.rate(),
@@ -99,10 +114,11 @@ impl fmt::Display for Report {
         let (plan, turned) = (self.plan, self.turned);
         writeln!(
             f,
-            "{} two-way G.711 calls for {} s over {} ({:.1} % of the packets by XDP), {:.0} calls a second set up and \
+            "{} two-way G.711 calls for {} s, after {} s of warm-up, over {} ({:.1} % of the packets by XDP), {:.0} calls a second set up and \
              torn down beside them ({} wanted)\n",
             plan.calls,
             plan.time.as_secs(),
+            plan.warm_up.as_secs(),
             plan.subject.name(),
             self.by_xdp * 100.0,
             self.rate(),
@@ -117,12 +133,17 @@ impl fmt::Display for Report {
             self.late(),
             self.traffic.quantile(0.99)
         )?;
-        let gone = turned.sent.saturating_sub(turned.received);
         writeln!(
             f,
-            "| packets of the others | {} sent, {gone} lost |",
-            turned.sent
+            "| packets of the others | {} sent, {} lost |",
+            turned.sent,
+            self.gone()
         )?;
+        write!(f, "| where packets of any kind were lost |")?;
+        for (stage, count) in self.places.stages() {
+            write!(f, " {stage} {count};")?;
+        }
+        writeln!(f, " nobody knows {} |", self.unexplained())?;
         writeln!(
             f,
             "| memory of mediad, KiB | {} at first, {} at last, {} more in the last third |",

@@ -16,6 +16,7 @@ use std::{
 };
 
 use loadtest::bed::{Bed, Family};
+use mediad::io::monotonic_ns;
 use nix::sys::{
     socket::{
         ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg,
@@ -58,7 +59,9 @@ static RUNS: AtomicU8 = AtomicU8::new(1);
 pub(crate) struct Traffic {
     /// Packets sent while counting.
     pub(crate) sent: u64,
-    /// Packets that came back, of those.
+    /// Packets that the kernel did not take, of others.
+    pub(crate) refused: u64,
+    /// Packets that came back, of those sent.
     pub(crate) received: u64,
     /// How many took how many microseconds.
     latencies: Vec<u64>,
@@ -70,22 +73,24 @@ impl Traffic {
     fn new() -> Self {
         Self {
             sent: 0,
+            refused: 0,
             received: 0,
             latencies: vec![0; LONGEST + 1],
             behind: 0.0,
         }
     }
 
-    /// One packet has come back.
-    fn took(&mut self, micros: u64) {
+    /// So many packets have come back, after this time.
+    pub(super) fn took(&mut self, micros: u64, packets: u64) {
         let at = usize::try_from(micros).unwrap_or(LONGEST).min(LONGEST);
-        self.latencies[at] += 1;
-        self.received += 1;
+        self.latencies[at] += packets;
+        self.received += packets;
     }
 
     /// What another thread has seen.
     fn add(&mut self, other: &Self) {
         self.sent += other.sent;
+        self.refused += other.refused;
         self.received += other.received;
         self.behind = self.behind.max(other.behind);
         for (all, count) in self.latencies.iter_mut().zip(&other.latencies) {
@@ -122,6 +127,25 @@ impl Traffic {
         #[expect(clippy::cast_precision_loss, reason = "a quotient for people")]
         let (lost, sent) = (self.lost() as f64, self.sent as f64);
         lost / sent.max(1.0)
+    }
+}
+
+/// Who counts what comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrivals {
+    /// The generator, from the parties' sockets.
+    Sockets,
+    /// [`Sinks`](super::Sinks), by the kernel's monotonic clock.
+    Sinks,
+}
+
+impl Arrivals {
+    /// Nanoseconds of the clock that packets are stamped by.
+    fn now(self) -> u64 {
+        match self {
+            Self::Sockets => now(),
+            Self::Sinks => monotonic_ns(),
+        }
     }
 }
 
@@ -185,6 +209,7 @@ impl Ends {
 
 /// The threads of a run.
 pub(crate) struct Generator {
+    number: u8,
     stop: Arc<AtomicBool>,
     counting: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Traffic>>,
@@ -193,12 +218,13 @@ pub(crate) struct Generator {
 impl Generator {
     /// Starts to send for each of these calls, and each time `batch` packets of a side by one system call. The packets
     /// of a batch have one time of sending: 1 for latencies, more for packet rates. The callers' side has the first
-    /// core and the callees' the second; where both are the same, one thread does both.
+    /// core and the callees' the second; where both are the same, one thread does both. `arrivals` says who counts.
     pub(crate) fn start(
         ends: &Ends,
         ways: &[Way],
         batch: usize,
         cores: [usize; 2],
+        arrivals: Arrivals,
     ) -> io::Result<Self> {
         let [stop, counting] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let number = RUNS.fetch_add(1, Ordering::Relaxed).max(1);
@@ -213,6 +239,7 @@ impl Generator {
                 sides,
                 number,
                 batch: batch.max(1),
+                arrivals,
                 stop: stop.clone(),
                 counting: counting.clone(),
                 traffic: Traffic::new(),
@@ -225,10 +252,16 @@ impl Generator {
         };
         let threads = shares.into_iter().map(start).collect();
         Ok(Self {
+            number,
             stop,
             counting,
             threads,
         })
+    }
+
+    /// What the packets of this run are told by.
+    pub(crate) const fn number(&self) -> u8 {
+        self.number
     }
 
     /// Counts the packets sent from now on, or no more of them.
@@ -255,6 +288,7 @@ struct Run {
     sides: Vec<Side>,
     number: u8,
     batch: usize,
+    arrivals: Arrivals,
     stop: Arc<AtomicBool>,
     counting: Arc<AtomicBool>,
     traffic: Traffic,
@@ -284,10 +318,14 @@ impl Run {
                 let mark = if counted { self.number } else { 0 };
                 let end = (at + slice).min(calls);
                 for at in (at..end).step_by(self.batch) {
+                    let calls = at..(at + self.batch).min(end);
                     for side in &mut self.sides {
                         let done =
-                            side.send(&mut headers, at..(at + self.batch).min(end), turn, mark);
-                        self.traffic.sent += if counted { done } else { 0 };
+                            side.send(&mut headers, calls.clone(), turn, mark, self.arrivals);
+                        if counted {
+                            self.traffic.sent += done;
+                            self.traffic.refused += calls.len() as u64 - done;
+                        }
                     }
                 }
                 self.read(&mut reader);
@@ -305,6 +343,9 @@ impl Run {
     /// Whether anything waited.
     fn read(&mut self, reader: &mut Reader) -> bool {
         let mut any = false;
+        if self.arrivals == Arrivals::Sinks {
+            return any;
+        }
         for side in &self.sides {
             let (traffic, number) = (&mut self.traffic, self.number);
             any |= reader.read(&side.socket, |packet, came| {
@@ -312,7 +353,7 @@ impl Run {
                     return;
                 }
                 if let Ok(sent) = packet[STAMP].try_into().map(u64::from_be_bytes) {
-                    traffic.took(came.saturating_sub(sent) / 1000);
+                    traffic.took(came.saturating_sub(sent) / 1000, 1);
                 }
             });
         }
@@ -351,11 +392,12 @@ impl Side {
         calls: std::ops::Range<usize>,
         turn: u32,
         mark: u8,
+        arrivals: Arrivals,
     ) -> u64 {
         let Some(ways) = self.ways.get(calls) else {
             return 0;
         };
-        let stamp = now().to_be_bytes();
+        let stamp = arrivals.now().to_be_bytes();
         for (packet, (_, ssrc)) in self.packets.iter_mut().zip(ways) {
             #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
             packet[2..4].copy_from_slice(&(turn as u16).to_be_bytes());

@@ -5,12 +5,16 @@
 
 pub(crate) mod generator;
 pub(crate) mod ng;
+mod places;
+mod sinks;
 mod subject;
 
 pub use subject::Subject;
 
-pub(crate) use generator::{Ends, Generator, Traffic};
+pub(crate) use generator::{Arrivals, Ends, Generator, Traffic};
 pub(crate) use ng::{Ng, Way};
+pub(crate) use places::Places;
+pub(crate) use sinks::Sinks;
 pub(crate) use subject::{RTPENGINE, Range, Running};
 
 /// The core that sends and receives.

@@ -164,12 +164,16 @@ impl Running {
         Ok(page(bed)?.sum(name, &[]))
     }
 
+    /// mediad's metrics, if it is mediad.
+    pub(crate) fn page(&self, bed: &Bed) -> Result<Option<Page>, BenchError> {
+        self.is_mediad.then(|| page(bed)).transpose()
+    }
+
     /// The share of mediad's packets that XDP forwarded, 0 to 1.
     pub(crate) fn share_by_xdp(&self, bed: &Bed) -> Result<Option<f64>, BenchError> {
-        if !self.is_mediad {
+        let Some(page) = self.page(bed)? else {
             return Ok(None);
-        }
-        let page = page(bed)?;
+        };
         let sum = |labels: &[(&str, &str)]| page.sum("tandem_media_packets_total", labels);
         let all = sum(&[("result", "forwarded")]);
         let by_xdp = sum(&[("path", "xdp"), ("result", "forwarded")]);

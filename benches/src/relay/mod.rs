@@ -20,7 +20,7 @@ use crate::{
     cpu,
     error::BenchError,
     machine::Machine,
-    media::{self, Ends, GENERATOR_CORE, Generator, Ng, Range, Way},
+    media::{self, Arrivals, Ends, GENERATOR_CORE, Generator, Ng, Range, Way},
 };
 
 /// The ports of the relays.
@@ -91,7 +91,7 @@ fn measure(plan: Plan, subject: Subject, programs: &Path) -> Result<Figures, Ben
         Subject::Bare => Some(Loop::start(&bed, &ways, ends.addresses()?)?),
         _ => None,
     };
-    let generator = Generator::start(&ends, &ways, 1, [GENERATOR_CORE; 2])?;
+    let generator = Generator::start(&ends, &ways, 1, [GENERATOR_CORE; 2], Arrivals::Sockets)?;
     thread::sleep(WARM_UP);
     let before = Work::now(relay.pid())?;
     generator.count(true);
