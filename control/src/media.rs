@@ -379,7 +379,8 @@ pub struct Remote {
     pub events: Option<EventFormat>,
     /// Payload types that it numbers telephone events by beside that one, a bit each (bit 101 for 101): those of another clock.
     pub more_events: u128,
-    /// Payload types that the other party numbers otherwise than this one; the first [`MAX_TYPES`] are taken.
+    /// Payload types that the other party numbers otherwise than this one. Where there are more than six, packets to this
+    /// one do not go by XDP.
     pub types: Vec<TypePair>,
     /// Its RTP is SRTP, or may be by what both parties offer (RFC 8643, ZRTP), of which this node has no keys.
     pub secure: bool,
@@ -394,9 +395,6 @@ impl Remote {
             || more.is_some_and(|more| more & 1 == 1)
     }
 }
-
-/// Payload types of one direction that are changed at most.
-pub const MAX_TYPES: usize = 6;
 
 /// One format's two payload types, 0 to 127.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

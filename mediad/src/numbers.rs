@@ -4,8 +4,8 @@
 //! party sends to. So nothing is handed over when packets change from one path to the other, and a process that comes after
 //! a crash goes on where they stand.
 
-use ebpf_abi::{Numbers, Rtp};
-use rtp::rtcp::{Source, Stream};
+use ebpf_abi::{MAX_TYPES, Numbers, Rtp};
+use rtp::rtcp::{Source, Stream, Told};
 
 use crate::counters::Outcome;
 use crate::xdp::NumbersTable;
@@ -18,6 +18,10 @@ pub(crate) struct Towards {
     is_active: bool,
     /// SSRC, sequence number and timestamp are.
     is_one_stream: bool,
+    /// What the party was told of it by senders' reports.
+    pub(crate) told: Told,
+    /// Payload types that are changed beyond those that the program has room for.
+    more: Vec<[u8; 2]>,
 }
 
 #[derive(Debug)]
@@ -83,7 +87,8 @@ impl Towards {
         if wanted {
             let ssrc: u32 = rand::random();
             let ssrc = if ssrc == taken { !ssrc } else { ssrc };
-            numbers.begin_stream(ssrc, rand::random(), rand::random());
+            numbers.begin_stream(ssrc, first_number(ssrc), rand::random());
+            self.told = Told::default();
         } else {
             numbers.end_stream();
         }
@@ -91,11 +96,18 @@ impl Towards {
         self.look();
     }
 
-    /// Says which payload types are changed, and to what.
+    /// Says which payload types are changed, and to what. Of one that is named twice the first is meant.
     pub(crate) fn change_types(&mut self, types: impl IntoIterator<Item = [u8; 2]>) {
+        let mut all: Vec<[u8; 2]> = Vec::new();
+        for [from, to] in types {
+            if from != to && all.iter().all(|[known, _]| *known != from) {
+                all.push([from, to]);
+            }
+        }
+        self.more = all.split_off(all.len().min(MAX_TYPES));
         let before = self.read();
         let mut numbers = before;
-        numbers.set_types(types);
+        numbers.set_types(all);
         // The program may be writing the rest at this moment.
         if numbers != before {
             self.write(&numbers);
@@ -103,8 +115,14 @@ impl Towards {
         }
     }
 
+    /// Whether the program can do it: it has room for so many payload types.
+    pub(crate) const fn fits_program(&self) -> bool {
+        self.more.is_empty()
+    }
+
     /// Nothing is changed any more.
     pub(crate) fn stop(&mut self) {
+        self.more.clear();
         if self.is_active {
             self.write(&Numbers::default());
             self.look();
@@ -143,7 +161,11 @@ impl Towards {
             self.write(&numbers);
         }
         if kind == Kind::Relayed {
-            header[1] = numbers.payload_type(octet);
+            let more = self.more.iter().find(|[from, _]| *from == octet & 0x7f);
+            header[1] = match more {
+                Some([_, to]) => octet & 0x80 | to & 0x7f,
+                None => numbers.payload_type(octet),
+            };
         }
         header[2..4].copy_from_slice(&sent.sequence.to_be_bytes());
         header[4..8].copy_from_slice(&sent.timestamp.to_be_bytes());
@@ -189,6 +211,13 @@ impl Towards {
             ),
             first: numbers.first,
             highest: numbers.sequence,
+            packets: match numbers.flags & BEGUN {
+                0 => 0,
+                _ => {
+                    let first = u32::from(first_number(numbers.ssrc));
+                    numbers.sequence.wrapping_sub(first).wrapping_add(1)
+                }
+            },
         })
     }
 
@@ -212,3 +241,12 @@ impl Towards {
         }
     }
 }
+
+/// The sequence number that a stream of this SSRC begins with, which is random as that is: so it is known how many numbers
+/// the stream has had, to a process that comes after the one that began it too.
+const fn first_number(ssrc: u32) -> u16 {
+    (ssrc.wrapping_mul(0x9e37_79b1) >> 17) as u16
+}
+
+#[cfg(test)]
+mod tests;

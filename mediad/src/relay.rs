@@ -477,7 +477,7 @@ fn on_control_port(
 /// Puts RTCP into the numbers of the party that it goes to, where they are not those of who sent it.
 fn report_on(
     leg: &Leg,
-    other: &Leg,
+    other: &mut Leg,
     packet: &mut Packet<'_>,
     (via, to): (PortIndex, SocketAddr),
 ) -> MediaDecision {
@@ -485,7 +485,8 @@ fn report_on(
     if own.is_none() && heard.is_none() {
         return Ok((via, to, packet.data.len()));
     }
-    match rtp::rtcp::renumber(packet.data, own.as_ref(), heard.as_ref()) {
+    let own = own.as_ref().map(|own| (own, &mut other.towards.told));
+    match rtp::rtcp::renumber(packet.data, own, heard.as_ref()) {
         0 => Err(Outcome::Stale),
         len => Ok((via, to, len)),
     }

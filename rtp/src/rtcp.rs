@@ -4,11 +4,13 @@
 
 pub(crate) mod extended;
 mod renumber;
+mod told;
 
 use thiserror::Error;
 
 pub use self::extended::{ExtendedBlock, LastReference, VoipMetrics};
 pub use self::renumber::{Source, Stream, renumber};
+pub use self::told::Told;
 
 const VERSION: u8 = 2;
 pub(crate) const SENDER_REPORT: u8 = 200;

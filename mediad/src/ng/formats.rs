@@ -1,6 +1,6 @@
 //! How the parties of a stream number its formats, and where one numbers them otherwise than the other.
 
-use control::media::{EventFormat, MAX_TYPES, Remote, TypePair};
+use control::media::{EventFormat, Remote, TypePair};
 use sip::sdp::Media;
 
 /// Telephone events of a stream that are looked at, and other formats.
@@ -70,7 +70,7 @@ impl Formats {
             .chain(others)
             .filter(|(theirs, _)| !self.names(*theirs));
         let pairs = pairs.map(|(theirs, own)| TypePair { theirs, own });
-        pairs.take(MAX_TYPES).collect()
+        pairs.collect()
     }
 
     fn names(&self, number: u8) -> bool {

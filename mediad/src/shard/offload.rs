@@ -171,6 +171,7 @@ impl Offload {
             && leg.is_rtp()
             && other.is_rtp()
             && !leg.listens()
+            && other.towards.fits_program()
             && (leg.tap.is_none() || self.tapper.is_some())
             && !other.is_spoken_to()
     }

@@ -70,7 +70,7 @@ impl Leg {
 }
 
 /// What the other party has been sent of what this one says.
-fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
+fn sent(speaker: &Leg, hearer: &mut Leg, now: u64) -> Option<Sent> {
     let flow = &speaker.received.rtp;
     let packets = speaker.forwarded + speaker.received.packets_xdp();
     if packets == 0 {
@@ -95,11 +95,22 @@ fn sent(speaker: &Leg, hearer: &Leg, now: u64) -> Option<Sent> {
             source.timestamp_offset
         }
     };
+    let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+    // As the party has counted, whoever spoke before.
+    let [packets, octets] = match &stream {
+        None => [packets, octets],
+        Some(stream) => {
+            #[expect(clippy::cast_possible_truncation, reason = "counts in RTCP go round")]
+            let counted = [packets as u32, octets as u32];
+            let told = &mut hearer.towards.told;
+            told.tell(stream.packets, flow.ssrc, counted).map(u64::from)
+        }
+    };
     Some(Sent {
         ssrc: stream.map_or(flow.ssrc, |stream| stream.ssrc),
         rtp_timestamp: rtp_timestamp.wrapping_add(offset),
         packets,
-        octets: u64::try_from(octets).unwrap_or(u64::MAX),
+        octets,
     })
 }
 

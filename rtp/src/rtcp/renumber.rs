@@ -2,12 +2,14 @@
 //!
 //! A party's RTCP speaks of two streams. Its own leaves the relay with the relay's numbers, so what it says as a sender is
 //! put into these. What it hears has the relay's numbers already, so what it says as a receiver is put into those of
-//! whoever sent it. Times of NTP, losses, jitter and delays are the same on both sides, and stay.
+//! whoever sent it. Times of NTP, losses, jitter and delays are the same on both sides, and stay. What a sender has counted of
+//! its own becomes the stream's ([`Told`]).
 
 use super::{
     BLOCK, EXTENDED_REPORT, GOODBYE, RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION,
     extended::{LAST_REFERENCE, REFERENCE_TIME, SUB_BLOCK},
     split,
+    told::Told,
 };
 
 /// Extended jitter (RFC 5450): behind its header come the values.
@@ -35,6 +37,9 @@ pub struct Stream {
     pub first: u32,
     /// The highest sequence number sent, likewise.
     pub highest: u32,
+    /// How many numbers it has had so far, modulo 2^32: packets that were sent into it, with those that the relay has not
+    /// got.
+    pub packets: u32,
 }
 
 /// One who sends into a stream.
@@ -73,18 +78,24 @@ impl Stream {
 }
 
 /// Puts valid RTCP of a party (see [`validate`](super::validate())) into the numbers of the one that it goes to: `own` is
-/// the stream that the party sends, and `heard` the one that it hears, each where it is renumbered. The length of what is
-/// left at the front of `datagram`, which is never more than before, and 0 where nothing is.
+/// the stream that the party sends, with what was told of it so far, and `heard` the one that it hears, each where it is
+/// renumbered. The length of what is left at the front of `datagram`, which is never more than before, and 0 where nothing
+/// is.
 ///
 /// A BYE is left out: the stream goes on, whoever sends into it next. A sender's report of a source that has sent nothing
 /// yet becomes a receiver's, as its timestamp has no meaning for who hears the stream.
 #[must_use]
-pub fn renumber(datagram: &mut [u8], own: Option<&Stream>, heard: Option<&Stream>) -> usize {
+pub fn renumber(
+    datagram: &mut [u8],
+    mut own: Option<(&Stream, &mut Told)>,
+    heard: Option<&Stream>,
+) -> usize {
     let (mut at, mut end) = (0, 0);
     while let Ok((_, _, _, len)) = split(datagram, at) {
         let Some(packet) = datagram.get_mut(at..at + len) else {
             break;
         };
+        let own = own.as_mut().map(|(own, told)| (*own, &mut **told));
         let left = renumber_packet(packet, own, heard);
         datagram.copy_within(at..at + left, end);
         at += len;
@@ -94,7 +105,12 @@ pub fn renumber(datagram: &mut [u8], own: Option<&Stream>, heard: Option<&Stream
 }
 
 /// The same of one packet of a compound.
-fn renumber_packet(packet: &mut [u8], own: Option<&Stream>, heard: Option<&Stream>) -> usize {
+fn renumber_packet(
+    packet: &mut [u8],
+    own: Option<(&Stream, &mut Told)>,
+    heard: Option<&Stream>,
+) -> usize {
+    let (own, told) = own.unzip();
     let Some([first, packet_type, _, _, ..]) = packet.first_chunk::<8>().copied() else {
         return packet.len();
     };
@@ -104,8 +120,8 @@ fn renumber_packet(packet: &mut [u8], own: Option<&Stream>, heard: Option<&Strea
     match packet_type {
         SENDER_REPORT => {
             reports = Some(8 + SENDER_INFO);
-            if let Some(own) = own
-                && !restamp(packet, own)
+            if let Some((own, told)) = own.zip(told)
+                && !restamp(packet, own, told)
             {
                 len = become_receivers(packet);
                 reports = Some(8);
@@ -142,14 +158,19 @@ fn renumber_packet(packet: &mut [u8], own: Option<&Stream>, heard: Option<&Strea
     len
 }
 
-/// The timestamp of a sender's report; `false` where it is of no source of the stream.
-fn restamp(packet: &mut [u8], own: &Stream) -> bool {
+/// The timestamp and the counts of a sender's report; `false` where it is of no source of the stream.
+fn restamp(packet: &mut [u8], own: &Stream, told: &mut Told) -> bool {
     let ssrc = word(packet, 4);
     let Some(source) = own.sources().find(|source| Some(source.ssrc) == ssrc) else {
         return false;
     };
     let timestamp = word(packet, 16).unwrap_or(0);
     put(packet, 16, timestamp.wrapping_add(source.timestamp_offset));
+    if let Some(counted) = word(packet, 20).zip(word(packet, 24)) {
+        let [packets, octets] = told.tell(own.packets, source.ssrc, counted.into());
+        put(packet, 20, packets);
+        put(packet, 24, octets);
+    }
     true
 }
 
@@ -316,6 +337,7 @@ mod tests {
         before: None,
         first: 600,
         highest: 700,
+        packets: 8,
     };
     /// As the party hears it: numbers up to 69,999 were of 20, and are of 21 from there on.
     const HEARD: Stream = Stream {
@@ -332,6 +354,7 @@ mod tests {
         }),
         first: 70_000,
         highest: 70_020,
+        packets: 0,
     };
 
     fn block(ssrc: u32, highest_sequence: u32) -> ReportBlock {
@@ -348,7 +371,8 @@ mod tests {
 
     fn renumbered(octets: &[u8], own: Option<&Stream>, heard: Option<&Stream>) -> Vec<u8> {
         let mut octets = octets.to_vec();
-        let len = renumber(&mut octets, own, heard);
+        let mut told = Told::default();
+        let len = renumber(&mut octets, own.map(|own| (own, &mut told)), heard);
         octets.truncate(len);
         assert!(octets.is_empty() || validate(&octets) == Ok(()));
         octets
@@ -505,7 +529,7 @@ mod tests {
             }
             let before = octets.len();
             let valid = validate(&octets).is_ok();
-            let len = renumber(&mut octets, Some(&OWN), Some(&HEARD));
+            let len = renumber(&mut octets, Some((&OWN, &mut Told::default())), Some(&HEARD));
             prop_assert!(len <= before);
             prop_assert!(!valid || len == 0 || validate(&octets[..len]).is_ok());
         }

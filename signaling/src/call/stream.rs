@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use control::config::MediaAddress;
 use control::media::{
-    self, Create, EventFormat, Family, Format, Handling, MAX_TYPES, Modify, Remote, SessionId,
-    SessionInfo, TypePair,
+    self, Create, EventFormat, Family, Format, Handling, Modify, Remote, SessionId, SessionInfo,
+    TypePair,
 };
 use sip::{
     dialog::Side,
@@ -644,7 +644,7 @@ impl Line {
             !named.any(|own| own == theirs) && !others.any(|own| own == theirs)
         });
         let pairs = pairs.map(|(theirs, own)| TypePair { theirs, own });
-        pairs.take(MAX_TYPES).collect()
+        pairs.collect()
     }
 
     /// How this party takes telephone events beside audio of this clock: by the same clock, where it has one.

@@ -213,26 +213,27 @@ async fn reports_are_told_in_the_numbers_of_who_gets_them(datapath: &str) {
         delay_since_last_sr: 6,
         ..ReportBlock::default()
     };
-    let report = |ssrc, rtp_timestamp, about, highest| {
+    let report = |ssrc, rtp_timestamp, packets, about, highest| {
         let mut octets = Vec::new();
         let info = SenderInfo {
             ntp: 0x1122_3344_5566_7788,
             rtp_timestamp,
-            ..SenderInfo::default()
+            packets,
+            octets: packets * 160,
         };
         rtcp::write_report(ssrc, Some(info), &[block(about, highest)], &mut octets);
         rtcp::write_cname(ssrc, "name", &mut octets);
         octets
     };
-    // Alice tells of what she has heard up to now, and of the moment of her next packet.
-    let octets = report(1, 160, to_alice.0, to_alice.1.into());
+    // Alice tells of what she has heard up to now, and of the moment of her next packet. Nine of hers went elsewhere before.
+    let octets = report(1, 160, 10, to_alice.0, to_alice.1.into());
     alice.rtcp.send_to(&octets, info.a.rtcp).unwrap();
-    let expected = report(to_bob.0, to_bob.2.wrapping_add(160), 2, sent.1.into());
+    let expected = report(to_bob.0, to_bob.2.wrapping_add(160), 1, 2, sent.1.into());
     assert_eq!(receive(&bob.rtcp).0, expected);
     // He has received one packet of hers, number 65,530 of her own.
-    let octets = report(2, sent.2, to_bob.0, to_bob.1.into());
+    let octets = report(2, sent.2, 2, to_bob.0, to_bob.1.into());
     bob.rtcp.send_to(&octets, info.b.rtcp).unwrap();
-    let expected = report(to_alice.0, to_alice.2, 1, 65_530);
+    let expected = report(to_alice.0, to_alice.2, 2, 1, 65_530);
     assert_eq!(receive(&alice.rtcp).0, expected);
     // Who leaves does not take the stream along.
     let mut bye = Vec::new();
