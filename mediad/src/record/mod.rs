@@ -5,8 +5,12 @@
 //! full ends the recording. Neither holds a call up.
 //!
 //! - [`Recorder`]: the handle; [`Tap`]: a party's way into a recording; [`Reel`]: both ways into one that orders begin.
-//! - `writing`: the thread, and how files are made and completed; `pcap`: that format.
+//! - `writing`: the thread; `file`: one recording of it, and `rotation`: how that goes on in other files; `content`: what is
+//!   in them, and `pcap`: that format; `closing`: how they are completed.
 
+mod closing;
+mod content;
+mod file;
 mod pcap;
 mod rotation;
 mod writing;
@@ -24,8 +28,11 @@ use ebpf_abi::{LARGE, TapHead};
 use rtp::record::{Form, Pause};
 use tracing::warn;
 
+use self::closing::Ended;
+use self::content::Content;
+use self::file::{Told, Writing};
 use self::rotation::{PARTS, Parts, Place};
-use self::writing::{Content, Ended, Order, Told, Writing};
+use self::writing::Order;
 use crate::io::monotonic_ns;
 use crate::voice::Law;
 
@@ -212,7 +219,7 @@ impl Recorder {
         told: impl FnOnce(u64) -> Told,
         turned: Option<Turned>,
     ) -> io::Result<Arc<Recording>> {
-        let (part, path, file) = writing::create(&self.folder, name, 1..=same_name, &content)?;
+        let (part, path, file) = content::create(&self.folder, name, 1..=same_name, &content)?;
         let place = Place::new(path.clone());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let told = told(number);
@@ -438,55 +445,4 @@ pub(crate) fn check(remotes: [Option<&Remote>; 2], is_secret: bool) -> Result<()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn datagram(payload: &[u8]) -> Datagram<'_> {
-        let address = SocketAddr::from(([192, 0, 2, 1], 4000));
-        Datagram {
-            source: address,
-            local: address,
-            payload,
-            arrival: 0,
-        }
-    }
-
-    #[test]
-    fn a_queue_that_is_full_loses_packets_and_holds_nobody_up() {
-        let (audio, _heard) = crossbeam_channel::bounded(1);
-        let (orders, _told) = crossbeam_channel::unbounded();
-        let recording = Arc::new(Recording {
-            number: 0,
-            place: Place::default(),
-            lost: Arc::new(AtomicU64::new(0)),
-            unwanted: AtomicBool::new(false),
-            orders,
-        });
-        let (frames, _captured) = crossbeam_channel::bounded(1);
-        let tap = Tap {
-            audio,
-            frames,
-            format: RecordFormat::Wav,
-            channel: 0,
-            recording: recording.clone(),
-        };
-        let lost = || recording.lost.load(Ordering::Relaxed);
-        for (payload_type, len, expected) in
-            [(0, 160, 0), (0, 160, 1), (8, LONGEST + 1, 2), (101, 4, 2)]
-        {
-            let mut octets = Vec::new();
-            let mut stream = rtp::Packetizer::new(payload_type, 1, 1, 1);
-            stream.packet(&vec![0; len], 160, &mut octets);
-            tap.take(&datagram(&octets));
-            assert_eq!(lost(), expected);
-        }
-        let tap = Tap {
-            format: RecordFormat::Pcap,
-            ..tap
-        };
-        for (len, expected) in [(160, 2), (160, 3), (LARGE, 4)] {
-            tap.take(&datagram(&vec![0x80; len]));
-            assert_eq!(lost(), expected);
-        }
-    }
-}
+mod tests;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::writing::{self, Content};
+use super::content::{self, Content};
 
 /// What a WAV file may have: its header counts octets in 32 bits, and some seconds may come at once.
 pub(super) const WAV_MOST: u64 = (1 << 32) - (1 << 24);
+/// What applications record is one file each, of 24 hours at most where they are as Twilio's: both parties' fit.
+const _: () = assert!(24 * 3600 * rtp::record::RATE as u64 * 2 * 2 <= WAV_MOST);
 /// Files of one call's name at most, of whichever of its recordings.
 pub(super) const PARTS: u32 = 10_000;
 /// How long a disk that gives no new file is left alone, in nanoseconds.
@@ -110,7 +112,7 @@ impl Parts {
         content: &Content,
     ) -> io::Result<(PathBuf, std::fs::File)> {
         let numbers = self.number + 1..=PARTS;
-        let made = writing::create(&self.folder, &self.name, numbers, content);
+        let made = content::create(&self.folder, &self.name, numbers, content);
         let (number, path, file) = match made {
             Ok(made) => made,
             Err(error) => {
