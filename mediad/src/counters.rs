@@ -130,10 +130,11 @@ pub struct ShardGauges {
 type ReadCounter = fn(&IoCounters) -> u64;
 
 /// The I/O counters by their label.
-const IO: [(&str, ReadCounter); 6] = [
+const IO: [(&str, ReadCounter); 7] = [
     ("received", |io| io.received),
     ("sent", |io| io.sent),
     ("send_failed", |io| io.send_failed),
+    ("peer_unreachable", |io| io.peer_unreachable),
     ("oversized", |io| io.oversized),
     ("out_of_buffers", |io| io.out_of_buffers),
     ("left_over", |io| io.left_over),

@@ -13,10 +13,10 @@ pub fn open_files() -> u64 {
     current().map_or(1024, |limit| limit.rlim_cur)
 }
 
-/// Descriptors that so many media ports need: a socket for each, and some for everything else.
+/// Descriptors that so many media ports need: two sockets for each at most, and some for everything else.
 #[must_use]
 pub const fn files_for(ports: usize) -> u64 {
-    ports as u64 + 1024
+    ports as u64 * 2 + 1024
 }
 
 /// Raises the number of open files towards `wanted`; beyond the hard limit where the process may.
@@ -40,7 +40,7 @@ pub fn raise_open_files(wanted: u64) -> u64 {
 }
 
 /// Has the kernel give this process small pages only. By pages of 2 MiB, which the allocator asks for where the system
-/// leaves that to programs, it holds what no call uses: 14 MiB before the first one, and 2 KiB a call. A refusal is no harm.
+/// leaves that to programs, it holds what no call uses: 14 MiB before the first one, and more with each. A refusal is no harm.
 pub fn refuse_huge_pages() {
     let [on, unused] = [1, 0_usize];
     // SAFETY: PR_SET_THP_DISABLE takes a number, and nothing in the others' places.

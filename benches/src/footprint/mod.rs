@@ -27,8 +27,8 @@ use crate::{
 const PORTS: Range = (1_536, 65_535);
 /// The calls that a relay has ports for.
 const EACH: u32 = 16_000;
-/// Files of a call in a relay: two ports of each party.
-const FILES: u64 = 4;
+/// Files of a call in a relay at most: two ports of each party, and a second socket on one of them that knows its peer.
+const FILES: u64 = 6;
 /// Files of a relay that are no sockets of calls.
 const OTHER_FILES: u64 = 1_024;
 /// The relays that are compared.

@@ -24,7 +24,7 @@ pub(crate) const RELAY_CORE: usize = 1;
 /// What a jitter buffer would have given up: a packet that takes longer counts as lost.
 pub(crate) const LATE_MS: u64 = 60;
 
-/// Files of a relay with as many calls as a range of ports holds, and more.
+/// Files of a relay with as many calls as a range of ports holds, some with a second socket.
 const FILES: u64 = 300_000;
 
 /// Lets this process, and the relays that it starts, open enough files.

@@ -8,13 +8,12 @@
 //! `recvmmsg`/`sendmmsg`, for kernels and containers that forbid io_uring). The seam speaks of local
 //! ports and addresses only, so that a backend without sockets (AF_XDP) fits it as well.
 //!
-//! # One socket a port, and never connected
+//! # Two sockets for a busy port
 //!
-//! A connected socket hears its peer alone: nobody would see and count strangers, nor a phone that has
-//! changed networks, and the kernel would tell each of them that the port is closed. A second socket on
-//! the port, connected to the peer beside this one, takes 3.5 KiB of the kernel and a file more for each
-//! party, and saves nothing that could be measured: `relay` has 5.4 and 5.7 us of CPU a packet without,
-//! 5.7 and 5.8 with it.
+//! A port is opened with one unconnected socket. Once the shard has learned who sends to it, it may
+//! call [`PacketIo::connect`]: a second socket on the same port is connected to that peer. The kernel
+//! prefers the connected one for the peer's packets (and sends on it without looking up a route),
+//! while strangers still reach the unconnected socket, so that they are seen and counted.
 
 pub mod sockets;
 pub mod uring;
@@ -93,6 +92,8 @@ pub struct IoCounters {
     pub sent: u64,
     /// Packets that the kernel refused to send: full socket buffer, no route, a filter.
     pub send_failed: u64,
+    /// ICMP errors reported on a socket that is connected to its peer (port or host unreachable).
+    pub peer_unreachable: u64,
     /// Packets longer than a receive buffer, dropped.
     pub oversized: u64,
     /// Times that the receive buffers ran out (the packets wait in their sockets).
@@ -109,15 +110,26 @@ pub trait PacketIo {
     /// What the kernel says; the usual reason is that the process is out of file descriptors.
     fn open(&mut self, port: PortIndex, socket: UdpSocket) -> io::Result<()>;
 
-    /// Stops receiving on `port` and closes its socket. A port that is not open is left alone.
+    /// Stops receiving on `port` and closes its sockets. A port that is not open is left alone.
     fn close(&mut self, port: PortIndex);
 
-    /// Hands an open port on to another owner: drops what has come until now, so that the sink sees nothing of it. What
-    /// was set on the socket, such as by [`mark`](Self::mark), stays.
+    /// Hands an open port on to another owner: undoes [`connect`](Self::connect), and drops what has come until now, so
+    /// that the sink sees nothing of it. What else was set on the sockets, such as by [`mark`](Self::mark), stays.
     ///
     /// # Errors
     /// The port is not open, or it cannot be said that nothing is left. It is to be closed then.
     fn hand_on(&mut self, port: PortIndex) -> io::Result<()>;
+
+    /// Makes the traffic between `port` and `peer` cheaper; other sources are still received.
+    /// Packets that are waiting at this moment go to `sink`, in order.
+    ///
+    /// # Errors
+    /// What the kernel says; the port then works as before, unconnected.
+    fn connect(&mut self, port: PortIndex, peer: SocketAddr, sink: &mut dyn Sink)
+    -> io::Result<()>;
+
+    /// Undoes [`connect`](Self::connect).
+    fn disconnect(&mut self, port: PortIndex);
 
     /// Sends from `port` with this TOS byte or traffic class from now on.
     ///

@@ -25,16 +25,23 @@ const BURST: usize = 16;
 const ARENA: usize = 128;
 /// Marks the waker among the events.
 const WAKER: u64 = u64::MAX;
+/// Marks the connected socket of a port among the events.
+const CONNECTED: u64 = 1 << 32;
 
 /// The backend on plain sockets.
 pub struct Sockets {
     epoll: OwnedFd,
     waker: Waker,
-    /// By port.
-    open: Vec<Option<UdpSocket>>,
+    ports: Vec<PortSockets>,
     events: Vec<libc::epoll_event>,
     arena: Arena,
     counters: IoCounters,
+}
+
+#[derive(Default)]
+struct PortSockets {
+    open: Option<UdpSocket>,
+    connected: Option<(UdpSocket, SocketAddr)>,
 }
 
 /// A packet's memory: where the kernel writes it and its source, and whence it is sent.
@@ -49,6 +56,8 @@ struct Outgoing {
     cell: usize,
     len: usize,
     fd: RawFd,
+    /// The address is in the cell; otherwise the socket is connected.
+    addressed: bool,
 }
 
 struct Arena {
@@ -73,7 +82,7 @@ impl Sockets {
         let backend = Self {
             epoll,
             waker,
-            open: (0..ports).map(|_| None).collect(),
+            ports: (0..ports).map(|_| PortSockets::default()).collect(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
             arena: Arena::new(),
             counters: IoCounters::default(),
@@ -127,21 +136,34 @@ impl Sockets {
 
     /// Takes a burst from one socket and lets `sink` decide about each packet.
     fn receive(&mut self, token: u64, arrival: u64, sink: &mut dyn Sink) {
-        let Ok(index) = u32::try_from(token) else {
+        let Ok(index) = u32::try_from(token & !CONNECTED) else {
             return;
         };
         let port = PortIndex(index);
-        // Closed by an earlier event of this turn.
-        let Some(fd) = self.socket(port).map(UdpSocket::as_raw_fd) else {
+        let Some(sockets) = self.ports.get(port.index()) else {
             return;
+        };
+        let (fd, peer) = match (token & CONNECTED != 0, &sockets.connected, &sockets.open) {
+            (true, Some((socket, peer)), _) => (socket.as_raw_fd(), Some(*peer)),
+            (false, _, Some(socket)) => (socket.as_raw_fd(), None),
+            // Closed by an earlier event of this turn.
+            _ => return,
         };
         if self.arena.cells.len() - self.arena.used < BURST {
             self.arena.flush(&mut self.counters);
         }
         let first = self.arena.used;
-        // Otherwise it is empty after all, or in trouble that the next turn will meet again.
-        let Ok(lens) = self.arena.receive(fd) else {
-            return;
+        let lens = match self.arena.receive(fd, peer.is_none()) {
+            Ok(lens) => lens,
+            Err(error) => {
+                // Otherwise it is empty after all, or in trouble that the next turn will meet again.
+                if let Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) =
+                    error.raw_os_error()
+                {
+                    self.counters.peer_unreachable += 1;
+                }
+                return;
+            }
         };
         for (at, len) in lens
             .into_iter()
@@ -157,7 +179,7 @@ impl Sockets {
             let Some(memory) = self.arena.cells.get_mut(cell) else {
                 continue;
             };
-            let Some(source) = memory.address.decode() else {
+            let Some(source) = peer.or_else(|| memory.address.decode()) else {
                 continue;
             };
             let Some(data) = memory.data.get_mut(..len) else {
@@ -175,19 +197,26 @@ impl Sockets {
     }
 
     fn queue(&mut self, cell: usize, len: usize, via: PortIndex, to: SocketAddr) {
-        let Some(fd) = self.socket(via).map(UdpSocket::as_raw_fd) else {
+        let sockets = self.ports.get(via.index());
+        let way = sockets.and_then(|sockets| match (&sockets.connected, &sockets.open) {
+            (Some((socket, peer)), _) if *peer == to => Some((socket.as_raw_fd(), false)),
+            (_, Some(socket)) => Some((socket.as_raw_fd(), true)),
+            _ => None,
+        });
+        let Some((fd, addressed)) = way else {
             self.counters.send_failed += 1;
             return;
         };
-        if let Some(memory) = self.arena.cells.get_mut(cell) {
+        if addressed && let Some(memory) = self.arena.cells.get_mut(cell) {
             memory.address = RawAddr::new(to);
         }
-        self.arena.outgoing.push(Outgoing { cell, len, fd });
+        self.arena.outgoing.push(Outgoing {
+            cell,
+            len,
+            fd,
+            addressed,
+        });
         self.counters.sent += 1;
-    }
-
-    fn socket(&self, port: PortIndex) -> Option<&UdpSocket> {
-        self.open.get(port.index())?.as_ref()
     }
 }
 
@@ -195,41 +224,79 @@ impl PacketIo for Sockets {
     fn open(&mut self, port: PortIndex, socket: UdpSocket) -> io::Result<()> {
         self.close(port);
         self.watch(socket.as_raw_fd(), u64::from(port.0))?;
-        if let Some(place) = self.open.get_mut(port.index()) {
-            *place = Some(socket);
+        if let Some(sockets) = self.ports.get_mut(port.index()) {
+            sockets.open = Some(socket);
         }
         Ok(())
     }
 
     fn close(&mut self, port: PortIndex) {
         // Closing a descriptor takes it out of the epoll set.
-        if let Some(place) = self.open.get_mut(port.index()) {
-            *place = None;
+        if let Some(sockets) = self.ports.get_mut(port.index()) {
+            *sockets = PortSockets::default();
         }
     }
 
     fn hand_on(&mut self, port: PortIndex) -> io::Result<()> {
-        let Some(socket) = self.socket(port) else {
+        self.disconnect(port);
+        let sockets = self.ports.get(port.index());
+        let Some(open) = sockets.and_then(|sockets| sockets.open.as_ref()) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        self.counters.left_over += socket::empty(socket)?;
+        self.counters.left_over += socket::empty(open)?;
         Ok(())
     }
 
+    fn connect(
+        &mut self,
+        port: PortIndex,
+        peer: SocketAddr,
+        sink: &mut dyn Sink,
+    ) -> io::Result<()> {
+        self.disconnect(port);
+        let open = self
+            .ports
+            .get(port.index())
+            .and_then(|sockets| sockets.open.as_ref());
+        let Some(open) = open else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let companion = socket::companion(open, peer)?;
+        let route = |via: PortIndex| self.ports.get(via.index())?.open.as_ref();
+        let received =
+            socket::drain(open, port, sink, &route) + socket::drain(&companion, port, sink, &route);
+        self.counters.received += received;
+        self.watch(companion.as_raw_fd(), u64::from(port.0) | CONNECTED)?;
+        if let Some(sockets) = self.ports.get_mut(port.index()) {
+            sockets.connected = Some((companion, peer));
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self, port: PortIndex) {
+        if let Some(sockets) = self.ports.get_mut(port.index()) {
+            sockets.connected = None;
+        }
+    }
+
     fn mark(&mut self, port: PortIndex, tos: u8) -> io::Result<()> {
-        self.socket(port)
-            .map_or(Ok(()), |socket| socket::mark(socket, tos))
+        let Some(sockets) = self.ports.get(port.index()) else {
+            return Ok(());
+        };
+        let connected = sockets.connected.as_ref().map(|(socket, _)| socket);
+        let mut both = sockets.open.iter().chain(connected);
+        both.try_for_each(|open| socket::mark(open, tos))
     }
 
     fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
         self.arena.flush(&mut self.counters);
-        let Some(socket) = self.socket(via) else {
+        let sockets = self.ports.get(via.index());
+        let Some(socket) = sockets.and_then(|sockets| sockets.open.as_ref()) else {
             self.counters.send_failed += 1;
             return;
         };
-        let is_lost = socket::send(socket, to, data).is_err();
         self.counters.sent += 1;
-        self.counters.send_failed += u64::from(is_lost);
+        self.counters.send_failed += u64::from(socket::send(socket, to, data).is_err());
     }
 
     fn turn(&mut self, wait: Duration, sink: &mut dyn Sink) -> io::Result<Turn> {
@@ -273,7 +340,7 @@ impl Arena {
     }
 
     /// Receives into the next free cells; the lengths, ended by [`NOTHING`].
-    fn receive(&mut self, fd: RawFd) -> io::Result<[usize; BURST]> {
+    fn receive(&mut self, fd: RawFd, with_source: bool) -> io::Result<[usize; BURST]> {
         // SAFETY: all-zero iovecs and mmsghdrs are valid: empty vectors, no names.
         let mut vectors: [libc::iovec; BURST] = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
@@ -285,8 +352,10 @@ impl Arena {
             vector.iov_len = cell.data.len();
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_name = cell.address.as_mut_ptr();
-            header.msg_hdr.msg_namelen = cell.address.capacity();
+            if with_source {
+                header.msg_hdr.msg_name = cell.address.as_mut_ptr();
+                header.msg_hdr.msg_namelen = cell.address.capacity();
+            }
             count += 1;
         }
         // SAFETY: the first `count` headers point to vectors and cells that live through the call.
@@ -346,8 +415,10 @@ fn send_batch(cells: &mut [Cell], batch: &[Outgoing], counters: &mut IoCounters)
         vector.iov_len = out.len;
         header.msg_hdr.msg_iov = vector;
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_name = cell.address.as_mut_ptr();
-        header.msg_hdr.msg_namelen = cell.address.len;
+        if out.addressed {
+            header.msg_hdr.msg_name = cell.address.as_mut_ptr();
+            header.msg_hdr.msg_namelen = cell.address.len;
+        }
         count += 1;
     }
     let mut done = 0_u32;
@@ -365,7 +436,10 @@ fn send_batch(cells: &mut [Cell], batch: &[Outgoing], counters: &mut IoCounters)
             Ok(sent) => done += sent.max(1),
             Err(_) => {
                 // The first packet of the rest was refused; the others may pass.
-                counters.send_failed += 1;
+                match io::Error::last_os_error().raw_os_error() {
+                    Some(libc::ECONNREFUSED) => counters.peer_unreachable += 1,
+                    _ => counters.send_failed += 1,
+                }
                 done += 1;
             }
         }

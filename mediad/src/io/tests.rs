@@ -103,7 +103,7 @@ fn a_packet_leaves_from_its_buffer_and_the_chosen_port() {
 }
 
 #[test]
-fn a_port_hears_everybody_and_cannot_be_shared() {
+fn a_connected_port_still_hears_strangers_and_keeps_what_waited() {
     both(|io, _| {
         let address = open(io, PORT);
         open(io, OTHER);
@@ -112,20 +112,49 @@ fn a_port_hears_everybody_and_cannot_be_shared() {
             to,
             seen: Vec::new(),
         };
-        for (socket, number) in [(&alice, 1), (&mallory, 2), (&alice, 3)] {
-            socket.send_to(&[number], address).unwrap();
-            turn_until(io, &mut sink, number.into());
-        }
-        assert_eq!(
-            sink.seen,
-            [from, stranger, from].map(|source| (PORT, source))
-        );
+        // Waiting while the port is being connected.
+        alice.send_to(&[1], address).unwrap();
+        mallory.send_to(&[2], address).unwrap();
+        io.connect(PORT, from, &mut sink).unwrap();
+        alice.send_to(&[3], address).unwrap();
+        mallory.send_to(&[4], address).unwrap();
+        turn_until(io, &mut sink, 4);
+        let of = |source| {
+            sink.seen
+                .iter()
+                .filter(|seen| **seen == (PORT, source))
+                .count()
+        };
+        assert_eq!((of(from), of(stranger)), (2, 2));
+        let mut got = Vec::new();
         let mut buffer = [0; 16];
-        for number in [1, 2, 3] {
-            assert_eq!(bob.recv_from(&mut buffer).unwrap().0, 1);
-            assert_eq!(!buffer[0], number, "in order");
+        for _ in 0..4 {
+            let (len, _) = bob.recv_from(&mut buffer).unwrap();
+            assert_eq!(len, 1);
+            got.push(!buffer[0]);
         }
-        // No other process can have the port meanwhile.
+        assert_eq!(got[..2], [1, 2], "in order");
+        got.sort_unstable();
+        assert_eq!(got, [1, 2, 3, 4]);
+
+        io.disconnect(PORT);
+        alice.send_to(&[5], address).unwrap();
+        turn_until(io, &mut sink, 5);
+        // Nobody else can have the port meanwhile.
+        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    });
+}
+
+#[test]
+fn a_connected_port_cannot_be_shared_by_another_process() {
+    both(|io, _| {
+        let address = open(io, PORT);
+        let ((_alice, from), (_, to)) = (peer(), peer());
+        let mut sink = Onward {
+            to,
+            seen: Vec::new(),
+        };
+        io.connect(PORT, from, &mut sink).unwrap();
         let thief =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
         thief.set_reuse_address(true).unwrap();
@@ -139,11 +168,12 @@ fn a_port_hears_everybody_and_cannot_be_shared() {
 fn a_closed_port_is_silent_and_free() {
     both(|io, _| {
         let address = open(io, PORT);
-        let ((alice, _), (_, to)) = (peer(), peer());
+        let ((alice, from), (_, to)) = (peer(), peer());
         let mut sink = Onward {
             to,
             seen: Vec::new(),
         };
+        io.connect(PORT, from, &mut sink).unwrap();
         io.turn(Duration::ZERO, &mut sink).unwrap();
         io.close(PORT);
         io.close(PORT);
@@ -162,13 +192,15 @@ fn a_port_that_is_handed_on_tells_nothing_of_before() {
     both(|io, _| {
         let address = open(io, PORT);
         open(io, OTHER);
-        let ((alice, _), (bob, to)) = (peer(), peer());
+        let ((alice, from), (bob, to)) = (peer(), peer());
         let mut sink = Onward {
             to,
             seen: Vec::new(),
         };
         io.mark(PORT, 0xb8).unwrap();
+        io.connect(PORT, from, &mut sink).unwrap();
         io.turn(Duration::ZERO, &mut sink).unwrap();
+        io.disconnect(PORT);
         // Taken by the kernel for a receive, as it does when another port is closed, and not read.
         alice.send_to(&[1], address).unwrap();
         io.close(PortIndex(2));
@@ -183,6 +215,10 @@ fn a_port_that_is_handed_on_tells_nothing_of_before() {
         io.turn(Duration::from_millis(20), &mut sink).unwrap();
         assert_eq!(sink.seen, [(PORT, to)]);
         assert_eq!(io.counters().left_over, 2);
+        // It can be connected like a new one.
+        io.connect(PORT, to, &mut sink).unwrap();
+        bob.send_to(&[4], address).unwrap();
+        turn_until(io, &mut sink, 2);
         io.close(PORT);
         assert!(io.hand_on(PORT).is_err());
         assert!(io.hand_on(PortIndex(3)).is_err());

@@ -141,14 +141,14 @@ impl<I: PacketIo> Shard<I> {
                 self.mark(ports, tos);
             }
             if has_moved {
-                self.withdraw(index);
+                self.unlearn(index, side);
             }
         }
         for (side, remote) in [(Side::A, a), (Side::B, b)] {
             let Some(remote) = remote else { continue };
             let session = self.relay.session_mut(index).ok_or_else(|| not_found(id))?;
             if session.describe(side, remote, now) {
-                self.withdraw(index);
+                self.unlearn(index, side);
             }
         }
         let rate_cap = self.config.set.rate_cap;
@@ -419,9 +419,12 @@ impl<I: PacketIo> Shard<I> {
         is_ready
     }
 
-    /// Gives a leg's pair back. Its sockets, of which nothing is left but the TOS byte, are kept for another leg or closed.
+    /// Gives a leg's pair back. Its sockets, of which nothing is left but the TOS byte, are kept for another leg or closed;
+    /// one that is connected to its peer is closed in any case.
     pub(super) fn close_leg(&mut self, leg: &Leg) {
         let port = leg.local.port();
+        self.io.disconnect(leg.port);
+        self.io.disconnect(leg.control_port());
         let is_marked = self.unmarked.is_empty() || !self.unmarked.remove(&leg.port);
         let kept = is_marked.then(|| Kept {
             address: leg.local.ip(),
@@ -526,7 +529,7 @@ fn check_remote(session: &Session, side: Side, leg: &Leg, remote: &Remote) -> Re
 }
 
 /// Whether a socket could not be made because there are too many.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     matches!(
         code,

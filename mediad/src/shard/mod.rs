@@ -24,7 +24,7 @@ use control::Fault;
 use control::channel::Events;
 use control::media::{
     AudioTrouble, Create, Dtmf, Event, Local, Media, Modify, Monitor, Mute, Pause, SessionId,
-    SessionInfo, SessionStats, Surveyed, Top, Unmonitor, VoiceOrder,
+    SessionInfo, SessionStats, Side, Surveyed, Top, Unmonitor, VoiceOrder,
 };
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::oneshot;
@@ -44,6 +44,7 @@ use crate::session::Ended;
 use crate::stream::{Bell, Port};
 use crate::tap::Overheard;
 
+use self::commands::is_exhaustion;
 pub(crate) use self::keys::is_secret;
 pub(crate) use self::offload::{Adopted, Hops, Offload};
 pub(crate) use self::voice::{GAP_MS, KEY_MS};
@@ -460,17 +461,42 @@ impl<I: PacketIo> Shard<I> {
         };
         let id = session.id;
         let leg = session.split(side).0;
-        if !control {
-            leg.control.follow_rtp(Some(source));
-            debug!(session = %id, ?side, %source, "learned where a party sends from");
-            self.events.push(Event::Learned { id, side, source });
+        if control {
+            self.program(index);
+            return;
         }
-        self.program(index);
+        leg.control.follow_rtp(Some(source));
+        let port = leg.port;
+        debug!(session = %id, ?side, %source, "learned where a party sends from");
+        self.events.push(Event::Learned { id, side, source });
+        if self.offload.is_some() {
+            self.program(index);
+            return;
+        }
+        let mut connected = self.io.connect(port, source, &mut self.relay);
+        // A call comes before sockets that are kept for the next ones.
+        if connected.as_ref().is_err_and(is_exhaustion) && self.close_any() {
+            connected = self.io.connect(port, source, &mut self.relay);
+        }
+        if let Err(error) = connected {
+            // It works unconnected as well, at a higher price.
+            debug!(session = %id, %error, "cannot connect a media socket to its peer");
+        }
     }
 
     /// The port's number in the shard, for a port of this shard.
     fn index_of(&self, port: u16) -> PortIndex {
         PortIndex(u32::from(port.wrapping_sub(*self.config.ports.start())))
+    }
+
+    /// What a party's new source or description undoes: the connection of the port, and the slots.
+    fn unlearn(&mut self, index: u32, side: Side) {
+        let Some(session) = self.relay.session_mut(index) else {
+            return;
+        };
+        let port = session.split(side).0.port;
+        self.io.disconnect(port);
+        self.withdraw(index);
     }
 }
 

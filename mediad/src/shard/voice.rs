@@ -94,7 +94,7 @@ impl<I: PacketIo> Shard<I> {
             }
             VoiceOrder::Vacate(side) => {
                 session.vacate(side);
-                self.withdraw(index);
+                self.unlearn(index, side);
             }
             VoiceOrder::Stop { job } => {
                 for voice in session.legs.iter_mut().filter_map(|leg| leg.voice.as_mut()) {

@@ -30,8 +30,13 @@ async fn garbage_is_counted_and_goes_nowhere(datapath: &str) {
     let sent = alice.send(info.a.rtp);
     assert_eq!(bob.receive().0, sent, "the call goes on");
     let stats = bed.stats(1).await;
-    // The oversized one never reaches the session.
-    assert_eq!(stats.from_a.refused, 5);
+    // The oversized one never reaches the session; the connected socket cuts it where io_uring cannot
+    // tell, so it is counted as either.
+    assert!(
+        (5..=6).contains(&stats.from_a.refused),
+        "{}",
+        stats.from_a.refused
+    );
     assert_eq!(stats.from_a.packets, 1);
 }
 

@@ -249,7 +249,7 @@ async fn v6_and_v4_are_bridged(datapath: &str) {
     }
 }
 
-/// By the order, or by the configuration, and again when it is changed.
+/// By the order, or by the configuration; connected sockets too, and again when it is changed.
 async fn each_party_is_sent_with_the_tos_of_its_leg(datapath: &str) {
     let bed = Bed::with(datapath, 40, "tos = 104\n").await;
     let (mut alice, mut bob) = (Party::on("::1", 1), Party::new(2));
@@ -360,6 +360,7 @@ pub(super) fn receive_tos(socket: &UdpSocket) -> u8 {
     unsafe { *libc::CMSG_DATA(message) }
 }
 
+/// The ICMP errors that the kernel reports on a connected socket end no receive for good.
 async fn a_peer_that_closes_its_port_does_no_harm(datapath: &str) {
     let bed = Bed::new(datapath).await;
     let (mut alice, mut bob) = (Party::new(1), Party::new(2));
@@ -379,7 +380,10 @@ async fn a_peer_that_closes_its_port_does_no_harm(datapath: &str) {
     let back = UdpSocket::bind(address).unwrap();
     back.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let sent = alice.send(info.a.rtp);
-    assert_eq!(receive(&back).0, sent);
+    // A pending error may cost this one packet.
+    let after = alice.send(info.a.rtp);
+    let got = receive(&back).0;
+    assert!(got == sent || got == after);
     back.send_to(&sent, info.b.rtp).unwrap();
     assert_eq!(alice.receive().0, sent);
 }

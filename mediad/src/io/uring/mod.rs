@@ -173,10 +173,15 @@ impl Uring {
             self.waker_armed = true;
         }
         while let Some((index, slot)) = self.table.next_to_arm() {
-            let tag = Op::Receive.tag(slot.generation, index);
-            let (file, group) = (Fixed(index), self.buffers.group());
-            let entry = opcode::RecvMsgMulti::new(file, &raw const *self.header, group).build();
-            self.push(&entry.user_data(tag))?;
+            let (generation, connected) = (slot.generation, slot.peer.is_some());
+            let file = Fixed(index);
+            let group = self.buffers.group();
+            let entry = if connected {
+                opcode::RecvMulti::new(file, group).build()
+            } else {
+                opcode::RecvMsgMulti::new(file, &raw const *self.header, group).build()
+            };
+            self.push(&entry.user_data(Op::Receive.tag(generation, index)))?;
         }
         Ok(())
     }
@@ -234,15 +239,32 @@ impl Uring {
             self.give_back(buffer);
             return;
         };
-        let port = slot.port;
+        let (port, peer) = (slot.port, slot.peer);
         let is_left_over = self.completed <= slot.owned_from;
         if ended {
             self.table.arm_again(index);
         }
         let (Ok(len), Some(id)) = (usize::try_from(cqe.result()), buffer) else {
             self.give_back(buffer);
-            if -cqe.result() == libc::ENOBUFS {
-                self.counters.out_of_buffers += 1;
+            match -cqe.result() {
+                // An empty datagram on a connected socket, for which the kernel takes no buffer.
+                0 => {
+                    if let Some(source) = peer {
+                        self.counters.received += 1;
+                        let data = &mut [][..];
+                        sink.packet(Packet {
+                            port,
+                            source,
+                            data,
+                            arrival,
+                        });
+                    }
+                }
+                libc::ENOBUFS => self.counters.out_of_buffers += 1,
+                libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH => {
+                    self.counters.peer_unreachable += 1;
+                }
+                _ => {}
             }
             return;
         };
@@ -254,7 +276,15 @@ impl Uring {
         self.counters.received += 1;
         // SAFETY: the completion gave the buffer to this side; it goes back below or after the send.
         let contents = unsafe { self.buffers.contents(id, len) };
-        let Some((source, data)) = split(contents, &self.header) else {
+        let (source, data) = match peer {
+            Some(peer) if len < BUFFER_LEN => (Some(peer), contents),
+            Some(_) => (None, contents),
+            None => match split(contents, &self.header) {
+                Some((source, data)) => (Some(source), data),
+                None => (None, &mut [][..]),
+            },
+        };
+        let Some(source) = source else {
             self.counters.oversized += 1;
             self.buffers.give(id);
             return;
@@ -274,21 +304,19 @@ impl Uring {
     }
 
     fn queue(&mut self, id: u16, data: *const u8, len: usize, via: PortIndex, to: SocketAddr) {
-        let Some(index) = self.table.of_port(via) else {
+        let Some((index, connected)) = self.table.way_out(via, to) else {
             self.counters.send_failed += 1;
             self.buffers.give(id);
             return;
         };
         let len = u32::try_from(len).unwrap_or(0);
-        let Some(target) = self.targets.get_mut(usize::from(id)) else {
-            self.buffers.give(id);
-            return;
-        };
-        *target = RawAddr::new(to);
-        let entry = opcode::Send::new(Fixed(index), data, len)
-            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-            .dest_addr(target.as_ptr())
-            .dest_addr_len(target.len)
+        let mut send = opcode::Send::new(Fixed(index), data, len)
+            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        if !connected && let Some(target) = self.targets.get_mut(usize::from(id)) {
+            *target = RawAddr::new(to);
+            send = send.dest_addr(target.as_ptr()).dest_addr_len(target.len);
+        }
+        let entry = send
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Op::Send.tag(0, index));
@@ -326,26 +354,26 @@ impl Uring {
         };
     }
 
-    fn install(&mut self, port: PortIndex, socket: UdpSocket) -> io::Result<()> {
+    fn install(
+        &mut self,
+        port: PortIndex,
+        socket: UdpSocket,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<u32> {
         let fd = socket.as_raw_fd();
-        let index = self.table.insert(Slot::new(port, socket))?;
-        let update = self.ring.submitter().register_files_update(index, &[fd]);
-        if update.is_err() {
+        let index = self.table.insert(Slot::new(port, socket, peer))?;
+        if let Err(error) = self.ring.submitter().register_files_update(index, &[fd]) {
             self.table.remove(index);
+            return Err(error);
         }
-        update.map(drop)
-    }
-
-    /// The socket of a port.
-    fn socket(&self, port: PortIndex) -> Option<&UdpSocket> {
-        self.table.socket(self.table.of_port(port)?)
+        Ok(index)
     }
 }
 
 impl PacketIo for Uring {
     fn open(&mut self, port: PortIndex, socket: UdpSocket) -> io::Result<()> {
         self.close(port);
-        self.install(port, socket)
+        self.install(port, socket, None).map(drop)
     }
 
     fn close(&mut self, port: PortIndex) {
@@ -353,16 +381,19 @@ impl PacketIo for Uring {
         if self.flush().is_err() {
             self.counters.send_failed += 1;
         }
-        if let Some(index) = self.table.of_port(port) {
+        let (open, peer) = self.table.of_port(port);
+        for index in [peer, open].into_iter().flatten() {
             self.release(index);
         }
     }
 
     /// The receive stays armed, so this costs no more than a look at the socket.
     fn hand_on(&mut self, port: PortIndex) -> io::Result<()> {
-        let index = self.table.of_port(port);
-        let socket = index.and_then(|index| Some((index, self.table.socket(index)?)));
-        let Some((index, socket)) = socket else {
+        self.disconnect(port);
+        let (Some(open), _) = self.table.of_port(port) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let Some(socket) = self.table.socket(open) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         self.counters.left_over += socket::empty(socket)?;
@@ -371,21 +402,60 @@ impl PacketIo for Uring {
             return Err(io::Error::other("its packets cannot be told from others"));
         }
         let waiting = self.ring.completion().len() as u64;
-        self.table.hand_on(index, self.completed + waiting);
+        self.table.hand_on(open, self.completed + waiting);
         Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        port: PortIndex,
+        peer: SocketAddr,
+        sink: &mut dyn Sink,
+    ) -> io::Result<()> {
+        self.disconnect(port);
+        self.flush()?;
+        let (Some(open), _) = self.table.of_port(port) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let Some(socket) = self.table.socket(open) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let companion = socket::companion(socket, peer)?;
+        let route = |via| {
+            let (open, _) = self.table.of_port(via);
+            self.table.socket(open?)
+        };
+        let mut received = socket::drain(socket, port, sink, &route);
+        received += socket::drain(&companion, port, sink, &route);
+        self.counters.received += received;
+        self.install(port, companion, Some(peer)).map(drop)
+    }
+
+    fn disconnect(&mut self, port: PortIndex) {
+        if let (_, Some(index)) = self.table.of_port(port) {
+            if self.flush().is_err() {
+                self.counters.send_failed += 1;
+            }
+            self.release(index);
+        }
     }
 
     fn mark(&mut self, port: PortIndex, tos: u8) -> io::Result<()> {
         // What is queued leaves as it was forwarded.
         self.flush()?;
-        self.socket(port)
-            .map_or(Ok(()), |socket| socket::mark(socket, tos))
+        let (open, peer) = self.table.of_port(port);
+        let mut both = [open, peer].into_iter().flatten();
+        both.try_for_each(|index| match self.table.socket(index) {
+            Some(socket) => socket::mark(socket, tos),
+            None => Ok(()),
+        })
     }
 
     fn send(&mut self, via: PortIndex, to: SocketAddr, data: &[u8]) {
         // What is queued goes first; a ring that fails does so again in the turn, which says it.
         let flushed = self.flush();
-        let Some(socket) = self.socket(via) else {
+        let (open, _) = self.table.of_port(via);
+        let Some(socket) = open.and_then(|open| self.table.socket(open)) else {
             self.counters.send_failed += 1;
             return;
         };
@@ -408,7 +478,10 @@ impl PacketIo for Uring {
             self.completed += 1;
             match Op::of(cqe.user_data()) {
                 Some(Op::Receive) => self.received(&cqe, arrival, sink),
-                Some(Op::Send) => self.counters.send_failed += 1,
+                Some(Op::Send) => match -cqe.result() {
+                    libc::ECONNREFUSED => self.counters.peer_unreachable += 1,
+                    _ => self.counters.send_failed += 1,
+                },
                 Some(Op::Wake) => {
                     self.waker.clear();
                     turn.woken = true;

@@ -1,7 +1,7 @@
 //! The registered files of a ring: which slot holds which port's socket.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use crate::io::PortIndex;
 
@@ -13,6 +13,8 @@ pub(super) struct Slot {
     pub(super) port: PortIndex,
     /// Distinguishes the slot's uses: completions of an earlier one are ignored. 24 bits count.
     pub(super) generation: u32,
+    /// The peer, if this is the connected socket of its port.
+    pub(super) peer: Option<SocketAddr>,
     /// The first completion of its present owner, counted over all of the ring: those before it are of another one.
     pub(super) owned_from: u64,
     /// Its receive is not armed and waits in the list for it.
@@ -21,10 +23,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) const fn new(port: PortIndex, socket: UdpSocket) -> Self {
+    pub(super) const fn new(port: PortIndex, socket: UdpSocket, peer: Option<SocketAddr>) -> Self {
         Self {
             port,
             generation: 0,
+            peer,
             owned_from: 0,
             waits_for_arm: true,
             socket,
@@ -32,13 +35,18 @@ impl Slot {
     }
 }
 
+#[derive(Clone, Copy, Default)]
+struct PortSlots {
+    open: Option<u32>,
+    connected: Option<(u32, SocketAddr)>,
+}
+
 /// Slots by index, and by port.
 pub(super) struct Table {
     slots: Vec<Option<Slot>>,
     generations: Vec<u32>,
     free: Vec<u32>,
-    /// By port.
-    by_port: Vec<Option<u32>>,
+    ports: Vec<PortSlots>,
     to_arm: Vec<u32>,
 }
 
@@ -48,14 +56,14 @@ impl Table {
             slots: (0..files).map(|_| None).collect(),
             generations: vec![0; files as usize],
             free: (0..files).rev().collect(),
-            by_port: vec![None; ports as usize],
+            ports: vec![PortSlots::default(); ports as usize],
             to_arm: Vec::with_capacity(64),
         }
     }
 
     /// Takes a slot in, and has it armed.
     pub(super) fn insert(&mut self, mut slot: Slot) -> io::Result<u32> {
-        let Some(port) = self.by_port.get_mut(slot.port.index()) else {
+        let Some(port) = self.ports.get_mut(slot.port.index()) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "port outside the shard",
@@ -65,7 +73,10 @@ impl Table {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
         };
         slot.generation = self.generations.get(index as usize).copied().unwrap_or(0);
-        *port = Some(index);
+        match slot.peer {
+            Some(peer) => port.connected = Some((index, peer)),
+            None => port.open = Some(index),
+        }
         if let Some(place) = self.slots.get_mut(index as usize) {
             *place = Some(slot);
         }
@@ -78,8 +89,12 @@ impl Table {
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else {
             return;
         };
-        if let Some(port) = self.by_port.get_mut(slot.port.index()) {
-            *port = None;
+        if let Some(port) = self.ports.get_mut(slot.port.index()) {
+            if slot.peer.is_some() {
+                port.connected = None;
+            } else {
+                port.open = None;
+            }
         }
         if let Some(generation) = self.generations.get_mut(index as usize) {
             *generation = (*generation + 1) & 0xff_ffff;
@@ -114,9 +129,19 @@ impl Table {
         }
     }
 
-    /// The slot of a port.
-    pub(super) fn of_port(&self, port: PortIndex) -> Option<u32> {
-        self.by_port.get(port.index()).copied().flatten()
+    /// The open slot and the connected slot of a port.
+    pub(super) fn of_port(&self, port: PortIndex) -> (Option<u32>, Option<u32>) {
+        let slots = self.ports.get(port.index()).copied().unwrap_or_default();
+        (slots.open, slots.connected.map(|(index, _)| index))
+    }
+
+    /// The slot to send to `to` from, and whether it is connected to it.
+    pub(super) fn way_out(&self, via: PortIndex, to: SocketAddr) -> Option<(u32, bool)> {
+        let slots = self.ports.get(via.index())?;
+        match slots.connected {
+            Some((index, peer)) if peer == to => Some((index, true)),
+            _ => slots.open.map(|index| (index, false)),
+        }
     }
 
     pub(super) fn arm_again(&mut self, index: u32) {
@@ -147,9 +172,9 @@ impl Table {
     }
 }
 
-/// Files to register for `ports` ports, within what the process may open.
+/// Files to register for `ports` ports: two sockets each, within what the process may open.
 pub(super) fn file_limit(ports: u32) -> u32 {
-    let wanted = ports.max(2);
+    let wanted = ports.saturating_mul(2).max(2);
     let allowed = crate::limits::open_files().saturating_sub(SPARE);
     u32::try_from(allowed).map_or(wanted, |allowed| wanted.min(allowed.max(2)))
 }
