@@ -151,6 +151,8 @@ pub enum Request {
     /// Read the configuration again; answered with [`Response::Reloaded`], and with
     /// [`FaultCode::Invalid`](crate::FaultCode) and the reasons, a line each, where all stays as it is.
     Reload,
+    /// As [`Request::Create`], of a further stream of a call: while that has a session, an engine that drains makes it too.
+    Beside(SessionId, Create),
 }
 
 /// What came of reading the configuration again.
@@ -163,7 +165,7 @@ pub struct Reloaded {
 }
 
 /// Whether new sessions are taken. While they are not, [`Request::Create`] of what is not there yet is answered with
-/// [`FaultCode::Unavailable`](crate::FaultCode); sessions that are there go on.
+/// [`FaultCode::Unavailable`](crate::FaultCode); sessions that are there go on, and get others by [`Request::Beside`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
     /// `false` to take them again.
@@ -713,5 +715,10 @@ pub enum Event {
         id: SessionId,
         /// What.
         event: VoiceEvent,
+    },
+    /// The engine ends, because it was to when it is drained ([`Drain::exit`]): what tells that from a crash.
+    Ending {
+        /// Sessions that are left, after [`Drain::limit_s`].
+        sessions: u64,
     },
 }

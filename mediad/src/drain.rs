@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use control::media::{Drain, MediaStatus, SessionId};
+use control::media::{Drain, Event, MediaStatus, SessionId};
 use control::{Fault, FaultCode};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::Engine;
@@ -13,6 +13,8 @@ use crate::Engine;
 /// How often it is looked whether a session is left, and how often that is told.
 const LOOK: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_secs(10);
+/// How long clients have to hear that this is the end.
+const HEARD: Duration = Duration::from_secs(2);
 
 /// Whether an engine takes new sessions.
 #[derive(Debug, Default)]
@@ -94,13 +96,16 @@ impl Engine {
                 continue;
             }
             let sessions = self.left();
-            if sessions == 0 {
-                info!("drained: no session is left");
-                return;
-            }
-            if state.until.is_some_and(|until| until <= Instant::now()) {
-                warn!(sessions, "the time to drain is over, and sessions are left");
-                return;
+            let is_late = state.until.is_some_and(|until| until <= Instant::now());
+            if sessions == 0 || is_late {
+                match sessions {
+                    0 => info!("drained: no session is left"),
+                    _ => warn!(sessions, "the time to drain is over, and sessions are left"),
+                }
+                tokio::select! {
+                    () = self.tell_end(sessions) => return,
+                    _ = states.changed() => continue,
+                }
             }
             if told.elapsed() >= TELL {
                 info!(sessions, "draining: sessions are left");
@@ -111,5 +116,19 @@ impl Engine {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Tells clients that this is the end, and waits until they have heard it: who waits for that leaves then.
+    async fn tell_end(&self, sessions: usize) {
+        let events = self.events();
+        let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
+        events.push(Event::Ending { sessions });
+        let heard = async {
+            while events.has_listeners() {
+                sleep(LOOK).await;
+            }
+        };
+        // signaling stays.
+        let _ = timeout(HEARD, heard).await;
     }
 }

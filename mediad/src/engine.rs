@@ -564,6 +564,13 @@ impl Handler<Media> for Engine {
                 Ok(()) => Box::pin(self.create(create)),
                 Err(fault) => Box::pin(async move { Err(fault) }),
             },
+            // It may be asked for again, after the other one has ended.
+            Request::Beside(known, create) => {
+                match self.admits(known).or_else(|_| self.admits(create.id)) {
+                    Ok(()) => Box::pin(self.create(create)),
+                    Err(fault) => Box::pin(async move { Err(fault) }),
+                }
+            }
             Request::Modify(modify) => {
                 let answer =
                     self.of_session(modify.id, move |reply| Command::Modify(modify, reply));

@@ -82,7 +82,7 @@ impl Hub {
                             drop(worker.send(Command::News(MediaNews::Voice(id, event))));
                         }
                     }
-                    Ok(Notice::Event(media::Event::Learned { .. })) => {}
+                    Ok(Notice::Event(media::Event::Learned { .. } | media::Event::Ending { .. })) => {}
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         warn!(missed, "mediad's events came too fast and some are lost");
                         // Workers ask for what they can.

@@ -38,13 +38,15 @@ impl EngineError {
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// Opens a session; the legs in the order of A and B. `apart`: A only sends, to nobody as yet.
+/// Opens a session; the legs in the order of A and B. `apart`: A only sends, to nobody as yet. `known`: a session that its
+/// call has already.
 pub(super) async fn create(
     media: &Client<Media>,
     families: [Family; 2],
     [a, b]: [Option<Remote>; 2],
     [of_a, of_b]: [Handling; 2],
     apart: bool,
+    known: Option<SessionId>,
 ) -> Result<SessionInfo> {
     let leg = |family, remote, handling| Leg {
         family,
@@ -61,7 +63,11 @@ pub(super) async fn create(
         apart,
     };
     let id = create.id;
-    let created = media.request(Request::Create(create)).await;
+    let request = match known {
+        Some(known) => Request::Beside(known, create),
+        None => Request::Create(create),
+    };
+    let created = media.request(request).await;
     if matches!(created, Err(RequestError::Timeout)) {
         // It may be made yet, and nobody would know of it.
         let media = media.clone();

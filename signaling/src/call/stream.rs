@@ -335,11 +335,25 @@ impl Media {
 
     /// What opens a session as it was, after mediad was restarted.
     pub(super) fn reopen(&self, session: &Session) -> media::Request {
+        media::Request::Create(self.wanted(session))
+    }
+
+    /// What opens a new session: while mediad drains it takes further streams of a call that is up.
+    fn open(&self, session: &Session) -> media::Request {
+        let create = self.wanted(session);
+        let is_up = |known: &&Session| known.info.is_some() && !known.fresh;
+        match self.sessions().find(is_up) {
+            Some(known) => media::Request::Beside(known.id, create),
+            None => media::Request::Create(create),
+        }
+    }
+
+    fn wanted(&self, session: &Session) -> Create {
         let [caller, callee] = self.handling.clone();
         let port = |local: fn(&SessionInfo) -> media::Local| {
             session.info.as_ref().map(|info| local(info).rtp.port())
         };
-        media::Request::Create(Create {
+        Create {
             id: session.id,
             owner: OWNER.to_owned(),
             a: media::Leg {
@@ -357,7 +371,7 @@ impl Media {
                 handling: callee,
             },
             apart: false,
-        })
+        }
     }
 
     /// Whether any session is one in which somebody is expected to send.
@@ -424,7 +438,7 @@ impl Media {
                 stale: false,
             };
             session.set_party(by, known(remote, None));
-            needs.requests.push(self.reopen(&session));
+            needs.requests.push(self.open(&session));
             self.streams[index].session = Some(session);
         }
         self.offer = Some(Offer { by, lines });

@@ -72,7 +72,7 @@ impl Core {
         let outstanding = needs.requests.len();
         for request in needs.requests {
             match &request {
-                media::Request::Create(create) => {
+                media::Request::Create(create) | media::Request::Beside(_, create) => {
                     let session = create.id;
                     self.by_session.insert(session, key);
                     self.ask(key, session, Purpose::Open, request);

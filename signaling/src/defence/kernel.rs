@@ -13,7 +13,7 @@ use std::{
 use control::{
     Client, Notice,
     config::Cidr,
-    media::{BanOf, Bans, Block, Event, Guarded, Media, Request, Response},
+    media::{BanOf, Bans, Block, Guarded, Media, Request, Response},
 };
 use tokio::{
     sync::{Notify, broadcast::error::RecvError},
@@ -138,7 +138,8 @@ impl Kernel {
                     }
                 },
                 notice = notices.recv() => match notice {
-                    Ok(Notice::Event(Event::Learned { .. } | Event::Timeout { .. } | Event::RecordingFailed { .. } | Event::RecordingTurned { .. } | Event::Voice { .. })) => {}
+                    // They are of sessions, and an end is followed by the loss of the channel.
+                    Ok(Notice::Event(_)) => {}
                     Err(RecvError::Closed) => return,
                     Ok(Notice::Disconnected) => self.in_step = false,
                     // mediad may be another one now; and a notice that was missed may have been of that.

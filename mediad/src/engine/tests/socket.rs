@@ -26,6 +26,30 @@ async fn an_engine_that_is_part_of_a_node_drains_and_does_not_end_by_it() {
         bed.engine.admits(session(2)).unwrap_err().code,
         FaultCode::Unavailable
     );
+    // A call that is up gets further streams, which may be asked for again; one that is not gets none.
+    let beside = |known, id| {
+        let leg = || Leg {
+            family: Family::V4,
+            port: None,
+            remote: None,
+            muted: false,
+            handling: Handling::default(),
+        };
+        let create = Create {
+            id: session(id),
+            owner: "test".to_owned(),
+            a: leg(),
+            b: leg(),
+            apart: false,
+        };
+        bed.ask(Request::Beside(session(known), create))
+    };
+    let refused = beside(9, 3).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Unavailable);
+    assert!(matches!(beside(1, 3).await, Ok(Response::Session(_))));
+    bed.ask(Request::Delete(session(1))).await.unwrap();
+    assert!(matches!(beside(1, 3).await, Ok(Response::Session(_))));
+    assert!(beside(1, 4).await.is_err());
     bed.ask(order(false, false)).await.unwrap();
     bed.create(2, None, None).await;
 }
@@ -161,7 +185,11 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
         assert!(!daemon.is_finished());
         client.request(Request::Delete(info.id)).await.unwrap();
     }
-    tokio::time::timeout(Duration::from_secs(2), daemon)
+    // Who waits for the end knows it from a crash, and it comes once that one has left.
+    let end = Notice::Event(Event::Ending { sessions: 0 });
+    while notices.recv().await.unwrap() != end {}
+    drop((client, notices));
+    tokio::time::timeout(Duration::from_secs(20), daemon)
         .await
         .expect("it ends by itself")
         .unwrap()

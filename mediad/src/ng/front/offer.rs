@@ -70,6 +70,7 @@ impl Front {
         }
         call.signal(at);
         self.drop_or_echo(call, at, side, &options).await?;
+        let beside = call.sessions().next();
         let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
         let branch = &mut call.branches[at];
         branch.offer = Offer {
@@ -124,7 +125,7 @@ impl Front {
                         let known = other_was.filter(|known| Family::of(&known.rtp) == other);
                         let both = ordered(side, [Some(remote.clone()), known]);
                         let handling = branch.handling.clone();
-                        engine::create(&self.media, families, both, handling, false).await?
+                        engine::create(&self.media, families, both, handling, false, beside).await?
                     }
                 };
                 self.calls.enter(session.id, id);

@@ -65,6 +65,7 @@ impl Front {
         if let Some(label) = label(request) {
             call.party_at(at, Side::A).label = Some(label);
         }
+        let beside = call.sessions().next();
         let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
         let branch = &mut call.branches[at];
         branch.is_published = true;
@@ -101,7 +102,7 @@ impl Front {
                     None => {
                         let (families, pair) = ([own, wanted], [Some(remote.clone()), None]);
                         let handling = branch.handling.clone();
-                        engine::create(&self.media, families, pair, handling, true).await?
+                        engine::create(&self.media, families, pair, handling, true, beside).await?
                     }
                 };
                 self.calls.enter(session.id, id);

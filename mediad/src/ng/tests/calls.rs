@@ -497,6 +497,18 @@ async fn an_engine_that_drains_goes_on_with_its_calls_and_sends_proxies_elsewher
     let answered = format!("{tags},\"to-tag\":\"b\"");
     bed.sdp("answer", &answered, &b.sdp("")).await;
     assert_eq!(bed.sdp("offer", &answered, &a.sdp("")).await.1, early);
+    // They get further streams, and their forks ring.
+    let video = a.sdp("m=video 40000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
+    let (sdp, still) = bed.sdp("offer", &answered, &video).await;
+    assert_eq!(still, early);
+    assert!(
+        !sdp.contains("m=video 0 ") && sdp.contains("m=video "),
+        "{sdp}"
+    );
+    let sessions = bed.engine.status().sessions;
+    let fork = format!("{tags},\"via-branch\":\"z9hG4bK2\"");
+    bed.sdp("offer", &fork, &a.sdp("")).await;
+    assert_eq!(bed.engine.status().sessions, sessions + 1);
     bed.engine.drain(drain(false)).unwrap();
     bed.sdp("offer", third, &a.sdp("")).await;
 }

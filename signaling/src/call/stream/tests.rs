@@ -21,7 +21,7 @@ fn take(media: &mut Media, turn: Turn, lines: &str) -> Needs {
     };
     let needs = media.take(&message(&sdp(lines)), turn, id).unwrap();
     for request in &needs.requests {
-        let media::Request::Create(create) = request else {
+        let (media::Request::Create(create) | media::Request::Beside(_, create)) = request else {
             continue;
         };
         let local = |port| media::Local {
@@ -45,6 +45,27 @@ fn media() -> Media {
         v6: false,
     };
     Media::new([families; 2], Default::default(), Family::V4, Family::V4)
+}
+
+#[test]
+fn a_stream_that_comes_later_is_told_to_be_of_a_call_that_is_up() {
+    let (mut media, audio) = (media(), "m=audio 4000 RTP/AVP 0\r\n");
+    let video = "m=video 4002 RTP/AVP 34\r\n";
+    let both = format!("{audio}{video}");
+    let first = take(&mut media, Turn::Offer(Side::Caller), audio);
+    assert!(matches!(first.requests[..], [media::Request::Create(_)]));
+    // Nothing is up yet, whatever mediad has opened.
+    let mut ringing = self::media();
+    let opened = take(&mut ringing, Turn::Offer(Side::Caller), &both).requests;
+    let is_new = |request| matches!(request, &media::Request::Create(_));
+    assert!(opened.len() == 2 && opened.iter().all(is_new), "{opened:?}");
+
+    take(&mut media, Turn::Answer(Side::Callee), audio);
+    let later = take(&mut media, Turn::Offer(Side::Callee), &both).requests;
+    let [media::Request::Beside(known, create)] = &later[..] else {
+        panic!("{later:?}");
+    };
+    assert_eq!((known.0, create.id.0), ([1; 16], [2; 16]));
 }
 
 #[test]

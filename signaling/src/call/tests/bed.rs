@@ -558,7 +558,7 @@ impl Bed {
     /// The requests that mediad got, as words.
     pub(super) fn asked(&mut self) -> Vec<&'static str> {
         let word = |request: media::Request| match request {
-            media::Request::Create(_) => "create",
+            media::Request::Create(_) | media::Request::Beside(..) => "create",
             media::Request::Modify(_) => "modify",
             media::Request::Delete(_) => "delete",
             media::Request::Query(_) => "query",

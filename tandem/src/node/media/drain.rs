@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use control::{
-    Client,
-    media::{Drain, Media, MediaStatus, Request, Response},
+    Client, Notice,
+    media::{Drain, Event, Media, MediaStatus, Request, Response},
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, sleep},
+};
 
 use super::unexpected;
 use crate::{
@@ -21,12 +24,15 @@ use crate::{
 const POLL: Duration = Duration::from_millis(200);
 /// How often the count is told while waiting.
 const TELL: Duration = Duration::from_secs(10);
+/// How much longer than it was given an engine may take to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(
     after_help = "Sessions that are there go on. A proxy that asks for more over NG is told \"load limit\" where it supports that, and takes its next engine;
-signaling answers 503. Exit code 0: no session is left; 1: the time is over and some are (the engine goes on
-draining, or with --exit has ended), or the engine cannot be reached.
+signaling answers 503. Exit code 0: no session is left, and with --exit the engine ends; 1: the time is over and some
+are (the engine goes on draining, or with --exit ends), the engine cannot be reached, or it has ended otherwise than
+by being drained: it was stopped, or has crashed.
 
 Examples:
   tandem media drain --control unix:/var/lib/tandem/media.sock --exit --wait 3600
@@ -58,6 +64,8 @@ pub(super) async fn drain(args: DrainArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(why));
     }
     let client = super::connect(&args.node).await?;
+    // Before there is anything to hear.
+    let notices = args.exit.then(|| client.notices());
     let order = Drain {
         on: !args.off,
         exit: args.exit,
@@ -75,7 +83,7 @@ pub(super) async fn drain(args: DrainArgs) -> Result<Exit, Failure> {
     say(format!("no new sessions are taken; {}", left(&status)))?;
     let (status, exit) = match args.wait {
         Some(0) => (status, Exit::Done),
-        limit => wait(&client, status, limit, args.exit, say).await?,
+        limit => wait(&client, status, limit, notices, say).await?,
     };
     if args.json {
         output::json(&view(&status))?;
@@ -87,37 +95,61 @@ fn view(status: &MediaStatus) -> serde_json::Value {
     json!({ "draining": status.draining, "sessions": status.sessions })
 }
 
+/// Waits until no session is left, and where the engine is to end by that until it tells so by `notices`.
 async fn wait(
     client: &Client<Media>,
     mut status: MediaStatus,
     limit: Option<u32>,
-    ends: bool,
+    mut notices: Option<Receiver<Notice<Event>>>,
     say: impl Fn(String) -> Result<(), Failure>,
 ) -> Result<(MediaStatus, Exit), Failure> {
     let start = Instant::now();
+    let ends = notices.is_some();
     let limit = limit.map(|seconds| Duration::from_secs(seconds.into()));
+    // The engine itself looks at the time then.
+    let limit = limit.map(|limit| if ends { limit + GRACE } else { limit });
     let mut told = start;
-    while status.sessions > 0 {
+    while status.sessions > 0 || ends {
         if limit.is_some_and(|limit| start.elapsed() >= limit) {
-            say(format!("time is over, {}", left(&status)))?;
+            let still = if ends {
+                ", and the engine has not ended"
+            } else {
+                ""
+            };
+            say(format!("time is over, {}{still}", left(&status)))?;
             return Ok((status, Exit::Failed));
         }
         if told.elapsed() >= TELL {
             say(left(&status))?;
             told = Instant::now();
         }
-        sleep(POLL).await;
-        status = match ask(client, Request::Status).await {
-            // It has ended, with the last of them as far as is known.
-            Err(_) if ends && limit.is_none_or(|limit| start.elapsed() < limit) => MediaStatus {
-                sessions: 0,
-                ..status
-            },
-            Err(_) if ends => {
-                say("time is over, and the engine has ended".to_owned())?;
-                return Ok((status, Exit::Failed));
+        let look = async {
+            sleep(POLL).await;
+            ask(client, Request::Status).await
+        };
+        status = tokio::select! {
+            biased;
+            end = ended(&mut notices) => {
+                let Some(sessions) = end else {
+                    return Err(Failure::other(format!(
+                        "the media engine has ended, and not by being drained: it was stopped, or has crashed, as its log \
+                         tells; when it was last asked, {}. Calls on XDP flow on for a while: start it again",
+                        left(&status)
+                    )));
+                };
+                status.sessions = sessions;
+                let (time, exit) = match sessions {
+                    0 => ("", Exit::Done),
+                    _ => ("time is over, ", Exit::Failed),
+                };
+                say(format!("{time}{}; the engine ends", left(&status)))?;
+                return Ok((status, exit));
             }
-            answer => answer?,
+            answer = look => match answer {
+                // Why it does not answer is about to be heard.
+                Err(_) if ends => continue,
+                answer => answer?,
+            },
         };
         if !status.draining {
             return Err(Failure::other(
@@ -127,6 +159,21 @@ async fn wait(
     }
     say("no session is left".to_owned())?;
     Ok((status, Exit::Done))
+}
+
+/// How many sessions an engine that ends has left; `None` where it is gone without having told.
+async fn ended(notices: &mut Option<Receiver<Notice<Event>>>) -> Option<u64> {
+    let Some(notices) = notices else {
+        return std::future::pending().await;
+    };
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Event(Event::Ending { sessions })) => return Some(sessions),
+            Ok(Notice::Disconnected) | Err(RecvError::Closed) => return None,
+            // Others are of no interest, and may be lost.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        }
+    }
 }
 
 async fn ask(client: &Client<Media>, request: Request) -> Result<MediaStatus, Failure> {
@@ -141,5 +188,84 @@ fn left(status: &MediaStatus) -> String {
         0 => "no session is left".to_owned(),
         1 => "1 session is left".to_owned(),
         many => format!("{many} sessions are left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control::{
+        Endpoint, Fault,
+        channel::{Events, Handler, serve},
+        media::Path,
+    };
+
+    use super::*;
+
+    /// An engine with so many sessions.
+    struct Engine(u64);
+
+    impl Handler<Media> for Engine {
+        fn handle(
+            &self,
+            _: Request,
+        ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+            let answer = Ok(Response::Status(status(self.0)));
+            async move { answer }
+        }
+    }
+
+    fn status(sessions: u64) -> MediaStatus {
+        MediaStatus {
+            path: Path::Sockets,
+            stepped_down: String::new(),
+            interfaces: Vec::new(),
+            shards: 1,
+            sessions,
+            ports_used: 0,
+            ports: 40,
+            adopted: 0,
+            draining: true,
+        }
+    }
+
+    /// What is said of an engine that says so of its end, and then is gone.
+    async fn end(says: Option<u64>) -> Result<(u64, Exit), Failure> {
+        let (listener, endpoint) = Endpoint::memory();
+        let events = Events::new();
+        let (pushed, served) = (events.clone(), events.clone());
+        let engine = tokio::spawn(serve(listener, std::sync::Arc::new(Engine(3)), served));
+        let client = Client::<Media>::connect(endpoint);
+        let notices = client.notices();
+        let ends = async {
+            while !pushed.has_listeners() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            if let Some(sessions) = says {
+                pushed.push(Event::Ending { sessions });
+                // It waits until it was heard.
+                std::future::pending::<()>().await;
+            }
+            engine.abort();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            done = wait(&client, status(3), Some(30), Some(notices), |_| Ok(())) => {
+                done.map(|(status, exit)| (status.sessions, exit))
+            }
+            () = ends => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_ends_drained_is_told_from_one_that_crashed() {
+        assert_eq!(end(Some(0)).await.unwrap(), (0, Exit::Done));
+        assert_eq!(end(Some(2)).await.unwrap(), (2, Exit::Failed));
+        let crashed = end(None).await.unwrap_err();
+        let words = crashed.to_string();
+        assert!(
+            words.contains("crashed") && words.contains("3 sessions"),
+            "{words}"
+        );
+        assert_eq!(crashed.exit(), Exit::Failed);
     }
 }

@@ -63,7 +63,7 @@ impl Mediad {
             {
                 Err(Fault::new(FaultCode::Invalid, "not of that family").into())
             }
-            media::Request::Create(create) => {
+            media::Request::Create(create) | media::Request::Beside(_, create) => {
                 let (a, b) = (self.leg(&create.a), self.leg(&create.b));
                 let info = SessionInfo {
                     id: create.id,
