@@ -327,11 +327,11 @@ pub async fn start(
         workers: commands.clone(),
         metrics: metrics.clone(),
         mark,
-        timeout: Duration::from_secs(config.media.timeout.into()),
+        policy: policy.clone(),
     };
     let hub = hub.run(media.notices());
     vitals.spawn(hub);
-    let (roster, tls) = (trunks.clone(), network.tls().clone());
+    let (roster, tls, terms) = (trunks.clone(), network.tls().clone(), policy.clone());
     webhooks.keep_open(directory.sockets());
     let sockets = webhooks.clone();
     let accounts = access.accounts.clone();
@@ -353,6 +353,7 @@ pub async fn start(
         }),
         roster: Box::new(move |directory| {
             roster.set(directory.trunks().to_vec());
+            terms.media.store(Arc::new(config.media.clone()));
             sockets.keep_open(directory.sockets());
         }),
         state: tokio::sync::Mutex::new(State {

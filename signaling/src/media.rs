@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    call::{MediaNews, OWNER},
+    call::{MediaNews, OWNER, Policy},
     metrics::Metrics,
     worker::Command,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Hub {
     pub(crate) metrics: Arc<Metrics>,
     /// What the names of this process's sessions begin with.
     pub(crate) mark: [u8; 6],
-    pub(crate) timeout: Duration,
+    pub(crate) policy: Arc<Policy>,
 }
 
 impl Hub {
@@ -159,7 +159,12 @@ impl Hub {
     }
 
     async fn sweep(&self, left: &mut HashMap<SessionId, ()>) {
-        let limit = self.timeout.max(LEFT).as_millis();
+        let limit = self
+            .policy
+            .media_timeout()
+            .unwrap_or_default()
+            .max(LEFT)
+            .as_millis();
         for id in left.keys().copied().collect::<Vec<_>>() {
             let silent = match self.client.request(media::Request::Query(id)).await {
                 Ok(media::Response::Stats(stats)) => u128::from(stats.silent_ms) >= limit,
@@ -245,12 +250,13 @@ mod tests {
         let (worker, mut told) = mpsc::unbounded_channel();
         let client = Client::connect(endpoint);
         let notices = client.notices();
+        let config = control::Config::parse("", []).unwrap().config;
         let hub = Hub {
             client,
             workers: vec![worker],
             metrics: Arc::new(Metrics::new().unwrap()),
             mark,
-            timeout: LEFT,
+            policy: Arc::new(Policy::new(&config, Vec::new(), 1)),
         };
         tokio::spawn(hub.run(notices));
         let hearing = async {

@@ -12,7 +12,7 @@ use std::{
 
 use control::{
     Client, Fault, FaultCode,
-    channel::Handler,
+    channel::{Handler, RequestError},
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, DtmfOrder, Originate, RecordOrder, ReloadReport, Request, Response,
@@ -195,19 +195,20 @@ impl Service {
         *self.reloading() = outcome;
         // Who asked may not wait as long as millions of routes take.
         tokio::spawn(async move {
-            let mut outcome = provision.reload().await;
-            if let Ok(report) = &mut outcome {
-                // One that is away reads it when it starts.
-                let told = match media.is_up() {
-                    true => media.request(media::Request::Reload).await.err(),
-                    false => None,
-                };
-                report.warnings.extend(told.map(|error| {
-                    format!(
-                        "mediad has not read its configuration again ({error}): SIGHUP makes it"
-                    )
-                }));
-            }
+            let outcome = match provision.reload().await {
+                Ok((mut report, is_new)) => {
+                    match media.is_up() {
+                        true => add(&mut report, media.request(media::Request::Reload).await),
+                        false if is_new => report.warnings.push(
+                            "mediad is away: what is new in [media] takes effect when it starts"
+                                .to_owned(),
+                        ),
+                        false => {}
+                    }
+                    Ok(report)
+                }
+                Err(reasons) => Err(reasons),
+            };
             tell(&outcome);
             let outcome =
                 outcome.map_err(|reasons| Fault::new(FaultCode::Invalid, reasons.join("\n")));
@@ -567,6 +568,36 @@ fn no_call(id: &str) -> Fault {
     Fault::new(FaultCode::NotFound, message)
 }
 
+/// Adds what mediad makes of the file to what signaling does.
+fn add(report: &mut ReloadReport, answer: Result<media::Response, RequestError>) {
+    let told = match answer {
+        Ok(media::Response::Reloaded(told)) => told,
+        Ok(_) => return report.warnings.push(
+            "mediad has answered something else than what it has taken over: run daemons of one release"
+                .to_owned(),
+        ),
+        Err(error) => {
+            let reasons = error.to_string();
+            let reasons = reasons.lines().collect::<Vec<_>>().join("; ");
+            return report.warnings.push(format!(
+                "mediad goes on with the [media] that it has ({reasons}): where its file is good, SIGHUP makes it read \
+                 that again"
+            ));
+        }
+    };
+    let lists = [
+        (&mut report.changed, told.changed),
+        (&mut report.restart, told.restart),
+    ];
+    for (known, told) in lists {
+        for key in told {
+            if !known.contains(&key) {
+                known.push(key);
+            }
+        }
+    }
+}
+
 /// Logs what came of a reload.
 fn tell(outcome: &Result<ReloadReport, Vec<String>>) {
     match outcome {
@@ -574,12 +605,8 @@ fn tell(outcome: &Result<ReloadReport, Vec<String>>) {
             for warning in &report.warnings {
                 warn!("{warning}");
             }
-            if !report.restart.is_empty() {
-                let keys = report.restart.join(" ");
-                warn!(
-                    keys,
-                    "changed in the file, and needs a restart to take effect"
-                );
+            for keys in report.restarts() {
+                warn!("changed in the file, and takes effect with a restart of {keys}");
             }
             let changed = report.changed.join(" ");
             info!(changed, routing = report.routing, "reloaded");

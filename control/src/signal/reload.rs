@@ -13,4 +13,44 @@ pub struct ReloadReport {
     pub restart: Vec<String>,
     /// What the operator should know, one line each: what the store has otherwise, and what is odd.
     pub warnings: Vec<String>,
+    /// The node is one process, `tandem run`: a restart is that of all its daemons.
+    pub whole: bool,
+}
+
+impl ReloadReport {
+    /// What needs a restart, as `mediad: media.ports, media.shards`: the daemons, and their keys.
+    pub fn restarts(&self) -> Vec<String> {
+        if self.whole {
+            return match self.restart.is_empty() {
+                true => Vec::new(),
+                false => vec![format!("the node: {}", self.restart.join(", "))],
+            };
+        }
+        let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+        for key in &self.restart {
+            let daemons = daemons(key);
+            match all.iter_mut().find(|(known, _)| *known == daemons) {
+                Some((_, keys)) => keys.push(key),
+                None => all.push((daemons, vec![key])),
+            }
+        }
+        let all = all.into_iter();
+        all.map(|(daemons, keys)| format!("{daemons}: {}", keys.join(", ")))
+            .collect()
+    }
+}
+
+/// Who reads a key when it starts.
+fn daemons(key: &str) -> &'static str {
+    match key.split_once('.').map_or(key, |(section, _)| section) {
+        "sip" => "signaling",
+        "api" => "api",
+        "voice" | "store" => "signaling and api",
+        "media" => match key {
+            "media.control" | "media.quality" => "mediad and signaling",
+            "media.recordings" => "mediad, signaling and api",
+            _ => "mediad",
+        },
+        _ => "mediad, signaling and api",
+    }
 }

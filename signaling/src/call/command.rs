@@ -136,7 +136,7 @@ impl Core {
             return;
         };
         if call.silence == Some(Silence::BeforeAnswer)
-            && let Some(timeout) = self.policy.media_timeout
+            && let Some(timeout) = self.policy.media_timeout()
         {
             self.alarms.set(Alarm::Call(key), Some(now + timeout));
         }
@@ -152,7 +152,7 @@ impl Core {
             self.alarms.set(Alarm::Call(key), Some(rest));
             return self.ask_silence(key);
         }
-        let watched = self.policy.media_timeout.is_some()
+        let watched = self.policy.media_timeout().is_some()
             && call
                 .media
                 .as_ref()
@@ -178,7 +178,7 @@ impl Core {
         let Some(Silence::Asking(left)) = call.silence else {
             return;
         };
-        let timeout = self.policy.media_timeout.unwrap_or(LONGEST_CALL);
+        let timeout = self.policy.media_timeout().unwrap_or(LONGEST_CALL);
         let silent = match answer {
             // A second's grace for the way that the question took.
             Ok(media::Response::Stats(stats)) => {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use control::{
     config::{self, Config, Nat, Sip, Transport, Trunk},
     media::Handling,
@@ -99,8 +100,8 @@ pub(crate) struct Policy {
     pub(crate) terms: Terms,
     /// Whose debug lines are wanted.
     pub(crate) watches: Arc<Watches>,
-    /// How parties' media is treated where no trunk says otherwise.
-    pub(crate) media: config::Media,
+    /// How parties' media is treated where no trunk says otherwise; a reload replaces it.
+    pub(crate) media: ArcSwap<config::Media>,
     /// The media interface of users.
     pub(crate) interface: Option<String>,
     /// Bytes of messages that each worker keeps for a trace.
@@ -109,8 +110,6 @@ pub(crate) struct Policy {
     pub(crate) node: String,
     /// Whether how calls sounded is kept with their records.
     pub(crate) keep_quality: bool,
-    /// The media timeout; `None` for never.
-    pub(crate) media_timeout: Option<Duration>,
     /// Who answers keepalives.
     pub(crate) answers: Answers,
     /// What applications are told.
@@ -153,13 +152,11 @@ impl Policy {
             },
             terms: Terms::new(&config.sip),
             watches: Arc::default(),
-            media: config.media.clone(),
+            media: ArcSwap::from_pointee(config.media.clone()),
             interface: config.sip.interface.clone(),
             trace_limit: ((config.sip.trace as usize) << 20) / crate::workers(config),
             node: config.node.name.clone(),
             keep_quality: config.store.keep_quality,
-            media_timeout: (config.media.timeout > 0)
-                .then(|| Duration::from_secs(config.media.timeout.into())),
             answers: Answers::new(rand::random()),
             voice: Voice::new(config),
             pace: Pace::default(),
@@ -170,23 +167,31 @@ impl Policy {
         }
     }
 
+    /// The media timeout; `None` for never.
+    pub(crate) fn media_timeout(&self) -> Option<Duration> {
+        let seconds = self.media.load().timeout;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
     /// How the media of somebody is treated, in a call of this node's own or in another.
     pub(crate) fn handling(&self, of: &Caller, is_own: bool) -> Handling {
+        let media = self.media.load();
         match of {
-            Caller::Trunk(trunk) => self.media.handling(Some(&trunk.config), is_own),
+            Caller::Trunk(trunk) => media.handling(Some(&trunk.config), is_own),
             Caller::User(_) => Handling {
                 interface: self.interface.clone(),
-                ..self.media.handling(None, is_own)
+                ..media.handling(None, is_own)
             },
-            Caller::Node => self.media.handling(None, is_own),
+            Caller::Node => media.handling(None, is_own),
         }
     }
 
     /// The families of the media interface that somebody has; of one that is not there those of the default one, as mediad
     /// will say so.
     pub(crate) fn families(&self, handling: &Handling) -> Families {
-        let address = self.media.address_of(handling.interface.as_deref());
-        Families::of(address.unwrap_or(&self.media.address))
+        let media = self.media.load();
+        let address = media.address_of(handling.interface.as_deref());
+        Families::of(address.unwrap_or(&media.address))
     }
 
     /// The same of a caller, who is heard at an address, and of a callee that is not known yet.
@@ -195,7 +200,7 @@ impl Policy {
         caller: Option<(&Caller, IpAddr)>,
         is_own: bool,
     ) -> [Handling; 2] {
-        let nobody = self.media.handling(None, is_own);
+        let nobody = self.media.load().handling(None, is_own);
         let caller = caller.map(|(caller, at)| Handling {
             seen_at: Some(at),
             ..self.handling(caller, is_own)

@@ -253,7 +253,7 @@ impl Core {
 
     /// How often a call's quality is told, where anybody listens.
     fn reports(&self) -> Option<Duration> {
-        let seconds = self.policy.media.quality.interval;
+        let seconds = self.policy.media.load().quality.interval;
         (self.listened && seconds != 0).then(|| Duration::from_secs(seconds.into()))
     }
 
@@ -292,7 +292,7 @@ impl Core {
     pub(super) fn on_survey(&mut self, now: Instant, all: &[Surveyed]) {
         let at = self.time(now);
         let reports = self.reports().is_some();
-        let config::Quality { low, periods, .. } = self.policy.media.quality;
+        let config::Quality { low, periods, .. } = self.policy.media.load().quality;
         let mut calls = Vec::new();
         for surveyed in all {
             let key = self.by_session.get(&surveyed.id);

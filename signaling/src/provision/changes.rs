@@ -13,6 +13,10 @@ pub(super) struct Changes {
     pub(super) live: Vec<String>,
     /// Those that take effect at the next start.
     pub(super) restart: Vec<String>,
+    /// Keys of `[media]` differ that mediad reads again: it tells of them itself.
+    pub(super) media: bool,
+    /// Another certificate is named for the API.
+    pub(super) certificate: bool,
 }
 
 /// Takes the keys of a section over that can be, and names those that differ. A key that is in none of
@@ -63,20 +67,28 @@ impl Changes {
             restart: [nonce_lifetime, nonce_secret],
             apart: [],
         );
-        // mediad, the API and the store are not this daemon's. What mediad takes over by itself is told to it.
         take_over!(
             changes, "node.", Node, running.node, read.node,
             live: [], restart: [name, data_dir, user], apart: [],
         );
         take_over!(
             changes, "media.", Media, running.media, read.media,
-            live: [timeout, rate_cap, tos, ng_allow],
-            restart: [
-                address, interfaces, ports, interface, datapath, shards, sources, handover, one_stream, ng, control, recordings,
-                rotate_seconds, rotate_mib, metrics, quality,
+            live: [sources, handover, one_stream],
+            restart: [control, recordings, quality],
+            apart: [
+                address, interfaces, timeout, rate_cap, tos, ng_allow, ports, interface, datapath, shards, ng,
+                rotate_seconds, rotate_mib, metrics,
             ],
-            apart: [],
         );
+        // The rest is mediad's, which tells what it makes of it. This daemon goes by its address and timeout.
+        let media = Media {
+            control: running.media.control.clone(),
+            recordings: running.media.recordings.clone(),
+            quality: running.media.quality,
+            ..read.media.clone()
+        };
+        changes.media = running.media != media;
+        running.media = media;
         take_over!(
             changes, "api.", Api, running.api, read.api,
             live: [],
@@ -86,7 +98,7 @@ impl Changes {
         // Another certificate is taken over; whether there is one is the start's to say.
         let (was, is) = (&mut running.api.tls, &read.api.tls);
         if was.is_some() == is.is_some() && was != is {
-            changes.live.push("api.tls".to_owned());
+            changes.certificate = true;
             was.clone_from(is);
         } else if was != is {
             changes.restart.push("api.tls".to_owned());
@@ -115,7 +127,8 @@ mod tests {
             "[node]\nname = \"other\"\n\
              [sip]\nlisten = [\"udp:127.0.0.1:5070\"]\ndomains = [\"a.test\"]\nt1 = 100\n\
              [sip.auth]\nalgorithms = [\"SHA-256\"]\nnonce_lifetime = 60\n\
-             [sip.defence]\nban = 60\n[media]\nports = \"20000-20099\"\n\
+             [sip.defence]\nban = 60\n[media]\nports = \"20000-20099\"\naddress = \"127.0.0.2\"\n\
+             one_stream = \"always\"\ncontrol = \"unix:/tmp/other.sock\"\n\
              [[trunks]]\nname = \"a\"\nhosts = [\"192.0.2.1\"]\n",
         );
         let changes = Changes::take_over(&mut running, &read);
@@ -124,6 +137,7 @@ mod tests {
             "sip.domains",
             "sip.defence",
             "sip.auth.algorithms",
+            "media.one_stream",
         ];
         assert_eq!(changes.live, live);
         let restart = [
@@ -131,14 +145,19 @@ mod tests {
             "sip.t1",
             "sip.auth.nonce_lifetime",
             "node.name",
-            "media.ports",
+            "media.control",
         ];
         assert_eq!(changes.restart, restart);
         assert_eq!(running.trunks, read.trunks);
+        // mediad's keys are its own to tell; this daemon goes by them all the same.
+        assert!(changes.media);
+        assert_eq!(running.media.address, read.media.address);
+        assert_ne!(running.media.control, read.media.control);
         assert_eq!(running.sip.defence, read.sip.defence);
         // What waits for a start is told until then.
         let again = Changes::take_over(&mut running, &read);
         assert_eq!((again.live, again.restart), (Vec::new(), changes.restart));
+        assert!(!again.media);
     }
 
     #[test]
@@ -151,15 +170,19 @@ mod tests {
         let mut running = with("a");
         let changes = Changes::take_over(&mut running, &with("b"));
         assert_eq!(
-            (changes.live, changes.restart.len()),
-            (vec!["api.tls".to_owned()], 0)
+            (
+                changes.certificate,
+                changes.live.len(),
+                changes.restart.len()
+            ),
+            (true, 0, 0)
         );
         assert_eq!(running.api.tls, with("b").api.tls);
         let mut running = parsed("");
         let changes = Changes::take_over(&mut running, &with("a"));
         assert_eq!(
-            (changes.live.len(), changes.restart),
-            (0, vec!["api.tls".to_owned()])
+            (changes.certificate, changes.restart),
+            (false, vec!["api.tls".to_owned()])
         );
     }
 }

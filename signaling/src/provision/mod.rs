@@ -50,22 +50,23 @@ pub type TakeOver = Box<dyn FnOnce() + Send>;
 pub struct Read {
     /// What signaling does.
     pub config: Config,
-    /// What the process has beside signaling: taken over together with it, or not at all.
-    pub beside: TakeOver,
+    /// What a whole node's process has beside signaling: taken over together with it, or not at all. `None` where
+    /// signaling is a process of its own.
+    pub beside: Option<TakeOver>,
 }
 
 impl From<Config> for Read {
-    /// Nothing beside it.
+    /// Of a signaling that is a process of its own.
     fn from(config: Config) -> Self {
         Self {
             config,
-            beside: Box::new(|| {}),
+            beside: None,
         }
     }
 }
 /// Reads the certificates that a configuration names, or tells why they cannot be used.
 type Certificates = Box<dyn Fn(&Config) -> Result<TakeOver, String> + Send + Sync>;
-/// Takes over how users prove who they are, and what they may register.
+/// Takes over how users prove who they are, what they may register, and how their media is treated.
 type Access = Box<dyn Fn(&Config) + Send + Sync>;
 /// Hears of the trunks and applications that there are now.
 type Roster = Box<dyn Fn(&Directory) + Send + Sync>;
@@ -131,11 +132,12 @@ pub async fn check(config: &Config, store: &Store) -> Result<(), Vec<String>> {
 }
 
 impl Provision {
-    /// Reads the file and the store again, and takes over what can be while the node runs.
+    /// Reads the file and the store again, and takes over what can be while the node runs. Tells whether there is
+    /// something for mediad to read, too.
     ///
     /// # Errors
     /// All that is wrong; everything stays as it is then.
-    pub(crate) async fn reload(&self) -> Result<ReloadReport, Vec<String>> {
+    pub(crate) async fn reload(&self) -> Result<(ReloadReport, bool), Vec<String>> {
         let mut state = self.state.lock().await;
         let told = |error: StoreError| vec![error.to_string()];
         let Read {
@@ -156,21 +158,34 @@ impl Provision {
         }
         let revision = loaded.create_missing(&self.store).await.map_err(told)?;
         warnings.extend(loaded.warnings);
-        let changes = Changes::take_over(&mut state.config, &read);
+        let mut changes = Changes::take_over(&mut state.config, &read);
         state.revision = Some(revision);
         certificates();
-        beside();
+        let whole = beside.is_some();
+        match beside {
+            Some(take_over) => take_over(),
+            None if changes.certificate => warnings.push(
+                "[api] tls names another certificate: SIGHUP makes the API take it over, which is another process"
+                    .to_owned(),
+            ),
+            None => {}
+        }
+        if whole && changes.certificate {
+            changes.live.push("api.tls".to_owned());
+        }
         (self.access)(&state.config);
         let sip = &state.config.sip;
         self.defence
             .reload(&sip.defence, Duration::from_millis(sip.t1));
         self.swap(loaded.directory, &state.config);
-        Ok(ReloadReport {
+        let report = ReloadReport {
             routing: self.current.load().describe(),
             changed: changes.live,
             restart: changes.restart,
             warnings,
-        })
+            whole,
+        };
+        Ok((report, changes.media))
     }
 
     /// Makes a domain one of ours, as it is once the store has a user of it.

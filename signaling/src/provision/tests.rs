@@ -70,9 +70,9 @@ impl Bed {
                 let beside = beside.clone();
                 Ok(Read {
                     config: again.lock().unwrap().clone()?,
-                    beside: Box::new(move || {
+                    beside: Some(Box::new(move || {
                         beside.fetch_add(1, Relaxed);
-                    }),
+                    })),
                 })
             }),
             current: Arc::new(ArcSwap::new(directory.into())),
@@ -265,7 +265,7 @@ async fn a_reload_that_fails_late_has_written_and_taken_over_nothing() {
     assert_eq!((numbers().await.len(), users().await.len()), (1, 0));
 
     *bed.file.lock().unwrap() = Ok(parsed(&text));
-    let report = bed.provision.reload().await.unwrap();
+    let report = bed.provision.reload().await.unwrap().0;
     assert_eq!(report.changed, ["numbers", "users"]);
     assert_eq!(report.warnings, Vec::<String>::new());
     assert_eq!((numbers().await.len(), users().await.len()), (2, 1));
@@ -279,7 +279,7 @@ async fn what_the_store_has_otherwise_and_what_waits_for_a_start_is_told() {
     let bed = Bed::new().await;
     let with = |user: &str| format!("{CONFIG}[[users]]\nname = \"bob\"\n{user}\n");
     *bed.file.lock().unwrap() = Ok(parsed(&with("password = \"p\"")));
-    let report = bed.provision.reload().await.unwrap();
+    let report = bed.provision.reload().await.unwrap().0;
     assert_eq!((report.warnings.len(), report.restart.len()), (0, 0));
     for (user, part) in [
         ("password = \"other\"", "in password"),
@@ -292,7 +292,7 @@ async fn what_the_store_has_otherwise_and_what_waits_for_a_start_is_told() {
         let text = with(user).replace("[sip]\n", "[sip]\nworkers = 7\n");
         *bed.file.lock().unwrap() = Ok(parsed(&text));
         for _ in 0..2 {
-            let report = bed.provision.reload().await.unwrap();
+            let report = bed.provision.reload().await.unwrap().0;
             assert_eq!(report.restart, ["sip.workers"]);
             let told = report.warnings.join("\n");
             assert!(

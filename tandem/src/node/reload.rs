@@ -82,9 +82,8 @@ fn text(report: &ReloadReport) -> String {
         true => lines.push("nothing has changed in the file that takes effect now".to_owned()),
         false => lines.push(format!("in effect: {}", report.changed.join(", "))),
     }
-    if !report.restart.is_empty() {
-        lines.push(format!("needs a restart: {}", report.restart.join(", ")));
-    }
+    let restarts = report.restarts().into_iter();
+    lines.extend(restarts.map(|keys| format!("needs a restart of {keys}")));
     lines.push(format!("routing by {}", report.routing));
     lines.join("\n")
 }
@@ -129,12 +128,21 @@ mod tests {
         let mut report = ReloadReport {
             routing: "1 trunks".to_owned(),
             changed: vec!["trunks".to_owned(), "sip.defence".to_owned()],
-            restart: vec!["sip.listen".to_owned()],
+            restart: ["sip.listen", "media.ports", "sip.t1"]
+                .map(str::to_owned)
+                .to_vec(),
             warnings: vec!["odd".to_owned()],
+            whole: true,
         };
         assert_eq!(
             text(&report),
-            "warning: odd\nin effect: trunks, sip.defence\nneeds a restart: sip.listen\nrouting by 1 trunks"
+            "warning: odd\nin effect: trunks, sip.defence\nneeds a restart of the node: sip.listen, \
+             media.ports, sip.t1\nrouting by 1 trunks"
+        );
+        report.whole = false;
+        assert_eq!(
+            report.restarts(),
+            ["signaling: sip.listen, sip.t1", "mediad: media.ports"]
         );
         report = ReloadReport {
             routing: report.routing,

@@ -259,7 +259,7 @@ fn reread(source: &Source, tls: Option<Tls>) -> signaling::Reread {
         let beside = api::read(tls.as_ref(), &loaded.config).map_err(|error| vec![error])?;
         Ok(signaling::Read {
             config: loaded.config,
-            beside,
+            beside: Some(beside),
         })
     })
 }

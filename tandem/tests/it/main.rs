@@ -31,6 +31,8 @@ mod recording;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rest_accounts;
 #[cfg(test)]
 mod rest_applications;
