@@ -140,7 +140,10 @@ pub struct Api {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The address is not this machine's, or is taken.
-    #[error("cannot serve HTTP at {address}: {source}; change [api] listen or stop what is there")]
+    #[error(
+        "[api] listen: cannot serve HTTP at {address}: {source}{}",
+        control::bind::hint(source)
+    )]
     Bind {
         /// As configured.
         address: SocketAddr,

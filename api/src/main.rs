@@ -6,6 +6,7 @@ use clap::Parser;
 use control::{
     Config,
     config::{ConfigError, Loaded},
+    files,
     privileges::{Privileges, Shed},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,6 +54,7 @@ async fn serve(
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    files::warn_of_unreadable(Some(&arguments.config), files::of_api(&loaded.config));
     let hangup = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,

@@ -5,8 +5,10 @@
 //! length-prefixed postcard frames over a Unix socket, or over a pipe in memory when one process
 //! holds both ends.
 
+pub mod bind;
 pub mod channel;
 pub mod config;
+pub mod files;
 pub mod logging;
 pub mod media;
 pub mod privileges;

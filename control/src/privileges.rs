@@ -99,12 +99,12 @@ impl Privileges {
         Self::new(config, wants_xdp(config), media_ports(config))
     }
 
-    /// Those of signaling.
+    /// Those of signaling, which binds the addresses of `[sip] listen` before.
     ///
     /// # Errors
     /// As [`Privileges::node`].
     pub fn signaling(config: &Config) -> Result<Self, PrivilegeError> {
-        Self::new(config, false, sip_ports(config))
+        Self::new(config, false, [])
     }
 
     /// Those of the API.
@@ -115,13 +115,14 @@ impl Privileges {
         Self::new(config, false, [config.api.listen.port()])
     }
 
-    /// Those of a node in one process.
+    /// Those of a node in one process, which binds the addresses of `[sip] listen` before.
     ///
     /// # Errors
     /// [`PrivilegeError::NoUser`] and [`PrivilegeError::NotRoot`].
     pub fn node(config: &Config) -> Result<Self, PrivilegeError> {
-        let ports = media_ports(config).into_iter().chain(sip_ports(config));
-        let ports = ports.chain([config.api.listen.port()]);
+        let ports = media_ports(config)
+            .into_iter()
+            .chain([config.api.listen.port()]);
         Self::new(config, wants_xdp(config), ports)
     }
 
@@ -243,11 +244,6 @@ fn media_ports(config: &Config) -> Vec<u16> {
         .collect()
 }
 
-fn sip_ports(config: &Config) -> Vec<u16> {
-    let listen = config.sip.listen.iter();
-    listen.map(|listen| listen.address.port()).collect()
-}
-
 impl Account {
     /// `None` where the process is that user's already.
     fn find(name: &str) -> Result<Option<Self>, PrivilegeError> {
@@ -337,7 +333,8 @@ mod tests {
         );
         let all = ["cap_bpf", "cap_net_admin", "cap_perfmon"];
         assert_eq!(keeps(Privileges::mediad(&xdp)), all);
-        assert_eq!(keeps(Privileges::signaling(&xdp)), ["cap_net_bind_service"]);
+        // Its sockets are there already.
+        assert_eq!(keeps(Privileges::signaling(&xdp)), [""; 0]);
         assert_eq!(keeps(Privileges::api(&xdp)), ["cap_net_bind_service"]);
         let node = [&all[..], &["cap_net_bind_service"]].concat();
         assert_eq!(keeps(Privileges::node(&xdp)), node);

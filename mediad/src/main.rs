@@ -11,7 +11,7 @@ use control::config::{
 };
 use control::media::Drain;
 use control::privileges::Privileges;
-use control::{Endpoint, logging};
+use control::{Endpoint, files, logging};
 use mediad::limits;
 use mediad::privileges::drop_privileges;
 use mediad::xdp::{PIN_ROOT, take_down};
@@ -89,6 +89,7 @@ fn main() -> ExitCode {
     let ended = started.and_then(|(config, dropped)| match dropped {
         Some(dropped) => {
             dropped.tell();
+            files::warn_of_unreadable(flags.config.as_deref(), []);
             serve(&config, flags)
         }
         None => detach(&config, is_forced),

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use control::bind::hint;
 use control::config::NgListen;
 use control::media::Drain;
 use control::{Client, Config, Endpoint, Listener};
@@ -38,7 +39,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The NG protocol cannot be served.
-    #[error("cannot serve NG on {address}: {source}")]
+    #[error("[media] ng: cannot receive on {address}: {source}{}", hint(source))]
     Ng {
         /// Where.
         address: NgListen,
@@ -52,7 +53,7 @@ pub enum RunError {
         server: &'static str,
     },
     /// The metrics page cannot be served.
-    #[error("cannot serve metrics on {address}: {source}")]
+    #[error("[media] metrics: cannot serve on {address}: {source}{}", hint(source))]
     Metrics {
         /// Where.
         address: SocketAddr,

@@ -64,7 +64,7 @@ use crate::{
     keepalive::Keepalive,
     media::Hub,
     metrics::Metrics,
-    net::{Bound, Dispatcher, Shared, Tls},
+    net::{Dispatcher, Shared, Tls},
     post::Post,
     provision::{Provision, State},
     resolve::{Resolver, Served},
@@ -75,7 +75,7 @@ use crate::{
 };
 
 pub use accounts::SecretError;
-pub use net::TlsError;
+pub use net::{Bound, TlsError};
 
 /// How often a stopping node looks whether its calls are over.
 const POLL: Duration = Duration::from_millis(20);
@@ -86,7 +86,10 @@ const CLOSING: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address of `[sip] listen` cannot be bound.
-    #[error("[sip] listen: cannot receive on {listen}: {error}{}", hint(error))]
+    #[error(
+        "[sip] listen: cannot receive on {listen}: {error}{}",
+        control::bind::hint(error)
+    )]
     Bind {
         /// As configured.
         listen: Listen,
@@ -117,18 +120,6 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What to do about an address that cannot be bound.
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; 'ss -lnptu' shows who is there",
-        io::ErrorKind::AddrNotAvailable => "; 'ip address' shows those of this machine",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE, or a port above"
-        }
-        _ => "",
-    }
-}
-
 /// Reads the files of `[sip.tls]`, and uses them for nothing.
 ///
 /// # Errors
@@ -148,16 +139,31 @@ pub struct Running {
     traces: Option<Arc<traces::Traces>>,
 }
 
-/// Starts signaling: binds `config`'s addresses, and serves `listener`'s control clients. Routes by
+/// Binds the addresses of `[sip] listen`. Before privileges are dropped it may take ports below 1024, and more to
+/// receive into than `net.core.rmem_max`. Only a start reads that key, so that nothing is bound later.
+///
+/// # Errors
+/// [`StartError::Bind`]: the first address that cannot be bound.
+pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    let bound = net::bind(&config.sip, readers(config));
+    bound.map_err(unbound)
+}
+
+fn unbound((listen, error): (Listen, io::Error)) -> StartError {
+    StartError::Bind { listen, error }
+}
+
+/// Starts signaling on what was `bound` by the same `config`, and serves `listener`'s control clients. Routes by
 /// `config` and `store`, which also has the users, what they had registered, and what is kept for those
 /// who are away; users of the configuration that it lacks are created first. `reread` reads the
 /// configuration again when that is asked for. Calls whose media is relayed need the mediad that `media`
 /// reaches, others do not. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// An address cannot be bound, or the store cannot be used.
+/// A certificate or the store cannot be used, or the system gives no more threads.
 pub async fn start(
     config: &Config,
+    bound: Bound,
     reread: Reread,
     media: Client<Media>,
     store: Store,
@@ -174,8 +180,6 @@ pub async fn start(
     let metrics = Arc::new(Metrics::new()?);
     let tls = Tls::load(&config.sip.tls)?;
     let readers = readers(config);
-    let bound = net::bind(&config.sip, readers)
-        .map_err(|(listen, error)| StartError::Bind { listen, error })?;
     let count = workers(config);
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| net::lanes()).unzip();
     let (commands, orders): (Vec<_>, Vec<_>) =
@@ -221,6 +225,7 @@ pub async fn start(
         open: policy.open.clone(),
     };
     let network = bound.start(shared, &dispatcher, &metrics, &vitals);
+    let network = network.map_err(unbound)?;
     let post = Post::new(store.clone());
     vitals.spawn(post.clone().run());
     let id = lasting::node_id(&config.node.data_dir);
@@ -348,12 +353,12 @@ pub async fn start(
         }),
         access: Box::new(move |config| {
             access.reload(config);
+            terms.media.store(Arc::new(config.media.clone()));
             // Whoever was changed in the database itself is looked up anew too.
             access.accounts.distrust(Instant::now());
         }),
         roster: Box::new(move |directory| {
             roster.set(directory.trunks().to_vec());
-            terms.media.store(Arc::new(config.media.clone()));
             sockets.keep_open(directory.sockets());
         }),
         state: tokio::sync::Mutex::new(State {

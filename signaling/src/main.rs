@@ -6,10 +6,10 @@ use clap::Parser;
 use control::{
     Client, Config, Endpoint,
     config::{ConfigError, Loaded},
-    logging,
+    files, logging,
     privileges::{Privileges, Shed},
 };
-use signaling::NewPassword;
+use signaling::{Bound, NewPassword};
 use store::{CdrWriter, Store, WriterOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     // Before there is a second thread, the log's.
     let started = start(&flags);
     let _log = logging::init("info");
-    match started.and_then(|(loaded, shed)| serve(&flags, loaded, &shed)) {
+    match started.and_then(|started| serve(&flags, started)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A configuration may be wrong in several places.
@@ -48,24 +48,39 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the configuration, and drops privileges.
-fn start(flags: &Flags) -> Result<(Loaded, Shed), Box<dyn std::error::Error>> {
+/// What a start did as whom it was started as.
+struct Started {
+    loaded: Loaded,
+    bound: Bound,
+    shed: Shed,
+}
+
+/// Reads the configuration, binds what has to be, and drops privileges.
+fn start(flags: &Flags) -> Result<Started, Box<dyn std::error::Error>> {
     let loaded = Config::load(&flags.config)?;
-    let shed = Privileges::signaling(&loaded.config)?.shed(&loaded.config)?;
-    Ok((loaded, shed))
+    let privileges = Privileges::signaling(&loaded.config)?;
+    let bound = signaling::bind(&loaded.config)?;
+    let shed = privileges.shed(&loaded.config)?;
+    Ok(Started {
+        loaded,
+        bound,
+        shed,
+    })
 }
 
 #[tokio::main]
-async fn serve(
-    flags: &Flags,
-    loaded: Loaded,
-    shed: &Shed,
-) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(flags: &Flags, started: Started) -> Result<(), Box<dyn std::error::Error>> {
+    let Started {
+        loaded,
+        bound,
+        shed,
+    } = started;
     shed.tell();
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     let config = loaded.config;
+    files::warn_of_unreadable(Some(&flags.config), files::of_sip(&config));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -83,7 +98,8 @@ async fn serve(
         let loaded = Config::load(&path).map_err(ConfigError::reasons)?;
         Ok(loaded.config.into())
     });
-    let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener).await?;
+    let running =
+        signaling::start(&config, bound, reread, media, store.clone(), cdrs, listener).await?;
     running.new_passwords().iter().for_each(NewPassword::show);
     let has_failed = loop {
         tokio::select! {

@@ -140,9 +140,17 @@ async fn a_browser_registers_is_called_calls_and_is_gone_with_its_connection() {
     let (listener, _control) = Endpoint::memory();
     let same = config.clone();
     let reread = Box::new(move || Ok(same.clone().into()));
-    let running = signaling::start(&config, reread, media, store, cdrs, listener)
-        .await
-        .unwrap();
+    let running = signaling::start(
+        &config,
+        signaling::bind(&config).unwrap(),
+        reread,
+        media,
+        store,
+        cdrs,
+        listener,
+    )
+    .await
+    .unwrap();
     let listened = |name: &str| -> SocketAddr {
         let mut all = running.listen().iter();
         let found = all.find_map(|listen| listen.strip_prefix(name)).unwrap();

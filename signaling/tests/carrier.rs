@@ -153,9 +153,17 @@ async fn node(sip: &str, trunk: &str) -> Node {
     let (listener, endpoint) = Endpoint::memory();
     let same = config.clone();
     let reread = Box::new(move || Ok(same.clone().into()));
-    let running = signaling::start(&config, reread, media, store, cdrs, listener)
-        .await
-        .unwrap();
+    let running = signaling::start(
+        &config,
+        signaling::bind(&config).unwrap(),
+        reread,
+        media,
+        store,
+        cdrs,
+        listener,
+    )
+    .await
+    .unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
     Node {
         address: address.parse().unwrap(),

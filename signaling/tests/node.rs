@@ -54,9 +54,17 @@ async fn node(callee: SocketAddr, media: &str) -> Node {
     let (listener, endpoint) = Endpoint::memory();
     let same = config.clone();
     let reread = Box::new(move || Ok(same.clone().into()));
-    let running = signaling::start(&config, reread, client, store.clone(), cdrs, listener)
-        .await
-        .unwrap();
+    let running = signaling::start(
+        &config,
+        signaling::bind(&config).unwrap(),
+        reread,
+        client,
+        store.clone(),
+        cdrs,
+        listener,
+    )
+    .await
+    .unwrap();
     let address = running.listen()[0]
         .strip_prefix("udp:")
         .unwrap()

@@ -88,9 +88,17 @@ async fn node(folder: &Path, algorithms: &str) -> Node {
         let read = Config::parse(&again.lock().unwrap(), []);
         Ok(read.unwrap().config.into())
     });
-    let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener)
-        .await
-        .unwrap();
+    let running = signaling::start(
+        &config,
+        signaling::bind(&config).unwrap(),
+        reread,
+        media,
+        store.clone(),
+        cdrs,
+        listener,
+    )
+    .await
+    .unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
     Node {
         address: address.parse().unwrap(),

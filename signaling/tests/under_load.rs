@@ -184,9 +184,17 @@ async fn node(folder: &Path, database: &str) -> Node {
         let read = Config::parse(&again.lock().unwrap(), []);
         Ok(read.map_err(ConfigError::reasons)?.config.into())
     });
-    let running = signaling::start(&config, reread, media, store.clone(), cdrs, listener)
-        .await
-        .unwrap();
+    let running = signaling::start(
+        &config,
+        signaling::bind(&config).unwrap(),
+        reread,
+        media,
+        store.clone(),
+        cdrs,
+        listener,
+    )
+    .await
+    .unwrap();
     let address = running.listen()[0].strip_prefix("udp:").unwrap();
     let mut sipp = Command::new("sipp");
     sipp.args(["-sn", "uas", "-nostdin", "-i", "127.0.0.1", "-p"]);

@@ -86,7 +86,7 @@ pub(super) fn bed(transport: Transport, change: impl FnOnce(&mut config::Sip)) -
     });
     let bound = connections::bind(transport, "127.0.0.1:0".parse().unwrap()).unwrap();
     let local = bound.local;
-    tracker.spawn(connections.clone().accept(bound));
+    tracker.spawn(connections.clone().accept(bound.listen().unwrap()));
     Bed {
         connections,
         local,

@@ -56,8 +56,27 @@ const RANKED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) local: SocketAddr,
+    pub(super) transport: Transport,
+    listener: std::net::TcpListener,
+}
+
+/// One that connections are taken from.
+#[derive(Debug)]
+pub(super) struct Listening {
+    local: SocketAddr,
     transport: Transport,
     listener: TcpListener,
+}
+
+impl Bound {
+    /// Gives it to the present runtime.
+    pub(super) fn listen(self) -> io::Result<Listening> {
+        Ok(Listening {
+            local: self.local,
+            transport: self.transport,
+            listener: TcpListener::from_std(self.listener)?,
+        })
+    }
 }
 
 /// Binds `address`.
@@ -75,7 +94,7 @@ pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<Boun
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
-    let listener = TcpListener::from_std(socket.into())?;
+    let listener = std::net::TcpListener::from(socket);
     Ok(Bound {
         local: listener.local_addr()?,
         transport,
@@ -178,7 +197,7 @@ impl Connections {
     }
 
     /// Takes connections until the node stops.
-    pub(super) async fn accept(self, bound: Bound) {
+    pub(super) async fn accept(self, bound: Listening) {
         loop {
             let accepted = tokio::select! {
                 accepted = bound.listener.accept() => accepted,
@@ -294,7 +313,7 @@ impl Connections {
         }
     }
 
-    fn accepted(&self, stream: TcpStream, bound: &Bound, remote: SocketAddr) {
+    fn accepted(&self, stream: TcpStream, bound: &Listening, remote: SocketAddr) {
         let parts = &self.0.parts;
         if !parts.dispatcher.admits_connection(remote) {
             return;

@@ -65,7 +65,7 @@ pub(crate) struct Sender {
 
 /// Sockets that are bound and not yet read.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub struct Bound {
     udp: Vec<udp::Group>,
     listeners: Vec<connections::Bound>,
     locals: Vec<Local>,
@@ -98,9 +98,6 @@ pub(crate) fn bind(config: &config::Sip, readers: usize) -> Result<Bound, (Liste
         limits: limits::Limits::new(config),
         origins: config.websocket.origins.clone(),
     };
-    if config.listen.iter().any(|l| l.transport.is_reliable()) {
-        limits::raise_descriptors(config.connections.total);
-    }
     for listen in &config.listen {
         let failed = |error| (*listen, error);
         let address = if listen.transport == Transport::Udp {
@@ -133,14 +130,22 @@ impl Bound {
         &self.locals
     }
 
-    /// Starts to receive by connections, until the node stops.
+    /// Starts to receive by connections, until the node stops. To be called inside a runtime.
+    ///
+    /// # Errors
+    /// The first address that the runtime cannot watch, and why.
     pub(crate) fn start(
         self,
         shared: Shared,
         dispatcher: &Dispatcher,
         metrics: &Arc<Metrics>,
         vitals: &Vitals,
-    ) -> Network {
+    ) -> Result<Network, (Listen, io::Error)> {
+        // What they have to say was too early for the log when the sockets were bound.
+        self.udp.iter().for_each(udp::Group::warn_of_small_buffer);
+        if !self.listeners.is_empty() {
+            limits::raise_descriptors(self.limits.total);
+        }
         let connections = Connections::new(connections::Parts {
             limits: self.limits,
             origins: self.origins,
@@ -150,16 +155,21 @@ impl Bound {
             tracker: vitals.tracker.clone(),
             stop: vitals.stop.clone(),
         });
-        for listener in self.listeners {
-            vitals.spawn(connections.clone().accept(listener));
+        for bound in self.listeners {
+            let listen = Listen {
+                transport: bound.transport,
+                address: bound.local,
+            };
+            let listening = bound.listen().map_err(|error| (listen, error))?;
+            vitals.spawn(connections.clone().accept(listening));
         }
-        Network {
+        Ok(Network {
             udp: self.udp.into(),
             connections,
             tls: shared.tls,
             metrics: metrics.clone(),
             dispatcher: dispatcher.clone(),
-        }
+        })
     }
 }
 

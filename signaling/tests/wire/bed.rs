@@ -78,9 +78,17 @@ impl Node {
         let (listener, _endpoint) = Endpoint::memory();
         let same = config.clone();
         let reread = Box::new(move || Ok(same.clone().into()));
-        let running = signaling::start(&config, reread, media, store, cdrs, listener)
-            .await
-            .unwrap();
+        let running = signaling::start(
+            &config,
+            signaling::bind(&config).unwrap(),
+            reread,
+            media,
+            store,
+            cdrs,
+            listener,
+        )
+        .await
+        .unwrap();
         let [udp, tcp] = [(0, "udp:"), (1, "tcp:")].map(|(index, transport)| {
             let listen: &str = &running.listen()[index];
             listen.strip_prefix(transport).unwrap().parse().unwrap()

@@ -2,7 +2,7 @@
 //! runs from here.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -100,9 +100,11 @@ pub(crate) fn read(source: &Source) -> Result<Loaded, Failure> {
         Source::File(path) => {
             let shown = path.display().to_string();
             let text = fs::read_to_string(path).map_err(|error| {
-                Failure::other(format!(
-                    "cannot read {shown}: {error}; 'tandem init' writes a first configuration"
-                ))
+                let hint = match error.kind() {
+                    io::ErrorKind::NotFound => "; 'tandem init' writes a first configuration",
+                    _ => "",
+                };
+                Failure::other(format!("cannot read {shown}: {error}{hint}"))
             })?;
             (shown, text)
         }

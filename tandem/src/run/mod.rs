@@ -10,8 +10,9 @@ mod node;
 use std::path::PathBuf;
 
 use clap::Args;
-use control::{config::Loaded, privileges::Privileges};
+use control::{config::Loaded, files, privileges::Privileges};
 use mediad::privileges::drop_privileges;
+use signaling::Bound;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -20,7 +21,7 @@ use crate::{
     node::{Source, load},
     output,
 };
-use node::{Begun, Node};
+use node::{Begun, Node, other};
 
 /// Runs a node: SIP, media, REST and the database in one process.
 #[derive(Args, Debug)]
@@ -47,31 +48,39 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let (source, loaded) = load(args.config.as_deref())?;
     // Before there is a second thread, the log's.
-    let privileges = Privileges::node(&loaded.config);
-    let dropped = privileges.and_then(|privileges| drop_privileges(&loaded.config, privileges));
-    let dropped = dropped.map_err(|error| Failure::other(error.to_string()))?;
+    let privileges = Privileges::node(&loaded.config).map_err(other)?;
+    let bound = signaling::bind(&loaded.config).map_err(other)?;
+    let dropped = drop_privileges(&loaded.config, privileges).map_err(other)?;
     let _log = control::logging::init("info");
     dropped.tell();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start", &error))?;
-    let exit = runtime.block_on(serve(&source, loaded));
+    let exit = runtime.block_on(serve(&source, loaded, bound));
     // What is left after a stop at once is not waited for.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(source: &Source, loaded: Loaded) -> Result<Exit, Failure> {
+async fn serve(source: &Source, loaded: Loaded, bound: Bound) -> Result<Exit, Failure> {
     // First of all, so that no signal is lost while the daemons start.
     let mut signals = Signals::new()?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     let config = loaded.config;
+    let file = match source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Starter => None,
+    };
+    let named = files::of_sip(&config)
+        .into_iter()
+        .chain(files::of_api(&config));
+    files::warn_of_unreadable(file, named);
     let mut begun = Begun::default();
     let started = tokio::select! {
-        started = Node::start(&config, source, &mut begun) => started.map(Some),
+        started = Node::start(&config, bound, source, &mut begun) => started.map(Some),
         () = signals.stop() => Ok(None),
     };
     let mut node = match started {

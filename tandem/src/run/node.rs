@@ -9,7 +9,7 @@ use control::{
     signal::Signal,
 };
 use mediad::{Around, RunError};
-use signaling::{NewPassword, Running};
+use signaling::{Bound, NewPassword, Running};
 use store::{CdrWriter, Store, WriterOptions, WriterTask};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -80,9 +80,10 @@ struct Task<T> {
 
 impl Node {
     /// Starts everything: first what others stand on, and what fails most easily before what takes
-    /// longest. What has `begun` is the caller's to end where this fails, or is not waited for.
+    /// longest. SIP's sockets are `bound` already. What has `begun` is the caller's to end where this fails, or is not waited for.
     pub(super) async fn start(
         config: &Config,
+        bound: Bound,
         source: &Source,
         begun: &mut Begun,
     ) -> Result<Self, Failure> {
@@ -123,7 +124,7 @@ impl Node {
         let status = media_status(&media, begun.mediad.insert(mediad)).await?;
         let (cdrs, writer) = CdrWriter::start(store.clone(), WriterOptions::default());
         let (again, routing) = (reread(source, tls), store.clone());
-        let started = signaling::start(config, again, media, routing, cdrs, signal_listener);
+        let started = signaling::start(config, bound, again, media, routing, cdrs, signal_listener);
         let signaling = started.await.map_err(other)?;
         let mediad = begun.mediad.take();
         let mediad = mediad.ok_or_else(|| other("mediad was ended while the node started"))?;
@@ -302,6 +303,6 @@ fn make_private(path: &Path) -> Result<(), Failure> {
     })
 }
 
-fn other(error: impl std::fmt::Display) -> Failure {
+pub(super) fn other(error: impl std::fmt::Display) -> Failure {
     Failure::other(error.to_string())
 }

@@ -27,11 +27,13 @@ mod pipecat;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod privileges;
+#[cfg(test)]
 mod recording;
 #[cfg(test)]
-mod rest;
-#[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod rest;
 #[cfg(test)]
 mod rest_accounts;
 #[cfg(test)]

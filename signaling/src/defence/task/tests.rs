@@ -38,7 +38,7 @@ async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {
     };
     let (bound, vitals) = (net::bind(&sip, 1).unwrap(), Vitals::default());
     let local = bound.locals()[0].address;
-    let network = bound.start(shared, &dispatcher, &metrics, &vitals);
+    let network = bound.start(shared, &dispatcher, &metrics, &vitals).unwrap();
     let (media, mut hears, _silent) = kernel::tests::mediad();
     let events = Events::new();
     let guard = Guard {

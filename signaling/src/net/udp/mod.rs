@@ -64,7 +64,6 @@ struct Udp {
 pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Group> {
     let first = bind_one(address, false)?;
     let local = first.local_addr()?;
-    warn_of_small_buffer(&first, local);
     SockRef::from(&first).set_reuse_port(true)?;
     let mut sockets = vec![first];
     for _ in 1..count {
@@ -85,7 +84,7 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_port(shared)?;
-    // Beyond net.core.rmem_max where this process may: one that keeps CAP_NET_ADMIN for XDP.
+    // Beyond net.core.rmem_max where this process may: one that has CAP_NET_ADMIN, as root has until it drops it.
     if setsockopt(&socket, RcvBufForce, &BUFFER).is_err() {
         socket.set_recv_buffer_size(BUFFER)?;
     }
@@ -106,6 +105,21 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 }
 
 impl Group {
+    /// Tells the log where the kernel gives less than was asked for.
+    pub(super) fn warn_of_small_buffer(&self) {
+        let given = self.sockets.iter().map(|one| one.receive_buffer());
+        let given = given.min().unwrap_or_default();
+        if given < BUFFER {
+            tracing::warn!(
+                local = %self.local,
+                given,
+                wanted = BUFFER,
+                "the kernel gives a SIP socket a small receive buffer, so bursts may be lost; start as root \
+                 (with [node] user it does not stay that), or set net.core.rmem_max to {BUFFER} by sysctl"
+            );
+        }
+    }
+
     /// Sends one datagram by one of the sockets; never waits. All look the same to the peer.
     pub(super) fn send(
         &self,
@@ -129,6 +143,13 @@ impl Group {
 }
 
 impl Udp {
+    /// Bytes.
+    fn receive_buffer(&self) -> usize {
+        // The kernel tells twice what it gives: the rest is for its own accounts.
+        let told = SockRef::from(&self.socket).recv_buffer_size();
+        told.map_or(0, |size| size / 2)
+    }
+
     fn send(&self, payload: &[u8], flow: &Flow) -> io::Result<()> {
         match flow.source {
             Some(source) => send_from(&self.socket, payload, source, flow.reply_to),
@@ -180,22 +201,6 @@ fn send_from(socket: &UdpSocket, payload: &[u8], source: IpAddr, to: SocketAddr)
         _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
     }
     Ok(())
-}
-
-fn warn_of_small_buffer(socket: &UdpSocket, local: SocketAddr) {
-    // The kernel tells twice what it gives: the rest is for its own accounts.
-    let given = SockRef::from(socket)
-        .recv_buffer_size()
-        .map_or(0, |size| size / 2);
-    if given < BUFFER {
-        tracing::warn!(
-            %local,
-            given,
-            wanted = BUFFER,
-            "the kernel gives a SIP socket a small receive buffer, so bursts may be lost; set \
-             net.core.rmem_max to {BUFFER} by sysctl"
-        );
-    }
 }
 
 /// An address as the kernel has it.
