@@ -18,6 +18,7 @@ mod metrics;
 mod net;
 mod post;
 mod provision;
+mod recorded;
 mod resolve;
 mod retention;
 mod rows;
@@ -371,6 +372,7 @@ pub async fn start(
         provision: provision.clone(),
         metrics: metrics.clone(),
         node: config.node.name.clone(),
+        began: Timestamp::now(),
     };
     vitals.spawn(retention.run());
     let users = Orders {

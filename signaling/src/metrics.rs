@@ -151,6 +151,9 @@ pub(crate) struct Metrics {
     /// How long those that began had waited, in seconds.
     pub(crate) voice_queue: Histogram,
     forgotten: IntCounterVec,
+    evicted: IntCounterVec,
+    recordings_bytes: IntGauge,
+    recordings_free: IntGauge,
     searches: IntCounterVec,
     bans: IntCounterVec,
     /// Bans in force.
@@ -308,6 +311,19 @@ impl Metrics {
                 "store_forgotten_total",
                 "Records that were forgotten because of their age, by what they were.",
                 &["what"],
+            )?,
+            evicted: counters(
+                "recordings_evicted_total",
+                "Recordings that were deleted to make room, by the limit of [store] that was passed.",
+                &["limit"],
+            )?,
+            recordings_bytes: gauge(
+                "recordings_bytes",
+                "Octets of the files in the folder of recordings, where [store] limits them.",
+            )?,
+            recordings_free: gauge(
+                "recordings_free_bytes",
+                "Octets that the file system of that folder has left.",
             )?,
             searches: counters(
                 "dns_searches_total",
@@ -493,6 +509,18 @@ impl Metrics {
     /// Records were older than they are kept.
     pub(crate) fn forgot(&self, what: &str, count: u64) {
         self.forgotten.with_label_values(&[what]).inc_by(count);
+    }
+
+    /// Recordings were deleted to make room, by this limit.
+    pub(crate) fn evicted(&self, limit: &str, count: u64) {
+        self.evicted.with_label_values(&[limit]).inc_by(count);
+    }
+
+    /// How much recordings take, and what is left on their disk, in octets.
+    pub(crate) fn recordings_room(&self, used: u64, free: u64) {
+        let gauge = |octets| i64::try_from(octets).unwrap_or(i64::MAX);
+        self.recordings_bytes.set(gauge(used));
+        self.recordings_free.set(gauge(free));
     }
 
     /// Counts a call that is over.

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use control::{
@@ -28,12 +28,11 @@ use control::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use sip::message::Message;
-use store::{CallRecord, CdrWriter, Timestamp};
+use store::{CdrWriter, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
 };
-use tracing::warn;
 use voice::call::{RequestError as RequestFailed, Response};
 
 use crate::{
@@ -46,6 +45,7 @@ use crate::{
     directory::{Aor, Directory},
     net::{Arrival, Datagram, Inbox, Network, Queued, Sender, Work},
     post::Post,
+    recorded,
     resolve::Resolver,
     rows::Rows,
     vitals::Vitals,
@@ -415,7 +415,7 @@ fn perform(worker: &Worker, output: Output) {
         Output::Cdr(record) => {
             let (cdrs, folder) = (shell.cdrs.clone(), shell.recordings.clone());
             shell.vitals.tracker.spawn(async move {
-                cdrs.submit(measured(*record, folder).await);
+                cdrs.submit(recorded::complete(*record, folder).await);
             });
         }
         #[cfg(feature = "otel")]
@@ -453,31 +453,6 @@ fn perform(worker: &Worker, output: Output) {
             });
         }
     }
-}
-
-/// How long mediad may take to write the end of a recording: it writes four times a second.
-const WRITTEN: Duration = Duration::from_millis(500);
-
-/// How long the size of a file may take to be told.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// With the sizes of the files of recordings, which are on this machine as mediad is.
-async fn measured(mut record: CallRecord, folder: Option<PathBuf>) -> CallRecord {
-    tokio::time::sleep(WRITTEN).await;
-    for recording in &mut record.recordings {
-        let path = folder.as_deref().and_then(|folder| recording.path(folder));
-        let Some(path) = path else { continue };
-        let place = path.clone();
-        let looked = tokio::task::spawn_blocking(move || std::fs::metadata(place));
-        // A record does not wait for a disk that hangs.
-        let looked = tokio::time::timeout(PATIENCE, looked).await;
-        let looked = looked.map_err(io::Error::other);
-        match looked.and_then(|looked| looked.map_err(io::Error::other).flatten()) {
-            Ok(file) => recording.bytes = file.len(),
-            Err(error) => warn!(file = %path.display(), %error, "a recording cannot be seen"),
-        }
-    }
-    record
 }
 
 async fn collect(post: Post, commands: mpsc::UnboundedSender<Command>, aor: Aor) {

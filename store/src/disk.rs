@@ -1,6 +1,6 @@
-//! The file system of the data directory: records are kept there, or spill to it.
+//! File systems: of the data directory, where records are kept or spill to, and of the folder of recordings.
 
-use std::io;
+use std::{io, path::Path};
 
 use crate::Store;
 
@@ -13,17 +13,27 @@ pub struct Disk {
     pub available: u64,
 }
 
+impl Disk {
+    /// How the file system that has this path is now. Waits for it.
+    ///
+    /// # Errors
+    /// If there is no such path.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let told = rustix::fs::statvfs(path)?;
+        Ok(Self {
+            size: told.f_blocks.saturating_mul(told.f_frsize),
+            available: told.f_bavail.saturating_mul(told.f_frsize),
+        })
+    }
+}
+
 impl Store {
     /// How the file system of the data directory is now.
     ///
     /// # Errors
     /// If the directory is gone.
     pub fn disk(&self) -> io::Result<Disk> {
-        let told = rustix::fs::statvfs(&self.data_dir)?;
-        Ok(Disk {
-            size: told.f_blocks.saturating_mul(told.f_frsize),
-            available: told.f_bavail.saturating_mul(told.f_frsize),
-        })
+        Disk::of(&self.data_dir)
     }
 }
 

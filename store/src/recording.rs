@@ -213,6 +213,78 @@ impl Store {
         .await
     }
 
+    /// The recordings of a node that end first, the first one first, so many at most.
+    ///
+    /// # Errors
+    /// If the database fails, or a row in it is damaged.
+    pub async fn oldest_recordings(
+        &self,
+        node: &str,
+        limit: u32,
+    ) -> Result<Vec<Recording>, StoreError> {
+        let rows: Vec<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                Ok(sqlx::query_as(
+                    "SELECT * FROM recordings WHERE condemned = 0 AND node = $1 \
+                     ORDER BY ended_ms, id LIMIT $2",
+                )
+                .bind(node)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?)
+            })
+        })
+        .await?;
+        rows.into_iter().map(Recording::try_from).collect()
+    }
+
+    /// Has these recordings go, with what the REST API as Twilio has it says of them. Tells how many there were.
+    ///
+    /// # Errors
+    /// If the database fails; none of them goes then.
+    pub async fn evict_recordings(&self, ids: &[Uuid]) -> Result<u64, StoreError> {
+        let condemn = "UPDATE recordings SET condemned = 1 WHERE condemned = 0 AND id = $1";
+        let forget = "DELETE FROM voice_recordings WHERE sid = $1";
+        within(async {
+            on_engine!(self.writer(), pool => {
+                let mut count = 0;
+                let mut transaction = pool.begin().await?;
+                for id in ids {
+                    let done = sqlx::query(condemn)
+                        .bind(id.to_string())
+                        .execute(&mut *transaction)
+                        .await?;
+                    count += done.rows_affected();
+                    sqlx::query(forget)
+                        .bind(format!("RE{}", id.simple()))
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok(count)
+            })
+        })
+        .await
+    }
+
+    /// Whether a file of a node is one of a recording, even of one that is to go.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn is_recording_listed(&self, node: &str, file: &str) -> Result<bool, StoreError> {
+        let found: Option<Row> = within(async {
+            on_engine!(self.reader(), pool => {
+                Ok(sqlx::query_as("SELECT * FROM recordings WHERE node = $1 AND file = $2 LIMIT 1")
+                    .bind(node)
+                    .bind(file)
+                    .fetch_optional(pool)
+                    .await?)
+            })
+        })
+        .await?;
+        Ok(found.is_some())
+    }
+
     /// Removes the files of a node's recordings that are to go, and then the recordings. A file that is not in the
     /// folder is gone, where this is the folder that mediad writes to and no empty place for it; one that cannot be
     /// removed is logged, and tried again the next time.

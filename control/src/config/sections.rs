@@ -481,6 +481,12 @@ pub struct Store {
     pub keep_audit: u16,
     /// Days that recordings of calls are kept, by when they begin; 0, the default, for ever.
     pub keep_recordings: u16,
+    /// MiB that the folder of recordings may have in it: where there is more, those that ended first are deleted; 0, the
+    /// default, for no limit.
+    pub keep_recordings_mib: u32,
+    /// MiB that its file system keeps free: where there is less, those that ended first are deleted; 0, the default, for
+    /// no limit.
+    pub keep_free_mib: u32,
     /// Days that messages for users who are away are kept, 1 or more. Default 7.
     pub keep_messages: NonZeroU16,
 }
@@ -494,6 +500,8 @@ impl Default for Store {
             keep_quality: true,
             keep_audit: 0,
             keep_recordings: 0,
+            keep_recordings_mib: 0,
+            keep_free_mib: 0,
             keep_messages: NonZeroU16::new(7).unwrap_or(NonZeroU16::MIN),
         }
     }
@@ -510,6 +518,8 @@ impl std::fmt::Debug for Store {
             .field("keep_quality", &self.keep_quality)
             .field("keep_audit", &self.keep_audit)
             .field("keep_recordings", &self.keep_recordings)
+            .field("keep_recordings_mib", &self.keep_recordings_mib)
+            .field("keep_free_mib", &self.keep_free_mib)
             .field("keep_messages", &self.keep_messages)
             .finish()
     }

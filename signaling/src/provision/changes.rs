@@ -105,7 +105,7 @@ impl Changes {
         }
         take_over!(
             changes, "store.", Store, running.store, read.store,
-            live: [keep_cdrs, keep_audit, keep_recordings, keep_messages],
+            live: [keep_cdrs, keep_audit, keep_recordings, keep_recordings_mib, keep_free_mib, keep_messages],
             restart: [url, cache, keep_quality], apart: [],
         );
         changes

@@ -426,11 +426,27 @@ pub(crate) async fn recordings_are_listed_and_go_with_their_files(place: Place) 
     assert_eq!(sweep().await, Swept { removed, left });
     assert_eq!(sweep().await, Swept::default());
 
-    assert!(store.condemn_recording(new.id).await.unwrap());
+    // Those of a node that end first go first.
+    let ends = async |node| store.oldest_recordings(node, 9).await.unwrap();
+    assert_eq!(ends("one").await, [new.clone(), nodes.clone()]);
+    let listed = async || store.is_recording_listed("one", &new.file).await.unwrap();
+    assert!(listed().await);
+    assert_eq!(
+        store
+            .evict_recordings(&[new.id, Uuid::now_v7()])
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(store.evict_recordings(&[new.id]).await.unwrap(), 0);
+    assert_eq!(ends("one").await, std::slice::from_ref(&nodes));
+    assert_eq!(store.recording(new.id).await.unwrap(), None);
+    assert!(listed().await, "until its file is gone");
     assert!(!store.condemn_recording(new.id).await.unwrap());
     assert_eq!(list(all()).await, [nodes]);
     assert_eq!(sweep().await, Swept { removed, left });
     assert!(!new.path(folder.path()).unwrap().exists());
+    assert!(!listed().await);
 
     // With who was a party of the call.
     let calls = [
