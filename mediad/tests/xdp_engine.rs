@@ -188,7 +188,7 @@ impl Party {
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2048];
-    let (len, source) = socket.recv_from(&mut buffer).expect("a packet within 6 s");
+    let (len, source) = socket.recv_from(&mut buffer).expect("a packet in time");
     (buffer[..len].to_vec(), source)
 }
 
