@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{Background, free_port, free_ports, json, output, tandem};
+use crate::common::{Background, free_port, json, media_ports, output, tandem};
 
 /// The users that a first configuration has: tests make their own.
 const USERS: &str = "[[users]]\nname = \"alice\"\ndomain = \"127.0.0.1\"\n\n\
@@ -36,6 +36,8 @@ impl Node {
     pub(crate) fn start_by(change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sip, api, callee) = (free_port(), free_port(), free_port());
+        // Enough for a few calls.
+        let media = media_ports(40);
         let init = tandem(["init"]).arg(dir.path()).output().unwrap();
         assert!(init.status.success(), "{}", output(&init));
         let path = dir.path().join("tandem.toml");
@@ -44,7 +46,7 @@ impl Node {
             .replace("127.0.0.1:5060", &format!("127.0.0.1:{sip}"))
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{api}"))
             .replace("127.0.0.1:5090", &format!("127.0.0.1:{callee}"))
-            .replace("20000-29999", &media_ports());
+            .replace("20000-29999", &format!("{media}-{}", media + 39));
         assert!(text.contains(USERS), "{text}");
         fs::write(&path, change(text)).unwrap();
         let mut process = Background::start(tandem(["run", "--config"]).arg(&path));
@@ -190,10 +192,4 @@ fn split(answer: &str) -> (u16, Value) {
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
-/// Ports of this test alone: enough for a few calls.
-fn media_ports() -> String {
-    let first = free_ports(40);
-    format!("{first}-{}", first + 39)
 }

@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +19,7 @@ use sip::{
     message::Message,
 };
 
-use crate::common::{Background, free_port, free_ports, json, output, tandem};
+use crate::common::{Background, free_port, json, media_ports, output, tandem};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
@@ -134,7 +133,7 @@ impl Node {
         }
         let dir = tempfile::tempdir().unwrap();
         let [sip, api, first, second] = [(); 4].map(|()| free_port());
-        let media = free_ports(40);
+        let media = media_ports(40);
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n{CONFIG}",
             dir.path().join("data").display()
@@ -354,11 +353,9 @@ fn receive(socket: &UdpSocket) -> Message {
     Message::parse(buffer.into()).unwrap()
 }
 
-/// Another one for each party: its files are named by it. SIPp takes the next ones too, so they lie where
-/// the system gives nobody a port: below what it hands out, and above the nodes' own.
+/// Another one for each party: its files are named by it, and SIPp takes the next ones too.
 fn media_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    30_000 + 8 * (NEXT.fetch_add(1, Relaxed) % 340)
+    media_ports(8)
 }
 
 const RINGS: Scenario = Scenario::CalleeRings;

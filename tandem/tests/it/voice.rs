@@ -332,10 +332,12 @@ fn calls_from_a_trunk_lead_to_an_application() {
         "{made}"
     );
     for (to, leads) in [("+15551234", "/trunk"), ("200", "/voice")] {
-        let route = node.ask(&["route", "--trunk", "pbx", "+4930123456", to, "--json"]);
-        let shown = json(&route);
-        let url = shown["stages"][0]["to"]["application"]["voice_url"].to_string();
-        assert!(url.ends_with(&format!("{leads}\"")), "{shown}");
+        node.wait_until(|| {
+            let route = node.ask(&["route", "--trunk", "pbx", "+4930123456", to, "--json"]);
+            let shown: Value = serde_json::from_slice(&route.stdout).unwrap_or_default();
+            let url = shown["stages"][0]["to"]["application"]["voice_url"].as_str();
+            url.is_some_and(|url| url.ends_with(leads))
+        });
     }
     let half = serde_json::json!({ "name": "half", "allow": ["192.0.2.8"], "account": ACCOUNT });
     assert_eq!(node.rest(&node.key(), "POST", "/v1/trunks", &half).0, 422);
