@@ -221,7 +221,7 @@ fn changes_are_told() {
             .is_ok()
         {}
         node.ip("neigh replace 198.51.100.9 lladdr 02:00:00:00:00:88 dev a0 nud permanent");
-        timeout(Duration::from_secs(5), changes.changed())
+        timeout(Duration::from_secs(20), changes.changed())
             .await
             .expect("a change is told");
         assert_eq!(

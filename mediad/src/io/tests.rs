@@ -64,7 +64,7 @@ fn open(io: &mut dyn PacketIo, port: PortIndex) -> SocketAddr {
 fn peer() -> (UdpSocket, SocketAddr) {
     let socket = any();
     socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
+        .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
@@ -268,9 +268,9 @@ fn the_waker_ends_a_wait_and_a_wait_ends_by_itself() {
         assert!(start.elapsed() >= Duration::from_millis(25));
         for _ in 0..3 {
             waker.wake();
-            assert!(io.turn(Duration::from_secs(5), &mut sink).unwrap().woken);
+            assert!(io.turn(Duration::from_secs(60), &mut sink).unwrap().woken);
         }
-        assert!(start.elapsed() < Duration::from_secs(4));
+        assert!(start.elapsed() < Duration::from_secs(30));
     });
 }
 

@@ -4,13 +4,17 @@ use rtp::Packetizer;
 
 use super::*;
 
-/// Each test takes its own part of the ports below the ephemeral range.
+/// How long what comes may take on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Each test takes its own part of the ports below the ephemeral range, which begins at 32,768.
 pub(super) fn free_ports(count: u16) -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    assert!(count <= 700, "{count} ports may end beyond them");
     // Tests are processes of their own under nextest: spread them by process id.
-    let pid = u16::try_from(std::process::id() % 90).unwrap();
-    12_000 + pid * 200 + NEXT.fetch_add(count, Ordering::Relaxed)
+    let place = std::process::id() * 200 + NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
+    u16::try_from(12_000 + place % 20_000).unwrap()
 }
 
 pub(super) struct Bed {
@@ -171,9 +175,7 @@ impl Party {
     pub(super) fn on(ip: &str, ssrc: u32) -> Self {
         let bind = || {
             let socket = UdpSocket::bind((ip, 0)).unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(2)))
-                .unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         };
         Self {
@@ -247,7 +249,7 @@ impl Party {
 
 pub(super) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2048];
-    let (len, source) = socket.recv_from(&mut buffer).expect("a packet within 2 s");
+    let (len, source) = socket.recv_from(&mut buffer).expect("a packet in time");
     (buffer[..len].to_vec(), source)
 }
 
@@ -260,16 +262,14 @@ pub(super) fn assert_silent(socket: &UdpSocket) {
     if let Ok((len, source)) = socket.recv_from(&mut buffer) {
         panic!("{len} octets from {source}");
     }
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
 }
 
 /// Waits until `check` holds.
 pub(super) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !check().await {
-        assert!(start.elapsed() < Duration::from_secs(3), "{what}");
+        assert!(start.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

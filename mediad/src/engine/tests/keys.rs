@@ -1,5 +1,7 @@
 //! Telephone keys that a party hears.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use rtp::dtmf::{TelephoneEvent, key};
 
 use super::*;
@@ -51,9 +53,7 @@ fn hear(socket: &UdpSocket) -> Vec<Heard> {
             event: TelephoneEvent::parse(packet.payload()).filter(|_| is_event),
         });
     }
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     heard
 }
 
@@ -160,10 +160,27 @@ async fn who_is_muted_keeps_the_time_for_keys(datapath: &str) {
         .create(1, Some(alice.described()), Some(bob.described()))
         .await;
     bed.mute(1, true, false).await;
-    press(&bed, order(1, Side::B, 1, "42")).await;
     let number = |packet: &[u8]| rtp::Packet::parse(packet).unwrap().sequence();
-    let sent: Vec<_> = (0..20).map(|_| number(&alice.send(info.a.rtp))).collect();
+    // She speaks all the while: after a pause the clock would make packets.
+    let over = Arc::new(AtomicBool::new(false));
+    let (is_over, to) = (over.clone(), info.a.rtp);
+    let speaker = std::thread::spawn(move || {
+        let mut sent = Vec::new();
+        while !is_over.load(Relaxed) {
+            sent.push(number(&alice.send(to)));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (alice, sent)
+    });
+    press(&bed, order(1, Side::B, 1, "42")).await;
     let heard = hear(&bob.rtp);
+    over.store(true, Relaxed);
+    let (mut alice, sent) = speaker.join().unwrap();
+    let count = u64::try_from(sent.len()).unwrap();
+    until("all has come", async || {
+        bed.stats(1).await.from_a.packets == count
+    })
+    .await;
     assert!(heard.iter().all(|heard| heard.event.is_some()));
     // Her packets were there for the keys to take the place of; the clock made none.
     assert!(heard.iter().all(|heard| heard.ssrc == 1));

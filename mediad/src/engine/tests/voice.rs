@@ -246,10 +246,7 @@ async fn what_is_played_takes_the_place_of_the_other_party(datapath: &str) {
         .is_ok()
         && alice.rtp.recv(&mut [0; 2048]).is_ok()
     {}
-    alice
-        .rtp
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    alice.rtp.set_read_timeout(Some(PATIENCE)).unwrap();
     let sent = bob.send(info.b.rtp);
     assert_eq!(alice.receive().0, sent, "as he sent it");
 
@@ -388,7 +385,7 @@ async fn what_is_stopped_is_not_fetched_any_more(datapath: &str) {
     // The server sees its client go.
     let mut rest = Vec::new();
     let all = tokio::io::AsyncReadExt::read_to_end(&mut asked, &mut rest);
-    let gone = tokio::time::timeout(Duration::from_secs(3), all).await;
+    let gone = tokio::time::timeout(Duration::from_secs(20), all).await;
     assert!(gone.is_ok(), "it is asked all the same");
 }
 

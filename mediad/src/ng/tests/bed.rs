@@ -4,7 +4,7 @@ use std::{
     net::{SocketAddr, UdpSocket as Socket},
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -16,6 +16,9 @@ use sip::sdp::Sdp;
 use tokio::{net::UdpSocket, sync::watch};
 
 use crate::{Engine, ng as front};
+
+/// How long what comes may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Bed {
     pub(super) engine: Engine,
@@ -39,9 +42,10 @@ impl Bed {
 
     /// With more keys of `[media]`.
     pub(super) async fn with(more: &str) -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let pid = u16::try_from(std::process::id() % 25).unwrap();
-        let first = 5_200 + pid * 240 + NEXT.fetch_add(24, Relaxed);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Below those of the engine's own tests.
+        let place = std::process::id() * 240 + NEXT.fetch_add(24, Relaxed);
+        let first = 5_200 + place % 6_480;
         let text = format!(
             "[media]\naddress = \"127.0.0.1, ::1\"\nports = \"{first}-{}\"\ndatapath = \"sockets\"\nshards = 1\n{more}",
             first + 23
@@ -84,9 +88,7 @@ impl Bed {
         self.socket.send(message).await.unwrap();
         let mut buffer = vec![0; 65_535];
         let answer = self.socket.recv(&mut buffer);
-        let length = tokio::time::timeout(Duration::from_secs(2), answer)
-            .await
-            .ok()?;
+        let length = tokio::time::timeout(PATIENCE, answer).await.ok()?;
         buffer.truncate(length.unwrap());
         Some(buffer)
     }
@@ -194,8 +196,7 @@ pub(super) struct Party {
 impl Party {
     pub(super) fn new() -> Self {
         let rtp = Socket::bind("127.0.0.1:0").unwrap();
-        rtp.set_read_timeout(Some(Duration::from_millis(500)))
-            .unwrap();
+        rtp.set_read_timeout(Some(PATIENCE)).unwrap();
         let ssrc = u32::from(rtp.local_addr().unwrap().port());
         Self {
             rtp,
@@ -223,11 +224,16 @@ impl Party {
         )
     }
 
-    /// Sends a packet; it has arrived at `other`, or not.
+    /// Sends a packet, and it arrives at `other`.
     pub(super) fn reaches(&self, to: SocketAddr, other: &Self) -> bool {
         self.send(to);
-        let mut buffer = [0; 2048];
-        other.rtp.recv(&mut buffer).is_ok()
+        other.receives().is_some()
+    }
+
+    /// Sends a packet, and nothing arrives at `other`.
+    pub(super) fn misses(&self, to: SocketAddr, other: &Self) -> bool {
+        self.send(to);
+        other.receives_soon().is_none()
     }
 
     pub(super) fn send(&self, to: SocketAddr) {
@@ -255,13 +261,10 @@ impl Party {
 
     /// The same, where it comes at once.
     pub(super) fn receives_soon(&self) -> Option<Vec<u8>> {
-        let timeout = |millis| {
-            let timeout = Some(Duration::from_millis(millis));
-            self.rtp.set_read_timeout(timeout).unwrap();
-        };
-        timeout(100);
+        let wait = |time| self.rtp.set_read_timeout(Some(time)).unwrap();
+        wait(Duration::from_millis(150));
         let packet = self.receives();
-        timeout(500);
+        wait(PATIENCE);
         packet
     }
 
@@ -289,9 +292,7 @@ impl Party {
     /// A socket for RTCP.
     pub(super) fn rtcp_beside(&self) -> Socket {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
 

@@ -370,7 +370,7 @@ async fn who_publishes_is_recorded_and_dropped_as_others_are() {
         &format!("{publish},\"drop-traffic\":\"start\""),
     ))
     .await;
-    assert!(!singer.reaches(stage, &fan));
+    assert!(singer.misses(stage, &fan));
     bed.done(&ask(
         "publish",
         &format!("{publish},\"drop-traffic\":\"stop\""),

@@ -107,7 +107,7 @@ async fn a_client_that_hangs_up_or_does_not_read_holds_no_call() {
         }
     };
     // Until nothing more goes into the connection.
-    tokio::time::timeout(Duration::from_secs(3), pour)
+    tokio::time::timeout(Duration::from_secs(20), pour)
         .await
         .ok();
     let query = bed.raw(b"q {\"command\":\"query\",\"call-id\":\"c\"}");

@@ -116,7 +116,7 @@ async fn a_slow_server_loses_the_oldest_audio_and_is_heard_all_the_same() {
     server.media(&[1; FRAME]).await;
     let before = Instant::now();
     shard.until_played().await;
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < Duration::from_secs(20));
     for _ in 0..200 {
         shard.turn(0);
         turns += 1;
