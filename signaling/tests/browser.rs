@@ -21,7 +21,7 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest as _, http::HeaderValue},
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Browser {
     socket: WebSocketStream<TcpStream>,

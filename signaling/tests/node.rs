@@ -26,7 +26,7 @@ use store::{Cause, Cdr, CdrFilter, CdrWriter, Store, WriterOptions, WriterTask};
 use tempfile::TempDir;
 use tokio::{net::UdpSocket, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Node {
     running: Running,
@@ -146,7 +146,7 @@ fn free_port() -> u16 {
 /// Waits until a program has a UDP socket on `port`: an INVITE before that would be refused.
 async fn until_bound(port: u16) {
     let end = format!(":{port:04X}");
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
         let mut locals = table
             .lines()

@@ -20,7 +20,7 @@ use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use store::{CdrWriter, Store, Timestamp, WriterOptions};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// REGISTER, the challenge, and REGISTER with what SIPp makes of it.
 const SCENARIO: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>

@@ -28,7 +28,7 @@ use postgres::Postgres;
 use signaling::Running;
 use store::{CdrFilter, CdrWriter, Store, WriterOptions, WriterTask};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// REGISTER of USER with what SIPp makes of the challenge; the last answer is LAST.
 const REGISTER: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>

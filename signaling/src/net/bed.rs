@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{defence::Defence, metrics::Metrics};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const OPTIONS: &str = "OPTIONS sip:node SIP/2.0\r\n\
     Via: SIP/2.0/TCP a.test;branch=z9hG4bK1\r\nFrom: <sip:a@a.test>;tag=1\r\nTo: <sip:node>\r\n\
     Call-ID: c1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";

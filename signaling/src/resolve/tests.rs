@@ -217,7 +217,7 @@ async fn a_server_that_never_answers_costs_the_patience_and_no_more() {
     let began = Instant::now();
     assert_eq!(resolver.resolve(of("carrier.test")).await, []);
     let took = Instant::now() - began;
-    assert!(took < PATIENCE + Duration::from_millis(500), "{took:?}");
+    assert!(took < 3 * PATIENCE, "{took:?}");
     // And that is believed for a while: nobody waits again.
     assert!(resolver.known(&of("carrier.test")).is_some());
 

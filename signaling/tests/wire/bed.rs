@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::{net::UdpSocket, time::timeout};
 
 /// How long what has to come may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node of one worker, which works on what comes in the order of its coming.
 pub(crate) struct Node {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Less than what mediad is waited for.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_mediad_that_does_not_answer_keeps_nobody_connected_who_is_banned() {

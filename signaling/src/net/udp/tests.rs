@@ -74,12 +74,12 @@ impl Bed {
     }
 
     async fn arrival(&mut self) -> Arrival {
-        let arrival = timeout(Duration::from_secs(5), self.inbox.next());
+        let arrival = timeout(Duration::from_secs(20), self.inbox.next());
         arrival.await.unwrap().unwrap()
     }
 
     async fn datagram(&mut self) -> (Flow, Bytes) {
-        let datagram = timeout(Duration::from_secs(5), self.datagrams.recv());
+        let datagram = timeout(Duration::from_secs(20), self.datagrams.recv());
         let Datagram { flow, bytes, .. } = datagram.await.unwrap().unwrap();
         (flow, bytes)
     }
@@ -91,13 +91,13 @@ async fn a_reader_that_panics_is_told() {
     let bed = bed("127.0.0.1:0", 1);
     let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     peer.send_to(b"panic", bed.group.local).await.unwrap();
-    let lost = timeout(Duration::from_secs(5), bed.vitals.lost());
+    let lost = timeout(Duration::from_secs(20), bed.vitals.lost());
     lost.await.unwrap();
 }
 
 async fn read(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2048];
-    let read = timeout(Duration::from_secs(5), peer.recv_from(&mut buffer));
+    let read = timeout(Duration::from_secs(20), peer.recv_from(&mut buffer));
     let (length, from) = read.await.unwrap().unwrap();
     (buffer[..length].to_vec(), from)
 }
@@ -247,7 +247,7 @@ async fn readers_end_when_they_are_told_to_though_nothing_comes() {
     let bed = bed("127.0.0.1:0", 4);
     drop(bed.stop);
     bed.vitals.tracker.close();
-    let ended = timeout(Duration::from_secs(5), bed.vitals.tracker.wait());
+    let ended = timeout(Duration::from_secs(20), bed.vitals.tracker.wait());
     assert!(ended.await.is_ok());
 }
 

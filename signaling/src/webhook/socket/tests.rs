@@ -98,7 +98,7 @@ async fn accept(listener: &TcpListener, url: &str) -> Server {
 
 async fn hear(server: &mut Server) -> Value {
     loop {
-        let message = timeout(Duration::from_secs(5), server.next()).await;
+        let message = timeout(Duration::from_secs(20), server.next()).await;
         if let Message::Text(text) = message.unwrap().unwrap().unwrap() {
             return serde_json::from_str(text.as_str()).unwrap();
         }
@@ -230,7 +230,7 @@ async fn nobody_there_is_as_a_webhook_that_is_not() {
         assert_eq!(result, Err(RequestError::Connect));
     }
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < Duration::from_secs(20),
         "{:?}",
         start.elapsed()
     );
@@ -281,7 +281,7 @@ async fn who_does_not_answer_or_read_keeps_nobody_waiting() {
     assert_eq!(refused, RequestError::Refused);
     assert!(told >= MOST_WAITING, "{told}");
     assert!(
-        start.elapsed() < Duration::from_secs(10),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
@@ -377,13 +377,15 @@ async fn who_orders_too_much_is_told_to_wait() {
     client.keep_open([place].into());
     let mut server = accept(&listener, &url).await;
     let order = json!({"type": "call.hangup", "id": 1, "call": "CA1"});
-    let mut refused = None;
+    // Without waiting for the answers: a slow machine would not get to so many a second.
     for _ in 0..1_000 {
         say(&mut server, &order).await;
+    }
+    let mut refused = None;
+    for _ in 0..1_000 {
         let reply = hear(&mut server).await;
         if reply["type"] == "error" {
             refused = Some(reply);
-            break;
         }
     }
     let refused = refused.unwrap();
@@ -425,8 +427,12 @@ async fn one_that_was_never_open_is_forgotten() {
     let client = client();
     let result = client.ask(question(&url), false).await;
     assert_eq!(result, Err(RequestError::Connect));
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(client.shared.sockets.open.lock().is_empty());
+    let forgotten = async {
+        while !client.shared.sockets.open.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), forgotten).await.unwrap();
 }
 
 #[tokio::test]
