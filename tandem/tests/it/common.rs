@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long a program may take for what a test waits for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program under test with these arguments, away from any configuration of this machine.
 pub(crate) fn tandem<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {

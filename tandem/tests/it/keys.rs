@@ -24,7 +24,7 @@ impl Phone {
     fn new(port: u16) -> Self {
         let bind = |port| {
             let socket = UdpSocket::bind(("127.0.0.1", port)).unwrap();
-            let patience = Some(Duration::from_secs(5));
+            let patience = Some(Duration::from_secs(60));
             socket.set_read_timeout(patience).unwrap();
             socket
         };

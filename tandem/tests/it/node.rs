@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{Background, free_port, json, media_ports, output, tandem};
+use crate::common::{Background, PATIENCE, free_port, free_ports, json, output, tandem};
 
 /// The users that a first configuration has: tests make their own.
 const USERS: &str = "[[users]]\nname = \"alice\"\ndomain = \"127.0.0.1\"\n\n\
@@ -109,10 +109,7 @@ impl Node {
     pub(crate) fn wait_until(&self, ready: impl Fn() -> bool) {
         let start = Instant::now();
         while !ready() {
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "it does not come to that"
-            );
+            assert!(start.elapsed() < PATIENCE, "it does not come to that");
             thread::sleep(Duration::from_millis(50));
         }
     }

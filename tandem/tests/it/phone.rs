@@ -31,7 +31,7 @@ const EVENTS: u8 = 101;
 /// Frames that a key is pressed for.
 const PRESSED: u16 = 5;
 /// How long a test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A phone in a call. It is silent, in packets, where it has nothing to say.
 pub(crate) struct Phone {

@@ -21,7 +21,7 @@ use sip::{
 
 use crate::common::{Background, free_port, json, media_ports, output, tandem};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
 
 const CONFIG: &str = r#"

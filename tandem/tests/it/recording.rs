@@ -15,7 +15,7 @@ fn both_parties_of_a_call_are_recorded() {
     let setting = format!("[media]\nrecordings = \"{}\"", folder.path().display());
     let node = Node::start_by(|text| text.replace("[media]", &setting));
     let answer = node.answer(&["--echo"]);
-    let call = node.call(&["--duration", "60"]);
+    let call = node.call(&["--duration", "600"]);
     node.wait_for_state("answered");
     let id = node.calls()[0]["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/calls/{id}/recording");

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 /// How long a test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a rule has done.
 pub(crate) enum Reply {
