@@ -7,8 +7,8 @@ use std::{
     net::{TcpListener, UdpSocket},
     ops::Range,
     os::unix::fs::FileExt as _,
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    process::{self, Child, Command, ExitStatus, Output, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -26,39 +26,34 @@ pub(crate) fn tandem<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     command
 }
 
-/// Where ports for media begin, and where the others do: below those that the kernel gives out unasked, from 32,768 on,
-/// so that none is gone before it is bound.
-const MEDIA: usize = 10_000;
-const OTHERS: usize = 30_000;
-const END: usize = 32_768;
-
-/// A port that UDP and TCP both have free on loopback, and the one above it for UDP; no other test of this process is
-/// given it.
+/// A port that UDP and TCP both have free on loopback, and three above it for UDP.
 pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    for _ in 0..100 {
-        let port = in_turn(&NEXT, 2, OTHERS..END);
-        let free = UdpSocket::bind(("127.0.0.1", port)).is_ok()
-            && TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok();
-        if free {
-            return port;
+    free_ports(4)
+}
+
+/// The first of `count` ports that UDP has free on loopback, an even one, which TCP has free too. Each is given out once, and the
+/// system gives none of them to a socket that asks for any: tests that run beside each other do not take each other's.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = |port| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    for _ in PORTS {
+        // Not where the program that ran before this one began.
+        let begin = || PORTS.start + u16::try_from(process::id() % 5_000).unwrap() * 2;
+        let mut first = next.unwrap_or_else(begin);
+        if first + count > PORTS.end {
+            first = PORTS.start;
+        }
+        *next = Some((first + count).next_multiple_of(2));
+        if (first..first + count).all(free) && TcpListener::bind(("127.0.0.1", first)).is_ok() {
+            return first;
         }
     }
     panic!("no free port");
 }
 
-/// The first of `count` ports for media, which no other test of this process is given: 200 at most.
-pub(crate) fn media_ports(count: usize) -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    in_turn(&NEXT, count.next_multiple_of(8), MEDIA..OTHERS - 200)
-}
-
-/// Each process begins at another place.
-fn in_turn(next: &AtomicUsize, count: usize, ports: Range<usize>) -> u16 {
-    let place = std::process::id() as usize * 416 + next.fetch_add(count, Ordering::Relaxed);
-    u16::try_from(ports.start + place % ports.len()).unwrap()
-}
+/// Below those that the system gives to who asks for any.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// Everything that a program said, for an assertion's message.
 pub(crate) fn output(output: &Output) -> String {

@@ -37,7 +37,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let (sip, api, callee) = (free_port(), free_port(), free_port());
         // Enough for a few calls.
-        let media = media_ports(40);
+        let media = free_ports(40);
         let init = tandem(["init"]).arg(dir.path()).output().unwrap();
         assert!(init.status.success(), "{}", output(&init));
         let path = dir.path().join("tandem.toml");

@@ -19,7 +19,7 @@ use sip::{
     message::Message,
 };
 
-use crate::common::{Background, free_port, json, media_ports, output, tandem};
+use crate::common::{Background, free_port, free_ports, json, output, tandem};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
@@ -133,7 +133,7 @@ impl Node {
         }
         let dir = tempfile::tempdir().unwrap();
         let [sip, api, first, second] = [(); 4].map(|()| free_port());
-        let media = media_ports(40);
+        let media = free_ports(40);
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n{CONFIG}",
             dir.path().join("data").display()
@@ -355,7 +355,7 @@ fn receive(socket: &UdpSocket) -> Message {
 
 /// Another one for each party: its files are named by it, and SIPp takes the next ones too.
 fn media_port() -> u16 {
-    media_ports(8)
+    free_ports(8)
 }
 
 const RINGS: Scenario = Scenario::CalleeRings;

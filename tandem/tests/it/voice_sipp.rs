@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::Path, process::Command};
 use crate::{
     agents::{example, python, serve},
     call::{noise, read_wav, write_wav},
-    common::{free_port, json, media_ports, output, tandem},
+    common::{free_port, free_ports, json, output, tandem},
     phone::{ALIKE, likeness},
     voice::{App, node, params},
 };
@@ -43,7 +43,7 @@ fn sipp_is_spoken_to_and_presses_a_key() {
     let scenario = folder.path().join("keys.xml");
     let text = include_str!("sipp_keys.xml").replace("@KEY@", KEY);
     fs::write(&scenario, text).unwrap();
-    let (sip, media) = (free_port(), media_ports(8));
+    let (sip, media) = (free_port(), free_ports(8));
     let sipp = Command::new("sipp")
         .arg("-sf")
         .arg(&scenario)

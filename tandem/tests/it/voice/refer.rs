@@ -8,7 +8,7 @@ use loadtest::{
 };
 
 use super::{App, node, params};
-use crate::common::{free_port, media_ports};
+use crate::common::{free_port, free_ports};
 
 #[test]
 fn a_caller_is_sent_elsewhere_and_tells_how_that_went() {
@@ -24,7 +24,7 @@ fn a_caller_is_sent_elsewhere_and_tells_how_that_went() {
     let dir = tempfile::tempdir().unwrap();
     let caller = Agent {
         number: "200".to_owned(),
-        media_port: media_ports(8),
+        media_port: free_ports(8),
         target: Some(([127, 0, 0, 1], node.sip).into()),
         ..Agent::new(
             Scenario::CallerReferred,
