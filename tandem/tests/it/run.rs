@@ -21,7 +21,7 @@ fn mode(path: &Path) -> u32 {
 fn a_call_goes_through_the_node_and_every_view_of_it_agrees() {
     let node = Node::start();
     let answer = node.answer(&["--echo"]);
-    let call = node.call(&["--duration", "4"]);
+    let call = node.call(&["--duration", "120"]);
     node.wait_for_state("answered");
 
     let status = node.status();
@@ -58,12 +58,22 @@ fn a_call_goes_through_the_node_and_every_view_of_it_agrees() {
         "{drawn}"
     );
 
+    // A second of it has passed both ways.
+    node.wait_until(|| {
+        let media = json(&node.ask(&["media", "--json"]));
+        ["a", "b"].iter().all(|party| {
+            let packets = media["items"][0][party]["packets"].as_u64();
+            packets.is_some_and(|packets| packets > 50)
+        })
+    });
+    call.interrupt();
     let call = call.finish();
     assert!(call.status.success(), "{}", output(&call));
     let report = json(&call);
+    assert_eq!(report["ended_by"], "local", "{report}");
     assert_eq!(report["received"]["lost"], 0, "{report}");
     assert!(
-        report["received"]["packets"].as_u64().unwrap() > 150,
+        report["received"]["packets"].as_u64().unwrap() > 40,
         "{report}"
     );
     assert_ne!(report["call_id"], "");
@@ -175,8 +185,9 @@ fn stopping_the_node_ends_calls_with_bye() {
 fn draining_refuses_new_calls_and_waits_for_the_old_one() {
     let node = Node::start();
     let answer = node.answer(&["--echo"]);
-    let call = node.call(&["--duration", "4"]);
+    let call = node.call(&["--duration", "120"]);
     node.wait_for_state("answered");
+    let id = node.calls()[0]["id"].as_str().unwrap().to_owned();
 
     let impatient = node.ask(&["drain", "--wait", "1"]);
     assert_eq!(impatient.status.code(), Some(1), "{}", output(&impatient));
@@ -184,7 +195,9 @@ fn draining_refuses_new_calls_and_waits_for_the_old_one() {
     let refused = tandem(["call", &uri, "--json"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3), "{}", output(&refused));
     assert_eq!(json(&refused)["status"], 503, "{}", output(&refused));
-    let patient = node.ask(&["drain"]);
+    let patient = Background::spawn(tandem(["drain", "--config"]).arg(node.path()));
+    assert!(node.ask(&["calls", "hangup", &id]).status.success());
+    let patient = patient.finish();
     assert!(patient.status.success(), "{}", output(&patient));
     assert!(call.finish().status.success());
     assert!(answer.finish().status.success());
