@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::noise,
-    common::{Background, free_port, media_ports, output},
+    common::{Background, free_port, free_ports, output},
     keys::lines,
     phone::{ALIKE, Phone, likeness},
     voice::{ACCOUNT, TOKEN, node, node_by},
@@ -167,7 +167,7 @@ fn campaign_calls_twenty_and_tells_what_came_of_it() {
     );
     let node = node_by("http://127.0.0.1:9/voice", |text| {
         // For all of them at once.
-        let first = media_ports(100);
+        let first = free_ports(100);
         let line = text.lines().find(|line| line.starts_with("ports = "));
         let ports = format!("ports = \"{first}-{}\"", first + 99);
         text.replace(line.unwrap(), &ports) + &more
