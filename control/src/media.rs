@@ -36,7 +36,7 @@ pub struct Media;
 
 impl Protocol for Media {
     const NAME: &'static str = "media";
-    const VERSION: u16 = 10;
+    const VERSION: u16 = 11;
     type Request = Request;
     type Response = Response;
     type Event = Event;

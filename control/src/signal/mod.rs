@@ -39,7 +39,7 @@ pub struct Signal;
 
 impl Protocol for Signal {
     const NAME: &'static str = "signal";
-    const VERSION: u16 = 10;
+    const VERSION: u16 = 11;
     type Request = Request;
     type Response = Response;
     type Event = Event;
