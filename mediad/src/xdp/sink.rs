@@ -33,6 +33,11 @@ impl Sink {
     /// # Errors
     /// What the kernel says.
     pub fn begin(&mut self, run: u8) -> Result<(), XdpError> {
+        // First: a run of no number yet, 0, is that of packets that do not count.
+        let name = sink::RUN_MAP;
+        let map = (self.0.object.map_mut(name)).ok_or(XdpError::NoMap { name })?;
+        let mut number = Array::<_, u32>::try_from(map)?;
+        number.set(0, u32::from(run), 0)?;
         let cores = nr_cpus().map_err(|(_, error)| MapError::from(error))?;
         let name = sink::LATENCIES_MAP;
         let map = (self.0.object.map_mut(name)).ok_or(XdpError::NoMap { name })?;
@@ -41,10 +46,7 @@ impl Sink {
             let none = PerCpuValues::try_from(vec![0_u64; cores]).map_err(MapError::from)?;
             latencies.set(at, none, 0)?;
         }
-        let name = sink::RUN_MAP;
-        let map = (self.0.object.map_mut(name)).ok_or(XdpError::NoMap { name })?;
-        let mut number = Array::<_, u32>::try_from(map)?;
-        Ok(number.set(0, u32::from(run), 0)?)
+        Ok(())
     }
 
     /// How many packets took how many steps of [`STEP`](Self::STEP); the last are those that took longer.
