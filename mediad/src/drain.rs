@@ -5,7 +5,7 @@ use std::time::Duration;
 use control::media::{Drain, Event, MediaStatus, SessionId};
 use control::{Fault, FaultCode};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::Engine;
@@ -13,8 +13,9 @@ use crate::Engine;
 /// How often it is looked whether a session is left, and how often that is told.
 const LOOK: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_secs(10);
-/// How long clients have to hear that this is the end.
-const HEARD: Duration = Duration::from_secs(2);
+/// How long what clients are told of the end has to reach their sockets. They stay connected: that the channel is gone
+/// tells them that it has come.
+const HEARD: Duration = Duration::from_millis(200);
 
 /// Whether an engine takes new sessions.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ struct State {
     exit: bool,
     /// At the latest then.
     until: Option<Instant>,
+    /// It does, and that is not taken back: it was told to who waits for it.
+    ends: bool,
 }
 
 impl Draining {
@@ -38,10 +41,12 @@ impl Draining {
 }
 
 impl Engine {
-    /// Takes no new sessions, or takes them again. Those that are there go on.
+    /// Takes no new sessions, or takes them again. Those that are there go on. An end that was ordered is taken back by
+    /// taking new sessions only: who drains without one does not know that another waits for it.
     ///
     /// # Errors
-    /// The process is to end with the last session, and cannot because it does more than this engine's work.
+    /// The process is to end with the last session, and cannot because it does more than this engine's work; or it ends
+    /// already, and takes no new sessions any more.
     pub fn drain(&self, order: Drain) -> Result<MediaStatus, Fault> {
         if order.exit && !self.is_alone() {
             let message =
@@ -53,12 +58,25 @@ impl Engine {
             on: order.on,
             exit: order.on && order.exit,
             until: limit.map(|limit| Instant::now() + Duration::from_secs(limit.into())),
+            ends: false,
         };
         let changed = self.draining().state.send_if_modified(|known| {
+            if known.ends || (known.exit && order.on && !order.exit) {
+                return false;
+            }
             let is_other = *known != state;
             *known = state;
             is_other
         });
+        let state = *self.draining().state.borrow();
+        if state.ends && !order.on {
+            let message = "the media engine was drained and ends just now: start it again";
+            return Err(Fault::new(FaultCode::Unavailable, message));
+        }
+        if state.ends && order.exit {
+            // This client was not there when the others were told.
+            self.push_ending(self.left());
+        }
         match (changed, state.on) {
             (false, _) => {}
             (true, true) => info!(
@@ -98,14 +116,18 @@ impl Engine {
             let sessions = self.left();
             let is_late = state.until.is_some_and(|until| until <= Instant::now());
             if sessions == 0 || is_late {
+                let ends = self.draining().state.send_if_modified(|known| {
+                    known.ends = *known == state;
+                    known.ends
+                });
+                if !ends {
+                    continue;
+                }
                 match sessions {
                     0 => info!("drained: no session is left"),
                     _ => warn!(sessions, "the time to drain is over, and sessions are left"),
                 }
-                tokio::select! {
-                    () = self.tell_end(sessions) => return,
-                    _ = states.changed() => continue,
-                }
+                return self.tell_end(sessions).await;
             }
             if told.elapsed() >= TELL {
                 info!(sessions, "draining: sessions are left");
@@ -118,17 +140,16 @@ impl Engine {
         }
     }
 
-    /// Tells clients that this is the end, and waits until they have heard it: who waits for that leaves then.
+    /// Tells clients that this is the end.
     async fn tell_end(&self, sessions: usize) {
-        let events = self.events();
+        self.push_ending(sessions);
+        if self.events().has_listeners() {
+            sleep(HEARD).await;
+        }
+    }
+
+    fn push_ending(&self, sessions: usize) {
         let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
-        events.push(Event::Ending { sessions });
-        let heard = async {
-            while events.has_listeners() {
-                sleep(LOOK).await;
-            }
-        };
-        // signaling stays.
-        let _ = timeout(HEARD, heard).await;
+        self.events().push(Event::Ending { sessions });
     }
 }

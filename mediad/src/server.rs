@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,9 +11,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use control::bind::hint;
+use control::channel::Handler;
 use control::config::NgListen;
-use control::media::Drain;
-use control::{Client, Config, Endpoint, Listener};
+use control::media::{Drain, Media, Request, Response};
+use control::{Client, Config, Endpoint, Fault, Listener};
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -111,8 +113,17 @@ pub async fn run(config: &Config, mut around: Around) -> Result<(), RunError> {
         engine.set_alone();
     }
     let media = engine.reload_by(&config.media, around.reread);
-    let handler = Arc::new(engine.clone());
-    let control = control::channel::serve(listener, handler.clone(), engine.events());
+    let leaving = CancellationToken::new();
+    let handler = Arc::new(Served {
+        engine: engine.clone(),
+        leaving: leaving.clone(),
+    });
+    // To the very end: that it is gone tells clients that the engine is.
+    let mut control = pin!(control::channel::serve(
+        listener,
+        handler.clone(),
+        engine.events()
+    ));
     // The NG front is a client like others, over a pipe in memory.
     let (pipe, endpoint) = Endpoint::memory();
     let fronts = control::channel::serve(pipe, handler, engine.events());
@@ -138,7 +149,7 @@ pub async fn run(config: &Config, mut around: Around) -> Result<(), RunError> {
         () = around.shutdown.cancelled() => None,
         () = engine.drained() => None,
         () = obey => None,
-        () = control => Some("control"),
+        () = &mut control => Some("control"),
         () = fronts => Some("NG front's control"),
         result = ng => {
             error!(error = ?result.err(), "the NG server has ended");
@@ -148,11 +159,39 @@ pub async fn run(config: &Config, mut around: Around) -> Result<(), RunError> {
         () = engine.watch_hops() => Some("next-hop"),
     };
     info!("the media engine stops");
+    leaving.cancel();
     match is_alone {
         true => engine.leave().await,
         false => engine.stop().await,
     }
     ended.map_or(Ok(()), |server| Err(RunError::Ended { server }))
+}
+
+/// Answers clients until the engine leaves. What is asked then is left open: clients ask the next engine, where one comes,
+/// and not one whose shards are gone.
+struct Served {
+    engine: Engine,
+    leaving: CancellationToken,
+}
+
+impl Handler<Media> for Served {
+    fn handle(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Fault>> + Send + 'static {
+        let leaving = self.leaving.clone();
+        let answer = (!leaving.is_cancelled()).then(|| self.engine.handle(request));
+        async move {
+            let answer = match answer {
+                Some(answer) => leaving.run_until_cancelled_owned(answer).await,
+                None => None,
+            };
+            match answer {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        }
+    }
 }
 
 fn obey(engine: &Engine, order: Order) {

@@ -55,6 +55,33 @@ async fn an_engine_that_is_part_of_a_node_drains_and_does_not_end_by_it() {
 }
 
 #[tokio::test]
+async fn an_ordered_end_is_taken_back_until_it_was_told() {
+    let bed = Bed::new("sockets").await;
+    bed.engine.set_alone();
+    bed.create(1, None, None).await;
+    let order = |on, exit| {
+        bed.ask(Request::Drain(Drain {
+            on,
+            exit,
+            limit_s: 0,
+        }))
+    };
+    let ends = || tokio::time::timeout(Duration::from_millis(400), bed.engine.drained());
+    order(true, true).await.unwrap();
+    order(false, false).await.unwrap();
+    bed.ask(Request::Delete(session(1))).await.unwrap();
+    assert!(ends().await.is_err(), "it was taken back");
+    // Another one's drain without an end is no word against it.
+    order(true, true).await.unwrap();
+    order(true, false).await.unwrap();
+    assert!(ends().await.is_ok());
+    let refused = order(false, false).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Unavailable);
+    assert!(refused.message.contains("ends just now"), "{refused:?}");
+    assert!(bed.engine.admits(session(2)).is_err());
+}
+
+#[tokio::test]
 async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("media.sock");
@@ -179,19 +206,34 @@ async fn a_client_on_the_unix_socket_pipelines_and_hears_events() {
     .await;
     let refused = client.request(create(10)).await.unwrap_err();
     assert!(refused.to_string().contains("draining"), "{refused}");
+    // Somebody else's drain, which has no end.
+    let plain = Drain {
+        exit: false,
+        ..drain
+    };
+    client.request(Request::Drain(plain)).await.unwrap();
     let known = client.request(create(9)).await.unwrap();
     assert!(matches!(known, Response::Session(info) if info.id == infos[18].id));
     for info in infos.chunks(2).map(|pair| &pair[0]) {
         assert!(!daemon.is_finished());
         client.request(Request::Delete(info.id)).await.unwrap();
     }
-    tokio::time::timeout(Duration::from_secs(20), daemon)
-        .await
-        .expect("it ends by itself")
-        .unwrap()
-        .unwrap();
+    let gone = async {
+        let mut sessions = None;
+        loop {
+            match notices.recv().await.unwrap() {
+                Notice::Event(Event::Ending { sessions: left }) => sessions = Some(left),
+                Notice::Disconnected => return sessions,
+                _ => {}
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), gone).await;
+    assert_eq!(told.expect("it ends by itself"), Some(0));
+    // The channel is gone with the engine, and not before.
     assert!(
         UdpSocket::bind(infos[0].a.rtp).is_ok(),
         "the ports are free again"
     );
+    daemon.await.unwrap().unwrap();
 }

@@ -10,7 +10,7 @@ use control::{
 use serde_json::json;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::unexpected;
@@ -26,13 +26,16 @@ const POLL: Duration = Duration::from_millis(200);
 const TELL: Duration = Duration::from_secs(10);
 /// How much longer than it was given an engine may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long one that has said that it ends may take to be gone: its recordings are written to their end.
+const GONE: Duration = Duration::from_secs(30);
 
 #[derive(Args, Debug)]
 #[command(
     after_help = "Sessions that are there go on. A proxy that asks for more over NG is told \"load limit\" where it supports that, and takes its next engine;
-signaling answers 503. Exit code 0: no session is left, and with --exit the engine ends; 1: the time is over and some
-are (the engine goes on draining, or with --exit ends), the engine cannot be reached, or it has ended otherwise than
-by being drained: it was stopped, or has crashed.
+signaling answers 503. Exit code 0: no session is left, and with --exit the engine has ended; 1: the time is over and some
+are (the engine goes on draining, or with --exit has ended), the engine cannot be reached, or it has ended otherwise
+than by being drained: it was stopped, or has crashed. Only --off takes an ordered end back; who drains meanwhile
+without --exit does not.
 
 Examples:
   tandem media drain --control unix:/var/lib/tandem/media.sock --exit --wait 3600
@@ -95,7 +98,7 @@ fn view(status: &MediaStatus) -> serde_json::Value {
     json!({ "draining": status.draining, "sessions": status.sessions })
 }
 
-/// Waits until no session is left, and where the engine is to end by that until it tells so by `notices`.
+/// Waits until no session is left, and where the engine is to end by that until it has told so by `notices` and is gone.
 async fn wait(
     client: &Client<Media>,
     mut status: MediaStatus,
@@ -143,6 +146,13 @@ async fn wait(
                     _ => ("time is over, ", Exit::Failed),
                 };
                 say(format!("{time}{}; the engine ends", left(&status)))?;
+                // Who starts the next one now must not find this one.
+                if timeout(GONE, gone(&mut notices)).await.is_err() {
+                    return Err(Failure::other(format!(
+                        "the media engine said that it ends, and is still there after {} s: see its log",
+                        GONE.as_secs()
+                    )));
+                }
                 return Ok((status, exit));
             }
             answer = look => match answer {
@@ -171,6 +181,17 @@ async fn ended(notices: &mut Option<Receiver<Notice<Event>>>) -> Option<u64> {
             Ok(Notice::Event(Event::Ending { sessions })) => return Some(sessions),
             Ok(Notice::Disconnected) | Err(RecvError::Closed) => return None,
             // Others are of no interest, and may be lost.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
+
+/// Completes once the engine's channel is gone, which it serves to its end.
+async fn gone(notices: &mut Option<Receiver<Notice<Event>>>) {
+    let Some(notices) = notices else { return };
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Disconnected) | Err(RecvError::Closed) => return,
             Ok(_) | Err(RecvError::Lagged(_)) => {}
         }
     }
@@ -228,7 +249,10 @@ mod tests {
         }
     }
 
-    /// What is said of an engine that says so of its end, and then is gone.
+    /// How long an engine takes from its word to its end.
+    const LEAVES: Duration = Duration::from_millis(300);
+
+    /// What is said of an engine that says so of its end, and then is gone. Nothing is before it is.
     async fn end(says: Option<u64>) -> Result<(u64, Exit), Failure> {
         let (listener, endpoint) = Endpoint::memory();
         let events = Events::new();
@@ -236,20 +260,22 @@ mod tests {
         let engine = tokio::spawn(serve(listener, std::sync::Arc::new(Engine(3)), served));
         let client = Client::<Media>::connect(endpoint);
         let notices = client.notices();
+        let is_gone = std::cell::Cell::new(false);
         let ends = async {
             while !pushed.has_listeners() {
                 sleep(Duration::from_millis(1)).await;
             }
             if let Some(sessions) = says {
                 pushed.push(Event::Ending { sessions });
-                // It waits until it was heard.
-                std::future::pending::<()>().await;
+                sleep(LEAVES).await;
             }
+            is_gone.set(true);
             engine.abort();
             std::future::pending::<()>().await;
         };
         tokio::select! {
             done = wait(&client, status(3), Some(30), Some(notices), |_| Ok(())) => {
+                assert!(is_gone.get());
                 done.map(|(status, exit)| (status.sessions, exit))
             }
             () = ends => unreachable!(),
