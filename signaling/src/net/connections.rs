@@ -39,6 +39,8 @@ use crate::{
     metrics::{Dropped, Metrics},
 };
 
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 1024;
 /// Messages that may wait to be written to one connection.
 const QUEUE: usize = 4096;
 /// Their bytes.
@@ -52,12 +54,12 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How often it is looked, at most, who of the clients is known meanwhile.
 const RANKED: Duration = Duration::from_secs(1);
 
-/// A bound listener.
+/// A bound address, which refuses connections as yet.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) local: SocketAddr,
     pub(super) transport: Transport,
-    listener: std::net::TcpListener,
+    socket: Socket,
 }
 
 /// One that connections are taken from.
@@ -69,17 +71,22 @@ pub(super) struct Listening {
 }
 
 impl Bound {
-    /// Gives it to the present runtime.
+    /// Lets clients connect, and gives it to the present runtime. That clients are refused until then has them try
+    /// another node, where in the queue of one that still starts they would wait.
+    ///
+    /// # Errors
+    /// Those of the system; [`io::ErrorKind::AddrInUse`] where another node was bound and is listening since.
     pub(super) fn listen(self) -> io::Result<Listening> {
+        self.socket.listen(BACKLOG)?;
         Ok(Listening {
             local: self.local,
             transport: self.transport,
-            listener: TcpListener::from_std(self.listener)?,
+            listener: TcpListener::from_std(self.socket.into())?,
         })
     }
 }
 
-/// Binds `address`.
+/// Binds `address`, which nobody can connect to before [`Bound::listen`].
 pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -93,12 +100,11 @@ pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<Boun
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    let listener = std::net::TcpListener::from(socket);
+    let local = socket.local_addr()?.as_socket();
     Ok(Bound {
-        local: listener.local_addr()?,
+        local: local.ok_or(io::ErrorKind::AddrNotAvailable)?,
         transport,
-        listener,
+        socket,
     })
 }
 

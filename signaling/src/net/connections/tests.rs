@@ -41,6 +41,20 @@ async fn messages_arrive_pings_are_answered_and_answers_use_the_connection() {
 }
 
 #[tokio::test]
+async fn clients_are_refused_until_the_node_listens() {
+    let bound = bind(Transport::Tcp, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let local = bound.local;
+    let refused = TcpStream::connect(local).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let listening = bound.listen().unwrap();
+    TcpStream::connect(local).await.unwrap();
+    // Nor is an address taken that somebody listens on.
+    let taken = bind(Transport::Tcp, local).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    drop(listening);
+}
+
+#[tokio::test]
 async fn who_wrote_to_a_connection_is_told_that_it_is_closed_as_is_who_read_from_it() {
     let mut bed = bed(Transport::Tcp, |_| {});
     let mut peer = TcpStream::connect(bed.local).await.unwrap();

@@ -21,6 +21,8 @@ const BATCHES: usize = 2;
 /// Errors without a datagram between them after which a reader takes a rest: they are no ICMP errors.
 const FAILURES: u32 = 64;
 const REST: Duration = Duration::from_millis(10);
+/// Batches of what has waited that are thrown away at most: more than a socket's buffer holds.
+const STALE: usize = 1024;
 
 /// Works on datagrams, in the thread that received them.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -37,8 +39,9 @@ pub(in crate::net) struct Shared<W> {
 }
 
 impl Group {
-    /// Starts a thread for each socket, which reads until the node stops. To be called inside a runtime,
-    /// which the threads' work may spawn into.
+    /// Starts a thread for each socket, which reads until the node stops. What came before is thrown away: the node was
+    /// not there yet, and who has sent an INVITE may have given up, so that a phone would ring for nobody. To be called
+    /// inside a runtime, which the threads' work may spawn into.
     ///
     /// # Errors
     /// The system gives no more threads.
@@ -47,6 +50,14 @@ impl Group {
         shared: &Arc<Shared<W>>,
         vitals: &Vitals,
     ) -> io::Result<()> {
+        let stale: usize = self.sockets.iter().map(|socket| socket.discard()).sum();
+        if stale > 0 {
+            tracing::info!(
+                local = %self.local,
+                datagrams = stale,
+                "what came while the node started was thrown away; who still wants an answer sends it again"
+            );
+        }
         for (index, socket) in self.sockets.iter().enumerate() {
             let reader = Reader {
                 socket: socket.clone(),
@@ -119,6 +130,20 @@ impl<W: Work> Reader<W> {
 }
 
 impl Udp {
+    /// Throws away what waits, and tells how many datagrams that were.
+    fn discard(&self) -> usize {
+        let mut batch = Batch::new(self.local);
+        let mut count = 0;
+        for _ in 0..STALE {
+            // An error ends it too: ICMP's are the reader's, and before anything was sent there are none.
+            match batch.receive(&self.socket, false, |_| count += 1) {
+                Ok(false) => {}
+                Ok(true) | Err(_) => break,
+            }
+        }
+        count
+    }
+
     fn accept(
         &self,
         received: &Received<'_>,

@@ -37,7 +37,10 @@ impl Work for Recorder {
 
 /// A node's sockets, each read in a thread of its own.
 fn bed(address: &str, count: usize) -> Bed {
-    let group = bind(address.parse().unwrap(), count).unwrap();
+    bed_of(bind(address.parse().unwrap(), count).unwrap())
+}
+
+fn bed_of(group: Group) -> Bed {
     let metrics = Arc::new(Metrics::new().unwrap());
     let (worker, inbox) = lanes();
     let (config, t1) = (
@@ -82,6 +85,25 @@ impl Bed {
         let datagram = timeout(Duration::from_secs(20), self.datagrams.recv());
         let Datagram { flow, bytes, .. } = datagram.await.unwrap().unwrap();
         (flow, bytes)
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_start_is_thrown_away() {
+    let group = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+    let peers: Vec<_> = (0..8)
+        .map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap())
+        .collect();
+    // More than a batch of each, to both sockets.
+    for peer in &peers {
+        for _ in 0..40 {
+            peer.send_to(b"stale", group.local).unwrap();
+        }
+    }
+    let mut bed = bed_of(group);
+    for peer in &peers {
+        peer.send_to(b"fresh", bed.group.local).unwrap();
+        assert_eq!(bed.datagram().await.1, "fresh");
     }
 }
 
