@@ -91,7 +91,7 @@ impl fmt::Display for Unreadable {
         let path = path.display();
         write!(
             f,
-            "user {user} cannot read {path}, so that a reload will fail: {error}"
+            "user {user} cannot read {path}, so that a start or a reload fails: {error}"
         )?;
         match &self.folder {
             Some(folder) => {

@@ -50,20 +50,27 @@ impl Limits {
 /// Descriptors that are for other things than connections.
 const OTHERS: u64 = 1024;
 
-/// Raises the descriptors that this process may have to what its connections take, as far as the
-/// system lets it, and warns where that is not enough.
+/// Raises the descriptors that this process may have to what its connections take: beyond the hard limit where it may,
+/// as root may until it drops that.
 pub(super) fn raise_descriptors(connections: usize) {
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
-    let wanted = wanted.saturating_add(OTHERS);
+    let wanted = descriptors_for(connections);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };
     if soft >= wanted {
         return;
     }
-    let given = wanted.min(hard);
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, given, hard);
-    if given < wanted || raised.is_err() {
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_err() {
+        // Without CAP_SYS_RESOURCE, or beyond fs.nr_open. What comes of it is told later, when there is a log.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    }
+}
+
+/// Tells the log where [`raise_descriptors`] has not come as far as it was to.
+pub(super) fn warn_of_few_descriptors(connections: usize) {
+    let wanted = descriptors_for(connections);
+    let given = getrlimit(Resource::RLIMIT_NOFILE).map_or(wanted, |(soft, _)| soft);
+    if given < wanted {
         warn!(
             limit = given,
             wanted,
@@ -71,6 +78,11 @@ pub(super) fn raise_descriptors(connections: usize) {
              LimitNOFILE of the service"
         );
     }
+}
+
+fn descriptors_for(connections: usize) -> u64 {
+    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+    connections.saturating_add(OTHERS)
 }
 
 /// Why a connection was not taken.

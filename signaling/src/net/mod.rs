@@ -86,7 +86,9 @@ pub(crate) struct Shared {
     pub(crate) open: Open,
 }
 
-/// Binds every address that is to be listened on, for UDP with a socket for each of `readers`.
+/// Binds every address that is to be listened on, for UDP with a socket for each of `readers`, and raises the limit on
+/// descriptors to what connections take: both are root's to do, who may be about to become another user. Nobody can
+/// connect before [`Bound::start`].
 ///
 /// # Errors
 /// The first address that cannot be bound, and why.
@@ -121,6 +123,9 @@ pub(crate) fn bind(config: &config::Sip, readers: usize) -> Result<Bound, (Liste
             sent_by: format!("{host}:{}", address.port()),
         });
     }
+    if !bound.listeners.is_empty() {
+        limits::raise_descriptors(bound.limits.total);
+    }
     Ok(bound)
 }
 
@@ -144,7 +149,7 @@ impl Bound {
         // What they have to say was too early for the log when the sockets were bound.
         self.udp.iter().for_each(udp::Group::warn_of_small_buffer);
         if !self.listeners.is_empty() {
-            limits::raise_descriptors(self.limits.total);
+            limits::warn_of_few_descriptors(self.limits.total);
         }
         let connections = Connections::new(connections::Parts {
             limits: self.limits,

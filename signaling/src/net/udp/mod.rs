@@ -114,8 +114,9 @@ impl Group {
                 local = %self.local,
                 given,
                 wanted = BUFFER,
-                "the kernel gives a SIP socket a small receive buffer, so bursts may be lost; start as root \
-                 (with [node] user it does not stay that), or set net.core.rmem_max to {BUFFER} by sysctl"
+                "the kernel gives a SIP socket a small receive buffer, so bursts may be lost; start with \
+                 CAP_NET_ADMIN, which root has outside of containers and which is dropped at once, or set \
+                 net.core.rmem_max to {BUFFER} by sysctl"
             );
         }
     }
