@@ -337,7 +337,7 @@ pub async fn start(
     };
     let hub = hub.run(media.notices());
     vitals.spawn(hub);
-    let (roster, tls, terms) = (trunks.clone(), network.tls().clone(), policy.clone());
+    let (roster, tls) = (trunks.clone(), network.tls().clone());
     webhooks.keep_open(directory.sockets());
     let sockets = webhooks.clone();
     let accounts = access.accounts.clone();
@@ -354,7 +354,6 @@ pub async fn start(
         }),
         access: Box::new(move |config| {
             access.reload(config);
-            terms.media.store(Arc::new(config.media.clone()));
             // Whoever was changed in the database itself is looked up anew too.
             access.accounts.distrust(Instant::now());
         }),
@@ -398,9 +397,9 @@ pub async fn start(
         cdrs,
         draining: AtomicBool::new(false),
         turn: AtomicUsize::new(0),
-        watches: policy.watches.clone(),
         location,
         defence: policy.defence.clone(),
+        policy,
         kept_bans,
         provision,
         users,

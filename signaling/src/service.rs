@@ -1,5 +1,7 @@
 //! signaling's own control channel: what api and the command line ask.
 
+mod reload;
+
 use std::{
     collections::HashMap,
     ops::RangeInclusive,
@@ -12,7 +14,7 @@ use std::{
 
 use control::{
     Client, Fault, FaultCode,
-    channel::{Handler, RequestError},
+    channel::Handler,
     media::{self, Media, MediaStatus},
     signal::{
         CallInfo, CallOrder, DtmfOrder, Originate, RecordOrder, ReloadReport, Request, Response,
@@ -28,7 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     accounts::Orders,
-    call::TraceAsked,
+    call::{Policy, TraceAsked},
     defence::{Defence, Kept},
     directory::{Aor, Named, Trunk},
     location::Location,
@@ -36,7 +38,6 @@ use crate::{
     net::Network,
     provision::Provision,
     trunks::Trunks,
-    watch::Watches,
     webhook::socket::{Order as SocketOrder, Place},
     worker::Command,
 };
@@ -73,7 +74,7 @@ pub(crate) struct Parts {
     pub(crate) draining: AtomicBool,
     /// Whose turn it is to make calls.
     pub(crate) turn: AtomicUsize,
-    pub(crate) watches: Arc<Watches>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) location: Arc<Location>,
     pub(crate) defence: Arc<Defence>,
     pub(crate) kept_bans: Kept,
@@ -130,7 +131,7 @@ impl Handler<Signal> for Service {
                     };
                     this.trace(asked).await
                 }
-                Request::Log(order) => match this.0.watches.obey(order) {
+                Request::Log(order) => match this.0.policy.watches.obey(order) {
                     Ok(state) => Ok(Response::Log(state)),
                     Err(error) => Err(Fault::new(FaultCode::Invalid, error.to_string())),
                 },
@@ -191,19 +192,15 @@ impl Service {
     /// Reads the configuration and the store again; the log tells what comes of it too.
     pub(crate) async fn reload(&self) -> Result<Response, Fault> {
         let (provision, media) = (self.0.provision.clone(), self.0.media.clone());
+        let policy = self.0.policy.clone();
         let (sender, outcome) = watch::channel(None);
         *self.reloading() = outcome;
         // Who asked may not wait as long as millions of routes take.
         tokio::spawn(async move {
             let outcome = match provision.reload().await {
                 Ok((mut report, is_new)) => {
-                    match media.is_up() {
-                        true => add(&mut report, media.request(media::Request::Reload).await),
-                        false if is_new => report.warnings.push(
-                            "mediad is away: what is new in [media] takes effect when it starts"
-                                .to_owned(),
-                        ),
-                        false => {}
+                    if reload::media(&media, &mut report, is_new).await {
+                        policy.media.store(Arc::new(provision.media().await));
                     }
                     Ok(report)
                 }
@@ -566,36 +563,6 @@ impl Service {
 fn no_call(id: &str) -> Fault {
     let message = format!("there is no call '{id}'; list the calls first");
     Fault::new(FaultCode::NotFound, message)
-}
-
-/// Adds what mediad makes of the file to what signaling does.
-fn add(report: &mut ReloadReport, answer: Result<media::Response, RequestError>) {
-    let told = match answer {
-        Ok(media::Response::Reloaded(told)) => told,
-        Ok(_) => return report.warnings.push(
-            "mediad has answered something else than what it has taken over: run daemons of one release"
-                .to_owned(),
-        ),
-        Err(error) => {
-            let reasons = error.to_string();
-            let reasons = reasons.lines().collect::<Vec<_>>().join("; ");
-            return report.warnings.push(format!(
-                "mediad goes on with the [media] that it has ({reasons}): where its file is good, SIGHUP makes it read \
-                 that again"
-            ));
-        }
-    };
-    let lists = [
-        (&mut report.changed, told.changed),
-        (&mut report.restart, told.restart),
-    ];
-    for (known, told) in lists {
-        for key in told {
-            if !known.contains(&key) {
-                known.push(key);
-            }
-        }
-    }
 }
 
 /// Logs what came of a reload.

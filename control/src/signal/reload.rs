@@ -40,17 +40,53 @@ impl ReloadReport {
     }
 }
 
-/// Who reads a key when it starts.
+/// Who reads a key when it starts. The socket of a daemon is also its clients' to know.
 fn daemons(key: &str) -> &'static str {
     match key.split_once('.').map_or(key, |(section, _)| section) {
-        "sip" => "signaling",
+        "sip" => match key {
+            "sip.control" => "signaling and api",
+            _ => "signaling",
+        },
         "api" => "api",
         "voice" | "store" => "signaling and api",
         "media" => match key {
-            "media.control" | "media.quality" => "mediad and signaling",
-            "media.recordings" => "mediad, signaling and api",
+            "media.quality" => "mediad and signaling",
+            "media.control" | "media.recordings" => "mediad, signaling and api",
             _ => "mediad",
         },
         _ => "mediad, signaling and api",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_is_told_with_all_who_read_it() {
+        let keys = [
+            "sip.listen",
+            "sip.control",
+            "media.ports",
+            "media.control",
+            "media.quality",
+            "media.recordings",
+            "api.listen",
+        ];
+        let report = ReloadReport {
+            restart: keys.map(str::to_owned).to_vec(),
+            ..ReloadReport::default()
+        };
+        assert_eq!(
+            report.restarts(),
+            [
+                "signaling: sip.listen",
+                "signaling and api: sip.control",
+                "mediad: media.ports",
+                "mediad, signaling and api: media.control, media.recordings",
+                "mediad and signaling: media.quality",
+                "api: api.listen",
+            ]
+        );
     }
 }

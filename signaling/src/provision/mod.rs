@@ -66,7 +66,7 @@ impl From<Config> for Read {
 }
 /// Reads the certificates that a configuration names, or tells why they cannot be used.
 type Certificates = Box<dyn Fn(&Config) -> Result<TakeOver, String> + Send + Sync>;
-/// Takes over how users prove who they are, what they may register, and how their media is treated.
+/// Takes over how users prove who they are, and what they may register.
 type Access = Box<dyn Fn(&Config) + Send + Sync>;
 /// Hears of the trunks and applications that there are now.
 type Roster = Box<dyn Fn(&Directory) + Send + Sync>;
@@ -246,6 +246,11 @@ impl Provision {
     /// What the configuration says of the store.
     pub(crate) async fn store_config(&self) -> control::config::Store {
         self.state.lock().await.config.store.clone()
+    }
+
+    /// What the file says of media, of which only mediad knows whether it can.
+    pub(crate) async fn media(&self) -> control::config::Media {
+        self.state.lock().await.config.media.clone()
     }
 
     /// The folder of recordings of calls, where there is one.
