@@ -23,8 +23,9 @@ pub struct Unreadable {
     group: Gid,
 }
 
-/// Tells the log of each file that a reload would fail by, for it is closed to this user: the configuration's own, and
-/// those that it names. To be called once privileges are dropped. Of what is wrong otherwise the start tells itself.
+/// Tells the log of each file that this start or a reload would fail by, for it is closed to this user: the
+/// configuration's own, and those that it names. To be called once privileges are dropped. Of what is wrong otherwise
+/// the start tells itself.
 pub fn warn_of_unreadable<'a>(file: Option<&'a Path>, named: impl IntoIterator<Item = &'a Path>) {
     for path in file.into_iter().chain(named) {
         if let Err(unreadable) = can_be_read(path) {

@@ -140,8 +140,9 @@ pub struct Running {
     traces: Option<Arc<traces::Traces>>,
 }
 
-/// Binds the addresses of `[sip] listen`. Before privileges are dropped it may take ports below 1024, and more to
-/// receive into than `net.core.rmem_max`. Only a start reads that key, so that nothing is bound later.
+/// Binds the addresses of `[sip] listen`. Before privileges are dropped it may take ports below 1024, more to receive
+/// into than `net.core.rmem_max`, and more descriptors than the hard limit. Only a start reads that key, so that nothing
+/// is bound later. Nobody is heard before [`start`].
 ///
 /// # Errors
 /// [`StartError::Bind`]: the first address that cannot be bound.
