@@ -5,7 +5,7 @@ use std::{fmt, fs};
 use loadtest::process::Tool;
 use serde_json::{Value, json};
 
-use crate::media::RTPENGINE;
+use crate::{cpu, media::RTPENGINE};
 
 /// A machine, and how busy it was when a bench began.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Machine {
     /// The share of its cores' time that the host gave to others since it was started, in percent.
     stolen_pct: f64,
     rtpengine: String,
+    /// Whether generators of media go before whoever else wants their core.
+    real_time: bool,
 }
 
 impl Machine {
@@ -56,6 +58,7 @@ impl Machine {
                 .unwrap_or(0.0),
             stolen_pct: stolen(&read("/proc/stat")),
             rtpengine: version(RTPENGINE),
+            real_time: cpu::has_real_time(),
         }
     }
 
@@ -70,6 +73,7 @@ impl Machine {
             "load": self.load,
             "stolen_pct": self.stolen_pct,
             "rtpengine": self.rtpengine,
+            "real_time": self.real_time,
         })
     }
 }
@@ -79,14 +83,19 @@ impl fmt::Display for Machine {
         write!(
             f,
             "machine: {} cores of {}, {:.0} GiB, Linux {}, load {:.1} at the start, {:.1} % of its time stolen; \
-             rtpengine {}",
+             rtpengine {}; real-time threads {}",
             self.cores,
             self.processor,
             self.memory_gib,
             self.kernel,
             self.load,
             self.stolen_pct,
-            self.rtpengine
+            self.rtpengine,
+            if self.real_time {
+                "permitted"
+            } else {
+                "refused"
+            }
         )
     }
 }

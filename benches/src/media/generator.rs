@@ -1,6 +1,6 @@
 //! Sends G.711 packets for every call from both sides, evenly, and times those that come back.
 //!
-//! A thread does both and sleeps in between, so that a packet wakes nobody. When a packet came back is what the kernel
+//! A thread does both and sleeps in between, so that a packet wakes nobody. It is real-time where that is permitted. When a packet came back is what the kernel
 //! says, not when the thread got round to reading it.
 
 use std::{
@@ -70,7 +70,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             sent: 0,
             refused: 0,
@@ -81,7 +81,7 @@ impl Traffic {
     }
 
     /// So many packets have come back, after this time.
-    pub(super) fn took(&mut self, micros: u64, packets: u64) {
+    pub(crate) fn took(&mut self, micros: u64, packets: u64) {
         let at = usize::try_from(micros).unwrap_or(LONGEST).min(LONGEST);
         self.latencies[at] += packets;
         self.received += packets;
@@ -246,7 +246,7 @@ impl Generator {
             };
             let calls = ways.len();
             thread::spawn(move || {
-                cpu::pin(core);
+                cpu::pin_first(core);
                 run.run(calls)
             })
         };

@@ -15,7 +15,7 @@ pub(crate) use generator::{Arrivals, Ends, Generator, Traffic};
 pub(crate) use ng::{Ng, Way};
 pub(crate) use places::Places;
 pub(crate) use sinks::Sinks;
-pub(crate) use subject::{RTPENGINE, Range, Running};
+pub(crate) use subject::{RTPENGINE, RTPENGINE_ON_ONE_CORE, Range, Running};
 
 /// The core that sends and receives.
 pub(crate) const GENERATOR_CORE: usize = 0;

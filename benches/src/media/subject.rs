@@ -7,7 +7,7 @@ use std::{
 };
 
 use loadtest::{
-    bed::{Bed, Family},
+    bed::{Bed, Family, Namespace},
     http,
     metrics::Page,
     process::{Process, Tool},
@@ -26,6 +26,15 @@ pub(crate) const RTPENGINE: Tool = Tool {
     name: "rtpengine",
     package: "rtpengine-daemon",
 };
+/// How the peer is run on one core: by one thread, as mediad by one shard, since more would only take turns there.
+pub(crate) const RTPENGINE_ON_ONE_CORE: [&str; 6] = [
+    "--config-file=none",
+    "--foreground",
+    "--table=-1",
+    "--log-level=3",
+    "--log-stderr",
+    "--num-threads=1",
+];
 
 /// The first and the last port for media.
 pub(crate) type Range = (u16, u16);
@@ -110,10 +119,9 @@ impl Subject {
             }
             Self::Rtpengine => {
                 Tool::require(&[RTPENGINE])?;
-                let mut command = pinned(node.command("taskset"));
+                let mut command = pinned(node);
                 command.arg(RTPENGINE.find().unwrap_or_default());
-                command.args(["--config-file=none", "--foreground", "--table=-1"]);
-                command.args(["--log-level=3", "--log-stderr", "--num-threads=2"]);
+                command.args(RTPENGINE_ON_ONE_CORE);
                 command.arg(format!("--interface={}", bed.node_ip(Family::V4)));
                 command.arg(format!("--listen-ng={NG}"));
                 command.args(["--timeout", QUIET, "--silent-timeout", QUIET]);
@@ -123,7 +131,7 @@ impl Subject {
                 Process::start(&mut command, &log)?
             }
             Self::Sockets | Self::IoUring | Self::Xdp => {
-                let mut command = pinned(node.command("taskset"));
+                let mut command = pinned(node);
                 // The bed removes what is pinned under its name, so that no run adopts another's calls.
                 command.env("TANDEM_NODE_NAME", bed.name());
                 command.env("TANDEM_MEDIA_TIMEOUT", QUIET);
@@ -193,7 +201,10 @@ fn page(bed: &Bed) -> Result<Page, BenchError> {
     Ok(Page::parse(&text))
 }
 
-fn pinned(mut command: Command) -> Command {
+/// A command on the relay's core, by the ordinary scheduler whatever this program has.
+fn pinned(node: &Namespace) -> Command {
+    let mut command = node.command("chrt");
+    command.args(["--other", "0", "taskset"]);
     command.args(["--cpu-list", &RELAY_CORE.to_string()]);
     command
 }

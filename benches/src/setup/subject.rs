@@ -9,14 +9,11 @@ use std::{
 use loadtest::process::{Process, Tool};
 
 use super::{BenchError, Plan};
+use crate::media::{RTPENGINE, RTPENGINE_ON_ONE_CORE};
 
 const NG: &str = "127.0.0.1:2233";
 /// The core that serves.
 const CORE: &str = "1";
-const RTPENGINE: Tool = Tool {
-    name: "rtpengine",
-    package: "rtpengine-daemon",
-};
 
 /// One of the servers, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +59,7 @@ impl Subject {
             Self::Rtpengine => {
                 Tool::require(&[RTPENGINE])?;
                 command.arg(RTPENGINE.find().unwrap_or_default());
-                command.args(["--config-file=none", "--foreground", "--table=-1"]);
-                command.args(["--log-level=3", "--log-stderr", "--num-threads=2"]);
+                command.args(RTPENGINE_ON_ONE_CORE);
                 command.args(["--interface=127.0.0.1", "--delete-delay=0"]);
                 command.arg(format!("--listen-ng={NG}"));
                 command.args(["--port-min=20000", "--port-max=31999"]);
