@@ -38,26 +38,48 @@ pub(super) struct Turned {
     pub(super) seconds: f64,
     /// Packets sent in them.
     pub(super) sent: u64,
+    /// Packets that the kernel did not take, of others.
+    pub(super) refused: u64,
     /// Packets that came back.
     pub(super) received: u64,
+    /// Packets that were lost before [`Turnover::count`].
+    pub(super) lost_before: u64,
+}
+
+impl Turned {
+    /// Packets that never came.
+    pub(super) const fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
 }
 
 /// The thread that makes them.
 pub(super) struct Turnover {
+    /// That the rest of the bench counts from now on.
+    counted: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Turned, BenchError>>,
 }
 
 impl Turnover {
     pub(super) fn start(bed: &Bed, server: SocketAddr, plan: Plan) -> Result<Self, BenchError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
+        let [counted, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let seen = [&counted, &stop].map(Arc::clone);
         let (ng, ends) = (Ng::connect(bed, server)?, Ends::open(bed, PORT)?);
         let thread = thread::spawn(move || {
             cpu::pin(RELAY_CORE);
             turn_over(&ng, &ends, plan, &seen)
         });
-        Ok(Self { stop, thread })
+        Ok(Self {
+            counted,
+            stop,
+            thread,
+        })
+    }
+
+    /// What is lost from now on is what the rest of the bench counts.
+    pub(super) fn count(&self) {
+        self.counted.store(true, Ordering::Relaxed);
     }
 
     /// Ends them all.
@@ -75,7 +97,13 @@ struct Call {
     sequence: u16,
 }
 
-fn turn_over(ng: &Ng, ends: &Ends, plan: Plan, stop: &AtomicBool) -> Result<Turned, BenchError> {
+fn turn_over(
+    ng: &Ng,
+    ends: &Ends,
+    plan: Plan,
+    [counted, stop]: &[Arc<AtomicBool>; 2],
+) -> Result<Turned, BenchError> {
+    let mut was_counted = false;
     let (mut turned, mut up) = (Turned::default(), VecDeque::<Call>::new());
     let addresses = ends.addresses()?;
     let step = Duration::from_secs(1) / plan.rate.max(1);
@@ -97,14 +125,20 @@ fn turn_over(ng: &Ng, ends: &Ends, plan: Plan, stop: &AtomicBool) -> Result<Turn
         }
         if Instant::now() >= talk {
             talk = (talk + PTIME).max(Instant::now());
+            // What was sent the time before has come back by now.
+            turned.received += ends.drain();
+            if !was_counted && counted.load(Ordering::Relaxed) {
+                (was_counted, turned.lost_before) = (true, turned.lost());
+            }
             for call in up
                 .iter_mut()
                 .filter(|call| call.since.elapsed() < LASTS - SILENCE)
             {
-                turned.sent += ends.send(std::slice::from_ref(&call.way), call.sequence);
+                let sent = ends.send(std::slice::from_ref(&call.way), call.sequence);
+                turned.sent += sent;
+                turned.refused += 2 - sent;
                 call.sequence += 1;
             }
-            turned.received += ends.drain();
         }
         due += step;
         thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -87,6 +87,7 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
         plan.warm_up.as_secs()
     ));
     thread::sleep(plan.warm_up);
+    turnover.count();
     let before = Places::now(&bed, &relay)?;
     let files = memory::files(pid)?;
     generator.count(true);
@@ -105,11 +106,7 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
     let files = (files, memory::files(pid)?);
     let turned = turnover.stop()?;
     let traffic = generator.stop();
-    let mut places = Places::now(&bed, &relay)?.since(&before);
-    places.note(
-        "generator: refused by its socket".to_owned(),
-        traffic.refused,
-    );
+    let places = Places::now(&bed, &relay)?.since(&before);
     let sessions = relay.metric(&bed, "tandem_media_sessions")?;
     Ok(Report {
         plan,

@@ -1,7 +1,8 @@
 //! Where packets were lost between a generator and itself: what each stage on their way counts as dropped.
 //!
-//! The kernel counts per namespace, queue and core, and mediad by what became of a packet. Each stage is in the sum
-//! once: a packet that finds no room on a wire is the wire's, and not one that IP has discarded as well.
+//! The kernel counts per namespace, queue and core, and mediad by what became of a packet. Each lost packet is in the sum
+//! once: what a veth's queues could not send or an XDP program found no room for is in the link's own count of drops, and
+//! so is what a core's backlog had no room for.
 
 use std::{collections::BTreeMap, fs};
 
@@ -17,7 +18,11 @@ use crate::error::BenchError;
 
 /// What a stage's counters stood at, by its name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places(BTreeMap<String, u64>);
+pub(crate) struct Places {
+    stages: BTreeMap<String, u64>,
+    /// What the cores' backlogs had no room for, of packets that a stage has counted.
+    backlogs: u64,
+}
 
 impl Places {
     /// As they are now.
@@ -39,7 +44,7 @@ impl Places {
             places.add(protocols(&snmp), |stage| format!("{name}: {stage}"));
             if name == "node" {
                 // The backlogs are of cores, whichever namespace their packets are in.
-                places.add([("the cores' backlogs", backlogs(&cores))], str::to_owned);
+                places.backlogs = backlogs(&cores);
             }
             for link in links {
                 let full = full(&devices, link);
@@ -61,33 +66,39 @@ impl Places {
 
     /// What has been lost since `before`, stage by stage.
     pub(crate) fn since(mut self, before: &Self) -> Self {
-        for (stage, count) in &mut self.0 {
-            *count = count.saturating_sub(before.0.get(stage).copied().unwrap_or(0));
+        for (stage, count) in &mut self.stages {
+            *count = count.saturating_sub(before.stages.get(stage).copied().unwrap_or(0));
         }
-        self.0.retain(|_, count| *count > 0);
+        self.stages.retain(|_, count| *count > 0);
+        self.backlogs = self.backlogs.saturating_sub(before.backlogs);
         self
-    }
-
-    /// Adds what somebody else has counted.
-    pub(crate) fn note(&mut self, stage: String, count: u64) {
-        if count > 0 {
-            *self.0.entry(stage).or_default() += count;
-        }
     }
 
     /// All stages together.
     pub(crate) fn sum(&self) -> u64 {
-        self.0.values().sum()
+        self.stages.values().sum()
+    }
+
+    /// How many of them were lost in the cores' backlogs, whichever link's or protocol's they were.
+    pub(crate) const fn in_backlogs(&self) -> u64 {
+        self.backlogs
     }
 
     /// Each stage that lost any, in words.
     pub(crate) fn stages(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(stage, count)| (stage.as_str(), *count))
+        let stages = self.stages.iter();
+        stages.map(|(stage, count)| (stage.as_str(), *count))
     }
 
     /// For scripts.
     pub(crate) fn json(&self) -> Value {
-        json!(self.0)
+        json!(self.stages)
+    }
+
+    fn note(&mut self, stage: String, count: u64) {
+        if count > 0 {
+            *self.stages.entry(stage).or_default() += count;
+        }
     }
 
     fn add<'a>(
@@ -171,17 +182,15 @@ fn backlogs(cores: &str) -> u64 {
     cores.lines().filter_map(dropped).sum()
 }
 
-/// The drops of a link's queues, but not `xdp_drops`: what a program has decided to drop is mediad's to tell. What a
-/// program could not send is `drops` and, where it found no room at the other end, an error of who sent it.
+/// The drops of a link's queues that its own count of what it could not send does not have: no `_xdp_tx_errors` and
+/// `_xdp_xmit_errors`, which veth adds to it, and no `_xdp_drops`, since what a program has decided to drop is mediad's to
+/// tell.
 fn queue_drops(statistics: &str) -> impl Iterator<Item = (&str, u64)> {
     let counters = statistics.lines().filter_map(|line| {
         let (name, number) = line.trim().split_once(": ")?;
         Some((name, number.trim().parse().ok()?))
     });
-    counters.filter(|(name, _)| {
-        let mut ends = ["_drops", "_tx_errors", "_xmit_errors"].iter();
-        ends.any(|end| name.ends_with(end)) && !name.ends_with("_xdp_drops")
-    })
+    counters.filter(|(name, _)| name.ends_with("_drops") && !name.ends_with("_xdp_drops"))
 }
 
 #[expect(
@@ -220,27 +229,27 @@ mod tests {
     fn cores_and_queues_tell_their_drops() {
         assert_eq!(backlogs("00ff 0000000a 0\n0001 00000001 0\n"), 11);
         let statistics = "NIC statistics:\n     peer_ifindex: 5\n     rx_queue_0_drops: 6\n     rx_queue_0_xdp_drops: 8\n     \
-                          tx_queue_0_xdp_xmit: 9\n     tx_queue_0_xdp_xmit_errors: 2\n";
+                          rx_queue_0_xdp_tx_errors: 3\n     tx_queue_0_xdp_xmit: 9\n     \
+                          tx_queue_0_xdp_xmit_errors: 2\n";
         let found: Vec<_> = queue_drops(statistics).collect();
-        assert_eq!(
-            found,
-            [("rx_queue_0_drops", 6), ("tx_queue_0_xdp_xmit_errors", 2)]
-        );
+        // What could not be sent is the link's.
+        assert_eq!(found, [("rx_queue_0_drops", 6)]);
     }
 
     #[test]
     fn only_what_came_since_is_told() {
-        let before = Places([("a".to_owned(), 3), ("b".to_owned(), 4)].into());
-        let after = Places(
-            [
-                ("a".to_owned(), 5),
-                ("b".to_owned(), 4),
-                ("c".to_owned(), 1),
-            ]
-            .into(),
-        );
+        let places = |stages: &[(&str, u64)], backlogs| {
+            let mut places = Places {
+                backlogs,
+                ..Places::default()
+            };
+            places.add(stages.iter().copied(), str::to_owned);
+            places
+        };
+        let before = places(&[("a", 3), ("b", 4)], 7);
+        let after = places(&[("a", 5), ("b", 4), ("c", 1)], 9);
         let since = after.since(&before);
         assert_eq!(since.stages().collect::<Vec<_>>(), [("a", 2), ("c", 1)]);
-        assert_eq!(since.sum(), 3);
+        assert_eq!((since.sum(), since.in_backlogs()), (3, 2));
     }
 }
