@@ -1,6 +1,6 @@
 //! Measures how many records of calls a second are written, and how quickly they are found.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use benches::{
     cdrs::{self, Plan},
@@ -45,11 +45,6 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         sqlite: arguments.sqlite,
     };
     let report = cdrs::run(&plan, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.is_met())
 }

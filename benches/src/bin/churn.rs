@@ -1,6 +1,6 @@
 //! Sets calls up and tears them down while others stand (see [`benches::churn`]). Needs root.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     churn::{self, Plan, Subject},
@@ -58,15 +58,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
             Datapath::Sockets => Subject::Sockets,
         },
     };
-    let own = std::env::current_exe()?;
-    let own = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = churn::run(plan, programs, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(arguments.programs.as_deref())?;
+    let report = churn::run(plan, &programs, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.is_met())
 }

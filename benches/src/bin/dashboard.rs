@@ -1,6 +1,6 @@
 //! The dashboard in Chromium while thousands of calls are up (see [`benches::dashboard`]).
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use benches::{
     dashboard::{self, Plan},
@@ -41,17 +41,10 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         rate: arguments.rate,
         seconds: arguments.seconds,
     };
-    let own = std::env::current_exe()?;
-    let own = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = dashboard::run(plan, programs, &arguments.playwright, &mut |line| {
+    let programs = outcome::programs(arguments.programs.as_deref())?;
+    let report = dashboard::run(plan, &programs, &arguments.playwright, &mut |line| {
         eprintln!("{line}");
     })?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.is_met())
 }

@@ -1,6 +1,6 @@
 //! Traffic of every outcome against a running node (see [`benches::mixed`]).
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     mixed::{self, Plan},
@@ -35,15 +35,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         time: Duration::from_secs(60 * arguments.minutes.max(1)),
         rate: arguments.rate.max(1),
     };
-    let own = std::env::current_exe()?;
-    let own = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = mixed::run(plan, programs, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(arguments.programs.as_deref())?;
+    let report = mixed::run(plan, &programs, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.faults().is_empty())
 }

@@ -1,6 +1,6 @@
 //! Runs two-way calls through rtpengine and through mediad's datapaths in turns, and compares them.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     outcome,
@@ -35,14 +35,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         time: Duration::from_secs(arguments.seconds),
         rounds: arguments.rounds,
     };
-    let own = std::env::current_exe()?;
-    let programs = own.parent().ok_or("this program is in no folder")?;
-    let report = relay::run(plan, programs, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(None)?;
+    let report = relay::run(plan, &programs, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.is_met())
 }

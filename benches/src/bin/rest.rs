@@ -1,6 +1,6 @@
 //! Asks Tandem's REST API and a bare axum handler over sqlx in turns, and compares their rates.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     outcome,
@@ -49,15 +49,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         rounds: arguments.rounds.max(1),
         clients: arguments.clients.max(1),
     };
-    let own = std::env::current_exe()?;
-    let own = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(own);
-    let report = rest::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(arguments.programs.as_deref())?;
+    let report = rest::run(&plan, &programs, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.is_met())
 }

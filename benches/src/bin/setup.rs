@@ -1,6 +1,6 @@
 //! Sets calls up and tears them down as fast as mediad takes them: by the control channel, and by NG beside rtpengine.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     outcome,
@@ -43,14 +43,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         live: arguments.live,
         datapath: arguments.datapath.clone(),
     };
-    let own = std::env::current_exe()?;
-    let programs = own.parent().ok_or("this program is in no folder")?;
-    let report = setup::run(&plan, programs, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(None)?;
+    let report = setup::run(&plan, &programs, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.met())
 }

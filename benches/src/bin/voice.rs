@@ -1,6 +1,6 @@
 //! Callers who talk with an application over Media Streams (see [`benches::voice`]).
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use benches::{
     outcome,
@@ -55,14 +55,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         soak: Duration::from_secs(60 * arguments.soak),
     };
     let own = std::env::current_exe()?;
-    let folder = own.parent().ok_or("this program is in no folder")?;
-    let programs = arguments.programs.as_deref().unwrap_or(folder);
-    let report = voice::run(&plan, programs, &own, &mut |line| eprintln!("{line}"))?;
-    println!("\n{report}");
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{:#}\n", report.json()))?;
-    println!("report: {}", arguments.report.display());
+    let programs = outcome::programs(arguments.programs.as_deref())?;
+    let report = voice::run(&plan, &programs, &own, &mut |line| eprintln!("{line}"))?;
+    outcome::publish(&report, &report.json(), &arguments.report)?;
     Ok(report.missed().is_empty())
 }

@@ -1,6 +1,6 @@
 //! Prints what the XDP program costs a packet (see [`benches::xdp_cost`]). Needs root.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use benches::{
     machine::Machine,
@@ -69,11 +69,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         "in_order_ns": in_order,
         "met": is_met,
     });
-    if let Some(folder) = arguments.report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&arguments.report, format!("{json:#}\n"))?;
-    println!("report: {}", arguments.report.display());
+    outcome::write(&json, &arguments.report)?;
     Ok(is_met)
 }
 
