@@ -6,6 +6,8 @@
 pub struct Told {
     packets: u32,
     octets: u32,
+    /// By how much the stream's own count is off, of one that was begun by who counted otherwise.
+    off: u32,
     /// What the latest source had counted then: its SSRC, packets and octets.
     source: Option<[u32; 3]>,
 }
@@ -18,6 +20,12 @@ impl Told {
     /// this much of its own. Octets are told by how large that one's packets were since it was told of last.
     #[must_use]
     pub fn tell(&mut self, packets: u32, source: u32, [counted, octets]: [u32; 2]) -> [u32; 2] {
+        // Fewer than none, as of a stream that an earlier process has begun with another number: what its source has counted is
+        // the best guess.
+        if self.source.is_none() && packets.cast_signed() < 0 {
+            self.off = counted.wrapping_sub(packets);
+        }
+        let packets = packets.wrapping_add(self.off);
         let more = packets.wrapping_sub(self.packets).cast_signed().max(0);
         let more = more.cast_unsigned();
         let before = self.source.filter(|[ssrc, ..]| *ssrc == source);
@@ -70,6 +78,17 @@ mod tests {
         // A stream that is counted anew, as by a process that knows of no earlier count.
         assert_eq!(told.tell(5, 1, [2, 100]), [20, 0]);
         assert_eq!(told.tell(21, 1, [4, 300]), [21, 100]);
+    }
+
+    #[test]
+    fn a_stream_that_began_otherwise_is_counted_by_its_source() {
+        let mut told = Told::default();
+        let below = |packets: u32| packets.wrapping_sub(30_000);
+        assert_eq!(told.tell(below(100), 1, [100, 16_000]), [100, 16_000]);
+        assert_eq!(told.tell(below(150), 1, [150, 24_000]), [150, 24_000]);
+        assert_eq!(told.tell(below(160), 2, [10, 1_600]), [160, 25_600]);
+        // Also where the numbers come to where they should have begun.
+        assert_eq!(told.tell(50, 2, [29_900, 4_784_000])[0], 30_050);
     }
 
     #[test]
