@@ -359,7 +359,7 @@ fn on_media_port(
 }
 
 /// Sends a packet back to who sent it, as a stream of another source: a party that heard its own SSRC would take that for a
-/// loop (RFC 3550 section 8.2). While something is played to it, it hears that alone.
+/// loop (RFC 3550 section 8.2), and in the payload types that it takes. While something is played to it, it hears that alone.
 fn echo(leg: &mut Leg, packet: &mut Packet<'_>, copies: &mut Copies) -> Decision {
     if leg.muted {
         return Err(Outcome::Muted);
@@ -375,7 +375,13 @@ fn echo(leg: &mut Leg, packet: &mut Packet<'_>, copies: &mut Copies) -> Decision
     if let Some(ssrc) = packet.data.get_mut(8..12) {
         ssrc.iter_mut().for_each(|octet| *octet = !*octet);
     }
-    leg.forwarded += 1;
+    let types = leg.remote.as_ref().map_or(&[][..], |own| &own.types);
+    if let Some(octet) = packet.data.get_mut(1)
+        && let Some(pair) = types.iter().find(|pair| pair.theirs == *octet & 0x7f)
+    {
+        *octet = *octet & 0x80 | pair.own & 0x7f;
+    }
+    // The other party was sent nothing, which is what `forwarded` counts.
     Ok((leg.port, to))
 }
 
