@@ -13,10 +13,11 @@ pub fn open_files() -> u64 {
     current().map_or(1024, |limit| limit.rlim_cur)
 }
 
-/// Descriptors that so many media ports need: two sockets for each at most, and some for everything else.
+/// Descriptors that so many media ports need: two sockets for each at most, a recording for each pair, two thousand of the
+/// NG front's connections, and some for everything else.
 #[must_use]
 pub const fn files_for(ports: usize) -> u64 {
-    ports as u64 * 2 + 1024
+    ports as u64 * 2 + ports as u64 / 2 + 4096
 }
 
 /// Raises the number of open files towards `wanted`; beyond the hard limit where the process may.
