@@ -28,10 +28,14 @@ use Effect::{Nothing, Otherwise, Refuse, Set};
 const TRANSCODE: &str = "mediad does not transcode";
 const SRTP: &str = "SRTP is passed through, never made here";
 const NO_ICE: &str = "mediad is no ICE agent; ICE is removed";
+const PLAIN: &str = "mediad passes packets on as they come";
 const VERB: &str = "use the command of that name";
 const KEYS: &str = "mediad does nothing about keys by itself over NG";
+pub(crate) const BUNDLE: &str = "each stream has ports of its own";
+pub(crate) const MIXES: &str = "mediad does not mix";
 pub(crate) const FILES: &str = "recordings are named after their session, below [media] recordings";
 pub(crate) const WHOLE: &str = "a call is recorded whole";
+pub(crate) const LOGS: &str = "mediad logs no keys";
 pub(crate) const CODES: &str = "mediad looks for no keys that command recordings";
 
 /// What commands read themselves.
@@ -54,6 +58,7 @@ pub(crate) const READ: &[&str] = &[
     "fatal",
     "siprec",
     "inactive",
+    "recording-method",
 ];
 
 /// What is said in offers and answers, and what of it is read by other commands.
@@ -95,15 +100,15 @@ pub(crate) const FLAGS: Table = &[
     (&["nat-wait"], Set(|options| options.sources.waits = true)),
     (
         &["inbound-peer", "outbound-peer", "peer"],
-        Refuse(
+        Otherwise(
             "mediad looks up no routes for it; name the interface by 'direction' or 'interface'",
         ),
     ),
     (
         &["alias-key"],
-        Refuse("calls are known by their Call-ID alone"),
+        Otherwise("calls are known by their Call-ID alone"),
     ),
-    (&["new-branch"], Refuse("write another via-branch")),
+    (&["new-branch"], Otherwise("write another via-branch")),
     // RTCP.
     (
         &["no-rtcp-attribute"],
@@ -139,7 +144,8 @@ pub(crate) const FLAGS: Table = &[
         &["template", "templates"],
         Refuse("mediad has no templates; write the options themselves"),
     ),
-    (&["extmap", "bundle"], Refuse("not there yet")),
+    (&["extmap"], Refuse("not there yet")),
+    (&["bundle"], Otherwise(BUNDLE)),
     (
         &[
             "allow-no-codec-media",
@@ -174,6 +180,7 @@ pub(crate) const FLAGS: Table = &[
         &["single-codec"],
         Set(|options| options.codecs.single = true),
     ),
+    // How what is transcoded is, where something is: who hears whom is the same without.
     (
         &[
             "always-transcode",
@@ -188,11 +195,10 @@ pub(crate) const FLAGS: Table = &[
             "audio-player",
             "player",
             "codec-chain",
-            "delay-buffer",
-            "volume",
         ],
-        Refuse(TRANSCODE),
+        Otherwise(PLAIN),
     ),
+    (&["delay-buffer", "volume"], Refuse(TRANSCODE)),
     (
         &["t.38-version", "t38-version"],
         Refuse("T.38 is passed through, never made here"),
@@ -217,8 +223,6 @@ pub(crate) const FLAGS: Table = &[
     (
         &[
             "detect-dtmf",
-            "dtmf-log-dest",
-            "dtmf-log-destination",
             "dtmf-delay",
             "trigger",
             "trigger-end",
@@ -234,6 +238,7 @@ pub(crate) const FLAGS: Table = &[
         ],
         Refuse(KEYS),
     ),
+    (&["dtmf-log-dest", "dtmf-log-destination"], Otherwise(LOGS)),
     (
         &["block-short", "block-shorts", "block-short-packets"],
         Refuse("mediad looks at no packet's length"),
@@ -243,7 +248,7 @@ pub(crate) const FLAGS: Table = &[
         Set(|options| options.drop_traffic = Some(true)),
     ),
     (&["moh", "music-on-hold"], Refuse("use 'play media'")),
-    (&["mix", "mixed"], Refuse("mediad does not mix")),
+    (&["mix", "mixed"], Otherwise(MIXES)),
     (
         &[
             "metadata",
@@ -270,7 +275,10 @@ pub(crate) const FLAGS: Table = &[
         Otherwise(FILES),
     ),
     (&["skip-recording-db", "skip-recording-database"], Nothing),
-    (&["exclude-recording"], Refuse(WHOLE)),
+    (
+        &["exclude-recording"],
+        Set(|options| options.exclude_recording = true),
+    ),
     (&["discard-recording"], Otherwise("remove the file")),
     (
         &[
@@ -288,7 +296,7 @@ pub(crate) const FLAGS: Table = &[
             "vsc-start-pause-resume-rec",
             "vsc-start-pause-resume-recording",
         ],
-        Refuse(CODES),
+        Otherwise(CODES),
     ),
     (&["recording-announcement"], Refuse("use 'play media'")),
     (&["xmlrpc-callback"], Refuse("mediad calls nobody back")),

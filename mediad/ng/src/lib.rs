@@ -28,6 +28,7 @@ mod page;
 mod request;
 mod value;
 pub mod verbs;
+mod words;
 
 pub use cookies::{Cookies, Seen};
 pub use options::{Options, Refused};

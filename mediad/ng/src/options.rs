@@ -49,6 +49,8 @@ pub struct Options {
     pub delete_delay: Option<u32>,
     /// The call is recorded.
     pub record: bool,
+    /// Who sent this is in no recording.
+    pub exclude_recording: bool,
     /// An SDP that was here before is let pass as it is.
     pub loop_protect: bool,
     /// `a=extmap` lines are taken out.

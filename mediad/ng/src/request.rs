@@ -4,6 +4,7 @@ use crate::{
     flags::READ,
     keys,
     value::{DecodeError, Dictionary, Encoding, Value},
+    words::Words,
 };
 
 /// A request, with the names of its keys as rtpengine's documents write them, in small letters with dashes.
@@ -192,19 +193,24 @@ impl Request {
 
     /// Takes the one text of flags apart that newer clients send, and keys out of the flags: `from-tag=a`.
     fn spread(&mut self) {
+        let command = self.command;
+        // The others of an offer are its options.
+        let is_key = |key: &str| !command.has_options() || READ.contains(&key);
         if let Some(one) = self.fields.remove(b"rtpp-flags".as_slice()) {
-            let texts = one.texts();
-            let words = texts.flat_map(|text| text.split(u8::is_ascii_whitespace));
-            let words = words.filter(|word| !word.is_empty());
-            let flags: Vec<_> = self.flags().chain(words).map(Value::from_text).collect();
+            let mut flags: Vec<_> = self.flags().map(Value::from_text).collect();
+            for text in one.texts() {
+                let words = Words::of(text, is_key);
+                flags.extend(words.flags);
+                let keys = words.keys.into_iter();
+                self.fields
+                    .extend(keys.map(|(key, value)| (key.into_bytes(), value)));
+            }
             self.fields.insert(b"flags".to_vec(), Value::List(flags));
         }
         let keys = self.flags().filter_map(|flag| {
             let at = flag.iter().position(|byte| *byte == b'=')?;
             let key = keys::plain(&flag[..at]);
-            // The others of an offer are its options.
-            let is_key = !self.command.has_options() || READ.contains(&key.as_str());
-            is_key.then(|| (key.into_bytes(), Value::from_text(&flag[at + 1..])))
+            is_key(&key).then(|| (key.into_bytes(), Value::from_text(&flag[at + 1..])))
         });
         for (key, value) in keys.collect::<Vec<_>>() {
             self.fields.entry(key).or_insert(value);
@@ -282,10 +288,18 @@ impl Request {
         }
     }
 
-    /// Whether `flag` stands in `flags`, or is a key with any value but `no`, `none`, `off` and the like.
+    /// Whether `flag` stands in `flags`, or is a key there or beside them with any value but `no`, `none`, `off` and the
+    /// like.
     pub fn has_flag(&self, flag: &str) -> bool {
-        self.flags().map(keys::plain).any(|name| name == flag)
-            || self.get(flag).is_some_and(|value| !keys::is_off(value))
+        let mut flags = self.flags();
+        let is_set = |written: &[u8]| match written.iter().position(|byte| *byte == b'=') {
+            None => keys::plain(written) == flag,
+            Some(at) => {
+                let value = || Value::from_text(&written[at + 1..]);
+                keys::plain(&written[..at]) == flag && !keys::is_off(&value())
+            }
+        };
+        flags.any(is_set) || self.get(flag).is_some_and(|value| !keys::is_off(value))
     }
 }
 
@@ -302,6 +316,11 @@ mod tests {
         assert_eq!(request.number("delete-delay", 100), Ok(Some(7)));
         assert!(request.number("delete-delay", 6).is_err());
         assert!(request.has_flag("trust-address"));
+        // With its value among the flags as well.
+        let lenient = br#"{"command":"subscribe answer","flags":["allow-transcoding=yes","siprec=no","recording-method=pcap"]}"#;
+        let lenient = Request::parse(Encoding::Json, lenient).unwrap();
+        assert!(lenient.has_flag("allow-transcoding") && !lenient.has_flag("siprec"));
+        assert_eq!(lenient.text("recording-method"), Some(b"pcap".as_slice()));
         let none = b"{\"command\":\"query\",\"all\":\"None\"}";
         let none = Request::parse(Encoding::Json, none).unwrap();
         assert!(!none.has_flag("all"));

@@ -5,7 +5,7 @@
 
 use crate::{
     Command, Refused, Request, Value,
-    flags::{self, CODES, Effect, FILES, Table, WHOLE},
+    flags::{self, CODES, Effect, FILES, LOGS, MIXES, Table, WHOLE},
     keys, options,
 };
 use Effect::{Nothing, Otherwise, Refuse};
@@ -43,17 +43,14 @@ const BLOCK_DTMF: Table = &[
         &["detect-dtmf"],
         Refuse("mediad looks for no tones in the audio"),
     ),
-    (
-        &["dtmf-log-dest", "dtmf-log-destination"],
-        Refuse("mediad logs no keys"),
-    ),
+    (&["dtmf-log-dest", "dtmf-log-destination"], Otherwise(LOGS)),
     (&["egress", "block-egress", "bidirectional"], Refuse(EGRESS)),
 ];
 const PLAY_DTMF: Table = &[
     (&["code", "digit", "duration", "pause"], Nothing),
     (
         &["volume"],
-        Refuse("keys are pressed at one volume; leave it out"),
+        Otherwise("keys are pressed at one volume, -10 dBm0"),
     ),
 ];
 const PLAY_MEDIA: Table = &[
@@ -102,7 +99,7 @@ const RECORD: Table = &[
     (&["exclude-recording"], Refuse(WHOLE)),
     (&["discard-recording"], Refuse("remove the file")),
     (&["recording-announcement"], Refuse("use 'play media'")),
-    (&["recording-vsc"], Refuse(CODES)),
+    (&["recording-vsc"], Otherwise(CODES)),
 ];
 const DELETE: Table = &[(&["discard-recording"], Otherwise("remove the file"))];
 const LIST: Table = &[(&["limit"], Nothing)];
@@ -112,6 +109,7 @@ const SUBSCRIBE: Table = &[
         Refuse(IN_OFFER),
     ),
     (&["record-call"], Refuse("use 'start recording'")),
+    (&["mix", "mixed"], Refuse(MIXES)),
     (
         &[
             "tos",
@@ -241,7 +239,6 @@ mod tests {
             ("block media", r#""flags":["egress"]"#, "egress"),
             ("play media", r#""blob":"RIFF""#, "blob"),
             ("play media", r#""db-id":7"#, "db-id"),
-            ("play DTMF", r#""code":"1","volume":8"#, "volume"),
             (
                 "stop recording",
                 r#""flags":["discard-recording"]"#,
@@ -281,6 +278,8 @@ mod tests {
                 "unknown option ignored: whatever".to_owned(),
             ])
         );
+        let loud = said("play DTMF", r#""code":"1","volume":8"#).unwrap();
+        assert!(loud[0].starts_with("volume: "), "{loud:?}");
         assert_eq!(
             said("start recording", r#""output-destination":"/x""#).unwrap(),
             [format!("output-destination: {FILES}")]

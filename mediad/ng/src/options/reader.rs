@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Echo, Family, Learning, MAX_DELAY, Options};
 use crate::{
     Command, Request, Value,
-    flags::{self, Effect},
+    flags::{self, BUNDLE, Effect},
     keys, verbs,
 };
 
@@ -154,8 +154,6 @@ const KEYS: &[(&[&str], Read)] = &[
     (&["record-call"], |reader, _, value| {
         reader.options.record = !keys::is_off(value);
     }),
-    // Of recordings; read by who begins them.
-    (&["recording-method"], |_, _, _| {}),
 ];
 
 pub(super) struct Reader {
@@ -246,7 +244,7 @@ impl Reader {
         } else if let Some(codec) = part("transcode-") {
             self.codec("transcode", &codec);
         } else if part("bundle-").is_some() {
-            self.refused.push(format!("{name} (not there yet)"));
+            self.options.warn(format!("{name}: {BUNDLE}"));
         } else {
             self.named(&name, None);
         }

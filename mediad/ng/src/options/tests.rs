@@ -37,6 +37,22 @@ fn what_scripts_send_is_understood_in_every_spelling() {
     assert_eq!(read(flags).as_ref(), Ok(&wanted));
     let one_text = r#""rtpp-flags":"trust-address replace-origin  direction=internal direction=external ICE=remove rtcp-mux-demux transport-protocol=RTP/AVP","received-from":["IP4","192.0.2.7"]"#;
     assert_eq!(read(one_text).as_ref(), Ok(&wanted));
+    // As scripts write it, and newer versions of Kamailio hand it on.
+    let script = r#""rtpp-flags":"trust-address replace-origin replace-session-connection internal external ICE=remove rtcp-mux=[demux] RTP/AVP from-tag=b","from-tag":"a","received-from":["IP4","192.0.2.7"]"#;
+    assert_eq!(read(script).as_ref(), Ok(&wanted));
+    let body = format!("{{\"command\":\"offer\",\"call-id\":\"x\",{script}}}");
+    let request = Request::parse(Encoding::Json, body.as_bytes()).unwrap();
+    assert_eq!(request.text("from-tag"), Some(b"b".as_slice()));
+    let codecs = read(r#""rtpp-flags":"codec-strip=G729 codec=[offer=[PCMA]]""#).unwrap();
+    assert_eq!(
+        (codecs.codecs.strip, codecs.codecs.offer),
+        (vec!["g729".to_owned()], vec!["PCMA".to_owned()])
+    );
+    let error = read(r#""rtpp-flags":"transcode=PCMU""#).unwrap_err();
+    assert!(error.contains("codec transcode pcmu"), "{error}");
+    // In a list of flags it is no word.
+    let listed = read(r#""flags":["internal"]"#).unwrap();
+    assert_eq!(listed.warnings, ["unknown option ignored: internal"]);
 }
 
 #[test]
@@ -50,18 +66,15 @@ fn what_is_not_there_is_refused_by_name() {
             r#""flags":["codec-transcode-PCMU"]"#,
             "codec transcode pcmu",
         ),
-        (r#""flags":["always-transcode"]"#, "always-transcode"),
         (r#""T.38":["decode"]"#, "t.38=[decode]"),
         (r#""flags":["T38-decode"]"#, "t38-decode"),
         (r#""flags":["RTCP mirror"]"#, "rtcp-mirror"),
         (r#""media-echo":"loud""#, "media-echo=loud"),
-        (r#""inbound-peer":"192.0.2.1""#, "inbound-peer"),
         (
-            r#""flags":["WebRTC","exclude recording"]"#,
-            "webrtc (SRTP is passed through, never made here); exclude-recording (",
+            r#""flags":["WebRTC","recording announcement"]"#,
+            "webrtc (SRTP is passed through, never made here); recording-announcement (",
         ),
         (r#""flags":["transcode-opus"]"#, "codec transcode opus"),
-        (r#""flags":["BUNDLE-offer"]"#, "bundle"),
         (r#""drop-traffic":"maybe""#, "drop-traffic=maybe"),
         (r#""trigger":"*1""#, "trigger"),
         (r#""flags":["block short"]"#, "block-short"),
@@ -69,7 +82,6 @@ fn what_is_not_there_is_refused_by_name() {
         (r#""media-address":"here""#, "media-address=here"),
         (r#""TOS":256"#, "tos=256"),
         (r#""delete-delay":-1"#, "delete-delay=-1"),
-        (r#""audio-player":"transcoding""#, "audio-player"),
         (
             r#""sdp-attr":{"text":{"add":["x"]}}"#,
             "none, audio or video",
@@ -84,9 +96,9 @@ fn what_is_not_there_is_refused_by_name() {
         );
     }
     // All of them at once.
-    let error = read(r#""ICE":"force","flags":["bundle"]"#).unwrap_err();
+    let error = read(r#""ICE":"force","flags":["extmap"]"#).unwrap_err();
     assert!(
-        error.contains("ice=force") && error.contains("bundle"),
+        error.contains("ice=force") && error.contains("extmap"),
         "{error}"
     );
 }
@@ -105,6 +117,28 @@ fn what_is_off_is_no_matter_and_what_nobody_knows_is_warned_of() {
             .any(|warning| warning.contains("no-such-flag"))
     );
     assert_eq!(options.codecs.strip, ["G729"]);
+}
+
+#[test]
+fn a_hint_that_is_not_taken_ends_no_call() {
+    for (options, named) in [
+        (r#""flags":["always-transcode"]"#, "always-transcode"),
+        (r#""inbound-peer":"192.0.2.1""#, "inbound-peer"),
+        (r#""flags":["BUNDLE-offer"]"#, "bundle-offer"),
+        (r#""audio-player":"transcoding""#, "audio-player"),
+        (r#""recording-vsc":"yes""#, "recording-vsc"),
+        (r#""vsc-start-rec":"*1""#, "vsc-start-rec"),
+        (r#""flags":["mix"]"#, "mix"),
+        (r#""DTMF-log-dest":"192.0.2.1:5""#, "dtmf-log-dest"),
+    ] {
+        let options = read(options).unwrap();
+        let [warning] = options.warnings.as_slice() else {
+            panic!("{named}: {:?}", options.warnings);
+        };
+        assert!(warning.starts_with(named), "{warning}");
+    }
+    let options = read(r#""flags":["exclude recording"]"#).unwrap();
+    assert!(options.exclude_recording && options.warnings.is_empty());
 }
 
 #[test]
@@ -191,6 +225,10 @@ fn an_echo_and_what_is_not_offered_on_are_said_by_words() {
     assert_eq!(
         removed(r#""flags":["sdp-media-remove=video"]"#).unwrap(),
         ["video"]
+    );
+    assert_eq!(
+        removed(r#""rtpp-flags":"debug sdp-media-remove=[video image] symmetric""#).unwrap(),
+        ["video", "image"]
     );
     assert!(removed(r#""sdp-media-remove":7"#).is_err());
     assert!(removed(r#""ptime":20"#).unwrap().is_empty());
