@@ -102,11 +102,6 @@ impl Sketch {
         &self.profile
     }
 
-    /// Whether its profile is one of SRTP's.
-    pub fn is_secure(&self) -> bool {
-        self.profile.to_ascii_uppercase().contains("SAVP")
-    }
-
     /// What its party sends to the one of `peer`, with whom it has agreed on the stream: the formats that both have, by the
     /// numbers of the one that takes them (RFC 3264 section 5.1). All of its own where they have no codec in common, as
     /// between a new offer and the answer to the one before.

@@ -377,6 +377,7 @@ impl Call {
             untold: false,
             wanted: Default::default(),
             is_published: false,
+            excluded: false,
             offer: Offer {
                 by: Side::A,
                 mux: Mux::default(),

@@ -1,7 +1,8 @@
-//! How the parties of a stream number its formats, and where one numbers them otherwise than the other.
+//! How the parties of a stream number its formats, and where one numbers them otherwise than the other; and how each could
+//! agree on keys for it.
 
 use control::media::{EventFormat, Remote, TypePair};
-use sip::sdp::Media;
+use sip::sdp::{Keying, Media};
 
 /// Telephone events of a stream that are looked at, and other formats.
 const MAX_EVENTS: usize = 8;
@@ -16,11 +17,15 @@ pub(super) struct Formats {
     events: Vec<(u8, u32)>,
     /// Others: payload type, clock and name.
     dynamic: Vec<(u8, u32, String)>,
+    keying: Keying,
 }
 
 impl Formats {
     pub(super) fn of(media: &Media<'_, '_>) -> Self {
-        let mut formats = Self::default();
+        let mut formats = Self {
+            keying: media.keying(),
+            ..Self::default()
+        };
         for codec in media.codecs().filter(|_| media.is_rtp()) {
             let (number, rate) = (codec.payload_type, codec.clock_rate);
             if codec.name.eq_ignore_ascii_case("telephone-event") {
@@ -80,9 +85,11 @@ impl Formats {
     }
 }
 
-/// Tells the engine of two who have agreed on a stream what of it they number differently.
+/// Tells the engine of two who have agreed on a stream what of it they number differently, and whether it may be SRTP though
+/// the profile is another one (RFC 8643).
 pub(super) fn pair([one, other]: [&mut Remote; 2], [own, theirs]: [&Formats; 2]) {
     for (remote, formats) in [(&mut *one, own), (&mut *other, theirs)] {
+        remote.secure |= own.keying.agrees(theirs.keying);
         remote.more_events = match remote.events {
             Some(_) => formats.event_types(),
             None => 0,

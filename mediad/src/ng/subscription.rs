@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use control::media::{Local, MAX_MONITOR_TYPES, SessionId, Side, TypePair};
+use control::media::{Local, MAX_MONITOR_TYPES, SessionId, Side, TypePair, Unmonitor};
 use ng::{description::Face, made::Sketch};
 
 use super::call::{Call, index};
@@ -20,6 +20,8 @@ pub(super) struct Subscription {
     pub(super) interface: Option<String>,
     /// One for each `m=` line of its description.
     pub(super) sources: Vec<Source>,
+    /// What it is to hear no longer, and the engine could not be told of yet.
+    pub(super) left: Vec<Unmonitor>,
 }
 
 /// What it hears.
@@ -46,13 +48,13 @@ pub(super) struct Source {
 
 impl Source {
     /// The payload types to be changed, so that the listener has its own numbers: from those of the party, which are those
-    /// that were offered, or where it does not keep to what its peer has said, others.
+    /// that were offered, or where it does not keep to what its peer has said, others. None of SRTP, of which the header is
+    /// authenticated too.
     pub(super) fn types(&self, call: &Call) -> Vec<TypePair> {
-        let sketch = call.sketch(self);
-        let (Some(sketch), Some(answered)) = (sketch, &self.answered) else {
+        if self.is_secure(call) {
             return Vec::new();
-        };
-        let numbers = sketch.numbered_by(answered);
+        }
+        let numbers = self.numbers(call);
         let stream = call.stream(self.session);
         let peer = stream.and_then(|stream| stream.remotes[index(self.side.other())].as_ref());
         let strays = peer.map_or(&[][..], |peer| &peer.types);
@@ -72,6 +74,36 @@ impl Source {
             own: own(stray.own),
         });
         kept.chain(put_right).take(MAX_MONITOR_TYPES).collect()
+    }
+
+    /// That the listener of this number hears it no longer.
+    pub(super) const fn left_by(&self, number: u64) -> Unmonitor {
+        Unmonitor {
+            id: self.session,
+            of: self.side,
+            number,
+        }
+    }
+
+    /// Whether the listener numbers formats otherwise than the party, and nobody here has the keys to change that.
+    pub(super) fn is_misnumbered(&self, call: &Call) -> bool {
+        self.is_secure(call) && !self.numbers(call).is_empty()
+    }
+
+    /// The payload types that the listener numbers otherwise than it was offered them.
+    fn numbers(&self, call: &Call) -> Vec<[u8; 2]> {
+        let sketch = call.sketch(self);
+        let both = sketch.as_ref().zip(self.answered.as_ref());
+        both.map_or_else(Vec::new, |(sketch, answered)| sketch.numbered_by(answered))
+    }
+
+    /// Whether what it hears is SRTP, or may be.
+    fn is_secure(&self, call: &Call) -> bool {
+        let stream = call.stream(self.session);
+        let mut parties = stream
+            .into_iter()
+            .flat_map(|stream| stream.remotes.iter().flatten());
+        parties.any(|party| party.secure)
     }
 }
 

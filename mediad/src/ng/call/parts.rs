@@ -49,6 +49,8 @@ pub(in crate::ng) struct Branch {
     pub(in crate::ng) wanted: [Wanted; 2],
     /// Its party A only sends, to those who subscribe to it.
     pub(in crate::ng) is_published: bool,
+    /// A party of it is in no recording.
+    pub(in crate::ng) excluded: bool,
     /// Of the last offer: whose, what was said of RTCP, and whether the call is recorded.
     pub(in crate::ng) offer: Offer,
     /// What streams that are gone have carried.

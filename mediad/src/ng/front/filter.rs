@@ -98,6 +98,10 @@ impl Front {
             }
         }
         if let Some(echo) = options.echo {
+            // The last word counts.
+            if options.drop_traffic.is_none() {
+                call.wanted.dropped = false;
+            }
             let hears = [
                 (side, echo != Echo::Forward),
                 (side.other(), echo != Echo::Backward),

@@ -1,13 +1,12 @@
 //! Listeners stay with their parties, wherever offers and answers lead those.
 
-use control::media::{SessionId, Side, Unmonitor};
+use control::media::{SessionId, Side};
 use ng::{Options, made::Sketch};
 use tracing::warn;
 
 use super::{Front, subscribe::can_be_overheard};
 use crate::ng::{
     call::{Call, index},
-    engine,
     subscription::Source,
 };
 
@@ -16,6 +15,7 @@ impl Front {
     /// numbers. The call goes on where one of them cannot.
     pub(super) async fn follow(&self, call: &mut Call, options: &mut Options) {
         for at in 0..call.subscriptions.len() {
+            let number = call.subscriptions[at].number;
             for index in 0..call.subscriptions[at].sources.len() {
                 let subscription = &call.subscriptions[at];
                 let before = &subscription.sources[index];
@@ -24,6 +24,11 @@ impl Front {
                     (source.session, source.side, source.gone) = (session, side, false);
                 }
                 source.types = source.types(call);
+                if source.is_misnumbered(call) {
+                    let tag = String::from_utf8_lossy(&subscription.tag);
+                    let why = "it hears SRTP by other numbers than its answer has";
+                    options.warn(format!("{tag} should be offered the party anew: {why}"));
+                }
                 let has_moved = source.session != before.session;
                 if source.gone || (!has_moved && source.types == before.types) {
                     continue;
@@ -36,19 +41,13 @@ impl Front {
                         continue;
                     }
                 }
-                let left = Unmonitor {
-                    id: before.session,
-                    of: before.side,
-                    number: subscription.number,
-                };
-                if has_moved
-                    && !before.gone
-                    && let Err(error) = engine::unmonitor(&self.media, left).await
-                    && !error.is_gone()
-                {
-                    warn!(%error, "a listener's former ports stay open until the session ends");
-                }
-                call.subscriptions[at].sources[index] = source;
+                let left = (has_moved && !before.gone).then(|| before.left_by(number));
+                let subscription = &mut call.subscriptions[at];
+                subscription.sources[index] = source;
+                subscription.left.extend(left);
+            }
+            if let Err(error) = self.let_go(&mut call.subscriptions[at]).await {
+                warn!(%error, "a listener hears a party twice until the call's next offer or answer");
             }
         }
     }

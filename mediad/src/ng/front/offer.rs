@@ -1,6 +1,6 @@
 //! Offers and answers.
 
-use std::{net::IpAddr, time::Instant};
+use std::{borrow::Cow, net::IpAddr, time::Instant};
 
 use control::media::{Family, Handling, Remote, Side};
 use ng::{Dictionary, Options, Request, Value, description, dictionary, made::Sketch, options};
@@ -18,12 +18,11 @@ use crate::ng::{
 
 impl Front {
     pub(super) async fn offer(&self, request: &Request) -> Answer {
-        let removed = options::removed_media(request)?;
-        let body = &*description::without(need_sdp(request)?, &removed);
-        let sdp = Sdp::parse(body)?;
+        let body = described(request)?;
+        let sdp = Sdp::parse(&body)?;
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let options = options(request, &sdp)?;
-        if let Some(answer) = self.looped(body, &sdp, &options) {
+        if let Some(answer) = self.looped(&body, &sdp, &options) {
             return Ok(answer);
         }
         let remotes = remotes(&sdp, instead(&options))?;
@@ -84,6 +83,7 @@ impl Front {
                 ..self.handling()
             });
         }
+        branch.excluded |= options.exclude_recording;
         let treated = branch.treat(side, &options);
         let media = sdp.media();
         let mut gone = Vec::new();
@@ -159,12 +159,12 @@ impl Front {
     }
 
     pub(super) async fn take_answer(&self, request: &Request) -> Answer {
-        let body = need_sdp(request)?;
-        let sdp = Sdp::parse(body)?;
+        let body = described(request)?;
+        let sdp = Sdp::parse(&body)?;
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let to = request.need("to-tag")?;
         let mut options = options(request, &sdp)?;
-        if let Some(answer) = self.looped(body, &sdp, &options) {
+        if let Some(answer) = self.looped(&body, &sdp, &options) {
             return Ok(answer);
         }
         let remotes = remotes(&sdp, instead(&options))?;
@@ -189,6 +189,7 @@ impl Front {
             branch.answer(to);
         }
         let words = branch.offer.mux.with(options.mux);
+        branch.excluded |= options.exclude_recording;
         let treated = branch.treat(offerer.other(), &options);
         let media = sdp.media();
         for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
@@ -333,10 +334,12 @@ pub(super) fn options(request: &Request, sdp: &Sdp<'_>) -> Result<Options, Refus
     Ok(options)
 }
 
-pub(super) fn need_sdp(request: &Request) -> Result<&[u8], Refusal> {
-    request
-        .text("sdp")
-        .ok_or_else(|| Refusal::Other("No SDP body in message".to_owned()))
+/// The SDP of a request, without the media that it wants removed.
+pub(super) fn described(request: &Request) -> Result<Cow<'_, [u8]>, Refusal> {
+    let removed = options::removed_media(request)?;
+    let body = request.text("sdp");
+    let body = body.ok_or_else(|| Refusal::Other("No SDP body in message".to_owned()))?;
+    Ok(description::without(body, &removed))
 }
 
 pub(super) fn instead(options: &Options) -> Option<IpAddr> {

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{
     Answer, Front, Refusal,
-    offer::{BRANCHES, family, instead, label, need_sdp, options},
+    offer::{BRANCHES, described, family, instead, label, options},
     shown::warn_of,
     subscribe::can_be_overheard,
     treat,
@@ -22,7 +22,8 @@ use crate::ng::{
 impl Front {
     /// Takes what a party describes, and answers with one codec of each stream.
     pub(super) async fn publish(&self, request: &Request) -> Answer {
-        let sdp = Sdp::parse(need_sdp(request)?)?;
+        let body = described(request)?;
+        let sdp = Sdp::parse(&body)?;
         let (id, from) = (request.need("call-id")?, request.need("from-tag")?);
         let begun = self.calls.get_or_begin(id, from).await;
         let mut call = begun.ok_or(Refusal::TooManyCalls)?;
@@ -69,6 +70,7 @@ impl Front {
         let filters = call.wanted(&call.branches[at]).map(Wanted::filter);
         let branch = &mut call.branches[at];
         branch.is_published = true;
+        branch.excluded |= options.exclude_recording;
         if branch.streams.is_empty() {
             branch.handling = filters.map(|filter| Handling {
                 filter,
@@ -79,6 +81,8 @@ impl Front {
         let media = sdp.media();
         branch.make_room(remotes.len());
         let (mut sections, mut shown, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        // What was recorded goes on in another file.
+        let mut recorded = options.record.then_some(format);
         let told: Result<(), Refusal> = async {
             for ((slot, remote), media) in branch.streams.iter_mut().zip(remotes).zip(&media) {
                 let accepted = made::Sketch::of_one(media, &options.codecs.accept);
@@ -92,7 +96,10 @@ impl Front {
                 let own = Family::of(&remote.rtp);
                 let wanted = options.family.map_or(own, family);
                 let before = slot.take_if(|old| old.families()[0] != own);
-                gone.extend(before.map(|old| old.session.id));
+                if let Some(old) = before {
+                    gone.push(old.session.id);
+                    recorded = recorded.or(old.recorded);
+                }
                 let session = match slot.as_ref() {
                     Some(stream) => {
                         let pair = [Some(remote.clone()), None];
@@ -147,7 +154,7 @@ impl Front {
         let face = &mut call.party_at(at, Side::A).face;
         let body = description::finish(&made, &raw, &options, &shown, face, None);
         let mut answer = dictionary([("sdp", Value::Text(body))]);
-        if options.record {
+        if let Some(format) = recorded {
             match self.record_branch(&mut call.branches[at], id, format).await {
                 Ok(files) => {
                     answer.insert(b"recordings".to_vec(), Value::List(files));

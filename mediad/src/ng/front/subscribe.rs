@@ -1,20 +1,21 @@
 //! Who hears parties of a call beside the others: recorders, supervisors.
 
-use control::media::{Family, Local, Monitor, Side, Unmonitor};
+use control::media::{Family, Local, Monitor, Side};
 use ng::{
     Dictionary, Options, Request, Value, description, dictionary,
     made::{self, Sketch},
+    options::removed_media,
 };
 use sip::sdp::Sdp;
 
 use super::{
     Answer, Front, Refusal,
     filter::{all, named},
-    offer::{family, need_sdp, options},
+    offer::{described, family, options},
     shown::{local, warn_of},
 };
 use crate::ng::{
-    call::{Call, index},
+    call::{Call, Stream, index},
     engine::{self, EngineError},
     remote::remotes,
     subscription::{Source, Subscription},
@@ -40,6 +41,7 @@ impl Front {
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
         let call = &mut *call;
         let parties = heard(call, request)?;
+        let removed = removed_media(request)?;
         let tag = match request.text("to-tag") {
             Some(tag) => tag.to_vec(),
             None => format!("{:016x}", rand::random::<u64>()).into_bytes(),
@@ -59,6 +61,7 @@ impl Front {
             face: description::Face::default(),
             interface: None,
             sources: Vec::new(),
+            left: Vec::new(),
         });
         let named = request
             .text("set-label")
@@ -67,14 +70,15 @@ impl Front {
             subscription.label = Some(label.to_vec());
         }
         subscription.interface = options.interfaces[0].clone();
-        let begun = self.hear(call, &mut subscription, &parties, &options).await;
+        let wanted = (&options, removed.as_slice());
+        let begun = self.hear(call, &mut subscription, &parties, wanted).await;
         let body = match begun {
             Ok(()) => offered(call, request, &mut subscription, &mut options),
             Err(error) => Err(error),
         };
         let Ok(body) = body else {
             // Nobody knows of what was made.
-            self.hear_no_more(&subscription).await?;
+            self.hear_no_more(&mut subscription).await?;
             return body.map(|_| Dictionary::new());
         };
         let tags = subscription.heard();
@@ -93,13 +97,13 @@ impl Front {
         Ok(answer)
     }
 
-    /// Has the engine open ports for what is heard of these parties.
+    /// Has the engine open ports for what is heard of these parties, but for media of these kinds.
     async fn hear(
         &self,
         call: &Call,
         subscription: &mut Subscription,
         parties: &[(u32, Side)],
-        options: &Options,
+        (options, removed): (&Options, &[String]),
     ) -> Result<(), Refusal> {
         for (number, side) in parties {
             let mut branches = call.branches.iter();
@@ -108,7 +112,9 @@ impl Front {
             };
             let tag = call.party(branch, *side).tag.clone().unwrap_or_default();
             for (at, stream) in branch.streams.iter().enumerate() {
-                let Some(stream) = stream.as_ref().filter(|stream| stream.refused.is_none()) else {
+                let is_heard =
+                    |stream: &&Stream| stream.refused.is_none() && !removed.contains(&stream.kind);
+                let Some(stream) = stream.as_ref().filter(is_heard) else {
                     continue;
                 };
                 // Before its party has said what it speaks there is nothing to offer.
@@ -162,8 +168,8 @@ impl Front {
     pub(super) async fn subscribed(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
         let tag = request.need("to-tag")?;
-        let body = need_sdp(request)?;
-        let sdp = Sdp::parse(body)?;
+        let body = described(request)?;
+        let sdp = Sdp::parse(&body)?;
         let mut options = options(request, &sdp)?;
         let remotes = remotes(&sdp, super::offer::instead(&options))?;
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
@@ -193,8 +199,7 @@ impl Front {
             source.to = remote.map(|remote| [remote.rtp, remote.rtcp]);
             source.answered = Some(answered);
             source.types = source.types(call);
-            let is_srtp = call.sketch(source).is_some_and(|sketch| sketch.is_secure());
-            if is_srtp && !source.types.is_empty() {
+            if source.is_misnumbered(call) {
                 let why = "the answer numbers formats otherwise than the offer, and mediad has no keys to change SRTP";
                 return Err(Refusal::Other(why.to_owned()));
             }
@@ -252,24 +257,39 @@ impl Front {
             return Ok(None);
         };
         let mut subscription = call.subscriptions.remove(at);
-        self.hear_no_more(&subscription).await?;
-        subscription.sources.clear();
-        Ok(Some(subscription))
+        match self.hear_no_more(&mut subscription).await {
+            Ok(()) => Ok(Some(subscription)),
+            Err(error) => {
+                // Who asks again is heard again.
+                call.subscriptions.insert(at, subscription);
+                Err(error)
+            }
+        }
     }
 
-    async fn hear_no_more(&self, subscription: &Subscription) -> Result<(), Refusal> {
-        for source in subscription.sources.iter().filter(|source| !source.gone) {
-            let monitor = Unmonitor {
-                id: source.session,
-                of: source.side,
-                number: subscription.number,
-            };
-            match engine::unmonitor(&self.media, monitor).await {
-                Err(error) if !error.is_gone() => return Err(error.into()),
+    async fn hear_no_more(&self, subscription: &mut Subscription) -> Result<(), Refusal> {
+        let number = subscription.number;
+        let sources = subscription.sources.drain(..);
+        let left = sources
+            .filter(|source| !source.gone)
+            .map(|source| source.left_by(number));
+        subscription.left.extend(left);
+        self.let_go(subscription).await.map_err(Refusal::from)
+    }
+
+    /// Tells the engine of all that is to be heard no longer. What it could not be told of stays for another time.
+    pub(super) async fn let_go(&self, subscription: &mut Subscription) -> Result<(), EngineError> {
+        let mut failed = None;
+        for left in std::mem::take(&mut subscription.left) {
+            match engine::unmonitor(&self.media, left).await {
+                Err(error) if !error.is_gone() => {
+                    subscription.left.push(left);
+                    failed = failed.or(Some(error));
+                }
                 _ => {}
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

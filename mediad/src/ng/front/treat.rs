@@ -103,6 +103,10 @@ impl Front {
         id: &[u8],
         format: RecordFormat,
     ) -> Result<Vec<Value>, Refusal> {
+        if branch.excluded {
+            let why = "a party is excluded by 'exclude-recording', and a call is recorded whole";
+            return Err(Refusal::Other(why.to_owned()));
+        }
         let mut files = Vec::new();
         for (at, stream) in branch.streams.iter_mut().enumerate() {
             let Some(stream) = stream.as_mut().filter(|stream| stream.kind == "audio") else {

@@ -1,6 +1,6 @@
 //! What of the parties' media is handed on, and what they hear else.
 
-use super::bed::{Bed, Party, at, number, text};
+use super::bed::{Bed, Party, at, number, quoted, text};
 
 fn ask(command: &str, more: &str) -> String {
     format!("{{\"command\":\"{command}\",\"call-id\":\"c\"{more}}}")
@@ -85,6 +85,90 @@ async fn what_is_wanted_holds_for_who_comes_later() {
     a.press(1, for_a);
     a.send(for_a);
     assert_eq!(b.hears(), Some(8), "keys are held back still");
+}
+
+#[tokio::test]
+async fn an_echo_ends_what_was_dropped_before() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let [for_a, _] = bed.call("c", &a, &b).await;
+    let again = "\"call-id\":\"c\",\"from-tag\":\"a\",\"to-tag\":\"b\"";
+    let blackhole = format!("{again},\"media-echo\":\"blackhole\"");
+    bed.sdp("offer", &blackhole, &a.sdp("")).await;
+    assert!(!a.reaches(for_a, &b));
+    let echo = format!("{again},\"media-echo\":\"backwards\"");
+    bed.sdp("offer", &echo, &a.sdp("")).await;
+    assert!(a.reaches(for_a, &a), "nothing came back");
+    // The other party was sent nothing.
+    let query = bed.done(&ask("query", "")).await;
+    assert_eq!(
+        number(&query, "tags/b/medias/0/streams/0/egress SSRCs/0/packets"),
+        0
+    );
+}
+
+#[tokio::test]
+async fn an_echo_has_the_numbers_of_who_hears_it() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let phone = |party: &Party, keys: u8| {
+        let sdp = party.sdp("").replace("8 0 101", &format!("8 {keys}"));
+        sdp.replace("101 telephone", &format!("{keys} telephone"))
+    };
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let echo = format!("{tags},\"media-echo\":\"backwards\"");
+    bed.sdp("offer", &echo, &phone(&a, 101)).await;
+    let answered = format!("{tags},\"to-tag\":\"b\"");
+    let (_, for_a) = bed.sdp("answer", &answered, &phone(&b, 96)).await;
+    for sent in [96, 101] {
+        a.press_as(sent, 5, for_a);
+        assert_eq!(a.hears(), Some(101));
+    }
+}
+
+#[tokio::test]
+async fn media_is_removed_of_answers_too() {
+    let (bed, a, b) = (Bed::new().await, Party::new(), Party::new());
+    let video = |port: u16| format!("m=video {port} RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n");
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let (for_b, _) = bed.sdp("offer", tags, &a.sdp(&video(4_000))).await;
+    assert!(!for_b.contains("m=video 0 "), "{for_b}");
+    let removed =
+        format!("{tags},\"to-tag\":\"b\",\"rtpp-flags\":\"sdp-media-remove=[video image]\"");
+    let (for_a, at) = bed.sdp("answer", &removed, &b.sdp(&video(4_002))).await;
+    assert!(for_a.contains("m=video 0 "), "{for_a}");
+    assert!(a.reaches(at, &b));
+    let publish = format!(
+        "\"from-tag\":\"p\",\"sdp-media-remove\":[\"video\"],\"sdp\":{}",
+        quoted(&a.sdp(&video(4_000)))
+    );
+    let body = format!("{{\"command\":\"publish\",\"call-id\":\"p\",{publish}}}");
+    let sdp = text(&bed.done(&body).await, "sdp");
+    assert!(sdp.contains("m=video 0 "), "{sdp}");
+}
+
+#[tokio::test]
+async fn who_is_excluded_is_in_no_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("recordings = \"{}\"", folder.path().display());
+    let (bed, a, b) = (Bed::with(&more).await, Party::new(), Party::new());
+    let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+    let excluded = format!("{tags},\"record-call\":\"yes\",\"flags\":[\"exclude recording\"]");
+    bed.sdp("offer", &excluded, &a.sdp("")).await;
+    let answer = format!("{tags},\"to-tag\":\"b\",\"sdp\":{}", quoted(&b.sdp("")));
+    let answer = bed
+        .done(&format!("{{\"command\":\"answer\",{answer}}}"))
+        .await;
+    assert!(
+        text(&answer, "warning").contains("exclude-recording"),
+        "{answer:?}"
+    );
+    let error = bed.refused(&ask("start recording", "")).await;
+    assert!(error.contains("exclude-recording"), "{error}");
+    let is_recording = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().starts_with("ng-")
+    };
+    let mut files = std::fs::read_dir(folder.path()).unwrap();
+    assert!(!files.any(is_recording));
 }
 
 #[tokio::test]
@@ -257,7 +341,7 @@ async fn reports_are_made_where_that_is_asked_for() {
 #[tokio::test]
 async fn a_client_that_knows_the_word_is_told_of_load() {
     let (bed, a) = (Bed::new().await, Party::new());
-    let sdp = super::bed::quoted(&a.sdp(""));
+    let sdp = quoted(&a.sdp(""));
     let offer = |id: usize| {
         format!(
             "{{\"command\":\"offer\",\"call-id\":\"{id}\",\"from-tag\":\"a\",\"supports\":[\"load limit\"],\"sdp\":{sdp}}}"
@@ -364,7 +448,7 @@ async fn a_party_hears_itself_until_traffic_is_to_flow() {
     let error = bed
         .refused(&format!(
             "{{\"command\":\"offer\",{both},\"sdp\":{}}}",
-            super::bed::quoted(&secret)
+            quoted(&secret)
         ))
         .await;
     assert!(error.starts_with("media-echo: "), "{error}");

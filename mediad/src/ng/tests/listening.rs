@@ -309,6 +309,46 @@ async fn a_listener_hears_formats_by_its_own_numbers() {
 }
 
 #[tokio::test]
+async fn of_srtp_nothing_is_changed_for_a_listener() {
+    let key =
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
+    for profile in ["RTP/SAVP", "RTP/AVP"] {
+        let (bed, a, b, ear) = (Bed::new().await, Party::new(), Party::new(), Party::new());
+        let phone = |party: &Party, keys: u8| {
+            let sdp = party.sdp(key).replace("8 0 101", &format!("8 {keys}"));
+            let sdp = sdp.replace("101 telephone", &format!("{keys} telephone"));
+            sdp.replace("RTP/AVP", profile)
+        };
+        let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
+        bed.sdp("offer", tags, &phone(&a, 101)).await;
+        let answered = format!("{tags},\"to-tag\":\"b\"");
+        let (_, for_a) = bed.sdp("answer", &answered, &phone(&b, 96)).await;
+        let subscribe = ask("subscribe request", "\"from-tag\":\"a\",\"to-tag\":\"s\"");
+        bed.done(&subscribe).await;
+        let answer = |keys| format!("\"to-tag\":\"s\",\"sdp\":{}", quoted(&phone(&ear, keys)));
+        let error = bed.refused(&ask("subscribe answer", &answer(120))).await;
+        assert!(error.contains("no keys to change SRTP"), "{error}");
+        bed.done(&ask("subscribe answer", &answer(96))).await;
+        // As they come, whatever number that is.
+        for sent in [96, 101] {
+            a.press_as(sent, 5, for_a);
+            assert_eq!(ear.hears(), Some(sent));
+        }
+        bed.sdp("offer", &answered, &phone(&a, 101)).await;
+        let again = format!("{answered},\"sdp\":{}", quoted(&phone(&b, 97)));
+        let warned = bed
+            .done(&format!("{{\"command\":\"answer\",{again}}}"))
+            .await;
+        assert!(
+            text(&warned, "warning").contains("other numbers"),
+            "{warned:?}"
+        );
+        a.press_as(97, 5, for_a);
+        assert_eq!(ear.hears(), Some(97));
+    }
+}
+
+#[tokio::test]
 async fn a_listener_follows_its_party_to_the_branch_that_answers() {
     let (bed, a, b, ear) = (Bed::new().await, Party::new(), Party::new(), Party::new());
     let tags = "\"call-id\":\"c\",\"from-tag\":\"a\"";
@@ -384,6 +424,12 @@ async fn who_publishes_is_recorded_and_dropped_as_others_are() {
         ))
         .await;
     assert!(error.contains("media-echo=both"), "{error}");
+    // Who comes back with another family is recorded on, without a word of it.
+    let other = quoted(&Party::new_v6().sdp_v6());
+    let moved = format!("\"from-tag\":\"p\",\"sdp\":{other}");
+    let moved = bed.done(&ask("publish", &moved)).await;
+    let next = at(&moved, "recordings/0").text().unwrap();
+    assert_ne!(next, file.as_bytes());
     bed.done(&ask("delete", "\"from-tag\":\"p\"")).await;
     // The file is whole once its session is gone; another thread closes it.
     let path = folder.path().join(&file);
