@@ -110,7 +110,7 @@ fn a_reload_takes_routes_over_keeps_calls_and_refuses_what_is_wrong() {
         "{said}"
     );
     assert!(
-        said.contains("needs a restart: sip.t1, media.shards\n"),
+        said.contains("needs a restart of the node: sip.t1, media.shards\n"),
         "{said}"
     );
     // mediad has read it too.
@@ -260,10 +260,20 @@ fn users_come_and_go_while_the_node_runs() {
 #[test]
 fn a_second_node_in_the_same_place_says_what_is_in_its_way() {
     let node = Node::start();
-    let second = node.ask(&["run"]);
-    assert_eq!(second.status.code(), Some(1), "{}", output(&second));
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains("served by another process"), "{said}");
+    // The same file twice, and another file with the same folder.
+    let text = fs::read_to_string(node.path()).unwrap();
+    let other = text.replace(&format!(":{}", node.sip), &format!(":{}", free_port()));
+    let path = node.dir.path().join("other.toml");
+    fs::write(&path, other).unwrap();
+    for (path, part) in [
+        (node.path(), "Address already in use"),
+        (path, "served by another process"),
+    ] {
+        let second = tandem(["run", "--config"]).arg(path).output().unwrap();
+        assert_eq!(second.status.code(), Some(1), "{}", output(&second));
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(said.contains(part), "{part}: {said}");
+    }
     assert!(
         node.ask(&["status"]).status.success(),
         "the first one is unharmed"
