@@ -58,7 +58,7 @@ pub struct Plan {
 /// Runs both relays in turn, `plan.rounds` times. `programs` is the folder with mediad; `told` hears what is being done.
 ///
 /// # Errors
-/// A relay is missing or fails; packets that are lost are figures, and no error.
+/// A relay is missing, fails, or does not even carry one call; packets that are lost are figures, and no error.
 pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
     media::raise_limits();
     let mut report = Report::new(plan, Machine::now());
@@ -85,6 +85,13 @@ pub fn run(plan: Plan, programs: &Path, told: &mut dyn FnMut(&str)) -> Result<Re
                     plan.rounds
                 ));
             })?;
+            // No ratio to such a turn says anything, and what is wrong is not how much the relay carries.
+            if figures.calls == 0 {
+                let said = relay.output();
+                return Err(BenchError::Run(format!(
+                    "{name} did not carry one call; run it again on a quieter machine. It said:\n{said}"
+                )));
+            }
             // The next turn begins below where this one ended.
             *start = (figures.calls * 4 / 5).max(1);
             report.add(round, subject, figures);

@@ -163,6 +163,14 @@ impl Running {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// What it has written to its log.
+    pub(crate) fn output(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::output)
+            .unwrap_or_default()
+    }
+
     pub(crate) fn ng(&self) -> Option<SocketAddr> {
         self.process.as_ref().and_then(|_| NG.parse().ok())
     }
