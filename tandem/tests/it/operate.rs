@@ -157,7 +157,7 @@ fn a_reload_takes_routes_over_keeps_calls_and_refuses_what_is_wrong() {
     assert_eq!(ended.status.code(), Some(0));
     let log = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(
-        log.contains("needs a restart") && log.contains("keys=\"sip.t1 media.shards\""),
+        log.contains("takes effect with a restart of the node: sip.t1, media.shards"),
         "{log}"
     );
 }
