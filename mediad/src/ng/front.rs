@@ -7,6 +7,7 @@ mod offer;
 mod play;
 mod publish;
 mod query;
+mod refused;
 mod shown;
 mod ssrc;
 mod statistics;
@@ -27,9 +28,9 @@ use control::{
 use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary, verbs};
 use prometheus::IntCounterVec;
 use tokio::sync::watch::Receiver;
-use tracing::{info, warn};
+use tracing::info;
 
-use self::{filter::Change, statistics::Counts};
+use self::{filter::Change, refused::Refusals, statistics::Counts};
 use super::{
     call::{Totals, UnknownTags},
     calls::Calls,
@@ -46,6 +47,7 @@ pub(super) struct Front {
     calls: Calls,
     requests: IntCounterVec,
     counts: Counts,
+    refused: Refusals,
     started: Instant,
     /// As it is now.
     config: Receiver<config::Media>,
@@ -133,6 +135,7 @@ impl Front {
             calls: Calls::new(ports + SPARE_CALLS),
             requests,
             counts: Counts::default(),
+            refused: Refusals::default(),
             started: Instant::now(),
             config,
             mark: format!("{:012x}", rand::random::<u64>() >> 16),
@@ -166,16 +169,19 @@ impl Front {
                 let result = self.dispatch(&request).await;
                 self.counts
                     .note(request.command, begun.elapsed(), result.is_err());
-                (request.command.name(), result)
+                (Some(request.command.name()), result)
             }
             Err(error) => {
                 self.counts.note(Command::Unknown, begun.elapsed(), true);
-                ("none", Err(error.into()))
+                (None, Err(error.into()))
             }
         };
-        self.count(name, if result.is_ok() { "ok" } else { "error" });
+        self.count(
+            name.unwrap_or("none"),
+            if result.is_ok() { "ok" } else { "error" },
+        );
         let answer = result.unwrap_or_else(|refusal| {
-            warn!(command = name, reason = %refusal, "refused an NG request");
+            self.refused.say(name, &refusal);
             // A proxy that hears of a limit asks its next engine.
             let [result, reason] = match &refusal {
                 Refusal::LoadLimit(_) => ["load limit", "message"],

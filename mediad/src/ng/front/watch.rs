@@ -63,6 +63,7 @@ impl Front {
         loop {
             tick.tick().await;
             self.delete_due().await;
+            self.refused.sum_up();
         }
     }
 
