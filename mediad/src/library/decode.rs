@@ -30,6 +30,11 @@ pub(super) fn clip(kind: Option<&str>, bytes: &[u8]) -> Result<(Vec<i16>, u32), 
     Ok((samples, rate))
 }
 
+/// Whether a file that begins so is worth to be decoded.
+pub(super) fn is_known(head: &[u8]) -> bool {
+    (is_riff(head) && head.get(8..12) == Some(b"WAVE")) || nanomp3::detect(head)
+}
+
 fn is_riff(bytes: &[u8]) -> bool {
     matches!(bytes.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"))
 }

@@ -13,6 +13,7 @@ use std::{
 use super::{
     LARGEST,
     cache::{Origin, Until},
+    decode,
     public::{self, Resolver},
 };
 use control::{config::Cidr, media::AudioTrouble};
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MOST_REDIRECTIONS: usize = 5;
 /// No answer is taken for fresh for longer: a year (RFC 9111 section 1.2.2 has no need of more).
 const MOST_AGE: u64 = 31_536_000;
+/// Of a file, what is looked at to know audio, in octets: as much as a decoder looks at.
+const HEAD: u64 = 16 << 10;
 
 /// What was fetched or said.
 #[derive(Debug)]
@@ -190,6 +193,20 @@ pub(super) async fn file(
     });
     let read = read.await.unwrap_or_else(|error| Err(error.to_string()));
     read.map_err(|why| AudioTrouble::Fetch(format!("{path}: {why}")))
+}
+
+/// Whether a file of this machine begins as audio that can be played. It blocks.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_audio(path: &str) -> std::io::Result<bool> {
+    // A pipe would be waited for without end.
+    if !fs::metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(decode::is_known(&head))
 }
 
 fn read(path: &str, known: Option<&Origin>) -> Result<(Origin, Option<Vec<u8>>), String> {

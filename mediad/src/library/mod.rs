@@ -23,7 +23,7 @@ use futures_util::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use fetch::{client, told};
+pub(crate) use fetch::{client, is_audio, told};
 pub(crate) use public::may;
 
 use cache::{Cache, Origin};

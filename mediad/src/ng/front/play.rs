@@ -1,5 +1,7 @@
 //! Files that parties of a call hear.
 
+use std::io;
+
 use control::media::{Audio, Play, Side, VoiceOrder};
 use ng::{Dictionary, Request};
 
@@ -7,9 +9,12 @@ use super::{
     Answer, Front, Refusal,
     filter::{all, named},
 };
-use crate::ng::{
-    call::{Call, Stream, index},
-    engine,
+use crate::{
+    library,
+    ng::{
+        call::{Call, Stream, index},
+        engine,
+    },
 };
 
 /// Rounds that a request may want at most.
@@ -119,15 +124,16 @@ fn takes(stream: &Stream, side: Side) -> bool {
     })
 }
 
-/// The file that a request wants played, which can be read.
+/// The file that a request wants played, which can be read and begins as audio does.
 async fn file(request: &Request) -> Result<String, Refusal> {
-    let other = |why: String| Err(Refusal::Other(why));
     let file = String::from_utf8_lossy(request.need("file")?).into_owned();
     let path = file.clone();
-    let found = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await;
-    match found.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-        Ok(found) if found.is_file() => Ok(file),
-        Ok(_) => other(format!("file {file}: it is no file")),
-        Err(error) => other(format!("file {file}: {error}")),
-    }
+    let found = tokio::task::spawn_blocking(move || library::is_audio(&path)).await;
+    let why = match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(true) => return Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => error.to_string(),
+        // A client learns nothing of files that are no audio.
+        Ok(false) | Err(_) => "it is no file that mediad can read and play: write one in WAV or MP3".to_owned(),
+    };
+    Err(Refusal::Other(format!("file {file}: {why}")))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use control::{
     Notice,
-    media::{Event, SessionId},
+    media::{AudioTrouble, Event, SessionId, VoiceEvent},
 };
 use tokio::{sync::broadcast::error::RecvError, time::MissedTickBehavior};
 use tracing::warn;
@@ -38,12 +38,16 @@ impl Front {
         tokio::join!(self.listen(), self.look(), self.carry_out());
     }
 
-    /// Hears of sessions that have gone silent.
+    /// Hears of sessions that have gone silent, and of what they could not play.
     async fn listen(&self) {
         let mut notices = self.media.notices();
         loop {
             match notices.recv().await {
                 Ok(Notice::Event(Event::Timeout { id, .. })) => self.end_silent(id).await,
+                Ok(Notice::Event(Event::Voice {
+                    id,
+                    event: VoiceEvent::Played { result: Err(why), .. },
+                })) => self.not_played(id, &why),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     warn!(
@@ -54,6 +58,20 @@ impl Front {
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// A file could not be played, of which its client had the answer already.
+    fn not_played(&self, session: SessionId, why: &AudioTrouble) {
+        // Those of applications are told to signaling.
+        let Some(call) = self.calls.of_session(session) else {
+            return;
+        };
+        let (AudioTrouble::Fetch(reason)
+        | AudioTrouble::Format(reason)
+        | AudioTrouble::Speech(reason)
+        | AudioTrouble::Engine(reason)) = why;
+        let call = String::from_utf8_lossy(&call);
+        warn!(%call, reason, "cannot play media to an NG call");
     }
 
     /// Does what was put off.

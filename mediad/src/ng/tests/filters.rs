@@ -266,10 +266,21 @@ async fn a_file_is_played_to_a_party_until_it_is_stopped() {
         assert_eq!(packets, 3, "{part}");
     }
     assert!(a.reaches(for_a, &b));
+    let text = folder.path().join("words.wav");
+    std::fs::write(&text, "no audio at all\n".repeat(100)).unwrap();
+    let (text, folder) = (text.display(), folder.path().display());
     for (wrong, why) in [
         (
             ",\"from-tag\":\"b\",\"file\":\"/nowhere\"",
             "file /nowhere: ",
+        ),
+        (
+            &format!(",\"from-tag\":\"b\",\"file\":\"{text}\""),
+            &format!("file {text}: it is no file that mediad can read and play"),
+        ),
+        (
+            &format!(",\"from-tag\":\"b\",\"file\":\"{folder}\""),
+            &format!("file {folder}: it is no file that mediad can read and play"),
         ),
         (
             ",\"from-tag\":\"b\",\"blob\":\"RIFF\"",
