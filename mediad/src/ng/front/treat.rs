@@ -56,8 +56,19 @@ impl Front {
     /// Records a call's streams, a file each, or goes on after a pause.
     pub(super) async fn start_recording(&self, request: &Request) -> Answer {
         let id = request.need("call-id")?;
-        let format = format(request)?;
+        let asked = format(request)?;
         let mut call = self.calls.get(id).await.ok_or(Refusal::UnknownCall)?;
+        let mut streams = call.branches.iter().flat_map(|branch| &branch.streams);
+        let format = match streams.find_map(|stream| stream.as_ref()?.recorded) {
+            // A file goes on as it has begun.
+            Some(on) if on != asked && request.text("recording-method").is_some() => {
+                let method = method(on);
+                let why = format!("a {method} recording is on: stop it first");
+                return Err(Refusal::Other(why));
+            }
+            Some(on) => on,
+            None => asked,
+        };
         let mut files = Vec::new();
         for branch in &mut call.branches {
             files.extend(self.record_branch(branch, id, format).await?);
@@ -137,6 +148,13 @@ pub(super) fn format(request: &Request) -> Result<RecordFormat, Refusal> {
             let why = "mediad writes wav (the offerer left and the answerer right) and pcap";
             Err(Refusal::Other(format!("recording-method={method}: {why}")))
         }
+    }
+}
+
+const fn method(format: RecordFormat) -> &'static str {
+    match format {
+        RecordFormat::Wav => "wav",
+        RecordFormat::Pcap => "pcap",
     }
 }
 

@@ -144,6 +144,12 @@ async fn packets_are_recorded_and_a_pause_keeps_none() {
     };
     let started = file(&bed.done(&say("start recording")).await);
     assert!(started.ends_with(".pcap"), "{started}");
+    // Another kind of file would have to be another recording.
+    let other = say("start recording").replace("pcap", "wav");
+    let error = bed.refused(&other).await;
+    assert_eq!(error, "a pcap recording is on: stop it first");
+    let unsaid = bed.done(r#"{"command":"start recording","call-id":"c"}"#);
+    assert_eq!(file(&unsaid.await), started);
     assert!(a.reaches(for_a, &b));
     bed.done(&say("pause recording")).await;
     assert!((0..5).all(|_| a.reaches(for_a, &b)));
