@@ -88,6 +88,13 @@ impl Framer {
         rest.iter().all(|byte| b"\r\n".contains(byte))
     }
 
+    /// The cookie of the message that is not whole, or cannot be read, and what there is of its body: no cookie where
+    /// there is none.
+    pub fn rest(&self) -> (&[u8], &[u8]) {
+        let rest = &self.bytes[self.start..];
+        split(rest).unwrap_or((b"", rest))
+    }
+
     /// The next message that is whole.
     ///
     /// # Errors
@@ -274,6 +281,10 @@ mod tests {
         assert!(in_bytes.bytes.is_empty());
     }
 
+    fn all_but_the_last(stream: &mut Framer) -> usize {
+        std::iter::from_fn(|| stream.next_frame().ok().flatten()).count()
+    }
+
     #[test]
     fn what_makes_no_sense_ends_the_stream() {
         let error = |bytes: &[u8]| {
@@ -284,6 +295,10 @@ mod tests {
         assert_eq!(error(b" d"), Err(FrameError::Cookie));
         assert_eq!(error(&[b'x'; 300]), Err(FrameError::Cookie));
         assert_eq!(error(b"1 ping"), Err(FrameError::Body));
+        let mut broken = Framer::default();
+        broken.push(b"1 d1:a1:ee\n22 {\"a\":{}}3 ping");
+        assert_eq!(all_but_the_last(&mut broken), 2);
+        assert_eq!(broken.rest(), (b"3".as_slice(), b"ping".as_slice()));
         assert_eq!(error(b"1 d-1:"), Err(FrameError::Body));
         assert_eq!(error(b"1 d999999999999999:"), Err(FrameError::TooLong));
         assert_eq!(error(b"1 d99999999999999999999999:"), Err(FrameError::Body));

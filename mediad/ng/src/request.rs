@@ -2,6 +2,7 @@
 
 use crate::{
     flags::READ,
+    frame::FrameError,
     keys,
     value::{DecodeError, Dictionary, Encoding, Value},
     words::Words,
@@ -21,6 +22,9 @@ pub enum RequestError {
     /// It cannot be read.
     #[error("Invalid NG data format: {0}")]
     Format(#[from] DecodeError),
+    /// There is no message that could be read.
+    #[error("Invalid NG data format: {0}")]
+    Frame(#[from] FrameError),
     /// It is no dictionary.
     #[error("Invalid NG data format: not a dictionary")]
     NotDictionary,

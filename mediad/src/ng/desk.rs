@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ng::{Cookies, Seen};
+use ng::{Cookies, Seen, frame::FrameError};
 use tokio::sync::Semaphore;
 
 use super::front::Front;
@@ -61,6 +61,18 @@ impl Desk {
     /// Notes that bytes came which are no message.
     pub(super) fn malformed(&self) {
         self.front.count("none", "malformed");
+    }
+
+    /// The same of a connection, where its client is told: the answer, with the `cookie` where there is one. `body` is
+    /// what stands in the place of the dictionary.
+    pub(super) fn unread(&self, cookie: &[u8], body: &[u8], error: FrameError) -> Vec<u8> {
+        self.malformed();
+        let mut answer = cookie.to_vec();
+        if !answer.is_empty() {
+            answer.push(b' ');
+        }
+        answer.extend(self.front.unread(body, error));
+        answer
     }
 
     /// Looks a cookie up, and notes it where it is new. Each client machine has its own.

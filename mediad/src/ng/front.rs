@@ -25,7 +25,10 @@ use control::{
     Client, config,
     media::{Handling, Media},
 };
-use ng::{Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary, verbs};
+use ng::{
+    Command, Dictionary, Encoding, Refused, Request, RequestError, Value, dictionary,
+    frame::FrameError, verbs,
+};
 use prometheus::IntCounterVec;
 use tokio::sync::watch::Receiver;
 use tracing::info;
@@ -192,9 +195,18 @@ impl Front {
                 (reason, Value::from_text(refusal.to_string())),
             ])
         });
-        let mut out = Vec::with_capacity(512);
-        encoding.encode(&Value::Dictionary(answer), &mut out);
-        out
+        encoded(encoding, answer)
+    }
+
+    /// The answer to what is no message, in the encoding that `body` looks like.
+    pub(super) fn unread(&self, body: &[u8], error: FrameError) -> Vec<u8> {
+        let refusal = Refusal::from(RequestError::from(error));
+        self.refused.say(None, &refusal);
+        let answer = dictionary([
+            ("result", Value::from_text("error")),
+            ("error-reason", Value::from_text(refusal.to_string())),
+        ]);
+        encoded(Encoding::of(body), answer)
     }
 
     /// Counts a request.
@@ -287,6 +299,12 @@ impl Front {
     fn order(&self) -> u64 {
         self.orders.fetch_add(1, Relaxed)
     }
+}
+
+fn encoded(encoding: Encoding, answer: Dictionary) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    encoding.encode(&Value::Dictionary(answer), &mut out);
+    out
 }
 
 /// What flows carried, in rtpengine's words.

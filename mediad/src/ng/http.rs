@@ -18,7 +18,7 @@ use axum::{
 use futures_util::{SinkExt, StreamExt};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ng::frame;
+use ng::frame::{self, FrameError};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -285,14 +285,14 @@ async fn messages(stream: TokioIo<hyper::upgrade::Upgraded>, client: &Client, de
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             Ok(Message::Close(_)) | Err(_) => return,
         };
-        let Some((cookie, body)) = frame::split(&bytes) else {
-            desk.malformed();
-            return;
+        let answer = match frame::split(&bytes) {
+            Some((cookie, body)) => {
+                let (cookie, body) = (cookie.to_vec(), body.to_vec());
+                desk.answer(client.address.ip(), cookie, body).await
+            }
+            None => Some(desk.unread(b"", &bytes, FrameError::Cookie)),
         };
-        let (cookie, body) = (cookie.to_vec(), body.to_vec());
-        let Some(answer) = desk.answer(client.address.ip(), cookie, body).await else {
-            return;
-        };
+        let Some(answer) = answer else { return };
         // As it was asked, where that can be: SDP need not be UTF-8.
         let answer = match is_text.then(|| String::from_utf8(answer.clone())) {
             Some(Ok(text)) => Message::text(text),

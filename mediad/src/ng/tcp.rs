@@ -24,6 +24,8 @@ const PIPELINE: usize = 256;
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for its first message, and for the rest of one that it has begun.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client whose bytes make no sense may go on before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
 /// A client that says nothing for so long is asked whether it is there, and then this often.
 const KEEPALIVE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(10)];
 /// Read at once, in bytes.
@@ -72,17 +74,21 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
     let mut working = FuturesUnordered::new();
     let mut buffer = vec![0; CHUNK];
     let mut open = true;
+    // What the client is told when all before that has its answer, and why.
+    let mut unread = None;
     // Until when a message has to be whole, while one is waited for.
     let mut until = Some(Instant::now() + PATIENCE);
     loop {
         let mut is_new = false;
-        while working.len() < PIPELINE {
+        while unread.is_none() && working.len() < PIPELINE {
             let frame = match frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
-                    desk.malformed();
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    let (cookie, body) = frames.rest();
+                    unread = Some((desk.unread(cookie, body, error), error));
+                    open = false;
+                    break;
                 }
             };
             is_new = true;
@@ -113,9 +119,18 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
                 // Who has said all it wants still hears the answers.
                 open = length > 0;
             }
-            else => return Ok(()),
+            else => break,
         }
     }
+    let Some((answer, error)) = unread else {
+        return Ok(());
+    };
+    timeout(WRITE_TIMEOUT, writer.write_all(&answer)).await??;
+    writer.shutdown().await?;
+    // What is unread when a connection is closed resets it, and the answer is lost.
+    let rest = async { while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
+    drop(timeout(LINGER, rest).await);
+    Err(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Lets the connection end whose client is there no more, so that it takes no room for ever.

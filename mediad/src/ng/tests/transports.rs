@@ -51,9 +51,12 @@ async fn a_connection_carries_messages_one_after_the_other() {
     let mut answers = vec![0; wanted.len()];
     stream.read_exact(&mut answers).await.unwrap();
     assert_eq!(answers, wanted);
-    // What makes no sense ends it, and no other.
-    stream.write_all(b"c4 nonsense").await.unwrap();
-    assert_eq!(stream.read(&mut answers).await.unwrap(), 0);
+    // What makes no sense ends it, and no other: once all before has its answer, and in words.
+    stream.write_all(b"c5 d7:command4:pingec4 nonsense").await.unwrap();
+    let mut last = String::new();
+    stream.read_to_string(&mut last).await.unwrap();
+    let said = "c5 d6:result4:pongec4 d12:error-reason";
+    assert!(last.starts_with(said) && last.contains("Invalid NG data format: "), "{last}");
     let mut other = TcpStream::connect(bed.addresses[1]).await.unwrap();
     other.write_all(PING).await.unwrap();
     other.shutdown().await.unwrap();
@@ -244,6 +247,15 @@ async fn a_websocket_carries_messages() {
         .unwrap();
     let answer = socket.next().await.unwrap().unwrap();
     assert_eq!(answer, Message::text("c2 {\"result\":\"pong\"}"));
+    // What is no message is answered so, and the next one as ever.
+    let nonsense = Message::text("{\"command\":\"ping\"}");
+    socket.send(nonsense).await.unwrap();
+    let answer = socket.next().await.unwrap().unwrap();
+    let answer = answer.to_text().unwrap();
+    let said = "{\"error-reason\":\"Invalid NG data format: a message has no cookie";
+    assert!(answer.starts_with(said), "{answer}");
+    socket.send(Message::binary(PING)).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::binary(PONG));
     assert!(open(None, None).await.is_err());
     assert!(
         open(Some("ng.rtpengine.com"), Some("http://evil.test"))
