@@ -21,6 +21,16 @@ pub struct Codecs {
 impl Codecs {
     /// The formats of `media` that stay, in their order; `None` where that is all of them, or would be none.
     pub(crate) fn kept<'a>(&self, media: &Media<'_, 'a>) -> Option<Vec<&'a str>> {
+        self.left(media).filter(|left| !left.is_empty())
+    }
+
+    /// Whether no codec of `media` would be left: it keeps all of them then.
+    pub fn leave_none(&self, media: &Media<'_, '_>) -> bool {
+        self.left(media).is_some_and(|left| left.is_empty())
+    }
+
+    /// Those that are left; `None` where that is all of them.
+    fn left<'a>(&self, media: &Media<'_, 'a>) -> Option<Vec<&'a str>> {
         if (self.strip.is_empty() && !self.single) || !media.is_rtp() {
             return None;
         }
@@ -63,7 +73,7 @@ impl Codecs {
             kept.retain(|format| at.next() == first || is_beside(format));
         }
         let same = kept.iter().copied().eq(media.formats());
-        (!kept.is_empty() && !same).then_some(kept)
+        (!same).then_some(kept)
     }
 }
 

@@ -38,12 +38,14 @@ pub enum RequestError {
     #[error("'{0}' is longer than {MAX_NAME} bytes")]
     TooLong(&'static str),
     /// A key has a value that makes no sense.
-    #[error("Invalid value of '{key}': {value}")]
+    #[error("Invalid value of '{key}': {value}: write a number from 0 to {most}")]
     Value {
         /// The key.
         key: &'static str,
         /// What it says.
         value: String,
+        /// The largest that it may say.
+        most: u32,
     },
 }
 
@@ -288,6 +290,7 @@ impl Request {
             None => Err(RequestError::Value {
                 key,
                 value: value.shown(),
+                most,
             }),
         }
     }
@@ -318,7 +321,9 @@ mod tests {
         assert_eq!(request.command, Command::StartRecording);
         assert_eq!(request.need("call-id"), Ok(b"x".as_slice()));
         assert_eq!(request.number("delete-delay", 100), Ok(Some(7)));
-        assert!(request.number("delete-delay", 6).is_err());
+        let over = request.number("delete-delay", 6).unwrap_err();
+        let why = "Invalid value of 'delete-delay': 7: write a number from 0 to 6";
+        assert_eq!(over.to_string(), why);
         assert!(request.has_flag("trust-address"));
         // With its value among the flags as well.
         let lenient = br#"{"command":"subscribe answer","flags":["allow-transcoding=yes","siprec=no","recording-method=pcap"]}"#;

@@ -89,6 +89,9 @@ enum Refusal {
     UnknownCall,
     #[error("From-tag given, but no such tag exists")]
     UnknownTag,
+    /// By which key, and what it says.
+    #[error("No party of the call has the {0} '{1}'")]
+    UnknownParty(&'static str, String),
     #[error("To-tag given, but no such tag exists")]
     UnknownToTag,
     #[error(transparent)]

@@ -128,7 +128,13 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
     timeout(WRITE_TIMEOUT, writer.write_all(&answer)).await??;
     writer.shutdown().await?;
     // What is unread when a connection is closed resets it, and the answer is lost.
-    let rest = async { while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
+    let rest = async {
+        while reader
+            .read(&mut buffer)
+            .await
+            .is_ok_and(|length| length > 0)
+        {}
+    };
     drop(timeout(LINGER, rest).await);
     Err(io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -179,7 +179,11 @@ pub(super) fn named(
     };
     let parties = call.parties(is_his);
     if parties.is_empty() {
-        return Err(Refusal::UnknownTag);
+        return Err(match (tag, label, address) {
+            (None, Some(label), _) => Refusal::UnknownParty("label", shown(label)),
+            (None, None, Some(address)) => Refusal::UnknownParty("address", shown(address)),
+            _ => Refusal::UnknownTag,
+        });
     }
     if is_all || (to_tag.is_none() && to_label.is_none()) {
         return Ok(parties);
@@ -197,6 +201,10 @@ pub(super) fn named(
         true => Err(Refusal::UnknownToTag),
         false => Ok(both),
     }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Where speech cannot be made silence, the client is told instead of a party that wonders.

@@ -133,7 +133,9 @@ async fn file(request: &Request) -> Result<String, Refusal> {
         Ok(true) => return Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => error.to_string(),
         // A client learns nothing of files that are no audio.
-        Ok(false) | Err(_) => "it is no file that mediad can read and play: write one in WAV or MP3".to_owned(),
+        Ok(false) | Err(_) => {
+            "it is no file that mediad can read and play: write one in WAV or MP3".to_owned()
+        }
     };
     Err(Refusal::Other(format!("file {file}: {why}")))
 }

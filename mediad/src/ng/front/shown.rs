@@ -55,6 +55,14 @@ impl Front {
                 }
             }
         }
+        let mut media = media.iter().filter(|media| !media.is_refused());
+        if let Some(media) = media.find(|media| options.codecs.leave_none(media)) {
+            let why = format!(
+                "codec strip: no codec of the {} stream would be left, so that it keeps all",
+                media.kind()
+            );
+            options.warn(why);
+        }
         let mut known = relays.iter().flatten().filter(|relay| relay.rtp > 0);
         if let Some(address) = known.next().map(|relay| relay.address) {
             let refused = relays.iter_mut().flatten().filter(|relay| relay.rtp == 0);

@@ -1,7 +1,7 @@
 //! What is done to a call that is up: recorded, keys pressed.
 
 use control::media::{Dtmf, Pause, Record, RecordFormat, Request as Ask};
-use ng::{Dictionary, Request, Value, dictionary};
+use ng::{Dictionary, Request, RequestError, Value, dictionary};
 
 use super::{Answer, Front, Refusal, filter::named};
 use crate::ng::{
@@ -164,7 +164,7 @@ pub(super) fn keys(request: &Request) -> Result<String, Refusal> {
     let code = request
         .get("code")
         .or_else(|| request.get("digit"))
-        .ok_or_else(wrong)?;
+        .ok_or(RequestError::Missing("code"))?;
     let event = |number: i64| {
         let at = usize::try_from(number).ok()?;
         "0123456789*#ABCD".chars().nth(at)

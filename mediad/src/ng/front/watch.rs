@@ -46,7 +46,10 @@ impl Front {
                 Ok(Notice::Event(Event::Timeout { id, .. })) => self.end_silent(id).await,
                 Ok(Notice::Event(Event::Voice {
                     id,
-                    event: VoiceEvent::Played { result: Err(why), .. },
+                    event:
+                        VoiceEvent::Played {
+                            result: Err(why), ..
+                        },
                 })) => self.not_played(id, &why),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {

@@ -52,11 +52,17 @@ async fn a_connection_carries_messages_one_after_the_other() {
     stream.read_exact(&mut answers).await.unwrap();
     assert_eq!(answers, wanted);
     // What makes no sense ends it, and no other: once all before has its answer, and in words.
-    stream.write_all(b"c5 d7:command4:pingec4 nonsense").await.unwrap();
+    stream
+        .write_all(b"c5 d7:command4:pingec4 nonsense")
+        .await
+        .unwrap();
     let mut last = String::new();
     stream.read_to_string(&mut last).await.unwrap();
     let said = "c5 d6:result4:pongec4 d12:error-reason";
-    assert!(last.starts_with(said) && last.contains("Invalid NG data format: "), "{last}");
+    assert!(
+        last.starts_with(said) && last.contains("Invalid NG data format: "),
+        "{last}"
+    );
     let mut other = TcpStream::connect(bed.addresses[1]).await.unwrap();
     other.write_all(PING).await.unwrap();
     other.shutdown().await.unwrap();

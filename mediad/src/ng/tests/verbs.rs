@@ -51,11 +51,36 @@ async fn a_label_names_a_party() {
     bed.done("{\"command\":\"block media\",\"call-id\":\"c\",\"label\":\"caller\"}")
         .await;
     assert!(a.misses(for_a, &b));
+    for (named, why) in [
+        ("\"label\":\"x\"", "No party of the call has the label 'x'"),
+        (
+            "\"address\":\"192.0.2.1\"",
+            "No party of the call has the address '192.0.2.1'",
+        ),
+    ] {
+        let ask = format!("{{\"command\":\"block media\",\"call-id\":\"c\",{named}}}");
+        assert_eq!(bed.refused(&ask).await, why);
+    }
     let query = bed.done("{\"command\":\"query\",\"call-id\":\"c\"}").await;
     assert_eq!(
         at(&query, "tags/b/label").text(),
         Some(b"callee".as_slice())
     );
+}
+
+#[tokio::test]
+async fn who_strips_every_codec_is_told_that_all_are_kept() {
+    let (bed, a) = (Bed::new().await, Party::new());
+    for (strip, is_told) in [("[\"all\"]", true), ("[\"telephone-event\"]", false)] {
+        let body = super::bed::quoted(&a.sdp(""));
+        let offer = format!(
+            "{{\"command\":\"offer\",\"call-id\":\"c\",\"from-tag\":\"a\",\"codec\":{{\"strip\":{strip}}},\"sdp\":{body}}}"
+        );
+        let answer = bed.done(&offer).await;
+        let keeps = text(&answer, "sdp").contains("telephone-event");
+        let warns = answer.contains_key(b"warning".as_slice());
+        assert_eq!((keeps, warns), (is_told, is_told), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -67,13 +92,22 @@ async fn a_key_is_pressed_in_a_partys_place() {
     // The key takes the place of what A sends.
     a.send(for_a);
     assert_eq!(b.hears(), Some(101));
-    for wrong in ["\"code\":16", "\"code\":-1", "\"x\":1"] {
+    let out = "Out of range 'code' specified";
+    for (wrong, why) in [
+        ("\"code\":16", out),
+        ("\"code\":-1", out),
+        ("\"x\":1", "No code in message"),
+        (
+            "\"code\":1,\"duration\":99999",
+            "Invalid value of 'duration': 99999: write a number from 0 to 5000",
+        ),
+    ] {
         let error = bed
             .refused(&format!(
                 "{{\"command\":\"play DTMF\",\"call-id\":\"c\",\"from-tag\":\"a\",{wrong}}}"
             ))
             .await;
-        assert_eq!(error, "Out of range 'code' specified");
+        assert_eq!(error, why);
     }
 }
 
