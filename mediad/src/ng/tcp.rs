@@ -135,7 +135,7 @@ async fn connection(mut stream: TcpStream, client: SocketAddr, desk: &Arc<Desk>)
             .is_ok_and(|length| length > 0)
         {}
     };
-    drop(timeout(LINGER, rest).await);
+    timeout(LINGER, rest).await.ok();
     Err(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
