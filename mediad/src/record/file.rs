@@ -15,8 +15,8 @@ use super::{Audio, Captured, LONGEST, Report};
 
 /// How often a recording is written to its file, in nanoseconds.
 pub(super) const EVERY: u64 = 250_000_000;
-/// After so many octets the header says how long the file is: 5 s of a call.
-const PATCH: u64 = 160_000;
+/// After so many milliseconds more of sound the header says how long the file is.
+const PATCH: u64 = 1_000;
 
 /// A recording that is being written.
 pub(super) struct Writing {
@@ -221,11 +221,11 @@ impl Writing {
         self.file.write_all(out)?;
         self.octets += out.len() as u64;
         // What was written is heard even where this process does not live to finish it.
-        if let Content::Wav { form, .. } = &self.content
-            && self.octets - self.patched >= PATCH
-        {
+        let since = self.octets - self.patched;
+        let is_due = since > 0 && (self.patched == 0 || self.content.ms(since) >= PATCH);
+        if let Some(channels) = self.content.channels().filter(|_| is_due) {
             self.patched = self.octets;
-            patch(&mut self.file, form.channels, self.octets)?;
+            patch(&mut self.file, channels, self.octets)?;
         }
         Ok(())
     }

@@ -169,6 +169,30 @@ fn frames_are_written_in_order_and_not_in_pauses() {
 }
 
 #[test]
+fn the_header_of_a_file_that_grows_says_what_is_heard_but_for_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = Content::wav(Form::CALL);
+    let (_, path, file) = create(folder.path(), "c", 1..=1, &content).unwrap();
+    let lost = Arc::new(AtomicU64::new(0));
+    let mut writing = Writing::new(file, path.clone(), content, lost, Told::Nobody);
+    writing.content.start(1);
+    let (mut out, mut now) = (Vec::new(), 1);
+    for _ in 0..20 {
+        now += EVERY;
+        assert!(writing.go_on(now, &mut out).is_none());
+        // As a process that is killed now leaves it.
+        let file = std::fs::read(&path).unwrap();
+        let written = (file.len() - record::HEADER) as u64;
+        let second = 32_000;
+        let told: Vec<_> = (written.saturating_sub(second - 1)..=written)
+            .filter(|octets| file[..record::HEADER] == record::header(2, *octets))
+            .collect();
+        assert_eq!(told.len(), 1, "{now} ns, {written} octets");
+        assert_eq!(told[0] == 0, written == 0, "{now} ns");
+    }
+}
+
+#[test]
 fn a_recording_of_one_file_ends_where_that_can_be_no_larger_and_is_whole() {
     let (tell, told) = std::sync::mpsc::channel();
     let report: Report = Box::new(move |result| tell.send(result).unwrap());
