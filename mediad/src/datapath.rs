@@ -27,7 +27,7 @@ use crate::hops;
 use crate::io::uring::{Uring, UringError};
 use crate::shard::{IoMode, Offload};
 use crate::tap::{self, Unread};
-use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError, take_down};
+use crate::xdp::{Counters, Mode, Options, PIN_ROOT, Slot, Xdp, XdpError, take_down, veth_warning};
 
 /// Why the datapath that was asked for is not to be had.
 #[derive(Debug, Error)]
@@ -105,7 +105,10 @@ pub(crate) fn choose(
     };
     let xdp = match wanted.map(|mode| attach(interfaces, mode, node)) {
         None => None,
-        Some(Ok(xdp)) => Some(xdp),
+        Some(Ok(xdp)) => {
+            warn_of_veth(&xdp);
+            Some(xdp)
+        }
         Some(Err(error)) if mode == DatapathMode::Auto => {
             reasons.push(format!("XDP: {}", with_causes(&error)));
             None
@@ -149,6 +152,16 @@ fn choose_io(mode: DatapathMode, reasons: &mut Vec<String>) -> Result<IoMode, Ur
         Err(error) => {
             reasons.push(format!("io_uring: {error}"));
             Ok(IoMode::Sockets)
+        }
+    }
+}
+
+/// Nothing else tells of packets that a veth does not take from the program.
+fn warn_of_veth(xdp: &Xdp) {
+    if xdp.mode() == Mode::Native {
+        let names = xdp.interfaces().iter().map(|one| &one.name);
+        for warning in names.filter_map(|name| veth_warning(name)) {
+            warn!("{warning}");
         }
     }
 }

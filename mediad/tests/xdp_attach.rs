@@ -25,7 +25,7 @@ use mediad::{
     nexthop::{NextHopError, Resolver},
     xdp::{
         Counter, Counters, Hop, Identity, Mode, Options, ProgramGuard, Route, Slot, Xdp, XdpError,
-        attach_pass,
+        attach_pass, is_interface, veth_warning,
     },
 };
 use netns::Namespace;
@@ -205,6 +205,25 @@ fn audio_flows_from_socket_to_socket() {
             assert_eq!(xdp.counters().unwrap().of(Counter::DropSource), 1, "{name}");
         }
     }
+}
+
+#[test]
+fn devices_are_those_of_the_network_namespace_and_veths_are_told() {
+    if !permitted() {
+        return;
+    }
+    // Neither namespace has a /sys of its own.
+    let (node, far) = (Namespace::new(), Namespace::new());
+    node.veth("tandem-a0", &far, "far0", 0xa);
+    node.enter(|| {
+        assert!(is_interface("tandem-a0"));
+        assert!(!is_interface("far0"), "it is the other namespace's");
+        let warning = veth_warning("tandem-a0").unwrap();
+        assert!(warning.contains("gro on tx off"), "{warning}");
+        for other in ["lo", "far0", "a-name-that-is-too-long"] {
+            assert_eq!(veth_warning(other), None);
+        }
+    });
 }
 
 #[test]

@@ -1,16 +1,24 @@
 //! Putting the program on interfaces.
 #![expect(
     unsafe_code,
-    reason = "if_nametoindex and setrlimit have no safe face in std"
+    reason = "if_nametoindex, ethtool's ioctl and setrlimit have no safe face in std"
 )]
 
-use std::{error::Error, ffi::CString, io, thread, time::Duration};
+use std::{
+    error::Error,
+    ffi::{CString, c_char},
+    io,
+    os::fd::AsRawFd as _,
+    thread,
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
     programs::{Xdp as Program, XdpMode, links::FdLink, xdp::XdpLink},
 };
 use ebpf_abi::program;
+use socket2::{Domain, Socket, Type};
 use tracing::{debug, info};
 
 use super::{FLOOR, Interface, Mode, OBJECT, XdpError, media_program, pins::Pins, program_of};
@@ -36,6 +44,64 @@ pub(super) fn find(names: &[String]) -> Result<Vec<Interface>, XdpError> {
             }
         })
         .collect()
+}
+
+/// Whether this network namespace has an interface of this name. `/sys/class/net` may be another one's: it is that of
+/// whoever mounted it.
+#[must_use]
+pub fn is_interface(name: &str) -> bool {
+    find(&[name.to_owned()]).is_ok()
+}
+
+/// What is to be known of native XDP on this interface, where it is an end of a veth pair, as containers have.
+#[must_use]
+pub fn veth_warning(name: &str) -> Option<String> {
+    (driver(name)? == *b"veth").then(|| {
+        format!(
+            "{name} is an end of a veth pair: what XDP sends there is lost unseen, unless the far end has an XDP program \
+             or GRO on, and checksum offload off (there: 'ethtool -K FAR gro on tx off'); if it has not, set [media] \
+             datapath = \"io-uring\" or \"xdp-generic\""
+        )
+    })
+}
+
+/// `struct ethtool_drvinfo` of the kernel's ethtool.h.
+#[repr(C)]
+struct DriverInfo {
+    request: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+/// ETHTOOL_GDRVINFO, which needs no capability.
+const GET_DRIVER: u32 = 3;
+
+/// The name of the driver of an interface in this network namespace.
+fn driver(name: &str) -> Option<Vec<u8>> {
+    // The name ends with a zero.
+    if name.len() >= libc::IFNAMSIZ {
+        return None;
+    }
+    let mut info = DriverInfo {
+        request: GET_DRIVER,
+        driver: [0; 32],
+        rest: [0; 160],
+    };
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: (&raw mut info).cast(),
+        },
+    };
+    for (to, octet) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([octet]);
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
+    // SAFETY: the request and the structure that it points to, as large as the kernel's, are alive during the call, and
+    // the descriptor is open.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let is_name = |octet: &u8| *octet != 0;
+    (answer == 0).then(|| info.driver.into_iter().take_while(is_name).collect())
 }
 
 /// Attaches the media program to each interface, or replaces it in the attachment that an earlier

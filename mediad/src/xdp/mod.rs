@@ -36,7 +36,7 @@ use aya::{
 use ebpf_abi::{COUNTERS_LEN, global, map, program};
 use tracing::{info, warn};
 
-pub use attach::{ProgramGuard, attach_floor, attach_pass};
+pub use attach::{ProgramGuard, attach_floor, attach_pass, is_interface, veth_warning};
 pub use counters::Counters;
 pub use ebpf_abi::{
     Counter, CounterKind, Flow, Hop, Identity, Numbers, Route, Rtp, Slot, SlotError, VlanTag,

@@ -13,7 +13,7 @@ use control::{
     config::{DEFAULT_INTERFACE, DatapathMode, Jwks, Listen, Transport},
     privileges::{Privileges, missing_for_xdp, wants_xdp},
 };
-use mediad::xdp::PIN_ROOT;
+use mediad::xdp::{PIN_ROOT, is_interface, veth_warning};
 
 /// One line for each thing that would not work here and now.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -61,12 +61,17 @@ fn media(config: &Config, warnings: &mut Vec<String>) {
             }
         }
     }
-    let interfaces = config.media.devices();
-    for name in &interfaces {
-        if !Path::new("/sys/class/net").join(name).exists() {
+    let is_native = matches!(
+        config.media.datapath,
+        DatapathMode::Auto | DatapathMode::Xdp
+    );
+    for name in &config.media.devices() {
+        if !is_interface(name) {
             warnings.push(format!(
                 "[media] interface = \"{name}\": there is no such device here; 'ip link' lists them"
             ));
+        } else if let Some(warning) = veth_warning(name).filter(|_| is_native) {
+            warnings.push(format!("[media] interface: {warning}"));
         }
     }
     if wants_xdp(config) {
