@@ -34,6 +34,29 @@ const KEYS: &str = "mediad does nothing about keys by itself over NG";
 pub(crate) const BUNDLE: &str = "each stream has ports of its own";
 pub(crate) const MIXES: &str = "mediad does not mix";
 pub(crate) const FILES: &str = "recordings are named after their session, below [media] recordings";
+/// What says where a recording goes, which is said by [`FILES`] instead.
+pub(crate) const NAMES_OF_FILES: &[&str] = &[
+    "metadata",
+    "recording-file",
+    "recording-destination",
+    "recording-dest",
+    "output-file",
+    "output-destination",
+    "output-dest",
+    "recording-dir",
+    "recording-path",
+    "recording-directory",
+    "recording-folder",
+    "output-dir",
+    "output-path",
+    "output-directory",
+    "output-folder",
+    "recording-pattern",
+    "output-pattern",
+    "recording-media-slots",
+    "recording-media-slot-offer",
+    "recording-media-slot-answer",
+];
 pub(crate) const WHOLE: &str = "a call is recorded whole";
 pub(crate) const LOGS: &str = "mediad logs no keys";
 pub(crate) const CODES: &str = "mediad looks for no keys that command recordings";
@@ -249,31 +272,7 @@ pub(crate) const FLAGS: Table = &[
     ),
     (&["moh", "music-on-hold"], Refuse("use 'play media'")),
     (&["mix", "mixed"], Otherwise(MIXES)),
-    (
-        &[
-            "metadata",
-            "recording-file",
-            "recording-destination",
-            "recording-dest",
-            "output-file",
-            "output-destination",
-            "output-dest",
-            "recording-dir",
-            "recording-path",
-            "recording-directory",
-            "recording-folder",
-            "output-dir",
-            "output-path",
-            "output-directory",
-            "output-folder",
-            "recording-pattern",
-            "output-pattern",
-            "recording-media-slots",
-            "recording-media-slot-offer",
-            "recording-media-slot-answer",
-        ],
-        Otherwise(FILES),
-    ),
+    (NAMES_OF_FILES, Otherwise(FILES)),
     (&["skip-recording-db", "skip-recording-database"], Nothing),
     (
         &["exclude-recording"],

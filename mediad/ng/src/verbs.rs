@@ -5,7 +5,7 @@
 
 use crate::{
     Command, Refused, Request, Value,
-    flags::{self, CODES, Effect, FILES, LOGS, MIXES, Table, WHOLE},
+    flags::{self, CODES, Effect, FILES, LOGS, MIXES, NAMES_OF_FILES, Table, WHOLE},
     keys, options,
 };
 use Effect::{Nothing, Otherwise, Refuse};
@@ -71,31 +71,7 @@ const PLAY_MEDIA: Table = &[
 ];
 const RECORD: Table = &[
     (&["recording-method", "record-call", "pause"], Nothing),
-    (
-        &[
-            "metadata",
-            "recording-file",
-            "recording-destination",
-            "recording-dest",
-            "output-file",
-            "output-destination",
-            "output-dest",
-            "recording-dir",
-            "recording-path",
-            "recording-directory",
-            "recording-folder",
-            "output-dir",
-            "output-path",
-            "output-directory",
-            "output-folder",
-            "recording-pattern",
-            "output-pattern",
-            "recording-media-slots",
-            "recording-media-slot-offer",
-            "recording-media-slot-answer",
-        ],
-        Otherwise(FILES),
-    ),
+    (NAMES_OF_FILES, Otherwise(FILES)),
     (&["exclude-recording"], Refuse(WHOLE)),
     (&["discard-recording"], Refuse("remove the file")),
     (&["recording-announcement"], Refuse("use 'play media'")),
